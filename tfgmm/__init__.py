@@ -1,0 +1,31 @@
+"""Ground-motion models learned as image processing.
+
+The house, in the order in which data flow through it. A module imports only from modules listed
+above it (``tests/conformance/test_import_order.py`` holds us to it).
+
+errors                  what can be wrong with the data or the command
+files                   write whole or not at all; content hashes
+imt                     intensity measure types and their units
+grid                    map projection, pixel geometry, input and output windows
+experiment              the validated, serialisable description of a run; presets
+records                 the flatfile: events, stations, records; checks, parquet
+layers                  site layers (z_bedrock, vs30) on the grid
+mixed_effects           linear regression with crossed random effects
+ergodic                 the ergodic ground-motion model that is fitted to the records
+sources.jma             JMA intensity and acceleration files -> records
+sources.layer_table     table of points -> site layer
+sources.simulated       simulated records with a planted truth
+sources.catalogue       the dataset a run names: a folder, or the embedded simulated records
+pipeline.channels       the maps: name, unit, group (source | path | site), formula
+pipeline.splits         roles of events and sites: training, validation, stopping
+pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, weights)
+model.unet              channels -> parameter map
+model.normal            Normal distribution at every pixel, likelihood at station pixels
+model.member            train, save, load one member
+model.executor          where members run
+model.ensemble          members -> mean, aleatory, epistemic; the predictions table
+analysis.baselines      the ergodic regression, scored on the same folds
+analysis.scores         the four-way table
+analysis.figures        maps and distributions
+cli                     the command line
+"""

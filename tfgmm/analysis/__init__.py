@@ -1,0 +1,1 @@
+"""Everything that is computed from the predictions table (no TensorFlow here)."""

@@ -1,0 +1,138 @@
+"""Map projection, pixel geometry, input and output windows.
+
+Row 0 is north, column 0 is west; no other module needs to know.
+"""
+
+import functools
+
+import numpy as np
+import pydantic
+import pyproj
+
+from tfgmm.errors import UsageError
+
+
+def output_size(input_size: int, depth: int) -> int | None:
+    """Pixels that are left of `input_size` after a U-Net of valid 3x3 convolutions.
+
+    Two convolutions a level take 4 pixels, pooling halves and the transposed convolution doubles
+    (Ronneberger et al., 2015, Figure 1): 572 -> 388 at depth 4. `None` if an odd size would have
+    to be halved or nothing is left.
+    """
+    size = input_size
+    for _ in range(depth):
+        size -= 4
+        if size % 2 or size <= 0:
+            return None
+        size //= 2
+    size -= 4
+    for _ in range(depth):
+        size = 2 * size - 4
+    return size if size > 0 else None
+
+
+def check_size(input_size: int, depth: int) -> int:
+    """The output size, or an error that names the nearest input sizes that work.
+
+    Raises
+    ------
+    UsageError
+        The size cannot be halved `depth` times.
+    """
+    size = output_size(input_size, depth)
+    if size is None:
+        near = sorted(range(8, input_size + 400), key=lambda n: abs(n - input_size))
+        works = sorted([n for n in near if output_size(n, depth)][:2])
+        raise UsageError(
+            f"input size {input_size} does not fit a U-Net of depth {depth}; "
+            f"the nearest sizes that do are {' and '.join(map(str, works))}"
+        )
+    return size
+
+
+class Grid(pydantic.BaseModel):
+    """A square raster in a map projection: an input window and the output window inside it.
+
+    Parameters
+    ----------
+    crs : str
+        A metric coordinate reference system, as ``EPSG:6677`` (Japan Plane Rectangular CS IX).
+    longitude, latitude : float
+        Centre of both windows, degrees.
+    pixel_km : float
+        Side of a pixel.
+    input_size, output_size : int
+        Pixels along a side; their difference is even.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    crs: str = "EPSG:6677"
+    longitude: float = pydantic.Field(139.95, ge=-180, le=180)
+    latitude: float = pydantic.Field(35.75, ge=-90, le=90)
+    pixel_km: float = pydantic.Field(2.0, gt=0)
+    input_size: int = pydantic.Field(188, gt=0)
+    output_size: int = pydantic.Field(100, gt=0)
+
+    @pydantic.field_validator("crs")
+    @classmethod
+    def _metric(cls, crs: str) -> str:
+        try:
+            axes = pyproj.CRS(crs).axis_info
+        except pyproj.exceptions.CRSError as error:
+            raise ValueError(f"{crs} is no coordinate reference system that PROJ knows") from error
+        if any(axis.unit_name != "metre" for axis in axes):
+            raise ValueError(f"{crs} is not metric; choose a projected system such as EPSG:6677")
+        return crs
+
+    @property
+    def margin(self) -> int:
+        """Pixels between the edges of the input and the output window."""
+        return (self.input_size - self.output_size) // 2
+
+    @functools.cached_property
+    def _transformer(self) -> pyproj.Transformer:
+        return pyproj.Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
+
+    @functools.cached_property
+    def _center_m(self) -> tuple[float, float]:
+        return self._transformer.transform(self.longitude, self.latitude)
+
+    def project(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray]:
+        """Degrees -> km east and north of the centre."""
+        x, y = self._transformer.transform(np.asarray(longitude), np.asarray(latitude))
+        return (x - self._center_m[0]) / 1000.0, (y - self._center_m[1]) / 1000.0
+
+    def unproject(self, x_km, y_km) -> tuple[np.ndarray, np.ndarray]:
+        """Km east and north of the centre -> degrees."""
+        x, y = self._center_m
+        return self._transformer.transform(
+            np.asarray(x_km) * 1000.0 + x, np.asarray(y_km) * 1000.0 + y, direction="INVERSE"
+        )
+
+    def axes_km(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel centres of a window of `size` pixels: x of the columns, y of the rows (falling)."""
+        offset = (np.arange(size) - (size - 1) / 2) * self.pixel_km
+        return offset, -offset
+
+    def lonlat(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Longitude and latitude of all pixel centres of a window, each [size, size]."""
+        x, y = self.axes_km(size)
+        return self.unproject(*np.meshgrid(x, y))
+
+    def locate(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row and column in the output window, and whether they lie inside it.
+
+        Returns
+        -------
+        row, col : ndarray of int
+            Pixel that contains the point; outside the window also negative or too large.
+        inside : ndarray of bool
+        """
+        x, y = self.project(longitude, latitude)
+        half = self.output_size * self.pixel_km / 2
+        row = np.floor((half - y) / self.pixel_km).astype(int)
+        col = np.floor((x + half) / self.pixel_km).astype(int)
+        size = self.output_size
+        inside = (row >= 0) & (row < size) & (col >= 0) & (col < size)
+        return row, col, inside

@@ -1,0 +1,44 @@
+"""Intensity measure types, in OpenQuake's spelling: ``PGA``, ``SA(1.0)``. Both are in g."""
+
+import re
+
+from tfgmm.errors import UsageError
+
+#: Standard gravity, the g in which PGA and SA are given, in m/s^2.
+STANDARD_GRAVITY = 9.80665
+
+_SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\)")
+
+
+def canonical(name: str) -> str:
+    """One spelling for each intensity measure type.
+
+    >>> canonical("pga"), canonical("SA(1)")
+    ('PGA', 'SA(1.0)')
+
+    Raises
+    ------
+    UsageError
+        `name` is neither PGA nor SA(T) with a period T in seconds.
+    """
+    upper = name.strip().upper()
+    if upper == "PGA":
+        return upper
+    match = _SA.fullmatch(upper)
+    if match and float(match[1]) > 0:
+        return f"SA({float(match[1])})"
+    raise UsageError(f"unknown intensity measure {name!r}: write PGA or SA(T), T in s, as SA(1.0)")
+
+
+def is_imt(name: str) -> bool:
+    """Whether a column name is an intensity measure type in its one spelling."""
+    try:
+        return canonical(name) == name
+    except UsageError:
+        return False
+
+
+def period(name: str) -> float:
+    """Natural period in s; 0 for PGA."""
+    match = _SA.fullmatch(canonical(name))
+    return float(match[1]) if match else 0.0

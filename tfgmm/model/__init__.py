@@ -1,0 +1,1 @@
+"""The network, its likelihood, members and ensembles."""

@@ -1,0 +1,1 @@
+"""Outside formats -> records or site layers, one file a source."""
