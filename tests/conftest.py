@@ -1,0 +1,86 @@
+"""Small things that many tests need."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfgmm import records
+from tfgmm.experiment import Experiment
+from tfgmm.grid import Grid
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real records; tests that use it are skipped where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the real strong-motion data are not on this machine")
+    return SHARED / "data"
+
+
+def small_dataset(n_events: int = 30, n_kik: int = 20, n_meso: int = 12, seed: int = 0) -> records.Dataset:
+    """A dataset with a simple attenuation law, two networks and, last, two added events."""
+    rng = np.random.default_rng(seed)
+    total = n_kik + n_meso
+    ids = [f"K{i:02d}" for i in range(n_kik)] + [f"M{i:02d}" for i in range(n_meso)]
+    stations = pd.DataFrame(
+        {
+            "station_id": ids,
+            "site_id": ids,
+            "network": ["kik"] * n_kik + ["meso"] * n_meso,
+            "longitude": rng.uniform(139.6, 140.3, total),
+            "latitude": rng.uniform(35.45, 36.05, total),
+            "elevation_m": np.nan,
+            "sensor_depth_m": 0.0,
+            "vs30_m_s": 300.0,
+        }
+    )
+    year = np.append(np.linspace(2000, 2017, n_events - 2).astype(int), [2021, 2021])
+    events = pd.DataFrame(
+        {
+            "event_id": [f"E{i:03d}" for i in range(n_events)],
+            "origin_time": pd.to_datetime([f"{y}-06-15" for y in year], utc=True),
+            "longitude": rng.uniform(139.3, 140.8, n_events),
+            "latitude": rng.uniform(35.2, 36.3, n_events),
+            "depth_km": rng.uniform(10, 80, n_events),
+            "magnitude": rng.uniform(4.5, 6.5, n_events),
+            "magnitude_source": "made",
+        }
+    )
+    pairs = events.merge(stations, how="cross", suffixes=("", "_s"))
+    added_only = pairs["origin_time"].dt.year == 2021
+    pairs = pairs[(pairs["network"] == "meso") == added_only]
+    distance = np.hypot(
+        np.hypot((pairs["longitude"] - pairs["longitude_s"]) * 90, (pairs["latitude"] - pairs["latitude_s"]) * 111),
+        pairs["depth_km"],
+    )
+    ln_pga = 1.2 * (pairs["magnitude"] - 6) - 1.3 * np.log(distance) + 2 + rng.normal(0, 0.4, len(pairs))
+    table = pairs[["event_id", "station_id"]].assign(PGA=np.exp(ln_pga), component="geometric_mean")
+    return records.check(records.Dataset(events, stations, table, {"name": "small", "simulated": True}))
+
+
+@pytest.fixture
+def small() -> records.Dataset:
+    """A dataset for tests that change it."""
+    return small_dataset()
+
+
+#: A network of seconds: 68 -> 28 pixels at depth 2.
+TINY = {
+    "networks": ("kik", "meso"),
+    "reference": "kik",
+    "chunks": 2,
+    "inits": 1,
+    "grid": Grid(pixel_km=4.0, input_size=68, output_size=28),
+    "network": {"depth": 2, "base": 2},
+    "training": {"epochs": 2, "shift_pixels": 1},
+}
+
+
+@pytest.fixture
+def tiny() -> Experiment:
+    """An experiment for `small`."""
+    return Experiment(**TINY)

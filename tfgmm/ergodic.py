@@ -1,0 +1,114 @@
+"""The ergodic ground-motion model that is fitted to the records."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from tfgmm import mixed_effects
+
+#: The terms of the median, in the order of their coefficients c0 ... c6.
+TERMS = ("1", "M-6", "(M-6)^2", "ln R", "(M-6) ln R", "R", "Z")
+MIN_R_HYP_KM = 1.0
+
+
+def terms(magnitude, r_hyp_km, ln_r_hyp, depth_km) -> list:
+    """The seven terms of the median, by plain arithmetic: for numpy arrays and tensors alike.
+
+    Parameters
+    ----------
+    magnitude, r_hyp_km, ln_r_hyp, depth_km : array or tensor
+        Mw, hypocentral distance in km and its natural logarithm, event depth in km; of one shape.
+    """
+    m = magnitude - 6.0
+    return [m * 0.0 + 1.0, m, m * m, ln_r_hyp, m * ln_r_hyp, r_hyp_km, depth_km]
+
+
+def design(magnitude, r_hyp_km, depth_km) -> np.ndarray:
+    """The terms as columns, [..., 7]; distances below 1 km count as 1 km.
+
+    >>> design(7.0, 100.0, 10.0).round(3)
+    array([  1.   ,   1.   ,   1.   ,   4.605,   4.605, 100.   ,  10.   ])
+
+    Parameters
+    ----------
+    magnitude, r_hyp_km, depth_km : array_like
+        Mw, hypocentral distance and event depth in km; of shapes that broadcast.
+    """
+    m, r, z = np.broadcast_arrays(*(np.asarray(a, float) for a in (magnitude, r_hyp_km, depth_km)))
+    r = np.maximum(r, MIN_R_HYP_KM)
+    return np.stack(terms(m, r, np.log(r), z), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ErgodicModel:
+    r"""Median and variability of ln IM.
+
+    .. math:: \ln IM = c_0 + c_1 (M-6) + c_2 (M-6)^2 + (c_3 + c_4 (M-6)) \ln R + c_5 R + c_6 Z
+        + \delta B_e + \delta S2S_s + \delta WS_{es}
+
+    with the moment magnitude M, the hypocentral distance R and the event depth Z in km, and the event,
+    site and remaining terms of Al Atik et al. (2010).
+
+    Attributes
+    ----------
+    coefficients : tuple of float
+        :math:`c_0 ... c_6`.
+    tau, phi_s2s, phi_ss : float
+        Standard deviations of the three terms, ln units.
+    site_terms : pandas.Series
+        :math:`\delta S2S_s`, ln units, indexed by site id.
+    """
+
+    coefficients: tuple[float, ...]
+    tau: float
+    phi_s2s: float
+    phi_ss: float
+    site_terms: pd.Series
+
+    def median(self, magnitude, r_hyp_km, depth_km) -> np.ndarray:
+        """Median of ln IM at an unknown site: the fixed effects only. Parameters as for `design`."""
+        return design(magnitude, r_hyp_km, depth_km) @ np.array(self.coefficients)
+
+    @property
+    def sigma(self) -> float:
+        """Total standard deviation at an unknown site, ln units."""
+        return float(np.sqrt(self.tau**2 + self.phi_s2s**2 + self.phi_ss**2))
+
+    @property
+    def sigma_known_site(self) -> float:
+        """Single-station standard deviation, ln units: around the median plus a known site term.
+
+        The site term is taken as exact; the posterior variance of its estimate, small for a site with
+        many records (`mixed_effects.CrossedEffects.site_terms_stddev`), is not in it.
+        """
+        return float(np.hypot(self.tau, self.phi_ss))
+
+
+def fit(records: pd.DataFrame) -> ErgodicModel:
+    """Fit the ergodic model by restricted maximum likelihood, with crossed event and site terms.
+
+    A term that the records cannot tell from those before it (depth, if all events are equally deep)
+    is left out: its coefficient is 0. Records that a network lists only above some level are taken as
+    they are, which biases the decay with distance.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im``.
+
+    Raises
+    ------
+    DataError
+        A value is missing or infinite, or there are fewer than two events or sites.
+    """
+    columns = design(*(records[name] for name in ("magnitude", "r_hyp_km", "depth_km")))
+    known = np.isfinite(columns).all(axis=1)
+    told_apart = mixed_effects.independent_columns(columns[known])
+    table = pd.DataFrame(columns, columns=TERMS).loc[:, told_apart]
+    effects = mixed_effects.fit(table, records["ln_im"], records["event_id"], records["site_id"])
+    coefficients = np.zeros(len(TERMS))
+    coefficients[told_apart] = effects.coefficients
+    return ErgodicModel(
+        tuple(coefficients.tolist()), effects.tau, effects.phi_s2s, effects.phi_ss, effects.site_terms
+    )

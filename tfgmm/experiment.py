@@ -1,0 +1,232 @@
+"""The validated, serialisable description of a run, and its presets."""
+
+from datetime import UTC, date, datetime
+from typing import Literal, Self
+
+import numpy as np
+import pydantic
+
+from tfgmm import imt
+from tfgmm.errors import UsageError
+from tfgmm.grid import Grid, check_size
+
+
+class Settings(pydantic.BaseModel):
+    """Frozen settings; an unknown name is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Split(Settings):
+    """Which events validate.
+
+    ``time``: those with an origin time in [start, end), everything before and after trains.
+    ``random-events``: a random share `fraction` of all events.
+    """
+
+    kind: Literal["time", "random-events"] = "time"
+    start: date = date(2015, 1, 1)
+    end: date = date(2018, 1, 1)
+    fraction: float = pydantic.Field(0.2, gt=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.kind == "time" and self.start >= self.end:
+            raise ValueError(f"the validation window is empty: {self.start} is not before {self.end}")
+        return self
+
+    def window(self) -> tuple[datetime, datetime]:
+        """The validation window in UTC."""
+        start, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in (self.start, self.end))
+        return start, end
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``time:2015-01-01,2018-01-01`` or ``random-events:0.2``."""
+        kind, _, value = text.partition(":")
+        try:
+            if kind == "time":
+                start, end = (date.fromisoformat(v) for v in value.split(","))
+                return cls(start=start, end=end)
+            if kind == "random-events":
+                return cls(kind="random-events", fraction=float(value))
+        except ValueError as error:
+            raise UsageError(f"--split {text}: {_reason(error)}") from error
+        raise UsageError(f"--split {text}: write time:FROM,TO (dates) or random-events:FRACTION")
+
+
+class Network(Settings):
+    """The U-Net.
+
+    ``base`` is the number of filters of the first level, doubled at each level down. With
+    ``precision`` bfloat16 the inner convolutions run in mixed bfloat16; the first convolution, the
+    parameter map and the likelihood stay float32.
+    """
+
+    depth: int = pydantic.Field(3, ge=1, le=6)
+    base: int = pydantic.Field(16, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    min_stddev: float = pydantic.Field(0.05, gt=0)
+
+
+class Training(Settings):
+    """How a member is trained.
+
+    Attributes
+    ----------
+    epochs : int
+        At most so many passes over the training events.
+    batch_size : int
+        Events a step.
+    learning_rate : float
+        Peak of the schedule: linear warm-up over `warmup` of all steps, then a cosine to zero.
+    warmup : float
+        Share of the steps.
+    patience : int
+        Epochs without a better stopping loss before training ends; the best weights are restored.
+    clipnorm : float
+        Largest global norm of a gradient.
+    weight_decay : float
+        Decoupled weight decay of AdamW; 0 is Adam.
+    weighting : str
+        ``record``: every record weighs the same; ``event``: every event does.
+    target : str
+        ``im``: the network learns ln IM; ``residual``: ln IM minus the fitted ergodic median.
+    shift_pixels : int
+        The grid is shifted at random by up to so many pixels, anew for every event and epoch.
+    max_events : int or None
+        Train and score only so many events of the reference network, drawn at random.
+    """
+
+    epochs: int = pydantic.Field(20, ge=1)
+    batch_size: int = pydantic.Field(4, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    warmup: float = pydantic.Field(0.1, ge=0, lt=1)
+    patience: int = pydantic.Field(6, ge=1)
+    clipnorm: float = pydantic.Field(1.0, gt=0)
+    weight_decay: float = pydantic.Field(0.0, ge=0)
+    weighting: Literal["record", "event"] = "record"
+    target: Literal["im", "residual"] = "im"
+    shift_pixels: int = pydantic.Field(3, ge=0)
+    max_events: int | None = pydantic.Field(None, ge=10)
+
+
+class Experiment(Settings):
+    """Everything that is needed to repeat a run.
+
+    Attributes
+    ----------
+    data : str or None
+        Dataset folder; None stands for the embedded simulated records.
+    networks : tuple of str
+        Networks whose records train, the reference among them.
+    reference : str
+        Network whose sites are drawn into chunks and whose records are scored.
+    ims : tuple of str
+        Intensity measures; one ensemble each.
+    drop : tuple of str
+        Channels, or groups of channels (source, path, site), that are left out.
+    chunks, inits : int
+        Station chunks x initialisations: the members of an ensemble.
+    stopping : str
+        ``sites``: a stopping set of sites and events of its own; ``paper``: the validation events.
+    seed : int
+        Root of all random numbers.
+    """
+
+    data: str | None = None
+    networks: tuple[str, ...]
+    reference: str
+    ims: tuple[str, ...] = ("PGA",)
+    drop: tuple[str, ...] = ()
+    preset: str = "standard"
+    chunks: int = pydantic.Field(5, ge=2)
+    inits: int = pydantic.Field(2, ge=1)
+    stopping: Literal["sites", "paper"] = "sites"
+    seed: int = pydantic.Field(1, ge=0)
+    grid: Grid = Grid()
+    split: Split = Split()
+    network: Network = Network()
+    training: Training = Training()
+
+    @pydantic.field_validator("ims")
+    @classmethod
+    def _canonical(cls, ims: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(imt.canonical(name) for name in ims))
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.reference not in self.networks:
+            raise UsageError(
+                f"the reference network {self.reference} is not among the networks "
+                f"{','.join(self.networks)}: add it, or name another with --reference"
+            )
+        expected = check_size(self.grid.input_size, self.network.depth)
+        if self.grid.output_size != expected:
+            raise UsageError(
+                f"a U-Net of depth {self.network.depth} turns {self.grid.input_size} pixels into "
+                f"{expected}, not {self.grid.output_size}"
+            )
+        return self
+
+    @property
+    def arm(self) -> str:
+        """Name of the set of channels in folder names and tables."""
+        return "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
+
+    def member_seed(self, chunk: int, init: int) -> int:
+        """Seed of one member, derived from the root seed; the same in every arm."""
+        return int(np.random.SeedSequence([self.seed, chunk, init]).generate_state(1)[0])
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        return "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
+    return str(error)
+
+
+_PRESETS: dict[str, dict] = {
+    "quick": {
+        "inits": 1,
+        "network": {"base": 8},
+        "training": {"epochs": 6, "max_events": 280},
+    },
+    "standard": {},
+    "paper": {
+        "inits": 10,
+        "grid": {"pixel_km": 0.5, "input_size": 572, "output_size": 388},
+        "network": {"depth": 4, "base": 64},
+        "training": {"epochs": 100, "batch_size": 1, "patience": 10, "shift_pixels": 0},
+    },
+}
+PRESETS = tuple(_PRESETS)
+
+
+def preset(name: str, **changes) -> Experiment:
+    """An experiment of a preset, with some settings changed.
+
+    Parameters
+    ----------
+    name : str
+        ``quick``, ``standard`` or ``paper``.
+    **changes
+        Fields of `Experiment`; a dict changes single fields of a nested settings object.
+
+    Raises
+    ------
+    UsageError
+        Unknown preset, or settings that do not fit together.
+    """
+    if name not in _PRESETS:
+        raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    merged: dict = {"preset": name}
+    for source in (_PRESETS[name], changes):
+        for key, value in source.items():
+            merged[key] = merged.get(key, {}) | value if isinstance(value, dict) else value
+    try:
+        return Experiment(**merged)
+    except pydantic.ValidationError as error:
+        raise UsageError(_reason(error)) from error

@@ -1,0 +1,48 @@
+"""Many Normal distributions -> mean, aleatory and epistemic variance."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Moments of an ensemble; all arrays of one shape.
+
+    Attributes
+    ----------
+    mean : ndarray
+        Ensemble mean of ln IM.
+    aleatory, epistemic : ndarray
+        The two parts of the variance.
+    """
+
+    mean: np.ndarray
+    aleatory: np.ndarray
+    epistemic: np.ndarray
+
+    @property
+    def stddev(self) -> np.ndarray:
+        """Square root of the total variance."""
+        return np.sqrt(self.aleatory + self.epistemic)
+
+
+def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
+    r"""Combine members by the laws of total expectation and total variance.
+
+    .. math:: \mu = E[\mu_i], \quad \sigma^2 = E[\sigma_i^2] + Var[\mu_i]
+
+    The second part is taken as a variance of the means, never as a difference of large numbers.
+
+    Parameters
+    ----------
+    mean, stddev : ndarray
+        Of every member, along `axis`.
+    axis : int
+
+    References
+    ----------
+    Lilienkamp et al. (2022), equations 5 and 6; Sunny, Cotton & Lilienkamp (2022), equations 1 and 2.
+    """
+    mean, stddev = np.asarray(mean, float), np.asarray(stddev, float)
+    return Mixture(mean.mean(axis), (stddev**2).mean(axis), mean.var(axis))

@@ -1,0 +1,284 @@
+"""Train, save, load ONE member."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfgmm import ergodic, files
+from tfgmm.errors import UsageError
+from tfgmm.experiment import Experiment, Training
+from tfgmm.grid import Grid
+from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.model.unet import parameter_map
+from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.pipeline import splits
+from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.records import Dataset
+
+#: Share of the work done, between 0 and 1.
+Report = Callable[[float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What the members of one chunk share: records with their roles, and the maps.
+
+    Attributes
+    ----------
+    records : pandas.DataFrame
+        `tfgmm.pipeline.dataset.flat_table` with ``event_role`` and ``site_role``.
+    training : EventRecords
+        What ``fit`` sees.
+    stopping : EventRecords
+        What decides when to stop.
+    scored : EventRecords
+        All records, for the predictions table.
+    """
+
+    experiment: Experiment
+    records: pd.DataFrame
+    training: data_pipeline.EventRecords
+    stopping: data_pipeline.EventRecords
+    scored: data_pipeline.EventRecords
+    moving: Rasteriser
+    fixed: Rasteriser
+
+    @classmethod
+    def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: splits.Fold) -> "Material":
+        """Gather the records of one fold."""
+        records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
+        training = splits.training_records(records)
+        stopping = splits.stopping_records(records, experiment)
+        names = select(dataset.layers or (), experiment.drop)
+
+        def group(table, weight):
+            return data_pipeline.EventRecords.group(table, dataset.events, experiment.grid, weight)
+
+        return cls(
+            experiment=experiment,
+            records=records,
+            training=group(training, data_pipeline.training_weight(training, experiment.training.weighting)),
+            stopping=group(stopping, data_pipeline.stopping_weight(stopping)),
+            scored=group(records, np.ones(len(records))),
+            moving=Rasteriser(experiment.grid, names, dataset.layers, experiment.training.shift_pixels),
+            fixed=Rasteriser(experiment.grid, names, dataset.layers),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps an epoch."""
+        return data_pipeline.steps_per_epoch(len(self.training), self.experiment.training.batch_size)
+
+
+def build(material: Material) -> GroundMotionModel:
+    """The untrained network of one member: maps -> Normal distribution of ln IM at every pixel.
+
+    Standardisation and, with ``target`` residual, the ergodic median of the training records are part
+    of the graph; its input are maps in their own units.
+
+    Raises
+    ------
+    UsageError
+        The residual target needs a channel that is dropped.
+    """
+    experiment, grid = material.experiment, material.experiment.grid
+    names = material.fixed.names
+    maps = keras.Input((grid.input_size, grid.input_size, len(names)), name="maps")
+    mean, variance = data_pipeline.channel_statistics(material.training, material.fixed)
+    standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
+    parameters = parameter_map(standardised, experiment.network)
+    target, median = splits.training_records(material.records)["ln_im"], None
+    if experiment.training.target == "residual":
+        fitted = ergodic.fit(splits.training_records(material.records))
+        median = _median_layer(fitted, names, grid)(maps)
+        target = target - fitted_median(fitted, splits.training_records(material.records))
+    normal = NormalLayer(
+        float(target.mean()), float(target.std()), experiment.network.min_stddev, name="normal"
+    )
+    return GroundMotionModel(maps, normal(parameters, median))
+
+
+def fitted_median(model: ergodic.ErgodicModel, records: pd.DataFrame) -> np.ndarray:
+    """The ergodic median at records."""
+    return model.median(*(records[name].to_numpy() for name in ("magnitude", "r_hyp_km", "depth_km")))
+
+
+def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Grid) -> ErgodicMedian:
+    needed = ("magnitude", "r_hyp", "event_depth")
+    missing = set(needed) - set(names)
+    if missing:
+        raise UsageError(f"--target residual needs the channels that are dropped: {', '.join(missing)}")
+    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in needed], grid.margin)
+
+
+def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
+    """Adam with decoupled weight decay, clipped gradients, linear warm-up and cosine decay.
+
+    Parameters
+    ----------
+    settings : Training
+    steps : int
+        Of the whole training.
+    """
+    warmup = max(1, round(settings.warmup * steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings.learning_rate / warmup,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=settings.weight_decay, global_clipnorm=settings.clipnorm
+    )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After each epoch: weights, optimiser, best weights and history on disk; stops when patience ends.
+
+    ``state.json`` is written last and names the files that belong to it, so that a kill at any moment
+    leaves a state to go on from.
+    """
+
+    def __init__(self, folder: Path, patience: int) -> None:
+        super().__init__()
+        self.folder, self.patience = folder, patience
+        self.history: list[dict] = []
+        state = folder / "state.json"
+        if state.is_file():
+            self.history = json.loads(state.read_text())
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch (from 0) with the smallest stopping loss."""
+        return int(np.argmin([row["stopping_loss"] for row in self.history]))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the stopping loss has not fallen for `patience` epochs."""
+        return bool(self.history) and self.epoch - 1 - self.best_epoch >= self.patience
+
+    def weights(self, epoch: int) -> Path:
+        """Weights and optimiser state after an epoch."""
+        return self.folder / f"epoch-{epoch}.weights.h5"
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save, forget what is neither the last nor the best, and decide whether to stop."""
+        self.history.append({"epoch": epoch, "loss": logs["loss"], "stopping_loss": logs["val_loss"]})
+        self.model.save_weights(self.weights(epoch))
+        with files.whole_file(self.folder / "state.json") as temporary:
+            temporary.write_text(json.dumps(self.history))
+        for path in self.folder.glob("epoch-*.weights.h5"):
+            if path not in (self.weights(epoch), self.weights(self.best_epoch)):
+                path.unlink()
+        self.model.stop_training = self.exhausted
+
+
+def train(material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None) -> None:
+    """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
+
+    The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``.
+    """
+    if (folder / "done.json").is_file():
+        return
+    experiment = material.experiment
+    settings, seed = experiment.training, experiment.member_seed(chunk, init)
+    started = time.monotonic()
+    checkpoint = Checkpoint(folder.with_name(f".{folder.name}.work"), settings.patience)
+    model = _fitted(material, checkpoint, seed, report)
+    with files.whole_folder(folder) as temporary:
+        model.save(temporary / "model.keras")
+        pd.DataFrame(checkpoint.history).to_csv(temporary / "history.csv", index=False)
+        predictions(model, material, chunk, init).to_parquet(temporary / "predictions.parquet", index=False)
+        done = {
+            "seed": seed,
+            "epochs": checkpoint.epoch,
+            "best_epoch": checkpoint.best_epoch,
+            "stopping_loss": checkpoint.history[checkpoint.best_epoch]["stopping_loss"],
+            "seconds": round(time.monotonic() - started, 1),
+            "filled": material.fixed.filled,
+        }
+        (temporary / "done.json").write_text(json.dumps(done, indent=1) + "\n")
+    shutil.rmtree(checkpoint.folder)
+    report(1.0)
+
+
+def compiled(material: Material, seed: int) -> GroundMotionModel:
+    """A new network with its optimiser, reproducible from the seed."""
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    settings = material.experiment.training
+    model = build(material)
+    # XLA is slower on processors, and a model server refuses graphs compiled with it.
+    model.compile(optimizer(settings, settings.epochs * material.steps), jit_compile=False)
+    return model
+
+
+def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
+    """The network with the weights of its best epoch."""
+    settings = material.experiment.training
+    keras.backend.clear_session()
+    model = compiled(material, seed)
+    first = checkpoint.epoch
+    if first:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(checkpoint.weights(first - 1))
+    if first < settings.epochs and not checkpoint.exhausted:
+        remaining = range(first, settings.epochs)
+        total = settings.epochs * material.steps
+        seen = iter(range(first * material.steps, total))
+        model.fit(
+            data_pipeline.training_batches(
+                material.training, material.moving, settings.batch_size, remaining, seed
+            ),
+            validation_data=data_pipeline.fixed_batches(material.stopping, material.fixed, settings.batch_size),
+            initial_epoch=first,
+            epochs=settings.epochs,
+            steps_per_epoch=material.steps,
+            callbacks=[
+                checkpoint,
+                keras.callbacks.LambdaCallback(
+                    on_train_batch_end=lambda batch, logs: report((next(seen) + 1) / total)
+                ),
+            ],
+            shuffle=False,
+            verbose=0,
+        )
+    model.load_weights(checkpoint.weights(checkpoint.best_epoch))
+    return model
+
+
+def predictions(model: GroundMotionModel, material: Material, chunk: int, init: int) -> pd.DataFrame:
+    """One row a record: the member's mean and standard deviation of ln IM beside the observation."""
+
+    @tf.function
+    def step(maps, stations):
+        normal = at_stations(model(maps, training=False), stations["pixels"])
+        real = stations["weight"] > 0
+        return tf.boolean_mask(normal.loc, real), tf.boolean_mask(normal.scale, real)
+
+    batch_size = material.experiment.training.batch_size
+    batches = data_pipeline.fixed_batches(material.scored, material.fixed, batch_size)
+    mean, stddev = (np.concatenate(parts) for parts in zip(*(step(*batch) for batch in batches), strict=True))
+    table = material.records.drop(columns=["row", "col"])
+    return table.assign(
+        arm=material.experiment.arm, chunk=chunk, init=init, mean=mean, stddev=stddev
+    )
+
+
+def load(folder: Path) -> GroundMotionModel:
+    """The trained network of a member folder."""
+    return keras.saving.load_model(folder / "model.keras", compile=False)

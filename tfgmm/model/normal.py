@@ -1,0 +1,120 @@
+"""A Normal distribution at every pixel, its likelihood at station pixels."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+from tensorflow_probability import distributions as tfd
+
+from tfgmm import ergodic
+
+
+@keras.saving.register_keras_serializable("tfgmm")
+class NormalLayer(keras.layers.Layer):
+    r"""Parameter map -> Normal distribution of ln IM at every pixel.
+
+    .. math:: \mu = \mu_0 + a p_0, \quad \sigma = a \, \mathrm{softplus}(p_1) + \sigma_{min}
+
+    Parameters
+    ----------
+    location : float
+        :math:`\mu_0`, the mean of the training target.
+    scale : float
+        :math:`a`, its standard deviation.
+    min_stddev : float
+        :math:`\sigma_{min}`, the floor that keeps the likelihood bounded.
+    """
+
+    def __init__(self, location: float = 0.0, scale: float = 1.0, min_stddev: float = 0.05, **kwargs):
+        super().__init__(**kwargs)
+        self.location, self.scale, self.min_stddev = location, scale, min_stddev
+
+    def call(self, parameters, median=None):
+        """[batch, row, col, 2] (and a median [batch, row, col] to add) -> Normal [batch, row, col]."""
+        mean = self.location + self.scale * parameters[..., 0]
+        stddev = self.scale * ops.softplus(parameters[..., 1]) + self.min_stddev
+        return tfd.Normal(mean if median is None else mean + median, stddev)
+
+    def compute_output_spec(self, parameters, median=None):
+        """What Keras needs to know in place of the distribution."""
+        return keras.KerasTensor(parameters.shape[:-1], dtype=parameters.dtype)
+
+    def get_config(self):
+        """Constructor arguments, for the ``.keras`` file."""
+        own = {"location": self.location, "scale": self.scale, "min_stddev": self.min_stddev}
+        return super().get_config() | own
+
+
+@keras.saving.register_keras_serializable("tfgmm")
+class ErgodicMedian(keras.layers.Layer):
+    """Channels -> the fitted ergodic median of ln IM on the output window.
+
+    Parameters
+    ----------
+    coefficients : sequence of float
+        Of `tfgmm.ergodic`.
+    channels : sequence of int
+        Positions of ``magnitude``, ``r_hyp`` and ``event_depth`` among the channels.
+    margin : int
+        Pixels to crop from each edge.
+    """
+
+    def __init__(self, coefficients, channels, margin: int, **kwargs):
+        super().__init__(**kwargs)
+        self.coefficients, self.channels, self.margin = tuple(coefficients), tuple(channels), margin
+
+    def call(self, maps):
+        """[batch, row, col, channel] -> [batch, row - 2 margin, col - 2 margin]."""
+        m = self.margin
+        inner = maps[:, m : maps.shape[1] - m, m : maps.shape[2] - m]
+        magnitude, r_hyp, depth = (inner[..., i] for i in self.channels)
+        r_hyp = ops.maximum(r_hyp, 1.0)
+        terms = ergodic.terms(magnitude, r_hyp, ops.log(r_hyp), depth)
+        return sum(c * term for c, term in zip(self.coefficients, terms, strict=True))
+
+    def get_config(self):
+        """Constructor arguments, for the ``.keras`` file."""
+        own = {"coefficients": self.coefficients, "channels": self.channels, "margin": self.margin}
+        return super().get_config() | own
+
+
+def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
+    """The distribution at station pixels.
+
+    Parameters
+    ----------
+    normal : tfd.Normal, [batch, row, col]
+    pixels : tensor of int32, [batch, stations, 2]
+
+    Returns
+    -------
+    tfd.Normal, [batch, stations]
+    """
+    gather = lambda values: tf.gather_nd(values, pixels, batch_dims=1)  # noqa: E731
+    return tfd.Normal(gather(normal.loc), gather(normal.scale))
+
+
+@keras.saving.register_keras_serializable("tfgmm")
+class GroundMotionModel(keras.Model):
+    """Keras model whose output is a Normal map and whose loss is its likelihood at the stations."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        r"""Negative log-likelihood of the records, mean over the batch's events.
+
+        .. math:: L = \frac{1}{B} \sum_{e=1}^{B} \sum_s w_{es}
+                  \left[\ln\sigma + \frac{(\ln y - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right]
+
+        at the pixel of each station s; two stations in one pixel are two terms, padded stations
+        weigh nothing.
+
+        References
+        ----------
+        Lilienkamp et al. (2022), equation 4.
+        """
+        log_prob = at_stations(y_pred, y["pixels"]).log_prob(y["ln_im"])
+        return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
+
+    def predict_step(self, data):
+        """Mean and standard deviation maps."""
+        maps, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        normal = self(maps, training=False)
+        return {"mean": normal.loc, "stddev": normal.scale}

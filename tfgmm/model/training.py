@@ -1,0 +1,134 @@
+"""Train all members of a run: what is missing, what it will cost, the predictions table."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from tfgmm import files, records
+from tfgmm.experiment import Experiment
+from tfgmm.model import member
+from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.pipeline import splits
+from tfgmm.run_folder import RunFolder
+from tfgmm.sources import simulated
+
+#: Receives the name of a member and the share of its training that is done.
+Report = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member to train."""
+
+    im: str
+    chunk: int
+    init: int
+
+    @property
+    def name(self) -> str:
+        """As in its folder's name."""
+        return f"{self.im} chunk {self.chunk} init {self.init}"
+
+
+def open_dataset(data: str | None) -> records.Dataset:
+    """The dataset folder `data`, or the embedded simulated records for None."""
+    return simulated.embedded() if data is None else records.read(Path(data))
+
+
+class Training:
+    """The members of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+    dataset : Dataset
+    """
+
+    def __init__(self, run: RunFolder, dataset: records.Dataset) -> None:
+        self.run, self.dataset = run, dataset
+        self.folds = splits.folds(dataset, run.experiment)
+
+    @property
+    def members(self) -> list[Member]:
+        """All members, in the order of training."""
+        experiment = self.run.experiment
+        grid = itertools.product(experiment.ims, range(experiment.chunks), range(experiment.inits))
+        return [Member(*indices) for indices in grid]
+
+    def folder(self, one: Member) -> Path:
+        """Where a member's results stand."""
+        return self.run.member(one.im, one.chunk, one.init)
+
+    @property
+    def missing(self) -> list[Member]:
+        """Members that are not trained yet."""
+        return [one for one in self.members if not (self.folder(one) / "done.json").is_file()]
+
+    def material(self, one: Member) -> member.Material:
+        """Records and maps of a member."""
+        return member.Material.of(self.dataset, self.run.experiment, one.im, self.folds[one.chunk])
+
+    def seconds_per_member(self, trials: int = 3) -> float:
+        """Time that a member takes if it uses all its epochs, from a few measured steps."""
+        material = self.material(self.missing[0])
+        settings = self.run.experiment.training
+        model = member.compiled(material, seed=0)
+        batches = iter(
+            data_pipeline.training_batches(material.training, material.moving, settings.batch_size, range(1), 0)
+            .repeat()
+        )
+        model.train_on_batch(*next(batches))
+        started = time.monotonic()
+        for _ in range(trials):
+            model.train_on_batch(*next(batches))
+        step = (time.monotonic() - started) / trials
+        # A forward pass is a third of a training step.
+        epoch = material.steps + len(material.stopping) / settings.batch_size / 3
+        final = len(material.scored) / settings.batch_size / 3
+        return step * (settings.epochs * epoch + final)
+
+    def train(self, report: Report = lambda name, share: None) -> None:
+        """Train what is missing, then write the predictions table.
+
+        Parameters
+        ----------
+        report : callable
+            Called with a member's name and the share of its training that is done.
+        """
+        for one in self.missing:
+            member.train(
+                self.material(one), self.folder(one), one.chunk, one.init, lambda share, n=one.name: report(n, share)
+            )
+        self.write_predictions()
+
+    def write_predictions(self) -> None:
+        """Gather the members' predictions into one table."""
+        tables = [
+            pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
+            for one in self.members
+        ]
+        with files.whole_file(self.run.predictions) as temporary:
+            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def begin(experiment: Experiment, folder: Path, overwrite: bool = False) -> Training:
+    """Begin a run, or go on with it.
+
+    Raises
+    ------
+    UsageError
+        The folder holds another run, or the experiment does not fit the data.
+    DataError
+        The data cannot be read or split.
+    """
+    dataset = open_dataset(experiment.data)
+    splits.folds(dataset, experiment)  # whatever is wrong shows before a folder is made
+    for im in experiment.ims:
+        data_pipeline.flat_table(dataset, experiment, im)
+    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset)
+
+

@@ -1,0 +1,61 @@
+"""Channels -> parameter map: a U-Net of valid convolutions."""
+
+import keras
+from keras import layers
+
+from tfgmm.experiment import Network
+
+
+def conv(filters: int, size: int, name: str, policy: str, activation: str | None = "relu") -> layers.Layer:
+    """A valid convolution with He initialisation."""
+    return layers.Conv2D(
+        filters, size, activation=activation, kernel_initializer="he_normal", dtype=policy, name=name
+    )
+
+
+def level(x, filters: int, name: str, policy: str, first_policy: str | None = None):
+    """Two 3x3 valid convolutions."""
+    x = conv(filters, 3, f"{name}_conv1", first_policy or policy)(x)
+    return conv(filters, 3, f"{name}_conv2", policy)(x)
+
+
+def parameter_map(x, settings: Network):
+    """The U-Net between standardised channels and the two parameters at every output pixel.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor, [batch, input_size, input_size, channels]
+    settings : Network
+
+    Returns
+    -------
+    keras.KerasTensor, [batch, output_size, output_size, 2]
+        float32, whatever the precision of the inner layers.
+
+    References
+    ----------
+    Ronneberger, Fischer & Brox (2015), Figure 1; Lilienkamp et al. (2022), Figure 1.
+    """
+    policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
+    filters = [settings.base * 2**i for i in range(settings.depth + 1)]
+    skips = []
+    for i, width in enumerate(filters[:-1]):
+        # bfloat16 resolves a standardised coordinate only to about half a kilometre.
+        x = level(x, width, f"down{i}", policy, first_policy="float32" if i == 0 else None)
+        skips.append(x)
+        x = layers.MaxPooling2D(2, dtype=policy, name=f"pool{i}")(x)
+    x = level(x, filters[-1], "bottom", policy)
+    for i in reversed(range(settings.depth)):
+        x = layers.Conv2DTranspose(
+            filters[i], 2, strides=2, kernel_initializer="he_normal", dtype=policy, name=f"up{i}_upsample"
+        )(x)
+        crop = (skips[i].shape[1] - x.shape[1]) // 2
+        skip = layers.Cropping2D(crop, dtype=policy, name=f"up{i}_crop")(skips[i])
+        x = layers.Concatenate(dtype=policy, name=f"up{i}_skip")([skip, x])
+        x = level(x, filters[i], f"up{i}", policy)
+    return conv(2, 1, "parameters", "float32", activation=None)(x)
+
+
+def receptive_margin(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> int:
+    """Pixels that valid convolutions take from each edge."""
+    return (inputs.shape[1] - outputs.shape[1]) // 2

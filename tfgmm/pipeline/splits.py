@@ -1,0 +1,218 @@
+"""Roles of events and stations: training, validation, stopping.
+
+Everything here depends on the reference network, the split and the seed alone, so that the arms of a
+comparison share chunks, stopping sets and scored pairs.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import KDTree
+
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
+from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
+
+TRAINING, VALIDATION, STOPPING = ROLES = ("training", "validation", "stopping")
+
+#: An added station as near as this to a reference site stands at that site.
+SAME_PLACE_KM = 0.5
+#: Share of the sites and of the events in the stopping set.
+STOPPING_SHARE = 0.1
+#: Events seen by added networks only that `max_events` leaves in.
+MAX_ADDED_EVENTS = 20
+
+_CHUNKS, _STOPPING, _EVENTS, _SUBSET = range(1, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """Roles while one chunk of sites is held out.
+
+    Attributes
+    ----------
+    chunk : int
+    event_role, station_role : pandas.Series
+        Role by ``event_id`` and ``station_id``; what is not listed is not used.
+    """
+
+    chunk: int
+    event_role: pd.Series
+    station_role: pd.Series
+
+    def roles(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The records in use, with columns ``event_role`` and ``site_role``."""
+        roles = table.assign(
+            event_role=table["event_id"].map(self.event_role),
+            site_role=table["station_id"].map(self.station_role),
+        )
+        return roles.dropna(subset=["event_role", "site_role"])
+
+
+def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
+    """Stations of the experiment's networks inside the output window.
+
+    Raises
+    ------
+    UsageError
+        A network is not in the dataset.
+    DataError
+        A network has no station inside the window.
+    """
+    unknown = set(experiment.networks) - set(dataset.networks)
+    if unknown:
+        raise UsageError(
+            f"unknown network {', '.join(sorted(unknown))}: the dataset has {', '.join(dataset.networks)}"
+        )
+    stations = dataset.stations
+    _, _, inside = experiment.grid.locate(stations["longitude"], stations["latitude"])
+    stations = stations[inside & stations["network"].isin(experiment.networks)]
+    for network in experiment.networks:
+        if not (stations["network"] == network).any():
+            raise DataError(f"no station of network {network} lies inside the output window of the grid")
+    return stations.sort_values("station_id")
+
+
+def folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
+    """One fold a chunk of reference sites.
+
+    Raises
+    ------
+    DataError
+        A side of the event split is empty, or there are fewer sites than the chunks need.
+    """
+    stations = stations_in_use(dataset, experiment)
+    reference = stations[stations["network"] == experiment.reference]
+    seen = dataset.records["station_id"].isin(reference["station_id"])
+    recorded = dataset.records[seen]
+    sites = np.unique(
+        reference.loc[reference["station_id"].isin(recorded["station_id"]), "site_id"].to_numpy(str)
+    )
+    if len(sites) < 2 * experiment.chunks:
+        raise DataError(
+            f"network {experiment.reference} has {len(sites)} sites with records inside the output "
+            f"window: too few for {experiment.chunks} chunks"
+        )
+    event_role = _event_roles(dataset, experiment, np.unique(recorded["event_id"].to_numpy(str)))
+    order = np.random.default_rng([experiment.seed, _CHUNKS]).permutation(sites)
+    return [
+        _fold(chunk, held_out, order, event_role, stations, dataset.events, experiment, recorded)
+        for chunk, held_out in enumerate(np.array_split(order, experiment.chunks))
+    ]
+
+
+def training_records(roles: pd.DataFrame) -> pd.DataFrame:
+    """What ``fit`` may see: training events at training sites, of all networks."""
+    return roles[(roles["event_role"] == TRAINING) & (roles["site_role"] == TRAINING)]
+
+
+def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """What decides when to stop: reference records, so that it is the same in every arm.
+
+    Stopping events at training and at stopping sites; with ``stopping`` paper the validation events
+    at training sites, which are scored later.
+
+    Raises
+    ------
+    DataError
+        There is no such record.
+    """
+    if experiment.stopping == "paper":
+        chosen = (roles["event_role"] == VALIDATION) & (roles["site_role"] == TRAINING)
+    else:
+        chosen = (roles["event_role"] == STOPPING) & roles["site_role"].isin([TRAINING, STOPPING])
+    records = roles[chosen & (roles["network"] == experiment.reference)]
+    if records.empty:
+        raise DataError("the stopping set holds no record: bring more records or another --seed")
+    return records
+
+
+def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray) -> pd.Series:
+    """Training or validation for every event; `recorded` are those with reference records."""
+    split = experiment.split
+    events = dataset.events.sort_values("event_id")
+    if split.kind == "time":
+        start, end = split.window()
+        validates = events["origin_time"].ge(start) & events["origin_time"].lt(end)
+    else:
+        rng = np.random.default_rng([experiment.seed, _EVENTS])
+        chosen = rng.choice(recorded, round(split.fraction * len(recorded)), replace=False)
+        validates = events["event_id"].isin(chosen)
+    role = pd.Series(np.where(validates, VALIDATION, TRAINING), index=events["event_id"])
+    _refuse_empty_side(role[role.index.isin(recorded)], experiment)
+    limit = experiment.training.max_events
+    return role if limit is None else _subset(role, recorded, limit, experiment.seed)
+
+
+def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
+    for side in (TRAINING, VALIDATION):
+        if not (role == side).any():
+            raise DataError(
+                f"the event split leaves no {side} event with records of network "
+                f"{experiment.reference}: change --split"
+            )
+
+
+def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.Series:
+    """At most `limit` events with reference records, and a few that only added networks saw."""
+    rng = np.random.default_rng([seed, _SUBSET])
+    kept = rng.permutation(recorded)[:limit]
+    added_only = rng.permutation(np.setdiff1d(role.index.to_numpy(str), recorded))[:MAX_ADDED_EVENTS]
+    return role[role.index.isin([*kept, *added_only])]
+
+
+def _fold(chunk, held_out, sites, event_role, stations, events, experiment, recorded) -> Fold:
+    site_role = pd.Series(TRAINING, index=sites)
+    site_role[held_out] = VALIDATION
+    event_role = event_role.copy()
+    if experiment.stopping == "sites":
+        rng = np.random.default_rng([experiment.seed, _STOPPING, chunk])
+        kept = np.setdiff1d(sites, held_out)
+        site_role[_tenth(kept, rng)] = STOPPING
+        event_role[_tenth(_may_stop(event_role, events, experiment, recorded), rng)] = STOPPING
+    return Fold(chunk, event_role, _station_roles(stations, site_role, experiment.reference))
+
+
+def _tenth(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.choice(names, max(1, round(STOPPING_SHARE * len(names))), replace=False)
+
+
+def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
+    """Training events with reference records, before the validation window if there is one."""
+    names = event_role.index[event_role == TRAINING].intersection(recorded["event_id"])
+    if experiment.split.kind == "time":
+        early = events.loc[events["origin_time"].lt(experiment.split.window()[0]), "event_id"]
+        names = names.intersection(early)
+        if names.empty:
+            raise DataError(
+                "no training event lies before the validation window to stop on: "
+                "change --split, or use --stopping paper"
+            )
+    return np.sort(names.to_numpy(str))
+
+
+def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str) -> pd.Series:
+    """Role of every station: that of its site; added stations at a held-out site share its role."""
+    is_reference = (stations["network"] == reference).to_numpy()
+    role = stations["site_id"].map(site_role).where(is_reference)
+    near = nearest_km(stations[~is_reference], stations[is_reference], within=SAME_PLACE_KM)
+    added = pd.Series(TRAINING, index=stations.index[~is_reference])
+    for held in (STOPPING, VALIDATION):
+        touches = [(role[is_reference].iloc[found] == held).any() for found in near]
+        added[touches] = held
+        # All codes of an added site follow the one that stands at the held-out site.
+        moved = stations.loc[added.index, "site_id"].isin(stations.loc[added.index[added == held], "site_id"])
+        added[moved] = held
+    role.loc[added.index] = added
+    return pd.Series(role.to_numpy(), index=stations["station_id"]).dropna()
+
+
+def nearest_km(of: pd.DataFrame, among: pd.DataFrame, within: float | None = None):
+    """Great-circle neighbours: distance to the nearest, or the list of those closer than `within`."""
+    def points(stations):
+        return unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM
+
+    if within is not None:
+        return KDTree(points(among)).query_ball_point(points(of), within) if len(of) else []
+    return KDTree(points(among)).query(points(of))[0] if len(among) else np.full(len(of), np.nan)

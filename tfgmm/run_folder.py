@@ -1,0 +1,124 @@
+"""What lies where in a run, and what the run is."""
+
+import dataclasses
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+import pydantic
+
+from tfgmm import files
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
+from tfgmm.records import Dataset
+
+_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A run on disk.
+
+    Attributes
+    ----------
+    path : Path
+    experiment : Experiment
+    data : dict
+        ``digest``, ``simulated``, ``component`` and ``name`` of the dataset.
+    """
+
+    path: Path
+    experiment: Experiment
+    data: dict
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the records are made, not measured."""
+        return self.data["simulated"]
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions table."""
+        return self.path / "predictions.parquet"
+
+    def member(self, im: str, chunk: int, init: int) -> Path:
+        """Folder of one member."""
+        return self.path / "members" / im / self.experiment.arm / f"chunk-{chunk}_init-{init}"
+
+    def read_predictions(self) -> pd.DataFrame:
+        """The predictions table.
+
+        Raises
+        ------
+        UsageError
+            The run is not finished.
+        """
+        if not self.predictions.is_file():
+            raise UsageError(
+                f"run {self.path} has no predictions yet: finish it with the tfgmm train command "
+                "that began it; it goes on where it stopped"
+            )
+        return pd.read_parquet(self.predictions)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing run.
+
+        Raises
+        ------
+        UsageError
+            There is no run.
+        DataError
+            Its description is damaged.
+        """
+        description = path / "experiment.json"
+        if not description.is_file():
+            raise UsageError(f"{path} is no run folder: make one with tfgmm train")
+        try:
+            content = json.loads(description.read_text())
+            return cls(path, Experiment(**content["experiment"]), content["data"])
+        except (ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
+            raise DataError(f"{description} is damaged: {error}") from error
+
+    @classmethod
+    def begin(cls, path: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False) -> Self:
+        """A new run, or the same experiment on the same data to go on with.
+
+        Raises
+        ------
+        UsageError
+            The folder holds something else and `overwrite` is false.
+        """
+        data = {
+            "name": dataset.provenance.get("name", ""),
+            "digest": dataset.digest(),
+            "simulated": dataset.simulated,
+            "component": dataset.provenance.get("component", ""),
+            "truncation": dataset.provenance.get("truncation", ""),
+        }
+        new = cls(path, experiment, data)
+        if path.exists() and not overwrite:
+            new._refuse_other(cls.open(path))
+            return new
+        if path.exists():
+            cls.open(path)  # never remove a folder that is no run
+            shutil.rmtree(path)
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        content = {"experiment": experiment.model_dump(mode="json"), "data": data, "versions": versions}
+        with files.whole_file(path / "experiment.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        return new
+
+    def _refuse_other(self, existing: "RunFolder") -> None:
+        mine, theirs = (run.experiment.model_dump() for run in (self, existing))
+        different = [name for name in mine if mine[name] != theirs[name]]
+        if self.data["digest"] != existing.data["digest"]:
+            different.append("content of the data")
+        if different:
+            raise UsageError(
+                f"{self.path} holds another run (different: {', '.join(different)}): "
+                "choose another --out, or replace it with --overwrite"
+            )

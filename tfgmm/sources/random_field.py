@@ -1,0 +1,84 @@
+"""Random fields that can be evaluated, exactly and repeatably, at any point."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+_BLOCK = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomField:
+    r"""Gaussian fields of unit variance as sums of random waves (Rahimi & Recht, 2007).
+
+    .. math:: f(x) = n^{-1/2} \sum_j a_j \cos(k_j \cdot x) + b_j \sin(k_j \cdot x)
+
+    The wavenumbers :math:`k_j` are drawn from the spectral density of the correlation function. That of
+    a Matern function of smoothness :math:`\nu` is a bivariate t distribution with :math:`2 \nu` degrees of
+    freedom (Rasmussen & Williams, 2006, equation 4.15): with the default 1/2, a Cauchy distribution,
+    the correlation is :math:`\exp(-h / l)`. Two lengths give a field over two planes, one of them
+    the sources, the other the sites, with the product of the two correlations.
+
+    Attributes
+    ----------
+    wavenumbers : ndarray, [n_planes, n_waves, 2]
+        1/km.
+    weights : ndarray, [2 n_waves, n_fields]
+        All a, then all b, divided by the square root of `n_waves`.
+    """
+
+    wavenumbers: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def draw(cls, rng, lengths_km: tuple[float, ...], mixing=((1.0,),), smoothness=0.5, waves=2000):
+        """A realisation.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        lengths_km : tuple of float
+            Correlation length in each plane.
+        mixing : array_like, [n_fields, n_fields]
+            Cholesky factor of the correlation between the fields.
+        smoothness : float
+            Of the Matern correlation; 1/2 is exponential.
+        waves : int
+        """
+        shape = (len(lengths_km), waves)
+        spread = np.sqrt(rng.chisquare(2 * smoothness, shape) / (2 * smoothness))
+        scale = spread * np.array(lengths_km)[:, np.newaxis]
+        wavenumbers = rng.standard_normal((*shape, 2)) / scale[..., np.newaxis]
+        amplitudes = rng.standard_normal((2 * waves, len(mixing))) @ np.transpose(mixing)
+        return cls(wavenumbers, amplitudes / np.sqrt(waves))
+
+    def at(self, xy_km: np.ndarray) -> np.ndarray:
+        """All fields at points [n_points, 2] of the one plane: [n_points, n_fields]."""
+        values = np.empty((len(xy_km), self.weights.shape[1]))
+        for block in _blocks(len(xy_km)):
+            values[block] = _waves(xy_km[block], self.wavenumbers[0]) @ self.weights
+        return values
+
+    def between(self, source_km: np.ndarray, site_km: np.ndarray, field: int) -> np.ndarray:
+        """One field from sources [n_sources, 2] to sites [n_sites, 2]: [n_sources, n_sites]."""
+        cos, sin = np.split(_waves(source_km, self.wavenumbers[0]), 2, axis=1)
+        a, b = np.split(self.weights[:, field], 2)
+        sources = np.concatenate([cos * a + sin * b, cos * b - sin * a], axis=1)
+        values = np.empty((len(source_km), len(site_km)))
+        for block in _blocks(len(site_km)):
+            values[:, block] = sources @ _waves(site_km[block], self.wavenumbers[1]).T
+        return values
+
+
+def _blocks(number: int) -> list[slice]:
+    edges = [*range(0, number, _BLOCK), number]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def _waves(xy_km: np.ndarray, wavenumbers: np.ndarray) -> np.ndarray:
+    """All cosines, then all sines, [n_points, 2 n_waves]."""
+    turns = xy_km @ wavenumbers.T / (2 * np.pi)
+    # Single precision is 25 times as fast here, and exact enough once whole turns are gone.
+    phase = (2 * np.pi * (turns - np.round(turns))).astype("float32")
+    return np.concatenate([np.cos(phase), np.sin(phase)], axis=1, dtype=float)

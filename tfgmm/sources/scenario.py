@@ -1,0 +1,242 @@
+"""Where the simulated stations stand, and when and where the simulated earthquakes happen."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pydantic
+from scipy.spatial import KDTree
+
+from tfgmm import records
+from tfgmm.sources.truth import BOX, GRID, on_land, project, stream
+
+Network = Literal["kik", "meso"]
+
+TOKYO = (139.76, 35.68)
+#: Azimuths, in degrees, of the dense lines that leave Tokyo; all on land for 85 km.
+LINES = (30.0, 75.0, 240.0, 290.0, 340.0)
+#: At most so many stations a line, the rest is spread.
+LINE_STATIONS = 30
+MESO_RADIUS_KM = 80.0
+#: Distance of a spread station to the nearest other one.
+SPREAD_KM = (4.0, 10.0)
+EVENT_RADIUS_KM = 250.0
+B_VALUE, MAX_MAGNITUDE = 0.9, 7.3
+PERIODS = {"kik": ("1996-01-01", "2018-01-01"), "meso": ("2021-01-01", "2023-01-01")}
+MIN_MAGNITUDE = {"kik": 3.5, "meso": 4.5}
+
+
+class Cluster(NamedTuple):
+    """A share of the seismicity: normally distributed epicentres of one kind."""
+
+    kind: Literal["crustal", "interface", "slab"]
+    share: float
+    longitude: float
+    latitude: float
+    spread_km: float
+
+
+CLUSTERS = (
+    Cluster("crustal", 0.10, 140.6, 36.9, 20.0),
+    Cluster("crustal", 0.04, 139.5, 36.7, 15.0),
+    Cluster("crustal", 0.04, 138.9, 35.5, 15.0),
+    Cluster("crustal", 0.08, 139.4, 36.0, 90.0),
+    Cluster("interface", 0.18, 141.3, 36.4, 45.0),
+    Cluster("interface", 0.12, 140.9, 35.5, 30.0),
+    Cluster("interface", 0.04, 139.3, 35.0, 15.0),
+    Cluster("slab", 0.18, 140.0, 36.05, 25.0),
+    Cluster("slab", 0.12, 140.2, 35.6, 30.0),
+    Cluster("slab", 0.10, 139.5, 35.9, 70.0),
+)
+
+
+def _share(published: int, **sizes: int):
+    """A record count in proportion to the sizes, and at least one record an event."""
+
+    def default(data: dict) -> int:
+        ratio = np.prod([data[name] / size for name, size in sizes.items()])
+        return max(round(published * ratio), data[next(iter(sizes))])
+
+    return pydantic.Field(default_factory=default, ge=1)
+
+
+class Settings(pydantic.BaseModel):
+    """Sizes of the simulated dataset; by default those of the published study.
+
+    Attributes
+    ----------
+    events, kik_stations : int
+        Earthquakes of 1996 to 2017, and the stations that record them.
+    meso_events, meso_stations : int
+        Earthquakes of 2021 and 2022, and the stations that record them.
+    kik_records, meso_records : int
+        Records that are kept; by default in proportion to the published 46,191 and 1,921.
+    seed : int
+        Root of all random numbers.
+    trigger : float or None
+        PGA in g below which a record is lost, after the thinning to the numbers above.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    events: int = pydantic.Field(2864, ge=1)
+    kik_stations: int = pydantic.Field(65, ge=3, le=1000)
+    kik_records: int = _share(46191, events=2864, kik_stations=65)
+    meso_events: int = pydantic.Field(19, ge=1)
+    meso_stations: int = pydantic.Field(300, ge=10, le=500)
+    meso_records: int = _share(1921, meso_events=19, meso_stations=300)
+    seed: int = pydantic.Field(1, ge=0)
+    trigger: float | None = pydantic.Field(None, gt=0)
+
+    def number_of(self, what: Literal["events", "stations", "records"], network: Network) -> int:
+        """Number of events, stations or records of a network."""
+        return getattr(self, "events" if (what, network) == ("events", "kik") else f"{network}_{what}")
+
+
+def stations(settings: Settings) -> pd.DataFrame:
+    """Both networks, a row a station, in the columns of the data contract; ``vs30_m_s`` is unknown.
+
+    ``operating_from`` and ``operating_to`` are those of three places that the reference network moved.
+    """
+    kik = _kik(settings)
+    table = pd.concat([kik, _meso(settings, project(kik["longitude"], kik["latitude"]))], ignore_index=True)
+    missing = {"elevation_m": np.nan, "sensor_depth_m": 0.0, "vs30_m_s": np.nan}
+    table = table.assign(**missing, site_id=records.site_ids(table))
+    first = ["station_id", "site_id", "network", "longitude", "latitude", *missing]
+    return table[[*first, "operating_from", "operating_to"]]
+
+
+def _kik(settings: Settings) -> pd.DataFrame:
+    rng = stream(settings.seed, "kik stations")
+    moved = min(3, settings.kik_stations // 10)
+    places = _spread_over_box(rng, settings.kik_stations - moved)
+    pairs = [[place, _beside(rng, place, 0.8, 1.6)] for place in places[:moved]]
+    table = _station_table("kik", np.array([*(p for pair in pairs for p in pair), *places[moved:]]))
+    dates = pd.Timestamp("2004-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 3000, moved), "D")
+    table.loc[np.arange(0, 2 * moved, 2), "operating_to"] = dates
+    table.loc[np.arange(1, 2 * moved, 2), "operating_from"] = dates
+    return table
+
+
+def _meso(settings: Settings, kik_km: np.ndarray) -> pd.DataFrame:
+    rng = stream(settings.seed, "meso stations")
+    center = project(*TOKYO)
+    number = settings.meso_stations
+    on_line = min(LINE_STATIONS, number // 10)
+    points = np.concatenate([_line(rng, center, azimuth, on_line) for azimuth in LINES])
+    near = kik_km[np.linalg.norm(kik_km - center, axis=1) < MESO_RADIUS_KM - SPREAD_KM[1]]
+    apart = KDTree(points).query(near)[0] >= SPREAD_KM[0]
+    for place in near[apart][:2]:
+        points = np.vstack([points, _beside(rng, place, 0.1, 0.4)])
+    while len(points) < number:
+        points = np.vstack([points, _next_spread(rng, center, points)])
+    return _station_table("meso", points)
+
+
+def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
+    lon, lat = (degrees.round(5) for degrees in GRID.unproject(*xy_km.T))
+    table = pd.DataFrame({"network": network, "longitude": lon, "latitude": lat})
+    for column in ("operating_from", "operating_to"):
+        table[column] = pd.Series(pd.NaT, table.index, dtype="datetime64[us, UTC]")
+    return table.assign(station_id=[f"{network.upper()[:3]}{i:03}" for i in range(1, len(table) + 1)])
+
+
+def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
+    """Evenly spread places on land: the best of some candidates each time (Mitchell, 1991)."""
+    west, south, east, north = BOX
+    candidates = (_on_land(project(rng.uniform(west, east, 60), rng.uniform(south, north, 60))) for _ in range(number))
+    points = next(candidates)[:1]
+    for tried in candidates:
+        nearest, _ = KDTree(points).query(tried)
+        points = np.vstack([points, tried[nearest.argmax()]])
+    return points
+
+
+def _line(rng: np.random.Generator, center: np.ndarray, azimuth: float, number: int) -> np.ndarray:
+    """Stations 2.1 to 2.7 km apart on a line away from the centre."""
+    distance = 4.0 + np.cumsum(rng.uniform(2.1, 2.7, number))
+    angle = np.radians(azimuth)
+    return center + distance[:, np.newaxis] * [np.sin(angle), np.cos(angle)]
+
+
+def _next_spread(rng: np.random.Generator, center: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The most remote of the candidates that are not too near and not too far from all others."""
+    while True:
+        tried = _on_land(center + rng.uniform(-MESO_RADIUS_KM, MESO_RADIUS_KM, (200, 2)))
+        nearest, _ = KDTree(points).query(tried)
+        fits = (np.linalg.norm(tried - center, axis=1) < MESO_RADIUS_KM) & (nearest <= SPREAD_KM[1])
+        best = np.where(fits, nearest, 0.0).argmax()
+        if fits[best] and nearest[best] >= SPREAD_KM[0]:
+            return tried[best]
+
+
+def _beside(rng: np.random.Generator, place: np.ndarray, low_km: float, high_km: float) -> np.ndarray:
+    """A place on land at some distance from another."""
+    while True:
+        angle = rng.uniform(0, 2 * np.pi, 20)
+        offset = rng.uniform(low_km, high_km, 20) * np.array([np.sin(angle), np.cos(angle)])
+        found = _on_land(place + offset.T)
+        if len(found):
+            return found[0]
+
+
+def _on_land(xy_km: np.ndarray) -> np.ndarray:
+    return xy_km[on_land(*GRID.unproject(*xy_km.T))]
+
+
+def events(settings: Settings, network: Network) -> pd.DataFrame:
+    """The earthquakes that a network records, by origin time, in the columns of the data contract."""
+    number = settings.number_of("events", network)
+    table = pd.DataFrame()
+    batches = _batches(stream(settings.seed, f"{network} events"), network)
+    while len(table) < number:
+        table = pd.concat([table, next(batches)], ignore_index=True)
+    table = table[:number].assign(magnitude_source="simulated")
+    # Numbered before sorting: a larger catalogue holds the smaller one.
+    table.insert(0, "event_id", [f"{network.upper()[:3]}-{i:05}" for i in range(1, number + 1)])
+    return table.sort_values("origin_time", ignore_index=True)
+
+
+def _batches(rng: np.random.Generator, network: Network, size: int = 512) -> Iterator[pd.DataFrame]:
+    shares = np.array([cluster.share for cluster in CLUSTERS])
+    start, end = (pd.Timestamp(day, tz="UTC") for day in PERIODS[network])
+    while True:
+        cluster = pd.DataFrame(CLUSTERS).iloc[rng.choice(len(CLUSTERS), size, p=shares)]
+        center = project(cluster["longitude"], cluster["latitude"])
+        xy = center + cluster[["spread_km"]].to_numpy() * rng.standard_normal((size, 2))
+        lon, lat = (degrees.round(4) for degrees in GRID.unproject(*xy.T))
+        depth, plausible = _depth(rng, cluster["kind"].to_numpy(), xy, on_land(lon, lat))
+        seconds = rng.integers(0, int((end - start).total_seconds()), size)
+        table = pd.DataFrame(
+            {
+                "origin_time": (start + pd.to_timedelta(seconds, "s")).as_unit("us"),
+                "longitude": lon,
+                "latitude": lat,
+                "depth_km": depth.round(1),
+                "magnitude": _magnitude(rng, MIN_MAGNITUDE[network], size).round(1),
+            }
+        )
+        yield table[plausible & (np.hypot(*xy.T) < EVENT_RADIUS_KM)]
+
+
+def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: np.ndarray):
+    """Depth in km and whether it and the place suit the kind; plate boundary and slab dip north-west."""
+    north_west = (xy_km[:, 1] - xy_km[:, 0]) / np.sqrt(2)
+    scatter = rng.standard_normal(len(kind))
+    options = {
+        "crustal": (12 + 4 * scatter, 5, 25, land),
+        "interface": (40 + 0.25 * north_west + 6 * scatter, 10, 60, ~land),
+        "slab": (65 + 0.40 * north_west + 10 * scatter, 30, 120, True),
+    }
+    depth, plausible = np.zeros(len(kind)), np.zeros(len(kind), bool)
+    for name, (value, low, high, place) in options.items():
+        plausible |= (kind == name) & (value >= low) & (value <= high) & place
+        depth = np.where(kind == name, value, depth)
+    return depth, plausible
+
+
+def _magnitude(rng: np.random.Generator, low: float, number: int) -> np.ndarray:
+    """Gutenberg-Richter distribution, truncated at `MAX_MAGNITUDE`."""
+    beyond = 1 - 10 ** (-B_VALUE * (MAX_MAGNITUDE - low))
+    return low - np.log10(1 - rng.random(number) * beyond) / B_VALUE

@@ -1,0 +1,251 @@
+"""The planted truth of the simulated records: medians, site, source and path terms, site layers."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.spatial import Delaunay
+
+from tfgmm import ergodic, imt
+from tfgmm.grid import Grid
+from tfgmm.layers import LAYERS
+from tfgmm.sources.random_field import RandomField
+
+#: All planted terms live in the km of this grid's projection.
+GRID = Grid()
+#: West, south, east, north of the study area, degrees.
+BOX = (138.9, 34.9, 141.0, 36.6)
+#: Raster of the layers and of ``truth.nc``, degrees: the input window and a margin.
+LONGITUDE = np.arange(13770, 14222, 2) / 100
+LATITUDE = np.arange(3390, 3758, 2) / 100
+
+#: c0 ... c6 of `ergodic.ErgodicModel.median`; IM in g.
+COEFFICIENTS = {
+    "PGA": (2.35, 1.05, -0.05, -1.30, 0.05, -0.004, 0.006),
+    "SA(0.3)": (2.95, 1.20, -0.08, -1.28, 0.05, -0.004, 0.005),
+    "SA(1.0)": (1.30, 1.60, -0.15, -1.15, 0.06, -0.002, 0.003),
+    "SA(3.0)": (-0.65, 2.00, -0.20, -1.00, 0.07, -0.001, 0.0),
+}
+IMS = tuple(COEFFICIENTS)
+#: Standard deviations, ln units, the same for all intensity measures.
+TAU, PHI_S2S, PHI_SOURCE, PHI_PATH, PHI_SS = 0.35, 0.42, 0.20, 0.25, 0.40
+#: Shares of the site variance.
+SITE_SHARES = {"layers": 0.25, "correlated": 0.25, "nugget": 0.50}
+#: Correlation lengths in km, of exp(-h / length).
+SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
+#: Response to one km more of z_bedrock and to a fall of ln vs30 by 0.4, before standardisation.
+LAYER_RESPONSE = {"PGA": (-1.0, 0.4), "SA(0.3)": (-0.4, 0.6), "SA(1.0)": (0.7, 0.5), "SA(3.0)": (1.0, 0.2)}
+#: Largest number of event-point pairs, and of events, that are worked on at once.
+_PAIRS, _EVENTS = 1_000_000, 2048
+
+_PURPOSES = (
+    *("kik stations", "meso stations", "kik events", "meso events"),
+    *("kik nuggets", "meso nuggets", "kik event terms", "meso event terms"),
+    *("kik scatter", "meso scatter", "kik thinning", "meso thinning"),
+    *("z_bedrock", "vs30", "site", "source", "path"),
+)
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """Random numbers of one purpose: more of one thing leaves all others as they are."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
+
+
+def im_correlation() -> np.ndarray:
+    """Correlation exp(-|ln T1/T2| / 2) of every random term between `IMS`; PGA counts as T = 0.05 s."""
+    ln_period = np.log([imt.period(im) or 0.05 for im in IMS])
+    return np.exp(-np.abs(ln_period[:, np.newaxis] - ln_period) / 2)
+
+
+def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Standard normal numbers, [*shape, n_ims], correlated between `IMS`."""
+    return rng.standard_normal((*shape, len(IMS))) @ np.linalg.cholesky(im_correlation()).T
+
+
+def project(longitude, latitude) -> np.ndarray:
+    """Degrees -> km of `GRID`, [n, 2]."""
+    return np.stack(GRID.project(longitude, latitude), axis=-1)
+
+
+def on_land(longitude, latitude) -> np.ndarray:
+    """Whether points lie on land, of the shape of `longitude`."""
+    from global_land_mask import globe  # takes seconds and 1 GB: only where it is needed
+
+    return globe.is_land(np.asarray(latitude), np.asarray(longitude))
+
+
+def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+    """Hypocentral distance, [n_events, n_points]."""
+    source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
+    dx, dy = (source[:, np.newaxis] - site).transpose(2, 0, 1)
+    return np.sqrt(dx**2 + dy**2 + events["depth_km"].to_numpy()[:, np.newaxis] ** 2)
+
+
+def footprint(stations: pd.DataFrame, grid: Grid = GRID) -> np.ndarray:
+    """Pixels of the output window on land and inside the convex hull of the stations, [rows, cols]."""
+    hull = Delaunay(np.stack(grid.project(stations["longitude"], stations["latitude"]), axis=-1))
+    lon, lat = grid.lonlat(grid.output_size)
+    inside = hull.find_simplex(np.stack(grid.project(lon, lat), axis=-1)) >= 0
+    return inside & on_land(lon, lat)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What is planted, at any place; see ``docs/simulated.md`` for the formulas.
+
+    Points are one-dimensional arrays of longitude and latitude in degrees, events a table with
+    ``longitude, latitude, depth_km, magnitude``; all terms are in ln units.
+
+    Attributes
+    ----------
+    seed : int
+        Root of all random numbers; it alone decides everything but the two tables.
+    event_terms : pandas.DataFrame
+        By event id, a column an intensity measure: standard deviation `TAU`.
+    nuggets : pandas.DataFrame
+        By station id: the part of the site term that is on no map. Equal within a site.
+    """
+
+    seed: int
+    event_terms: pd.DataFrame
+    nuggets: pd.DataFrame
+
+    def median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+        """Planted median of ln IM (IM in g): all but event term, nugget and scatter.
+
+        Returns
+        -------
+        ndarray, [n_events, n_points]
+        """
+        site = self.site_map(im, longitude, latitude)
+        values = np.empty((len(events), len(site)))
+        step = max(1, min(_EVENTS, _PAIRS // max(1, len(site))))
+        for start in range(0, len(events), step):
+            block = events.iloc[start : start + step]
+            source = self.source_term(im, block["longitude"], block["latitude"])
+            values[start : start + step] = (
+                self.ergodic_median(im, block, longitude, latitude)
+                + self.path_term(im, block, longitude, latitude)
+                + source[:, np.newaxis]
+                + site
+            )
+        return values
+
+    def ergodic_median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+        """The part of the median that magnitude, distance and depth decide, [n_events, n_points]."""
+        magnitude, depth = (events[c].to_numpy()[:, np.newaxis] for c in ("magnitude", "depth_km"))
+        return ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth) @ COEFFICIENTS[im]
+
+    def site_map(self, im: str, longitude, latitude) -> np.ndarray:
+        """Map part of the site term: layer-driven plus correlated, [n_points]."""
+        return sum(self.site_parts(im, longitude, latitude))
+
+    def site_parts(self, im: str, longitude, latitude) -> tuple[np.ndarray, np.ndarray]:
+        """Layer-driven and correlated part of the site term, each [n_points].
+
+        Either has mean zero and its planted variance over the land of `BOX`.
+        """
+        mean, stddev = self._over_box
+        shares = np.array([SITE_SHARES["layers"], SITE_SHARES["correlated"]])
+        unit = (self._site(longitude, latitude) - mean) / stddev
+        layers, correlated = PHI_S2S * np.sqrt(shares)[:, np.newaxis] * unit[..., IMS.index(im)]
+        return layers, correlated
+
+    def source_term(self, im: str, longitude, latitude) -> np.ndarray:
+        """Source-region term by epicentre, [n_epicentres]."""
+        return PHI_SOURCE * self._source.at(project(longitude, latitude))[:, IMS.index(im)]
+
+    def path_term(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+        """Path term by epicentre and site, [n_events, n_points]."""
+        source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
+        return PHI_PATH * self._path.between(source, site, IMS.index(im))
+
+    def z_bedrock(self, longitude, latitude) -> np.ndarray:
+        """Depth to bedrock in m, [n_points]: an oval bowl, and sediment off the eastern coast."""
+        xy = project(longitude, latitude)
+        bowl = np.exp(-(_oval(xy, 0.0, 0.0, 75.0, 60.0, 120.0) ** 3))
+        offshore = 1 / (1 + np.exp((95.0 - xy[:, 0]) / 8.0))
+        return (150 + 3500 * bowl + 1200 * offshore) * np.exp(0.12 * self._z_texture.at(xy)[:, 0])
+
+    def vs30(self, longitude, latitude) -> np.ndarray:
+        """Vs30 in m/s, [n_points]: 200 in an oval plain, 700 in the mountains, with texture."""
+        xy = project(longitude, latitude)
+        plain = np.exp(-(_oval(xy, 8.0, 2.0, 90.0, 68.0, 150.0) ** 4))
+        return 700 * (200 / 700) ** plain * np.exp(0.15 * self._vs30_texture.at(xy)[:, 0])
+
+    def layers(self) -> xr.Dataset:
+        """``z_bedrock`` and ``vs30`` on the raster `LATITUDE` x `LONGITUDE`."""
+        lat, lon = (axis.ravel() for axis in np.meshgrid(LATITUDE, LONGITUDE, indexing="ij"))
+        return raster(
+            {
+                name: (getattr(self, name)(lon, lat).round(1), {"units": unit, "long_name": long_name})
+                for name, (unit, long_name) in LAYERS.items()
+            }
+        )
+
+    def _site(self, longitude, latitude) -> np.ndarray:
+        """Layer response and correlated field, not yet standardised, [2, n_points, n_ims]."""
+        depth = self.z_bedrock(longitude, latitude) / 1000
+        softness = -np.log(self.vs30(longitude, latitude)) / 0.4
+        response = np.stack([depth, softness], axis=1) @ np.transpose(list(LAYER_RESPONSE.values()))
+        return np.stack([response, self._correlated.at(project(longitude, latitude))])
+
+    @functools.cached_property
+    def _over_box(self) -> tuple[np.ndarray, np.ndarray]:
+        west, south, east, north = BOX
+        lon, lat = np.meshgrid(
+            LONGITUDE[(LONGITUDE >= west) & (LONGITUDE <= east)],
+            LATITUDE[(LATITUDE >= south) & (LATITUDE <= north)],
+        )
+        land = on_land(lon, lat)
+        parts = self._site(lon[land], lat[land])
+        return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
+
+    @functools.cached_property
+    def _correlated(self) -> RandomField:
+        return self._draw("site", (SITE_RANGE_KM,))
+
+    @functools.cached_property
+    def _source(self) -> RandomField:
+        return self._draw("source", (SOURCE_RANGE_KM,))
+
+    @functools.cached_property
+    def _path(self) -> RandomField:
+        return self._draw("path", PATH_RANGES_KM)
+
+    def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
+        return RandomField.draw(stream(self.seed, purpose), lengths_km, np.linalg.cholesky(im_correlation()))
+
+    @functools.cached_property
+    def _z_texture(self) -> RandomField:
+        return RandomField.draw(stream(self.seed, "z_bedrock"), (25.0,), smoothness=1.5, waves=500)
+
+    @functools.cached_property
+    def _vs30_texture(self) -> RandomField:
+        return RandomField.draw(stream(self.seed, "vs30"), (8.0,), smoothness=1.5, waves=500)
+
+
+def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
+    """Flat values and attributes -> CF dataset on `LATITUDE` x `LONGITUDE`; [n_ims, n] gets ``im``."""
+    size = len(LATITUDE), len(LONGITUDE)
+    coordinates = {
+        "latitude": ("latitude", LATITUDE, {"standard_name": "latitude", "units": "degrees_north"}),
+        "longitude": ("longitude", LONGITUDE, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    data = {
+        name: (("im", *coordinates)[-values.ndim - 1 :], values.reshape(*values.shape[:-1], *size), attributes)
+        for name, (values, attributes) in variables.items()
+    }
+    if any("im" in dims for dims, *_ in data.values()):
+        coordinates["im"] = ("im", list(IMS), {"long_name": "intensity measure"})
+    return xr.Dataset(data, coordinates, {"Conventions": "CF-1.11", "source": "simulated by tfgmm"})
+
+
+def _oval(xy_km: np.ndarray, x: float, y: float, major: float, minor: float, azimuth: float) -> np.ndarray:
+    """Distance from a centre in units of the half axes of an ellipse."""
+    angle = np.radians(azimuth)
+    along, across = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
+    offset = xy_km - (x, y)
+    return np.hypot(offset @ along / major, offset @ across / minor)
