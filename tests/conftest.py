@@ -54,7 +54,10 @@ def small_dataset(n_events: int = 30, n_kik: int = 20, n_meso: int = 12, seed: i
     added_only = pairs["origin_time"].dt.year == 2021
     pairs = pairs[(pairs["network"] == "meso") == added_only]
     distance = np.hypot(
-        np.hypot((pairs["longitude"] - pairs["longitude_s"]) * 90, (pairs["latitude"] - pairs["latitude_s"]) * 111),
+        np.hypot(
+            (pairs["longitude"] - pairs["longitude_s"]) * 90,
+            (pairs["latitude"] - pairs["latitude_s"]) * 111,
+        ),
         pairs["depth_km"],
     )
     ln_pga = 1.2 * (pairs["magnitude"] - 6) - 1.3 * np.log(distance) + 2 + rng.normal(0, 0.4, len(pairs))

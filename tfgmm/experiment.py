@@ -1,6 +1,7 @@
 """The validated, serialisable description of a run, and its presets."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -205,6 +206,17 @@ _PRESETS: dict[str, dict] = {
 PRESETS = tuple(_PRESETS)
 
 
+def native_precision() -> str:
+    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text().split() if processor.is_file() else []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+
+
+def _given(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if value is not None}
+
+
 def preset(name: str, **changes) -> Experiment:
     """An experiment of a preset, with some settings changed.
 
@@ -213,7 +225,8 @@ def preset(name: str, **changes) -> Experiment:
     name : str
         ``quick``, ``standard`` or ``paper``.
     **changes
-        Fields of `Experiment`; a dict changes single fields of a nested settings object.
+        Fields of `Experiment`; a dict changes single fields of a nested settings object, None leaves
+        the preset's value. Precision, if not given, is that of `native_precision`.
 
     Raises
     ------
@@ -222,11 +235,13 @@ def preset(name: str, **changes) -> Experiment:
     """
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-    merged: dict = {"preset": name}
+    merged: dict = {"preset": name, "network": {"precision": native_precision()}}
     for source in (_PRESETS[name], changes):
-        for key, value in source.items():
-            merged[key] = merged.get(key, {}) | value if isinstance(value, dict) else value
+        for key, value in _given(source).items():
+            merged[key] = merged.get(key, {}) | _given(value) if isinstance(value, dict) else value
     try:
-        return Experiment(**merged)
+        grid, network = Grid(**merged.get("grid", {})), Network(**merged["network"])
+        fitting = {"output_size": check_size(grid.input_size, network.depth)}
+        return Experiment(**merged | {"grid": grid.model_copy(update=fitting), "network": network})
     except pydantic.ValidationError as error:
         raise UsageError(_reason(error)) from error

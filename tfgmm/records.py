@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -212,8 +213,21 @@ def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.
         ) from error
 
 
-def write(dataset: Dataset, folder: Path, overwrite: bool = False) -> Dataset:
+def write(
+    dataset: Dataset, folder: Path, overwrite: bool = False, extra: Callable[[Path], None] | None = None
+) -> Dataset:
     """Check a dataset and write its folder, whole or not at all.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What is written.
+    folder : Path
+        Where it shall stand.
+    overwrite : bool
+        Replace what stands there.
+    extra : callable, optional
+        Writes more files into the folder it is given, before that becomes `folder`.
 
     Raises
     ------
@@ -234,6 +248,8 @@ def write(dataset: Dataset, folder: Path, overwrite: bool = False) -> Dataset:
         if dataset.layers is not None:
             dataset.layers.to_netcdf(temporary / "layers.nc", engine="h5netcdf")
         (temporary / "dataset.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+        if extra is not None:
+            extra(temporary)
     return dataclasses.replace(dataset, provenance=provenance)
 
 

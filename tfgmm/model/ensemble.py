@@ -96,7 +96,9 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     im = im or experiment.ims[0]
     if im not in experiment.ims:
         raise UsageError(f"run {run} has no {im}: it has {', '.join(experiment.ims)}")
-    paths = {(c, i): folder.member(im, c, i) for c in range(experiment.chunks) for i in range(experiment.inits)}
+    paths = {
+        (c, i): folder.member(im, c, i) for c in range(experiment.chunks) for i in range(experiment.inits)
+    }
     members = {key: member.load(path) for key, path in paths.items() if (path / "done.json").is_file()}
     if not members:
         raise UsageError(f"run {run} has no trained member of {im} yet: run tfgmm train")

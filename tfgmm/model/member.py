@@ -65,7 +65,9 @@ class Material:
         return cls(
             experiment=experiment,
             records=records,
-            training=group(training, data_pipeline.training_weight(training, experiment.training.weighting)),
+            training=group(
+                training, data_pipeline.training_weight(training, experiment.training.weighting)
+            ),
             stopping=group(stopping, data_pipeline.stopping_weight(stopping)),
             scored=group(records, np.ones(len(records))),
             moving=Rasteriser(experiment.grid, names, dataset.layers, experiment.training.shift_pixels),
@@ -187,7 +189,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.stop_training = self.exhausted
 
 
-def train(material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None) -> None:
+def train(
+    material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None
+) -> None:
     """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
 
     The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``.
@@ -244,7 +248,9 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
             data_pipeline.training_batches(
                 material.training, material.moving, settings.batch_size, remaining, seed
             ),
-            validation_data=data_pipeline.fixed_batches(material.stopping, material.fixed, settings.batch_size),
+            validation_data=data_pipeline.fixed_batches(
+                material.stopping, material.fixed, settings.batch_size
+            ),
             initial_epoch=first,
             epochs=settings.epochs,
             steps_per_epoch=material.steps,
@@ -272,11 +278,11 @@ def predictions(model: GroundMotionModel, material: Material, chunk: int, init: 
 
     batch_size = material.experiment.training.batch_size
     batches = data_pipeline.fixed_batches(material.scored, material.fixed, batch_size)
-    mean, stddev = (np.concatenate(parts) for parts in zip(*(step(*batch) for batch in batches), strict=True))
-    table = material.records.drop(columns=["row", "col"])
-    return table.assign(
-        arm=material.experiment.arm, chunk=chunk, init=init, mean=mean, stddev=stddev
+    mean, stddev = (
+        np.concatenate(parts) for parts in zip(*(step(*batch) for batch in batches), strict=True)
     )
+    table = material.records.drop(columns=["row", "col"])
+    return table.assign(arm=material.experiment.arm, chunk=chunk, init=init, mean=mean, stddev=stddev)
 
 
 def load(folder: Path) -> GroundMotionModel:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm import files, records
+from tfgmm.errors import UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
@@ -46,17 +47,24 @@ class Training:
     ----------
     run : RunFolder
     dataset : Dataset
+    chunks : tuple of int, optional
+        Train only these chunks; all by default.
     """
 
-    def __init__(self, run: RunFolder, dataset: records.Dataset) -> None:
+    def __init__(
+        self, run: RunFolder, dataset: records.Dataset, chunks: tuple[int, ...] | None = None
+    ) -> None:
         self.run, self.dataset = run, dataset
         self.folds = splits.folds(dataset, run.experiment)
+        self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
+        if not set(self.chunks) <= set(range(run.experiment.chunks)):
+            raise UsageError(f"the run has chunks 0 to {run.experiment.chunks - 1}, not {self.chunks}")
 
     @property
     def members(self) -> list[Member]:
-        """All members, in the order of training."""
+        """The members of the chosen chunks, in the order of training."""
         experiment = self.run.experiment
-        grid = itertools.product(experiment.ims, range(experiment.chunks), range(experiment.inits))
+        grid = itertools.product(experiment.ims, self.chunks, range(experiment.inits))
         return [Member(*indices) for indices in grid]
 
     def folder(self, one: Member) -> Path:
@@ -77,14 +85,14 @@ class Training:
         material = self.material(self.missing[0])
         settings = self.run.experiment.training
         model = member.compiled(material, seed=0)
-        batches = iter(
-            data_pipeline.training_batches(material.training, material.moving, settings.batch_size, range(1), 0)
-            .repeat()
+        batches = data_pipeline.training_batches(
+            material.training, material.moving, settings.batch_size, range(1), seed=0
         )
-        model.train_on_batch(*next(batches))
+        batch = next(iter(batches))
+        model.train_on_batch(*batch)  # traces and compiles
         started = time.monotonic()
         for _ in range(trials):
-            model.train_on_batch(*next(batches))
+            model.train_on_batch(*batch)
         step = (time.monotonic() - started) / trials
         # A forward pass is a third of a training step.
         epoch = material.steps + len(material.stopping) / settings.batch_size / 3
@@ -101,22 +109,31 @@ class Training:
         """
         for one in self.missing:
             member.train(
-                self.material(one), self.folder(one), one.chunk, one.init, lambda share, n=one.name: report(n, share)
+                self.material(one),
+                self.folder(one),
+                one.chunk,
+                one.init,
+                lambda share, n=one.name: report(n, share),
             )
         self.write_predictions()
 
     def write_predictions(self) -> None:
-        """Gather the members' predictions into one table."""
+        """Gather the predictions of the trained members into one table."""
+        experiment = self.run.experiment
+        every = itertools.product(experiment.ims, range(experiment.chunks), range(experiment.inits))
         tables = [
             pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
-            for one in self.members
+            for one in itertools.starmap(Member, every)
+            if (self.folder(one) / "done.json").is_file()
         ]
         with files.whole_file(self.run.predictions) as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
 
 
-def begin(experiment: Experiment, folder: Path, overwrite: bool = False) -> Training:
-    """Begin a run, or go on with it.
+def begin(
+    experiment: Experiment, folder: Path, overwrite: bool = False, chunks: tuple[int, ...] | None = None
+) -> Training:
+    """Begin a run, or go on with it; `chunks` chooses which are trained now.
 
     Raises
     ------
@@ -129,6 +146,4 @@ def begin(experiment: Experiment, folder: Path, overwrite: bool = False) -> Trai
     splits.folds(dataset, experiment)  # whatever is wrong shows before a folder is made
     for im in experiment.ims:
         data_pipeline.flat_table(dataset, experiment, im)
-    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset)
-
-
+    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset, chunks)

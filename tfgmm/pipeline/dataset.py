@@ -35,7 +35,9 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     row, col, _ = grid.locate(stations["longitude"], stations["latitude"])
     x, y = grid.project(stations["longitude"], stations["latitude"])
     added = stations[stations["network"] != experiment.reference]
-    stations = stations.assign(row=row, col=col, x_km=x, y_km=y, nearest_added_km=nearest_km(stations, added))
+    stations = stations.assign(
+        row=row, col=col, x_km=x, y_km=y, nearest_added_km=nearest_km(stations, added)
+    )
     ex, ey = grid.project(dataset.events["longitude"], dataset.events["latitude"])
     events = dataset.events.assign(event_x_km=ex, event_y_km=ey)
     table = (
@@ -107,9 +109,7 @@ def stopping_weight(table: pd.DataFrame) -> np.ndarray:
 
 def _loader(data: EventRecords, rasteriser: Rasteriser):
     """Event number and shift -> (maps, station lists); pixels off a shifted window weigh nothing."""
-    events, splits, pixels, ln_im, weight = (
-        tf.constant(array) for array in dataclasses.astuple(data)
-    )
+    events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
     size = rasteriser.grid.output_size
 
     def load(number, shift):

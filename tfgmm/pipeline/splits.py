@@ -202,7 +202,9 @@ def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str)
         touches = [(role[is_reference].iloc[found] == held).any() for found in near]
         added[touches] = held
         # All codes of an added site follow the one that stands at the held-out site.
-        moved = stations.loc[added.index, "site_id"].isin(stations.loc[added.index[added == held], "site_id"])
+        moved = stations.loc[added.index, "site_id"].isin(
+            stations.loc[added.index[added == held], "site_id"]
+        )
         added[moved] = held
     role.loc[added.index] = added
     return pd.Series(role.to_numpy(), index=stations["station_id"]).dropna()
@@ -210,6 +212,7 @@ def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str)
 
 def nearest_km(of: pd.DataFrame, among: pd.DataFrame, within: float | None = None):
     """Great-circle neighbours: distance to the nearest, or the list of those closer than `within`."""
+
     def points(stations):
         return unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM
 

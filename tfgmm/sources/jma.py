@@ -121,19 +121,21 @@ def _drop(
 
 
 def _moment_magnitude(events: pd.DataFrame) -> pd.DataFrame:
-    """Mw and its source; NaN and ``none`` or ``other`` where no magnitude or none of a known type is listed."""
-    types, values = [], []
-    for number in (1, 2):
-        values.append(events[f"magnitude_{number}"].to_numpy())
-        types.append(np.where(np.isnan(values[-1]), "", events[f"type_{number}"].to_numpy(dtype=str)))
+    """Mw and its source; without one NaN, and ``none`` or ``other`` for what is listed instead."""
+    values = [events[f"magnitude_{i}"].to_numpy() for i in (1, 2)]
+    types = [
+        np.where(np.isnan(value), "", events[f"type_{i}"].to_numpy(dtype=str))
+        for i, value in enumerate(values, 1)
+    ]
     slope, intercept = MW_FROM_MJ
+    converted = [slope * value + intercept for value in values]
     choices = [t == "W" for t in types] + [np.isin(t, JMA_TYPES) for t in types]
-    magnitude = np.select(choices, values + [slope * value + intercept for value in values], np.nan)
+    names = types + [np.char.add(t, " converted") for t in types]
     absent = np.where(np.isnan(values).all(axis=0), "none", "other")
-    source = np.select(
-        choices, types[:1] + types[1:] + [np.char.add(t, " converted") for t in types], absent
+    return events.assign(
+        magnitude=np.select(choices, values + converted, np.nan),
+        magnitude_source=np.select(choices, names, absent),
     )
-    return events.assign(magnitude=magnitude, magnitude_source=source)
 
 
 def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: records.Tally) -> pd.DataFrame:
@@ -240,14 +242,14 @@ def _provenance(paths: Sequence[Path], choices: dict, tally: records.Tally) -> d
         "choices": choices
         | {
             "distance": "hypocentral",
-            "magnitude": f"Mw as listed (type W), else {slope} Mj + {intercept} of the first of J, D, V, d, v",
-            "pga": "square root of the product of the NS and EW peaks",
+            "magnitude": f"Mw as listed (W), else {slope} Mj + {intercept} of the first of J, D, d, V, v",
+            "PGA": "square root of the product of the NS and EW peaks",
             "network": "local where the station name ends in a full-width asterisk, else jma",
         },
         "read": tally.read,
         "dropped": tally.dropped(),
-        "truncation": "An event lists only stations with intensity 0.5 or more: the records are truncated from "
-        "below, and a scaling fitted without regard to it is biased at large distance.",
-        "attribution": "Made from the annual seismic intensity and acceleration files of the "
-        "Japan Meteorological Agency (JMA).",
+        "truncation": "An event lists only stations with intensity 0.5 or more: the records are truncated "
+        "from below, and a scaling fitted without regard to it is biased at large distance.",
+        "attribution": "Made from the annual seismic intensity and acceleration files of the Japan "
+        "Meteorological Agency (JMA).",
     }

@@ -63,7 +63,7 @@ def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         The archive is damaged, a record does not have 96 bytes, or a field is garbage.
     """
     lines = _lines(path)
-    kind = lines.bytes[:, 0]
+    kind = lines.data[:, 0]
     is_source = np.isin(kind, list(b"ABD"))
     is_record = (kind >= ord("0")) & (kind <= ord("9"))
     lines.refuse(~(is_source | is_record), "record type", 1, 1, "A, B, D or a station code")
@@ -134,29 +134,29 @@ def _load(path: Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Some lines of a file: their bytes [n, 96] and their numbers [n]."""
+    """Some lines of a file: their bytes `data` [n, 96] and their `numbers` [n]."""
 
     path: Path
-    bytes: np.ndarray
+    data: np.ndarray
     numbers: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> "Lines":
-        return Lines(self.path, self.bytes[rows], self.numbers[rows])
+        return Lines(self.path, self.data[rows], self.numbers[rows])
 
     def text(self, first: int, last: int) -> np.ndarray:
         """Columns `first` to `last` as strings, [n]."""
-        field = np.ascontiguousarray(self.bytes[:, first - 1 : last])
+        field = np.ascontiguousarray(self.data[:, first - 1 : last])
         return np.strings.decode(field.view(f"S{last - first + 1}")[:, 0], "latin-1")
 
     def number(self, name: str, first: int, last: int, decimals: int) -> np.ndarray:
         """Columns `first` to `last` as numbers with implied decimals, [n]; NaN where absent."""
-        values, valid = _decode(self.bytes[:, first - 1 : last], decimals)
+        values, valid = _decode(self.data[:, first - 1 : last], decimals)
         self.refuse(~valid, name, first, last, "digits, or blanks or / where absent")
         return values
 
     def magnitude(self, name: str, first: int) -> np.ndarray:
         """A magnitude of two columns, [n]; NaN where absent."""
-        field = self.bytes[:, first - 1 : first + 1].copy()
+        field = self.data[:, first - 1 : first + 1].copy()
         sign = np.ones(len(field))
         for mark, digit in NEGATIVE.items():
             marked = field[:, 0] == ord(mark)
@@ -170,7 +170,7 @@ class Lines:
         """Raise `DataError` for the first line whose `name` is `bad`."""
         if bad.any():
             row = int(np.argmax(bad))
-            value = self.bytes[row, first - 1 : last].tobytes().decode("cp932", "replace")
+            value = self.data[row, first - 1 : last].tobytes().decode("cp932", "replace")
             raise DataError(
                 f"{self.path}, line {self.numbers[row]}, column {name} (bytes {first}-{last}): "
                 f"{value!r}, expected {expected}; fetch the file again"

@@ -38,6 +38,7 @@ class RandomField:
         Parameters
         ----------
         rng : numpy.random.Generator
+            Consumed.
         lengths_km : tuple of float
             Correlation length in each plane.
         mixing : array_like, [n_fields, n_fields]
@@ -45,6 +46,7 @@ class RandomField:
         smoothness : float
             Of the Matern correlation; 1/2 is exponential.
         waves : int
+            The correlation is off by about waves^(-1/2) / 1.4.
         """
         shape = (len(lengths_km), waves)
         spread = np.sqrt(rng.chisquare(2 * smoothness, shape) / (2 * smoothness))

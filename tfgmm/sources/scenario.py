@@ -12,6 +12,7 @@ from tfgmm import records
 from tfgmm.sources.truth import BOX, GRID, on_land, project, stream
 
 Network = Literal["kik", "meso"]
+NETWORKS: tuple[Network, ...] = ("kik", "meso")
 
 TOKYO = (139.76, 35.68)
 #: Azimuths, in degrees, of the dense lines that leave Tokyo; all on land for 85 km.
@@ -145,7 +146,9 @@ def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
 def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
     """Evenly spread places on land: the best of some candidates each time (Mitchell, 1991)."""
     west, south, east, north = BOX
-    candidates = (_on_land(project(rng.uniform(west, east, 60), rng.uniform(south, north, 60))) for _ in range(number))
+    candidates = (
+        _on_land(project(rng.uniform(west, east, 60), rng.uniform(south, north, 60))) for _ in range(number)
+    )
     points = next(candidates)[:1]
     for tried in candidates:
         nearest, _ = KDTree(points).query(tried)
@@ -194,7 +197,7 @@ def events(settings: Settings, network: Network) -> pd.DataFrame:
         table = pd.concat([table, next(batches)], ignore_index=True)
     table = table[:number].assign(magnitude_source="simulated")
     # Numbered before sorting: a larger catalogue holds the smaller one.
-    table.insert(0, "event_id", [f"{network.upper()[:3]}-{i:05}" for i in range(1, number + 1)])
+    table.insert(0, "event_id", [f"E{network[0].upper()}{i:05}" for i in range(1, number + 1)])
     return table.sort_values("origin_time", ignore_index=True)
 
 

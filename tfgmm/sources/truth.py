@@ -33,6 +33,7 @@ IMS = tuple(COEFFICIENTS)
 TAU, PHI_S2S, PHI_SOURCE, PHI_PATH, PHI_SS = 0.35, 0.42, 0.20, 0.25, 0.40
 #: Shares of the site variance.
 SITE_SHARES = {"layers": 0.25, "correlated": 0.25, "nugget": 0.50}
+PHI_NUGGET = PHI_S2S * SITE_SHARES["nugget"] ** 0.5
 #: Correlation lengths in km, of exp(-h / length).
 SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
 #: Response to one km more of z_bedrock and to a fall of ln vs30 by 0.4, before standardisation.
@@ -140,18 +141,16 @@ class Truth:
 
     def site_map(self, im: str, longitude, latitude) -> np.ndarray:
         """Map part of the site term: layer-driven plus correlated, [n_points]."""
-        return sum(self.site_parts(im, longitude, latitude))
+        return self.site_parts(longitude, latitude)[..., IMS.index(im)].sum(axis=0)
 
-    def site_parts(self, im: str, longitude, latitude) -> tuple[np.ndarray, np.ndarray]:
-        """Layer-driven and correlated part of the site term, each [n_points].
+    def site_parts(self, longitude, latitude) -> np.ndarray:
+        """Layer-driven and correlated part of the site term for all `IMS`, [2, n_points, n_ims].
 
         Either has mean zero and its planted variance over the land of `BOX`.
         """
         mean, stddev = self._over_box
-        shares = np.array([SITE_SHARES["layers"], SITE_SHARES["correlated"]])
-        unit = (self._site(longitude, latitude) - mean) / stddev
-        layers, correlated = PHI_S2S * np.sqrt(shares)[:, np.newaxis] * unit[..., IMS.index(im)]
-        return layers, correlated
+        shares = np.array([SITE_SHARES["layers"], SITE_SHARES["correlated"]]).reshape(2, 1, 1)
+        return PHI_S2S * np.sqrt(shares) * (self._site(longitude, latitude) - mean) / stddev
 
     def source_term(self, im: str, longitude, latitude) -> np.ndarray:
         """Source-region term by epicentre, [n_epicentres]."""
@@ -165,19 +164,19 @@ class Truth:
     def z_bedrock(self, longitude, latitude) -> np.ndarray:
         """Depth to bedrock in m, [n_points]: an oval bowl, and sediment off the eastern coast."""
         xy = project(longitude, latitude)
-        bowl = np.exp(-(_oval(xy, 0.0, 0.0, 75.0, 60.0, 120.0) ** 3))
+        bowl = np.exp(-(_oval(xy, (0.0, 0.0), (75.0, 60.0), 120.0) ** 3))
         offshore = 1 / (1 + np.exp((95.0 - xy[:, 0]) / 8.0))
         return (150 + 3500 * bowl + 1200 * offshore) * np.exp(0.12 * self._z_texture.at(xy)[:, 0])
 
     def vs30(self, longitude, latitude) -> np.ndarray:
         """Vs30 in m/s, [n_points]: 200 in an oval plain, 700 in the mountains, with texture."""
         xy = project(longitude, latitude)
-        plain = np.exp(-(_oval(xy, 8.0, 2.0, 90.0, 68.0, 150.0) ** 4))
+        plain = np.exp(-(_oval(xy, (8.0, 2.0), (90.0, 68.0), 150.0) ** 4))
         return 700 * (200 / 700) ** plain * np.exp(0.15 * self._vs30_texture.at(xy)[:, 0])
 
     def layers(self) -> xr.Dataset:
         """``z_bedrock`` and ``vs30`` on the raster `LATITUDE` x `LONGITUDE`."""
-        lat, lon = (axis.ravel() for axis in np.meshgrid(LATITUDE, LONGITUDE, indexing="ij"))
+        lat, lon = raster_points()
         return raster(
             {
                 name: (getattr(self, name)(lon, lat).round(1), {"units": unit, "long_name": long_name})
@@ -194,13 +193,12 @@ class Truth:
 
     @functools.cached_property
     def _over_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of `_site` over the land of `BOX`, each [2, 1, n_ims]."""
         west, south, east, north = BOX
-        lon, lat = np.meshgrid(
-            LONGITUDE[(LONGITUDE >= west) & (LONGITUDE <= east)],
-            LATITUDE[(LATITUDE >= south) & (LATITUDE <= north)],
-        )
-        land = on_land(lon, lat)
-        parts = self._site(lon[land], lat[land])
+        lat, lon = raster_points()
+        box = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
+        box[box] = on_land(lon[box], lat[box])
+        parts = self._site(lon[box], lat[box])
         return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
 
     @functools.cached_property
@@ -216,7 +214,9 @@ class Truth:
         return self._draw("path", PATH_RANGES_KM)
 
     def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
-        return RandomField.draw(stream(self.seed, purpose), lengths_km, np.linalg.cholesky(im_correlation()))
+        return RandomField.draw(
+            stream(self.seed, purpose), lengths_km, np.linalg.cholesky(im_correlation())
+        )
 
     @functools.cached_property
     def _z_texture(self) -> RandomField:
@@ -227,6 +227,12 @@ class Truth:
         return RandomField.draw(stream(self.seed, "vs30"), (8.0,), smoothness=1.5, waves=500)
 
 
+def raster_points() -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude of the raster `LATITUDE` x `LONGITUDE`, flat, row by row."""
+    lat, lon = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
+    return lat.ravel(), lon.ravel()
+
+
 def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
     """Flat values and attributes -> CF dataset on `LATITUDE` x `LONGITUDE`; [n_ims, n] gets ``im``."""
     size = len(LATITUDE), len(LONGITUDE)
@@ -235,7 +241,11 @@ def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
         "longitude": ("longitude", LONGITUDE, {"standard_name": "longitude", "units": "degrees_east"}),
     }
     data = {
-        name: (("im", *coordinates)[-values.ndim - 1 :], values.reshape(*values.shape[:-1], *size), attributes)
+        name: (
+            ("im", *coordinates)[-values.ndim - 1 :],
+            values.reshape(*values.shape[:-1], *size),
+            attributes,
+        )
         for name, (values, attributes) in variables.items()
     }
     if any("im" in dims for dims, *_ in data.values()):
@@ -243,9 +253,8 @@ def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
     return xr.Dataset(data, coordinates, {"Conventions": "CF-1.11", "source": "simulated by tfgmm"})
 
 
-def _oval(xy_km: np.ndarray, x: float, y: float, major: float, minor: float, azimuth: float) -> np.ndarray:
-    """Distance from a centre in units of the half axes of an ellipse."""
+def _oval(xy_km: np.ndarray, center_km: tuple, half_axes_km: tuple, azimuth: float) -> np.ndarray:
+    """Distance from the centre in units of the half axes of an ellipse, the first along `azimuth`."""
     angle = np.radians(azimuth)
-    along, across = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
-    offset = xy_km - (x, y)
-    return np.hypot(offset @ along / major, offset @ across / minor)
+    turn = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
+    return np.linalg.norm((xy_km - center_km) @ turn.T / half_axes_km, axis=1)

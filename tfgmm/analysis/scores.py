@@ -1,0 +1,114 @@
+"""The four-way table: how well, at known and unknown places, for known and unknown events."""
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.mixture import combine
+
+ENSEMBLE = "U-Net ensemble"
+
+#: (site role, event role) of the four cells, as the publication orders them.
+CELLS = (
+    ("training", "training"),
+    ("training", "validation"),
+    ("validation", "training"),
+    ("validation", "validation"),
+)
+#: Held-out sites with an added station as near as this are also reported apart.
+NEAR_ADDED_KM = 1.0
+
+_RECORD = ["im", "chunk", "event_id", "station_id"]
+
+
+def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Members of a chunk combined: the estimate by networks that never saw the chunk's sites.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        The predictions table: one row a record and member.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a record and chunk, with ``model`` in place of ``arm`` and ``init``.
+
+    References
+    ----------
+    Lilienkamp et al. (2022), partial ensemble estimators.
+    """
+    ordered = predictions.sort_values([*_RECORD, "init"], ignore_index=True)
+    inits = ordered["init"].nunique()
+    shape = (-1, inits)
+    moments = combine(
+        ordered["mean"].to_numpy().reshape(shape), ordered["stddev"].to_numpy().reshape(shape), axis=1
+    )
+    first = ordered.iloc[::inits].drop(columns=["arm", "init"]).reset_index(drop=True)
+    return first.assign(model=ENSEMBLE, mean=moments.mean, stddev=moments.stddev)
+
+
+def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
+    """The records of each cell by its name: reference records only, added networks apart.
+
+    Parameters
+    ----------
+    partial : pandas.DataFrame
+        Of `partial_ensembles` or of a baseline.
+    reference : str
+        The reference network.
+    """
+    is_reference = partial["network"] == reference
+    chosen = {}
+    for site, event in CELLS:
+        in_cell = (partial["site_role"] == site) & (partial["event_role"] == event)
+        chosen[f"{site} sites / {event} events"] = partial[in_cell & is_reference]
+    held_out = chosen["validation sites / validation events"]
+    if partial["nearest_added_km"].notna().any():
+        apart = held_out["nearest_added_km"] > NEAR_ADDED_KM
+        chosen[f"the same, no added station within {NEAR_ADDED_KM:g} km"] = held_out[apart]
+    added = partial[~is_reference & (partial["site_role"] == "training")]
+    for event in ("training", "validation"):
+        rows = added[added["event_role"] == event]
+        if len(rows):
+            chosen[f"added stations / {event} events"] = rows
+    return chosen
+
+
+def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """RMSE, bias and standardised residuals of each model in each cell.
+
+    Residuals are observed minus predicted ln IM; standardised ones are divided by the predicted
+    standard deviation.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an intensity measure, cell and model: ``rmse`` and ``rmse_std`` (mean and standard
+        deviation over chunks), ``rmse_pooled``, ``bias``, ``z_mean`` and ``z_std`` (pooled over
+        chunks), ``records`` (scored pairs, summed over chunks).
+
+    References
+    ----------
+    Lilienkamp et al. (2022), Table 2; Sunny, Cotton & Lilienkamp (2022), Tables 1 and 2.
+    """
+    rows = []
+    for im, of_im in partial.groupby("im", observed=True):
+        for cell, records in cells(of_im, reference).items():
+            for model, of_model in records.groupby("model", sort=False, observed=True):
+                rows.append({"im": im, "cell": cell, "model": model} | _summary(of_model))
+    return pd.DataFrame(rows)
+
+
+def _summary(records: pd.DataFrame) -> dict[str, float]:
+    residual = records["ln_im"] - records["mean"]
+    z = residual / records["stddev"]
+    by_chunk = np.sqrt((residual**2).groupby(records["chunk"]).mean())
+    return {
+        "rmse": by_chunk.mean(),
+        "rmse_std": by_chunk.std(),
+        "rmse_pooled": float(np.sqrt((residual**2).mean())),
+        "bias": residual.mean(),
+        "z_mean": z.mean(),
+        "z_std": z.std(),
+        "records": len(records),
+    }

@@ -1,0 +1,73 @@
+"""What the command line shows: tables, progress with time left."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+console = Console()
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(42), duration(400), duration(40000)
+    ('42 s', '7 min', '11 h 7 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None = None) -> None:
+    """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    formats = formats or {}
+    for name in table:
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        shown.add_column(str(name), justify="right" if numeric else "left")
+    for row in table.itertuples(index=False):
+        cells = zip(table.columns, row, strict=True)
+        shown.add_row(*(format(value, formats.get(name, "")) for name, value in cells))
+    console.print(shown)
+
+
+def say_simulated(simulated: bool) -> None:
+    """Say that records are simulated, where they are."""
+    if simulated:
+        console.print("[bold]Simulated records[/]: made by tfgmm with a planted truth, not measured.")
+
+
+@contextlib.contextmanager
+def training_progress(total: int, done: int) -> Iterator:
+    """A bar over all members; yields the function that is told a member's name and share done."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=600,
+    )
+    with bar:
+        task = bar.add_task("training", total=total, completed=done)
+        finished: dict[str, float] = {}
+
+        def report(name: str, share: float) -> None:
+            finished[name] = share
+            bar.update(task, completed=done + sum(finished.values()), description=name)
+
+        yield report

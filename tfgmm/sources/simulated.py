@@ -1,0 +1,260 @@
+"""Simulated records with a planted truth, in the shape of the published study."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from tfgmm import records
+from tfgmm.errors import UsageError
+from tfgmm.records import Dataset, Tally
+from tfgmm.sources import scenario, truth
+from tfgmm.sources.scenario import NETWORKS, Network, Settings
+from tfgmm.sources.truth import IMS, Truth
+
+
+def simulate(settings: Settings) -> tuple[Dataset, Truth]:
+    """Make a dataset and the truth behind it; the same settings give the same bytes.
+
+    Raises
+    ------
+    UsageError
+        More records are asked for than pairs of event and operating station exist, or fewer than
+        one an event.
+    DataError
+        The trigger level leaves no record.
+    """
+    networks = _networks(settings)
+    planted = _planted(settings.seed, networks)
+    tally = Tally()
+    table = pd.concat([_records(settings, planted, pairs, tally) for pairs in networks], ignore_index=True)
+    events = pd.concat([pairs.events for pairs in networks], ignore_index=True)
+    stations = pd.concat([pairs.stations for pairs in networks], ignore_index=True)
+    stations["vs30_m_s"] = planted.vs30(stations["longitude"], stations["latitude"]).round(1)
+    recorded = events["event_id"].isin(table["event_id"])
+    tally.count("event", len(events))
+    tally.count("station", len(stations))
+    tally.drop("event", "no record above the trigger level", events["event_id"][~recorded])
+    provenance = {
+        "name": "simulated",
+        "simulated": True,
+        "component": "geometric_mean",
+        "sources": [],
+        "choices": settings.model_dump(),
+        "read": tally.read,
+        "dropped": tally.dropped(),
+    }
+    return records.check(Dataset(events[recorded], stations, table, provenance, planted.layers())), planted
+
+
+def plant(settings: Settings) -> Truth:
+    """The truth alone, without the records."""
+    return _planted(settings.seed, _networks(settings))
+
+
+def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = False) -> Dataset:
+    """Write the dataset folder with ``truth.nc`` and ``truth.json`` in it, whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        The folder exists and `overwrite` is false.
+    DataError
+        The file system refuses to write.
+    """
+
+    def truth_files(into: Path) -> None:
+        truth_maps(planted).to_netcdf(into / "truth.nc", engine="h5netcdf")
+        summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
+        (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+    return records.write(dataset, folder, overwrite, truth_files)
+
+
+def truth_maps(planted: Truth) -> xr.Dataset:
+    """Content of ``truth.nc``: the layers, and the map part of the site term by intensity measure."""
+    lat, lon = truth.raster_points()
+    layers, correlated = planted.site_parts(lon, lat).transpose(0, 2, 1).astype("float32")
+    maps = {
+        "site_layers": (layers, "site term driven by the layers"),
+        "site_correlated": (correlated, "site term, spatially correlated part"),
+        "site_map": (layers + correlated, "map part of the site term"),
+    }
+    attributes = {"units": "1", "comment": "natural logarithm of a factor on the median"}
+    site = {name: (values, {"long_name": text} | attributes) for name, (values, text) in maps.items()}
+    return planted.layers().merge(truth.raster(site))
+
+
+def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
+    """Content of ``truth.json``: every planted number, and the terms of each station and event."""
+    site_map = planted.site_parts(stations["longitude"], stations["latitude"]).sum(axis=0)
+    nuggets = planted.nuggets.loc[stations["station_id"]]
+    return {
+        "simulated": True,
+        "unit": "ln of IM in g",
+        "median": "c0 + c1 (M-6) + c2 (M-6)^2 + (c3 + c4 (M-6)) ln R + c5 R + c6 Z",
+        "coefficients": truth.COEFFICIENTS,
+        "stddev": {
+            "tau": truth.TAU,
+            "phi_s2s": truth.PHI_S2S,
+            "source": truth.PHI_SOURCE,
+            "path": truth.PHI_PATH,
+            "phi_ss": truth.PHI_SS,
+        },
+        "site_variance_shares": truth.SITE_SHARES,
+        "correlation_length_km": {
+            "site": truth.SITE_RANGE_KM,
+            "source": truth.SOURCE_RANGE_KM,
+            "path": truth.PATH_RANGES_KM,
+        },
+        "layer_response": truth.LAYER_RESPONSE,
+        "im_correlation": truth.im_correlation().round(6).tolist(),
+        "site_nugget": _by_id(nuggets),
+        "site_term": _by_id(nuggets + site_map),
+        "event_term": _by_id(planted.event_terms),
+    }
+
+
+def thin(
+    rng: np.random.Generator,
+    magnitude: np.ndarray,
+    r_hyp_km: np.ndarray,
+    operating: np.ndarray,
+    *,
+    number: int,
+) -> np.ndarray:
+    r"""Which records are kept: a weighted draw without replacement that knows no amplitude.
+
+    The weight of a record is
+
+    .. math:: \ln w = 2.2 M - 3.4 \ln R
+
+    and the largest keys :math:`\ln w + G`, with Gumbel distributed G, are such a draw (Efraimidis &
+    Spirakis, 2006): a record is kept with a probability near :math:`1 - \exp(-\lambda w)`. The largest
+    key of each event is kept in any case.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Consumed.
+    magnitude : ndarray, [n_events]
+        Mw.
+    r_hyp_km : ndarray, [n_events, n_stations]
+        Hypocentral distance.
+    operating : ndarray of bool, [n_events, n_stations]
+        False where there can be no record.
+    number : int
+        Records to keep, at least one an event.
+
+    Returns
+    -------
+    ndarray of bool, [n_events, n_stations]
+    """
+    ln_weight = 2.2 * magnitude[:, np.newaxis] - 3.4 * np.log(r_hyp_km)
+    key = ln_weight + rng.gumbel(size=ln_weight.shape)
+    key[~operating] = -np.inf
+    key[np.arange(len(key)), key.argmax(axis=1)] = np.inf
+    kept = np.zeros(key.size, bool)
+    kept[np.argpartition(-key.ravel(), number - 1)[:number]] = True
+    return kept.reshape(key.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """All pairs of event and station of one network; masks are [n_events, n_stations]."""
+
+    network: Network
+    events: pd.DataFrame
+    stations: pd.DataFrame
+
+    def operating(self) -> np.ndarray:
+        """Whether the station operates when the event happens."""
+        time = self.events["origin_time"].to_numpy("datetime64[us]")[:, np.newaxis]
+        start, end = (
+            self.stations[c].to_numpy("datetime64[us]") for c in ("operating_from", "operating_to")
+        )
+        return ~((time < start) | (time >= end))  # comparisons with NaT, an open end, are false
+
+    def r_hyp_km(self) -> np.ndarray:
+        """Hypocentral distance, [n_events, n_stations]."""
+        return truth.r_hyp_km(self.events, self.stations["longitude"], self.stations["latitude"])
+
+    def ln_im(self, planted: Truth) -> np.ndarray:
+        """What every pair would record, [n_events, n_stations, n_ims]."""
+        place = self.stations["longitude"], self.stations["latitude"]
+        median = np.stack([planted.median(im, self.events, *place) for im in IMS], axis=-1)
+        event_term = planted.event_terms.loc[self.events["event_id"]].to_numpy()[:, np.newaxis]
+        nugget = planted.nuggets.loc[self.stations["station_id"]].to_numpy()
+        rng = truth.stream(planted.seed, f"{self.network} scatter")
+        return (
+            median + event_term + nugget + truth.PHI_SS * truth.correlated_normals(rng, *median.shape[:2])
+        )
+
+    def table(self, pairs: np.ndarray) -> pd.DataFrame:
+        """Event and station ids of the pairs in a mask."""
+        row, col = np.nonzero(pairs)
+        ids = {"event_id": self.events["event_id"], "station_id": self.stations["station_id"]}
+        return pd.DataFrame({n: v.to_numpy()[i] for (n, v), i in zip(ids.items(), (row, col), strict=True)})
+
+
+def _networks(settings: Settings) -> list[Pairs]:
+    stations = scenario.stations(settings)
+    return [
+        Pairs(network, scenario.events(settings, network), stations[stations["network"] == network])
+        for network in NETWORKS
+    ]
+
+
+def _planted(seed: int, networks: list[Pairs]) -> Truth:
+    terms, nuggets = [], []
+    for pairs in networks:
+        # By id, which is the order in which they were drawn.
+        event_ids = pairs.events["event_id"].sort_values()
+        draws = truth.correlated_normals(truth.stream(seed, f"{pairs.network} event terms"), len(event_ids))
+        terms.append(pd.DataFrame(truth.TAU * draws, event_ids, IMS))
+        station_ids = pairs.stations["station_id"]
+        draws = truth.correlated_normals(truth.stream(seed, f"{pairs.network} nuggets"), len(station_ids))
+        by_site = pd.DataFrame(truth.PHI_NUGGET * draws, station_ids, IMS)
+        nuggets.append(by_site.loc[pairs.stations["site_id"]].set_axis(station_ids))
+    return Truth(seed, pd.concat(terms), pd.concat(nuggets))
+
+
+def _records(settings: Settings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
+    """Records of a network that are left, one event after the other."""
+    operating = pairs.operating()
+    number = _number(settings, pairs, int(operating.sum()))
+    rng = truth.stream(settings.seed, f"{pairs.network} thinning")
+    kept = thin(rng, pairs.events["magnitude"].to_numpy(), pairs.r_hyp_km(), operating, number=number)
+    ln_im = pairs.ln_im(planted)
+    # A level of zero, no trigger, is below everything.
+    lost = kept & (np.exp(ln_im[..., 0]) < (settings.trigger or 0.0))
+    tally.count("record", kept.size)
+    for reason, mask in {
+        "station not operating": ~operating,
+        "thinned by magnitude and distance": operating & ~kept,
+        "PGA below the trigger level": lost,
+    }.items():
+        ids = pairs.table(mask)
+        tally.drop("record", f"{pairs.network}: {reason}", ids["event_id"] + " at " + ids["station_id"])
+    kept &= ~lost
+    # Seven digits: what is left is the same whatever order the processor adds in.
+    amplitudes = np.exp(ln_im[kept]).astype("float32").astype(float)
+    ids = pairs.table(kept)
+    return ids.assign(**dict(zip(IMS, amplitudes.T, strict=True)), component="geometric_mean")
+
+
+def _number(settings: Settings, pairs: Pairs, available: int) -> int:
+    number, events = settings.number_of("records", pairs.network), len(pairs.events)
+    if not events <= number <= available:
+        raise UsageError(
+            f"{number} {pairs.network} records do not fit {events} events with {available} pairs of event "
+            f"and operating station: ask for {events} to {available}"
+        )
+    return number
+
+
+def _by_id(terms: pd.DataFrame) -> dict[str, dict[str, float]]:
+    return terms.round(6).to_dict(orient="index")
