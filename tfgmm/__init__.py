@@ -12,20 +12,28 @@ records                 the flatfile: events, stations, records; checks, parquet
 layers                  site layers (z_bedrock, vs30) on the grid
 mixed_effects           linear regression with crossed random effects
 ergodic                 the ergodic ground-motion model that is fitted to the records
+sources.jma_format      bytes of JMA intensity and acceleration files -> tables
 sources.jma             JMA intensity and acceleration files -> records
 sources.layer_table     table of points -> site layer
+sources.random_field    Gaussian random fields on a raster
+sources.truth           the truth behind simulated records: median, site, path and event terms
+sources.scenario        where and when the simulated stations and events are
 sources.simulated       simulated records with a planted truth
-sources.catalogue       the dataset a run names: a folder, or the embedded simulated records
+run_folder              what lies where in a run, and what the run is
 pipeline.channels       the maps: name, unit, group (source | path | site), formula
 pipeline.splits         roles of events and sites: training, validation, stopping
 pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, weights)
+mixture                 many Normal distributions -> mean, aleatory and epistemic variance
 model.unet              channels -> parameter map
 model.normal            Normal distribution at every pixel, likelihood at station pixels
 model.member            train, save, load one member
-model.executor          where members run
-model.ensemble          members -> mean, aleatory, epistemic; the predictions table
+model.training          train what a run lacks; the predictions table
+model.ensemble          members -> maps of mean, aleatory and epistemic standard deviation
 analysis.baselines      the ergodic regression, scored on the same folds
 analysis.scores         the four-way table
 analysis.figures        maps and distributions
+analysis.evaluation     a finished run -> its tables and figures
+analysis.description    what a dataset holds, in a few tables
+console                 tables and progress on the terminal
 cli                     the command line
 """

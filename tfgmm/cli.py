@@ -11,7 +11,7 @@ from tfgmm import experiment as experiments
 from tfgmm.console import console, duration, say_simulated, show_table, training_progress
 from tfgmm.errors import TfgmmError, UsageError
 
-# TensorFlow reports absent GPUs as errors; importing it takes seconds, so handlers do it when they need it.
+# TensorFlow reports absent GPUs as errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 app = typer.Typer(
@@ -43,6 +43,18 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"tfgmm: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
@@ -80,7 +92,8 @@ def train(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE [default: time:2015-01-01,2018-01-01]."
+            help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE "
+            "[default: time:2015-01-01,2018-01-01]."
         ),
     ] = None,
     chunks: Annotated[
@@ -131,6 +144,8 @@ def train(
 ) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
     chosen = _names(networks)
+    if not chosen:
+        raise UsageError("--networks names no network: write them with commas between, as kik,meso")
     lon, lat = _numbers(center, 2, "--center") or (None, None)
     experiment = experiments.preset(
         preset,
@@ -168,6 +183,7 @@ def train(
 def _train(
     experiment: experiments.Experiment, out: Path, overwrite: bool, chunks: list[int] | None
 ) -> None:
+    _import_tensorflow()
     from tfgmm.model import training
 
     run = training.begin(experiment, out, overwrite, tuple(chunks) if chunks else None)
@@ -197,7 +213,7 @@ def _train(
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
 ) -> None:
-    """Score runs: the four-way table of known and held-out sites and events, beside the ergodic regression."""
+    """Score runs: the four-way table of known and held-out sites and events, beside an ergodic model."""
     from tfgmm.analysis import evaluation
 
     for path in runs:

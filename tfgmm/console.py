@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -39,8 +40,13 @@ def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None =
         shown.add_column(str(name), justify="right" if numeric else "left")
     for row in table.itertuples(index=False):
         cells = zip(table.columns, row, strict=True)
-        shown.add_row(*(format(value, formats.get(name, "")) for name, value in cells))
+        shown.add_row(*(_cell(value, formats.get(name, "")) for name, value in cells))
     console.print(shown)
+
+
+def _cell(value, specification: str) -> str:
+    """Text in a table, as it is: brackets in names of files are no markup."""
+    return "" if value is pd.NA else escape(format(value, specification))
 
 
 def say_simulated(simulated: bool) -> None:

@@ -45,15 +45,16 @@ class Split(Settings):
     def parse(cls, text: str) -> Self:
         """Read ``time:2015-01-01,2018-01-01`` or ``random-events:0.2``."""
         kind, _, value = text.partition(":")
+        usage = "write time:FROM,TO (dates) or random-events:FRACTION"
         try:
             if kind == "time":
-                start, end = (date.fromisoformat(v) for v in value.split(","))
-                return cls(start=start, end=end)
+                start, _, end = value.partition(",")
+                return cls(start=date.fromisoformat(start), end=date.fromisoformat(end))
             if kind == "random-events":
                 return cls(kind="random-events", fraction=float(value))
         except ValueError as error:
-            raise UsageError(f"--split {text}: {_reason(error)}") from error
-        raise UsageError(f"--split {text}: write time:FROM,TO (dates) or random-events:FRACTION")
+            raise UsageError(f"--split {text}: {reason(error)}; {usage}") from error
+        raise UsageError(f"--split {text}: {usage}")
 
 
 class Network(Settings):
@@ -180,7 +181,8 @@ class Experiment(Settings):
         return int(np.random.SeedSequence([self.seed, chunk, init]).generate_state(1)[0])
 
 
-def _reason(error: ValueError) -> str:
+def reason(error: Exception) -> str:
+    """Why settings are refused, in one line."""
     if isinstance(error, pydantic.ValidationError):
         return "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
@@ -244,4 +246,4 @@ def preset(name: str, **changes) -> Experiment:
         fitting = {"output_size": check_size(grid.input_size, network.depth)}
         return Experiment(**merged | {"grid": grid.model_copy(update=fitting), "network": network})
     except pydantic.ValidationError as error:
-        raise UsageError(_reason(error)) from error
+        raise UsageError(reason(error)) from error

@@ -36,13 +36,14 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         The file system refuses to write (full, read-only, ...).
     """
     refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary, replaced = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}") for _ in range(2))
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(replaced)  # removed last: there is no moment at which both could be lost
         temporary.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -66,7 +67,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def sha256(path: Path) -> str:

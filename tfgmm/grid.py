@@ -41,7 +41,7 @@ def check_size(input_size: int, depth: int) -> int:
     """
     size = output_size(input_size, depth)
     if size is None:
-        near = sorted(range(8, input_size + 400), key=lambda n: abs(n - input_size))
+        near = sorted(range(8, input_size + 1000), key=lambda n: abs(n - input_size))
         works = sorted([n for n in near if output_size(n, depth)][:2])
         raise UsageError(
             f"input size {input_size} does not fit a U-Net of depth {depth}; "
@@ -78,10 +78,10 @@ class Grid(pydantic.BaseModel):
     @classmethod
     def _metric(cls, crs: str) -> str:
         try:
-            axes = pyproj.CRS(crs).axis_info
+            system = pyproj.CRS(crs)
         except pyproj.exceptions.CRSError as error:
             raise ValueError(f"{crs} is no coordinate reference system that PROJ knows") from error
-        if any(axis.unit_name != "metre" for axis in axes):
+        if not system.is_projected or any(axis.unit_name != "metre" for axis in system.axis_info):
             raise ValueError(f"{crs} is not metric; choose a projected system such as EPSG:6677")
         return crs
 

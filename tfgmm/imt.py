@@ -1,6 +1,9 @@
 """Intensity measure types, in OpenQuake's spelling: ``PGA``, ``SA(1.0)``. Both are in g."""
 
+import math
 import re
+
+import numpy as np
 
 from tfgmm.errors import UsageError
 
@@ -25,8 +28,8 @@ def canonical(name: str) -> str:
     if upper == "PGA":
         return upper
     match = _SA.fullmatch(upper)
-    if match and float(match[1]) > 0:
-        return f"SA({float(match[1])})"
+    if match and 0 < float(match[1]) < math.inf:
+        return f"SA({np.format_float_positional(float(match[1]), trim='0')})"
     raise UsageError(f"unknown intensity measure {name!r}: write PGA or SA(T), T in s, as SA(1.0)")
 
 

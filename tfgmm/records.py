@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,8 @@ class Dataset:
             digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
         for name, layer in sorted((self.layers or {}).items()):
             digest.update(str(name).encode())
-            digest.update(np.ascontiguousarray(layer.to_numpy(), dtype="float64").tobytes())
+            for values in (layer["latitude"], layer["longitude"], layer):
+                digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64").tobytes())
         return digest.hexdigest()
 
 
@@ -177,7 +179,7 @@ def unit_vectors(longitude, latitude) -> np.ndarray:
 
 
 def check(dataset: Dataset) -> Dataset:
-    """The dataset with its columns in contract order, or an error that names the offending value.
+    """The dataset with rows numbered and times in UTC, or an error that names the offending value.
 
     Raises
     ------
@@ -206,9 +208,12 @@ def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.
         return schema.validate(table.reset_index(drop=True), lazy=True)
     except pa.errors.SchemaErrors as error:
         case = error.failure_cases.iloc[0]
+        if "column" in str(case["check"]):  # column_in_dataframe, no_regex_column_match(...)
+            column = case["failure_case"] if case["column"] is None else "such as PGA or SA(1.0)"
+            raise DataError(f"{name} table has no column {column}") from error
         row = "" if pd.isna(case["index"]) else f", row {case['index']}"
         raise DataError(
-            f"{name} table{row}, column {case['column']}: {case['failure_case']!r} "
+            f"{name} table{row}, column {case['column']}: {case['failure_case']} "
             f"fails the check {case['check']}"
         ) from error
 
@@ -232,11 +237,13 @@ def write(
     Raises
     ------
     UsageError
-        The folder exists and `overwrite` is false.
+        The folder exists, and `overwrite` is false or it is no dataset.
     DataError
         The dataset breaks the contract, or the file system refuses to write.
     """
     dataset = check(dataset)
+    if overwrite and folder.exists() and not (folder / "dataset.json").is_file():
+        raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
     provenance = dataset.provenance | {
         "digest": dataset.digest(),
         "kept": {name: len(getattr(dataset, name)) for name in ("events", "stations", "records")},
@@ -246,7 +253,8 @@ def write(
         for name in ("events", "stations", "records"):
             getattr(dataset, name).to_parquet(temporary / f"{name}.parquet", index=False)
         if dataset.layers is not None:
-            dataset.layers.to_netcdf(temporary / "layers.nc", engine="h5netcdf")
+            # NetCDF-3: an HDF5 file would hold the time of writing, and the same data other bytes.
+            dataset.layers.to_netcdf(temporary / "layers.nc", engine="scipy")
         (temporary / "dataset.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
         if extra is not None:
             extra(temporary)
@@ -265,12 +273,20 @@ def read(folder: Path) -> Dataset:
     """
     if not (folder / "dataset.json").is_file():
         raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
-    try:
-        tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("events", "stations", "records")}
-        provenance = json.loads((folder / "dataset.json").read_text())
-        layers = None
-        if (folder / "layers.nc").is_file():
-            layers = xr.load_dataset(folder / "layers.nc", engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise DataError(f"dataset {folder} cannot be read: {error}") from error
+    tables = {
+        name: _load(folder / f"{name}.parquet", pd.read_parquet)
+        for name in ("events", "stations", "records")
+    }
+    provenance = _load(folder / "dataset.json", lambda path: {**json.loads(path.read_text())})
+    layers = None
+    if (folder / "layers.nc").is_file():
+        layers = _load(folder / "layers.nc", lambda path: xr.load_dataset(path, engine="scipy"))
     return check(Dataset(**tables, provenance=provenance, layers=layers))
+
+
+def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
+    try:
+        return reader(path)
+    except (OSError, ValueError, TypeError, IndexError) as error:  # scipy raises the last two
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} is missing or damaged ({reason}): make the dataset again") from error

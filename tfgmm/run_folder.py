@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Self
 
 import pandas as pd
-import pydantic
 
 from tfgmm import files
 from tfgmm.errors import DataError, UsageError
-from tfgmm.experiment import Experiment
+from tfgmm.experiment import Experiment, reason
 from tfgmm.records import Dataset
 
 _PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
@@ -55,13 +54,21 @@ class RunFolder:
         ------
         UsageError
             The run is not finished.
+        DataError
+            The table is damaged.
         """
         if not self.predictions.is_file():
             raise UsageError(
                 f"run {self.path} has no predictions yet: finish it with the tfgmm train command "
                 "that began it; it goes on where it stopped"
             )
-        return pd.read_parquet(self.predictions)
+        try:
+            return pd.read_parquet(self.predictions)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.predictions} is damaged ({error}): remove it and give the tfgmm train command "
+                "again, which writes it anew from the members"
+            ) from error
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -80,8 +87,10 @@ class RunFolder:
         try:
             content = json.loads(description.read_text())
             return cls(path, Experiment(**content["experiment"]), content["data"])
-        except (ValueError, KeyError, TypeError, pydantic.ValidationError) as error:
-            raise DataError(f"{description} is damaged: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{description} is damaged or of another version ({reason(error)}): use another folder"
+            ) from error
 
     @classmethod
     def begin(cls, path: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False) -> Self:
@@ -90,7 +99,9 @@ class RunFolder:
         Raises
         ------
         UsageError
-            The folder holds something else and `overwrite` is false.
+            The folder is no run, or it holds another run and `overwrite` is false.
+        DataError
+            The file system refuses to write.
         """
         data = {
             "name": dataset.provenance.get("name", ""),
@@ -100,11 +111,12 @@ class RunFolder:
             "truncation": dataset.provenance.get("truncation", ""),
         }
         new = cls(path, experiment, data)
+        if path.exists() and not (path / "experiment.json").is_file():
+            raise UsageError(f"{path} exists and is no run folder: choose another --out")
         if path.exists() and not overwrite:
             new._refuse_other(cls.open(path))
             return new
         if path.exists():
-            cls.open(path)  # never remove a folder that is no run
             shutil.rmtree(path)
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
         content = {"experiment": experiment.model_dump(mode="json"), "data": data, "versions": versions}

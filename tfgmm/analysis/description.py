@@ -32,7 +32,8 @@ def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "Dropped", dropped
     choices = {k: str(v) for k, v in provenance.get("choices", {}).items()}
     choices |= {k: provenance[k] for k in ("truncation", "attribution") if provenance.get(k)}
-    yield "Choices", pd.DataFrame(choices.items(), columns=["choice", "value"])
+    if choices:
+        yield "Choices", pd.DataFrame(choices.items(), columns=["choice", "value"])
     if provenance.get("sources"):
         yield "Sources", pd.DataFrame(provenance["sources"])
 
@@ -45,7 +46,7 @@ def networks(dataset: Dataset) -> pd.DataFrame:
     by_network = joined.groupby("network", observed=True)
     year = by_network["origin_time"].agg(["min", "max"]).apply(lambda column: column.dt.year)
     stations = dataset.stations.groupby("network", observed=True)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "stations": stations.size(),
             "sites": stations["site_id"].nunique(),
@@ -54,7 +55,9 @@ def networks(dataset: Dataset) -> pd.DataFrame:
             "first year": year["min"],
             "last year": year["max"],
         }
-    ).reset_index()
+    )
+    # A network may have no record.
+    return table.fillna({"records": 0, "events": 0}).astype("Int64").reset_index()
 
 
 def ranges(dataset: Dataset) -> pd.DataFrame:
@@ -68,15 +71,16 @@ def layers(dataset: Dataset) -> pd.DataFrame:
     """Extent, unit and range of the site layers."""
     rows = []
     for name, layer in dataset.layers.items():
-        lon, lat = layer["longitude"], layer["latitude"]
+        west, east = layer["longitude"].to_numpy()[[0, -1]]
+        south, north = layer["latitude"].to_numpy()[[0, -1]]
         rows.append(
             {
                 "layer": name,
                 "unit": layer.attrs.get("units", ""),
                 "min": float(layer.min()),
                 "max": float(layer.max()),
-                "raster": f"{len(lat)} x {len(lon)}",
-                "extent": f"{float(lon[0]):.2f}-{float(lon[-1]):.2f} E, {float(lat[0]):.2f}-{float(lat[-1]):.2f} N",
+                "raster": f"{layer.sizes['latitude']} x {layer.sizes['longitude']}",
+                "extent": f"{west:.2f} to {east:.2f} E, {south:.2f} to {north:.2f} N",
                 "missing": f"{float(layer.isnull().mean()):.1%}",
             }
         )

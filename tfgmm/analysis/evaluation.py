@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 from tfgmm import files
@@ -34,7 +35,7 @@ class Evaluation:
                     "cell": of_im["cell"].where(~of_im["cell"].duplicated(), ""),
                     "model": of_im["model"],
                     "RMSE over chunks": [
-                        f"{mean:.3f} ± {std:.3f}"
+                        f"{mean:.3f}" + ("" if np.isnan(std) else f" ± {std:.3f}")  # NaN: one chunk only
                         for mean, std in zip(of_im["rmse"], of_im["rmse_std"], strict=True)
                     ],
                     "RMSE pooled": of_im["rmse_pooled"].map("{:.3f}".format),

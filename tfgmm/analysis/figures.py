@@ -6,9 +6,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from global_land_mask import globe
+from matplotlib.collections import LineCollection
 from scipy.stats import norm
 
+from tfgmm import coast, files
 from tfgmm.analysis import scores
 
 STYLE = {"font.size": 9, "axes.titlesize": 9, "savefig.dpi": 200, "figure.constrained_layout.use": True}
@@ -16,11 +17,11 @@ SIMULATED = "simulated records"
 
 
 def coastline(ax: plt.Axes, **style):
-    """The coast within the limits of a longitude-latitude map, from a one-minute land mask."""
+    """The coast within the limits of a longitude-latitude map."""
     (west, east), (south, north) = ax.get_xlim(), ax.get_ylim()
-    lon, lat = np.arange(west, east, 1 / 60), np.arange(south, north, 1 / 60)
-    land = globe.is_land(*np.meshgrid(lat, lon, indexing="ij"))
-    return ax.contour(lon, lat, land, levels=[0.5], **({"colors": "black", "linewidths": 0.6} | style))
+    outlines = coast.land(west, south, east, north)
+    lines = LineCollection(outlines, **{"colors": "black", "linewidths": 0.6} | style)
+    return ax.add_collection(lines, autolim=False)
 
 
 def ln_im_map(ax: plt.Axes, longitude, latitude, values, label: str, **style):
@@ -93,9 +94,16 @@ def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Fig
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG and PDF and close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a figure as PNG and PDF, `path` with these endings, and close it.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
     with mpl.rc_context(STYLE):
         for suffix in (".png", ".pdf"):
-            figure.savefig(path.with_suffix(suffix))
+            # A name such as SA(1.0) has no suffix of its own to replace.
+            with files.whole_file(path.with_name(path.name + suffix)) as temporary:
+                figure.savefig(temporary)
     plt.close(figure)

@@ -17,7 +17,7 @@ CELLS = (
 #: Held-out sites with an added station as near as this are also reported apart.
 NEAR_ADDED_KM = 1.0
 
-_RECORD = ["im", "chunk", "event_id", "station_id"]
+_RECORD = ["event_id", "station_id"]
 
 
 def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -37,13 +37,16 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     ----------
     Lilienkamp et al. (2022), partial ensemble estimators.
     """
-    ordered = predictions.sort_values([*_RECORD, "init"], ignore_index=True)
-    inits = ordered["init"].nunique()
-    shape = (-1, inits)
-    moments = combine(
-        ordered["mean"].to_numpy().reshape(shape), ordered["stddev"].to_numpy().reshape(shape), axis=1
-    )
-    first = ordered.iloc[::inits].drop(columns=["arm", "init"]).reset_index(drop=True)
+    chunks = predictions.groupby(["im", "chunk"], observed=True)
+    return pd.concat([_combined(chunk) for _, chunk in chunks], ignore_index=True)
+
+
+def _combined(members: pd.DataFrame) -> pd.DataFrame:
+    """The members of one chunk, as many as are trained, combined record by record."""
+    ordered = members.sort_values(_RECORD)
+    shape = (-1, ordered["init"].nunique())
+    moments = combine(*(ordered[name].to_numpy().reshape(shape) for name in ("mean", "stddev")), axis=1)
+    first = ordered.iloc[:: shape[1]].drop(columns=["arm", "init"])
     return first.assign(model=ENSEMBLE, mean=moments.mean, stddev=moments.stddev)
 
 

@@ -195,27 +195,22 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
 def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str) -> pd.Series:
     """Role of every station: that of its site; added stations at a held-out site share its role."""
     is_reference = (stations["network"] == reference).to_numpy()
-    role = stations["site_id"].map(site_role).where(is_reference)
-    near = nearest_km(stations[~is_reference], stations[is_reference], within=SAME_PLACE_KM)
-    added = pd.Series(TRAINING, index=stations.index[~is_reference])
+    known, added = stations[is_reference], stations[~is_reference]
+    known_role = known["site_id"].map(site_role)
+    added_role = pd.Series(TRAINING, index=added["site_id"])
+    near = _tree(added).sparse_distance_matrix(_tree(known), SAME_PLACE_KM, output_type="ndarray")
     for held in (STOPPING, VALIDATION):
-        touches = [(role[is_reference].iloc[found] == held).any() for found in near]
-        added[touches] = held
+        touching = near["i"][(known_role == held).to_numpy()[near["j"]]]
         # All codes of an added site follow the one that stands at the held-out site.
-        moved = stations.loc[added.index, "site_id"].isin(
-            stations.loc[added.index[added == held], "site_id"]
-        )
-        added[moved] = held
-    role.loc[added.index] = added
-    return pd.Series(role.to_numpy(), index=stations["station_id"]).dropna()
+        added_role[added_role.index.isin(added["site_id"].iloc[touching])] = held
+    names = [*known["station_id"], *added["station_id"]]
+    return pd.Series([*known_role, *added_role], index=names).dropna()
 
 
-def nearest_km(of: pd.DataFrame, among: pd.DataFrame, within: float | None = None):
-    """Great-circle neighbours: distance to the nearest, or the list of those closer than `within`."""
+def nearest_km(of: pd.DataFrame, among: pd.DataFrame) -> np.ndarray:
+    """Great-circle distance from each station to the nearest of others; NaN where there is none."""
+    return _tree(among).query(_tree(of).data)[0] if len(among) else np.full(len(of), np.nan)
 
-    def points(stations):
-        return unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM
 
-    if within is not None:
-        return KDTree(points(among)).query_ball_point(points(of), within) if len(of) else []
-    return KDTree(points(among)).query(points(of))[0] if len(among) else np.full(len(of), np.nan)
+def _tree(stations: pd.DataFrame) -> KDTree:
+    return KDTree(unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM)

@@ -5,7 +5,8 @@ import itertools
 
 import numpy as np
 
-_BLOCK = 2048
+#: Points at once; so many waves fit the processor's cache.
+_BLOCK = 128
 
 
 @dataclasses.dataclass(frozen=True)

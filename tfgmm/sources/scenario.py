@@ -1,7 +1,7 @@
 """Where the simulated stations stand, and when and where the simulated earthquakes happen."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,9 @@ import pydantic
 from scipy.spatial import KDTree
 
 from tfgmm import records
-from tfgmm.sources.truth import BOX, GRID, on_land, project, stream
+from tfgmm.coast import on_land
+from tfgmm.errors import UsageError
+from tfgmm.sources.truth import BOX, GRID, project, stream
 
 Network = Literal["kik", "meso"]
 NETWORKS: tuple[Network, ...] = ("kik", "meso")
@@ -90,6 +92,21 @@ class Settings(pydantic.BaseModel):
     seed: int = pydantic.Field(1, ge=0)
     trigger: float | None = pydantic.Field(None, gt=0)
 
+    @classmethod
+    def of(cls, **changes: float | None) -> Self:
+        """Settings of the command line, where None stands for the default.
+
+        Raises
+        ------
+        UsageError
+            A value is out of range.
+        """
+        try:
+            return cls(**{name: value for name, value in changes.items() if value is not None})
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
+
     def number_of(self, what: Literal["events", "stations", "records"], network: Network) -> int:
         """Number of events, stations or records of a network."""
         return getattr(self, "events" if (what, network) == ("events", "kik") else f"{network}_{what}")
@@ -126,10 +143,11 @@ def _meso(settings: Settings, kik_km: np.ndarray) -> pd.DataFrame:
     number = settings.meso_stations
     on_line = min(LINE_STATIONS, number // 10)
     points = np.concatenate([_line(rng, center, azimuth, on_line) for azimuth in LINES])
-    near = kik_km[np.linalg.norm(kik_km - center, axis=1) < MESO_RADIUS_KM - SPREAD_KM[1]]
-    apart = KDTree(points).query(near)[0] >= SPREAD_KM[0]
-    for place in near[apart][:2]:
-        points = np.vstack([points, _beside(rng, place, 0.1, 0.4)])
+    # The first two that stand apart are beside a reference station.
+    for place in kik_km[np.linalg.norm(kik_km - center, axis=1) < MESO_RADIUS_KM - SPREAD_KM[1]]:
+        apart = KDTree(points).query(place)[0] > SPREAD_KM[0] + 0.4
+        if apart and len(points) < on_line * len(LINES) + 2:
+            points = np.vstack([points, _beside(rng, place, 0.1, 0.4)])
     while len(points) < number:
         points = np.vstack([points, _next_spread(rng, center, points)])
     return _station_table("meso", points)

@@ -23,14 +23,14 @@ def simulate(settings: Settings) -> tuple[Dataset, Truth]:
     ------
     UsageError
         More records are asked for than pairs of event and operating station exist, or fewer than
-        one an event.
-    DataError
-        The trigger level leaves no record.
+        one an event; or the trigger level leaves no record.
     """
     networks = _networks(settings)
     planted = _planted(settings.seed, networks)
     tally = Tally()
     table = pd.concat([_records(settings, planted, pairs, tally) for pairs in networks], ignore_index=True)
+    if table.empty:
+        raise UsageError(f"no PGA reaches the trigger level of {settings.trigger} g: choose a lower one")
     events = pd.concat([pairs.events for pairs in networks], ignore_index=True)
     stations = pd.concat([pairs.stations for pairs in networks], ignore_index=True)
     stations["vs30_m_s"] = planted.vs30(stations["longitude"], stations["latitude"]).round(1)
@@ -50,6 +50,11 @@ def simulate(settings: Settings) -> tuple[Dataset, Truth]:
     return records.check(Dataset(events[recorded], stations, table, provenance, planted.layers())), planted
 
 
+def embedded() -> Dataset:
+    """The simulated records of default size that a run without data takes."""
+    return simulate(Settings())[0]
+
+
 def plant(settings: Settings) -> Truth:
     """The truth alone, without the records."""
     return _planted(settings.seed, _networks(settings))
@@ -67,7 +72,7 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
     """
 
     def truth_files(into: Path) -> None:
-        truth_maps(planted).to_netcdf(into / "truth.nc", engine="h5netcdf")
+        truth_maps(planted).to_netcdf(into / "truth.nc", engine="scipy")
         summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
         (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
 

@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.spatial import Delaunay
 
 from tfgmm import ergodic, imt
+from tfgmm.coast import on_land
 from tfgmm.grid import Grid
 from tfgmm.layers import LAYERS
 from tfgmm.sources.random_field import RandomField
@@ -68,13 +69,6 @@ def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def project(longitude, latitude) -> np.ndarray:
     """Degrees -> km of `GRID`, [n, 2]."""
     return np.stack(GRID.project(longitude, latitude), axis=-1)
-
-
-def on_land(longitude, latitude) -> np.ndarray:
-    """Whether points lie on land, of the shape of `longitude`."""
-    from global_land_mask import globe  # takes seconds and 1 GB: only where it is needed
-
-    return globe.is_land(np.asarray(latitude), np.asarray(longitude))
 
 
 def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:

@@ -1,0 +1,154 @@
+"""Records -> tensors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY, small_dataset
+
+from tfgmm.errors import DataError
+from tfgmm.experiment import Experiment
+from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.pipeline.channels import Rasteriser
+
+NAMES = ("magnitude", "pixel_x", "pixel_y", "r_hyp")
+
+
+@pytest.fixture
+def table(small, tiny):
+    return data_pipeline.flat_table(small, tiny, "PGA")
+
+
+@pytest.fixture
+def grouped(small, tiny, table):
+    return data_pipeline.EventRecords.group(table, small.events, tiny.grid, np.ones(len(table)))
+
+
+def rasteriser(tiny, shift=0):
+    return Rasteriser(tiny.grid, NAMES, None, shift)
+
+
+def test_flat_table_by_hand(small, tiny, table):
+    assert len(table) == len(small.records)
+    one = table.iloc[7]
+    station = small.stations.set_index("station_id").loc[one["station_id"]]
+    event = small.events.set_index("event_id").loc[one["event_id"]]
+    record = small.records.set_index(["event_id", "station_id"]).loc[(one["event_id"], one["station_id"])]
+    sx, sy = tiny.grid.project(station["longitude"], station["latitude"])
+    ex, ey = tiny.grid.project(event["longitude"], event["latitude"])
+    distance = np.sqrt((sx - ex) ** 2 + (sy - ey) ** 2 + event["depth_km"] ** 2)
+    assert one["r_hyp_km"] == pytest.approx(distance, rel=1e-9)
+    assert one["ln_im"] == pytest.approx(np.log(record["PGA"]))
+    row, col, _ = tiny.grid.locate(station["longitude"], station["latitude"])
+    assert (one["row"], one["col"]) == (row, col)
+
+
+def test_unknown_intensity_measure(small, tiny):
+    with pytest.raises(DataError, match=r"no SA\(1.0\): it has PGA"):
+        data_pipeline.flat_table(small, tiny, "SA(1.0)")
+
+
+def test_missing_amplitudes_are_no_records(small, tiny):
+    small.records.loc[3, "PGA"] = np.nan
+    assert len(data_pipeline.flat_table(small, tiny, "PGA")) == len(small.records) - 1
+
+
+def test_grouping_keeps_every_record_with_its_event(small, grouped, table):
+    assert len(grouped) == table["event_id"].nunique()
+    names = np.unique(table["event_id"])
+    for i in (0, 5, len(names) - 1):
+        rows = slice(grouped.splits[i], grouped.splits[i + 1])
+        of_event = table[table["event_id"] == names[i]]
+        np.testing.assert_allclose(grouped.ln_im[rows], of_event["ln_im"], rtol=1e-6)
+        magnitude = small.events.set_index("event_id").loc[names[i], "magnitude"]
+        assert grouped.events[i, 3] == pytest.approx(magnitude, rel=1e-6)
+
+
+def test_weights(table):
+    by_record = data_pipeline.training_weight(table, "record")
+    assert np.unique(by_record).size == 1
+    assert by_record.sum() == pytest.approx(table["event_id"].nunique())
+    by_event = pd.Series(data_pipeline.training_weight(table, "event")).groupby(table["event_id"]).sum()
+    assert np.allclose(by_event, 1)
+
+
+def test_stopping_weight_is_the_mean_of_means(table):
+    roles = table.assign(site_role=np.where(table["station_id"] < "K05", "stopping", "training"))
+    loss = np.random.default_rng(0).normal(size=len(roles))
+    weighted = (data_pipeline.stopping_weight(roles) * loss).sum() / roles["event_id"].nunique()
+    means = pd.Series(loss).groupby(roles["site_role"]).mean()
+    assert weighted == pytest.approx(means.mean())
+
+
+def test_fixed_batches_hold_each_record_once(tiny, grouped, table):
+    batches = list(data_pipeline.fixed_batches(grouped, rasteriser(tiny), 4).as_numpy_iterator())
+    assert sum(len(maps) for maps, _ in batches) == len(grouped)
+    kept = [(s["ln_im"][s["weight"] > 0], s["pixels"][s["weight"] > 0]) for _, s in batches]
+    np.testing.assert_allclose(np.concatenate([k[0] for k in kept]), table["ln_im"], rtol=1e-6)
+    assert (np.concatenate([k[1] for k in kept]) == table[["row", "col"]]).all(axis=None)
+
+
+def test_training_batches_have_their_cardinality(tiny, grouped):
+    batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 1), 4, range(2, 5), seed=3)
+    steps = data_pipeline.steps_per_epoch(len(grouped), 4)
+    assert int(batches.cardinality()) == 3 * steps == sum(1 for _ in batches)
+
+
+def events_seen(tiny, grouped, epochs, seed):
+    batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 1), 4, epochs, seed)
+    return [maps[:, 0, 0].tolist() for maps, _ in batches.as_numpy_iterator()]
+
+
+def test_order_depends_on_seed_and_epoch_only(tiny, grouped):
+    both = events_seen(tiny, grouped, range(2), 3)
+    assert both == events_seen(tiny, grouped, range(2), 3)
+    assert both[len(both) // 2 :] == events_seen(tiny, grouped, range(1, 2), 3)
+    assert both[: len(both) // 2] != both[len(both) // 2 :]
+    assert both != events_seen(tiny, grouped, range(2), 4)
+
+
+def test_each_event_comes_at_most_once_an_epoch(tiny, grouped):
+    magnitudes = [m[0] for batch in events_seen(tiny, grouped, range(1), 3) for m in batch]
+    assert len(set(magnitudes)) == len(magnitudes) == len(grouped) // 4 * 4
+
+
+def test_shifted_stations_stay_on_their_place(tiny, grouped):
+    """The pixel of a station shows the station's own coordinates, however the window is shifted."""
+    batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 3), 4, range(3), seed=1)
+    positions = dict(zip(map(float, grouped.ln_im), grouped.pixels.tolist(), strict=True))
+    x, y = (axis.astype("float32") for axis in tiny.grid.axes_km(28))
+    checked = 0
+    for maps, stations in batches.as_numpy_iterator():
+        inner = maps[:, tiny.grid.margin : -tiny.grid.margin, tiny.grid.margin : -tiny.grid.margin]
+        for b, s in np.argwhere(stations["weight"] > 0):
+            row, col = positions[float(stations["ln_im"][b, s])]
+            pixel = inner[b][tuple(stations["pixels"][b, s])]
+            assert (pixel[1], pixel[2]) == pytest.approx((x[col], y[row]))
+            checked += 1
+    assert checked > 500
+
+
+def test_stations_off_a_shifted_window_weigh_nothing():
+    dataset = small_dataset(n_events=6, n_kik=4, n_meso=2)
+    chosen = Experiment(**TINY)
+    edge = chosen.grid.unproject(-14 * 4 + 0.5, 0.0)
+    dataset.stations.loc[0, ["longitude", "latitude"]] = edge
+    table = data_pipeline.flat_table(dataset, chosen, "PGA")
+    grouped = data_pipeline.EventRecords.group(table, dataset.events, chosen.grid, np.ones(len(table)))
+    batches = data_pipeline.training_batches(grouped, rasteriser(chosen, 3), 1, range(30), seed=1)
+    at_edge = set(map(float, grouped.ln_im[grouped.pixels[:, 1] == 0]))
+    weights = [
+        float(w)
+        for _, stations in batches.as_numpy_iterator()
+        for value, w in zip(stations["ln_im"].flat, stations["weight"].flat, strict=True)
+        if float(value) in at_edge
+    ]
+    assert set(weights) == {0.0, 1.0}
+
+
+def test_channel_statistics(tiny, grouped):
+    mean, variance = data_pipeline.channel_statistics(grouped, rasteriser(tiny), max_events=1000)
+    magnitude = grouped.events[:, 3].astype(float)
+    assert mean[0] == pytest.approx(magnitude.mean(), rel=1e-5)
+    assert variance[0] == pytest.approx(magnitude.var(), rel=1e-3)
+    assert mean[1] == pytest.approx(0, abs=1e-3)
+    assert variance[1] == pytest.approx((68**2 - 1) / 12 * 16, rel=1e-3)

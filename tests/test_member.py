@@ -1,0 +1,209 @@
+"""Training of one member: reproducible, resumable, atomic, and it learns."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY, small_dataset
+
+from tfgmm import ergodic
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
+from tfgmm.grid import Grid
+from tfgmm.model import member
+from tfgmm.model.normal import ErgodicMedian
+from tfgmm.pipeline import splits
+
+
+def material(dataset=None, chunk=0, **changes):
+    dataset = small_dataset() if dataset is None else dataset
+    chosen = Experiment(**TINY | changes)
+    return member.Material.of(dataset, chosen, "PGA", splits.folds(dataset, chosen)[chunk])
+
+
+def weights(folder):
+    return [w.numpy() for w in member.load(folder).weights]
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def kill_at(limit):
+    def report(share):
+        if share > limit:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "member"
+    chosen = material(training=TINY["training"] | {"epochs": 3, "patience": 5})
+    member.train(chosen, folder, 0, 0)
+    return chosen, folder
+
+
+def test_folder_holds_all_that_is_promised(trained):
+    chosen, folder = trained
+    assert {p.name for p in folder.iterdir()} == {
+        "model.keras",
+        "history.csv",
+        "predictions.parquet",
+        "done.json",
+    }
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    done = json.loads((folder / "done.json").read_text())
+    history = pd.read_csv(folder / "history.csv")
+    assert done["seed"] == chosen.experiment.member_seed(0, 0)
+    assert done["epochs"] == len(history) == 3
+    assert done["stopping_loss"] == history["stopping_loss"].min()
+
+
+def test_fit_sees_training_records_only(trained):
+    chosen, _ = trained
+    seen = splits.training_records(chosen.records)
+    np.testing.assert_allclose(chosen.training.ln_im, seen["ln_im"], rtol=1e-6)
+    assert len(chosen.training) == seen["event_id"].nunique()
+    assert not set(chosen.training.ln_im) & set(chosen.stopping.ln_im)
+
+
+def test_interrupted_and_resumed_is_the_same(trained, tmp_path):
+    chosen, folder = trained
+    other = tmp_path / "member"
+    with pytest.raises(Killed):
+        member.train(chosen, other, 0, 0, kill_at(0.5))
+    assert not other.exists()
+    begun = len(json.loads((tmp_path / ".member.work" / "state.json").read_text()))
+    assert begun == 1
+    member.train(chosen, other, 0, 0)
+    for one, two in zip(weights(folder), weights(other), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (folder / "history.csv").read_text() == (other / "history.csv").read_text()
+
+
+def test_other_seed_other_weights(trained, tmp_path):
+    chosen, folder = trained
+    member.train(chosen, tmp_path / "member", 0, 1)
+    assert any((a != b).any() for a, b in zip(weights(folder), weights(tmp_path / "member"), strict=True))
+
+
+def test_done_is_done(trained, monkeypatch):
+    chosen, folder = trained
+    monkeypatch.setattr(member, "_fitted", lambda *a: pytest.fail("trained again"))
+    member.train(chosen, folder, 0, 0)
+
+
+def test_predictions_are_the_model_at_the_records(trained):
+    chosen, folder = trained
+    table = pd.read_parquet(folder / "predictions.parquet")
+    assert len(table) == len(chosen.records)
+    pd.testing.assert_series_equal(
+        table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
+    )
+    model = member.load(folder)
+    event = chosen.scored.events[4]
+    import tensorflow as tf
+
+    normal = model(chosen.fixed(tf.constant(event), tf.zeros(2, tf.int32))[None])
+    rows = chosen.records.reset_index(drop=True).iloc[chosen.scored.splits[4] : chosen.scored.splits[5]]
+    expected = normal.loc.numpy()[0, rows["row"], rows["col"]]
+    np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
+
+
+def test_network_begins_at_the_training_mean_and_standardises(trained):
+    chosen, _ = trained
+    model = member.compiled(chosen, 1)
+    layer = next(x for x in model.layers if isinstance(x, keras.layers.Normalization))
+    import tensorflow as tf
+
+    maps = tf.stack([chosen.fixed(tf.constant(e), tf.zeros(2, tf.int32)) for e in chosen.training.events])
+    values = layer(maps).numpy()
+    np.testing.assert_allclose(values.mean((0, 1, 2)), 0, atol=1e-2)
+    np.testing.assert_allclose(values.std((0, 1, 2)), 1, rtol=1e-2)
+
+
+def test_residual_target_adds_the_fitted_median():
+    chosen = material(training=TINY["training"] | {"target": "residual"})
+    model = member.compiled(chosen, 1)
+    layer = next(x for x in model.layers if isinstance(x, ErgodicMedian))
+    fitted = ergodic.fit(splits.training_records(chosen.records))
+    assert layer.coefficients == pytest.approx(fitted.coefficients)
+    for weight in model.get_layer("parameters").weights:
+        weight.assign(weight * 0)
+    table = member.predictions(model, chosen, 0, 0)
+    seen = splits.training_records(table)
+    offset = (seen["ln_im"] - fitted.median(seen["magnitude"], seen["r_hyp_km"], seen["depth_km"])).mean()
+    exact = fitted.median(table["magnitude"], table["r_hyp_km"], table["depth_km"]) + offset
+    # the map knows the distance of the pixel's centre, the table that of the station
+    assert np.abs(table["mean"] - exact).max() < 0.2
+    assert np.abs(table["mean"] - exact).mean() < 0.05
+
+
+def test_residual_target_needs_its_channels():
+    chosen = material(training=TINY["training"] | {"target": "residual"}, drop=("source",))
+    with pytest.raises(UsageError, match="residual needs the channels that are dropped"):
+        member.build(chosen)
+
+
+def test_it_learns(tmp_path):
+    """A few epochs on records with a plain attenuation law beat the mean by far."""
+    chosen = material(
+        small_dataset(n_events=60, n_kik=30),
+        network={"depth": 2, "base": 4},
+        training={"epochs": 25, "patience": 25, "learning_rate": 5e-3, "shift_pixels": 1, "batch_size": 4},
+    )
+    member.train(chosen, tmp_path / "member", 0, 0)
+    table = pd.read_parquet(tmp_path / "member" / "predictions.parquet")
+    held_out = table[(table["event_role"] == "validation") & (table["network"] == "kik")]
+    rmse = np.sqrt(((held_out["ln_im"] - held_out["mean"]) ** 2).mean())
+    assert rmse < 0.8 * held_out["ln_im"].std()
+
+
+def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
+    chosen, _ = trained
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        member.train(chosen, tmp_path / "member", 0, 0)
+    assert not (tmp_path / "member").exists()
+
+
+def test_paper_geometry_takes_a_training_step():
+    """The published 572 -> 388 at depth 4, with fewer filters than the preset's 64."""
+    chosen = material(
+        grid=Grid(pixel_km=0.5, input_size=572, output_size=388),
+        network={"depth": 4, "base": 2},
+        training={"epochs": 1, "batch_size": 1, "shift_pixels": 0},
+    )
+    model = member.compiled(chosen, 0)
+    from tfgmm.pipeline import dataset as data_pipeline
+
+    batch = next(iter(data_pipeline.training_batches(chosen.training, chosen.moving, 1, range(1), 0)))
+    before = [w.numpy() for w in model.trainable_weights]
+    assert np.isfinite(model.train_on_batch(*batch))
+    assert all((a != b.numpy()).any() for a, b in zip(before[:2], model.trainable_weights, strict=False))
+
+
+def test_patience_ends_training(tmp_path):
+    checkpoint = member.Checkpoint(tmp_path / "work", patience=2)
+    checkpoint.history = [{"stopping_loss": v} for v in (3.0, 1.0, 2.0)]
+    assert not checkpoint.exhausted
+    checkpoint.history.append({"stopping_loss": 1.5})
+    assert checkpoint.exhausted
+    assert checkpoint.best_epoch == 1
+
+
+def test_schedule_warms_up_and_decays():
+    settings = Experiment(**TINY).training
+    schedule = member.optimizer(settings, 100)._learning_rate
+    rates = [float(schedule(step)) for step in (0, 10, 55, 100)]
+    assert rates[1] == pytest.approx(settings.learning_rate, rel=1e-3)
+    assert rates[0] < rates[2] < rates[1]
+    assert rates[3] == pytest.approx(0, abs=1e-8)

@@ -1,0 +1,122 @@
+"""The Normal layer and its likelihood."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+from tensorflow_probability import distributions as tfd
+
+from tfgmm import ergodic
+from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+
+SIZE = 6
+
+
+@pytest.fixture(scope="module")
+def model():
+    x = keras.Input((SIZE, SIZE, 2))
+    return GroundMotionModel(x, NormalLayer(0.3, 1.5, 0.05, name="normal")(x))
+
+
+def batch(rng, stations):
+    maps = rng.normal(size=(3, SIZE, SIZE, 2)).astype("float32")
+    y = {
+        "pixels": rng.integers(0, SIZE, (3, stations, 2)).astype("int32"),
+        "ln_im": rng.normal(size=(3, stations)).astype("float32"),
+        "weight": rng.uniform(0.1, 1, (3, stations)).astype("float32"),
+    }
+    return maps, y
+
+
+def loss(model, maps, y):
+    return float(model.compute_loss(maps, {k: tf.constant(v) for k, v in y.items()}, model(maps)))
+
+
+def test_model_ends_in_a_normal_distribution(model):
+    maps, _ = batch(np.random.default_rng(0), 1)
+    normal = model(maps)
+    assert isinstance(normal, tfd.Normal)
+    np.testing.assert_allclose(normal.loc, 0.3 + 1.5 * maps[..., 0], rtol=1e-6)
+    np.testing.assert_allclose(normal.scale, 1.5 * np.log1p(np.exp(maps[..., 1])) + 0.05, rtol=1e-5)
+
+
+def test_loss_is_the_likelihood_that_scipy_computes(model):
+    maps, y = batch(np.random.default_rng(1), 9)
+    normal = model(maps)
+    total = 0.0
+    for b in range(3):
+        for s in range(9):
+            row, col = y["pixels"][b, s]
+            log_density = norm.logpdf(y["ln_im"][b, s], normal.loc[b, row, col], normal.scale[b, row, col])
+            total -= y["weight"][b, s] * log_density
+    assert loss(model, maps, y) == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_two_stations_in_one_pixel_are_two_terms(model):
+    maps, y = batch(np.random.default_rng(2), 2)
+    y["pixels"][:, 1] = y["pixels"][:, 0]
+    apart = [loss(model, maps, {k: v[:, i : i + 1] for k, v in y.items()}) for i in (0, 1)]
+    assert loss(model, maps, y) == pytest.approx(sum(apart), rel=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 8))
+def test_padded_stations_change_nothing(model, seed, stations, padding):
+    maps, y = batch(np.random.default_rng(seed), stations)
+    pad = {k: np.pad(v, [(0, 0), (0, padding)] + [(0, 0)] * (v.ndim - 2)) for k, v in y.items()}
+    assert loss(model, maps, pad) == pytest.approx(loss(model, maps, y), rel=1e-5, abs=1e-6)
+
+
+def test_gradient_reaches_station_pixels_only(model):
+    maps, y = batch(np.random.default_rng(3), 2)
+    x = tf.constant(maps)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = model.compute_loss(x, {k: tf.constant(v) for k, v in y.items()}, model(x))
+    touched = np.abs(tape.gradient(value, x).numpy()).sum(-1) > 0
+    expected = np.zeros((3, SIZE, SIZE), bool)
+    for b in range(3):
+        expected[b, y["pixels"][b, :, 0], y["pixels"][b, :, 1]] = True
+    assert (touched == expected).all()
+
+
+def test_at_stations_gathers_pixels():
+    normal = tfd.Normal(tf.reshape(tf.range(8.0), (2, 2, 2)), 1.0 + tf.reshape(tf.range(8.0), (2, 2, 2)))
+    found = at_stations(normal, tf.constant([[[0, 1]], [[1, 0]]]))
+    assert found.loc.numpy().ravel().tolist() == [1, 6]
+    assert found.scale.numpy().ravel().tolist() == [2, 7]
+
+
+def test_ergodic_median_is_that_of_the_regression():
+    coefficients = (1.0, 0.5, -0.1, -1.2, 0.05, -0.003, 0.01)
+    rng = np.random.default_rng(0)
+    maps = np.stack(
+        [
+            rng.uniform(0.2, 200, (1, SIZE, SIZE)),
+            rng.uniform(4, 7, (1, SIZE, SIZE)),
+            rng.uniform(5, 90, (1, SIZE, SIZE)),
+        ],
+        axis=-1,
+    ).astype("float32")
+    found = ErgodicMedian(coefficients, channels=(1, 0, 2), margin=1)(maps)
+    inner = maps[:, 1:-1, 1:-1].astype(float)
+    columns = ergodic.design(inner[..., 1], inner[..., 0], inner[..., 2])
+    np.testing.assert_allclose(found, columns @ np.array(coefficients), rtol=1e-4, atol=1e-4)
+
+
+def test_save_and_load(model, tmp_path):
+    maps, _ = batch(np.random.default_rng(4), 1)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(again, GroundMotionModel)
+    np.testing.assert_array_equal(again(maps).scale, model(maps).scale)
+
+
+def test_predict_returns_mean_and_stddev(model):
+    maps, _ = batch(np.random.default_rng(5), 1)
+    found = model.predict(maps, verbose=0)
+    np.testing.assert_allclose(found["mean"], model(maps).loc, rtol=1e-6)
+    np.testing.assert_allclose(found["stddev"], model(maps).scale, rtol=1e-6)

