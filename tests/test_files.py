@@ -107,7 +107,7 @@ def test_file_replaces_the_old_one_only_when_whole(tmp_path):
 def test_full_disk_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", full_disk)
     with (
-        pytest.raises(DataError, match="cannot write .*x: No space left on device"),
+        pytest.raises(DataError, match=r"cannot write .*x: No space left on device"),
         files.whole_file(tmp_path / "x") as temporary,
     ):
         temporary.write_text("1")
@@ -118,7 +118,7 @@ def test_full_disk_leaves_no_file(tmp_path, monkeypatch):
 def test_parent_that_is_no_folder(tmp_path, whole):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match="cannot write .*Not a directory"),
+        pytest.raises(DataError, match=r"cannot write .*Not a directory"),
         whole(tmp_path / "file" / "sub" / "x"),
     ):
         pytest.fail("the block must not run")

@@ -7,6 +7,7 @@ errors                  what can be wrong with the data or the command
 files                   write whole or not at all; content hashes
 imt                     intensity measure types and their units
 grid                    map projection, pixel geometry, input and output windows
+coast                   coastlines and what is land
 experiment              the validated, serialisable description of a run; presets
 records                 the flatfile: events, stations, records; checks, parquet
 layers                  site layers (z_bedrock, vs30) on the grid

@@ -33,7 +33,7 @@ def land(west: float, south: float, east: float, north: float) -> list[np.ndarra
     for start, count in zip(near["start"] // 8, near["points"], strict=True):
         polygon = points[start : start + count]
         for turn in (-360.0, 0.0, 360.0):
-            moved = polygon + [turn, 0.0]
+            moved = polygon + np.array([turn, 0.0])
             if moved[:, 0].min() <= east and moved[:, 0].max() >= west:
                 found.append(moved)
     return found

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -33,7 +34,14 @@ def duration(seconds: float) -> str:
 
 def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None = None) -> None:
     """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    shown = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     formats = formats or {}
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])

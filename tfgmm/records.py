@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.metadata
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -280,8 +281,13 @@ def read(folder: Path) -> Dataset:
     provenance = _load(folder / "dataset.json", lambda path: {**json.loads(path.read_text())})
     layers = None
     if (folder / "layers.nc").is_file():
-        layers = _load(folder / "layers.nc", lambda path: xr.load_dataset(path, engine="scipy"))
+        layers = _load(folder / "layers.nc", _netcdf)
     return check(Dataset(**tables, provenance=provenance, layers=layers))
+
+
+def _netcdf(path: Path) -> xr.Dataset:
+    # From memory: scipy maps a file by its name and cannot let go of a damaged one without a warning.
+    return xr.load_dataset(io.BytesIO(path.read_bytes()), engine="scipy")
 
 
 def _load(path: Path, reader: Callable[[Path], Any]) -> Any:

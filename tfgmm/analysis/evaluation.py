@@ -28,24 +28,26 @@ class Evaluation:
     four_way: pd.DataFrame
 
     def printable(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """The four-way table of each intensity measure with numbers as one reads them."""
+        """The four-way table of each intensity measure, a line a cell and a line a model below it."""
         for im, of_im in self.four_way.groupby("im", observed=True):
-            table = pd.DataFrame(
-                {
-                    "cell": of_im["cell"].where(~of_im["cell"].duplicated(), ""),
-                    "model": of_im["model"],
-                    "RMSE over chunks": [
-                        f"{mean:.3f}" + ("" if np.isnan(std) else f" ± {std:.3f}")  # NaN: one chunk only
-                        for mean, std in zip(of_im["rmse"], of_im["rmse_std"], strict=True)
-                    ],
-                    "RMSE pooled": of_im["rmse_pooled"].map("{:.3f}".format),
-                    "bias": of_im["bias"].map("{:+.3f}".format),
-                    "z mean": of_im["z_mean"].map("{:+.2f}".format),
-                    "z std": of_im["z_std"].map("{:.2f}".format),
-                    "records": of_im["records"].map("{:,}".format),
-                }
-            )
-            yield str(im), table
+            lines = []
+            for cell, of_cell in of_im.groupby("cell", sort=False):
+                lines += [{"sites / events": str(cell)}, *(_line(row) for _, row in of_cell.iterrows())]
+            yield str(im), pd.DataFrame(lines).fillna("")
+
+
+def _line(row: pd.Series) -> dict[str, str]:
+    """Numbers as one reads them."""
+    spread = "" if np.isnan(row["rmse_std"]) else f" ± {row['rmse_std']:.3f}"  # NaN: one chunk only
+    return {
+        "sites / events": f"  {row['model']}",
+        "RMSE (chunks)": f"{row['rmse']:.3f}{spread}",
+        "pooled": f"{row['rmse_pooled']:.3f}",
+        "bias": f"{row['bias']:+.3f}",
+        "z mean": f"{row['z_mean']:+.2f}",
+        "z std": f"{row['z_std']:.2f}",
+        "records": f"{row['records']:,}",
+    }
 
 
 def evaluate(path: Path) -> Evaluation:

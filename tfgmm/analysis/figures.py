@@ -85,7 +85,7 @@ def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Fig
         for ax, cell in zip(axes.flat, list(chosen)[:4], strict=True):
             records = chosen[cell]
             residual_distribution(ax, (records["ln_im"] - records["mean"]) / records["stddev"])
-            ax.set_title(cell)
+            ax.set_title("{} sites, {} events".format(*cell.split(" / ")))
             ax.label_outer()
         axes[0, 0].legend(loc="upper left", frameon=False, fontsize=7)
         if note:

@@ -51,7 +51,9 @@ def _combined(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
-    """The records of each cell by its name: reference records only, added networks apart.
+    """The records of each cell by its name, ``site role / event role``.
+
+    The four cells hold reference records only; added stations that train have cells of their own.
 
     Parameters
     ----------
@@ -64,8 +66,8 @@ def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     chosen = {}
     for site, event in CELLS:
         in_cell = (partial["site_role"] == site) & (partial["event_role"] == event)
-        chosen[f"{site} sites / {event} events"] = partial[in_cell & is_reference]
-    held_out = chosen["validation sites / validation events"]
+        chosen[f"{site} / {event}"] = partial[in_cell & is_reference]
+    held_out = chosen["validation / validation"]
     if partial["nearest_added_km"].notna().any():
         apart = held_out["nearest_added_km"] > NEAR_ADDED_KM
         chosen[f"the same, no added station within {NEAR_ADDED_KM:g} km"] = held_out[apart]
@@ -73,7 +75,7 @@ def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     for event in ("training", "validation"):
         rows = added[added["event_role"] == event]
         if len(rows):
-            chosen[f"added stations / {event} events"] = rows
+            chosen[f"added / {event}"] = rows
     return chosen
 
 

@@ -269,15 +269,15 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
 
 def predictions(model: GroundMotionModel, material: Material, chunk: int, init: int) -> pd.DataFrame:
     """One row a record: the member's mean and standard deviation of ln IM beside the observation."""
+    batch_size = material.experiment.training.batch_size
+    batches = data_pipeline.fixed_batches(material.scored, material.fixed, batch_size)
 
-    @tf.function
+    @tf.function(input_signature=batches.element_spec)
     def step(maps, stations):
         normal = at_stations(model(maps, training=False), stations["pixels"])
         real = stations["weight"] > 0
         return tf.boolean_mask(normal.loc, real), tf.boolean_mask(normal.scale, real)
 
-    batch_size = material.experiment.training.batch_size
-    batches = data_pipeline.fixed_batches(material.scored, material.fixed, batch_size)
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in batches), strict=True)
     )

@@ -95,11 +95,17 @@ def folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
             f"window: too few for {experiment.chunks} chunks"
         )
     event_role = _event_roles(dataset, experiment, np.unique(recorded["event_id"].to_numpy(str)))
+    hidden = _stopping_sets(event_role, recorded, dataset.events, experiment)
     order = np.random.default_rng([experiment.seed, _CHUNKS]).permutation(sites)
-    return [
-        _fold(chunk, held_out, order, event_role, stations, dataset.events, experiment, recorded)
-        for chunk, held_out in enumerate(np.array_split(order, experiment.chunks))
-    ]
+    found = []
+    for chunk, held_out in enumerate(np.array_split(order, experiment.chunks)):
+        site_role = pd.Series(TRAINING, index=order)
+        site_role[held_out] = VALIDATION
+        stopping_sites, stopping_events = hidden(chunk, np.setdiff1d(order, held_out))
+        site_role[stopping_sites] = STOPPING
+        events = event_role.where(~event_role.index.isin(stopping_events), STOPPING)
+        found.append(Fold(chunk, events, _station_roles(stations, site_role, experiment.reference)))
+    return found
 
 
 def training_records(roles: pd.DataFrame) -> pd.DataFrame:
@@ -162,16 +168,17 @@ def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.
     return role[role.index.isin([*kept, *added_only])]
 
 
-def _fold(chunk, held_out, sites, event_role, stations, events, experiment, recorded) -> Fold:
-    site_role = pd.Series(TRAINING, index=sites)
-    site_role[held_out] = VALIDATION
-    event_role = event_role.copy()
-    if experiment.stopping == "sites":
+def _stopping_sets(event_role, recorded, events, experiment: Experiment):
+    """Function of a chunk and the sites that are not held out: sites and events to stop on."""
+    if experiment.stopping == "paper":
+        return lambda chunk, sites: ([], [])
+    candidates = _may_stop(event_role, events, experiment, recorded)
+
+    def draw(chunk: int, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([experiment.seed, _STOPPING, chunk])
-        kept = np.setdiff1d(sites, held_out)
-        site_role[_tenth(kept, rng)] = STOPPING
-        event_role[_tenth(_may_stop(event_role, events, experiment, recorded), rng)] = STOPPING
-    return Fold(chunk, event_role, _station_roles(stations, site_role, experiment.reference))
+        return _tenth(sites, rng), _tenth(candidates, rng)
+
+    return draw
 
 
 def _tenth(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,94 @@
+"""What a dataset holds."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from tfgmm.analysis import description
+
+PROVENANCE = {
+    "name": "JMA files",
+    "component": "geometric_mean",
+    "simulated": False,
+    "read": {"event": 40, "record": 700},
+    "dropped": [{"what": "event", "reason": "no magnitude", "count": 10, "examples": ["a", "b", "c"]}],
+    "choices": {"region": [138.9, 34.9, 141.0, 36.6], "min_magnitude": 4.3},
+    "truncation": "stations below intensity 0.5 are not listed",
+    "attribution": "Japan Meteorological Agency",
+    "sources": [{"file": "i2016.zip", "sha256": "ab"}],
+}
+
+
+@pytest.fixture
+def full(small):
+    lat, lon = np.linspace(34.9, 36.6, 3), np.linspace(138.9, 141.0, 4)
+    z = np.arange(12.0).reshape(3, 4)
+    z[0, :3] = np.nan
+    layer = xr.DataArray(z, {"latitude": lat, "longitude": lon}, attrs={"units": "m"})
+    return dataclasses.replace(small, provenance=PROVENANCE, layers=xr.Dataset({"z_bedrock": layer}))
+
+
+def test_headline(full):
+    line = description.headline(full)
+    assert line == (
+        f"Dataset JMA files: 30 events, 32 stations, {len(full.records):,} records of PGA "
+        f"(geometric_mean). Data hash {full.digest()[:16]}."
+    )
+
+
+def test_tables_of_a_full_dataset(full):
+    tables = dict(description.tables(full))
+    assert list(tables) == [
+        "Networks", "Events", "Site layers", "Read", "Dropped", "Choices", "Sources",
+    ]  # fmt: skip
+    assert tables["Read"].to_numpy().tolist() == [["event", 40], ["record", 700]]
+    assert tables["Dropped"].iloc[0].tolist() == ["event", "no magnitude", 10, "a, b, c"]
+    choices = tables["Choices"].set_index("choice")["value"]
+    assert choices["region"] == "[138.9, 34.9, 141.0, 36.6]"
+    assert choices["truncation"] == PROVENANCE["truncation"]
+    assert choices["attribution"] == PROVENANCE["attribution"]
+    assert tables["Sources"]["file"].tolist() == ["i2016.zip"]
+
+
+def test_tables_that_would_be_empty_are_left_out(small):
+    assert [title for title, _ in description.tables(small)] == ["Networks", "Events"]
+
+
+def test_networks(small):
+    small.stations.loc[1, "site_id"] = "K00"
+    table = description.networks(small).set_index("network")
+    kik = small.records["station_id"].str.startswith("K")
+    assert table.loc["kik"].tolist() == [20, 19, kik.sum(), 28, 2000, 2017]
+    assert table.loc["meso"].tolist() == [12, 12, (~kik).sum(), 2, 2021, 2021]
+
+
+def test_a_network_without_records_is_listed(small):
+    silent = small.stations.iloc[:1].assign(station_id="X", site_id="X", network="knet")
+    more = dataclasses.replace(small, stations=pd.concat([small.stations, silent], ignore_index=True))
+    table = description.networks(more).set_index("network")
+    assert table.loc["knet", ["stations", "sites", "records", "events"]].tolist() == [1, 1, 0, 0]
+    assert table.loc["knet", ["first year", "last year"]].isna().all()
+    assert table.loc["kik", "first year"] == 2000
+
+
+def test_ranges(small):
+    table = description.ranges(small).set_index("column")
+    magnitude = small.events["magnitude"]
+    assert table.loc["magnitude"].tolist() == [round(f(magnitude), 2) for f in (min, np.median, max)]
+    assert list(table.index) == ["magnitude", "depth_km", "longitude", "latitude"]
+
+
+def test_layers(full):
+    row = description.layers(full).iloc[0]
+    assert row.to_dict() == {
+        "layer": "z_bedrock",
+        "unit": "m",
+        "min": 3.0,
+        "max": 11.0,
+        "raster": "3 x 4",
+        "extent": "138.90 to 141.00 E, 34.90 to 36.60 N",
+        "missing": "25.0%",
+    }

@@ -1,0 +1,197 @@
+"""The description of a run and its presets."""
+
+from datetime import UTC, date, datetime
+
+import pydantic
+import pytest
+from conftest import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfgmm import experiment
+from tfgmm.errors import UsageError
+from tfgmm.experiment import Experiment, Split, preset
+from tfgmm.grid import Grid
+
+KIK = {"networks": ("kik", "meso"), "reference": "kik"}
+
+
+# --- presets -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_km", "sizes", "network", "members"),
+    [
+        ("quick", 2.0, (188, 100), (3, 8), (5, 1)),
+        ("standard", 2.0, (188, 100), (3, 16), (5, 2)),
+        ("paper", 0.5, (572, 388), (4, 64), (5, 10)),
+    ],
+)
+def test_presets(name, pixel_km, sizes, network, members):
+    chosen = preset(name, **KIK)
+    assert chosen.preset == name
+    assert chosen.grid.pixel_km == pixel_km
+    assert (chosen.grid.input_size, chosen.grid.output_size) == sizes
+    assert (chosen.network.depth, chosen.network.base) == network
+    assert (chosen.chunks, chosen.inits) == members
+
+
+def test_limits_of_the_presets():
+    quick, standard, paper = (preset(name, **KIK).training for name in experiment.PRESETS)
+    assert quick.max_events <= 300 and quick.epochs < standard.epochs <= 20
+    assert standard.max_events is None
+    assert (standard.shift_pixels, paper.shift_pixels) == (3, 0)
+
+
+def test_changes_reach_single_fields_and_none_leaves_the_preset():
+    chosen = preset(
+        "paper",
+        **KIK,
+        chunks=None,
+        inits=3,
+        grid={"pixel_km": 1.0, "latitude": None},
+        network={"base": 8, "precision": "float32"},
+        training={"epochs": None, "patience": 2},
+    )
+    plain = preset("paper", **KIK)
+    assert (chosen.chunks, chosen.inits) == (5, 3)
+    assert chosen.grid == plain.grid.model_copy(update={"pixel_km": 1.0})
+    assert chosen.network == plain.network.model_copy(update={"base": 8, "precision": "float32"})
+    assert chosen.training == plain.training.model_copy(update={"patience": 2})
+
+
+def test_output_size_follows_input_size_and_depth():
+    chosen = preset("standard", **KIK, grid={"input_size": 100}, network={"depth": 2})
+    assert chosen.grid.output_size == 60
+
+
+def test_precision_is_that_of_the_processor_unless_given(monkeypatch):
+    for native, other in (("bfloat16", "float32"), ("float32", "bfloat16")):
+        monkeypatch.setattr(experiment, "native_precision", lambda native=native: native)
+        assert preset("quick", **KIK).network.precision == native
+        assert preset("quick", **KIK, network={"precision": other}).network.precision == other
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fma avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f avx512_bf16x", "float32")],
+)
+def test_native_precision(monkeypatch, flags, precision):
+    monkeypatch.setattr(experiment.Path, "is_file", lambda self: True)
+    monkeypatch.setattr(experiment.Path, "read_text", lambda self: f"flags\t: {flags} sse\n")
+    assert experiment.native_precision() == precision
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"networks": ("meso",)}, "reference network kik is not among the networks meso: add it"),
+        ({"chunks": 1}, "chunks: .*greater than or equal to 2"),
+        ({"training": {"epochs": 0}}, "training.epochs: .*greater than or equal to 1"),
+        ({"training": {"target": "log"}}, "training.target: .*'im' or 'residual'"),
+        ({"training": {"epoch": 3}}, "training.epoch: Extra inputs"),
+        ({"network": {"precision": "float16"}}, "precision: .*'float32' or 'bfloat16'"),
+        ({"stopping": "never"}, "stopping: .*'sites' or 'paper'"),
+        ({"grid": {"crs": "EPSG:4326"}}, "crs: EPSG:4326 is not metric"),
+        ({"grid": {"input_size": 190}}, "input size 190 .*depth 3; .* 188 and 196"),
+        ({"ims": ("PGV",)}, "unknown intensity measure 'PGV'"),
+        ({"chunk": 3}, "chunk: Extra inputs"),
+    ],
+)
+def test_settings_that_do_not_fit_together(changes, message):
+    with pytest.raises(UsageError, match=message) as error:
+        preset("standard", **KIK | changes)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_preset():
+    with pytest.raises(UsageError, match="unknown preset 'fast': choose one of quick, standard, paper"):
+        preset("fast", **KIK)
+
+
+# --- experiment --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", experiment.PRESETS)
+def test_json_round_trip(name):
+    chosen = preset(
+        name, **KIK, ims=("PGA", "SA(1.0)"), drop=("site",), split=Split(kind="random-events", fraction=0.3)
+    )
+    assert Experiment.model_validate_json(chosen.model_dump_json()) == chosen
+    assert Experiment(**chosen.model_dump(mode="json")) == chosen
+
+
+def test_frozen(tiny):
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        tiny.seed = 2
+
+
+def test_measures_have_one_spelling_and_come_once():
+    assert Experiment(**TINY, ims=("sa(1)", "PGA", "SA(1.0)")).ims == ("SA(1.0)", "PGA")
+
+
+def test_grid_must_fit_the_network():
+    with pytest.raises(UsageError, match="depth 2 turns 68 pixels into 28, not 30"):
+        Experiment(**TINY | {"grid": Grid(input_size=68, output_size=30)})
+
+
+def test_arm_names_what_is_dropped_in_any_order():
+    assert Experiment(**TINY).arm == "all"
+    assert Experiment(**TINY, drop=("vs30", "path")).arm == "drop-path-vs30"
+    assert Experiment(**TINY, drop=("path", "vs30")).arm == "drop-path-vs30"
+
+
+def test_member_seeds_differ_between_members_and_agree_between_arms():
+    one, two = Experiment(**TINY), Experiment(**TINY, drop=("site",))
+    members = [(chunk, init) for chunk in range(5) for init in range(10)]
+    seeds = [one.member_seed(*member) for member in members]
+    assert len(set(seeds)) == 50
+    assert seeds == [two.member_seed(*member) for member in members]
+    assert seeds[0] != Experiment(**TINY, seed=2).member_seed(0, 0)
+
+
+# --- split -------------------------------------------------------------------------------------------
+
+DATES = st.dates(date(1990, 1, 1), date(2030, 1, 1))
+
+
+@given(DATES, DATES)
+def test_time_split_is_parsed_if_it_is_in_order(start, end):
+    text = f"time:{start},{end}"
+    if start < end:
+        split = Split.parse(text)
+        assert (split.kind, split.start, split.end) == ("time", start, end)
+    else:
+        with pytest.raises(UsageError, match="validation window is empty"):
+            Split.parse(text)
+
+
+def test_window_is_in_utc():
+    window = Split.parse("time:2015-01-01,2018-04-01").window()
+    assert window == (datetime(2015, 1, 1, tzinfo=UTC), datetime(2018, 4, 1, tzinfo=UTC))
+
+
+def test_random_split_is_parsed():
+    split = Split.parse("random-events:0.25")
+    assert (split.kind, split.fraction) == ("random-events", 0.25)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "time", "time:", "time:2015-01-01", "time:2015-01-01,2016-01-01,2017-01-01",
+        "time:2015,2016-13-01", "random-events:", "random-events:0", "random-events:1",
+        "random-events:x", "events:0.2",
+    ],
+)  # fmt: skip
+def test_split_that_makes_no_sense(text):
+    with pytest.raises(
+        UsageError, match=r"--split .*write time:FROM,TO \(dates\) or random-events:"
+    ) as error:
+        Split.parse(text)
+    assert "\n" not in str(error.value)
+    assert "unpack" not in str(error.value)
+
+
+def test_default_split_is_that_of_the_design():
+    assert Split() == Split.parse("time:2015-01-01,2018-01-01")

@@ -1,0 +1,126 @@
+"""What a run is, on disk."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY, small_dataset
+
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
+from tfgmm.run_folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path, tiny, small) -> RunFolder:
+    return RunFolder.begin(tmp_path / "runs" / "tiny", tiny, small)
+
+
+def test_what_is_begun_can_be_opened(run, small, tiny):
+    opened = RunFolder.open(run.path)
+    assert opened == run
+    assert opened.experiment == tiny
+    assert opened.simulated is True
+    assert opened.data["digest"] == small.digest()
+
+
+def test_description_holds_versions_and_nothing_of_this_machine(run):
+    content = json.loads((run.path / "experiment.json").read_text())
+    assert set(content) == {"experiment", "data", "versions"}
+    assert {"tfgmm", "tensorflow", "keras", "numpy"} <= set(content["versions"])
+    assert str(run.path.parent) not in json.dumps(content)
+
+
+def test_measured_records_are_not_simulated(tmp_path, tiny, small):
+    small.provenance["simulated"] = False
+    RunFolder.begin(tmp_path / "run", tiny, small)
+    assert RunFolder.open(tmp_path / "run").simulated is False
+
+
+def test_the_same_experiment_goes_on(run, small, tiny):
+    (run.path / "members").mkdir()
+    before = (run.path / "experiment.json").read_bytes()
+    assert RunFolder.begin(run.path, tiny, small) == run
+    assert (run.path / "experiment.json").read_bytes() == before
+    assert (run.path / "members").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"networks": ("kik",)}, "networks"),
+        ({"training": TINY["training"] | {"epochs": 3}}, "training"),
+        ({"seed": 2, "drop": ("site",)}, "drop, seed"),
+    ],
+)
+def test_another_experiment_is_refused_and_replaced_on_demand(run, small, changes, named):
+    other = Experiment(**TINY | changes)
+    (run.path / "members").mkdir()
+    with pytest.raises(UsageError, match=rf"holds another run \(different: {named}\): .*--overwrite"):
+        RunFolder.begin(run.path, other, small)
+    assert RunFolder.open(run.path) == run
+    RunFolder.begin(run.path, other, small, overwrite=True)
+    assert RunFolder.open(run.path).experiment == other
+    assert not (run.path / "members").exists()
+
+
+def test_other_data_are_refused(run, tiny):
+    with pytest.raises(UsageError, match="different: content of the data"):
+        RunFolder.begin(run.path, tiny, small_dataset(seed=5))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path, tiny, small, overwrite):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match="exists and is no run folder: choose another --out"):
+        RunFolder.begin(tmp_path, tiny, small, overwrite)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(UsageError, match="is no run folder: make one with tfgmm train"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "{}", "\xff",
+        '{"experiment": {}, "data": {}}',
+        '{"experiment": {"networks": 3, "reference": "kik", "chunks": 0}, "data": {}}',
+    ],
+)  # fmt: skip
+def test_damaged_description_is_one_line(run, content):
+    (run.path / "experiment.json").write_text(content, encoding="latin1")
+    with pytest.raises(DataError, match=r"experiment\.json is damaged") as error:
+        RunFolder.open(run.path)
+    assert "\n" not in str(error.value)
+
+
+def test_members_have_a_folder_each(run, tmp_path, small):
+    folders = {run.member(im, c, i) for im in ("PGA", "SA(1.0)") for c in range(2) for i in range(2)}
+    assert len(folders) == 8
+    dropped = Experiment(**TINY, drop=("site",))
+    arm = RunFolder.begin(tmp_path / "arm", dropped, small)
+    assert run.member("PGA", 1, 0) == run.path / "members" / "PGA" / "all" / "chunk-1_init-0"
+    assert arm.member("PGA", 1, 0).parent.name == "drop-site"
+
+
+def test_unfinished_run(run):
+    with pytest.raises(UsageError, match="has no predictions yet: finish it with the tfgmm train command"):
+        run.read_predictions()
+
+
+def test_predictions_are_read(run):
+    table = pd.DataFrame({"chunk": [0, 1], "mean": np.array([0.5, np.nan])})
+    table.to_parquet(run.predictions)
+    pd.testing.assert_frame_equal(run.read_predictions(), table)
+
+
+def test_damaged_predictions_are_one_line(run):
+    run.predictions.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"predictions\.parquet is damaged .*remove it") as error:
+        run.read_predictions()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,101 @@
+"""All members of a run: what is missing, what it costs, the predictions table."""
+
+import pytest
+from conftest import TINY, small_dataset
+
+from tfgmm import records
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
+from tfgmm.model import member, training
+
+QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "small"
+    records.write(small_dataset(), folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run of two members, interrupted after the first."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    begun = training.begin(Experiment(**QUICK | {"data": data}), folder)
+    seen = []
+
+    def interrupt(name, share):
+        seen.append(name)
+        if "chunk 1" in name:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begun.train(interrupt)
+    assert set(seen) == {"PGA chunk 0 init 0", "PGA chunk 1 init 0"}
+    return begun
+
+
+def test_only_what_is_missing_is_trained(run, data):
+    assert [one.chunk for one in run.missing] == [1]
+    first = run.folder(run.members[0]) / "model.keras"
+    untouched = first.stat().st_mtime_ns
+    again = training.begin(Experiment(**QUICK | {"data": data}), run.run.path)
+    reported = {}
+    again.train(lambda name, share: reported.update({name: share}))
+    assert reported == {"PGA chunk 1 init 0": 1.0}
+    assert first.stat().st_mtime_ns == untouched
+    assert not again.missing
+    table = again.run.read_predictions()
+    assert set(table["chunk"]) == {0, 1}
+    assert {"im", "event_id", "station_id", "arm", "chunk", "init", "mean", "stddev", "ln_im"} <= set(table)
+    assert not table.duplicated(["event_id", "station_id", "chunk", "init"]).any()
+    held_out = table[(table["site_role"] == "validation") & (table["network"] == "kik")]
+    assert held_out["station_id"].nunique() == 20
+
+
+def test_other_experiment_in_the_same_folder(run, data):
+    with pytest.raises(UsageError, match="holds another run .different: seed"):
+        training.begin(Experiment(**QUICK | {"data": data, "seed": 5}), run.run.path)
+
+
+def test_estimate_is_a_time(run, data, tmp_path):
+    begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
+    assert 0.001 < begun.seconds_per_member(trials=2) < 60
+
+
+def test_only_chosen_chunks(data, tmp_path):
+    begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", chunks=(1,))
+    assert [one.chunk for one in begun.members] == [1]
+    with pytest.raises(UsageError, match="has chunks 0 to 1"):
+        training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", chunks=(2,))
+
+
+def test_nothing_is_made_where_the_data_do_not_fit(data, tmp_path):
+    wrong = Experiment(**QUICK | {"data": data, "ims": ("SA(1.0)",)})
+    with pytest.raises(DataError, match="no SA"):
+        training.begin(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_arms_share_seeds_and_differ_in_name(data):
+    full, dropped = (Experiment(**QUICK | {"data": data, "drop": drop}) for drop in ((), ("site",)))
+    assert full.member_seed(1, 2) == dropped.member_seed(1, 2)
+    assert (full.arm, dropped.arm) == ("all", "drop-site")
+    assert len({full.member_seed(c, i) for c in range(5) for i in range(10)}) == 50
+
+
+def test_several_intensity_measures(tmp_path):
+    dataset = small_dataset()
+    dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
+    records.write(dataset, tmp_path / "data")
+    chosen = Experiment(**QUICK | {"data": str(tmp_path / "data"), "ims": ("PGA", "sa(1)")})
+    begun = training.begin(chosen, tmp_path / "run")
+    assert [(one.im, one.chunk) for one in begun.members] == [
+        ("PGA", 0),
+        ("PGA", 1),
+        ("SA(1.0)", 0),
+        ("SA(1.0)", 1),
+    ]
+    both = [member.Material.of(dataset, chosen, im, begun.folds[0]).training.ln_im for im in chosen.ims]
+    assert both[1] - both[0] == pytest.approx(-0.693147, abs=1e-5)
