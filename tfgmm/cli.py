@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm.console import console, duration, say_simulated, show_table, training_progress
+from tfgmm.console import console, duration, progress, say_simulated, show_table, training_progress
 from tfgmm.errors import TfgmmError, UsageError
 
 # TensorFlow reports absent GPUs as errors.
@@ -287,14 +287,17 @@ def import_jma(
     from tfgmm.sources import jma
 
     files.refuse_existing(out, overwrite)
-    dataset = jma.read(
-        archives,
-        stations,
-        region=_numbers(region, 4, "--region"),
-        min_magnitude=min_magnitude,
-        max_distance_km=max_distance,
-        min_records=min_records,
-    )
+    box = _numbers(region, 4, "--region")
+    with progress("reading", len(archives)) as advance:
+        dataset = jma.read(
+            archives,
+            stations,
+            region=box,
+            min_magnitude=min_magnitude,
+            max_distance_km=max_distance,
+            min_records=min_records,
+            progress=advance,
+        )
     records.write(dataset, out, overwrite)
     describe(out)
 

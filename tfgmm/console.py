@@ -34,14 +34,9 @@ def duration(seconds: float) -> str:
 
 def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None = None) -> None:
     """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
-    shown = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    # A table's own title would be wrapped to the width of its columns.
+    console.print(escape(title), style="bold")
+    shown = Table(header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     formats = formats or {}
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])
@@ -64,9 +59,29 @@ def say_simulated(simulated: bool) -> None:
 
 
 @contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator:
+    """A bar over `total` pieces of work; yields the function that is called after each."""
+    with _bar() as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda *_: bar.advance(task)
+
+
+@contextlib.contextmanager
 def training_progress(total: int, done: int) -> Iterator:
     """A bar over all members; yields the function that is told a member's name and share done."""
-    bar = Progress(
+    with _bar() as bar:
+        task = bar.add_task("training", total=total, completed=done)
+        finished: dict[str, float] = {}
+
+        def report(name: str, share: float) -> None:
+            finished[name] = share
+            bar.update(task, completed=done + sum(finished.values()), description=name)
+
+        yield report
+
+
+def _bar() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -76,12 +91,3 @@ def training_progress(total: int, done: int) -> Iterator:
         console=console,
         speed_estimate_period=600,
     )
-    with bar:
-        task = bar.add_task("training", total=total, completed=done)
-        finished: dict[str, float] = {}
-
-        def report(name: str, share: float) -> None:
-            finished[name] = share
-            bar.update(task, completed=done + sum(finished.values()), description=name)
-
-        yield report
