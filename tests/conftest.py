@@ -5,10 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from tfgmm import records
 from tfgmm.experiment import Experiment
 from tfgmm.grid import Grid
+
+# A time limit for each example fails on a busy machine.
+settings.register_profile("tfgmm", deadline=None)
+settings.load_profile("tfgmm")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

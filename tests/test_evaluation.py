@@ -10,6 +10,22 @@ from tfgmm.analysis import baselines, evaluation, figures, scores
 from tfgmm.errors import DataError, UsageError
 from tfgmm.run_folder import RunFolder
 
+fit = baselines.ergodic.fit
+fitted = {}
+
+
+@pytest.fixture(autouse=True)
+def fitted_once(monkeypatch):
+    """The same folds come in test after test: their regressions are remembered."""
+
+    def remember(records: pd.DataFrame):
+        key = (len(records), records["ln_im"].sum())
+        if key not in fitted:
+            fitted[key] = fit(records)
+        return fitted[key]
+
+    monkeypatch.setattr(baselines.ergodic, "fit", remember)
+
 
 @pytest.fixture
 def finished(tmp_path, tiny, small):
@@ -27,7 +43,8 @@ def finished(tmp_path, tiny, small):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes the longest and is not what most tests are about."""
-    monkeypatch.setattr(figures, "save", lambda figure, path: figures.plt.close(figure))
+    monkeypatch.setattr(figures, "four_cells", lambda *args: None)
+    monkeypatch.setattr(figures, "save", lambda figure, path: None)
 
 
 @pytest.mark.parametrize("simulated", [True, False])
@@ -67,8 +84,10 @@ def test_a_figure_for_every_measure_says_if_records_are_simulated(finished, monk
     figures.plt.close("all")
 
 
-def test_files_of_measures_do_not_overwrite_each_other(finished):
-    path = finished(predictions(n_events=8, n_sites=12, ims=("SA(1.0)", "SA(1.5)")))
+def test_files_of_measures_do_not_overwrite_each_other(finished, monkeypatch):
+    monkeypatch.setattr(figures, "four_cells", lambda *args: figures.plt.figure())
+    monkeypatch.setattr(figures.plt.Figure, "savefig", lambda self, path: path.touch())
+    path = finished(predictions(ims=("SA(1.0)", "SA(1.5)")))
     evaluation.evaluate(path)
     evaluation.evaluate(path)  # a second time replaces them
     assert sorted(p.name for p in (path / "figures").iterdir()) == [
@@ -120,7 +139,7 @@ def test_full_disk(finished, monkeypatch, method):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    path = finished(predictions(n_events=8, n_sites=12))
+    path = finished(predictions())
     monkeypatch.setattr(method, full)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         evaluation.evaluate(path)

@@ -5,7 +5,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
+import xarray as xr
+from matplotlib.collections import LineCollection, QuadMesh
 from prediction_tables import predictions
 
 from tfgmm.analysis import figures, scores
@@ -128,6 +129,60 @@ def test_style_does_not_leak(partial):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.fixture
+def event_maps():
+    lon, lat = GRID.lonlat(28)
+    x, y = GRID.axes_km(28)
+    planted = -3 - 0.02 * np.hypot(*np.meshgrid(x, y))
+    content = {"planted": planted, "mean": planted + 0.01 * x, "stddev": np.full((28, 28), 0.6)}
+    coordinates = {"longitude": (("row", "col"), lon), "latitude": (("row", "col"), lat)}
+    return xr.Dataset({name: (("row", "col"), v) for name, v in content.items()}, coordinates)
+
+
+def values_of(ax) -> tuple[np.ndarray, plt.Normalize]:
+    (image,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
+    return np.asarray(image.get_array()).reshape(28, 28), image.norm
+
+
+def test_simulated_event_shows_medians_on_one_scale_and_their_difference(event_maps, small):
+    event = small.events.iloc[3]
+    figure = figures.simulated_event(event_maps, event, small.stations, "SA(1.0)")
+    (a, of_a), (b, of_b), (c, of_c), (d, _) = (values_of(ax) for ax in figure.axes[:4])
+    np.testing.assert_allclose(a, np.exp(event_maps["planted"]))
+    np.testing.assert_allclose(b, np.exp(event_maps["mean"]))
+    np.testing.assert_allclose(c, event_maps["mean"] - event_maps["planted"], atol=1e-12)
+    np.testing.assert_array_equal(d, event_maps["stddev"])
+    assert (
+        (of_a.vmin, of_a.vmax) == (of_b.vmin, of_b.vmax) == (min(a.min(), b.min()), max(a.max(), b.max()))
+    )
+    assert of_c.vmin == -of_c.vmax == pytest.approx(-0.54)
+    assert [ax.get_ylabel() for ax in figure.axes[4:]] == [
+        *["SA(1.0) (g)"] * 2,
+        *("Difference in ln SA(1.0)", "Standard deviation of ln SA(1.0)"),
+    ]
+    assert [ax.get_title("left") for ax in figure.axes[:4]] == [
+        *("(a) Planted median", "(b) Predicted median"),
+        *("(c) Predicted minus planted", "(d) Predicted total sigma"),
+    ]
+    star = next(c for c in figure.axes[0].collections if c.get_zorder() == 3)
+    np.testing.assert_array_equal(star.get_offsets(), [[event["longitude"], event["latitude"]]])
+    assert figure.get_suptitle().endswith("(simulated records)")
+    plt.close(figure)
+
+
+def test_simulated_event_with_chosen_panels_has_plain_ticks_and_no_white_corners(event_maps, small):
+    chosen = ("planted", "stddev")
+    figure = figures.simulated_event(event_maps, small.events.iloc[3], small.stations, "PGA", chosen)
+    ax, _, bar, _ = figure.axes
+    figure.canvas.draw()
+    ticks = [label.get_text() for label in bar.get_yticklabels()]
+    assert {"0.005", "0.01", "0.02"} <= set(ticks)
+    lon, lat = event_maps["longitude"].to_numpy(), event_maps["latitude"].to_numpy()
+    assert ax.get_xlim() == (lon[:, 0].max(), lon[:, -1].min())
+    assert ax.get_ylim() == (lat[-1].max(), lat[0].min())
+    plt.close(figure)
+
+
 def test_figures_are_saved_as_png_and_pdf_and_closed(tmp_path):
     for name in ("map_SA(1.0)", "map_SA(1.5)"):
         figure = plt.figure(figsize=(1, 1))
@@ -140,3 +195,9 @@ def test_figures_are_saved_as_png_and_pdf_and_closed(tmp_path):
         "map_SA(1.0).pdf": b"%PDF",
         "map_SA(1.5).pdf": b"%PDF",
     }
+
+
+def test_figures_are_saved_with_chosen_endings_and_resolution(tmp_path):
+    figures.save(plt.figure(figsize=(1, 1)), tmp_path / "small", (".png",), dpi=50)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.png"]
+    assert plt.imread(tmp_path / "small.png").shape[:2] == (50, 50)

@@ -23,3 +23,13 @@ def test_two_plane_field_is_the_sum_of_its_waves():
     phase = (source @ field.wavenumbers[0].T)[:, np.newaxis] + site @ field.wavenumbers[1].T
     waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=-1)
     assert field.between(source, site, 2) == pytest.approx(waves @ field.weights[:, 2], abs=1e-5)
+
+
+def test_field_is_its_waves_times_their_weights():
+    rng = np.random.default_rng(0)
+    places, sources = rng.uniform(-100, 100, (2, 7, 2))
+    one = RandomField.draw(rng, (12.0,), waves=30)
+    assert one.waves(places) @ one.weights == pytest.approx(one.at(places), abs=1e-12)
+    two = RandomField.draw(rng, (40.0, 20.0), waves=30)
+    values = np.diagonal(two.between(sources, places, 0))
+    assert two.waves(sources, places) @ two.weights[:, 0] == pytest.approx(values, abs=1e-5)

@@ -126,6 +126,16 @@ def test_truncated_file_is_named_in_one_line(small, tmp_path, name, share):
     assert "\n" not in str(error.value)
 
 
+def test_site_layers_cut_anywhere_are_one_line(small, tmp_path):
+    records.write(layered(small), tmp_path / "data")
+    path = tmp_path / "data" / "layers.nc"
+    whole = path.read_bytes()
+    for size in [*range(30), *range(30, len(whole), 50), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"^[^\n]*layers\.nc is missing or damaged[^\n]*$"):
+            records.read(tmp_path / "data")
+
+
 def test_missing_table_is_named(small, tmp_path):
     records.write(small, tmp_path / "data")
     (tmp_path / "data" / "stations.parquet").unlink()

@@ -67,14 +67,20 @@ def test_estimate_is_a_time(run, data, tmp_path):
 def test_only_chosen_chunks(data, tmp_path):
     begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", chunks=(1,))
     assert [one.chunk for one in begun.members] == [1]
-    with pytest.raises(UsageError, match="has chunks 0 to 1"):
-        training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", chunks=(2,))
 
 
-def test_nothing_is_made_where_the_data_do_not_fit(data, tmp_path):
-    wrong = Experiment(**QUICK | {"data": data, "ims": ("SA(1.0)",)})
-    with pytest.raises(DataError, match="no SA"):
-        training.begin(wrong, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("changes", "chunks", "message"),
+    [
+        ({"ims": ("SA(1.0)",)}, None, "no SA"),
+        ({"drop": ("bedrock",)}, None, "cannot drop 'bedrock'"),
+        ({"drop": ("source",), "training": {"target": "residual"}}, None, "needs the channels"),
+        ({}, (2,), "no chunk 2: the run has chunks 0 to 1"),
+    ],
+)
+def test_nothing_is_made_where_something_does_not_fit(data, tmp_path, changes, chunks, message):
+    with pytest.raises((DataError, UsageError), match=message):
+        training.begin(Experiment(**QUICK | {"data": data} | changes), tmp_path / "run", chunks=chunks)
     assert not (tmp_path / "run").exists()
 
 

@@ -32,6 +32,7 @@ model.training          train what a run lacks; the predictions table
 model.ensemble          members -> maps of mean, aleatory and epistemic standard deviation
 analysis.baselines      the ergodic regression, scored on the same folds
 analysis.scores         the four-way table
+analysis.oracle         how near to the planted median a map is, and how near it can be
 analysis.figures        maps and distributions
 analysis.evaluation     a finished run -> its tables and figures
 analysis.description    what a dataset holds, in a few tables

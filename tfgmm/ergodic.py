@@ -70,6 +70,10 @@ class ErgodicModel:
         """Median of ln IM at an unknown site: the fixed effects only. Parameters as for `design`."""
         return design(magnitude, r_hyp_km, depth_km) @ np.array(self.coefficients)
 
+    def median_of(self, records: pd.DataFrame) -> np.ndarray:
+        """Median at records with columns ``magnitude, r_hyp_km, depth_km``."""
+        return self.median(records["magnitude"], records["r_hyp_km"], records["depth_km"])
+
     @property
     def sigma(self) -> float:
         """Total standard deviation at an unknown site, ln units."""

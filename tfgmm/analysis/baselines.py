@@ -35,7 +35,7 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 def _fold(fold: pd.DataFrame) -> pd.DataFrame:
     trained = (fold["event_role"] == "training") & (fold["site_role"] == "training")
     model = ergodic.fit(fold[trained])
-    median = model.median(*(fold[name].to_numpy() for name in ("magnitude", "r_hyp_km", "depth_km")))
+    median = model.median_of(fold)
     term = fold["site_id"].map(model.site_terms)
     known = term.notna()
     fold = fold.drop(columns=["arm", "init"])

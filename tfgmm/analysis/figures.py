@@ -6,7 +6,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.collections import LineCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator, MultipleLocator
+from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
 from tfgmm import coast, files
@@ -53,6 +58,14 @@ def stations(ax: plt.Axes, table: pd.DataFrame, **style):
     return ax.scatter(table["longitude"], table["latitude"], **look | style)
 
 
+def epicentre(ax: plt.Axes, event, **style):
+    """The epicentre of an event as a star."""
+    look = {"marker": "*", "s": 110, "facecolor": "white", "edgecolor": "black", "linewidth": 0.7}
+    return ax.scatter(
+        event["longitude"], event["latitude"], **{"zorder": 3, "clip_on": True} | look | style
+    )
+
+
 def residual_distribution(ax: plt.Axes, z: pd.Series):
     """Histogram of standardised residuals against the standard normal density.
 
@@ -93,8 +106,89 @@ def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Fig
     return figure
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG and PDF, `path` with these endings, and close it.
+#: Panels of `simulated_event`.
+PANELS = ("planted", "predicted", "difference", "stddev")
+
+
+def simulated_event(
+    maps: xr.Dataset, event: pd.Series, table: pd.DataFrame, im: str, panels: tuple[str, ...] = PANELS
+) -> plt.Figure:
+    """One earthquake: planted median, predicted median, their difference, predicted standard deviation.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        ``planted`` and ``mean`` (ln of g) and ``stddev`` [row, col], on ``longitude`` and ``latitude``.
+    event : pandas.Series
+        Its row of the events table.
+    table : pandas.DataFrame
+        Stations; their convex hull is dashed.
+    im : str
+        Intensity measure.
+    panels : tuple of str
+        Which of `PANELS`; four are drawn two by two, fewer side by side.
+    """
+    rows = 2 if len(panels) == 4 else 1
+    cols = len(panels) // rows
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, cols, figsize=(3.5 * cols, 2.7 * rows + 0.3), squeeze=False)
+        drawn, place = _event_panels(maps, im), [maps[c].to_numpy() for c in ("longitude", "latitude")]
+        hull = table.iloc[ConvexHull(table[["longitude", "latitude"]]).vertices]
+        for ax, name, letter in zip(axes.flat, panels, "abcd", strict=False):
+            title, values, label, style = drawn[name]
+            image = ln_im_map(ax, *place, values, label, **style)
+            if isinstance(image.norm, LogNorm):
+                _plain_ticks(image.colorbar)
+            stations(ax, table, s=4, linewidth=0.25)
+            ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.6)
+            epicentre(ax, event)
+            _crop(ax, *place)
+            ax.set_title(f"({letter}) {title}", loc="left")
+            ax.label_outer()
+        figure.suptitle(
+            f"M {event['magnitude']:.1f}, depth {event['depth_km']:.0f} km, "
+            f"{event['origin_time']:%Y-%m-%d} ({SIMULATED})",
+            fontsize=10,
+        )
+    return figure
+
+
+def _event_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
+    """Title, values, label of the colour bar and style of each of `PANELS`."""
+    medians = np.exp(maps[["planted", "mean"]].to_array())
+    difference = maps["mean"] - maps["planted"]
+    of_median = {"norm": LogNorm(float(medians.min()), float(medians.max())), "cmap": "magma_r"}
+    far = float(abs(difference).max())
+    of_difference = {"vmin": -far, "vmax": far, "cmap": "RdBu_r"}
+    spread = f"Standard deviation of ln {im}"
+    return {
+        "planted": ("Planted median", medians[0], f"{im} (g)", of_median),
+        "predicted": ("Predicted median", medians[1], f"{im} (g)", of_median),
+        "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", of_difference),
+        "stddev": ("Predicted total sigma", maps["stddev"], spread, {"cmap": "YlGnBu"}),
+    }
+
+
+def _plain_ticks(bar: Colorbar) -> None:
+    """1, 2 and 5 of every decade, as plain numbers."""
+    bar.locator, bar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
+    bar.minorticks_off()
+
+
+def _crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
+    """Leave out the corners that a grid, turned against the meridians, leaves white."""
+    ax.set(
+        xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
+        ylim=(latitude[-1].max(), latitude[0].min()),
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MultipleLocator(0.5))
+
+
+def save(figure: plt.Figure, path: Path, endings: tuple[str, ...] = (".png", ".pdf"), **options) -> None:
+    """Write a figure, by default as PNG and PDF, as `path` with these endings, and close it.
+
+    `options` are those of `matplotlib.figure.Figure.savefig`.
 
     Raises
     ------
@@ -102,8 +196,8 @@ def save(figure: plt.Figure, path: Path) -> None:
         The file system refuses to write.
     """
     with mpl.rc_context(STYLE):
-        for suffix in (".png", ".pdf"):
+        for ending in endings:
             # A name such as SA(1.0) has no suffix of its own to replace.
-            with files.whole_file(path.with_name(path.name + suffix)) as temporary:
-                figure.savefig(temporary)
+            with files.whole_file(path.with_name(path.name + ending)) as temporary:
+                figure.savefig(temporary, **options)
     plt.close(figure)

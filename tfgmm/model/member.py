@@ -23,6 +23,9 @@ from tfgmm.pipeline import splits
 from tfgmm.pipeline.channels import Rasteriser, select
 from tfgmm.records import Dataset
 
+#: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
+_OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
+
 #: Share of the work done, between 0 and 1.
 Report = Callable[[float], None]
 
@@ -53,11 +56,21 @@ class Material:
 
     @classmethod
     def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: splits.Fold) -> "Material":
-        """Gather the records of one fold."""
+        """Gather the records of one fold.
+
+        Raises
+        ------
+        UsageError
+            A channel is unknown, or the residual target needs one that is dropped.
+        DataError
+            A site layer covers too little, or a set of records is empty.
+        """
         records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
         training = splits.training_records(records)
         stopping = splits.stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)
+        if experiment.training.target == "residual":
+            _refuse_dropped(names)
 
         def group(table, weight):
             return data_pipeline.EventRecords.group(table, dataset.events, experiment.grid, weight)
@@ -85,11 +98,6 @@ def build(material: Material) -> GroundMotionModel:
 
     Standardisation and, with ``target`` residual, the ergodic median of the training records are part
     of the graph; its input are maps in their own units.
-
-    Raises
-    ------
-    UsageError
-        The residual target needs a channel that is dropped.
     """
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
@@ -97,28 +105,26 @@ def build(material: Material) -> GroundMotionModel:
     mean, variance = data_pipeline.channel_statistics(material.training, material.fixed)
     standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
     parameters = parameter_map(standardised, experiment.network)
-    target, median = splits.training_records(material.records)["ln_im"], None
+    training = splits.training_records(material.records)
+    target, median = training["ln_im"], None
     if experiment.training.target == "residual":
-        fitted = ergodic.fit(splits.training_records(material.records))
+        fitted = ergodic.fit(training)
         median = _median_layer(fitted, names, grid)(maps)
-        target = target - fitted_median(fitted, splits.training_records(material.records))
+        target = target - fitted.median_of(training)
     normal = NormalLayer(
         float(target.mean()), float(target.std()), experiment.network.min_stddev, name="normal"
     )
     return GroundMotionModel(maps, normal(parameters, median))
 
 
-def fitted_median(model: ergodic.ErgodicModel, records: pd.DataFrame) -> np.ndarray:
-    """The ergodic median at records."""
-    return model.median(*(records[name].to_numpy() for name in ("magnitude", "r_hyp_km", "depth_km")))
-
-
 def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Grid) -> ErgodicMedian:
-    needed = ("magnitude", "r_hyp", "event_depth")
-    missing = set(needed) - set(names)
+    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in _OF_MEDIAN], grid.margin)
+
+
+def _refuse_dropped(names: tuple[str, ...]) -> None:
+    missing = [name for name in _OF_MEDIAN if name not in names]
     if missing:
         raise UsageError(f"--target residual needs the channels that are dropped: {', '.join(missing)}")
-    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in needed], grid.margin)
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:

@@ -57,8 +57,6 @@ class Training:
         self.run, self.dataset = run, dataset
         self.folds = splits.folds(dataset, run.experiment)
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
-        if not set(self.chunks) <= set(range(run.experiment.chunks)):
-            raise UsageError(f"the run has chunks 0 to {run.experiment.chunks - 1}, not {self.chunks}")
 
     @property
     def members(self) -> list[Member]:
@@ -143,7 +141,10 @@ def begin(
         The data cannot be read or split.
     """
     dataset = open_dataset(experiment.data)
-    splits.folds(dataset, experiment)  # whatever is wrong shows before a folder is made
-    for im in experiment.ims:
-        data_pipeline.flat_table(dataset, experiment, im)
+    first, *_ = splits.folds(dataset, experiment)
+    for im in experiment.ims:  # whatever does not fit shows before a folder is made
+        member.Material.of(dataset, experiment, im, first)
+    unknown = set(chunks or ()) - set(range(experiment.chunks))
+    if unknown:
+        raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
     return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset, chunks)

@@ -63,6 +63,16 @@ class RandomField:
             values[block] = _waves(xy_km[block], self.wavenumbers[0]) @ self.weights
         return values
 
+    def waves(self, *planes_km: np.ndarray) -> np.ndarray:
+        """Every wave at points, whose product with `weights` is the field, [n_points, 2 n_waves].
+
+        Parameters
+        ----------
+        *planes_km : ndarray, [n_points, 2]
+            The points in each plane: with two planes, pairs of a source and a site.
+        """
+        return _waves(np.hstack(planes_km), np.hstack(self.wavenumbers))
+
     def between(self, source_km: np.ndarray, site_km: np.ndarray, field: int) -> np.ndarray:
         """One field from sources [n_sources, 2] to sites [n_sites, 2]: [n_sources, n_sites]."""
         cos, sin = np.split(_waves(source_km, self.wavenumbers[0]), 2, axis=1)

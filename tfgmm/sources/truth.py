@@ -39,6 +39,8 @@ PHI_NUGGET = PHI_S2S * SITE_SHARES["nugget"] ** 0.5
 SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
 #: Response to one km more of z_bedrock and to a fall of ln vs30 by 0.4, before standardisation.
 LAYER_RESPONSE = {"PGA": (-1.0, 0.4), "SA(0.3)": (-0.4, 0.6), "SA(1.0)": (0.7, 0.5), "SA(3.0)": (1.0, 0.2)}
+#: Waves of each of the three fields.
+WAVES = 2000
 #: Largest number of event-point pairs, and of events, that are worked on at once.
 _PAIRS, _EVENTS = 1_000_000, 2048
 
@@ -148,12 +150,12 @@ class Truth:
 
     def source_term(self, im: str, longitude, latitude) -> np.ndarray:
         """Source-region term by epicentre, [n_epicentres]."""
-        return PHI_SOURCE * self._source.at(project(longitude, latitude))[:, IMS.index(im)]
+        return PHI_SOURCE * self.source_field.at(project(longitude, latitude))[:, IMS.index(im)]
 
     def path_term(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
         """Path term by epicentre and site, [n_events, n_points]."""
         source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
-        return PHI_PATH * self._path.between(source, site, IMS.index(im))
+        return PHI_PATH * self.path_field.between(source, site, IMS.index(im))
 
     def z_bedrock(self, longitude, latitude) -> np.ndarray:
         """Depth to bedrock in m, [n_points]: an oval bowl, and sediment off the eastern coast."""
@@ -183,34 +185,37 @@ class Truth:
         depth = self.z_bedrock(longitude, latitude) / 1000
         softness = -np.log(self.vs30(longitude, latitude)) / 0.4
         response = np.stack([depth, softness], axis=1) @ np.transpose(list(LAYER_RESPONSE.values()))
-        return np.stack([response, self._correlated.at(project(longitude, latitude))])
+        return np.stack([response, self.site_field.at(project(longitude, latitude))])
 
     @functools.cached_property
     def _over_box(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of `_site` over the land of `BOX`, each [2, 1, n_ims]."""
-        west, south, east, north = BOX
-        lat, lon = raster_points()
-        box = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
-        box[box] = on_land(lon[box], lat[box])
-        parts = self._site(lon[box], lat[box])
+        parts = self._site(*land_of_box())
         return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
 
+    def correlated_scale(self, im: str) -> float:
+        """Factor of `site_field`, less its mean over `land_of_box`, in the site term."""
+        _, stddev = self._over_box
+        return PHI_S2S * SITE_SHARES["correlated"] ** 0.5 / stddev[1, 0, IMS.index(im)]
+
     @functools.cached_property
-    def _correlated(self) -> RandomField:
+    def site_field(self) -> RandomField:
+        """Behind the correlated site term: unit variance, one field for each of `IMS`."""
         return self._draw("site", (SITE_RANGE_KM,))
 
     @functools.cached_property
-    def _source(self) -> RandomField:
+    def source_field(self) -> RandomField:
+        """The source-region term over `PHI_SOURCE`, by epicentre."""
         return self._draw("source", (SOURCE_RANGE_KM,))
 
     @functools.cached_property
-    def _path(self) -> RandomField:
+    def path_field(self) -> RandomField:
+        """The path term over `PHI_PATH`, by epicentre and site."""
         return self._draw("path", PATH_RANGES_KM)
 
     def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
-        return RandomField.draw(
-            stream(self.seed, purpose), lengths_km, np.linalg.cholesky(im_correlation())
-        )
+        mixing = np.linalg.cholesky(im_correlation())
+        return RandomField.draw(stream(self.seed, purpose), lengths_km, mixing, waves=WAVES)
 
     @functools.cached_property
     def _z_texture(self) -> RandomField:
@@ -225,6 +230,15 @@ def raster_points() -> tuple[np.ndarray, np.ndarray]:
     """Latitude and longitude of the raster `LATITUDE` x `LONGITUDE`, flat, row by row."""
     lat, lon = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
     return lat.ravel(), lon.ravel()
+
+
+def land_of_box() -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of the raster points on the land of `BOX`."""
+    west, south, east, north = BOX
+    lat, lon = raster_points()
+    box = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
+    box[box] = on_land(lon[box], lat[box])
+    return lon[box], lat[box]
 
 
 def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
