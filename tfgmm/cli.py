@@ -77,10 +77,10 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 def train(
     networks: Annotated[str, typer.Option(help="Networks whose records train, as kik,meso.")],
     data: Annotated[
-        str | None, typer.Option(help="Dataset folder [default: embedded simulated records].")
+        str | None, typer.Option(help="Dataset folder (default: embedded simulated records).")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Network that is held out in chunks and scored [default: the first].")
+        str | None, typer.Option(help="Network that is held out in chunks and scored (default: the first).")
     ] = None,
     preset: Annotated[
         str, typer.Option(help="quick (minutes), standard, or paper (for GPUs).")
@@ -88,12 +88,12 @@ def train(
     im: Annotated[
         list[str] | None, typer.Option(help="Intensity measure, PGA or SA(T); repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/NETWORKS-PRESET].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/NETWORKS-PRESET).")] = None,
     split: Annotated[
         str | None,
         typer.Option(
             help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE "
-            "[default: time:2015-01-01,2018-01-01]."
+            "(default: time:2015-01-01,2018-01-01)."
         ),
     ] = None,
     chunks: Annotated[
@@ -129,13 +129,13 @@ def train(
     base: Annotated[int | None, typer.Option(help="Filters of the first level of the U-Net.")] = None,
     depth: Annotated[int | None, typer.Option(help="Levels of the U-Net.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16 [default: bfloat16 where the processor has it].")
+        str | None, typer.Option(help="float32 or bfloat16 (default: bfloat16 where the processor has it).")
     ] = None,
     crs: Annotated[
-        str | None, typer.Option(help="Metric map projection [default: EPSG:6677, Kanto].")
+        str | None, typer.Option(help="Metric map projection (default: EPSG:6677, Kanto).")
     ] = None,
     center: Annotated[
-        str | None, typer.Option(help="Centre of the map, LON,LAT [default: 139.95,35.75].")
+        str | None, typer.Option(help="Centre of the map, LON,LAT (default: 139.95,35.75).")
     ] = None,
     pixel_km: Annotated[float | None, typer.Option(help="Side of a pixel.")] = None,
     input_size: Annotated[int | None, typer.Option(help="Pixels along a side of the input maps.")] = None,
