@@ -184,13 +184,6 @@ error of a map. *of {ERGODIC}*, *of {ORACLE}*: RMSE as a share of theirs.
 """
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown."""
-    cells = [[format(v, FORMATS.get(c, "")) for c, v in row.items()] for _, row in table.iterrows()]
-    lines = [list(table.columns), ["---"] * table.shape[1], *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def report(table: pd.DataFrame, about: dict[str, str], stem: Path) -> None:
     """Write the table as Markdown, with what it rests on, and as CSV."""
     head = f"# Accuracy on simulated records: {stem.name.removeprefix('simulated-')}\n\n"
@@ -200,8 +193,10 @@ def report(table: pd.DataFrame, about: dict[str, str], stem: Path) -> None:
         "The largest validation event inside the study area. Star: epicentre; triangles: stations, inside "
         "their dashed hull.\n"
     )
+    formats = [FORMATS.get(column, "") for column in table]
+    rows = table.to_markdown(index=False, floatfmt=formats) + "\n"
     with files.whole_file(stem.with_name(stem.name + ".md")) as temporary:
-        temporary.write_text("\n".join([head + listed, markdown(table), EXPLANATION + picture]))
+        temporary.write_text("\n".join([head + listed, rows, EXPLANATION + picture]))
     with files.whole_file(stem.with_name(stem.name + ".csv")) as temporary:
         table.assign(simulated=True).to_csv(temporary, index=False)
 

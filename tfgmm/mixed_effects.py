@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from tfgmm.errors import DataError
 
@@ -193,15 +194,17 @@ def fit(design, y, event, site) -> CrossedEffects:
     prediction models and its components, Seismol. Res. Lett. 81(5), 794-801.
     """
     equations = MixedModelEquations(design, y, event, site)
-    best = minimize(
-        lambda log_ratios: equations.profile(*np.exp(log_ratios))[0],
-        x0=np.zeros(2),
-        method="COBYQA",
-        bounds=[np.log(RATIO_BOUNDS)] * 2,
-    )
-    ratios = np.exp(best.x)
-    _, phi_ss = equations.profile(*ratios)
-    return equations.solve(*(ratios * phi_ss), phi_ss)
+    # Some hundred sites: threads gain nothing, and lose much while other work holds the processor.
+    with threadpool_limits(1, "blas"):
+        best = minimize(
+            lambda log_ratios: equations.profile(*np.exp(log_ratios))[0],
+            x0=np.zeros(2),
+            method="COBYQA",
+            bounds=[np.log(RATIO_BOUNDS)] * 2,
+        )
+        ratios = np.exp(best.x)
+        _, phi_ss = equations.profile(*ratios)
+        return equations.solve(*(ratios * phi_ss), phi_ss)
 
 
 def independent_columns(design) -> np.ndarray:

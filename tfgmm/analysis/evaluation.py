@@ -22,10 +22,13 @@ class Evaluation:
     run : RunFolder
     four_way : pandas.DataFrame
         Of `tfgmm.analysis.scores.four_way`.
+    members : int
+        Trained members an intensity measure.
     """
 
     run: RunFolder
     four_way: pd.DataFrame
+    members: int
 
     def printable(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """The four-way table of each intensity measure, a line a cell and a line a model below it."""
@@ -34,6 +37,35 @@ class Evaluation:
             for cell, of_cell in of_im.groupby("cell", sort=False):
                 lines += [{"sites / events": str(cell)}, *(_line(row) for _, row in of_cell.iterrows())]
             yield str(im), pd.DataFrame(lines).fillna("")
+
+    def markdown(self) -> str:
+        """The printable tables, with what they rest on, as Markdown."""
+        experiment, data = self.run.experiment, self.run.data
+        training = experiment.training
+        facts = {
+            "records": f"{data['name']}{', **simulated**' * self.run.simulated} (data hash {data['digest']})",
+            "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
+            "run": f"preset {experiment.preset}, target {training.target}, weighting by "
+            f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, "
+            f"{experiment.network.precision}, seed {experiment.seed}; {self.members} of "
+            f"{experiment.chunks * experiment.inits} members",
+        }
+        if data["truncation"]:
+            facts["note"] = data["truncation"]
+        lines = [f"- {name}: {text}" for name, text in facts.items()]
+        for im, table in self.printable():
+            lines += ["", f"Residuals of ln {im}, observed minus predicted:", ""]
+            cell = table.iloc[:, 0]
+            table.iloc[:, 0] = cell.where(cell.str.startswith(" "), "**" + cell + "**")
+            lines += [table.to_markdown(index=False, disable_numparse=True)]
+        return "\n".join(lines) + "\n"
+
+    def write(self) -> None:
+        """Write ``tables/four_way.csv`` and ``.md``."""
+        with files.whole_file(self.run.path / "tables" / "four_way.csv") as temporary:
+            self.four_way.to_csv(temporary, index=False)
+        with files.whole_file(self.run.path / "tables" / "four_way.md") as temporary:
+            temporary.write_text(self.markdown())
 
 
 def _line(row: pd.Series) -> dict[str, str]:
@@ -51,25 +83,30 @@ def _line(row: pd.Series) -> dict[str, str]:
 
 
 def evaluate(path: Path) -> Evaluation:
-    """Score a run, write ``tables/four_way.csv`` and the figures of standardised residuals.
+    """Score a run; write its tables, and figures of its standardised residuals.
 
     Raises
     ------
     UsageError
         There is no run, or it is not finished.
+    DataError
+        The predictions are damaged, or the file system refuses to write.
     """
-    mpl.use("Agg")
     run = RunFolder.open(path)
     predictions = run.read_predictions()
     partial = scores.partial_ensembles(predictions)
-    reference = run.experiment.reference
     with_baseline = pd.concat([partial, baselines.ergodic_predictions(predictions)], ignore_index=True)
-    table = scores.four_way(with_baseline, reference).assign(simulated=run.simulated)
-    with files.whole_file(run.path / "tables" / "four_way.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    table = scores.four_way(with_baseline, run.experiment.reference).assign(simulated=run.simulated)
+    result = Evaluation(run, table, len(predictions[["chunk", "init"]].drop_duplicates()))
+    result.write()
+    _draw(run, partial)
+    return result
+
+
+def _draw(run: RunFolder, partial: pd.DataFrame) -> None:
+    mpl.use("Agg")
     for im, of_im in partial.groupby("im", observed=True):
         note = f"{im}, {', '.join(run.experiment.networks)}"
         note += f" ({figures.SIMULATED})" if run.simulated else ""
-        figure = figures.four_cells(of_im, reference, note)
+        figure = figures.four_cells(of_im, run.experiment.reference, note)
         figures.save(figure, run.path / "figures" / f"standardised_residuals_{im}")
-    return Evaluation(run, table)
