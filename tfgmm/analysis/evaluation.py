@@ -43,7 +43,9 @@ class Evaluation:
         experiment, data = self.run.experiment, self.run.data
         training = experiment.training
         facts = {
-            "records": f"{data['name']}{', **simulated**' * self.run.simulated} (data hash {data['digest']})",
+            "records": data["name"]
+            + ", **simulated**" * self.run.simulated
+            + f" (data hash {data['digest']})",
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
             "run": f"preset {experiment.preset}, target {training.target}, weighting by "
             f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, "
