@@ -123,6 +123,8 @@ def test_settings(refused, tmp_path, arguments, says):
         (["--split", "time:1990-01-01,2030-01-01"], DATA, "no training event .*change --split"),
         (["--im", "SA(1.0)"], DATA, r"the dataset has no SA\(1\.0\): it has PGA"),
         (["--center", "135,34"], DATA, "no station of network kik lies inside the output window"),
+        (["--drop", "bedrock"], USAGE, r"cannot drop 'bedrock': .*\(source, path, site\) .*z_bedrock"),
+        (["--chunk", "7"], USAGE, "no chunk 7: the run has chunks 0 to"),
         (["--chunks", "15"], DATA, "too few for 15 chunks"),
         (["--data", "nowhere"], USAGE, "nowhere is no dataset folder: make one with"),
     ],
@@ -130,14 +132,6 @@ def test_settings(refused, tmp_path, arguments, says):
 def test_data_that_do_not_fit(refused, written, tmp_path, arguments, code, says):
     refused(train(written, "--out", tmp_path / "run", *arguments), code, says)
     assert below(tmp_path) == []
-
-
-def test_unknown_channel(refused, written, tmp_path):
-    refused(
-        train(written, "--out", tmp_path / "run", "--drop", "bedrock"),
-        USAGE,
-        r"cannot drop 'bedrock': .*\(source, path, site\) .*z_bedrock",
-    )
 
 
 def test_another_run_in_the_output_folder(refused, written, tmp_path):
