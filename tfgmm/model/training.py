@@ -80,6 +80,7 @@ class Training:
 
     def seconds_per_member(self, trials: int = 3) -> float:
         """Time that a member takes if it uses all its epochs, from a few measured steps."""
+        begun = time.monotonic()
         material = self.material(self.missing[0])
         settings = self.run.experiment.training
         model = member.compiled(material, seed=0)
@@ -87,15 +88,15 @@ class Training:
             material.training, material.moving, settings.batch_size, range(1), seed=0
         )
         batch = next(iter(batches))
-        model.train_on_batch(*batch)  # traces and compiles
+        model.train_on_batch(*batch)
         started = time.monotonic()
         for _ in range(trials):
             model.train_on_batch(*batch)
         step = (time.monotonic() - started) / trials
-        # A forward pass is a third of a training step.
+        # A forward pass is a third of a training step; stopping and predicting are built as well.
         epoch = material.steps + len(material.stopping) / settings.batch_size / 3
         final = len(material.scored) / settings.batch_size / 3
-        return step * (settings.epochs * epoch + final)
+        return 2 * (started - begun) + step * (settings.epochs * epoch + final)
 
     def train(self, report: Report = lambda name, share: None) -> None:
         """Train what is missing, then write the predictions table.
