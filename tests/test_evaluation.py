@@ -86,7 +86,7 @@ def test_a_figure_for_every_measure_says_if_records_are_simulated(finished, monk
 
 def test_files_of_measures_do_not_overwrite_each_other(finished, monkeypatch):
     monkeypatch.setattr(figures, "four_cells", lambda *args: figures.plt.figure())
-    monkeypatch.setattr(figures.plt.Figure, "savefig", lambda self, path: path.touch())
+    monkeypatch.setattr(figures.plt.Figure, "savefig", lambda self, path, **options: path.touch())
     path = finished(predictions(ims=("SA(1.0)", "SA(1.5)")))
     evaluation.evaluate(path)
     evaluation.evaluate(path)  # a second time replaces them

@@ -198,6 +198,9 @@ def test_figures_are_saved_as_png_and_pdf_and_closed(tmp_path):
 
 
 def test_figures_are_saved_with_chosen_endings_and_resolution(tmp_path):
-    figures.save(plt.figure(figsize=(1, 1)), tmp_path / "small", (".png",), dpi=50)
-    assert [p.name for p in tmp_path.iterdir()] == ["small.png"]
-    assert plt.imread(tmp_path / "small.png").shape[:2] == (50, 50)
+    for dpi in (50, 100):
+        figures.save(plt.figure(figsize=(1, 1)), tmp_path / f"at-{dpi}", (".png",), dpi=dpi)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["at-100.png", "at-50.png"]
+    small, large = (plt.imread(tmp_path / f"at-{dpi}.png").shape[:2] for dpi in (50, 100))
+    assert small == (60, 60)  # an inch, and a margin of a tenth on each side
+    assert large == (120, 120)

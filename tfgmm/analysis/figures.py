@@ -199,5 +199,5 @@ def save(figure: plt.Figure, path: Path, endings: tuple[str, ...] = (".png", ".p
         for ending in endings:
             # A name such as SA(1.0) has no suffix of its own to replace.
             with files.whole_file(path.with_name(path.name + ending)) as temporary:
-                figure.savefig(temporary, **options)
+                figure.savefig(temporary, bbox_inches="tight", **options)
     plt.close(figure)
