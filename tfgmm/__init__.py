@@ -16,7 +16,7 @@ ergodic                 the ergodic ground-motion model that is fitted to the re
 sources.jma_format      bytes of JMA intensity and acceleration files -> tables
 sources.jma             JMA intensity and acceleration files -> records
 sources.layer_table     table of points -> site layer
-sources.random_field    Gaussian random fields on a raster
+sources.random_field    Gaussian random fields that can be evaluated at any point
 sources.truth           the truth behind simulated records: median, site, path and event terms
 sources.scenario        where and when the simulated stations and events are
 sources.simulated       simulated records with a planted truth

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -47,23 +47,30 @@ class Training:
     ----------
     run : RunFolder
     dataset : Dataset
+    folds : list of Fold
     chunks : tuple of int, optional
         Train only these chunks; all by default.
     """
 
     def __init__(
-        self, run: RunFolder, dataset: records.Dataset, chunks: tuple[int, ...] | None = None
+        self,
+        run: RunFolder,
+        dataset: records.Dataset,
+        folds: list[splits.Fold],
+        chunks: tuple[int, ...] | None = None,
     ) -> None:
-        self.run, self.dataset = run, dataset
-        self.folds = splits.folds(dataset, run.experiment)
+        self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
 
     @property
     def members(self) -> list[Member]:
         """The members of the chosen chunks, in the order of training."""
+        return self._members(self.chunks)
+
+    def _members(self, chunks: Iterable[int]) -> list[Member]:
         experiment = self.run.experiment
-        grid = itertools.product(experiment.ims, self.chunks, range(experiment.inits))
-        return [Member(*indices) for indices in grid]
+        indices = itertools.product(experiment.ims, chunks, range(experiment.inits))
+        return list(itertools.starmap(Member, indices))
 
     def folder(self, one: Member) -> Path:
         """Where a member's results stand."""
@@ -118,11 +125,9 @@ class Training:
 
     def write_predictions(self) -> None:
         """Gather the predictions of the trained members into one table."""
-        experiment = self.run.experiment
-        every = itertools.product(experiment.ims, range(experiment.chunks), range(experiment.inits))
         tables = [
             pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
-            for one in itertools.starmap(Member, every)
+            for one in self._members(range(self.run.experiment.chunks))
             if (self.folder(one) / "done.json").is_file()
         ]
         with files.whole_file(self.run.predictions) as temporary:
@@ -142,10 +147,10 @@ def begin(
         The data cannot be read or split.
     """
     dataset = open_dataset(experiment.data)
-    first, *_ = splits.folds(dataset, experiment)
+    folds = splits.folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
-        member.Material.of(dataset, experiment, im, first)
+        member.Material.of(dataset, experiment, im, folds[0])
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
-    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset, chunks)
+    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset, folds, chunks)

@@ -1,6 +1,5 @@
 """Channels -> parameter map: a U-Net of valid convolutions."""
 
-import keras
 from keras import layers
 
 from tfgmm.experiment import Network
@@ -54,8 +53,3 @@ def parameter_map(x, settings: Network):
         x = layers.Concatenate(dtype=policy, name=f"up{i}_skip")([skip, x])
         x = level(x, filters[i], f"up{i}", policy)
     return conv(2, 1, "parameters", "float32", activation=None)(x)
-
-
-def receptive_margin(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> int:
-    """Pixels that valid convolutions take from each edge."""
-    return (inputs.shape[1] - outputs.shape[1]) // 2
