@@ -10,6 +10,7 @@ from jma_files import dat, row, source, station_table
 
 from tfgmm.errors import DataError, UsageError
 from tfgmm.sources import jma
+from tfgmm.sources.selection import Limits
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "jma"
 GAL_G = 0.01 / 9.80665
@@ -25,8 +26,7 @@ def table(tmp_path) -> Path:
 def read(tmp_path, table):
     def _read(*lines: bytes, **limits):
         path = dat(tmp_path / "i2016.dat", *lines)
-        limits = dict(region=None, min_magnitude=4, max_distance_km=300, min_records=1) | limits
-        return jma.read([path], table, **limits)
+        return jma.read([path], table, Limits(**limits))
 
     return _read
 
@@ -148,8 +148,8 @@ def test_records_that_cannot_be_used_are_counted(read):
         ("record", "its station is not in the table"): 1,
         ("record", "its station has no coordinates"): 1,
         ("record", "its station is outside the region"): 1,
-        ("record", "a horizontal amplitude is missing"): 1,
-        ("record", "a horizontal amplitude is zero"): 1,
+        ("record", "amplitude is missing"): 1,
+        ("record", "amplitude is zero"): 1,
         ("record", "farther than 300 km"): 1,
         ("record", "second record of a station in an event"): 1,
         ("event", "fewer than 2 records"): 2,
@@ -179,10 +179,7 @@ def test_events_of_one_instant_stay_two_but_a_file_given_twice_counts_once(read,
     again = jma.read(
         [tmp_path / "i2016.dat", tmp_path / "i2016.zip"],
         table,
-        region=None,
-        min_magnitude=4,
-        max_distance_km=300,
-        min_records=1,
+        Limits(),
         progress=seen.append,
     )
     assert [path.name for path in seen] == ["i2016.dat", "i2016.zip"]
@@ -219,8 +216,8 @@ def test_nothing_left(read):
 def year_2016():
     if not REAL.is_dir():
         pytest.skip("the JMA files are not at hand")
-    limits = dict(region=None, min_magnitude=4.3, max_distance_km=5000, min_records=1)
-    return jma.read([REAL / "i2016.zip"], REAL / "code_p.dat", **limits)
+    limits = Limits(min_magnitude=4.3, max_distance_km=5000)
+    return jma.read([REAL / "i2016.zip"], REAL / "code_p.dat", limits)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ records                 the flatfile: events, stations, records; checks, parquet
 layers                  site layers (z_bedrock, vs30) on the grid
 mixed_effects           linear regression with crossed random effects
 ergodic                 the ergodic ground-motion model that is fitted to the records
+sources.selection       what every reader of records keeps and drops, and why
 sources.jma_format      bytes of JMA intensity and acceleration files -> tables
 sources.jma             JMA intensity and acceleration files -> records
 sources.layer_table     table of points -> site layer

@@ -284,7 +284,7 @@ def import_jma(
 ) -> None:
     """Read intensity and acceleration files of the Japan Meteorological Agency."""
     from tfgmm import files, records
-    from tfgmm.sources import jma
+    from tfgmm.sources import jma, selection
 
     files.refuse_existing(out, overwrite)
     box = _numbers(region, 4, "--region")
@@ -292,10 +292,7 @@ def import_jma(
         dataset = jma.read(
             archives,
             stations,
-            region=box,
-            min_magnitude=min_magnitude,
-            max_distance_km=max_distance,
-            min_records=min_records,
+            selection.Limits(box, min_magnitude, max_distance, min_records),
             progress=advance,
         )
     records.write(dataset, out, overwrite)
