@@ -1,8 +1,11 @@
 """Records -> tensors."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from conftest import TINY, small_dataset
 
 from tfgmm.errors import DataError
@@ -152,3 +155,14 @@ def test_channel_statistics(tiny, grouped):
     assert variance[0] == pytest.approx(magnitude.var(), rel=1e-3)
     assert mean[1] == pytest.approx(0, abs=1e-3)
     assert variance[1] == pytest.approx((68**2 - 1) / 12 * 16, rel=1e-3)
+
+
+def test_layers_at_stations_are_those_of_their_pixels(small, tiny):
+    lat, lon = np.linspace(33, 38.5, 40), np.linspace(137, 143, 45)
+    depth = ("latitude", "longitude"), 100 * lat[:, None] + lon
+    layers = xr.Dataset({"z_bedrock": depth}, coords={"latitude": lat, "longitude": lon})
+    _, stations = data_pipeline.places(dataclasses.replace(small, layers=layers), tiny)
+    row, col, _ = tiny.grid.locate(stations["longitude"], stations["latitude"])
+    lon_of, lat_of = (degrees[row, col] for degrees in tiny.grid.lonlat(tiny.grid.output_size))
+    np.testing.assert_allclose(stations["z_bedrock"], 100 * lat_of + lon_of, rtol=1e-6)
+    assert (stations["vs30_m_s"] == 300).all()

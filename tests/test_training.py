@@ -1,5 +1,8 @@
 """All members of a run: what is missing, what it costs, the predictions table."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 from conftest import TINY, small_dataset
 
@@ -105,3 +108,20 @@ def test_several_intensity_measures(tmp_path):
     ]
     both = [member.Material.of(dataset, chosen, im, begun.folds[0]).training.ln_im for im in chosen.ims]
     assert both[1] - both[0] == pytest.approx(-0.693147, abs=1e-5)
+
+
+def test_records_know_their_places(run):
+    records = run.run.with_places(run.material(run.members[0]).records)
+    station = run.dataset.stations.set_index("station_id").loc[records["station_id"]]
+    event = run.dataset.events.set_index("event_id").loc[records["event_id"]]
+    np.testing.assert_array_equal(records["longitude"], station["longitude"])
+    np.testing.assert_array_equal(records["event_latitude"], event["latitude"])
+    np.testing.assert_array_equal(records["origin_time"], event["origin_time"])
+    epicentral = np.hypot(records["x_km"] - records["event_x_km"], records["y_km"] - records["event_y_km"])
+    np.testing.assert_allclose(np.hypot(epicentral, records["depth_km"]), records["r_hyp_km"])
+
+
+def test_places_that_are_gone(run, tmp_path):
+    moved = dataclasses.replace(run.run, path=tmp_path)
+    with pytest.raises(DataError, match=r"events\.parquet is missing .*tfgmm train command"):
+        moved.with_places(run.material(run.members[0]).records)

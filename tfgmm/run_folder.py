@@ -70,6 +70,43 @@ class RunFolder:
                 "again, which writes it anew from the members"
             ) from error
 
+    def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
+        """Keep what is known of the events and stations in use, for `with_places`."""
+        for name, table in (("events", events), ("stations", stations)):
+            with files.whole_file(self.path / f"{name}.parquet") as temporary:
+                table.to_parquet(temporary, index=False)
+
+    def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of records with what is known of their events and stations.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            With ``event_id`` and ``station_id``, as the predictions table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows in their order, with the columns of `tfgmm.pipeline.dataset.places`.
+
+        Raises
+        ------
+        DataError
+            The tables of places are missing or damaged.
+        """
+        for name, key in (("events", "event_id"), ("stations", "station_id")):
+            path = self.path / f"{name}.parquet"
+            try:
+                places = pd.read_parquet(path)
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{path} is missing or damaged: give the tfgmm train command of the run again, "
+                    "which writes it anew"
+                ) from error
+            new = places.columns.difference(table.columns, sort=False)
+            table = table.merge(places[[key, *new.drop(key, errors="ignore")]], on=key, how="left")
+        return table
+
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an existing run.

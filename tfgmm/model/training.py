@@ -153,4 +153,6 @@ def begin(
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
-    return Training(RunFolder.begin(folder, experiment, dataset, overwrite), dataset, folds, chunks)
+    run = RunFolder.begin(folder, experiment, dataset, overwrite)
+    run.write_places(*data_pipeline.places(dataset, experiment))
+    return Training(run, dataset, folds, chunks)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from tfgmm import layers
 from tfgmm.errors import DataError
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
@@ -52,6 +53,31 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
     return table[[*columns, "row", "col", "nearest_added_km"]]
+
+
+def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is known of the events and stations in use, for residual analysis and baselines.
+
+    Returns
+    -------
+    events : pandas.DataFrame
+        ``event_id, origin_time, event_longitude, event_latitude, event_x_km, event_y_km``.
+    stations : pandas.DataFrame
+        ``station_id, longitude, latitude, x_km, y_km, vs30_m_s`` and the value of every site layer at
+        the station's pixel, as the network sees it.
+    """
+    grid, events, stations = experiment.grid, dataset.events, stations_in_use(dataset, experiment)
+    ex, ey = grid.project(events["longitude"], events["latitude"])
+    x, y = grid.project(stations["longitude"], stations["latitude"])
+    row, col, _ = grid.locate(stations["longitude"], stations["latitude"])
+    at_pixel = {
+        name: layers.on_grid(layer, grid, grid.output_size)[0][row, col]
+        for name, layer in (dataset.layers or {}).items()
+    }
+    named = {"longitude": "event_longitude", "latitude": "event_latitude"}
+    events = events[["event_id", "origin_time", *named]].rename(columns=named)
+    stations = stations[["station_id", "longitude", "latitude", "vs30_m_s"]]
+    return events.assign(event_x_km=ex, event_y_km=ey), stations.assign(x_km=x, y_km=y, **at_pixel)
 
 
 @dataclasses.dataclass(frozen=True)
