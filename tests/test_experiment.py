@@ -43,6 +43,12 @@ def test_limits_of_the_presets():
     assert (standard.shift_pixels, paper.shift_pixels) == (3, 0)
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [(184, 20), (200, 20), (628, 6), (5000, 1)])
+def test_epochs_end_with_the_steps(steps, epochs):
+    assert preset("standard", networks=("kik",), reference="kik").training.epochs_of(steps) == epochs
+    assert preset("paper", networks=("kik",), reference="kik").training.epochs_of(steps) == 100
+
+
 def test_changes_reach_single_fields_and_none_leaves_the_preset():
     chosen = preset(
         "paper",

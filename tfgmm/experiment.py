@@ -78,6 +78,9 @@ class Training(Settings):
     ----------
     epochs : int
         At most so many passes over the training events.
+    max_steps : int or None
+        At most about so many optimiser steps, in whole epochs: more passes over more events do not
+        teach more, they memorise the training sites.
     batch_size : int
         Events a step.
     learning_rate : float
@@ -101,6 +104,7 @@ class Training(Settings):
     """
 
     epochs: int = pydantic.Field(20, ge=1)
+    max_steps: int | None = pydantic.Field(None, ge=1)
     batch_size: int = pydantic.Field(4, ge=1)
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     warmup: float = pydantic.Field(0.1, ge=0, lt=1)
@@ -111,6 +115,11 @@ class Training(Settings):
     target: Literal["im", "residual"] = "im"
     shift_pixels: int = pydantic.Field(3, ge=0)
     max_events: int | None = pydantic.Field(None, ge=10)
+
+    def epochs_of(self, steps: int) -> int:
+        """Epochs of `steps` optimiser steps that a member is trained at most."""
+        limit = self.epochs if self.max_steps is None else max(1, round(self.max_steps / steps))
+        return min(self.epochs, limit)
 
 
 class Experiment(Settings):
@@ -198,7 +207,7 @@ _PRESETS: dict[str, dict] = {
         # So few steps do not learn attenuation: start from the fitted ergodic median.
         "training": {"epochs": 10, "max_events": 280, "target": "residual"},
     },
-    "standard": {},
+    "standard": {"training": {"max_steps": 4000}},
     "paper": {
         "inits": 10,
         "grid": {"pixel_km": 0.5, "input_size": 572, "output_size": 388},

@@ -92,6 +92,11 @@ class Material:
         """Optimiser steps an epoch."""
         return data_pipeline.steps_per_epoch(len(self.training), self.experiment.training.batch_size)
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of a training that is not stopped early."""
+        return self.experiment.training.epochs_of(self.steps)
+
 
 def build(material: Material) -> GroundMotionModel:
     """The untrained network of one member: maps -> Normal distribution of ln IM at every pixel.
@@ -233,7 +238,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     settings = material.experiment.training
     model = build(material)
     # XLA is slower on processors, and a model server refuses graphs compiled with it.
-    model.compile(optimizer(settings, settings.epochs * material.steps), jit_compile=False)
+    model.compile(optimizer(settings, material.epochs * material.steps), jit_compile=False)
     return model
 
 
@@ -246,9 +251,9 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
     if first:
         model.optimizer.build(model.trainable_variables)
         model.load_weights(checkpoint.weights(first - 1))
-    if first < settings.epochs and not checkpoint.exhausted:
-        remaining = range(first, settings.epochs)
-        total = settings.epochs * material.steps
+    if first < material.epochs and not checkpoint.exhausted:
+        remaining = range(first, material.epochs)
+        total = material.epochs * material.steps
         seen = iter(range(first * material.steps, total))
         model.fit(
             data_pipeline.training_batches(
@@ -258,7 +263,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
                 material.stopping, material.fixed, settings.batch_size
             ),
             initial_epoch=first,
-            epochs=settings.epochs,
+            epochs=material.epochs,
             steps_per_epoch=material.steps,
             callbacks=[
                 checkpoint,

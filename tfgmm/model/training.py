@@ -103,7 +103,7 @@ class Training:
         # A forward pass is a third of a training step; stopping and predicting are built as well.
         epoch = material.steps + len(material.stopping) / settings.batch_size / 3
         final = len(material.scored) / settings.batch_size / 3
-        return 2 * (started - begun) + step * (settings.epochs * epoch + final)
+        return 2 * (started - begun) + step * (material.epochs * epoch + final)
 
     def train(self, report: Report = lambda name, share: None) -> None:
         """Train what is missing, then write the predictions table.
