@@ -1,0 +1,509 @@
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_dataset
+from damaged_files import mutated
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tfgmm import records
+from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.sources import jma, layout, sheet, table
+from tfgmm.sources.selection import Limits
+
+ALL = Limits(min_magnitude=-1, max_distance_km=30000)
+CANONICAL = {
+    "event_id": "e1",
+    "origin_time": "2016-01-05T02:21:11.67Z",
+    "event_longitude": "132.5",
+    "event_latitude": "30.5",
+    "depth_km": "58",
+    "magnitude": "5.8",
+    "station_id": "S1",
+    "network": "KiK",
+    "station_longitude": "131",
+    "station_latitude": "31.25",
+    "vs30_m_s": "400",
+    "PGA": "0.01",
+    "SA(1.000)": "0.02",
+    "component": "rotd50",
+}
+
+
+def csv(path: Path, *rows: dict, sep: str = ",", encoding: str = "utf-8") -> Path:
+    """A table of rows, each of which says in what it differs from `CANONICAL`."""
+    rows = [CANONICAL | row for row in rows or ({},)]
+    names = list(
+        dict.fromkeys(name for row in rows for name in row if any(r[name] is not ... for r in rows))
+    )
+    lines = [sep.join(names), *(sep.join(str(row[name]) for name in names) for row in rows)]
+    path.write_bytes(("\n".join(lines) + "\n").encode(encoding))
+    return path
+
+
+@pytest.fixture
+def read(tmp_path):
+    def _read(*rows: dict, name="flat.csv", form=None, limits=ALL, **how):
+        return table.read([csv(tmp_path / name, *rows, **how)], limits, form)
+
+    return _read
+
+
+def entries(dataset, kind: str) -> dict:
+    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance[kind]}
+
+
+def assert_nothing_lost(dataset) -> None:
+    for what in ("event", "station", "record"):
+        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
+        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
+
+
+def assert_same_tables(one: records.Dataset, other: records.Dataset) -> None:
+    for name, key in (
+        ("events", "event_id"),
+        ("stations", "station_id"),
+        ("records", ["event_id", "station_id"]),
+    ):
+        first, second = (getattr(each, name).sort_values(key, ignore_index=True) for each in (one, other))
+        assert set(first) == set(second)
+        pd.testing.assert_frame_equal(first, second[list(first)], check_exact=True)
+
+
+def test_canonical_columns_need_no_layout(read):
+    dataset = read()
+    event, station, record = (t.iloc[0] for t in (dataset.events, dataset.stations, dataset.records))
+    assert event.origin_time == pd.Timestamp("2016-01-05T02:21:11.67Z")
+    assert (event.longitude, event.latitude, event.depth_km, event.magnitude) == (132.5, 30.5, 58, 5.8)
+    assert event.magnitude_source == "magnitude"
+    assert (station.station_id, station.network, station.longitude, station.vs30_m_s) == (
+        "S1",
+        "kik",
+        131,
+        400,
+    )
+    assert (record["PGA"], record["SA(1.0)"], record.component) == (0.01, 0.02, "rotd50")
+    assert_nothing_lost(dataset)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [("g", 1), ("%g", 0.01), ("m/s^2", 1 / 9.80665), ("cm/s^2", 1 / 980.665), ("gal", 1 / 980.665)],
+)
+def test_units(read, unit, factor):
+    record = read(form=layout.Layout(unit=unit)).records.iloc[0]
+    assert record["PGA"] == pytest.approx(0.01 * factor, rel=1e-15)
+    assert record["SA(1.0)"] == pytest.approx(0.02 * factor, rel=1e-15)
+
+
+def test_gal_that_nobody_declared_are_refused(read):
+    rows = [{"station_id": f"S{i}", "PGA": 10 + i} for i in range(10)]
+    with pytest.raises(DataError, match="10 values of PGA taken as g is .* say the unit"):
+        read(*rows)
+    assert read(*rows, form=layout.Layout(unit="gal")).records["PGA"].max() == pytest.approx(19 / 980.665)
+
+
+@pytest.mark.parametrize(
+    "blank", ["", " ", "-999", "-999.0", "-9999", "-99999", "-99999.00", "-999.9", "NaN", "N/A"]
+)
+def test_blanks_and_sentinels_are_missing(read, blank):
+    dataset = read({"vs30_m_s": blank, "PGA": blank}, {"station_id": "S2", "depth_km": 58})
+    assert np.isnan(dataset.stations.vs30_m_s[0]) and dataset.stations.vs30_m_s[1] == 400
+    assert np.isnan(dataset.records["PGA"][0]) and dataset.records["SA(1.0)"][0] == 0.02
+
+
+def test_a_network_may_be_called_na(read):
+    assert read({"network": "NA"}).networks == ["na"]
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+def test_delimiters(read, sep):
+    assert len(read(sep=sep).records) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("utf-8-sig", "utf-8"), ("cp932", "cp932"), ("cp1252", "cp1252"), ("utf-16", "utf_16")],
+)
+def test_encodings(read, encoding, name):
+    place = "水戸市千波町の観測点" if encoding != "cp1252" else "Château-Müller, Übersee, Forêt d'Eu à côté"
+    dataset = read({"station_name": place}, encoding=encoding, sep=";")
+    assert dataset.stations.name[0] == place
+    assert dataset.provenance["choices"]["encoding"] == {"flat.csv": name}
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".parquet", ".csv.gz", ".csv.bz2"])
+def test_other_formats(tmp_path, read, suffix):
+    frame = pd.read_csv(
+        csv(tmp_path / "a.csv", {"event_id": 38443095}, {"event_id": 38443095, "station_id": 4})
+    )
+    path = tmp_path / f"flat{suffix}"
+    writer = {".xlsx": frame.to_excel, ".parquet": frame.to_parquet}.get(suffix, frame.to_csv)
+    writer(path, index=False)
+    dataset = table.read([path], ALL)
+    assert list(dataset.events.event_id) == ["38443095"] and list(dataset.stations.station_id) == [
+        "S1",
+        "4",
+    ]
+    assert_same_tables(dataset, table.read([tmp_path / "a.csv"], ALL))
+
+
+def test_a_layout_from_the_command_line(read):
+    form = layout.choose(
+        None,
+        ["event_id=CuspID", "pga=Peak", "SA(1)=S1", "vs30_m_s=Vs30|Vs30_map", "station_id={net}.{code:3}"],
+        ["network=nz", "depth_km=5"],
+        unit="g",
+    )
+    own = {"CuspID": 7, "Peak": 0.3, "S1": 0.4, "Vs30": "", "Vs30_map": 350, "net": "NZ", "code": 12}
+    hidden = dict.fromkeys(
+        ["event_id", "PGA", "SA(1.000)", "vs30_m_s", "station_id", "network", "depth_km"], ...
+    )
+    dataset = read(hidden | own, form=form)
+    assert dataset.events.event_id[0] == "7" and dataset.events.depth_km[0] == 5
+    assert (dataset.records["PGA"][0], dataset.records["SA(1.0)"][0]) == (0.3, 0.4)
+    station = dataset.stations.iloc[0]
+    assert (station.station_id, station.network, station.vs30_m_s) == ("NZ.012", "nz", 350)
+
+
+def test_a_layout_from_a_file(tmp_path, read):
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        'unit = "%g"\ntime_zone = "Asia/Tokyo"\n[columns]\nPGA = "peak"\n[constants]\ndepth_km = 5\n'
+    )
+    form = layout.choose(str(path), unit=None)
+    dataset = read(
+        {"PGA": ..., "peak": 3, "depth_km": ..., "origin_time": "2016-01-05 11:21:11"}, form=form
+    )
+    assert dataset.events.origin_time[0] == pd.Timestamp("2016-01-05T02:21:11Z")
+    assert dataset.records["PGA"][0] == pytest.approx(0.03) and dataset.provenance["name"] == "ours"
+
+
+def test_a_zone_in_the_file_wins(read):
+    form = layout.Layout(time_zone="Asia/Tokyo")
+    dataset = read({"origin_time": "2016-01-05T02:21:11+02:00"}, form=form)
+    assert dataset.events.origin_time[0] == pd.Timestamp("2016-01-05T00:21:11Z")
+
+
+# One row of each agency's file: NZ from the file itself, ESM and NGA-West2 made up under their names.
+AGENCIES = {
+    "nz": (
+        "CuspID,Origin_time,Mw,HypLat,HypLon,StationLat,StationLon,HypDepth_km,SiteCode,Vs30,f100.0000SA_GeoMean,"
+        "f33.3333SA_GeoMean,f13.3333SA_GeoMean,f1.0000SA_GeoMean,f0.6667SA_GeoMean,f0.1000SA_GeoMean,PGA_Geomean\n"
+        "1553782,1971-08-13T14:42:41.636000Z,5.7,-42.13,172.1,-42.3786,172.3329,9,053A,391,0.057312787,0.058569497,"
+        "0.092142157,0.043642511,-99999,-99999,0.057325\n",
+        ("1553782", "1971-08-13T14:42:41.636Z", 5.7, "Mw", "053A", "nz", 391, 0.057325, "geometric_mean"),
+        {
+            "SA(0.01)": 0.057312787,
+            "SA(0.03)": 0.058569497,
+            "SA(0.075)": 0.092142157,
+            "SA(1.0)": 0.043642511,
+        },
+    ),
+    "esm": (  # vs30 and the first magnitude are blank
+        "event_id;event_time;ev_latitude;ev_longitude;ev_depth_km;EMEC_Mw;Mw;network_code;station_code;"
+        "st_latitude;st_longitude;st_elevation;vs30_m_sec;rotD50_pga;rotD50_T90;rotD50_T0_010;rotD50_T1_000\n"
+        "EMSC-1;2016-08-24 01:36:32;42.7;13.23;8.1;;6.0;IT;AMT;42.632;13.286;950;;490.3325;3.7;"
+        "98.0665;9.80665\n",
+        ("EMSC-1", "2016-08-24T01:36:32Z", 6.0, "Mw", "IT.AMT", "it", None, 0.5, "rotd50"),
+        {"SA(0.01)": 0.1, "SA(1.0)": 0.01},
+    ),
+    "nga-west2": (
+        "EQID,YEAR,MODY,HRMN,Earthquake Magnitude,Station Sequence Number,Station Latitude,"
+        "Station Longitude,Hypocenter Latitude (deg),Hypocenter Longitude (deg),Hypocenter Depth (km),"
+        "Vs30 (m/s) selected for analysis,PGA (g),T0.010S,T1.000S\n"
+        "118,1989,118,4,6.93,123,37.05,-121.8,37.04,-121.88,17.48,462.24,0.4,0.41,-999\n",
+        ("118", "1989-01-18T00:04Z", 6.93, "Earthquake Magnitude", "123", "nga", 462.24, 0.4, "rotd50"),
+        {"SA(0.01)": 0.41},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AGENCIES)
+def test_flatfiles_of_agencies(tmp_path, name):
+    content, (event_id, time, magnitude, source, station_id, network, vs30, pga, component), spectrum = (
+        AGENCIES[name]
+    )
+    path = tmp_path / "agency.csv"
+    path.write_text(content)
+    dataset = table.read([path], ALL, layout.choose(name))
+    event, station, record = (t.iloc[0] for t in (dataset.events, dataset.stations, dataset.records))
+    assert (event.event_id, event.origin_time, event.magnitude) == (event_id, pd.Timestamp(time), magnitude)
+    assert event.magnitude_source == source
+    assert (station.station_id, station.network) == (station_id, network)
+    assert pd.isna(station.vs30_m_s) if vs30 is None else station.vs30_m_s == vs30
+    assert (record["PGA"], record.component) == (pytest.approx(pga, rel=1e-12), component)
+    measured = record[[im for im in dataset.ims if im != "PGA"]].dropna()
+    assert dict(measured.astype(float)) == pytest.approx(spectrum, rel=1e-12)
+
+
+def test_rows_that_cannot_be_used_are_counted(read):
+    dataset = read(
+        {"vs30_m_s": 0},
+        {"station_id": ""},
+        {"event_id": "-999"},
+        {"network": " "},
+        {"event_id": "e2", "magnitude": ""},
+        {"event_id": "e3", "origin_time": ""},
+        {"station_id": "S3", "station_latitude": "-999"},
+        {"station_id": "S4", "PGA": "-1", "SA(1.000)": ""},
+        {"PGA": 0.5},
+    )
+    assert entries(dataset, "dropped") == {
+        ("value", "vs30_m_s outside 30 to 5000"): 1,
+        ("record", "no event_id"): 1,
+        ("record", "no station_id"): 1,
+        ("record", "no network"): 1,
+        ("event", "no magnitude"): 1,
+        ("event", "origin time or hypocentre undetermined"): 1,
+        ("station", "no coordinates"): 1,
+        ("station", "no record is kept"): 1,
+        ("record", "its event was dropped"): 2,
+        ("record", "its station has no coordinates"): 1,
+        ("record", "amplitude is negative"): 1,
+        ("record", "second record of a station in an event"): 1,
+    }
+    assert dataset.records["PGA"].tolist() == [0.01]
+    assert_nothing_lost(dataset)
+
+
+def test_a_station_in_two_places_is_two(read):
+    dataset = read(
+        {"vs30_m_s": 300, "station_latitude": ""},
+        {"event_id": "e2", "depth_km": 9, "vs30_m_s": 310},
+        {"event_id": "e3", "depth_km": 8, "vs30_m_s": 310, "station_latitude": 31.254},
+        {"event_id": "e4", "depth_km": 7, "vs30_m_s": 320, "station_latitude": 31.26},
+        {"event_id": "e5", "depth_km": 6, "vs30_m_s": 330, "network": "meso"},
+    )
+    stations = dataset.stations.set_index("station_id")
+    assert list(stations.index) == ["S1", "S1@2", "S1@3"]
+    assert list(stations.latitude) == [31.25, 31.26, 31.25] and list(stations.vs30_m_s) == [300, 320, 330]
+    assert list(dataset.records.station_id) == ["S1", "S1", "S1", "S1@2", "S1@3"]
+    assert entries(dataset, "noted") == {
+        ("station", "station_latitude differs: the first is kept"): 1,
+        ("station", "vs30_m_s differs: the first is kept"): 1,
+        ("station", "its id stands at another place or network too: made a station"): 2,
+    }
+    assert_nothing_lost(dataset)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (
+            [{}, {"magnitude": 5.9}],
+            DataError,
+            r"'e1' has two values of magnitude: 5.8 \(flat.csv, row 2\) and 5.9",
+        ),
+        ([{}, {"origin_time": "2016"}], DataError, "'e1' has two values of origin_time"),
+        (
+            [{}, {"depth_km": "ten"}],
+            DataError,
+            "flat.csv, row 3, column depth_km: 'ten', expected a number",
+        ),
+        ([{}, {"PGA": "1_0"}], DataError, "flat.csv, row 3, column PGA: '1_0', expected a number"),
+        (
+            [{"event_latitude": 91}],
+            DataError,
+            "flat.csv, row 2, column event_latitude: 91, expected -90 to 90",
+        ),
+        (
+            [{"origin_time": "5 Jan"}],
+            DataError,
+            "row 2, column origin_time: '5 Jan', expected a time as ISO8601",
+        ),
+        (
+            [{"component": "vertical"}],
+            DataError,
+            "row 2, column component: 'vertical', expected geometric_mean or",
+        ),
+        (
+            [{"station_id": "a,b"}],
+            DataError,
+            "flat.csv is no table of text .*Row #2: Expected 14 columns, got 15",
+        ),
+        ([{"station_id": '"a'}], DataError, "a quotation mark is opened and not closed"),
+        ([{"event_id": ""}], DataError, "no row names an event, a station and a network"),
+        ([{"SA(1)": 0.5}], DataError, r"columns 'SA\(1.000\)' and 'SA\(1\)' are both SA\(1.0\)"),
+        (
+            [{"component": ...}],
+            UsageError,
+            "has no column for component: name one with --map component=COLUMN or",
+        ),
+        ([{"PGA": ..., "SA(1.000)": ...}], UsageError, "has no intensity measure"),
+    ],
+)
+def test_what_cannot_be_trusted(read, rows, error, message):
+    with pytest.raises(error, match=message):
+        read(*rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": ["event_id"]}, "--map event_id: write it as"),
+        ({"columns": ["magnitud=Mw"]}, "unknown column 'magnitud'"),
+        ({"unit": "cm"}, "unknown unit 'cm'"),
+        ({"base": "japan"}, "unknown layout 'japan': write one of esm, nga-west2, nz or the path"),
+        ({"time_zone": "JST9"}, "unknown time zone 'JST9'"),
+        ({"constants": ["depth_km=deep"]}, "--set depth_km=deep: write a number"),
+        ({"columns": ["SA=T"]}, "SA=T: write {T}"),
+        ({"columns": ["event_id=Nope"]}, "has no column 'Nope'"),
+    ],
+)
+def test_a_layout_that_does_not_fit(read, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        read(form=layout.choose(**arguments))
+
+
+@pytest.mark.parametrize("content", ["unit = ", "planet = 3", 'columns = "PGA"', 'unit = "cm"'])
+def test_a_layout_file_that_is_wrong(tmp_path, content):
+    (tmp_path / "a.toml").write_text(content)
+    with pytest.raises(DataError, match=r"a\.toml"):
+        layout.choose(str(tmp_path / "a.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b""),
+        ("a.csv", b"a,b\n"),
+        ("a.xlsx", b"PK"),
+        ("a.parquet", b"PAR1"),
+        ("a.csv", b"\x1f\x8b\x08"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} "):
+        table.read([tmp_path / name], ALL)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        table.read([tmp_path / "a.csv"], ALL)
+
+
+def test_provenance(tmp_path, read):
+    provenance = read().provenance
+    assert json.loads(json.dumps(provenance)) == provenance and str(tmp_path) not in json.dumps(provenance)
+    digest = hashlib.sha256((tmp_path / "flat.csv").read_bytes()).hexdigest()
+    assert provenance["sources"] == [{"file": "flat.csv", "sha256": digest}]
+    assert provenance["choices"]["columns"]["SA(1.0)"] == "SA(1.000)"
+    assert (provenance["component"], provenance["simulated"]) == ("rotd50", False)
+
+
+# ---- export -> import ---------------------------------------------------------------------------
+
+WORD = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=6).map(
+    lambda word: "x" + word
+)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def datasets(draw) -> records.Dataset:
+    """Small datasets with any value that the contract allows; every event and station has a record."""
+    n_events, n_stations = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    many = {"min_size": n_events, "max_size": n_events}
+    events = pd.DataFrame(
+        {
+            "event_id": draw(st.lists(WORD, unique=True, **many)),
+            "origin_time": pd.to_datetime(
+                draw(st.lists(st.integers(0, 2**52), unique=True, **many)), unit="us", utc=True
+            ),
+            "longitude": draw(st.lists(st.floats(-180, 180), **many)),
+            "latitude": draw(st.lists(st.floats(-90, 90), **many)),
+            "depth_km": draw(st.lists(st.floats(-5, 800), **many)),
+            "magnitude": draw(st.lists(st.floats(-1, 10), **many)),
+            "magnitude_source": draw(st.lists(WORD, **many)),
+        }
+    )
+    many = {"min_size": n_stations, "max_size": n_stations}
+    vs30 = st.one_of(st.just(np.nan), st.floats(30, 5000))
+    stations = pd.DataFrame(
+        {
+            "station_id": draw(st.lists(WORD, unique=True, **many)),
+            "network": draw(st.lists(st.from_regex("[a-z0-9_]{1,5}", fullmatch=True), **many)),
+            "longitude": draw(st.lists(st.floats(-180, 180), **many)),
+            "latitude": draw(st.lists(st.floats(-90, 90), **many)),
+            "elevation_m": draw(st.lists(st.floats(-400, 8000), **many)),
+            "sensor_depth_m": draw(st.lists(st.one_of(st.just(np.nan), st.floats(0, 3000)), **many)),
+            "vs30_m_s": draw(st.lists(vs30, **many)),
+            "name": draw(st.lists(WORD, **many)),
+        }
+    )
+    pairs = events[["event_id"]].merge(stations[["station_id"]], how="cross")
+    amplitude = st.lists(st.floats(0, 20, exclude_min=True), min_size=len(pairs), max_size=len(pairs))
+    rows = pairs.assign(component=draw(st.sampled_from(records.COMPONENTS)), quality=draw(amplitude))
+    for im in draw(st.lists(st.sampled_from(["PGA", "SA(0.01)", "SA(1.0)"]), min_size=1, unique=True)):
+        rows[im] = draw(amplitude)
+    stations["site_id"] = draw(st.lists(WORD, **many))
+    return records.check(records.Dataset(events, stations, rows, {"simulated": draw(st.booleans())}))
+
+
+@given(datasets())
+@settings(
+    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_what_is_written_is_read_back(tmp_path, dataset):
+    tally = table.write(dataset, tmp_path / "flat.csv")
+    assert tally.dropped() == []
+    again = table.read([tmp_path / "flat.csv"], ALL)
+    assert_same_tables(dataset, again)
+    assert again.simulated == dataset.simulated and again.provenance["dropped"] == []
+
+
+def test_what_no_record_names_is_told(tmp_path):
+    dataset = small_dataset()
+    lonely = pd.concat(
+        [dataset.stations, dataset.stations.iloc[:1].assign(station_id="Z")], ignore_index=True
+    )
+    tally = table.write(records.Dataset(dataset.events, lonely, dataset.records, {}), tmp_path / "flat.csv")
+    (entry,) = tally.dropped()
+    assert (entry["what"], entry["count"], entry["examples"]) == ("station", 1, ["Z"])
+    assert_same_tables(table.read([tmp_path / "flat.csv"], ALL), dataset)
+
+
+def test_a_year_of_jma_is_read_back(tmp_path, shared_data):
+    limits = Limits(min_magnitude=4.5)
+    year = jma.read([shared_data / "jma" / "i1999.zip"], shared_data / "jma" / "code_p.dat", limits)
+    table.write(year, tmp_path / "flat.csv.gz")
+    assert gzip.decompress((tmp_path / "flat.csv.gz").read_bytes()).startswith(b"event_id,")
+    again = table.read([tmp_path / "flat.csv.gz"], limits)
+    assert len(again.records) > 3000
+    assert_same_tables(year, again)
+
+
+# ---- damaged files ------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_text_is_read_or_refused(tmp_path, data):
+    path = csv(tmp_path / "flat.csv", {}, {"station_id": "S2"}, {"station_id": "S3", "PGA": 0.2})
+    path.write_bytes(mutated(data, path.read_bytes()))
+    try:
+        assert_nothing_lost(table.read([path], ALL))
+    except TfgmmError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".parquet"])
+@given(st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_binaries_are_read_or_refused(tmp_path, suffix, data):
+    path = tmp_path / f"flat{suffix}"
+    if not path.exists():
+        frame = pd.DataFrame([CANONICAL, CANONICAL | {"station_id": "S2"}])
+        (frame.to_excel if suffix == ".xlsx" else frame.to_parquet)(path, index=False)
+    (tmp_path / f"bad{suffix}").write_bytes(mutated(data, path.read_bytes()))
+    try:
+        sheet.read(tmp_path / f"bad{suffix}")
+    except TfgmmError as error:
+        assert "\n" not in str(error)
