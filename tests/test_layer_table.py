@@ -1,15 +1,15 @@
+import contextlib
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
+from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, UsageError
-from tfgmm.records import Dataset
+from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import layer_table
 
 REAL = (
@@ -28,11 +28,6 @@ def write(tmp_path):
     return _write
 
 
-def dataset(**layers) -> Dataset:
-    empty = pd.DataFrame()
-    return Dataset(empty, empty, empty, {"name": "x"}, xr.Dataset(layers) if layers else None)
-
-
 def test_points_become_a_raster(write):
     path = write(HEADER + "35.5,139.0,10\n35.0,139.5,20\n35.0,139.0,\n\n36.5,139.5,40.5\n")
     layer = layer_table.read(path, "z")
@@ -47,6 +42,8 @@ def test_points_become_a_raster(write):
         "source": "points.csv",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "column": "z",
+        "scale": 1.0,
+        "method": "as listed",
     }
 
 
@@ -109,46 +106,10 @@ def test_bad_commands_are_named(write, tmp_path):
         layer_table.read(tmp_path / "none.csv", "z")
     with pytest.raises(DataError, match="no readable CSV table"):
         layer_table.read(write(""), "z")
-
-
-def layer(name="z_bedrock", value=1.0, shift=0.0) -> xr.DataArray:
-    coordinates = {"latitude": [35.0 + shift, 36.0 + shift], "longitude": [139.0, 140.0]}
-    return xr.DataArray(
-        np.full((2, 2), value),
-        coordinates,
-        ("latitude", "longitude"),
-        name=name,
-        attrs={"source": f"{value}"},
-    )
-
-
-def test_attach_adds_and_leaves_the_original_alone():
-    bare = dataset()
-    one = layer_table.attach(bare, layer())
-    two = layer_table.attach(one, layer("vs30", 300.0))
-    assert bare.layers is None and bare.provenance == {"name": "x"}
-    assert list(one.layers) == ["z_bedrock"] and len(one.provenance["layers"]) == 1
-    assert set(two.layers) == {"z_bedrock", "vs30"}
-    assert two.provenance == {
-        "name": "x",
-        "layers": [{"name": "z_bedrock", "source": "1.0"}, {"name": "vs30", "source": "300.0"}],
-    }
-    xr.testing.assert_identical(two.layers["vs30"], layer("vs30", 300.0))
-
-
-def test_attach_replaces_a_layer_of_the_same_name():
-    again = layer_table.attach(dataset(z_bedrock=layer()), layer(value=2.0, shift=0.25))
-    assert (again.layers["z_bedrock"] == 2.0).all()
-    assert list(again.layers.latitude) == [35.25, 36.25]
-    twice = layer_table.attach(again, layer(value=3.0))
-    assert twice.provenance["layers"] == [{"name": "z_bedrock", "source": "3.0"}]
-
-
-def test_attach_refuses_another_raster():
-    with pytest.raises(
-        UsageError, match=r"vs30 \(2 x 2 points, 35\.25 to .*\) does not share the raster of z_bed"
-    ):
-        layer_table.attach(dataset(z_bedrock=layer()), layer("vs30", shift=0.25))
+    with pytest.raises(DataError, match="no readable CSV table"):
+        layer_table.read(write(HEADER + "35,139,1,5\n"), "z")
+    with pytest.raises(DataError, match="holds no point"):
+        layer_table.read(write(HEADER + "\n"), "z")
 
 
 def test_the_real_bedrock_table():
@@ -158,3 +119,85 @@ def test_the_real_bedrock_table():
     assert bedrock.shape == (15, 23) and int(bedrock.notnull().sum()) == 336
     assert float(bedrock.sel(latitude=34.9375, longitude=139.8125)) == 2385
     assert np.isnan(bedrock.sel(latitude=34.9375, longitude=138.5625))
+
+
+def test_crop_keeps_a_neighbour_on_each_side(write):
+    rows = "".join(f"{lat},{lon},{lat + lon}\n" for lat in range(30, 40) for lon in range(130, 140))
+    part = layer_table.read(write(HEADER + rows), "z", region=(132.5, 33, 134, 35.5))
+    np.testing.assert_array_equal(part.longitude, [132, 133, 134, 135])
+    np.testing.assert_array_equal(part.latitude, [32, 33, 34, 35, 36])
+    np.testing.assert_array_equal(part, part.latitude + part.longitude)
+    with pytest.raises(UsageError, match=r"points\.csv has no z_bedrock in the region"):
+        layer_table.read(write(HEADER + rows), "z", region=(10, 33, 20, 35))
+
+
+def test_scale(write):
+    path = write(HEADER + "35,139,0.1\n36,140,2.5\n")
+    assert layer_table.read(path, "z", scale=1000).max() == 2500
+    with pytest.raises(DataError, match=r"line 2, column z: '100000\.0', expected .* at most 30000"):
+        layer_table.read(path, "z", scale=1e6)
+
+
+@settings(max_examples=30)
+@given(
+    slope=st.tuples(*[st.floats(-100, 100)] * 2),
+    seed=st.integers(0, 1000),
+    step=st.sampled_from([0.01, 0.1]),
+)
+def test_scattered_points_of_a_plane_are_interpolated_exactly(slope, seed, step, tmp_path_factory):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(rng.uniform((35, 139), (36, 140), (40, 2)).round(5), columns=["lat", "lon"])
+
+    def plane(lat, lon):
+        return 1000 + slope[0] * (lat - 35.5) + slope[1] * (lon - 139.5)
+
+    table["z"] = plane(table["lat"], table["lon"])
+    path = tmp_path_factory.mktemp("scattered") / "points.csv"
+    table.to_csv(path, index=False)
+    layer = layer_table.read(path, "z", step=step)
+    np.testing.assert_allclose(np.diff(layer.latitude), step)
+    np.testing.assert_allclose(layer.longitude / step, np.round(layer.longitude / step), atol=1e-6)
+    expected = plane(layer.latitude, layer.longitude).where(layer.notnull())
+    np.testing.assert_allclose(layer, expected, atol=1e-6)
+    assert 0.5 < layer.notnull().mean() < 1  # outside the hull it is missing
+    assert layer.method == f"linear, step {step:g} degrees"
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ("35,139,1\n36,140,2\n", DataError, "2 points with a value span no area"),
+        ("35,139,1\n36,140,2\n37,141,3\n", DataError, "3 points with a value span no area"),
+        ("35,139,1\n36,140,2\n35,139,3\n37,139,3\n", DataError, "line 4: the same point as line 2"),
+        ("0,0,1\n80,170,2\n80,0,3\n", UsageError, "8001 x 17001 points .*--region, or a larger --step"),
+    ],
+)
+def test_points_that_cannot_be_interpolated(write, rows, error, message):
+    with pytest.raises(error, match=message):
+        layer_table.read(write(HEADER + rows), "z", step=0.01)
+
+
+def test_the_real_mesonet_table(shared_data):
+    path = shared_data / "stations" / "mesonet_sites.csv"
+    table = pd.read_csv(path)
+    with pytest.raises(DataError, match=r"off a regular raster.*--step"):
+        layer_table.read(path, "depthbas", scale=1000)
+    layer = layer_table.read(path, "depthbas", scale=1000, step=0.01)
+    at_stations = layer.interp(
+        latitude=("station", table["lat"]), longitude=("station", table["lon"])
+    ).to_numpy()
+    off = np.abs(at_stations - 1000 * table["depthbas"])
+    assert np.nanmedian(off) < 10 and np.nanmean(off < 100) > 0.9
+    assert 3000 < layer.max() < 5000
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_mutated_bytes_give_an_error_or_a_layer(data, tmp_path_factory):
+    good = (
+        HEADER + "".join(f"{35 + i / 2},{139 + j / 2},{i + j}\n" for i in range(4) for j in range(4))
+    ).encode()
+    path = tmp_path_factory.mktemp("fuzz") / "points.csv"
+    path.write_bytes(mutated(data, good))
+    with contextlib.suppress(TfgmmError):
+        assert layer_table.read(path, "z", step=data.draw(st.sampled_from([None, 0.25]))).notnull().any()

@@ -1,19 +1,138 @@
-"""Site layers on the grid: interpolation, cover, and what had to be filled."""
+"""Site layers: what one is, the rasters of several in a dataset, interpolation on the grid, cover."""
+
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import distance_transform_edt
 
-from tfgmm.errors import DataError
+from tfgmm.errors import DataError, UsageError
 from tfgmm.grid import Grid
+from tfgmm.records import Dataset
 
 #: Known layers: unit and long name.
 LAYERS = {
     "z_bedrock": ("m", "depth to seismic bedrock"),
     "vs30": ("m/s", "time-averaged shear-wave velocity of the upper 30 m"),
 }
+#: Largest value that is believed; more is a wrong unit or an undeclared missing value.
+MAXIMUM = {"z_bedrock": 30_000.0, "vs30": 5_000.0}
+#: Points of a raster that fit in memory several times over.
+MAX_POINTS = 20_000_000
 MIN_COVER = 0.9
+
+Region = tuple[float, float, float, float]
+
+
+def known(name: str) -> tuple[str, str]:
+    """Unit and long name of a layer.
+
+    Raises
+    ------
+    UsageError
+        There is no such layer.
+    """
+    if name not in LAYERS:
+        raise UsageError(f"unknown site layer {name!r}: choose one of {', '.join(LAYERS)}")
+    return LAYERS[name]
+
+
+def make(
+    name: str, latitude: np.ndarray, longitude: np.ndarray, values: np.ndarray, **attrs
+) -> xr.DataArray:
+    """A checked site layer with the attributes of CF.
+
+    Parameters
+    ----------
+    name : str
+        One of `LAYERS`.
+    latitude, longitude : ndarray
+        Degrees, ascending, at least two of each.
+    values : ndarray, [latitude, longitude]
+        In the layer's unit; NaN where unknown.
+    **attrs
+        Where it comes from: ``source`` (a file's name), ``sha256``, ``method``, ...
+
+    Raises
+    ------
+    UsageError
+        The layer is not known.
+    DataError
+        There is no value, or one that cannot be.
+    """
+    units, long_name = known(name)
+    if min(values.shape) < 2 or np.isnan(values).all():
+        raise DataError(f"{attrs['source']} gives no raster of {name}: {values.shape} points, all missing")
+    bad = np.argwhere((values < 0) | (values > MAXIMUM[name]))
+    if len(bad):
+        row, col = bad[0]
+        raise DataError(
+            f"{attrs['source']}, {latitude[row]:g} N {longitude[col]:g} E: {values[row, col]:g}, expected "
+            f"a {long_name} of 0 to {MAXIMUM[name]:g} {units}: is it another unit (--scale), or a mark of "
+            "missing values that the file does not declare?"
+        )
+    axes = {
+        "latitude": ("latitude", latitude, {"units": "degrees_north", "standard_name": "latitude"}),
+        "longitude": ("longitude", longitude, {"units": "degrees_east", "standard_name": "longitude"}),
+    }
+    return xr.DataArray(values, axes, name=name, attrs={"units": units, "long_name": long_name, **attrs})
+
+
+def refuse_large(source: str, shape: Sequence[int]) -> None:
+    """Raise `UsageError` for a raster that is larger than any map needs."""
+    if np.prod(shape, dtype=float) > MAX_POINTS:
+        raise UsageError(
+            f"{source}: {shape[0]:.0f} x {shape[1]:.0f} points are more than {MAX_POINTS}: "
+            "take a part with --region, or a larger --step"
+        )
+
+
+def crop(layer: xr.DataArray, region: Region | None) -> xr.DataArray:
+    """The part of a layer in (west, south, east, north), and the points next to it.
+
+    Raises
+    ------
+    UsageError
+        The layer does not reach into the region.
+    """
+    if region is None:
+        return layer
+    west, south, east, north = region
+    parts = {}
+    for axis, low, high in (("latitude", south, north), ("longitude", west, east)):
+        degrees = layer[axis].to_numpy()
+        if high < 2 * degrees[0] - degrees[1] or low > 2 * degrees[-1] - degrees[-2]:
+            raise UsageError(f"{layer.attrs['source']} has no {layer.name} in the region {region}")
+        first, last = np.searchsorted(degrees, low), np.searchsorted(degrees, high, "right")
+        parts[axis] = slice(min(max(first - 1, 0), len(degrees) - 2), max(last + 1, 2))
+    return layer.isel(parts)
+
+
+def axes(layer: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude of a layer; a layer on a raster of its own names them ``latitude_NAME``."""
+    lat, lon = (layer[dim].to_numpy() for dim in sorted(layer.dims))
+    return lat, lon
+
+
+def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
+    """The dataset with a layer added, or put in place of the one of the same name.
+
+    Its attributes become an entry of ``layers`` in the provenance. A layer whose raster differs from
+    that of the others keeps it: its dimensions are then named ``latitude_NAME``, ``longitude_NAME``.
+    """
+    others = {name: other for name, other in (dataset.layers or {}).items() if name != layer.name}
+    on_plain = (other for other in others.values() if "latitude" in other.dims)
+    if not all(layer[d].equals(other[d]) for other in on_plain for d in ("latitude", "longitude")):
+        layer = layer.rename({d: f"{d}_{layer.name}" for d in ("latitude", "longitude")})
+    entries = [entry for entry in dataset.provenance.get("layers", []) if entry["name"] != layer.name]
+    entry = {"name": layer.name, **layer.attrs}
+    return dataclasses.replace(
+        dataset,
+        layers=xr.Dataset({**others, layer.name: layer}),
+        provenance=dataset.provenance | {"layers": [*entries, entry]},
+    )
 
 
 def fill_holes(layer: xr.DataArray) -> xr.DataArray:
@@ -32,7 +151,7 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
     Parameters
     ----------
     layer : xarray.DataArray
-        On ascending ``latitude`` and ``longitude``; NaN where unknown.
+        On ascending latitude and longitude; NaN where unknown.
     grid : Grid
     size : int
         Pixels along a side of the window.
@@ -50,12 +169,12 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
         Less than 90 % of the output window is covered.
     """
     lon, lat = grid.lonlat(size)
-    axes = layer["latitude"].to_numpy(), layer["longitude"].to_numpy()
-    edges = [(axis[0], axis[-1]) for axis in axes]
+    raster = axes(layer)
+    edges = [(axis[0], axis[-1]) for axis in raster]
     points = np.stack([np.clip(lat, *edges[0]), np.clip(lon, *edges[1])], axis=-1)
-    known = layer.transpose("latitude", "longitude")
-    values = RegularGridInterpolator(axes, fill_holes(known).to_numpy())(points)
-    gap = RegularGridInterpolator(axes, known.isnull().to_numpy().astype(float))(points)
+    layer = layer.transpose(*sorted(layer.dims))
+    values = RegularGridInterpolator(raster, fill_holes(layer).to_numpy())(points)
+    gap = RegularGridInterpolator(raster, layer.isnull().to_numpy().astype(float))(points)
     within = (points[..., 0] == lat) & (points[..., 1] == lon)
     covered = within & (gap < 0.5)
     margin = (size - grid.output_size) // 2

@@ -97,7 +97,8 @@ class Dataset:
     provenance : dict
         Content of ``dataset.json``.
     layers : xarray.Dataset or None
-        Site layers on ascending ``latitude`` and ``longitude``.
+        Site layers on ascending ``latitude`` and ``longitude``, or ``latitude_NAME`` and
+        ``longitude_NAME`` where a layer has a raster of its own.
     """
 
     events: pd.DataFrame
@@ -129,7 +130,7 @@ class Dataset:
             digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
         for name, layer in sorted((self.layers or {}).items()):
             digest.update(str(name).encode())
-            for values in (layer["latitude"], layer["longitude"], layer):
+            for values in (*(layer[dim] for dim in sorted(layer.dims)), layer):
                 digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64").tobytes())
         return digest.hexdigest()
 

@@ -1,0 +1,91 @@
+"""Any file of a site layer -> the layer: recognised by its first bytes."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from tfgmm import layers
+from tfgmm.errors import UsageError
+from tfgmm.sources import jshis, layer_table, raster
+
+#: First bytes of TIFF, BigTIFF and NetCDF.
+RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)
+
+
+def read_layer(
+    path: Path,
+    name: str,
+    *,
+    value: str | None = None,
+    latitude: str = "lat",
+    longitude: str = "lon",
+    region: layers.Region | None = None,
+    scale: float = 1.0,
+    step: float | None = None,
+) -> xr.DataArray:
+    """A site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a CSV file of points.
+
+    Parameters
+    ----------
+    path : Path
+        See `raster.read`, `jshis.read` and `layer_table.read`.
+    name : str
+        One of ``tfgmm.layers.LAYERS``.
+    value : str, optional
+        Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
+    latitude, longitude : str
+        Columns of a CSV file.
+    region : (west, south, east, north), optional
+        Only this part, degrees.
+    scale : float
+        Factor from the file's unit to the layer's, 1000 for km.
+    step : float, optional
+        Interpolate onto a raster with this step in degrees.
+
+    Returns
+    -------
+    DataArray, [latitude, longitude]
+
+    Raises
+    ------
+    UsageError
+        An option does not fit the file.
+    DataError
+        The file cannot be trusted.
+    """
+    _check(path, region, scale, step)
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if start.startswith(RASTERS):
+        return raster.read(path, name, value=value, region=region, scale=scale, step=step)
+    if start.startswith((b"#", b"PK")):
+        if value is not None or scale != 1 or step is not None:
+            raise UsageError(
+                f"{path} is of J-SHIS, in m and m/s on its own raster: leave out --value, --scale, --step"
+            )
+        return jshis.read(path, name, region=region)
+    if value is None:
+        raise UsageError(f"{path}: name the column with the values, --value COLUMN")
+    return layer_table.read(
+        path,
+        value,
+        name=name,
+        latitude=latitude,
+        longitude=longitude,
+        region=region,
+        scale=scale,
+        step=step,
+    )
+
+
+def _check(path: Path, region: layers.Region | None, scale: float, step: float | None) -> None:
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: give the path of a GeoTIFF, NetCDF, J-SHIS or CSV file")
+    if region is not None and not (
+        -180 <= region[0] < region[2] <= 180 and -90 <= region[1] < region[3] <= 90
+    ):
+        raise UsageError(f"--region {region}: write WEST,SOUTH,EAST,NORTH in degrees, west and south first")
+    if not 0 < scale < float("inf"):
+        raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")
+    if step is not None and not 1e-4 <= step <= 5:
+        raise UsageError(f"--step {step:g}: write degrees, 0.0001 to 5")
