@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Score a run on simulated records against what is planted, beside a regression and the oracle."""
 
 import os
