@@ -1,11 +1,22 @@
-"""The ergodic regression on the folds of a run."""
+"""Baselines on the folds of a run."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
-from tfgmm.analysis.baselines import ERGODIC, ERGODIC_SITES, ergodic_predictions
+from tfgmm import ergodic
+from tfgmm.analysis import boosting, site_kriging
+from tfgmm.analysis.baselines import (
+    BOOSTED,
+    ERGODIC,
+    ERGODIC_SITES,
+    KRIGED,
+    KRIGED_BOOSTED,
+    ergodic_predictions,
+    fitted_predictions,
+)
 
 RECORD = ["im", "chunk", "event_id", "station_id"]
 
@@ -84,3 +95,92 @@ def test_measures_are_fitted_apart():
     alone = ergodic_predictions(both[both["im"] == "SA(1.0)"])
     fitted = ergodic_predictions(both)
     pd.testing.assert_frame_equal(alone, fitted[fitted["im"] == "SA(1.0)"].reset_index(drop=True))
+
+
+@pytest.fixture(scope="module")
+def placed() -> pd.DataFrame:
+    """A table with places, gaps, and a smooth site term besides the planted ones."""
+    table = with_places(predictions(n_events=40, n_sites=60))
+    recorded = dict(
+        zip(table["event_id"].unique(), np.random.default_rng(1).uniform(0, 60, 40), strict=True)
+    )
+    table = table[table["x_km"] > table["event_id"].map(recorded)]  # each event reached some sites only
+    field = 1.6 * np.sin(table["x_km"] / 15) * np.cos(table["y_km"] / 15)
+    return table.assign(ln_im=table["ln_im"] + field)
+
+
+@pytest.fixture(scope="module")
+def all_models(placed) -> pd.DataFrame:
+    return fitted_predictions(placed)
+
+
+def test_five_rows_a_record_and_chunk(placed, all_models):
+    assert list(all_models["model"].unique()) == [ERGODIC, ERGODIC_SITES, KRIGED, BOOSTED, KRIGED_BOOSTED]
+    assert len(all_models) == 5 * len(placed[RECORD].drop_duplicates())
+    assert np.isfinite(all_models[["mean", "stddev"]]).all(axis=None)
+    assert (all_models["stddev"] > 0).all()
+    assert (all_models["epistemic"] == 0).all()
+    assert not {"arm", "init", "x_km"} & set(all_models)
+
+
+def test_the_ergodic_models_are_the_same_with_and_without_the_others(placed, all_models):
+    alone = ergodic_predictions(placed)
+    for model in (ERGODIC, ERGODIC_SITES):
+        pd.testing.assert_frame_equal(of(all_models, model), of(alone, model))
+
+
+def test_no_prediction_leaks(placed, all_models):
+    """Whatever validation and stopping records hold, no mean moves by a bit; nor, where the stopping
+    events are left alone, a standard deviation."""
+    fold = placed[placed["chunk"] == 0]
+    expected = all_models[all_models["chunk"] == 0].reset_index(drop=True)
+    trained = (fold["event_role"] == "training") & (fold["site_role"] == "training")
+    stopping = fold["event_role"] == "stopping"
+    for kept, columns in ((trained, ["mean"]), (trained | stopping, ["mean", "stddev"])):
+        again = fitted_predictions(fold.assign(ln_im=fold["ln_im"].where(kept, -50.0)))
+        pd.testing.assert_frame_equal(again[columns], expected[columns], check_exact=True)
+    moved = fitted_predictions(fold.assign(ln_im=fold["ln_im"] + trained))
+    assert (moved["mean"] != expected["mean"]).groupby(expected["model"]).all().all()
+
+
+def test_kriged_model_is_median_plus_term_of_event_corrected_residuals(placed, all_models):
+    fold = placed[(placed["chunk"] == 1) & (placed["init"] == 0)]
+    trained = fold[(fold["event_role"] == "training") & (fold["site_role"] == "training")]
+    model = ergodic.fit(trained)
+    residual = trained["ln_im"] - model.median_of(trained) - trained["event_id"].map(model.event_terms)
+    term, variance = site_kriging.fit(trained, residual, model.phi_ss).terms(fold)
+    expected = fold.assign(mean=model.median_of(fold) + term)
+    expected["stddev"] = np.sqrt(model.tau**2 + model.phi_ss**2 + variance)
+    found = of(all_models[all_models["chunk"] == 1], KRIGED)
+    expected = expected.sort_values(RECORD, ignore_index=True)
+    np.testing.assert_allclose(found[["mean", "stddev"]], expected[["mean", "stddev"]], rtol=1e-9)
+
+
+def test_the_two_together_are_the_kriged_model_and_boosting_of_its_residuals(placed, all_models):
+    fold = placed[(placed["chunk"] == 0) & (placed["init"] == 0)].reset_index(drop=True)
+    kriged, both = (all_models[(all_models["model"] == m) & (all_models["chunk"] == 0)]
+                    .reset_index(drop=True) for m in (KRIGED, KRIGED_BOOSTED))  # fmt: skip
+    correction, spread = boosting.predict(fold, fold["ln_im"] - kriged["mean"])
+    np.testing.assert_array_equal(both["mean"], kriged["mean"] + correction)
+    np.testing.assert_array_equal(both["stddev"], spread)
+
+
+def test_kriging_explains_the_field_at_held_out_sites(all_models):
+    held = all_models[all_models["site_role"] == "validation"]
+    residual = held["ln_im"] - held["mean"]
+    rmse = np.sqrt((residual**2).groupby(held["model"]).mean())
+    assert rmse[KRIGED] < rmse[ERGODIC] - 0.15
+
+
+def test_progress_is_told_of_every_fold(placed):
+    folds = []
+    fitted_predictions(placed[placed["event_role"] != "validation"], lambda: folds.append(1))
+    assert len(folds) == 2
+
+
+def test_categories_stay_categories(placed, all_models):
+    """They keep the tables of a large run small."""
+    names = ["im", "event_id", "station_id", "site_id", "network", "event_role", "site_role"]
+    lean = fitted_predictions(placed.astype(dict.fromkeys(names, "category")))
+    assert (lean.dtypes[names] == "category").all()
+    np.testing.assert_array_equal(lean[["mean", "stddev"]], all_models[["mean", "stddev"]])

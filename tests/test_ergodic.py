@@ -34,7 +34,7 @@ def simulate(n=6_000, n_events=300, n_sites=60, seed=0):
 
 
 def test_median_by_hand():
-    model = ergodic.ErgodicModel(PLANTED, 0.3, 0.4, 0.5, pd.Series({"s0": 0.2}))
+    model = ergodic.ErgodicModel(PLANTED, 0.3, 0.4, 0.5, pd.Series({"s0": 0.2}), pd.Series())
     # -3 + 1.2 - 0.1 + (-1.3 + 0.1) ln 100 - 0.003 x 100 + 0.01 x 10, ln 100 = 4.605170186
     assert model.median(7.0, 100.0, 10.0) == pytest.approx(-2.1 - 5.526204223)
     # Nearer than 1 km counts as 1 km: -3 - 0.003 + 0.05
@@ -42,13 +42,13 @@ def test_median_by_hand():
 
 
 def test_median_of_a_map_has_its_shape():
-    model = ergodic.ErgodicModel(PLANTED, 0.3, 0.4, 0.5, pd.Series(dtype=float))
+    model = ergodic.ErgodicModel(PLANTED, 0.3, 0.4, 0.5, pd.Series(), pd.Series())
     r = np.linspace(5, 200, 12).reshape(3, 4)
     np.testing.assert_allclose(model.median(6.5, r, 20.0)[2, 1], model.median(6.5, r[2, 1], 20.0))
 
 
 def test_standard_deviations_add_in_squares():
-    model = ergodic.ErgodicModel(PLANTED, 0.3, 1.2, 0.4, pd.Series(dtype=float))
+    model = ergodic.ErgodicModel(PLANTED, 0.3, 1.2, 0.4, pd.Series(), pd.Series())
     assert model.sigma == pytest.approx(1.3)
     assert model.sigma_known_site == pytest.approx(0.5)
 
@@ -65,11 +65,12 @@ def test_fit_recovers_what_was_planted():
     model = ergodic.fit(records)
     assert (model.tau, model.phi_s2s, model.phi_ss) == pytest.approx((0.35, 0.42, 0.4), rel=0.15)
     # Coefficients trade off against each other; the medians they give do not.
-    truth = ergodic.ErgodicModel(PLANTED, 0, 0, 0, model.site_terms)
+    truth = ergodic.ErgodicModel(PLANTED, 0, 0, 0, model.site_terms, model.event_terms)
     grid = np.meshgrid([4.5, 5.5, 6.5, 7.5], [15.0, 50.0, 250.0], [10.0, 80.0])
     np.testing.assert_allclose(model.median(*grid), truth.median(*grid), atol=0.25)
     np.testing.assert_allclose(model.coefficients[3:6], PLANTED[3:6], atol=0.05)
     assert set(model.site_terms.index) == set(records["site_id"])
+    assert set(model.event_terms.index) == set(records["event_id"])
 
 
 def test_site_terms_belong_to_their_sites():
@@ -77,6 +78,13 @@ def test_site_terms_belong_to_their_sites():
     loud = records["site_id"] == "s7"
     raised = ergodic.fit(records.assign(ln_im=records["ln_im"] + 1.0 * loud)).site_terms
     assert (raised - ergodic.fit(records).site_terms).idxmax() == "s7"
+
+
+def test_event_terms_belong_to_their_events():
+    records = simulate(2_000, 100, 40)
+    strong = records["event_id"] == "e7"
+    raised = ergodic.fit(records.assign(ln_im=records["ln_im"] + 1.0 * strong)).event_terms
+    assert (raised - ergodic.fit(records).event_terms).idxmax() == "e7"
 
 
 @pytest.mark.parametrize(

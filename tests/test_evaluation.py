@@ -1,128 +1,205 @@
-"""A finished run -> tables and figures."""
+"""A finished run -> tables, figures, a report."""
 
+import dataclasses
 import errno
+import re
 
 import pandas as pd
 import pytest
+from conftest import TINY, small_dataset
+from finished_run import make_run
 from prediction_tables import predictions
 
-from tfgmm.analysis import baselines, evaluation, figures, scores
+from tfgmm.analysis import baselines, bootstrap, calibration, evaluation, figures, report, scored, scores
+from tfgmm.analysis.sections import HELD_OUT
 from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Experiment
 from tfgmm.run_folder import RunFolder
 
-fit = baselines.ergodic.fit
-fitted = {}
+CALIBRATED = scores.ENSEMBLE + calibration.CALIBRATED
+#: Plain records of a run: one intensity measure, as in most of these tests.
+ERGODIC = [scores.ENSEMBLE, CALIBRATED, baselines.ERGODIC, baselines.ERGODIC_SITES]
 
 
 @pytest.fixture(autouse=True)
-def fitted_once(monkeypatch):
-    """The same folds come in test after test: their regressions are remembered."""
-
-    def remember(records: pd.DataFrame):
-        key = (len(records), records["ln_im"].sum())
-        if key not in fitted:
-            fitted[key] = fit(records)
-        return fitted[key]
-
-    monkeypatch.setattr(baselines.ergodic, "fit", remember)
+def few_resamples(monkeypatch):
+    """A thousand resamples are for people who read the numbers."""
+    monkeypatch.setattr(bootstrap.intervals, "__defaults__", (0.9, 40, 0))
+    monkeypatch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
+    monkeypatch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
 
 
 @pytest.fixture
 def finished(tmp_path, tiny, small):
-    """Make a run whose predictions are given."""
-
-    def make(table: pd.DataFrame, simulated: bool = True):
-        small.provenance["simulated"] = simulated
-        run = RunFolder.begin(tmp_path / "run", tiny, small)
-        table.to_parquet(run.predictions)
-        return run.path
-
-    return make
+    return lambda table, *args, name="run", **changes: make_run(
+        tmp_path / name, tiny, small, table, *args, **changes
+    )
 
 
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes the longest and is not what most tests are about."""
-    monkeypatch.setattr(figures, "four_cells", lambda *args: None)
-    monkeypatch.setattr(figures, "save", lambda figure, path: None)
+    monkeypatch.setattr(evaluation.figures, "save", lambda figure, path: figures.plt.close(figure))
 
 
-@pytest.mark.parametrize("simulated", [True, False])
-def test_table_on_disk_is_that_of_the_scores_with_the_simulated_flag(finished, no_figures, simulated):
-    table = predictions()
-    path = finished(table, simulated)
-    result = evaluation.evaluate(path)
-    written = pd.read_csv(path / "tables" / "four_way.csv")
-    assert (written["simulated"] == simulated).all()
-    pd.testing.assert_frame_equal(written, result.four_way, check_dtype=False)
-    everything = pd.concat([scores.partial_ensembles(table), baselines.ergodic_predictions(table)])
-    pd.testing.assert_frame_equal(written.drop(columns="simulated"), scores.four_way(everything, "kik"))
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A run with all baselines, evaluated with its figures."""
+    path = make_run(
+        tmp_path_factory.mktemp("runs") / "run", Experiment(**TINY), small_dataset(), predictions()
+    )
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap.intervals, "__defaults__", (0.9, 40, 0))
+        patch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
+        patch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
+        result = evaluation.evaluate(path, report=lambda what, share: said.append((what, share)))
+    figures.plt.close("all")
+    return result, said
 
 
-def test_every_cell_has_the_three_models_on_the_same_records(finished, no_figures):
-    table = evaluation.evaluate(finished(predictions())).four_way
-    models = [scores.ENSEMBLE, baselines.ERGODIC, baselines.ERGODIC_SITES]
-    for _, cell in table.groupby("cell"):
+def test_every_section_stands_in_the_run(evaluated):
+    result, _ = evaluated
+    for section in result.sections:
+        assert (result.run.path / "tables" / f"{section.name}.csv").is_file() == (section.table is not None)
+        for ending in (".png", ".pdf"):
+            drawn = result.run.path / "figures" / f"{section.name}{ending}"
+            assert drawn.is_file() == (section.draw is not None)
+    assert len({section.name for section in result.sections}) == len(result.sections)
+
+
+def test_every_table_says_that_records_are_simulated(evaluated):
+    result, _ = evaluated
+    for path in (result.run.path / "tables").iterdir():
+        assert pd.read_csv(path)["simulated"].all(), path.name
+
+
+def test_all_models_score_the_same_records(evaluated):
+    result, _ = evaluated
+    table = result.section("four_way").table
+    models = [*ERGODIC, baselines.KRIGED, baselines.BOOSTED, baselines.KRIGED_BOOSTED]
+    for site, event in scores.CELLS:
+        cell = table[table["cell"] == f"{site} / {event}"]
         assert cell["model"].tolist() == models
         assert cell["records"].nunique() == 1
-    held_out = table[table["cell"].str.startswith("validation /")].set_index(["cell", "model"])["rmse"]
-    for cell in held_out.index.unique(0):
-        assert held_out[cell, baselines.ERGODIC] == held_out[cell, baselines.ERGODIC_SITES]
 
 
-@pytest.mark.parametrize(
-    ("simulated", "title"), [(True, "PGA, kik, meso (simulated records)"), (False, "PGA, kik, meso")]
-)
-def test_a_figure_for_every_measure_says_if_records_are_simulated(finished, monkeypatch, simulated, title):
-    saved = {}
-    monkeypatch.setattr(figures, "save", lambda figure, path: saved.update({path: figure}))
-    path = finished(predictions(ims=("PGA", "SA(1.0)")), simulated)
-    evaluation.evaluate(path)
-    figure = saved[path / "figures" / "standardised_residuals_PGA"]
-    assert set(saved) == {path / "figures" / f"standardised_residuals_{im}" for im in ("PGA", "SA(1.0)")}
-    assert figure.get_suptitle() == title
-    figures.plt.close("all")
+def test_progress_names_what_takes_long(evaluated):
+    _, said = evaluated
+    assert ("fitting baselines", 1.0) in said and ("evaluating published models", 1.0) in said
 
 
-def test_files_of_measures_do_not_overwrite_each_other(finished, monkeypatch):
-    monkeypatch.setattr(figures, "four_cells", lambda *args: figures.plt.figure())
-    monkeypatch.setattr(figures.plt.Figure, "savefig", lambda self, path, **options: path.touch())
-    path = finished(predictions(ims=("SA(1.0)", "SA(1.5)")))
-    evaluation.evaluate(path)
-    evaluation.evaluate(path)  # a second time replaces them
-    assert sorted(p.name for p in (path / "figures").iterdir()) == [
-        "standardised_residuals_SA(1.0).pdf",
-        "standardised_residuals_SA(1.0).png",
-        "standardised_residuals_SA(1.5).pdf",
-        "standardised_residuals_SA(1.5).png",
-    ]
+def test_calibration_is_kept_and_changes_only_sigma(evaluated):
+    result, _ = evaluated
+    assert set(calibration.read(result.run.path)) == {"PGA"}
+    table = result.section("four_way").table.set_index(["cell", "model"])
+    raw, other = table.loc[HELD_OUT].loc[scores.ENSEMBLE], table.loc[HELD_OUT].loc[CALIBRATED]
+    assert raw["rmse"] == other["rmse"] and raw["z_std"] != other["z_std"]
 
 
-def test_printable_table_has_a_line_a_cell_and_a_line_a_model_below(finished, no_figures):
-    result = evaluation.evaluate(finished(predictions(ims=("PGA", "SA(1.0)"))))
-    printable = dict(result.printable())
-    assert list(printable) == ["PGA", "SA(1.0)"]
-    table = printable["PGA"].set_index("sites / events")
-    models = [f"  {name}" for name in (scores.ENSEMBLE, baselines.ERGODIC, baselines.ERGODIC_SITES)]
-    assert list(table.index[:5]) == ["training / training", *models, "training / validation"]
-    assert (table.loc["training / training"] == "").all()
-    scored = result.four_way.iloc[0]
-    assert table.iloc[1].to_dict() == {
-        "RMSE (chunks)": f"{scored['rmse']:.3f} ± {scored['rmse_std']:.3f}",
-        "pooled": f"{scored['rmse_pooled']:.3f}",
-        "bias": f"{scored['bias']:+.3f}",
-        "z mean": f"{scored['z_mean']:+.2f}",
-        "z std": f"{scored['z_std']:.2f}",
-        "records": f"{scored['records']:,}",
-    }
+def test_baselines_are_fitted_again_only_for_other_predictions(evaluated, monkeypatch):
+    result, _ = evaluated
+
+    class FittedAgainError(Exception):
+        pass
+
+    def refuse(*args):
+        raise FittedAgainError
+
+    monkeypatch.setattr(scored.baselines, "fitted_predictions", refuse)
+    again = scored.gather(result.run)
+    pd.testing.assert_frame_equal(again.models, result.scored.models)
+    table = pd.read_parquet(result.run.predictions)
+    other = dataclasses.replace(result.run, path=result.run.path.with_name("other"))
+    other.path.mkdir()
+    for name in ("events", "stations"):
+        (other.path / f"{name}.parquet").write_bytes((result.run.path / f"{name}.parquet").read_bytes())
+    table.assign(mean=table["mean"] + 1).to_parquet(other.predictions)
+    with pytest.raises(FittedAgainError):
+        scored.gather(other)
 
 
-def test_one_chunk_alone_prints_no_nan(finished, no_figures):
+def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
+    table = predictions()
+    result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 3)), with_baselines=False)
+    text = result.section("scores").text
+    assert f"{scores.ENSEMBLE}, {HELD_OUT} (PGA): over-confident" in text
+
+
+def test_without_baselines_the_ergodic_ones_stay(finished, no_figures):
+    result = evaluation.evaluate(finished(predictions()), with_baselines=False)
+    assert result.section("four_way").table["model"].unique().tolist() == ERGODIC
+    assert not (result.run.path / "baselines").exists()
+
+
+def test_published_values_stand_beside_the_published_networks(finished, no_figures):
+    table = predictions()
+    table["network"] = "kik"
+    result = evaluation.evaluate(finished(table, networks=("kik",)), with_baselines=False)
+    shown = result.section("four_way").shown.set_index("sites / events")["published"]
+    published = ["0.432 ± 0.007", "0.496 ± 0.005", "0.871 ± 0.104", "0.854 ± 0.090"]
+    assert shown[f"  {scores.ENSEMBLE}"].tolist()[:4] == published
+    assert set(shown.drop(f"  {scores.ENSEMBLE}")) == {""}
+
+
+def test_a_run_that_stopped_on_the_validation_events_is_not_calibrated(finished, no_figures):
+    table = predictions()
+    for role in ("site_role", "event_role"):
+        table[role] = table[role].replace("stopping", "training")
+    result = evaluation.evaluate(finished(table, stopping="paper"), with_baselines=False)
+    assert CALIBRATED not in set(result.section("four_way").table["model"])
+
+
+def test_one_chunk_alone_shows_no_nan(finished, no_figures):
     one = predictions()
-    result = evaluation.evaluate(finished(one[one["chunk"] == 0]))
-    ((_, table),) = result.printable()
-    assert table["RMSE (chunks)"].str.fullmatch(r"|\d\.\d{3}").all()
-    assert not table.apply(lambda column: column.str.contains("nan")).any(axis=None)
+    result = evaluation.evaluate(finished(one[one["chunk"] == 0]), with_baselines=False)
+    shown = result.section("four_way").shown
+    assert shown["RMSE (chunks)"].str.fullmatch(r"|\d\.\d{3}").all()
+    assert not shown.apply(lambda column: column.str.contains("nan")).any(axis=None)
+
+
+def test_several_measures_have_tables_and_figures_of_their_own(finished, monkeypatch):
+    saved = []
+    monkeypatch.setattr(evaluation.figures, "save", lambda figure, path: saved.append(path.name))
+    path = finished(predictions(ims=("PGA", "SA(1.0)")), ims=("PGA", "SA(1.0)"))
+    result = evaluation.evaluate(path, with_baselines=False)
+    figures.plt.close("all")
+    assert {f"residual_trends_{im}" for im in ("PGA", "SA(1.0)")} <= set(saved)
+    cells = result.section("four_way").shown["sites / events"]
+    assert {"PGA, " + HELD_OUT, "SA(1.0), " + HELD_OUT} <= set(cells)
+
+
+def test_page_needs_nothing_beside_it(evaluated, tmp_path):
+    result, _ = evaluated
+    report.html([result], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert page.count("data:image/png;base64,") == sum(s.draw is not None for s in result.sections)
+    assert "Simulated records" in page and f"{scores.ENSEMBLE}</td>" in page
+
+
+def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
+    result, _ = evaluated
+    for _ in range(2):  # a second time replaces the first
+        report.markdown([result], tmp_path / "docs", "tfgmm report runs/x")
+    page = (tmp_path / "docs" / "README.md").read_text()
+    assert "`tfgmm report runs/x`" in page and "**simulated**" in page
+    for picture in re.findall(r"\]\((.+?\.png)\)", page):
+        assert (tmp_path / "docs" / picture).is_file()
+
+
+def test_two_runs_are_compared_on_the_same_records(finished):
+    table = predictions()
+    worse = table.assign(mean=table["mean"] + 3)
+    paths = [finished(one, name=name) for one, name in ((table, "a"), (worse, "b"))]
+    runs = [
+        evaluation.Evaluation(scored.gather(RunFolder.open(path), with_baselines=False), [])
+        for path in paths
+    ]
+    side, difference = report.compare(runs)
+    assert {"a: RMSE", "b: RMSE"} <= set(side.shown.columns)
+    rows = difference.table.set_index(["cell", "model", "statistic"]).loc[HELD_OUT, scores.ENSEMBLE, "RMSE"]
+    assert rows["high"] < 0
 
 
 def test_unfinished_run_and_no_run(tmp_path, tiny, small):
@@ -142,6 +219,6 @@ def test_full_disk(finished, monkeypatch, method):
     path = finished(predictions())
     monkeypatch.setattr(method, full)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
-        evaluation.evaluate(path)
+        evaluation.evaluate(path, with_baselines=False)
     assert not [p for p in path.rglob(".*")]
     figures.plt.close("all")

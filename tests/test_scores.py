@@ -118,6 +118,7 @@ def test_law_of_total_variance_by_hand():
     assert len(partial) == 1
     assert partial.loc[0, "mean"] == 2
     assert partial.loc[0, "stddev"] == pytest.approx(np.sqrt(22 / 3))
+    assert partial.loc[0, "epistemic"] == pytest.approx(8 / 3)
     assert partial.loc[0, "model"] == scores.ENSEMBLE
     assert not {"arm", "init"} & set(partial)
 
@@ -138,6 +139,7 @@ def test_partial_ensembles_in_any_order_of_rows(random):
     assert found.index.equals(expected.index)
     np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-5)
     np.testing.assert_allclose(found["stddev"] ** 2, expected["total"] + expected["square"], rtol=1e-5)
+    np.testing.assert_allclose(found["epistemic"], expected["total"], rtol=1e-5, atol=1e-12)
     pd.testing.assert_series_equal(found["ln_im"], expected["ln_im"])
     pd.testing.assert_series_equal(found["site_role"], expected["site_role"])
 
@@ -152,3 +154,30 @@ def test_chunks_may_have_different_numbers_of_members():
     pd.testing.assert_frame_equal(found.loc[(slice(None), 0), :], whole.loc[(slice(None), 0), :])
     for name in ("mean", "stddev"):
         np.testing.assert_allclose(found.loc[single.index, name], single[name], rtol=1e-6)
+
+
+# --- groupings ---------------------------------------------------------------------------------------
+
+
+def test_bins_hold_every_record_once():
+    table = pd.DataFrame({"vs30": [100.0, 200.0, 399.9, 400.0, 900.0, np.nan]})
+    found = scores.bins("vs30", [200, 400])(table)
+    assert {name: rows["vs30"].tolist() for name, rows in found.items() if name != "unknown"} == {
+        "below 200": [100],
+        "200 to 400": [200, 399.9],
+        "400 and above": [400, 900],
+    }
+    assert len(found["unknown"]) == 1
+
+
+def test_groups_nest_in_the_given_order():
+    table = pd.DataFrame({"a": ["y", "x", "y"], "b": [1, 1, 2]})
+    found = scores.groups(table, {"first": scores.by("a"), "second": scores.by("b")})
+    assert [(*names.values(), len(rows)) for names, rows in found] == [
+        ("y", "1", 1),
+        ("y", "2", 1),
+        ("x", "1", 1),
+    ]
+    [(names, rows)] = scores.groups(table, {})
+    assert names == {}
+    assert len(rows) == 3

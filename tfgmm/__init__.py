@@ -14,9 +14,34 @@ layers                  site layers (z_bedrock, vs30) on the grid
 mixed_effects           linear regression with crossed random effects
 ergodic                 the ergodic ground-motion model that is fitted to the records
 sources.selection       what every reader of records keeps and drops, and why
+sources.matching        which events of two catalogues are one earthquake
+sources.combine         two imports add up to one dataset
 sources.jma_format      bytes of JMA intensity and acceleration files -> tables
+sources.jma_coordinates  better coordinates of JMA stations
 sources.jma             JMA intensity and acceleration files -> records
+sources.units           units of acceleration, and which one a file is in
+sources.sheet           bytes of CSV, Excel or Parquet -> named columns of text
+sources.wide            rows with all about a record -> events, stations, records
+sources.layout          which column of a table holds what
+sources.table           any wide flatfile -> records, and records -> one wide CSV
+sources.gmprocess       flatfiles of gmprocess -> records
+sources.kiknet_flatfile  the KiK-net flatfile of Bahrampouri et al. -> records
+sources.waveforms       accelerograms -> PGA and response spectra
+sources.archive         files in folders and archives, one after the other
+sources.catalogue       event catalogues, CSV or QuakeML; better magnitudes
+sources.nied_format     bytes of a K-NET or KiK-net file -> one component
+sources.nied_pairs      such files -> pairs of horizontals, events, stations
+sources.nied_ascii      K-NET and KiK-net ASCII files -> records
+sources.win32           NIED WIN32 files and channel tables -> samples and sensitivities
+sources.continuous      waveform files of any length and their stations -> pieces of acceleration
+sources.event_windows   pieces of acceleration -> one gapless record an event and station
+sources.mesonet         continuous waveforms and an event catalogue -> records
 sources.layer_table     table of points -> site layer
+sources.jshis           J-SHIS deep structure and surface Vs30 -> site layer
+sources.netcdf          NetCDF 3 or 4 -> one variable on longitude and latitude
+sources.raster          GeoTIFF or NetCDF of any region -> site layer
+sources.site_layer      any file of a site layer, recognised by its first bytes
+sources.fetch           files that are free to download: resumed, verified
 sources.random_field    Gaussian random fields that can be evaluated at any point
 sources.truth           the truth behind simulated records: median, site, path and event terms
 sources.scenario        where and when the simulated stations and events are
@@ -31,12 +56,31 @@ model.normal            Normal distribution at every pixel, likelihood at statio
 model.member            train, save, load one member
 model.training          train what a run lacks; the predictions table
 model.ensemble          members -> maps of mean, aleatory and epistemic standard deviation
-analysis.baselines      the ergodic regression, scored on the same folds
-analysis.scores         the four-way table
+analysis.site_kriging   site terms between the sites: kriging of event-corrected station means
+analysis.boosting       gradient boosting of the same records
+analysis.baselines      what simpler models predict on the same folds
+analysis.published_models  published ergodic models, through pygmm
+analysis.scores         the four-way table; groups of records
+analysis.bootstrap      intervals by resampling events and sites
+analysis.probabilistic  scores of predicted distributions, in any grouping; who is over-confident
+analysis.published      values that the study in the Kanto basin published
+analysis.comparison     runs beside each other and the publication; paired differences
+analysis.residuals      the full ensemble; bias and scatter against what may explain them
+analysis.variability    residuals split into event, site and remaining parts
+analysis.calibration    scaling of the predicted standard deviation
+analysis.effects        what was learned about sources and paths
 analysis.oracle         how near to the planted median a map is, and how near it can be
 analysis.figures        maps and distributions
+analysis.residual_figures  figures of residuals, their parts and calibration
+analysis.dataset_figures  figures of stations and of magnitudes and distances
+analysis.scored         everything that predicts the records of a run
+analysis.sections       what a reviewer asks of a run: a table and a figure a question
 analysis.evaluation     a finished run -> its tables and figures
+analysis.report         evaluations -> one HTML page, or a folder of Markdown
 analysis.description    what a dataset holds, in a few tables
 console                 tables and progress on the terminal
+options                 options of the command line
+import_commands  tfgmm import ...
+fetch_commands          tfgmm fetch ...
 cli                     the command line
 """

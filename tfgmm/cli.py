@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm.console import console, duration, progress, say_simulated, show_table, training_progress
+from tfgmm import fetch_commands, import_commands, options
+from tfgmm.console import (
+    console,
+    duration,
+    say_simulated,
+    show_dataset,
+    show_table,
+    stage_progress,
+    training_progress,
+)
 from tfgmm.errors import TfgmmError, UsageError
 
 # TensorFlow reports absent GPUs as errors.
@@ -19,11 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-imports = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
-app.add_typer(imports, name="import")
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
-DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
+app.add_typer(import_commands.app, name="import")
+app.add_typer(fetch_commands.app, name="fetch")
 
 
 @app.callback()
@@ -55,22 +61,6 @@ def _import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def _numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count:
-        raise UsageError(f"{option} {text}: write {count} numbers with commas between them")
-    return numbers
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @app.command()
@@ -140,20 +130,20 @@ def train(
     pixel_km: Annotated[float | None, typer.Option(help="Side of a pixel.")] = None,
     input_size: Annotated[int | None, typer.Option(help="Pixels along a side of the input maps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all random numbers.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
-    chosen = _names(networks)
+    chosen = options.names(networks)
     if not chosen:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")
-    lon, lat = _numbers(center, 2, "--center") or (None, None)
+    lon, lat = options.numbers(center, 2, "--center") or (None, None)
     experiment = experiments.preset(
         preset,
         data=data,
         networks=chosen,
         reference=reference or chosen[0],
         ims=tuple(im) if im else None,
-        drop=_names(drop),
+        drop=options.names(drop),
         split=experiments.Split.parse(split) if split else None,
         chunks=chunks,
         inits=inits,
@@ -209,21 +199,56 @@ def _train(
     console.print(f"Trained. Next: tfgmm evaluate {out}")
 
 
-@app.command()
-def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-) -> None:
-    """Score runs: the four-way table of known and held-out sites and events, beside an ergodic model."""
-    from tfgmm.analysis import evaluation
+Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]
+Baselines = Annotated[bool, typer.Option(help="Fit all baselines on the same folds (minutes, once a run).")]
 
-    for path in runs:
-        result = evaluation.evaluate(path)
-        say_simulated(result.run.simulated)
-        for im, table in result.printable():
-            show_table(f"{im}, {path}: residuals of ln {im}, observed minus predicted", table)
-        if result.run.data["truncation"]:
-            console.print(f"Note: {result.run.data['truncation']}")
-        console.print(f"Tables: {result.run.path / 'tables'}   Figures: {result.run.path / 'figures'}")
+
+@app.command()
+def evaluate(runs: Runs, baselines: Baselines = True) -> None:
+    """Score runs: known and held-out sites and events, beside simpler models, with intervals."""
+    _evaluated(runs, baselines)
+
+
+def _evaluated(paths: list[Path], baselines: bool) -> list:
+    from tfgmm.analysis import evaluation, report
+
+    with stage_progress() as told:
+        found = [evaluation.evaluate(path, baselines, told) for path in paths]
+    for one in found:
+        say_simulated(one.run.simulated)
+        show_table(
+            f"{one.run.path}: residuals of ln IM, observed minus predicted", one.section("four_way").shown
+        )
+        if one.run.data["truncation"]:
+            console.print(f"Note: {one.run.data['truncation']}")
+        console.print(f"Tables: {one.run.path / 'tables'}   Figures: {one.run.path / 'figures'}")
+    for section in report.compare(found) if len(found) > 1 else []:
+        show_table(section.title, section.shown)
+    return found
+
+
+@app.command("report")
+def write_report(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page (default: report.html in the first run).")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write a folder of Markdown, tables and figures.")
+    ] = None,
+    baselines: Baselines = True,
+) -> None:
+    """Write one self-contained page with everything that evaluate finds."""
+    from tfgmm.analysis import report
+
+    found = _evaluated(runs, baselines)
+    page = out or runs[0] / "report.html"
+    report.html(found, page)
+    console.print(f"Report: {page}")
+    if markdown:
+        names = " ".join(map(str, runs))
+        report.markdown(found, markdown, f"tfgmm report {names} --markdown {markdown}")
+        console.print(f"Markdown: {markdown}")
 
 
 @app.command()
@@ -237,10 +262,10 @@ def simulate(
     meso_events: Annotated[int | None, typer.Option(help="Events of the dense network.")] = None,
     trigger: Annotated[float | None, typer.Option(help="Drop records with a PGA below this, in g.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all random numbers.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Make records with a planted truth in the shape of the published study."""
-    from tfgmm import files
+    from tfgmm import files, records
     from tfgmm.sources import simulated
 
     files.refuse_existing(out, overwrite)
@@ -253,62 +278,37 @@ def simulate(
         seed=seed,
     )
     simulated.write(*simulated.simulate(settings), out, overwrite)
-    describe(out)
+    show_dataset(records.read(out))
 
 
 @app.command()
-def describe(data: DataFolder) -> None:
-    """Print what a dataset holds, where it comes from, and what was dropped and why."""
+def describe(
+    data: options.DataFolder,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the figures (default: figures in the dataset folder).")
+    ] = None,
+) -> None:
+    """Print what a dataset holds, where it comes from, and what was dropped; draw its map and hit counts."""
     from tfgmm import records
-    from tfgmm.analysis import description
+    from tfgmm.analysis import dataset_figures
 
     dataset = records.read(data)
-    say_simulated(dataset.simulated)
-    console.print(description.headline(dataset))
-    for title, table in description.tables(dataset):
-        show_table(title, table)
+    show_dataset(dataset)
+    drawn = dataset_figures.draw(dataset, figures or data / "figures")
+    console.print("Figures: " + ", ".join(map(str, drawn)))
 
 
-@imports.command("jma")
-def import_jma(
-    archives: Annotated[list[Path], typer.Argument(help="Annual files iYYYY.zip or iYYYY.dat.")],
-    stations: Annotated[Path, typer.Option(help="Station table code_p.dat.")],
-    out: Annotated[Path, typer.Option(help="Dataset folder to make.")],
-    region: Annotated[
-        str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")
-    ] = None,
-    min_magnitude: Annotated[float, typer.Option(help="Least moment magnitude.")] = 4.0,
-    max_distance: Annotated[float, typer.Option(help="Largest hypocentral distance, km.")] = 300.0,
-    min_records: Annotated[int, typer.Option(help="Least records an event.")] = 1,
-    overwrite: Overwrite = False,
+@app.command()
+def export_table(
+    data: options.DataFolder,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Read intensity and acceleration files of the Japan Meteorological Agency."""
+    """Write a dataset as one CSV, a row a record, that tfgmm import table reads back."""
     from tfgmm import files, records
-    from tfgmm.sources import jma, selection
+    from tfgmm.sources import table
 
     files.refuse_existing(out, overwrite)
-    box = _numbers(region, 4, "--region")
-    with progress("reading", len(archives)) as advance:
-        dataset = jma.read(
-            archives,
-            stations,
-            selection.Limits(box, min_magnitude, max_distance, min_records),
-            progress=advance,
-        )
-    records.write(dataset, out, overwrite)
-    describe(out)
-
-
-@imports.command("bedrock")
-def import_bedrock(
-    table: Annotated[Path, typer.Argument(help="CSV of points on a longitude-latitude raster.")],
-    value: Annotated[str, typer.Option(help="Column with the depth to seismic bedrock in m.")],
-    data: Annotated[Path, typer.Option(help="Dataset folder that gets the layer.")],
-) -> None:
-    """Add the depth to seismic bedrock as a site layer to a dataset."""
-    from tfgmm import records
-    from tfgmm.sources import layer_table
-
-    layer = layer_table.read(table, value, name="z_bedrock")
-    records.write(layer_table.attach(records.read(data), layer), data, overwrite=True)
-    describe(data)
+    for row in table.write(records.read(data), out).dropped():
+        console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
+    console.print(f"Written: {out}")

@@ -17,7 +17,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console()
+from tfgmm.analysis import description
+from tfgmm.records import Dataset
+
+#: Wide enough for a line a model where the terminal does not say its width.
+console = Console(width=max(Console().width, 100))
 
 
 def duration(seconds: float) -> str:
@@ -52,6 +56,14 @@ def _cell(value, specification: str) -> str:
     return "" if value is pd.NA else escape(format(value, specification))
 
 
+def show_dataset(dataset: Dataset) -> None:
+    """What a dataset holds, where it comes from, and what was dropped and why."""
+    say_simulated(dataset.simulated)
+    console.print(description.headline(dataset))
+    for title, table in description.tables(dataset):
+        show_table(title, table)
+
+
 def say_simulated(simulated: bool) -> None:
     """Say that records are simulated, where they are."""
     if simulated:
@@ -64,6 +76,14 @@ def progress(description: str, total: int) -> Iterator:
     with _bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
+
+
+@contextlib.contextmanager
+def stage_progress() -> Iterator:
+    """A bar for stages of unknown number; yields the function that is told a stage and its share done."""
+    with _bar() as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
 
 
 @contextlib.contextmanager

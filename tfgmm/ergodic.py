@@ -58,6 +58,8 @@ class ErgodicModel:
         Standard deviations of the three terms, ln units.
     site_terms : pandas.Series
         :math:`\delta S2S_s`, ln units, indexed by site id.
+    event_terms : pandas.Series
+        :math:`\delta B_e`, ln units, indexed by event id.
     """
 
     coefficients: tuple[float, ...]
@@ -65,6 +67,7 @@ class ErgodicModel:
     phi_s2s: float
     phi_ss: float
     site_terms: pd.Series
+    event_terms: pd.Series
 
     def median(self, magnitude, r_hyp_km, depth_km) -> np.ndarray:
         """Median of ln IM at an unknown site: the fixed effects only. Parameters as for `design`."""
@@ -114,5 +117,10 @@ def fit(records: pd.DataFrame) -> ErgodicModel:
     coefficients = np.zeros(len(TERMS))
     coefficients[told_apart] = effects.coefficients
     return ErgodicModel(
-        tuple(coefficients.tolist()), effects.tau, effects.phi_s2s, effects.phi_ss, effects.site_terms
+        coefficients=tuple(coefficients.tolist()),
+        tau=effects.tau,
+        phi_s2s=effects.phi_s2s,
+        phi_ss=effects.phi_ss,
+        site_terms=effects.site_terms,
+        event_terms=effects.event_terms,
     )

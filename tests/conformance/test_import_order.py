@@ -12,7 +12,7 @@ PACKAGE = Path(tfgmm.__file__).parent
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras"}
 
 #: Module names in the order of the map, without the leading ``tfgmm.``.
-LISTED = re.findall(r"^([a-z_.]+) {2,}\S", tfgmm.__doc__, flags=re.MULTILINE)
+LISTED = re.findall(r"^([a-z0-9_.]+) {2,}\S", tfgmm.__doc__, flags=re.MULTILINE)
 
 
 def name_of(path: Path) -> str:

@@ -1,13 +1,41 @@
-"""The ergodic regression, fitted and scored on the folds of a run."""
+"""What simpler models predict on the folds of a run, fitted to what its networks saw."""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from tfgmm import ergodic
+from tfgmm.analysis import boosting, site_kriging
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"
+KRIGED, BOOSTED, KRIGED_BOOSTED = "ergodic + kriged site terms", "boosting", "kriged + boosting"
 
-_KEYS = ["im", "chunk"]
+#: What of a record is kept beside a prediction.
+_RECORD = [
+    *("im", "event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km"),
+    *("r_hyp_km", "nearest_added_km", "event_role", "site_role", "chunk"),
+]
+
+
+def scored(records: pd.DataFrame, model: str, mean, stddev) -> pd.DataFrame:
+    """A scored table: one row a record and chunk, with the ``mean`` and ``stddev`` of ``model``.
+
+    ``epistemic``, the variance between members, is 0.
+    """
+    return records[_RECORD].assign(model=model, mean=mean, stddev=stddev, epistemic=0.0)
+
+
+def is_trained(records: pd.DataFrame) -> pd.Series:
+    """Whether a record may be fitted: training event, training site."""
+    return (records["event_role"] == "training") & (records["site_role"] == "training")
+
+
+def folds(predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The records of each intensity measure and chunk, once each, whatever the number of members."""
+    one_init = predictions[predictions["init"] == predictions["init"].min()]
+    for _, fold in one_init.groupby(["im", "chunk"], observed=True):
+        yield fold
 
 
 def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -25,27 +53,71 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Two rows a record and chunk, with a column ``model`` in place of ``arm`` and ``init``.
+        Two rows a record and chunk: the record, its roles, ``model, mean, stddev, epistemic``.
     """
-    one_init = predictions[predictions["init"] == predictions["init"].min()]
-    parts = [_fold(fold) for _, fold in one_init.groupby(_KEYS, observed=True)]
-    return pd.concat(parts, ignore_index=True)
+    tables = []
+    for fold in folds(predictions):
+        tables += _ergodic(fold, ergodic.fit(fold[is_trained(fold)]))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _fold(fold: pd.DataFrame) -> pd.DataFrame:
-    trained = (fold["event_role"] == "training") & (fold["site_role"] == "training")
-    model = ergodic.fit(fold[trained])
+def fitted_predictions(table: pd.DataFrame, progress: Callable[[], None] | None = None) -> pd.DataFrame:
+    """What the ergodic regression, kriged site terms, boosted trees and the two together predict.
+
+    To the models of `ergodic_predictions` come ``ergodic + kriged site terms`` (`site_kriging`),
+    ``boosting`` of ln IM and ``kriged + boosting``, that of the residuals from the kriged model
+    (`boosting`).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The predictions table of a run with the places of its events and stations in km.
+    progress : callable, optional
+        Called after each fold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Five rows a record and chunk, as of `ergodic_predictions`.
+    """
+    tables = []
+    for fold in folds(table):
+        tables += _fitted(fold)
+        if progress:
+            progress()
+    return pd.concat(tables, ignore_index=True)
+
+
+def _ergodic(fold: pd.DataFrame, model: ergodic.ErgodicModel) -> list[pd.DataFrame]:
     median = model.median_of(fold)
-    term = fold["site_id"].map(model.site_terms)
-    known = term.notna()
-    fold = fold.drop(columns=["arm", "init"])
-    return pd.concat(
-        [
-            fold.assign(model=ERGODIC, mean=median, stddev=model.sigma),
-            fold.assign(
-                model=ERGODIC_SITES,
-                mean=median + term.fillna(0.0),
-                stddev=np.where(known, model.sigma_known_site, model.sigma),
-            ),
-        ]
-    )
+    term = model.site_terms.reindex(fold["site_id"]).to_numpy()
+    known = np.isfinite(term)
+    stddev = np.where(known, model.sigma_known_site, model.sigma)
+    return [
+        scored(fold, ERGODIC, median, model.sigma),
+        scored(fold, ERGODIC_SITES, median + np.where(known, term, 0.0), stddev),
+    ]
+
+
+def _fitted(fold: pd.DataFrame) -> list[pd.DataFrame]:
+    """All models of one fold."""
+    trained = is_trained(fold)
+    model = ergodic.fit(fold[trained])
+    mean, stddev = _kriged(fold, trained, model)
+    boosted = boosting.predict(fold, fold["ln_im"])
+    correction, spread = boosting.predict(fold, fold["ln_im"] - mean)
+    return [
+        *_ergodic(fold, model),
+        scored(fold, KRIGED, mean, stddev),
+        scored(fold, BOOSTED, *boosted),
+        scored(fold, KRIGED_BOOSTED, mean + correction, spread),
+    ]
+
+
+def _kriged(fold: pd.DataFrame, trained, model: ergodic.ErgodicModel) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the ergodic model with kriged site terms."""
+    records, median = fold[trained], model.median_of(fold)
+    event_term = model.event_terms.reindex(records["event_id"]).to_numpy()
+    residual = records["ln_im"] - median[trained] - event_term
+    term, variance = site_kriging.fit(records, residual, model.phi_ss).terms(fold)
+    return median + term, np.sqrt(model.tau**2 + model.phi_ss**2 + variance)

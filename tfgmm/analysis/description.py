@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
+from scipy.spatial import KDTree
+from scipy.spatial.distance import pdist
 
-from tfgmm.records import Dataset
+from tfgmm.layers import axes
+from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 
 
 def headline(dataset: Dataset) -> str:
@@ -18,24 +22,49 @@ def headline(dataset: Dataset) -> str:
 
 
 def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Titles and tables: networks, events, site layers, what was dropped, choices, sources."""
+    """Titles and tables: networks, events, site layers, imports, what was dropped, choices, sources."""
     yield "Networks", networks(dataset)
+    yield "Density", density(dataset)
     yield "Events", ranges(dataset)
     if dataset.layers is not None:
         yield "Site layers", layers(dataset)
     provenance = dataset.provenance
+    if provenance.get("imports"):
+        yield "Imports", imports(provenance)
     if provenance.get("read"):
         yield "Read", pd.DataFrame(provenance["read"].items(), columns=["what", "count"])
-    if provenance.get("dropped"):
-        dropped = pd.DataFrame(provenance["dropped"])
-        dropped["examples"] = dropped["examples"].str.join(", ")
-        yield "Dropped", dropped
-    choices = {k: str(v) for k, v in provenance.get("choices", {}).items()}
-    choices |= {k: provenance[k] for k in ("truncation", "attribution") if provenance.get(k)}
+    for key in ("dropped", "noted"):
+        if provenance.get(key):
+            table = pd.DataFrame(provenance[key])
+            yield key.capitalize(), table.assign(examples=table["examples"].str.join(", "))
+    choices = _choices(provenance)
     if choices:
         yield "Choices", pd.DataFrame(choices.items(), columns=["choice", "value"])
     if provenance.get("sources"):
         yield "Sources", pd.DataFrame(provenance["sources"])
+
+
+def _choices(provenance: dict) -> dict[str, str]:
+    """The choices made, those of single imports with the number of the import."""
+    choices = {k: str(v) for k, v in provenance.get("choices", {}).items()}
+    for number, one in enumerate(provenance.get("imports", []), 1):
+        choices |= {f"{number}. {k}": str(v) for k, v in one.get("choices", {}).items()}
+    return choices | {k: provenance[k] for k in ("truncation", "attribution") if provenance.get(k)}
+
+
+def imports(provenance: dict) -> pd.DataFrame:
+    """Name, files and counts read of each import that the dataset was added up from."""
+    rows = [
+        {
+            "import": number,
+            "name": one.get("name", ""),
+            "files": len(one.get("sources", [])),
+            **{f"{what}s read": read for what, read in one.get("read", {}).items()},
+            "events merged": len(one.get("merged_events", {})),
+        }
+        for number, one in enumerate(provenance["imports"], 1)
+    ]
+    return pd.DataFrame(rows)
 
 
 def networks(dataset: Dataset) -> pd.DataFrame:
@@ -60,6 +89,39 @@ def networks(dataset: Dataset) -> pd.DataFrame:
     return table.fillna({"records": 0, "events": 0}).astype("Int64").reset_index()
 
 
+def density(dataset: Dataset) -> pd.DataFrame:
+    """How dense the sites and the records of each network are.
+
+    Distances are great-circle distances between sites (km), a site at the place of its first station:
+    successive codes of a moved station would be neighbours at no distance. NaN for a single site.
+    """
+    joined = dataset.records.merge(dataset.stations[["station_id", "network"]], on="station_id")
+    rows = []
+    for network, stations in dataset.stations.groupby("network", observed=True):
+        nearest, pairwise = _spacing(stations.drop_duplicates("site_id"))
+        of_network = joined[joined["network"] == network]
+        rows.append(
+            {
+                "network": network,
+                "nearest site, median km": nearest,
+                "between sites, mean km": pairwise,
+                "records per event, median": of_network["event_id"].value_counts().median(),
+                "records per station, median": of_network["station_id"].value_counts().median(),
+            }
+        )
+    return pd.DataFrame(rows).round(1)
+
+
+def _spacing(sites: pd.DataFrame) -> tuple[float, float]:
+    """Median distance to the nearest other site, and mean distance of all pairs, km."""
+    if len(sites) < 2:
+        return np.nan, np.nan
+    points = unit_vectors(sites["longitude"], sites["latitude"])
+    chords = np.median(KDTree(points).query(points, k=2)[0][:, 1]), pdist(points)
+    nearest, pairwise = (2 * EARTH_RADIUS_KM * np.arcsin(chord / 2) for chord in chords)
+    return float(nearest), float(pairwise.mean())
+
+
 def ranges(dataset: Dataset) -> pd.DataFrame:
     """Smallest, median and largest value of the event columns."""
     columns = ["magnitude", "depth_km", "longitude", "latitude"]
@@ -71,16 +133,15 @@ def layers(dataset: Dataset) -> pd.DataFrame:
     """Extent, unit and range of the site layers."""
     rows = []
     for name, layer in dataset.layers.items():
-        west, east = layer["longitude"].to_numpy()[[0, -1]]
-        south, north = layer["latitude"].to_numpy()[[0, -1]]
+        lat, lon = axes(layer)
         rows.append(
             {
                 "layer": name,
                 "unit": layer.attrs.get("units", ""),
                 "min": float(layer.min()),
                 "max": float(layer.max()),
-                "raster": f"{layer.sizes['latitude']} x {layer.sizes['longitude']}",
-                "extent": f"{west:.2f} to {east:.2f} E, {south:.2f} to {north:.2f} N",
+                "raster": f"{len(lat)} x {len(lon)}",
+                "extent": f"{lon[0]:.2f} to {lon[-1]:.2f} E, {lat[0]:.2f} to {lat[-1]:.2f} N",
                 "missing": f"{float(layer.isnull().mean()):.1%}",
             }
         )

@@ -1,5 +1,8 @@
 """The four-way table: how well, at known and unknown places, for known and unknown events."""
 
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,6 +20,9 @@ CELLS = (
 #: Held-out sites with an added station as near as this are also reported apart.
 NEAR_ADDED_KM = 1.0
 
+#: Scored records -> those of each group, by its name; a record may be in several or none.
+Grouping = Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
+
 _RECORD = ["event_id", "station_id"]
 
 
@@ -31,7 +37,8 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a record and chunk, with ``model`` in place of ``arm`` and ``init``.
+        One row a record and chunk, with ``model`` and ``epistemic`` (the part of the variance that
+        comes from the members' different means) in place of ``arm`` and ``init``.
 
     References
     ----------
@@ -47,7 +54,9 @@ def _combined(members: pd.DataFrame) -> pd.DataFrame:
     shape = (-1, ordered["init"].nunique())
     moments = combine(*(ordered[name].to_numpy().reshape(shape) for name in ("mean", "stddev")), axis=1)
     first = ordered.iloc[:: shape[1]].drop(columns=["arm", "init"])
-    return first.assign(model=ENSEMBLE, mean=moments.mean, stddev=moments.stddev)
+    return first.assign(
+        model=ENSEMBLE, mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
+    )
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
@@ -79,6 +88,71 @@ def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     return chosen
 
 
+def by(column: str) -> Grouping:
+    """Groups of equal values, in the order in which they come."""
+    return lambda table: {
+        str(name): rows for name, rows in table.groupby(column, sort=False, observed=True)
+    }
+
+
+def bins(column: str, cuts: Sequence[float]) -> Grouping:
+    """Groups between the cuts, lower one included, below the first, from the last, and of unknown value.
+
+    >>> table = pd.DataFrame({"magnitude": [4.2, 5.0, 5.5, 6.0]})
+    >>> {name: len(rows) for name, rows in bins("magnitude", [5, 6])(table).items()}
+    {'below 5': 1, '5 to 6': 2, '6 and above': 1}
+    """
+    names = [f"below {cuts[0]:g}"]
+    names += [f"{low:g} to {high:g}" for low, high in itertools.pairwise(cuts)]
+    names += [f"{cuts[-1]:g} and above", "unknown"]
+
+    def grouping(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        values = table[column].to_numpy(float)
+        of_row = np.where(np.isnan(values), len(cuts) + 1, np.searchsorted(cuts, values, side="right"))
+        return {name: table[of_row == i] for i, name in enumerate(names) if (of_row == i).any()}
+
+    return grouping
+
+
+def groups(
+    table: pd.DataFrame, groupings: Mapping[str, Grouping]
+) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """The records of every combination of groups, each grouping within those before it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    groupings : mapping of str to Grouping
+        By the name of what they tell apart.
+
+    Yields
+    ------
+    tuple of (dict, pandas.DataFrame)
+        The group's name in each grouping, and its records.
+    """
+    if not groupings:
+        yield {}, table
+        return
+    (name, grouping), *rest = groupings.items()
+    for group, rows in grouping(table).items():
+        for names, records in groups(rows, dict(rest)):
+            yield {name: group} | names, records
+
+
+def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
+    """Measure, cell and model, with other groupings between the last two.
+
+    >>> list(by_cell("kik", r_hyp_km=bins("r_hyp_km", [50, 100])))
+    ['im', 'cell', 'r_hyp_km', 'model']
+    """
+    return {
+        "im": by("im"),
+        "cell": lambda table: cells(table, reference),
+        **within,
+        "model": by("model"),
+    }
+
+
 def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
     """RMSE, bias and standardised residuals of each model in each cell.
 
@@ -96,12 +170,8 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
     ----------
     Lilienkamp et al. (2022), Table 2; Sunny, Cotton & Lilienkamp (2022), Tables 1 and 2.
     """
-    rows = []
-    for im, of_im in partial.groupby("im", observed=True):
-        for cell, records in cells(of_im, reference).items():
-            for model, of_model in records.groupby("model", sort=False, observed=True):
-                rows.append({"im": im, "cell": cell, "model": model} | _summary(of_model))
-    return pd.DataFrame(rows)
+    chosen = groups(partial, by_cell(reference))
+    return pd.DataFrame([names | _summary(records) for names, records in chosen])
 
 
 def _summary(records: pd.DataFrame) -> dict[str, float]:

@@ -1,0 +1,160 @@
+"""What a dataset holds, drawn: where its stations are, and which magnitudes and distances it covers."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import LogNorm
+
+from tfgmm.analysis import figures
+from tfgmm.records import Dataset
+from tfgmm.sources import selection
+
+#: Marker and colour of the networks in turn (Okabe & Ito, 2008); the first two as published.
+LOOKS = [
+    ("o", "#d55e00"),
+    ("^", "#0072b2"),
+    ("s", "#009e73"),
+    ("D", "#cc79a7"),
+    ("v", "#e69f00"),
+    ("P", "#56b4e9"),
+]
+DISTANCE_BINS = 20
+MAGNITUDE_BIN = 0.1
+
+
+def draw(dataset: Dataset, folder: Path) -> list[Path]:
+    """Write ``stations`` and ``hit-counts`` as PNG and PDF into a folder, and return their paths.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
+    note = figures.SIMULATED if dataset.simulated else ""
+    drawn = {"stations": _stations_figure(dataset, note), "hit-counts": _hits_figure(dataset, note)}
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    return [folder / f"{name}{ending}" for name in drawn for ending in (".png", ".pdf")]
+
+
+def station_map(ax: plt.Axes, stations: pd.DataFrame) -> list[PathCollection]:
+    """Stations on a map with coastline, a marker and colour a network.
+
+    As Figure 1 of Sunny, Cotton & Lilienkamp (2022).
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    stations : pandas.DataFrame
+        With ``network``, ``longitude``, ``latitude``.
+    """
+    artists = []
+    for i, (network, table) in enumerate(stations.groupby("network", observed=True)):
+        marker, colour = LOOKS[i % len(LOOKS)]
+        look = {"marker": marker, "edgecolor": colour, "s": 14, "linewidth": 0.7}
+        artists.append(figures.stations(ax, table, label=f"{network} ({len(table):,})", **look))
+    _frame(ax, stations)
+    figures.coastline(ax, colors="0.45", zorder=0)
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        borderaxespad=0,
+        frameon=False,
+        title="Network (stations)",
+    )
+    return artists
+
+
+def hit_counts(
+    ax: plt.Axes, hits: pd.DataFrame, bins: tuple[np.ndarray, np.ndarray], norm: LogNorm
+) -> QuadMesh:
+    """Number of records over hypocentral distance and magnitude; empty cells stay white.
+
+    As Figure 2 of Sunny, Cotton & Lilienkamp (2022).
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    hits : pandas.DataFrame
+        With ``r_hyp_km`` and ``magnitude``, a row a record.
+    bins : tuple of ndarray
+        Edges of the distances and of the magnitudes, see `edges`.
+    norm : LogNorm
+        Of the colours.
+    """
+    count, *_ = np.histogram2d(hits["r_hyp_km"], hits["magnitude"], bins)
+    filled = np.ma.masked_equal(count.T, 0)
+    return ax.pcolormesh(*bins, filled, norm=norm, cmap="viridis_r", linewidth=0, rasterized=True)
+
+
+def edges(hits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of 20 equal bins of distance, and of bins of 0.1 of magnitude, that hold all `hits`."""
+    distance = np.linspace(0, np.ceil(hits["r_hyp_km"].max() / 10) * 10, DISTANCE_BINS + 1)
+    low, high = np.floor(hits["magnitude"].min() * 10), np.floor(hits["magnitude"].max() * 10)
+    return distance, (np.arange(low, high + 2) - 0.5) * MAGNITUDE_BIN
+
+
+def table(dataset: Dataset) -> pd.DataFrame:
+    """``network``, ``magnitude`` and ``r_hyp_km`` of each record."""
+    rows = dataset.records[["event_id", "station_id"]]
+    joined = rows.merge(dataset.events[["event_id", "magnitude"]], on="event_id", how="left").merge(
+        dataset.stations[["station_id", "network"]], on="station_id", how="left"
+    )
+    return joined.assign(r_hyp_km=selection.hypocentral_km(rows, dataset.events, dataset.stations))
+
+
+def _stations_figure(dataset: Dataset, note: str) -> plt.Figure:
+    with mpl.rc_context(figures.STYLE):
+        figure, ax = plt.subplots(figsize=(6, 4.5))
+        station_map(ax, dataset.stations)
+        ax.set_title(note)
+    return figure
+
+
+def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
+    hits = table(dataset)
+    bins = edges(hits)
+    networks = list(hits.groupby("network", observed=True))
+    most = max(np.histogram2d(of["r_hyp_km"], of["magnitude"], bins)[0].max() for _, of in networks)
+    cols = min(len(networks), 3)
+    rows = -(-len(networks) // cols)
+    with mpl.rc_context(figures.STYLE):
+        figure, axes = plt.subplots(
+            rows,
+            cols,
+            figsize=(3.1 * cols + 0.9, 2.7 * rows + 0.2),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+        )
+        for ax in axes.flat[len(networks) :]:
+            ax.remove()
+        for ax, letter, (network, of_network) in zip(
+            axes.flat, "abcdefghijklmnopqrstuvwxyz", networks, strict=False
+        ):
+            mesh = hit_counts(ax, of_network, bins, LogNorm(1, max(most, 2)))
+            ax.set_title(f"({letter}) {network}, {len(of_network):,} records", loc="left")
+            ax.set(xlabel="Hypocentral distance (km)", ylabel="Moment magnitude")
+            ax.label_outer()
+        figure.colorbar(mesh, ax=axes.ravel().tolist()[: len(networks)], label="Number of records")
+        if note:
+            figure.suptitle(note, fontsize=9)
+    return figure
+
+
+def _frame(ax: plt.Axes, stations: pd.DataFrame) -> None:
+    """Limits with a margin of 4 % around the stations, at the scale of their latitude."""
+    low, high = (stations[["longitude", "latitude"]].agg(side).to_numpy() for side in ("min", "max"))
+    margin = np.maximum(0.04 * (high - low), 0.05)
+    (west, south), (east, north) = low - margin, high + margin
+    ax.set(
+        xlim=(west, east),
+        ylim=(south, north),
+        xlabel="Longitude (°E)",
+        ylabel="Latitude (°N)",
+        aspect=1 / np.cos(np.radians((south + north) / 2)),
+    )

@@ -1,0 +1,195 @@
+"""Residuals of the full ensemble; bias and scatter against what may explain them."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from tfgmm.analysis import bootstrap, scores
+from tfgmm.errors import DataError
+from tfgmm.mixture import combine
+
+FULL_ENSEMBLE = "U-Net full ensemble"
+
+#: What residuals are set against, and whether its bins are equally wide on a logarithmic scale.
+VARIABLES = {
+    "magnitude": False,
+    "r_hyp_km": True,
+    "depth_km": False,
+    "vs30_m_s": True,
+    "z_bedrock": False,
+    "year": False,
+}
+BINS = 10
+_KEYS = ["im", "event_id", "station_id"]
+
+
+def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
+    """All members of all chunks combined, record by record: what a finished model would predict.
+
+    Most members have trained at most sites, so that residuals of these predictions mix in-sample and
+    out-of-sample ones: they are smaller than those at a new place.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        The predictions table of a run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a record, without the columns that depend on the fold (roles, chunk); ``model`` is
+        `FULL_ENSEMBLE`, ``epistemic`` the variance of the members' means.
+
+    Raises
+    ------
+    DataError
+        A record is not predicted by every member.
+
+    References
+    ----------
+    Sunny, Cotton & Lilienkamp (2022), Figure 5.
+    """
+    return pd.concat(
+        [_all_members(of_im) for _, of_im in predictions.groupby("im", observed=True)], ignore_index=True
+    )
+
+
+def _all_members(predictions: pd.DataFrame) -> pd.DataFrame:
+    record = predictions.groupby(_KEYS[1:], sort=False, observed=True).ngroup().to_numpy()
+    counts = np.bincount(record)
+    if (counts != counts[0]).any():
+        raise DataError(
+            f"predictions: records have {counts.min()} to {counts.max()} members, all must have as many: "
+            "finish the run with the tfgmm train command that began it"
+        )
+    order = np.argsort(record, kind="stable")
+    shape = (-1, counts[0])
+    moments = combine(
+        *(predictions[name].to_numpy()[order].reshape(shape) for name in ("mean", "stddev")), axis=1
+    )
+    of_fold = ["arm", "init", "chunk", "event_role", "site_role", "nearest_added_km"]
+    first = predictions.iloc[order[:: counts[0]]].drop(columns=of_fold)
+    return first.assign(
+        model=FULL_ENSEMBLE, mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
+    )
+
+
+def with_variables(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``year``, and fill ``vs30_m_s`` from the site layer where no station has a value.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `tfgmm.run_folder.RunFolder.with_places`.
+    """
+    table = table.assign(year=table["origin_time"].dt.year)
+    if table["vs30_m_s"].isna().all() and "vs30" in table:
+        table = table.assign(vs30_m_s=table["vs30"])
+    return table
+
+
+def edges(name: str, values: pd.Series) -> np.ndarray:
+    """Edges of the bins of one of `VARIABLES`: a bin a year, else `BINS` of equal width."""
+    low, high = values.min(), values.max()
+    if name == "year":
+        return np.arange(low, high + 2) - 0.5
+    spaced = np.geomspace if VARIABLES[name] else np.linspace
+    return spaced(low, high, BINS + 1)
+
+
+def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    r"""Bias and scatter in bins, with intervals that know that events and sites repeat.
+
+    Residuals r are observed minus predicted. The standard error of a bin's mean is clustered by events
+    and by sites (Cameron, Gelbach & Miller, 2011, equation 2.9),
+
+    .. math:: V = V_{event} + V_{site} - V_{pair}, \quad
+        V_g = \frac{G}{G - 1} \frac{1}{n^2} \sum_g \Big(\sum_{i \in g} (r_i - \bar r)\Big)^2
+
+    and at least the larger of the first two; intervals take Student's t with the smaller number of
+    clusters less one. A record that several folds predict is one pair. The scatter is the standard
+    deviation in the bin, its interval that of the mean square by the same formula.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Scored table, of `with_variables`.
+    reference : str
+        The reference network.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an intensity measure, model, cell of `tfgmm.analysis.scores.CELLS`, variable and bin:
+        ``low, high`` (edges), ``records, events, sites, bias, bias_low, bias_high, scatter,
+        scatter_low, scatter_high``. Intervals have the level of
+        `tfgmm.analysis.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.
+
+    References
+    ----------
+    Cameron, Gelbach & Miller (2011), Robust inference with multiway clustering, J. Bus. Econ. Stat.
+    29(2), 238-249.
+    """
+    parts = []
+    for im, of_im in table.groupby("im", observed=True):
+        known = [name for name in VARIABLES if name in of_im and of_im[name].nunique() > 1]
+        bins = {name: edges(name, of_im[name]) for name in known}
+        for cell, of_cell in list(scores.cells(of_im, reference).items())[: len(scores.CELLS)]:
+            for model, rows in of_cell.groupby("model", sort=False, observed=True):
+                parts += [
+                    _binned(rows, name, bins[name]).assign(im=im, model=model, cell=cell, variable=name)
+                    for name in known
+                ]
+    found = pd.concat(parts, ignore_index=True)
+    first = ["im", "model", "cell", "variable"]
+    return found[[*first, *found.columns.difference(first, sort=False)]]
+
+
+def _binned(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
+    rows = rows[rows[name].notna()]
+    residual = (rows["ln_im"] - rows["mean"]).to_numpy()
+    inner = np.searchsorted(bounds[1:-1], rows[name], side="right")
+    used, number = np.unique(inner, return_inverse=True)
+    pair = rows.groupby(["event_id", "site_id"], observed=True).ngroup().to_numpy()
+    event, site = (pd.factorize(rows[key])[0] for key in ("event_id", "site_id"))
+    clusters = [number * (codes.max(initial=0) + 1) + codes for codes in (event, site, pair)]
+    bias, half, groups = _clustered_mean(residual, number, clusters)
+    square, square_half, _ = _clustered_mean((residual - bias[number]) ** 2, number, clusters)
+    scatter = np.sqrt(square)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(square_half / (2 * square))
+    return pd.DataFrame(
+        {
+            "low": bounds[used],
+            "high": bounds[used + 1],
+            "records": np.bincount(number),
+            "events": groups[0],
+            "sites": groups[1],
+            "bias": bias,
+            "bias_low": bias - half,
+            "bias_high": bias + half,
+            "scatter": scatter,
+            "scatter_low": scatter / factor,
+            "scatter_high": scatter * factor,
+        }
+    )
+
+
+def _clustered_mean(values: np.ndarray, number: np.ndarray, clusters: list[np.ndarray]) -> tuple:
+    """Mean of each bin, half the width of its interval, and how many of each cluster it holds."""
+    count = np.bincount(number)
+    mean = np.bincount(number, values) / count
+    parts, groups = [], []
+    for cluster in clusters:
+        _, first, code = np.unique(cluster, return_index=True, return_inverse=True)
+        of_bin = number[first]
+        square = np.bincount(of_bin, np.bincount(code, values - mean[number]) ** 2)
+        held = np.bincount(of_bin)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts.append(held / (held - 1) * square / count**2)
+        groups.append(held)
+    event, site, pair = parts
+    variance = np.maximum(event + site - pair, np.maximum(event, site))
+    fewest = np.minimum(*groups[:2])
+    half = t.ppf(0.5 + bootstrap.LEVEL / 2, np.maximum(fewest - 1, 1)) * np.sqrt(variance)
+    return mean, np.where(fewest >= bootstrap.MIN_CLUSTERS, half, np.nan), groups

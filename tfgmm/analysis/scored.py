@@ -1,0 +1,141 @@
+"""Everything that predicts the records of a run: its ensemble, raw and calibrated, and the baselines."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from tfgmm import files
+from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
+from tfgmm.errors import UsageError
+from tfgmm.run_folder import RunFolder
+
+#: Receives what is being done and the share of it that is done.
+Report = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What is known of a run's predictions.
+
+    Attributes
+    ----------
+    run : RunFolder
+    models : pandas.DataFrame
+        Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row a
+        record, chunk and model, with the places of its event and station.
+    published : pandas.DataFrame
+        The same of published ground-motion models; empty without baselines.
+    ranges : pandas.DataFrame
+        Share of the records outside the range of each published model.
+    full : pandas.DataFrame
+        The full ensemble, one row a record.
+    calibrations : dict of str to Calibration
+        By intensity measure; empty where the run has no stopping set of its own.
+    members : int
+        Trained members an intensity measure.
+    """
+
+    run: RunFolder
+    models: pd.DataFrame
+    published: pd.DataFrame
+    ranges: pd.DataFrame
+    full: pd.DataFrame
+    calibrations: dict[str, calibration.Calibration]
+    members: int
+
+    @property
+    def reference(self) -> str:
+        """The network whose records are scored."""
+        return self.run.experiment.reference
+
+    @property
+    def ensemble(self) -> pd.DataFrame:
+        """The rows of the partial ensembles as they are."""
+        return self.models[self.models["model"] == scores.ENSEMBLE]
+
+    @property
+    def note(self) -> str:
+        """Networks, and whether the records are simulated: for the titles of figures."""
+        return ", ".join(self.run.experiment.networks) + " (simulated records)" * self.run.simulated
+
+
+def gather(
+    run: RunFolder, with_baselines: bool = True, report: Report = lambda what, share: None
+) -> Scored:
+    """Combine the members, fit the calibration and the baselines.
+
+    The calibration is written into the run. The baselines, which take minutes, are kept there too and
+    fitted again only when the predictions have changed.
+
+    Raises
+    ------
+    UsageError
+        The run is not finished.
+    DataError
+        The predictions are damaged, or the file system refuses to write.
+    """
+    predictions = run.read_predictions()
+    partial = residuals.with_variables(run.with_places(scores.partial_ensembles(predictions)))
+    full = residuals.with_variables(run.with_places(residuals.full_ensemble(predictions)))
+    models, calibrations = [partial], {}
+    try:
+        calibrations = calibration.fit(partial, run.experiment.reference)
+        calibration.write(calibrations, run.path)
+        models.append(calibration.apply(partial, calibrations))
+    except UsageError:
+        if run.experiment.stopping != "paper":  # which has nothing to calibrate on
+            raise
+    published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
+    if with_baselines:
+        fitted, published, ranges = _kept_baselines(run, predictions, report)
+        models.append(run.with_places(fitted))
+    else:
+        models.append(run.with_places(_of_reference(run, baselines.ergodic_predictions(predictions))))
+    members = len(predictions[["chunk", "init"]].drop_duplicates())
+    together = pd.concat(models, ignore_index=True)
+    return Scored(run, together, published, ranges, full, calibrations, members)
+
+
+def _of_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["network"] == run.experiment.reference]
+
+
+def _kept_baselines(
+    run: RunFolder, predictions: pd.DataFrame, report: Report
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Fitted baselines, published models and their ranges, on the records of the reference network."""
+    folder = run.path / "baselines"
+    origin = files.sha256(run.predictions)
+    if _origin(folder) != origin:
+        table = run.with_places(predictions)
+        count = len(list(baselines.folds(predictions)))
+        with files.whole_folder(folder, overwrite=True) as temporary:
+            done = _steps(report, "fitting baselines", count)
+            fitted = baselines.fitted_predictions(table, done)
+            _of_reference(run, fitted).to_parquet(temporary / "fitted.parquet", index=False)
+            count = len(published_models.MODELS) * len(run.experiment.ims)
+            done = _steps(report, "evaluating published models", count)
+            published, ranges = published_models.published_predictions(_of_reference(run, table), done)
+            published.to_parquet(temporary / "published.parquet", index=False)
+            ranges.to_csv(temporary / "ranges.csv", index=False)
+            (temporary / "origin.json").write_text(json.dumps({"predictions_sha256": origin}) + "\n")
+    return (
+        pd.read_parquet(folder / "fitted.parquet"),
+        pd.read_parquet(folder / "published.parquet"),
+        pd.read_csv(folder / "ranges.csv"),
+    )
+
+
+def _origin(folder: Path) -> str | None:
+    path = folder / "origin.json"
+    return json.loads(path.read_text()).get("predictions_sha256") if path.is_file() else None
+
+
+def _steps(report: Report, what: str, count: int) -> Callable[[], None]:
+    """A function that reports another of `count` steps each time it is called."""
+    steps = iter(range(1, count + 1))
+    report(what, 0.0)
+    return lambda *_: report(what, next(steps) / count)

@@ -1,0 +1,194 @@
+"""Out-of-fold residuals split into between-event, between-site and remaining parts."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from scipy.differentiate import hessian
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from tfgmm import mixed_effects
+from tfgmm.analysis import bootstrap, scores
+
+#: Names of the parts that `decompose` finds, and of their sum.
+PARTS = ("tau", "phi_s2s", "phi_ss")
+SIGMA = "sigma"
+#: A part below this share of phi_ss is zero as far as the records can tell; it has no interval.
+_NEGLIGIBLE = 1e-3
+_PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude", "event_latitude"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Decomposition:
+    """Parts of the residuals.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row for each of `PARTS` and for `SIGMA`: ``part, estimate, low, high``, ln units.
+    site_terms, event_terms : pandas.Series
+        Best linear unbiased predictions by ``site_id`` and ``event_id``, ln units.
+    offsets : pandas.Series
+        Mean residual of each fold, by ``chunk``.
+    records : int
+    """
+
+    table: pd.DataFrame
+    site_terms: pd.Series
+    event_terms: pd.Series
+    offsets: pd.Series
+    records: int
+
+
+def decompose(rows: pd.DataFrame) -> Decomposition:
+    r"""Split residuals into between-event, between-site and remaining parts.
+
+    .. math:: r_{es} = a_{c} + \delta B_e + \delta S2S_s + \delta WS_{es}
+
+    by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c: a fold's networks
+    share an offset, which would else count as variance between the sites that the fold holds out. A
+    record enters once: a site that several folds predict is taken from one of them, which are dealt
+    out among the sites in turn. The spread of the networks, and the parts of source and path terms
+    that they miss, are in all three parts, according to what they vary with.
+
+    Intervals have the level of `tfgmm.analysis.bootstrap.LEVEL`. They are those of the logarithms of the
+    standard deviations, by the curvature of the likelihood at its maximum, and NaN where a part is
+    negligible.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        A scored table of one model and cell: ``event_id, site_id, chunk, ln_im, mean``.
+
+    Raises
+    ------
+    DataError
+        There are fewer than two events or sites, or a value is missing.
+
+    References
+    ----------
+    Al Atik et al. (2010), as for `tfgmm.mixed_effects.fit`.
+    """
+    rows = _each_once(rows)
+    folds = pd.get_dummies(rows["chunk"]).astype(float)
+    folds.columns = folds.columns.astype(str)
+    material = folds, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"]
+    effects = mixed_effects.fit(*material)
+    parts = np.array([getattr(effects, name) for name in PARTS])
+    stderrs = _log_stderrs(mixed_effects.MixedModelEquations(*material), parts, len(rows) - folds.shape[1])
+    sigma = np.sqrt((parts**2).sum())
+    estimate = np.append(parts, sigma)
+    # Delta method; the parts' estimates are taken as uncorrelated.
+    stderrs = np.append(stderrs, np.sqrt(((parts**2 * np.nan_to_num(stderrs)) ** 2).sum()) / sigma**2)
+    factor = np.exp(norm.ppf(0.5 + bootstrap.LEVEL / 2) * stderrs)
+    return Decomposition(
+        pd.DataFrame(
+            {
+                "part": [*PARTS, SIGMA],
+                "estimate": estimate,
+                "low": estimate / factor,
+                "high": estimate * factor,
+            }
+        ),
+        effects.site_terms.rename_axis("site_id"),
+        effects.event_terms.rename_axis("event_id"),
+        pd.Series(effects.coefficients, folds.columns.astype(int), name="offset").rename_axis("chunk"),
+        len(rows),
+    )
+
+
+def _each_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one fold a site, folds dealt out in turn."""
+    pairs = rows[["site_id", "chunk"]].drop_duplicates().sort_values(["site_id", "chunk"])
+    site = pairs.groupby("site_id", observed=True)
+    turn = site.ngroup() % site["chunk"].transform("size")
+    return rows.merge(pairs[site.cumcount() == turn], on=["site_id", "chunk"])
+
+
+def _log_stderrs(equations, parts: np.ndarray, free: int) -> np.ndarray:
+    """Standard errors of ln tau, ln phi_s2s and ln phi_ss, by the curvature of the REML criterion."""
+
+    def half_criterion(logs: np.ndarray) -> float:
+        tau_ratio, phi_s2s_ratio = np.exp(logs[:2] - logs[2])
+        profiled, phi_ss = equations.profile(tau_ratio, phi_s2s_ratio)
+        square = (phi_ss / np.exp(logs[2])) ** 2
+        return (profiled + free * (square - 1 - np.log(square))) / 2
+
+    found = parts > _NEGLIGIBLE * parts[2]
+    stderrs = np.full(len(parts), np.nan)
+
+    def of_found(some: np.ndarray) -> np.ndarray:
+        logs = np.log(parts)[:, np.newaxis] + np.zeros(some.shape[1:]).reshape(1, -1)
+        logs[found] = some.reshape(len(some), -1)
+        return np.array([half_criterion(column) for column in logs.T]).reshape(some.shape[1:])
+
+    with threadpool_limits(1, "blas"):
+        curvature = hessian(of_found, np.log(parts[found]), order=2, initial_step=0.02, maxiter=1).ddf
+    variance = np.diag(np.linalg.inv(curvature))
+    stderrs[found] = np.sqrt(np.where(variance > 0, variance, np.nan))
+    return stderrs
+
+
+def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], Decomposition]:
+    """`decompose` for each intensity measure, model and group of sites, for validation events.
+
+    Training events are left out: networks have learned their event terms.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Scored table.
+    reference : str
+        The reference network; added stations have a decomposition of their own.
+
+    Returns
+    -------
+    dict
+        By ``(im, model, cell)``, cells as `tfgmm.analysis.scores.cells` names them. A cell with fewer
+        than two events or sites is left out.
+    """
+    found = {}
+    for im, of_im in table.groupby("im", observed=True):
+        for cell, of_cell in scores.cells(of_im, reference).items():
+            if not cell.endswith("/ validation"):
+                continue
+            for model, rows in of_cell.groupby("model", sort=False, observed=True):
+                if min(rows["event_id"].nunique(), rows["site_id"].nunique()) > 1:
+                    found[im, model, cell] = decompose(rows)
+    return found
+
+
+def tidy(found: dict[tuple[str, str, str], Decomposition]) -> pd.DataFrame:
+    """Tidy table of decompositions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``im, model, cell, part, estimate, low, high, records, events, sites``.
+    """
+    return pd.concat(
+        [
+            pd.DataFrame({"im": im, "model": model, "cell": cell}, one.table.index)
+            .join(one.table)
+            .assign(records=one.records, events=len(one.event_terms), sites=len(one.site_terms))
+            for (im, model, cell), one in found.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def placed(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
+    """Site or event terms with their ``longitude`` and ``latitude``.
+
+    Parameters
+    ----------
+    terms : pandas.Series
+        Of a `Decomposition`; the name of the index tells which.
+    table : pandas.DataFrame
+        Of `tfgmm.run_folder.RunFolder.with_places`.
+    """
+    key = terms.index.name
+    places = table.groupby(key, observed=True)[_PLACES[key]].first()
+    places.columns = ["longitude", "latitude"]
+    return places.join(terms.rename("term"), how="inner").reset_index()

@@ -1,0 +1,52 @@
+"""Options of the command line: their types, help texts, and how their text is read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfgmm.errors import UsageError
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
+DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
+
+
+def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
+    """Numbers with commas between them.
+
+    Raises
+    ------
+    UsageError
+        They are not numbers, or not `count`.
+    """
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count:
+        raise UsageError(f"{option} {text}: write {count} numbers with commas between them")
+    return found
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a dictionary.
+
+    Raises
+    ------
+    UsageError
+        A text has no ``=``.
+    """
+    found = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option} {text}: write NAME=VALUE")
+        found[name.strip()] = value.strip()
+    return found
