@@ -1,11 +1,14 @@
 import hashlib
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jma_files import dat, row, source, station_table
 
 from tfgmm.errors import DataError, UsageError
@@ -212,6 +215,44 @@ def test_nothing_left(read):
         read(source(), row(), min_magnitude=9)
 
 
+def test_records_outside_the_operating_period_are_kept_and_noted(read):
+    dataset = read(
+        source("2010033113000000"),
+        row("3000000"),
+        row("3000001"),
+        source("2010033114000000"),
+        row("3000000"),
+        row("3000001"),
+        row("3000020"),
+    )
+    assert len(dataset.records) == 5
+    assert dataset.provenance["noted"] == [
+        {
+            "what": "record",
+            "reason": "after its station's operating period",
+            "count": 1,
+            "examples": ["jma20100331140000.00 3000000"],
+        }
+    ]
+
+
+BETTER = "code,name,y,x\n3500000,a,35.69,139.76\n3500034,b,35.68,139.73\n1000000,c,,\n"
+
+
+def test_better_coordinates(read, tmp_path, table):
+    archive = dat(tmp_path / "i2016.dat", source(), row(), row("3000001"))
+    better = tmp_path / "better.csv"
+    better.write_text(BETTER, encoding="utf-8")
+    dataset = jma.read([archive], table, Limits(), coordinates=better)
+    stations = dataset.stations.set_index("station_id")
+    assert (stations.latitude["3500000"], stations.longitude["3500000"]) == (35.69, 139.76)
+    assert stations.latitude["3000001"] == 36 + 23 / 60, "not in the table"
+    assert [entry["file"] for entry in dataset.provenance["sources"]][1:] == ["code_p.dat", "better.csv"]
+    counts = {entry["reason"]: entry["count"] for entry in dataset.provenance["noted"]}
+    assert counts == {"coordinates improved by the second table": 2, "second coordinates unknown": 5}
+    assert_nothing_lost(dataset)
+
+
 @pytest.fixture(scope="module")
 def year_2016():
     if not REAL.is_dir():
@@ -276,3 +317,47 @@ def test_real_files_lose_nothing_silently(year_2016):
     station = year_2016.stations.set_index("station_id").loc["3000131"]
     assert (station.latitude, station.longitude, station.network) == (36 + 41 / 60, 140 + 41 / 60, "local")
     assert set(year_2016.networks) == {"jma", "local"}
+
+
+# ---- damaged files: a message, or every loss counted ---------------------------------------------
+
+WHOLE = [
+    *(source(), row(), row("3500034"), source("2016010212000000", kind="B"), row()),
+    *(source("2016010312000000", mag="  W50D"), row("3000001"), row("3000000", ns="/////")),
+]
+_places = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4)
+#: Bytes that stand in such files: more of the damage passes the first checks.
+_digits = st.lists(st.tuples(st.integers(0, 2000), st.sampled_from(b" 0159/ABDWn\t\r\n")), max_size=4)
+
+
+def damaged(path: Path, places, cut: int, extra: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    for place, byte in places:
+        content[place % len(content)] = byte
+    path.write_bytes(bytes(content[: len(content) - cut]) + extra)
+
+
+@settings(max_examples=60)
+@given(
+    which=st.sampled_from(["i2016.dat", "i2016.zip", "code_p.dat", "better.csv"]),
+    places=st.one_of(_places, _digits),
+    cut=st.sampled_from([0, 0, 0, 1, 40, 98]),
+    extra=st.sampled_from([b"", b"", b"", b"\0", b"\r\n", b"\xff" * 98]),
+)
+def test_a_damaged_file_is_refused_or_its_loss_is_counted(which, places, cut, extra):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        archive = dat(folder / "i2016.dat", *WHOLE)
+        if which == "i2016.zip":
+            with zipfile.ZipFile(folder / which, "w", zipfile.ZIP_DEFLATED) as whole:
+                whole.write(archive, archive.name)
+            archive = folder / which
+        table, better = station_table(folder / "code_p.dat"), folder / "better.csv"
+        better.write_text(BETTER, encoding="utf-8")
+        damaged(folder / which, places, cut, extra)
+        try:
+            dataset = jma.read([archive], table, Limits(), coordinates=better)
+        except (DataError, UsageError) as error:
+            assert "\n" not in str(error)
+        else:
+            assert_nothing_lost(dataset)

@@ -65,6 +65,15 @@ def test_what_is_written_is_read(time, lat, lon, depth, magnitude, amplitudes):
     [
         ([source(depth=" 1O00"), row()], r"line 1, column depth \(bytes 45-49\): ' 1O00'"),
         ([source(lat=" 35 5 0"), row()], r"line 1, column latitude minutes .*' 5 0'"),
+        (
+            [source("2016010112006100"), row()],
+            r"line 1, column second \(bytes 14-17\): '6100', expected less",
+        ),
+        ([source(lat=" 356000"), row()], "line 1, column latitude minutes .*'6000', expected less than 60"),
+        (
+            [source(lon=" 1409000"), row()],
+            "line 1, column longitude minutes .*'9000', expected less than 60",
+        ),
         ([source(mag="5.W   "), row()], r"line 1, column magnitude 1 .*'5\.'"),
         ([source("2016130112000000"), row()], "line 1, column origin time .*'201613011200'"),
         ([source(), row(), row(ns="0-231")], r"line 3, column NS \(bytes 37-41\): '0-231'"),

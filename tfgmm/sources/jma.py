@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import files, imt, records
-from tfgmm.sources import jma_format, selection
+from tfgmm.sources import jma_coordinates, jma_format, selection
 
 #: Moment magnitude from a JMA magnitude: slope and intercept of a fit on the 742 events in these
 #: files that have both.
@@ -25,6 +25,7 @@ def read(
     stations: Path,
     limits: selection.Limits,
     progress: Callable[[Path], None] | None = None,
+    coordinates: Path | None = None,
 ) -> records.Dataset:
     """Records of the intensity meters that the Japan Meteorological Agency collects.
 
@@ -41,6 +42,8 @@ def read(
     limits : Limits
     progress : callable, optional
         Called with each archive once it has been read.
+    coordinates : Path, optional
+        Second table of station coordinates, see `jma_coordinates.improve`.
 
     Returns
     -------
@@ -58,12 +61,15 @@ def read(
         A file is damaged or is not what the agency specifies, or no record is left.
     """
     tally = records.Tally()
-    table = _network(jma_format.read_stations(stations))
+    table, noted = _network(jma_format.read_stations(stations)), []
+    if coordinates:
+        table, noted = jma_coordinates.improve(table, coordinates)
     events, rows = _read_all(archives, progress)
     for what, found in (("event", events), ("station", table), ("record", rows)):
         tally.count(what, len(found))
     events = _adopted_events(_moment_magnitude(events), tally)
-    provenance = _provenance([*archives, stations])
+    tables = [stations, coordinates] if coordinates else [stations]
+    provenance = _provenance([*archives, *tables]) | {"noted": noted}
     return selection.select(selection.Found(events, table, _amplitudes(rows), provenance, tally), limits)
 
 
@@ -142,6 +148,7 @@ def _provenance(paths: Sequence[Path]) -> dict:
         "choices": {
             "magnitude": f"Mw as listed (W), else {slope} Mj + {intercept} of the first of J, D, d, V, v",
             "PGA": "square root of the product of the NS and EW peaks",
+            "operating period": "records outside it are kept and noted",
             "network": "local where the station name ends in a full-width asterisk, else jma",
         },
         "truncation": "An event lists only stations with intensity 0.5 or more: the records are truncated "

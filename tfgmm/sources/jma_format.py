@@ -5,6 +5,8 @@ stripped: numbers carry implied decimals, and their place is all that tells 10 k
 """
 
 import dataclasses
+import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -38,6 +40,16 @@ RECORD_COLUMNS = {
 }
 #: First character of a negative magnitude, and the digit it stands for: A0 is -1.0, -1 is -0.1.
 NEGATIVE = {"-": "0", "A": "1", "B": "2", "C": "3"}
+#: What `zipfile` raises for an archive that is cut, changed, encrypted or compressed in a way it lacks.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 STATION_COLUMNS = ["station_id", "name", "latitude", "longitude", "operating_from", "operating_to"]
 
 
@@ -123,7 +135,7 @@ def _load(path: Path) -> bytes:
             return archive.read(names[0])
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the path of a JMA file") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGED_ZIP as error:
         raise DataError(f"{path} is no whole zip archive ({error}): fetch it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -214,6 +226,8 @@ def _lines(path: Path) -> Lines:
 
 def _sources(lines: Lines) -> pd.DataFrame:
     columns = {name: lines.number(name, *where) for name, where in SOURCE_COLUMNS.items()}
+    for name, end in (("second", 61), ("latitude minutes", 60), ("longitude minutes", 60)):
+        lines.refuse(columns[name] >= end, name, *SOURCE_COLUMNS[name][:2], f"less than {end}")
     time = pd.DataFrame({name: columns[name] for name in ("year", "month", "day", "hour", "minute")})
     minute = pd.to_datetime(time, errors="coerce")
     lines.refuse(

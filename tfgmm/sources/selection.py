@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import imt, records
-from tfgmm.errors import UsageError
+from tfgmm.errors import DataError, UsageError
 
 #: Larger amplitudes (in g) are a wrong unit or a broken instrument, not ground motion.
 MAX_AMPLITUDE_G = 20.0
@@ -43,9 +43,11 @@ class Found:
     events, stations, records : pandas.DataFrame
         Columns of the data contract and those of the source. NaN where unknown: an event's
         magnitude or hypocentre, a station's coordinates, an intensity measure. Stations have no
-        ``site_id`` yet. Every ``event_id`` stands once in `events`.
+        ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or both, in `records`) the
+        first that can be used is kept.
     provenance : dict
-        ``name``, ``sources``, ``choices`` and what else belongs into ``dataset.json``.
+        ``name``, ``sources``, ``choices`` and what else belongs into ``dataset.json``, such as ``noted``
+        (see `note`).
     tally : Tally
         What was read, and what the reader itself has dropped.
     """
@@ -67,19 +69,21 @@ def select(found: Found, limits: Limits) -> records.Dataset:
     DataError
         No record is left, or a table breaks the data contract.
     """
-    tally, table = found.tally, found.stations
+    tally = found.tally
     events = _usable_events(found.events, limits.min_magnitude, tally)
+    table = found.stations
+    table = drop(table, table.duplicated("station_id"), "station", "second entry of its code", tally)
     located, within = _usable_stations(table, limits.region, tally)
-    rows = found.records
-    rows = drop(rows, ~rows["event_id"].isin(events["event_id"]), "record", "its event was dropped", tally)
-    for known, reason in (
-        (table, "its station is not in the table"),
-        (located, "its station has no coordinates"),
-        (within, "its station is outside the region"),
+    rows = found.records.reset_index(drop=True)
+    for key, known, reason in (
+        ("event_id", events, "its event was dropped"),
+        ("station_id", table, "its station is not in the table"),
+        ("station_id", located, "its station has no coordinates"),
+        ("station_id", within, "its station is outside the region"),
     ):
-        rows = drop(rows, ~rows["station_id"].isin(known["station_id"]), "record", reason, tally)
+        rows = drop(rows, ~rows[key].isin(known[key]), "record", reason, tally)
     rows = _usable_amplitudes(rows, tally)
-    far = _hypocentral_km(rows, events, within) > limits.max_distance_km
+    far = hypocentral_km(rows, events, within) > limits.max_distance_km
     rows = drop(rows, far, "record", f"farther than {limits.max_distance_km:g} km", tally)
     again = rows.duplicated(["event_id", "station_id"])
     rows = drop(rows, again, "record", "second record of a station in an event", tally)
@@ -87,27 +91,38 @@ def select(found: Found, limits: Limits) -> records.Dataset:
     silent = ~within["station_id"].isin(rows["station_id"])
     kept = drop(within, silent, "station", "no record is kept", tally)
     kept = kept.assign(site_id=records.site_ids(kept) if len(kept) else "")
-    return records.check(records.Dataset(events, kept, rows, _provenance(found, limits)))
+    provenance = _provenance(found, limits, _out_of_service(rows, events, kept))
+    return records.check(records.Dataset(events, kept, rows, provenance))
 
 
 def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: records.Tally) -> pd.DataFrame:
     """The table without its `bad` rows, which are tallied by name."""
-    gone = table[bad]
-    names = gone["event_id"] + " " + gone["station_id"] if what == "record" else gone[f"{what}_id"]
-    tally.drop(what, reason, names)
+    tally.drop(what, reason, _names(table[bad], what))
     return table[~bad]
+
+
+def note(what: str, reason: str, names) -> list[dict]:
+    """Row of ``noted`` in the provenance, for what is kept and a user should know; none without names."""
+    tally = records.Tally()
+    tally.drop(what, reason, names)
+    return tally.dropped()
+
+
+def _names(table: pd.DataFrame, what: str) -> pd.Series:
+    return table["event_id"] + " " + table["station_id"] if what == "record" else table[f"{what}_id"]
 
 
 def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: records.Tally) -> pd.DataFrame:
     hypocentre = ["origin_time", "longitude", "latitude", "depth_km"]
     reasons = {
-        "origin time or hypocentre undetermined": events[hypocentre].isna().any(axis=1),
-        "listed twice": events.duplicated([*hypocentre, "magnitude"]),
-        "no magnitude": events["magnitude"].isna(),
-        f"magnitude below {min_magnitude:g}": events["magnitude"] < min_magnitude,
+        "origin time or hypocentre undetermined": lambda table: table[hypocentre].isna().any(axis=1),
+        "listed twice": lambda table: table.duplicated([*hypocentre, "magnitude"]),
+        "no magnitude": lambda table: table["magnitude"].isna(),
+        f"magnitude below {min_magnitude:g}": lambda table: table["magnitude"] < min_magnitude,
+        "second entry of its id": lambda table: table.duplicated("event_id"),
     }
     for reason, bad in reasons.items():
-        events = drop(events, bad.loc[events.index], "event", reason, tally)
+        events = drop(events, bad(events), "event", reason, tally)
     return events
 
 
@@ -117,6 +132,8 @@ def _usable_stations(
     """Stations that have coordinates, and those of them that lie in the region."""
     blank = table[["longitude", "latitude"]].isna().any(axis=1)
     located = drop(table, blank, "station", "no coordinates", tally)
+    if located.empty:
+        raise DataError("no station has coordinates: check the station table")
     west, south, east, north = region or (-180, -90, 180, 90)
     inside = located["longitude"].between(west, east) & located["latitude"].between(south, north)
     if not inside.any():
@@ -129,28 +146,48 @@ def _usable_stations(
 
 
 def _usable_amplitudes(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
-    """Records with at least one intensity measure; single ones that cannot be used become missing."""
+    """Records with at least one intensity measure.
+
+    A single value that is out of range becomes missing, and is counted as a ``value``. A value that the
+    source does not give is no loss.
+    """
     ims = [name for name in rows.columns if imt.is_imt(name)]
     values = rows[ims]
-    zero, huge = values <= 0, values > MAX_AMPLITUDE_G
-    good = values.where(~zero & ~huge)
     reasons = {
-        "amplitude is zero": zero,
-        f"amplitude above {MAX_AMPLITUDE_G:g} g": huge,
-        "amplitude is missing": values.isna(),
+        "amplitude is zero": values == 0,
+        "amplitude is negative": values < 0,
+        f"amplitude above {MAX_AMPLITUDE_G:g} g": values > MAX_AMPLITUDE_G,
     }
+    good = values.mask(sum(reasons.values(), start=values.isna()))
     left = good.notna().any(axis=1)
     for reason, bad in reasons.items():
-        named = rows["event_id"] + " " + rows["station_id"]
         for name in ims:
-            tally.drop("value", f"{name}: {reason}", named[bad[name] & left] if len(ims) > 1 else [])
-    rows = rows.assign(**{name: good[name] for name in ims})
-    for reason, bad in reasons.items():
-        rows = drop(rows, bad.any(axis=1).loc[rows.index] & ~left.loc[rows.index], "record", reason, tally)
+            tally.drop("value", f"{name}: {reason}", _names(rows[bad[name] & left], "record"))
+    rows = rows.assign(**good)
+    for reason, bad in {**reasons, "amplitude is missing": values.isna()}.items():
+        unusable = (bad.any(axis=1) & ~left).loc[rows.index]
+        rows = drop(rows, unusable, "record", reason, tally)
     return rows
 
 
-def _hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
+def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> list[dict]:
+    """Notes of the records outside the operating period that the station table gives.
+
+    They are kept: such dates are those of an announcement, and records go on for days after.
+    """
+    if "operating_from" not in stations or rows.empty:
+        return []
+    station = stations.set_index("station_id").loc[rows["station_id"]]
+    time = events.set_index("event_id")["origin_time"].loc[rows["event_id"]].set_axis(station.index)
+    early, late = time < station["operating_from"], time > station["operating_to"]
+    return [
+        *note("record", "before its station's operating period", _names(rows[early.array], "record")),
+        *note("record", "after its station's operating period", _names(rows[late.array], "record")),
+    ]
+
+
+def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
+    """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
     source = events.set_index("event_id").loc[rows["event_id"]]
     site = stations.set_index("station_id").loc[rows["station_id"]]
     ends = (records.unit_vectors(point["longitude"], point["latitude"]) for point in (source, site))
@@ -171,11 +208,12 @@ def _enough_records(
     )
 
 
-def _provenance(found: Found, limits: Limits) -> dict:
+def _provenance(found: Found, limits: Limits, noted: list[dict]) -> dict:
     chosen = dataclasses.asdict(limits) | {"region": list(limits.region) if limits.region else None}
     return found.provenance | {
         "simulated": False,
         "choices": chosen | {"distance": "hypocentral"} | found.provenance.get("choices", {}),
         "read": found.tally.read,
         "dropped": found.tally.dropped(),
+        "noted": found.provenance.get("noted", []) + noted,
     }
