@@ -1,5 +1,7 @@
 """The commands ``tfgmm import ...``: one a kind of file."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +21,7 @@ Append = Annotated[
         "--append", help="Add to the dataset at --out; one earthquake in two catalogues becomes one event."
     ),
 ]
-Component = Annotated[
-    str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file has it).")
-]
+Component = Annotated[str, typer.Option(help="geometric_mean or rotd50.")]
 Im = Annotated[list[str] | None, typer.Option(help="Intensity measure, PGA or SA(T); repeatable.")]
 Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
 Unit = Annotated[
@@ -37,16 +37,45 @@ Same = Annotated[
 ]
 
 
-def _limits(region: str | None, *others: float) -> selection.Limits:
-    return selection.Limits(options.numbers(region, 4, "--region"), *others)
+def _common(
+    out: Out,
+    region: Region = None,
+    min_magnitude: MinMagnitude = 4.0,
+    max_distance: MaxDistance = 300.0,
+    min_records: MinRecords = 1,
+    append: Append = False,
+    same: Same = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """The options of all commands that read records."""
 
 
-def _tolerance(text: str | None) -> matching.Tolerance:
-    return matching.Tolerance(*(options.numbers(text, 3, "--same") or ()))
+def records_command(read: Callable[..., records.Dataset]) -> None:
+    """Make a command of a function that reads records within limits.
+
+    The command has the function's parameters but the first, ``limits``, and the common options; what
+    the function returns is written, or added to what stands there, and described.
+    """
+    own = list(inspect.signature(read).parameters.values())[1:]
+    shared = list(inspect.signature(_common).parameters.values())
+
+    def command(*, out, region, min_magnitude, max_distance, min_records, append, same, overwrite, **rest):
+        _refuse(out, append, overwrite)
+        box = options.numbers(region, 4, "--region")
+        tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
+        dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
+        if append:
+            dataset = combine.combine(records.read(out), dataset, tolerance)
+        show_dataset(records.write(dataset, out, overwrite or append))
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
+    command.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(read.__name__.replace("_", "-"), help=read.__doc__)(command)
 
 
 def _refuse(out: Path, append: bool, overwrite: bool) -> None:
-    """Before hours of reading: whether what will be written may be written."""
+    """Before minutes of reading: whether what will be written may be written."""
     if append and overwrite:
         raise UsageError("--append and --overwrite exclude each other")
     if append:
@@ -55,157 +84,104 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
         files.refuse_existing(out, overwrite)
 
 
-def _keep(dataset: records.Dataset, out: Path, append: bool, overwrite: bool, same: str | None) -> None:
-    if append:
-        dataset = combine.combine(records.read(out), dataset, _tolerance(same))
-    show_dataset(records.write(dataset, out, overwrite or append))
-
-
-@app.command()
+@records_command
 def jma(
+    limits: selection.Limits,
     archives: Annotated[list[Path], typer.Argument(help="Annual files iYYYY.zip or iYYYY.dat.")],
     stations: Annotated[Path, typer.Option(help="Station table code_p.dat.")],
-    out: Out,
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
+    coordinates: Annotated[
+        Path | None, typer.Option(help="Table with finer coordinates: name, y, x in degrees.")
+    ] = None,
+) -> records.Dataset:
     """Intensity and acceleration files of the Japan Meteorological Agency."""
     from tfgmm.sources import jma as source
 
-    _refuse(out, append, overwrite)
-    limits = _limits(region, min_magnitude, max_distance, min_records)
     with progress("reading", len(archives)) as advance:
-        dataset = source.read(archives, stations, limits, progress=advance)
-    _keep(dataset, out, append, overwrite, same)
+        return source.read(archives, stations, limits, progress=advance, coordinates=coordinates)
 
 
-@app.command("table")
-def import_table(
-    tables: Annotated[list[Path], typer.Argument(help="CSV, TSV, Excel or Parquet, one row a record.")],
-    out: Out,
-    layout: Annotated[str | None, typer.Option(help="esm, nga-west2, nz, or a TOML file.")] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="WHAT=COLUMN; repeatable.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
-    ] = None,
-    unit: Unit = None,
-    time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
-    from tfgmm.sources import layout as layouts
-    from tfgmm.sources import table as source
+@records_command
+def nied_ascii(
+    limits: selection.Limits,
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders, .tar, .tar.gz or .zip from NIED.")],
+    im: Im = None,
+    component: Component = "geometric_mean",
+    sensor: Sensor = "surface",
+    baseline: Annotated[str, typer.Option(help="pre_event or linear.")] = "pre_event",
+    highpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.1,
+    lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
+    catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
+) -> records.Dataset:
+    """K-NET and KiK-net ASCII records as downloaded from NIED."""
+    from tfgmm.sources import archive, waveforms
+    from tfgmm.sources import nied_ascii as source
 
-    _refuse(out, append, overwrite)
-    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone)
-    limits = _limits(region, min_magnitude, max_distance, min_records)
-    with progress("reading", len(tables)) as advance:
-        dataset = source.read(tables, limits, form, progress=advance)
-    _keep(dataset, out, append, overwrite, same)
-
-
-@app.command()
-def gmprocess(
-    tables: Annotated[list[Path], typer.Argument(help="Flatfiles, as SA_rotd50.0.csv.")],
-    out: Out,
-    component: Component = None,
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
-    from tfgmm.sources import gmprocess as source
-
-    _refuse(out, append, overwrite)
-    limits = _limits(region, min_magnitude, max_distance, min_records)
-    with progress("reading", len(tables)) as advance:
-        dataset = source.read(tables, limits, component, progress=advance)
-    _keep(dataset, out, append, overwrite, same)
+    processing = waveforms.Processing(
+        baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None
+    )
+    with progress("reading", sum(len(archive.files_in(path)) for path in paths)) as advance:
+        return source.read(
+            paths,
+            limits,
+            ims=im or ("PGA",),
+            component=component,
+            sensor=sensor,
+            processing=processing,
+            catalogue=catalogue,
+            progress=advance,
+        )
 
 
-@app.command("kiknet-flatfile")
+@records_command
 def kiknet_flatfile(
+    limits: selection.Limits,
     attributes: Annotated[Path, typer.Argument(help="attributes.csv of Bahrampouri et al. (2021).")],
-    out: Out,
     spectra: Annotated[Path | None, typer.Option(help="HDF5 file of spectra, for SA(T).")] = None,
     im: Im = None,
     sensor: Sensor = "surface",
     unit: Unit = None,
     spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
+) -> records.Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
     from tfgmm.sources import kiknet_flatfile as source
 
-    _refuse(out, append, overwrite)
     with progress("reading", 1) as advance:
-        dataset = source.read(
+        return source.read(
             attributes,
-            _limits(region, min_magnitude, max_distance, min_records),
+            limits,
             spectra=spectra,
-            ims=tuple(im or ("PGA",)),
+            ims=im or ("PGA",),
             sensor=sensor,
             unit=unit,
             spectra_unit=spectra_unit,
             time_zone=time_zone,
             progress=advance,
         )
-    _keep(dataset, out, append, overwrite, same)
 
 
-@app.command()
+@records_command
 def mesonet(
+    limits: selection.Limits,
     waveforms: Annotated[list[Path], typer.Argument(help="WIN32 files, or MiniSEED, SAC, GSE files.")],
     catalogue: Annotated[Path, typer.Option(help="Event catalogue, CSV or QuakeML.")],
-    out: Out,
     channels: Annotated[Path | None, typer.Option(help="Channel table of WIN32 files.")] = None,
     stations: Annotated[Path | None, typer.Option(help="Station table (CSV) of other files.")] = None,
     network: Annotated[str, typer.Option(help="Name of the network.")] = "meso",
     im: Im = None,
-    component: Annotated[str, typer.Option(help="geometric_mean or rotd50.")] = "geometric_mean",
+    component: Component = "geometric_mean",
     correction: Annotated[
         str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
     ] = "ln",
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
+) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.sources import mesonet as source
 
-    _refuse(out, append, overwrite)
     settings = source.Settings(
         network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
     )
-    limits = _limits(region, min_magnitude, max_distance, min_records)
     with progress("reading", len(waveforms)) as advance:
-        dataset = source.read(
+        return source.read(
             waveforms,
             catalogue,
             limits,
@@ -214,51 +190,42 @@ def mesonet(
             settings=settings,
             progress=advance,
         )
-    _keep(dataset, out, append, overwrite, same)
 
 
-@app.command("nied-ascii")
-def nied_ascii(
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders, .tar, .tar.gz or .zip from NIED.")],
-    out: Out,
-    im: Im = None,
-    component: Annotated[str, typer.Option(help="geometric_mean or rotd50.")] = "geometric_mean",
-    sensor: Sensor = "surface",
-    baseline: Annotated[str, typer.Option(help="pre_event or linear.")] = "pre_event",
-    highpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.1,
-    lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="CSV or QuakeML with better magnitudes, joined within --same.")
+@records_command
+def gmprocess(
+    limits: selection.Limits,
+    tables: Annotated[list[Path], typer.Argument(help="Flatfiles, as SA_rotd50.0.csv.")],
+    component: Annotated[
+        str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
     ] = None,
-    region: Region = None,
-    min_magnitude: MinMagnitude = 4.0,
-    max_distance: MaxDistance = 300.0,
-    min_records: MinRecords = 1,
-    append: Append = False,
-    same: Same = None,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """K-NET and KiK-net ASCII records as downloaded from NIED."""
-    from tfgmm.sources import archive, waveforms
-    from tfgmm.sources import nied_ascii as source
+) -> records.Dataset:
+    """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
+    from tfgmm.sources import gmprocess as source
 
-    _refuse(out, append, overwrite)
-    processing = waveforms.Processing(
-        baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None
-    )
-    with progress("reading", sum(len(archive.files_in(path)) for path in paths)) as advance:
-        dataset = source.read(
-            paths,
-            _limits(region, min_magnitude, max_distance, min_records),
-            ims=im or ("PGA",),
-            component=component,
-            sensor=sensor,
-            processing=processing,
-            catalogue=catalogue,
-            tolerance=_tolerance(same),
-            progress=advance,
-        )
-    _keep(dataset, out, append, overwrite, same)
+    with progress("reading", len(tables)) as advance:
+        return source.read(tables, limits, component, progress=advance)
+
+
+@records_command
+def table(
+    limits: selection.Limits,
+    tables: Annotated[list[Path], typer.Argument(help="CSV, TSV, Excel or Parquet, one row a record.")],
+    layout: Annotated[str | None, typer.Option(help="esm, nga-west2, nz, or a TOML file.")] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="WHAT=COLUMN; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
+    ] = None,
+    unit: Unit = None,
+    time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
+) -> records.Dataset:
+    """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
+    from tfgmm.sources import layout as layouts
+    from tfgmm.sources import table as source
+
+    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone)
+    with progress("reading", len(tables)) as advance:
+        return source.read(tables, limits, form, progress=advance)
 
 
 LayerFile = Annotated[

@@ -33,20 +33,3 @@ def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | No
 def names(text: str | None) -> tuple[str, ...] | None:
     """Names with commas between them."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a dictionary.
-
-    Raises
-    ------
-    UsageError
-        A text has no ``=``.
-    """
-    found = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UsageError(f"{option} {text}: write NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found

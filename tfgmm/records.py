@@ -162,7 +162,7 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
 
     successive = np.zeros(len(first), bool)
     if "operating_from" in stations:
-        start, end = (stations[c].to_numpy() for c in ("operating_from", "operating_to"))
+        start, end = (_utc(stations[c]) for c in ("operating_from", "operating_to"))
         # NaT compares false: a station that still operates is nobody's predecessor.
         successive = (end[first] <= start[second]) | (end[second] <= start[first])
     if "locality" in stations:
@@ -172,6 +172,11 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
     _, label = connected_components(edges, directed=False)
     _, representative = np.unique(label, return_index=True)
     return stations["station_id"].to_numpy(dtype=object)[representative[label]]
+
+
+def _utc(times: pd.Series) -> np.ndarray:
+    """Times of any resolution, also where all are unknown and the column forgot its kind."""
+    return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
 def unit_vectors(longitude, latitude) -> np.ndarray:
