@@ -288,7 +288,7 @@ def describe(
         Path | None, typer.Option(help="Folder of the figures (default: figures in the dataset folder).")
     ] = None,
 ) -> None:
-    """Print what a dataset holds, where it comes from, and what was dropped; draw its map and hit counts."""
+    """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
     from tfgmm import records
     from tfgmm.analysis import dataset_figures
 
