@@ -120,8 +120,9 @@ def test_distance_is_to_the_nearest_station_with_training_records_of_the_fold():
 
 
 def test_apply_keeps_rows_and_says_that_it_is_another_model():
-    table = folds(PLANTED, n_events=8, n_sites=24).sample(frac=1, random_state=0)
-    found = calibration.apply(table, {"PGA": PLANTED})
+    one = folds(PLANTED, n_events=8, n_sites=24)
+    table = pd.concat([one, one.assign(im="SA(1.0)")], ignore_index=True).sample(frac=1, random_state=0)
+    found = calibration.apply(table, {"PGA": PLANTED, "SA(1.0)": PLANTED})
     assert set(found["model"]) == {scores.ENSEMBLE + calibration.CALIBRATED}
     changed = ["model", "stddev", "epistemic"]
     pd.testing.assert_frame_equal(found.drop(columns=changed), table.drop(columns=changed))

@@ -94,30 +94,48 @@ def test_every_record_is_in_one_bin_of_every_variable():
 
 
 def test_interval_of_a_bin_by_hand(monkeypatch):
-    """Three events at three sites, seven records: the formula, term by term."""
+    """Four events at three sites, both with terms: the formula, term by term."""
     monkeypatch.setattr(bootstrap, "MIN_CLUSTERS", 3)
     rows = pd.DataFrame(
         {
-            "event_id": list("AABBCCC"),
-            "site_id": list("1213233"),
-            "ln_im": [0.0, 1.0, 3.0, -2.0, 4.0, 2.5, 5.5],
+            "event_id": list("AAABBBCCDDD"),
+            "site_id": list("12312312233"),
+            "ln_im": [2.0, 0.5, 3.5, -1.0, -2.0, 0.0, 1.0, -1.5, -2.0, 2.0, 3.0],
             "mean": 0.0,
             "magnitude": 5.0,
         }
     )
     found = residuals._binned(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
-    mean = 2.0
+    mean = rows["ln_im"].mean()
     dev = rows["ln_im"] - mean
-    parts = [
+    event, site, pair = [
         (dev.groupby([rows[k] for k in keys]).sum() ** 2).sum() * g / (g - 1)
-        for keys, g in ((["event_id"], 3), (["site_id"], 3), (["event_id", "site_id"], 6))
+        for keys, g in ((["event_id"], 4), (["site_id"], 3), (["event_id", "site_id"], 10))
     ]
-    variance = max(parts[0] + parts[1] - parts[2], parts[0], parts[1]) / 7**2
-    assert (found["events"], found["sites"], found["records"]) == (3, 3, 7)
+    assert event + site - pair > max(event, site)
+    half = t.ppf(0.95, 2) * np.sqrt(event + site - pair) / 11
+    assert (found["events"], found["sites"], found["records"]) == (4, 3, 11)
     assert found["bias"] == pytest.approx(mean)
-    assert found["bias_high"] - mean == pytest.approx(t.ppf(0.95, 2) * np.sqrt(variance))
-    assert mean - found["bias_low"] == pytest.approx(t.ppf(0.95, 2) * np.sqrt(variance))
+    assert (found["bias_high"] - mean, mean - found["bias_low"]) == pytest.approx((half, half))
     assert found["scatter"] == pytest.approx(rows["ln_im"].std(ddof=0))
+
+
+def test_interval_is_never_narrower_than_that_of_events_or_of_sites_alone(monkeypatch):
+    """Terms that are against each other: the sum would be less than the larger part."""
+    monkeypatch.setattr(bootstrap, "MIN_CLUSTERS", 3)
+    event, site = (index.ravel() for index in np.indices((3, 3)))
+    y = np.array([-1.0, 0, 1])[event] + np.array([[2.0, -1, -1], [-1, 2, -1], [-1, -1, 2]]).ravel()
+    rows = pd.DataFrame({"event_id": event, "site_id": site, "ln_im": y, "mean": 0.0, "magnitude": 5.0})
+    found = residuals._binned(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
+    of_events = 3 / 2 * (9.0 + 0 + 9.0) / 9**2  # sums of an event: -3, 0, 3
+    assert found["bias_high"] == pytest.approx(t.ppf(0.95, 2) * np.sqrt(of_events))
+
+
+def test_a_value_on_an_edge_is_in_the_bin_above_and_the_largest_in_the_last():
+    rows = pd.DataFrame({"event_id": list("ABCD"), "site_id": "1", "ln_im": 0.0, "mean": 0.0})
+    rows["magnitude"] = [4.0, 5.0, 5.5, 6.0]
+    found = residuals._binned(rows, "magnitude", np.array([4.0, 5.0, 6.0]))
+    assert found[["low", "high", "records"]].to_numpy().tolist() == [[4, 5, 1], [5, 6, 3]]
 
 
 def test_intervals_cover_the_truth_where_those_of_independent_records_do_not():

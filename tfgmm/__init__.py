@@ -72,6 +72,7 @@ analysis.effects        what was learned about sources and paths
 analysis.oracle         how near to the planted median a map is, and how near it can be
 analysis.figures        maps and distributions
 analysis.residual_figures  figures of residuals, their parts and calibration
+analysis.effects_report  a run -> tables and maps of what was learned about sources and paths
 analysis.dataset_figures  figures of stations and of magnitudes and distances
 analysis.scored         everything that predicts the records of a run
 analysis.sections       what a reviewer asks of a run: a table and a figure a question

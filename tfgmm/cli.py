@@ -12,6 +12,7 @@ from tfgmm import fetch_commands, import_commands, options
 from tfgmm.console import (
     console,
     duration,
+    progress,
     say_simulated,
     show_dataset,
     show_table,
@@ -249,6 +250,50 @@ def write_report(
         names = " ".join(map(str, runs))
         report.markdown(found, markdown, f"tfgmm report {names} --markdown {markdown}")
         console.print(f"Markdown: {markdown}")
+
+
+@app.command()
+def effects(
+    run: options.Run,
+    station: Annotated[
+        str | None, typer.Option(help="Station of the paths (default: the one with most records).")
+    ] = None,
+    cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
+) -> None:
+    """Map what the networks have learned about sources and about the paths to one station."""
+    from tfgmm.analysis import effects_report
+
+    for im, one in effects_report.write(run, station, cell).items():
+        console.print(
+            f"{im}: {len(one.sources)} source cells, {len(one.paths)} of them with paths to station "
+            f"{one.station['station_id']}"
+        )
+    console.print(f"Tables: {run / 'tables'}   Figures: {run / 'figures'}")
+
+
+@app.command()
+def export(
+    run: options.Run,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the model (default: saved_models/RUN); a new version goes in."),
+    ] = None,
+    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
+    members: Annotated[
+        int | None, typer.Option(help="Keep so many members, spread over chunks first (default: all).")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
+) -> None:
+    """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
+    _import_tensorflow()
+    from tfgmm.serving import export as exports
+
+    found = exports.prepare(run, out, im, members, precision)
+    say_simulated(found.run.simulated)
+    console.print(found.summary)
+    with progress("export", len(found.members)) as step:
+        found.write(step)
+    console.print(f"Written: {found.version}   How to serve it: {found.version.parent / 'README.md'}")
 
 
 @app.command()

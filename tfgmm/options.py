@@ -8,6 +8,7 @@ import typer
 from tfgmm.errors import UsageError
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
 
 

@@ -17,8 +17,8 @@ from tfgmm.errors import DataError, UsageError
 CALIBRATED = ", calibrated"
 FILE = "calibration.json"
 
-#: Lower and upper bounds of a, b, length_km and c. No published site-to-site standard deviation comes
-#: near 1: without this bound a few near sites could promise any value far away.
+#: Lower and upper bounds of a, b, length_km and c, a judgement: b is at most some two to three times a
+#: usual phi_S2S. Without its bound a few near sites could promise any value far away.
 _BOUNDS = ((0.1, 10.0), (0.0, 1.0), (1.0, 50.0), (0.0, 20.0))
 #: Lengths, in km, from which the search starts.
 _STARTS = (2.0, 10.0, 40.0)

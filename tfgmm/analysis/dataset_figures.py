@@ -13,15 +13,9 @@ from tfgmm.analysis import figures
 from tfgmm.records import Dataset
 from tfgmm.sources import selection
 
-#: Marker and colour of the networks in turn (Okabe & Ito, 2008); the first two as published.
-LOOKS = [
-    ("o", "#d55e00"),
-    ("^", "#0072b2"),
-    ("s", "#009e73"),
-    ("D", "#cc79a7"),
-    ("v", "#e69f00"),
-    ("P", "#56b4e9"),
-]
+#: Of the networks in turn, colours of Okabe & Ito (2008); the first two look as published.
+MARKERS = ["o", "^", "s", "D", "v", "P"]
+COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 DISTANCE_BINS = 20
 MAGNITUDE_BIN = 0.1
 
@@ -54,8 +48,8 @@ def station_map(ax: plt.Axes, stations: pd.DataFrame) -> list[PathCollection]:
     """
     artists = []
     for i, (network, table) in enumerate(stations.groupby("network", observed=True)):
-        marker, colour = LOOKS[i % len(LOOKS)]
-        look = {"marker": marker, "edgecolor": colour, "s": 14, "linewidth": 0.7}
+        marker, colour = i % len(MARKERS), (i + i // len(MARKERS)) % len(COLOURS)
+        look = {"marker": MARKERS[marker], "edgecolor": COLOURS[colour], "s": 14, "linewidth": 0.7}
         artists.append(figures.stations(ax, table, label=f"{network} ({len(table):,})", **look))
     _frame(ax, stations)
     figures.coastline(ax, colors="0.45", zorder=0)
@@ -93,9 +87,10 @@ def hit_counts(
 
 def edges(hits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Edges of 20 equal bins of distance, and of bins of 0.1 of magnitude, that hold all `hits`."""
-    distance = np.linspace(0, np.ceil(hits["r_hyp_km"].max() / 10) * 10, DISTANCE_BINS + 1)
-    low, high = np.floor(hits["magnitude"].min() * 10), np.floor(hits["magnitude"].max() * 10)
-    return distance, (np.arange(low, high + 2) - 0.5) * MAGNITUDE_BIN
+    farthest = max(np.ceil(hits["r_hyp_km"].max() / 10) * 10, 10)
+    tenths = (hits["magnitude"] / MAGNITUDE_BIN).round(6)
+    centres = np.arange(np.floor(tenths.min()), np.ceil(tenths.max()) + 2)
+    return np.linspace(0, farthest, DISTANCE_BINS + 1), (centres - 0.5) * MAGNITUDE_BIN
 
 
 def table(dataset: Dataset) -> pd.DataFrame:
@@ -116,33 +111,27 @@ def _stations_figure(dataset: Dataset, note: str) -> plt.Figure:
 
 
 def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
+    """A panel a network, three in a row, with one colour scale."""
     hits = table(dataset)
     bins = edges(hits)
     networks = list(hits.groupby("network", observed=True))
     most = max(np.histogram2d(of["r_hyp_km"], of["magnitude"], bins)[0].max() for _, of in networks)
     cols = min(len(networks), 3)
     rows = -(-len(networks) // cols)
+    size = 3.1 * cols + 0.9, 2.7 * rows + 0.2
     with mpl.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(
-            rows,
-            cols,
-            figsize=(3.1 * cols + 0.9, 2.7 * rows + 0.2),
-            sharex=True,
-            sharey=True,
-            squeeze=False,
-        )
+        figure, axes = plt.subplots(rows, cols, figsize=size, sharey=True, squeeze=False)
+        panels = axes.flat[: len(networks)]
+        for ax, (network, of_network) in zip(panels, networks, strict=True):
+            mesh = hit_counts(ax, of_network, bins, LogNorm(1, max(most, 2)))
+            ax.set_title(f"{network}, {len(of_network):,} records", loc="left")
+            ax.set(xlabel="Hypocentral distance (km)")
+        for ax in axes[:, 0]:
+            ax.set(ylabel="Moment magnitude")
         for ax in axes.flat[len(networks) :]:
             ax.remove()
-        for ax, letter, (network, of_network) in zip(
-            axes.flat, "abcdefghijklmnopqrstuvwxyz", networks, strict=False
-        ):
-            mesh = hit_counts(ax, of_network, bins, LogNorm(1, max(most, 2)))
-            ax.set_title(f"({letter}) {network}, {len(of_network):,} records", loc="left")
-            ax.set(xlabel="Hypocentral distance (km)", ylabel="Moment magnitude")
-            ax.label_outer()
-        figure.colorbar(mesh, ax=axes.ravel().tolist()[: len(networks)], label="Number of records")
-        if note:
-            figure.suptitle(note, fontsize=9)
+        figure.colorbar(mesh, ax=list(panels), pad=0.01, label="Number of records")
+        figure.suptitle(note, fontsize=9)
     return figure
 
 
@@ -158,3 +147,4 @@ def _frame(ax: plt.Axes, stations: pd.DataFrame) -> None:
         ylabel="Latitude (°N)",
         aspect=1 / np.cos(np.radians((south + north) / 2)),
     )
+    ax.locator_params(nbins=6)

@@ -53,14 +53,14 @@ def _choices(provenance: dict) -> dict[str, str]:
 
 
 def imports(provenance: dict) -> pd.DataFrame:
-    """Name, files and counts read of each import that the dataset was added up from."""
+    """Name, files, counts read and events with another id now, of each import of a sum."""
     rows = [
         {
             "import": number,
             "name": one.get("name", ""),
             "files": len(one.get("sources", [])),
             **{f"{what}s read": read for what, read in one.get("read", {}).items()},
-            "events merged": len(one.get("merged_events", {})),
+            "events renamed": len(one.get("merged_events", {})),
         }
         for number, one in enumerate(provenance["imports"], 1)
     ]

@@ -15,6 +15,7 @@ MIN_RECORDS, MIN_PATH_RECORDS = 20, 3
 
 #: What is averaged: the network's mean and, to compare, the observation, each less the ergodic median.
 _VALUES = ["predicted", "observed"]
+_RECORD = ["event_id", "station_id"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Effects:
 def learned(partial: pd.DataFrame) -> pd.DataFrame:
     """Predicted mean and observation of each record, less the ergodic median, averaged over folds.
 
-    The median is fitted in each fold to what its networks trained on, by `tfgmm.ergodic.fit`.
+    The median is fitted in each fold to what its networks trained on, by `tfgmm.ergodic.fit`. Folds that
+    trained on a record count as those that held it out: asked is what was learned, not how well it
+    carries over.
 
     Parameters
     ----------
@@ -58,14 +61,14 @@ def learned(partial: pd.DataFrame) -> pd.DataFrame:
         One row a record: ``event_id, station_id, site_id``, ``event_longitude, event_latitude,
         longitude, latitude``, ``predicted`` and ``observed``, ln units.
     """
+    names = ["site_id", "event_longitude", "event_latitude", "longitude", "latitude"]
     parts = []
     for _, fold in partial.groupby("chunk"):
         trained = fold["event_role"].eq("training") & fold["site_role"].eq("training")
         median = ergodic.fit(fold[trained]).median_of(fold)
-        parts.append(fold.assign(predicted=fold["mean"] - median, observed=fold["ln_im"] - median))
-    table = pd.concat(parts)
-    records = table.groupby(["event_id", "station_id"], sort=False, observed=True)
-    names = ["site_id", "event_longitude", "event_latitude", "longitude", "latitude"]
+        effect = {"predicted": fold["mean"] - median, "observed": fold["ln_im"] - median}
+        parts.append(fold[[*_RECORD, *names]].assign(**effect))
+    records = pd.concat(parts).groupby(_RECORD, sort=False, observed=True)
     return records[names].first().join(records[_VALUES].mean()).reset_index()
 
 
@@ -97,30 +100,34 @@ def of(
     Raises
     ------
     UsageError
-        The station has no record.
+        The size of a cell is not above 0, or the station has too few records in every cell.
     DataError
         Fewer than two cells have enough records.
     """
-    if cell_deg <= 0:
-        raise UsageError(f"source cells of {cell_deg} degrees: choose a size above 0")
+    if not cell_deg > 0:
+        raise UsageError(f"source cells of {cell_deg:g} degrees: choose a size above 0")
     records = _with_cells(records, cell_deg)
     records = records[records.groupby("cell")["event_id"].transform("size") >= min_records]
     if records["cell"].nunique() < 2:
         raise DataError(
-            f"fewer than 2 source cells of {cell_deg:g} degrees have {min_records} records: choose larger "
-            "cells or fewer records a cell"
+            f"fewer than 2 source cells of {cell_deg:g} degrees have {min_records} records: choose another "
+            "size of the cells"
         )
     u, v = _additive(records)
     rest = records[_VALUES] - u.loc[records["cell"]].to_numpy() - v.loc[records["site_id"]].to_numpy()
     station = records["station_id"].mode()[0] if station is None else station
     at_station = records["station_id"] == station
-    if not at_station.any():
-        raise UsageError(f"station {station} has no record in these source cells: choose another --station")
     paths = _by_cell(records[at_station].assign(**rest[at_station]))
+    paths = paths[paths["records"] >= MIN_PATH_RECORDS]
+    if paths.empty:
+        raise UsageError(
+            f"station {station} has no {MIN_PATH_RECORDS} records in any of the source cells of "
+            f"{cell_deg:g} degrees: choose another station or larger cells"
+        )
     return Effects(
-        _by_cell(records).assign(**{name: u[name] for name in _VALUES}).reset_index(drop=True),
+        _by_cell(records).assign(**u).reset_index(drop=True),
         v,
-        paths[paths["records"] >= MIN_PATH_RECORDS].reset_index(drop=True),
+        paths.reset_index(drop=True),
         records.loc[at_station, ["station_id", "longitude", "latitude"]].iloc[0],
     )
 
@@ -136,7 +143,7 @@ def _with_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
 
 
 def _additive(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Least-squares effects of cells, mean zero, and of sites; the shortest where cells and sites fall apart."""
+    """Least-squares effects of cells, mean zero, and of sites; where these fall apart, the shortest."""
     (cell, cells), (site, sites) = (pd.factorize(records[name], sort=True) for name in ("cell", "site_id"))
     counts = np.zeros((len(cells), len(sites)))
     np.add.at(counts, (cell, site), 1)

@@ -86,7 +86,9 @@ def evaluate(
 def _write(run: RunFolder, section: sections.Section) -> None:
     if section.table is not None:
         with files.whole_file(run.path / "tables" / f"{section.name}.csv") as temporary:
-            section.table.assign(simulated=run.simulated).to_csv(temporary, index=False, float_format="%.5g")
+            section.table.assign(simulated=run.simulated).to_csv(
+                temporary, index=False, float_format="%.6g"
+            )
     if section.draw is not None:
         figures.save(section.draw(), run.path / "figures" / section.name)
 

@@ -122,7 +122,7 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
             _copy(one, temporary / one.run.path.name)
         compared = compare(evaluations) if len(evaluations) > 1 else []
         for section in compared:
-            section.table.to_csv(temporary / f"{section.name}.csv", index=False, float_format="%.5g")
+            section.table.to_csv(temporary / f"{section.name}.csv", index=False, float_format="%.6g")
         template = _TEMPLATES.get_template("report.md")
         page = template.render(
             runs=evaluations,

@@ -1,14 +1,12 @@
-"""Figures of residuals, their parts, calibration, and what was learned about sources and paths."""
+"""Figures of residuals, their parts and calibration."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PatchCollection
-from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
 
 from tfgmm.analysis import figures, residuals, scores, variability
-from tfgmm.analysis.effects import Effects
 
 #: Axis labels of `tfgmm.analysis.residuals.VARIABLES`.
 LABELS = {
@@ -37,6 +35,8 @@ _MANY = 3000  # points; more are drawn as hexagons
 def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: str):
     """Residuals against a variable: all of them faint, bias and scatter of the bins with intervals.
 
+    A bin with too few events or sites for an interval is hollow.
+
     Parameters
     ----------
     ax : matplotlib.axes.Axes
@@ -55,15 +55,15 @@ def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: st
     middle = binned[["low", "high"]].to_numpy(float)
     middle = np.sqrt(middle.prod(axis=1)) if log else middle.mean(axis=1)
     ax.axhline(0, color="black", linewidth=0.6)
-    artist = _with_intervals(ax, middle, binned, "bias", _BIAS, "o", "mean")
-    _with_intervals(ax, middle, binned, "scatter", _SCATTER, "s", "standard deviation")
+    bias, scatter = (_of(binned, name) for name in ("bias", "scatter"))
+    artist = _with_intervals(ax, middle, bias, label="mean", color=_BIAS, marker="o")
+    _with_intervals(ax, middle, scatter, label="standard deviation", color=_SCATTER, marker="s")
     far = max(1.5, float(np.quantile(np.abs(residual), 0.995)))
     ax.set(xlabel=LABELS[variable], ylim=(-far, far))
     if log:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(
-            mpl.ticker.LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4))
-        )
+        ax.xaxis.set_minor_locator(NullLocator())
     return artist
 
 
@@ -79,11 +79,18 @@ def _cloud(ax: plt.Axes, x: np.ndarray, residual: np.ndarray, log: bool) -> None
         ax.scatter(x, residual, s=2, color=_POINT, linewidths=0, rasterized=True)
 
 
-def _with_intervals(ax: plt.Axes, x, binned: pd.DataFrame, name: str, colour: str, marker: str, label: str):
-    value, low, high = (binned[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
-    sides = np.nan_to_num([value - low, high - value])
-    style = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 0.8, "elinewidth": 1}
-    return ax.errorbar(x, value, yerr=sides, capsize=2, label=label, **style)
+def _of(binned: pd.DataFrame, name: str) -> np.ndarray:
+    """Value, low and high end of its interval, [3, bin]."""
+    return binned[[name, f"{name}_low", f"{name}_high"]].to_numpy(float).T
+
+
+def _with_intervals(ax: plt.Axes, x: np.ndarray, bins: np.ndarray, label: str, **style):
+    known = np.isfinite(bins).all(axis=0)
+    style |= {"markersize": 3}
+    ax.plot(x[~known], bins[0, ~known], linestyle="none", markerfacecolor="white", **style)
+    value, low, high = bins[:, known]
+    style |= {"linewidth": 0.8, "elinewidth": 1, "capsize": 2}
+    return ax.errorbar(x[known], value, yerr=[value - low, high - value], label=label, **style)
 
 
 def trends(table: pd.DataFrame, found: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
@@ -131,13 +138,13 @@ def terms_map(ax: plt.Axes, placed: pd.DataFrame, label: str, **style):
     look = {"s": 14, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
     colours = {"cmap": DIVERGING, "vmin": -far, "vmax": far}
     artist = ax.scatter(placed["longitude"], placed["latitude"], c=placed["term"], **look | colours | style)
-    _frame(ax, placed["longitude"], placed["latitude"])
+    map_frame(ax, placed["longitude"], placed["latitude"])
     ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
     return artist
 
 
-def _frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
-    """Limits around the points, degrees as labels, coastline."""
+def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
+    """Limits `margin` degrees around the points, labels, coastline."""
     ax.set(
         xlim=(longitude.min() - margin, longitude.max() + margin),
         ylim=(latitude.min() - margin, latitude.max() + margin),
@@ -217,16 +224,15 @@ def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
         ``left, right, density, low, high``, a row a bin.
     """
     bounds = np.append(table["left"], table["right"].iloc[-1])
-    ax.stairs(table["density"], bounds, fill=True, color="#56b4e9", label="records")
     band = ax.fill_between(
         bounds,
         *(np.append(table[side], table[side].iloc[-1]) for side in ("low", "high")),
         step="post",
-        color=_SCATTER,
-        alpha=0.35,
+        color="#cccccc",
         linewidth=0,
         label="band of the estimate",
     )
+    ax.stairs(table["density"], bounds, baseline=None, color=_SCATTER, linewidth=1.2, label="records")
     ax.axhline(1, color="black", linewidth=1, linestyle="--", label="calibrated")
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Probability integral transform", ylabel="Density")
     return band
@@ -298,61 +304,5 @@ def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note
             ax.set_title(title, loc="left", fontsize=8)
             ax.label_outer()
         axes[0].legend(loc="upper left", frameon=False, fontsize=7)
-        figure.suptitle(note, fontsize=10)
-    return figure
-
-
-def cells_map(ax: plt.Axes, table: pd.DataFrame, name: str, cell_deg: float, label: str):
-    """Source cells coloured by one of their effects, with coastline.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    table : pandas.DataFrame
-        ``longitude, latitude`` of the centres, and the column `name`.
-    name : str
-        ``predicted`` or ``observed``.
-    cell_deg : float
-        Side of a cell, degrees.
-    label : str
-        Of the colour bar, with unit.
-    """
-    corners = table[["longitude", "latitude"]].to_numpy() - cell_deg / 2
-    far = float(np.quantile(table[name].abs(), 0.98))
-    squares = [Rectangle(tuple(corner), cell_deg, cell_deg) for corner in corners]
-    artist = ax.add_collection(PatchCollection(squares, cmap=DIVERGING, linewidths=0))
-    artist.set_array(table[name].to_numpy())
-    artist.set_clim(-far, far)
-    _frame(ax, table["longitude"], table["latitude"], margin=cell_deg)
-    ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
-    return artist
-
-
-def effects(one: Effects, places: pd.DataFrame, im: str, cell_deg: float, note: str = "") -> plt.Figure:
-    """Maps of what was learned about sources, and about the paths to one station.
-
-    Parameters
-    ----------
-    one : Effects
-    places : pandas.DataFrame
-        Stations: ``longitude, latitude``.
-    im : str
-    cell_deg : float
-        Side of a source cell, degrees.
-    note : str
-        Title.
-    """
-    with mpl.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.6))
-        for ax, table, title in zip(
-            axes,
-            (one.sources, one.paths),
-            ("(a) Sources", f"(b) Paths to station {one.station['station_id']}"),
-            strict=True,
-        ):
-            cells_map(ax, table, "predicted", cell_deg, f"Learned effect on ln {im}")
-            ax.set_title(title, loc="left")
-        figures.stations(axes[0], places, s=2, linewidth=0.2)
-        figures.epicentre(axes[1], one.station, marker="^", s=60, facecolor="#f0e442")
         figure.suptitle(note, fontsize=10)
     return figure

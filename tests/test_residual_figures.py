@@ -1,0 +1,203 @@
+"""Figures of residuals: what is drawn, where, and with which labels."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from prediction_tables import predictions
+
+from tfgmm.analysis import residual_figures, residuals, scores, variability
+
+mpl.use("Agg")
+
+HELD_OUT = "validation / validation"
+BIAS, SCATTER = residual_figures._BIAS, residual_figures._SCATTER
+
+
+@pytest.fixture
+def ax():
+    yield plt.figure().add_subplot()
+    plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def scored() -> pd.DataFrame:
+    """Partial ensembles with made-up places."""
+    table = scores.partial_ensembles(predictions(n_events=160))
+    site, event = (table[f"{name}_id"].str[1:].astype(int) for name in ("site", "event"))
+    return residuals.with_variables(
+        table.assign(
+            origin_time=pd.to_datetime((2000 + event % 3).astype(str), utc=True),
+            longitude=139.3 + site / 20,
+            latitude=35.4 + site % 5 / 5,
+            event_longitude=139.2 + event % 40 / 20,
+            event_latitude=35.2 + event % 7 / 5,
+            vs30_m_s=200.0 + 20 * site,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def binned(scored) -> pd.DataFrame:
+    """Trends of the records of trained sites and events."""
+    return residuals.trends(scored, "kik").query("cell == 'training / training'")
+
+
+@pytest.fixture(scope="module")
+def rows(scored) -> pd.DataFrame:
+    return scores.cells(scored, "kik")["training / training"]
+
+
+def hollow(ax: plt.Axes, colour: str) -> np.ndarray:
+    """Places of the markers without interval."""
+    (line,) = [a for a in ax.lines if a.get_markerfacecolor() == "white" and a.get_color() == colour]
+    return line.get_xydata()
+
+
+@pytest.mark.parametrize("variable", ["magnitude", "r_hyp_km"])
+def test_bins_have_their_values_and_intervals(ax, rows, binned, variable):
+    of = binned[binned["variable"] == variable]
+    artist = residual_figures.against(ax, rows, of, variable)
+    known = of[of["bias_low"].notna()]
+    assert len(known) > 2
+    middle = {
+        "magnitude": (known["low"] + known["high"]) / 2,
+        "r_hyp_km": np.sqrt(known["low"] * known["high"]),
+    }[variable]
+    for drawn, name in zip(ax.containers, ("bias", "scatter"), strict=True):
+        line, _, (bars,) = drawn.lines
+        np.testing.assert_allclose(line.get_xydata(), np.transpose([middle, known[name]]))
+        ends = np.array(bars.get_segments())[:, :, 1]
+        np.testing.assert_allclose(ends, known[[f"{name}_low", f"{name}_high"]])
+    assert artist is ax.containers[0]
+    assert [drawn.lines[0].get_color() for drawn in ax.containers] == [BIAS, SCATTER]
+    assert ax.get_xlabel() == residual_figures.LABELS[variable]
+    assert ax.get_xscale() == ("log" if variable == "r_hyp_km" else "linear")
+
+
+def test_bins_without_interval_are_hollow_and_not_joined(ax, rows, binned):
+    of = binned[binned["variable"] == "magnitude"].reset_index(drop=True)
+    of.loc[2, ["bias_low", "bias_high", "scatter_low", "scatter_high"]] = np.nan
+    artist = residual_figures.against(ax, rows, of, "magnitude")
+    at = of.loc[2, ["low", "high"]].mean()
+    for name, colour in (("bias", BIAS), ("scatter", SCATTER)):
+        assert np.isclose(hollow(ax, colour), [at, of.loc[2, name]]).all(axis=1).any()
+    assert at not in artist.lines[0].get_xdata()
+
+
+def test_all_records_are_points_or_hexagons(ax, rows, binned, monkeypatch):
+    of = binned[binned["variable"] == "magnitude"]
+    residual_figures.against(ax, rows, of, "magnitude")
+    (points,) = [c for c in ax.collections if isinstance(c, PathCollection)]
+    residual = rows["ln_im"] - rows["mean"]
+    np.testing.assert_allclose(points.get_offsets(), np.transpose([rows["magnitude"], residual]))
+    ax.clear()
+    monkeypatch.setattr(residual_figures, "_MANY", 10)
+    residual_figures.against(ax, rows, of, "magnitude")
+    (hexagons,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    assert hexagons.get_array().sum() == len(rows)
+
+
+def test_ticks_of_distance_are_plain_numbers(ax, rows, binned):
+    residual_figures.against(ax, rows, binned[binned["variable"] == "r_hyp_km"], "r_hyp_km")
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    ticks = [t for t in ax.get_xticks() if low <= t <= high]
+    assert ticks == [20, 50, 100, 200]
+    assert {"20", "50", "100", "200"} <= {label.get_text() for label in ax.get_xticklabels()}
+    assert len(ax.get_xticks(minor=True)) == 0
+
+
+def test_trends_have_a_panel_a_variable(rows, binned):
+    figure = residual_figures.trends(rows, binned, "PGA", "kik")
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    names = ["magnitude", "r_hyp_km", "depth_km", "vs30_m_s", "year"]
+    assert [ax.get_xlabel() for ax in shown] == [residual_figures.LABELS[name] for name in names]
+    assert len(figure.axes) == 6
+    assert figure.get_supylabel() == "Residual of ln PGA (observed − predicted)"
+    assert figure.get_suptitle() == "kik"
+
+
+def test_terms_stand_where_sites_and_events_are(scored):
+    one = variability.decompose(scores.cells(scored, "kik")[HELD_OUT])
+    figure = residual_figures.terms(one, scored, "PGA", "kik")
+    for ax, terms, key in zip(figure.axes, (one.site_terms, one.event_terms), ("", "event_"), strict=False):
+        (points,) = [c for c in ax.collections if isinstance(c, PathCollection)]
+        places = scored.drop_duplicates(terms.index.name).set_index(terms.index.name)
+        names = [f"{key}longitude", f"{key}latitude"]
+        placed = pd.DataFrame(np.asarray(points.get_offsets()), columns=names).assign(
+            term=points.get_array()
+        )
+        expected = places.loc[terms.index, names].assign(term=terms).sort_values("term")
+        np.testing.assert_allclose(placed.sort_values("term"), expected)
+        low, high = points.get_clim()
+        assert low == -high  # white is no term
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("Longitude (°E)", "Latitude (°N)")
+        assert any(isinstance(c, LineCollection) and c.get_segments() for c in ax.collections)
+    assert figure.axes[0].get_title() == f"{len(one.site_terms)} site terms"
+    assert figure.axes[2].get_ylabel() == "Term in ln PGA"
+
+
+def test_bars_are_the_parts_with_their_intervals(ax):
+    parts = ["sigma", "phi_ss", "tau", "phi_s2s"]  # in any order
+    low, high = [0.5, 0.3, 0.1, 0.2], [0.9, 0.7, 0.5, 0.6]
+    table = pd.DataFrame({"part": parts, "estimate": [0.7, 0.5, 0.3, 0.4], "low": low, "high": high})
+    other = table.assign(estimate=2 * table["estimate"], low=np.nan, high=np.nan, model="b")
+    first, second = residual_figures.decomposition(ax, pd.concat([table.assign(model="a"), other]))
+    np.testing.assert_allclose([bar.get_height() for bar in first], [0.3, 0.4, 0.5, 0.7])
+    np.testing.assert_allclose([bar.get_height() for bar in second], [0.6, 0.8, 1.0, 1.4])
+    (bars,) = first.errorbar[2]
+    ends = np.array(bars.get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends, [[0.1, 0.5], [0.2, 0.6], [0.3, 0.7], [0.5, 0.9]])
+    assert first[0].get_x() + first[0].get_width() == pytest.approx(second[0].get_x())
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
+    assert ax.get_ylabel() == "Standard deviation (ln units)"
+
+
+def test_pit_histogram_has_bins_and_band(ax):
+    table = pd.DataFrame(
+        {
+            "left": [0.0, 0.5],
+            "right": [0.5, 1.0],
+            "density": [0.8, 1.2],
+            "low": [0.6, 1.1],
+            "high": [1.0, 1.3],
+        }
+    )
+    band = residual_figures.pit_histogram(ax, table)
+    (steps,) = ax.patches
+    assert [list(part) for part in steps.get_data()[:2]] == [[0.8, 1.2], [0, 0.5, 1]]
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.round(6)}
+    assert {(0, 0.6), (0.5, 0.6), (0.5, 1.1), (1, 1.1), (0, 1.0), (0.5, 1.3), (1, 1.3)} <= corners
+    assert steps.get_zorder() > band.get_zorder() or not steps.get_fill()  # the band hides nothing
+    assert ax.get_xlabel() == "Probability integral transform"
+
+
+def test_coverage_is_drawn_in_per_cent(ax):
+    statistics = ["coverage 50%", "coverage 90%", "RMSE"]
+    values = {"value": [0.45, 0.8, 0.6], "low": [0.4, 0.7, 0.5], "high": [0.5, 0.85, 0.7]}
+    table = pd.DataFrame({"statistic": statistics, **values, "model": "a"})
+    first, second = residual_figures.coverage(ax, pd.concat([table, table.assign(model="b")]))
+    np.testing.assert_allclose(first.lines[0].get_xydata(), [[50, 45], [90, 80]])
+    (bars,) = first.lines[2]
+    np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 1], [[40, 50], [70, 85]])
+    assert first.lines[0].get_color() != second.lines[0].get_color()
+    assert first.lines[0].get_marker() != second.lines[0].get_marker()  # also told apart without colour
+
+
+def test_full_ensemble_stands_beside_the_records_out_of_fold(scored):
+    full = residuals.full_ensemble(predictions())
+    figure = residual_figures.standardised(full, scored, "kik", "PGA")
+    for ax, rows in zip(figure.axes, (full, scores.cells(scored, "kik")[HELD_OUT]), strict=True):
+        z = (rows["ln_im"] - rows["mean"]) / rows["stddev"]
+        assert f"std {z.std():.2f}\nn {len(z):,}" in ax.texts[0].get_text()
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert "mixes networks" in titles[0] and titles[1].startswith("(b) Out of fold")
