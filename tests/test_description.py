@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from tfgmm.analysis import description
+from tfgmm.records import Dataset
 
 PROVENANCE = {
     "name": "JMA files",
@@ -42,7 +43,7 @@ def test_headline(full):
 def test_tables_of_a_full_dataset(full):
     tables = dict(description.tables(full))
     assert list(tables) == [
-        "Networks", "Events", "Site layers", "Read", "Dropped", "Choices", "Sources",
+        "Networks", "Density", "Events", "Site layers", "Read", "Dropped", "Choices", "Sources",
     ]  # fmt: skip
     assert tables["Read"].to_numpy().tolist() == [["event", 40], ["record", 700]]
     assert tables["Dropped"].iloc[0].tolist() == ["event", "no magnitude", 10, "a, b, c"]
@@ -54,7 +55,55 @@ def test_tables_of_a_full_dataset(full):
 
 
 def test_tables_that_would_be_empty_are_left_out(small):
-    assert [title for title, _ in description.tables(small)] == ["Networks", "Events"]
+    assert [title for title, _ in description.tables(small)] == ["Networks", "Density", "Events"]
+
+
+def test_a_sum_of_imports_shows_each_of_them(full):
+    other = {
+        "name": "NIED",
+        "read": {"event": 3},
+        "choices": {"unit": "gal"},
+        "merged_events": {"x": "E001"},
+    }
+    noted = [{"what": "record", "reason": "after its station's period", "count": 4, "examples": ["a"]}]
+    whole = {"imports": [PROVENANCE, other], "choices": {"same event within": "10 s"}, "noted": noted}
+    tables = dict(description.tables(dataclasses.replace(full, provenance=whole)))
+    imports = tables["Imports"].set_index("import")
+    assert imports["name"].tolist() == ["JMA files", "NIED"]
+    assert imports.loc[1, ["files", "events read", "records read", "events renamed"]].tolist() == [
+        1,
+        40,
+        700,
+        0,
+    ]
+    assert imports.loc[2, ["files", "events read", "events renamed"]].tolist() == [0, 3, 1]
+    assert tables["Noted"].to_numpy().tolist() == [["record", "after its station's period", 4, "a"]]
+    choices = tables["Choices"].set_index("choice")["value"]
+    assert choices.to_dict() == {
+        "same event within": "10 s",
+        "1. region": "[138.9, 34.9, 141.0, 36.6]",
+        "1. min_magnitude": "4.3",
+        "2. unit": "gal",
+    }
+
+
+def test_density():
+    stations = pd.DataFrame(
+        {
+            "station_id": ["A", "A2", "B", "C", "X"],
+            "site_id": ["A", "A", "B", "C", "X"],
+            "network": ["kik"] * 4 + ["knet"],
+            "longitude": 140.0,
+            "latitude": [0.0, 0.0, 1.0, 3.0, 50.0],
+        }
+    )
+    pairs = [("E1", "A"), ("E1", "B"), ("E1", "C"), ("E2", "A"), ("E3", "A"), ("E3", "A2")]
+    rows = pd.DataFrame(pairs, columns=["event_id", "station_id"])
+    table = description.density(Dataset(pd.DataFrame(), stations, rows, {})).set_index("network")
+    # Sites 1, 2 and 3 degrees of a meridian apart, 111.195 km each; records 3, 1, 2 an event and 3, 1, 1, 1
+    # a station.
+    assert table.loc["kik"].tolist() == [111.2, 222.4, 2, 1]
+    assert table.loc["knet"].isna().all(), "one site and no record"
 
 
 def test_networks(small):

@@ -337,7 +337,7 @@ def damaged(path: Path, places, cut: int, extra: bytes) -> None:
     path.write_bytes(bytes(content[: len(content) - cut]) + extra)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     which=st.sampled_from(["i2016.dat", "i2016.zip", "code_p.dat", "better.csv"]),
     places=st.one_of(_places, _digits),

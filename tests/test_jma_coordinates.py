@@ -64,6 +64,8 @@ def test_the_limit_is_two_km(tmp_path, north, taken):
         (b"", r"expected CSV in UTF-8 .*No columns"),
         (b"code,y,x\n\xff,1,2\n", "expected CSV in UTF-8 .*utf-8"),
         (b'code,y,x\n"a,1,2\n', "expected CSV in UTF-8 .*string"),
+        (b"code,y,x\na,1,2,3\n", "expected CSV in UTF-8 .*Length of header"),
+        (b"code,y,x\na,1,2\nb,1,2,3\n", "expected CSV in UTF-8 .*line 3"),
         (b"code,y,x\na,1,2\na,1,2\n", "row 3, column code: 'a', expected each code once"),
         (b"code,y,x\n,1,2\n", "row 2, column code: nan, expected each code once"),
         (b"code,y,x\na,91,2\n", "row 2, column y: '91', expected degrees from -90 to 90, or blank"),

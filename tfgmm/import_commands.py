@@ -90,7 +90,7 @@ def jma(
     archives: Annotated[list[Path], typer.Argument(help="Annual files iYYYY.zip or iYYYY.dat.")],
     stations: Annotated[Path, typer.Option(help="Station table code_p.dat.")],
     coordinates: Annotated[
-        Path | None, typer.Option(help="Table with finer coordinates: name, y, x in degrees.")
+        Path | None, typer.Option(help="CSV with finer coordinates: code, y, x (degrees).")
     ] = None,
 ) -> records.Dataset:
     """Intensity and acceleration files of the Japan Meteorological Agency."""

@@ -1,5 +1,6 @@
 """Better coordinates of JMA stations than the whole arc minutes of ``code_p.dat``."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,11 @@ def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict
 def _read(path: Path) -> pd.DataFrame:
     """Latitude and longitude by station code."""
     try:
-        table = pd.read_csv(path, usecols=COLUMNS, dtype=str, encoding="utf-8")
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # too long a row
+            table = pd.read_csv(path, dtype=str, encoding="utf-8", index_col=False)[COLUMNS]
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give a table of better coordinates") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, KeyError, ValueError, pd.errors.ParserWarning) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: expected CSV in UTF-8 with the columns code, y, x ({reason})") from error
     _refuse(path, table["code"], table["code"].isna() | table["code"].duplicated(), "each code once")
