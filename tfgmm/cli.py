@@ -235,7 +235,7 @@ def write_report(
         Path | None, typer.Option(help="HTML page (default: report.html in the first run).")
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Also write a folder of Markdown, tables and figures.")
+        Path | None, typer.Option(help="Also write a folder of Markdown and figures.")
     ] = None,
     baselines: Baselines = True,
 ) -> None:

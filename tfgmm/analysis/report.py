@@ -107,7 +107,7 @@ def _embedded(one: Evaluation, section: Section) -> str:
 
 
 def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> None:
-    """Write a folder of Markdown, figures and tables, for documentation.
+    """Write a folder of Markdown and figures, for documentation; the runs keep the CSV files.
 
     Parameters
     ----------
@@ -121,8 +121,6 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
         for one in evaluations:
             _copy(one, temporary / one.run.path.name)
         compared = compare(evaluations) if len(evaluations) > 1 else []
-        for section in compared:
-            section.table.to_csv(temporary / f"{section.name}.csv", index=False, float_format="%.6g")
         template = _TEMPLATES.get_template("report.md")
         page = template.render(
             runs=evaluations,
@@ -137,7 +135,5 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
 def _copy(one: Evaluation, folder: Path) -> None:
     folder.mkdir()
     for section in one.sections:
-        if section.table is not None:
-            shutil.copy(one.run.path / "tables" / f"{section.name}.csv", folder)
         if section.draw is not None:
             shutil.copy(one.run.path / "figures" / f"{section.name}.png", folder)

@@ -1,5 +1,7 @@
-"""Members -> mean, aleatory and epistemic standard deviation, as maps."""
+"""Members -> mean, aleatory and epistemic standard deviation, as maps or at sites."""
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +9,21 @@ import pandas as pd
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm.errors import UsageError
+from tfgmm import imt
+from tfgmm.analysis import calibration
+from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
-from tfgmm.mixture import combine
-from tfgmm.model import member
+from tfgmm.mixture import Mixture, combine
+from tfgmm.model import member, scenarios
 from tfgmm.model.normal import GroundMotionModel
+from tfgmm.model.places import Interpolation, Places, projected
+from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
 from tfgmm.run_folder import RunFolder
+
+#: Input pixels of the events that members see at once.
+_PIXELS_AT_ONCE = 300_000
 
 
 class Ensemble:
@@ -22,7 +31,7 @@ class Ensemble:
 
     Parameters
     ----------
-    experiment : Experiment
+    run : RunFolder
     im : str
     members : dict of (chunk, init) to GroundMotionModel
     rasteriser : Rasteriser
@@ -30,51 +39,209 @@ class Ensemble:
 
     def __init__(
         self,
-        experiment: Experiment,
+        run: RunFolder,
         im: str,
         members: dict[tuple[int, int], GroundMotionModel],
         rasteriser: Rasteriser,
     ) -> None:
-        self.experiment, self.im, self.members = experiment, im, members
+        self.run, self.im, self.members = run, im, members
         self._rasteriser = rasteriser
-        self._calls = {key: tf.function(model) for key, model in members.items()}
+        size = rasteriser.grid.input_size
+        maps = tf.TensorSpec([None, size, size, len(rasteriser.names)], tf.float32)
+        self._calls = [tf.function(functools.partial(_normal, one), [maps]) for one in members.values()]
 
-    def predict(self, events: pd.DataFrame) -> xr.Dataset:
-        """Maps of ln IM for events.
+    @property
+    def experiment(self) -> Experiment:
+        """What the run is."""
+        return self.run.experiment
+
+    @functools.cached_property
+    def ranges(self) -> Ranges:
+        """What the members have learned from."""
+        return Ranges.of(self.run, self.im)
+
+    @functools.cached_property
+    def stations(self) -> pd.DataFrame:
+        """The stations from which the members have learned, as `trained_stations` has them."""
+        return trained_stations(self.run, self.im)
+
+    @functools.cached_property
+    def calibration(self) -> calibration.Calibration | None:
+        """The run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
+        path = self.run.path / calibration.FILE
+        if not path.is_file():
+            return None
+        found = calibration.read(self.run.path)
+        if self.im not in found:
+            raise DataError(f"{path} has no {self.im}: give tfgmm evaluate again")
+        return found[self.im]
+
+    def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
+        """Maps of ln IM for events, all of them in memory.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            With ``longitude, latitude, depth_km, magnitude``.
+            With ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if they have names.
+        calibrated : bool, optional
+            Whether sigma is calibrated; by default, if the run has a calibration. Its distance is that
+            of the pixel's centre to the nearest station that trained.
 
         Returns
         -------
         xarray.Dataset
             ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (the last three are
-            standard deviations), on coordinates ``longitude`` and ``latitude`` [row, col].
+            standard deviations), ``r_hyp_km``, and what lies outside the training ranges:
+            ``outside_magnitude``, ``outside_depth`` [event], ``outside_distance`` [event, row, col]
+            and ``outside_map`` [row, col]; on coordinates ``longitude`` and ``latitude`` [row, col] and
+            those of the events.
+
+        Raises
+        ------
+        UsageError
+            A column is missing, or there is no calibration.
+        DataError
+            A value is missing or cannot be, or a place is too far away for the map's projection.
         """
-        grid = self.experiment.grid
-        lon, lat = grid.lonlat(grid.output_size)
-        maps = [self._one(vector) for vector in event_vectors(events, grid)]
-        return xr.Dataset(
-            {
-                name: (("event", "row", "col"), np.stack([m[name] for m in maps]), {"units": "1"})
-                for name in ("mean", "stddev", "aleatory", "epistemic")
-            },
-            coords={"longitude": (("row", "col"), lon), "latitude": (("row", "col"), lat)},
-            attrs={"intensity_measure": self.im, "unit": "g", "crs": grid.crs},
+        return _together(self.batches(events, calibrated=calibrated))
+
+    def at_sites(
+        self,
+        events: pd.DataFrame,
+        sites: pd.DataFrame,
+        *,
+        interpolation: Interpolation = "nearest",
+        calibrated: bool | None = None,
+    ) -> xr.Dataset:
+        """Ln IM of every event at every site.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame
+            As for `predict`.
+        sites : pandas.DataFrame
+            With ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if they have names.
+        interpolation : str
+            ``nearest``: the site's pixel, as in training; ``bilinear``: each member's mean and sigma
+            are interpolated between four pixels before members are combined.
+        calibrated : bool, optional
+            As for `predict`; the distance is that of the site itself.
+
+        Returns
+        -------
+        xarray.Dataset
+            As for `predict`, on the dimensions ``event`` and ``site``. A site outside the map has the
+            values of the nearest pixel and is marked in ``outside_map``.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `predict`; or there is no such interpolation.
+        """
+        return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
+
+    def batches(
+        self,
+        events: pd.DataFrame,
+        sites: pd.DataFrame | None = None,
+        *,
+        interpolation: Interpolation = "nearest",
+        calibrated: bool | None = None,
+    ) -> Iterator[xr.Dataset]:
+        """What `predict` or, with sites, `at_sites` returns, a few events at a time: constant memory.
+
+        Parameters, errors: as for these. What is wrong with them shows before the first is computed.
+        """
+        events = scenarios.check_events(events)
+        grid, names = self.experiment.grid, {}
+        projected(grid, events, "events")  # which refuses what has no place on the map's plane
+        if sites is None:
+            places = Places.pixels(grid)
+        else:
+            sites = scenarios.check_sites(sites)
+            places = Places.sites(grid, sites, interpolation)
+            names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
+        calibrated = self._whether(calibrated)
+        known_km = places.nearest_km(self.stations) if calibrated else None
+        step = max(1, _PIXELS_AT_ONCE // grid.input_size**2)
+        parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
+        return (
+            self._predict(part, maps, places, known_km).assign_coords(names)
+            for part, maps in zip(parts, self._maps(events, step), strict=True)
         )
 
-    def _one(self, vector: np.ndarray) -> dict[str, np.ndarray]:
-        maps = self._rasteriser(tf.constant(vector), tf.zeros(2, tf.int32))[None]
-        normals = [call(maps) for call in self._calls.values()]
-        moments = combine([n.loc[0] for n in normals], [n.scale[0] for n in normals])
-        return {
-            "mean": moments.mean,
-            "stddev": moments.stddev,
-            "aleatory": np.sqrt(moments.aleatory),
-            "epistemic": np.sqrt(moments.epistemic),
-        }
+    def _whether(self, calibrated: bool | None) -> bool:
+        if calibrated and self.calibration is None:
+            calibration.read(self.run.path)  # whose error says how to make one
+        return calibrated is not False and self.calibration is not None
+
+    def _predict(
+        self, events: pd.DataFrame, maps: tf.Tensor, places: Places, known_km: np.ndarray | None
+    ) -> xr.Dataset:
+        """A batch; `known_km` are the distances of the calibration, None leaves sigma as it is."""
+        normals = [[places.sample(part.numpy()) for part in call(maps)] for call in self._calls]
+        found = combine(*zip(*normals, strict=True))
+        if known_km is not None:
+            found = Mixture(
+                found.mean, *self.calibration.variance(known_km, found.aleatory, found.epistemic)
+            )
+        epicentres = projected(self.experiment.grid, events, "events")
+        r_hyp = places.r_hyp_km(*epicentres, events["depth_km"])
+        outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp)
+        everywhere = ("event", *places.dims)
+        return xr.Dataset(
+            {
+                "mean": (everywhere, found.mean, {"units": "1"}),
+                "stddev": (everywhere, found.stddev, {"units": "1"}),
+                "aleatory": (everywhere, np.sqrt(found.aleatory), {"units": "1"}),
+                "epistemic": (everywhere, np.sqrt(found.epistemic), {"units": "1"}),
+                "r_hyp_km": (everywhere, r_hyp, {"units": "km"}),
+                "outside_magnitude": ("event", outside["magnitude"]),
+                "outside_depth": ("event", outside["depth_km"]),
+                "outside_distance": (everywhere, outside["r_hyp_km"]),
+                "outside_map": (places.dims, places.outside),
+            },
+            coords={
+                "longitude": (places.dims, places.longitude),
+                "latitude": (places.dims, places.latitude),
+                **_event_coordinates(events),
+            },
+            attrs={
+                "intensity_measure": self.im,
+                "unit": "g",
+                "crs": self.experiment.grid.crs,
+                "members": len(self.members),
+                "calibrated": int(known_km is not None),
+                "simulated": int(self.run.simulated),
+            },
+        )
+
+    def _maps(self, events: pd.DataFrame, size: int) -> tf.data.Dataset:
+        """Input maps of `size` events at a time.
+
+        Made by tf.data as in training: a graph of its own would add in another order, and the last digit
+        of a distance can change what bfloat16 rounds to (0.01 in ln IM).
+        """
+        vectors = tf.data.Dataset.from_tensor_slices(event_vectors(events, self.experiment.grid))
+        unmoved = tf.zeros(2, tf.int32)
+        return vectors.map(lambda vector: self._rasteriser(vector, unmoved)).batch(size).prefetch(1)
+
+
+def _normal(model: GroundMotionModel, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    normal = model(maps, training=False)
+    return normal.loc, normal.scale
+
+
+def _event_coordinates(events: pd.DataFrame) -> dict:
+    named = {"longitude": "event_longitude", "latitude": "event_latitude"}
+    columns = ["event_id", "longitude", "latitude", "depth_km", "magnitude"]
+    return {named.get(name, name): ("event", events[name].to_numpy()) for name in columns}
+
+
+def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(
+        batches, "event", data_vars="minimal", coords="minimal", compat="override", join="override"
+    )
 
 
 def load(run: Path | str, im: str | None = None) -> Ensemble:
@@ -93,7 +260,7 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     """
     folder = RunFolder.open(Path(run))
     experiment = folder.experiment
-    im = im or experiment.ims[0]
+    im = imt.canonical(im) if im else experiment.ims[0]
     if im not in experiment.ims:
         raise UsageError(f"run {run} has no {im}: it has {', '.join(experiment.ims)}")
     paths = {
@@ -104,4 +271,4 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
         raise UsageError(f"run {run} has no trained member of {im} yet: run tfgmm train")
     site_layers = open_dataset(experiment.data).layers
     names = select(site_layers or (), experiment.drop)
-    return Ensemble(experiment, im, members, Rasteriser(experiment.grid, names, site_layers))
+    return Ensemble(folder, im, members, Rasteriser(experiment.grid, names, site_layers))

@@ -1,0 +1,121 @@
+"""Where a distribution is wanted: every pixel of the map, or sites."""
+
+import dataclasses
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import KDTree
+
+from tfgmm.errors import DataError, UsageError
+from tfgmm.grid import Grid
+
+Interpolation = Literal["nearest", "bilinear"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Points on or off the map, and the pixels that speak for them.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Of all that follows.
+    longitude, latitude, x_km, y_km : ndarray
+    outside : ndarray of bool
+        Whether a place lies outside the map; the nearest pixel then speaks for it.
+    row, col, weight : ndarray, [k, ...]
+        The k pixels from which values are taken, and their shares.
+    """
+
+    dims: tuple[str, ...]
+    longitude: np.ndarray
+    latitude: np.ndarray
+    x_km: np.ndarray
+    y_km: np.ndarray
+    outside: np.ndarray
+    row: np.ndarray
+    col: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def pixels(cls, grid: Grid) -> Self:
+        """All pixel centres of the output window."""
+        size = grid.output_size
+        row, col = np.indices((size, size))
+        x, y = np.meshgrid(*grid.axes_km(size))
+        outside, one = np.zeros((size, size), bool), np.ones((1, size, size))
+        return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], one)
+
+    @classmethod
+    def sites(cls, grid: Grid, sites: pd.DataFrame, interpolation: Interpolation) -> Self:
+        """Sites with ``longitude`` and ``latitude``; a site takes its pixel's value, or four weighted ones.
+
+        Raises
+        ------
+        UsageError
+            There is no such interpolation.
+        DataError
+            A site is too far away to be projected.
+        """
+        if interpolation not in ("nearest", "bilinear"):
+            raise UsageError(f"unknown interpolation {interpolation!r}: choose nearest or bilinear")
+        lon, lat = (sites[name].to_numpy(float) for name in ("longitude", "latitude"))
+        x, y = projected(grid, sites, "sites")
+        row, col, inside = grid.locate(lon, lat)
+        last = grid.output_size - 1
+        if interpolation == "bilinear":
+            pixels = _four_pixels(grid, x, y)
+        else:
+            pixels = (np.clip(row, 0, last)[None], np.clip(col, 0, last)[None], np.ones((1, len(x))))
+        return cls(("site",), lon, lat, x, y, ~inside, *pixels)
+
+    def sample(self, maps: np.ndarray) -> np.ndarray:
+        """Maps [event, row, col] -> values [event, ...] at the places."""
+        return (maps[:, self.row, self.col] * self.weight).sum(axis=1)
+
+    def r_hyp_km(self, x_km, y_km, depth_km) -> np.ndarray:
+        """Hypocentral distances [event, ...] from epicentres and depths, each [event]."""
+        x, y, depth = (np.reshape(value, (-1, *[1] * self.x_km.ndim)) for value in (x_km, y_km, depth_km))
+        return np.hypot(np.hypot(self.x_km - x, self.y_km - y), depth)
+
+    def nearest_km(self, stations: pd.DataFrame) -> np.ndarray:
+        """Distances [...] to the nearest of stations with ``x_km`` and ``y_km``."""
+        return KDTree(stations[["x_km", "y_km"]]).query(np.stack([self.x_km, self.y_km], axis=-1))[0]
+
+
+def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Km east and north of the grid's centre of points with ``longitude`` and ``latitude``.
+
+    Raises
+    ------
+    DataError
+        A point has no place in the projection: it lies on the other side of the Earth.
+    """
+    x, y = grid.project(points["longitude"], points["latitude"])
+    lost = ~np.isfinite(x + y)
+    if lost.any():
+        row = int(lost.argmax())
+        lon, lat = points["longitude"].iloc[row], points["latitude"].iloc[row]
+        raise DataError(
+            f"{what}, row {row + 1}: {lon} E {lat} N is too far from the map for its projection {grid.crs}"
+        )
+    return x, y
+
+
+def _four_pixels(
+    grid: Grid, x_km: np.ndarray, y_km: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and weights [4, site] of bilinear interpolation; constant beyond the outer centres."""
+    size = grid.output_size
+    x, y = grid.axes_km(size)
+    col = np.interp(x_km, x, np.arange(size))
+    row = np.interp(-y_km, -y, np.arange(size))
+    north, west = np.floor(row).astype(int), np.floor(col).astype(int)
+    south, east = np.minimum(north + 1, size - 1), np.minimum(west + 1, size - 1)
+    down, right = row - north, col - west
+    return (
+        np.stack([north, north, south, south]),
+        np.stack([west, east, west, east]),
+        np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]),
+    )

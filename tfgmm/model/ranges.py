@@ -1,0 +1,118 @@
+"""What the members of a run have learned from: ranges of values, and stations."""
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.errors import DataError, UsageError
+from tfgmm.experiment import Settings
+from tfgmm.pipeline.splits import TRAINING
+from tfgmm.run_folder import RunFolder
+
+_ROLES = ("event_role", "site_role")
+
+
+class Ranges(Settings):
+    """Lowest and highest value among the training records; a JSON object by ``model_dump_json``.
+
+    Attributes
+    ----------
+    magnitude, depth_km, r_hyp_km : (float, float)
+    """
+
+    magnitude: tuple[float, float]
+    depth_km: tuple[float, float]
+    r_hyp_km: tuple[float, float]
+
+    @classmethod
+    def of(cls, run: RunFolder, im: str | None = None) -> Self:
+        """Ranges of the records from which at least one trained member has learned.
+
+        Parameters
+        ----------
+        run : RunFolder
+        im : str, optional
+            Intensity measure; the run's first one by default.
+
+        Raises
+        ------
+        UsageError
+            No member is trained.
+        DataError
+            A member's table of predictions is damaged.
+        """
+        table = _training_records(run, im or run.experiment.ims[0], cls.model_fields)
+        return cls(**{name: (float(table[name].min()), float(table[name].max())) for name in table})
+
+    def outside(self, magnitude, depth_km, r_hyp_km) -> dict[str, np.ndarray]:
+        """Whether values lie outside, NaN included; one boolean array a quantity.
+
+        Parameters
+        ----------
+        magnitude, depth_km, r_hyp_km : array_like
+            Of any shapes.
+
+        Returns
+        -------
+        dict of str to ndarray of bool
+            ``magnitude, depth_km, r_hyp_km``, each of the shape of its argument.
+        """
+        given = {"magnitude": magnitude, "depth_km": depth_km, "r_hyp_km": r_hyp_km}
+        return {name: ~_within(values, *getattr(self, name)) for name, values in given.items()}
+
+
+def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
+    """The stations from which at least one trained member has learned.
+
+    Distances to them tell the calibration how well a place is known.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `tfgmm.pipeline.dataset.places`, in the order of the run's table.
+
+    Raises
+    ------
+    UsageError, DataError
+        As for `Ranges.of`; or the run's table of stations is missing or damaged.
+    """
+    trained = _training_records(run, im or run.experiment.ims[0], ["station_id"])["station_id"].unique()
+    path = run.path / "stations.parquet"
+    try:
+        stations = pd.read_parquet(path)
+        return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is missing or damaged: give the tfgmm train command of the run again, "
+            "which writes it anew"
+        ) from error
+
+
+def _within(values, lowest: float, highest: float) -> np.ndarray:
+    values = np.asarray(values, float)
+    return (values >= lowest) & (values <= highest)
+
+
+def _training_records(run: RunFolder, im: str, columns) -> pd.DataFrame:
+    """Columns of the training records of all chunks, of one member a chunk: they share their records."""
+    experiment, parts = run.experiment, []
+    for chunk in range(experiment.chunks):
+        members = (run.member(im, chunk, init) for init in range(experiment.inits))
+        trained = next((path for path in members if (path / "done.json").is_file()), None)
+        if trained is not None:
+            parts.append(_read(trained / "predictions.parquet", [*columns, *_ROLES]))
+    if not parts:
+        raise UsageError(f"run {run.path} has no trained member of {im} yet: run tfgmm train")
+    table = pd.concat(parts, ignore_index=True)
+    return table[(table[list(_ROLES)] == TRAINING).all(axis=1)][[*columns]]
+
+
+def _read(path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is missing or damaged: remove its folder and give the tfgmm train command again, "
+            "which trains that member anew"
+        ) from error

@@ -1,0 +1,292 @@
+"""An ensemble -> one TensorFlow SavedModel, in a new version folder, with all that a server needs."""
+
+import dataclasses
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfgmm import files
+from tfgmm.analysis import calibration
+from tfgmm.errors import DataError, UsageError
+from tfgmm.model import member
+from tfgmm.model.places import Places
+from tfgmm.model.ranges import Ranges, trained_stations
+from tfgmm.model.training import open_dataset
+from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.run_folder import RunFolder
+from tfgmm.serving import warmup
+from tfgmm.serving.graph import EVENT, SITES, Graph, detached
+from tfgmm.serving.projection import Projection
+from tfgmm.serving.readme import MODELS_CONFIG, readme
+
+#: How weights may be stored. What is computed is float32 in any case.
+PRECISIONS = ("float32", "float16")
+#: What the model is: grid, intensity measure, units, training ranges, versions, licence.
+DESCRIPTION = "assets.extra/tfgmm.json"
+
+_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
+_HUGE = 1e9
+_DISTANCE = "from a pixel's centre to the nearest trained site"
+_LICENCE = (
+    "The graph was made by tfgmm, whose licence is MIT. The weights were learned from the records named "
+    "here, whose terms apply to them."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """What would be written where; `write` does it.
+
+    Attributes
+    ----------
+    run : RunFolder
+    im : str
+    members : list of (chunk, init)
+    precision : str
+    version : Path
+        The new version folder.
+    weights : int
+        Of one member.
+    """
+
+    run: RunFolder
+    im: str
+    members: list[tuple[int, int]]
+    precision: str
+    version: Path
+    weights: int
+
+    @property
+    def name(self) -> str:
+        """The model's name in a server."""
+        return self.version.parent.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all weights as they are stored."""
+        return len(self.members) * self.weights * tf.as_dtype(self.precision).size
+
+    @property
+    def summary(self) -> str:
+        """What will be written, and how it could be smaller if it is huge."""
+        text = (
+            f"{self.version}: {len(self.members)} members of {self.weights:,} weights in {self.precision}, "
+            f"{self.size_bytes / 1e6:,.1f} MB"
+        )
+        if self.size_bytes < _HUGE:
+            return text
+        return (
+            f"{text}. A server needs as much memory. --members K keeps K of them, --precision float16 "
+            "halves the size"
+        )
+
+    def write(self, report: Callable[[int], None] = lambda done: None) -> Path:
+        """Write the version folder, whole or not at all; then ``models.config`` and a README beside it.
+
+        Members are loaded one at a time.
+
+        Parameters
+        ----------
+        report : callable
+            Called with the number of members that are done.
+
+        Returns
+        -------
+        Path
+            The version folder.
+
+        Raises
+        ------
+        DataError
+            The run is damaged, or the file system refuses to write.
+        """
+        module, functions = tf.Module(), []
+        module.weights = []
+        for chunk, init in self.members:
+            model = member.load(self.run.member(self.im, chunk, init))
+            variables, function = detached(model, tf.as_dtype(self.precision))
+            module.weights.append(variables)
+            functions.append(function)
+            report(len(functions))
+        graph, description = self._graph(functions)
+        with files.whole_folder(self.version) as temporary:
+            _save(module, graph, temporary)
+            warmup.write(temporary, self.name, _requests(description))
+            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        self._write_beside(description)
+        return self.version
+
+    def _graph(self, functions: list) -> tuple[Graph, dict]:
+        experiment, dataset = self.run.experiment, open_dataset(self.run.experiment.data)
+        names = select(dataset.layers or (), experiment.drop)
+        rasteriser = Rasteriser(experiment.grid, names, dataset.layers)
+        chosen, distance_km = _calibration(self.run, self.im), None
+        if chosen:
+            distance_km = Places.pixels(experiment.grid).nearest_km(trained_stations(self.run, self.im))
+        graph = Graph(functions, rasteriser, chosen, distance_km)
+        return graph, self._description(chosen, dataset.provenance.get("attribution", ""))
+
+    def _description(self, chosen: calibration.Calibration | None, attribution: str) -> dict:
+        experiment, data = self.run.experiment, self.run.data
+        return {
+            "name": self.name,
+            "version": int(self.version.name),
+            "simulated": self.run.simulated,
+            "intensity_measure": self.im,
+            "component": data["component"],
+            "unit": "natural logarithm of g; stddev, aleatory and epistemic are standard deviations of it",
+            "grid": experiment.grid.model_dump(),
+            "pixels": "row 0 is north, column 0 is west; a site takes the value of the pixel it lies in",
+            "ranges": Ranges.of(self.run, self.im).model_dump(),
+            "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
+            "precision": self.precision,
+            "size_bytes": self.size_bytes,
+            "calibration": chosen
+            and dataclasses.asdict(chosen)
+            | {"distance_km": "from a pixel's centre to the nearest trained site"},
+            "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
+            "run": self.run.path.name,
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "licence": _LICENCE,
+            "attribution": attribution,
+        }
+
+    def _write_beside(self, description: dict) -> None:
+        texts = {"models.config": MODELS_CONFIG.format(name=self.name), "README.md": readme(description)}
+        for name, text in texts.items():
+            with files.whole_file(self.version.parent / name) as temporary:
+                temporary.write_text(text)
+
+
+def prepare(
+    run: Path | str,
+    out: Path | str | None = None,
+    im: str | None = None,
+    members: int | None = None,
+    precision: str = "float32",
+) -> Export:
+    """Decide what is written where, before hours or gigabytes are spent.
+
+    Parameters
+    ----------
+    run : path
+        Of a run.
+    out : path, optional
+        Folder of the model, whose last part is its name; ``saved_models/RUN`` by default, with the
+        intensity measure added where it is not the run's first.
+    im : str, optional
+        Intensity measure; the run's first one by default.
+    members : int, optional
+        Keep only so many, spread over the chunks first: the first initialisation of every chunk, then
+        the second ones. All trained members by default.
+    precision : str
+        How weights are stored; ``float16`` halves the size and changes ln IM by some thousandths.
+
+    Raises
+    ------
+    UsageError
+        Something does not fit the run, the run's map projection cannot be exported, the folder holds a
+        model of another intensity measure, or the disk is too small.
+    """
+    folder = RunFolder.open(Path(run))
+    im = im or folder.experiment.ims[0]
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: choose {' or '.join(PRECISIONS)}")
+    chosen = _chosen(folder, im, members)
+    Projection(folder.experiment.grid)
+    target = Path(out) if out else Path("saved_models") / _default_name(folder, im)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", target.resolve().name):
+        raise UsageError(
+            f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
+        )
+    weights = member.load(folder.member(im, *chosen[0])).count_params()
+    found = Export(folder, im, chosen, precision, target / str(_next_version(target, im)), weights)
+    _refuse_small_disk(found)
+    return found
+
+
+def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
+    try:
+        tf.saved_model.save(module, str(folder), graph.signatures())
+    except tf.errors.OpError as error:  # TensorFlow's own word for a full disk
+        raise OSError(error.message) from error
+
+
+def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
+    """Trained members, one of every chunk before a second of any."""
+    experiment = run.experiment
+    if im not in experiment.ims:
+        raise UsageError(f"run {run.path} has no {im}: it has {', '.join(experiment.ims)}")
+    places = [(chunk, init) for init in range(experiment.inits) for chunk in range(experiment.chunks)]
+    trained = [place for place in places if (run.member(im, *place) / "done.json").is_file()]
+    if not trained:
+        raise UsageError(f"run {run.path} has no trained member of {im} yet: run tfgmm train")
+    if count is not None and not 1 <= count <= len(trained):
+        raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
+    return trained[:count]
+
+
+def _default_name(run: RunFolder, im: str) -> str:
+    name = run.path.resolve().name
+    name = name if im == run.experiment.ims[0] else f"{name}-{im}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")
+
+
+def _next_version(model: Path, im: str) -> int:
+    """One more than the highest version there is, which must be of the same intensity measure."""
+    versions = [int(path.name) for path in model.glob("*") if path.is_dir() and path.name.isdigit()]
+    if not versions:
+        return 1
+    last = model / str(max(versions)) / DESCRIPTION
+    try:
+        other = json.loads(last.read_text())["intensity_measure"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{model} holds something else than exports of tfgmm: choose another --out"
+        ) from error
+    if other != im:
+        raise UsageError(f"{model} is a model of {other}, not {im}: choose another --out")
+    return max(versions) + 1
+
+
+def _refuse_small_disk(export: Export) -> None:
+    existing = next(path for path in export.version.resolve().parents if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < export.size_bytes:
+        raise UsageError(
+            f"{export.summary}, but only {free / 1e6:,.1f} MB are free at {export.version.parent}: "
+            "make room, or choose fewer --members or --precision float16"
+        )
+
+
+def _calibration(run: RunFolder, im: str) -> calibration.Calibration | None:
+    """The run's calibration, if it has one."""
+    if not (run.path / calibration.FILE).is_file():
+        return None
+    found = calibration.read(run.path)
+    if im not in found:
+        raise DataError(f"{run.path / calibration.FILE} has no {im}: give tfgmm evaluate again")
+    return found[im]
+
+
+def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
+    """One request a signature: an event in the middle of the map and of what was learned."""
+    grid, ranges = description["grid"], description["ranges"]
+    values = {
+        "longitude": grid["longitude"],
+        "latitude": grid["latitude"],
+        "depth_km": np.mean(ranges["depth_km"]),
+        "magnitude": np.mean(ranges["magnitude"]),
+    }
+    event = {name: np.array([values[name]], dtype.as_numpy_dtype) for name, dtype in EVENT.items()}
+    sites = {
+        name: np.array([[values[name.removeprefix("site_")]]], dtype.as_numpy_dtype)
+        for name, dtype in SITES.items()
+    }
+    return {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}

@@ -1,0 +1,151 @@
+"""An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgmm.analysis.calibration import Calibration
+from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.serving.projection import Projection
+
+#: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
+EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}
+#: Further inputs of ``at_sites``, [n, m].
+SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
+#: What records may hold, and so what a request may; NaN is refused as well.
+LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
+
+#: Maps [n, input_size, input_size, channels] -> mean and standard deviation [n, rows, cols].
+Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
+    """A trained network as raw variables and a function of them; the Keras model is free to go.
+
+    All layers compute in float32, whatever they were trained in. (A module that holds Keras 3 objects
+    loads in Python, but not in the C++ runtime of a model server.)
+
+    Parameters
+    ----------
+    model : keras.Model
+        Maps -> Normal; its layers' precision is changed.
+    storage : tf.DType
+        Of the variables.
+    """
+    for layer in model.layers:
+        layer.dtype_policy = "float32"
+    count = len(model.trainable_variables)
+    weights = [*model.trainable_variables, *model.non_trainable_variables]
+    variables = [tf.Variable(tf.cast(one.value, storage), trainable=False) for one in weights]
+
+    def normal(maps):
+        values = [tf.cast(one, tf.float32) for one in variables]
+        found, _ = model.stateless_call(values[:count], values[count:], maps)
+        return found.loc, found.scale
+
+    spec = tf.TensorSpec(model.input_shape, tf.float32)
+    return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
+
+
+class Graph:
+    """The functions of an ensemble.
+
+    Parameters
+    ----------
+    members : sequence of Member
+    rasteriser : Rasteriser
+        For the members' channels.
+    calibration : Calibration, optional
+        Applied to both parts of the variance.
+    distance_km : ndarray, [rows, cols], optional
+        From each pixel to the nearest trained site, for the calibration.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        rasteriser: Rasteriser,
+        calibration: Calibration | None = None,
+        distance_km: np.ndarray | None = None,
+    ) -> None:
+        self._members, self._rasteriser = members, rasteriser
+        self._projection = Projection(rasteriser.grid)
+        self._factors, self._added = (1.0, 1.0), np.float32(0.0)
+        if calibration:
+            # It is linear in the predicted variances: two factors and a map say it all.
+            self._factors = tuple(float(sum(calibration.variance(0.0, *unit))) for unit in np.eye(2))
+            self._added = calibration.variance(distance_km, 0.0, 0.0)[1].astype("float32")
+        self._parameters = tf.function(self._one_by_one, autograph=False)
+
+    def signatures(self) -> dict[str, Callable]:
+        """The named functions of a SavedModel; each returns a dict of tensors.
+
+        ``serving_default``
+            `EVENT` -> ``mean, stddev, aleatory, epistemic`` [n, rows, cols] of ln IM; the last three are
+            standard deviations.
+        ``at_sites``
+            `EVENT` and `SITES` -> the same [n, m] and ``inside``, 1 where the site lies on the map;
+            elsewhere 0 and the values of the nearest edge.
+        ``normal_parameters``
+            `EVENT` -> ``mean, stddev`` [n, members, rows, cols], not calibrated.
+        """
+        event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
+        sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
+        functions = {
+            "serving_default": (self._moments, event),
+            "at_sites": (self._at_sites, event + sites),
+            "normal_parameters": (self._apart, event),
+        }
+        return {
+            name: tf.function(function, input_signature=inputs, autograph=False)
+            for name, (function, inputs) in functions.items()
+        }
+
+    def _one_by_one(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and standard deviation of every member, [n, members, rows, cols]."""
+        _refuse(EVENT, event)
+        columns = (*event, *self._projection.project(*event[:2]))  # as `event_vectors` has them
+        vectors = tf.stack([tf.cast(one, tf.float32) for one in columns], axis=-1)
+        maps = tf.vectorized_map(lambda vector: self._rasteriser(vector, tf.zeros(2, tf.int32)), vectors)
+        found, before = [], []
+        for member in self._members:
+            # One after the other: memory for one network's layers is enough.
+            with tf.control_dependencies(before):
+                found.append(member(maps))
+            before = found[-1][:1]
+        return tuple(tf.stack(parts, axis=1) for parts in zip(*found, strict=True))
+
+    def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean, stddev = self._parameters(*event)
+        return {"mean": mean, "stddev": stddev}
+
+    def _moments(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The laws of total expectation and total variance, as in `tfgmm.mixture`, and the calibration."""
+        mean, stddev = self._parameters(*event)
+        aleatory = self._factors[0] * tf.reduce_mean(stddev**2, axis=1)
+        epistemic = self._factors[1] * tf.math.reduce_variance(mean, axis=1) + self._added
+        return {
+            "mean": tf.reduce_mean(mean, axis=1),
+            "stddev": tf.sqrt(aleatory + epistemic),
+            "aleatory": tf.sqrt(aleatory),
+            "epistemic": tf.sqrt(epistemic),
+        }
+
+    def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
+        _refuse(SITES, sites)
+        pixel, inside = self._projection.locate(*sites)
+        values = {
+            name: tf.gather_nd(one, pixel, batch_dims=1) for name, one in self._moments(*event).items()
+        }
+        return values | {"inside": tf.cast(inside, tf.int32)}
+
+
+def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
+    """Fail, with the name of the input, on what no record may hold."""
+    for name, values in zip(names, inputs, strict=True):
+        low, high = LIMITS[name.removeprefix("site_")]
+        possible = tf.reduce_all((values >= low) & (values <= high))
+        tf.debugging.Assert(possible, [f"{name} must lie between {low} and {high}"])

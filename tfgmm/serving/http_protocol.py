@@ -1,0 +1,61 @@
+"""HTTP/1.1 that does not wait for ever."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tfgmm.serving.limits import Limits
+
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+)
+
+
+def punctual(limits: Limits) -> type[H11Protocol]:
+    """Uvicorn's protocol, with an end to what it leaves open.
+
+    A connection is closed when the head of its first request, or of the one after an answer, is not there
+    after ``patience_s``; uvicorn alone waits for ever once a byte has come. Connections beyond the limit
+    are turned away at once.
+
+    Parameters
+    ----------
+    limits : Limits
+    """
+
+    class Punctual(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                self._end(_FULL)
+            else:
+                self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle and not self.cycle.response_complete:  # whose body has a deadline of its own
+                self._deadline.cancel()
+
+        def on_response_complete(self) -> None:
+            self._wait()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._deadline:
+                self._deadline.cancel()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            if self._deadline:
+                self._deadline.cancel()
+            self._deadline = self.loop.call_later(limits.patience_s, self._end, _LATE)
+
+        def _end(self, answer: bytes) -> None:
+            if not self.transport.is_closing():
+                self.transport.write(answer)
+                self.transport.close()
+
+    return Punctual

@@ -1,0 +1,32 @@
+"""Why a server does not answer a request, in the words of HTTP and of gRPC."""
+
+import enum
+
+
+class Reason(enum.Enum):
+    """HTTP status and the name of the gRPC status."""
+
+    BAD = (400, "INVALID_ARGUMENT")
+    UNKNOWN = (404, "NOT_FOUND")
+    SLOW = (408, "DEADLINE_EXCEEDED")
+    LARGE = (413, "RESOURCE_EXHAUSTED")
+    BUSY = (503, "UNAVAILABLE")
+    LATE = (504, "DEADLINE_EXCEEDED")
+
+    @property
+    def http(self) -> int:
+        """Status code of HTTP."""
+        return self.value[0]
+
+    @property
+    def grpc(self) -> str:
+        """Name of a ``grpc.StatusCode``."""
+        return self.value[1]
+
+
+class RefusedError(Exception):
+    """A request is not answered; the message tells its sender why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,203 @@
+"""A small server with the interface of TensorFlow Serving, for machines without docker."""
+
+import asyncio
+import contextlib
+import shlex
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import uvicorn
+
+from tfgmm.errors import UsageError
+from tfgmm.serving import grpc_service, rest
+from tfgmm.serving.http_protocol import punctual
+from tfgmm.serving.limits import LIMITS, Limits, Workers
+from tfgmm.serving.models import Models
+
+#: The ports of TensorFlow Serving.
+REST_PORT, GRPC_PORT = 8501, 8500
+
+
+class Server:
+    """REST and gRPC in one event loop, in front of models.
+
+    It has no passwords and no encryption: whoever reaches the ports may ask.
+
+    Parameters
+    ----------
+    models : Models
+    host : str
+        Address to listen on; only this machine by default.
+    rest_port, grpc_port : int
+        0 takes any free one.
+    limits : Limits
+    poll_s : float
+        How often to look for new versions.
+
+    Attributes
+    ----------
+    rest_port, grpc_port : int
+        Those in use, once it serves.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        host: str = "127.0.0.1",
+        rest_port: int = REST_PORT,
+        grpc_port: int = GRPC_PORT,
+        limits: Limits = LIMITS,
+        poll_s: float = 1.0,
+    ) -> None:
+        self.models, self.host, self.rest_port, self.grpc_port = models, host, rest_port, grpc_port
+        self._limits, self._poll_s = limits, poll_s
+
+    @property
+    def addresses(self) -> list[str]:
+        """What clients are given, two a model."""
+        places = (f"http://{self.host}:{self.rest_port}", f"grpc://{self.host}:{self.grpc_port}")
+        return [f"{place}/v1/models/{name}" for name in self.models.names for place in places]
+
+    def serve(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Answer until SIGTERM, SIGINT or `stop`; requests that have begun are finished.
+
+        Parameters
+        ----------
+        ready : callable
+            Called when both ports are open.
+
+        Raises
+        ------
+        UsageError
+            A port cannot be had.
+        """
+        asyncio.run(self._serve(ready))
+
+    def stop(self) -> None:
+        """Begin to stop, from any thread."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        workers = Workers(self._limits)
+        with _listening(self.host, self.rest_port) as listening, self._signals():
+            self.rest_port = listening.getsockname()[1]
+            remote = await self._grpc(workers)
+            web = _Web(self._web_settings(workers))
+            tasks = [asyncio.create_task(one) for one in (web.serve([listening]), self._watch())]
+            ready()
+            await self._stopping.wait()
+            tasks[1].cancel()
+            web.should_exit = True
+            await asyncio.gather(tasks[0], remote.stop(self._limits.timeout_s))
+            workers.close()
+
+    async def _grpc(self, workers: Workers) -> grpc.aio.Server:
+        server = grpc_service.server(self.models, workers, self._limits)
+        try:
+            self.grpc_port = server.add_insecure_port(_place(self.host, self.grpc_port))
+        except RuntimeError as error:
+            raise _taken(self.host, self.grpc_port, "--grpc-port") from error
+        await server.start()
+        return server
+
+    def _web_settings(self, workers: Workers) -> uvicorn.Config:
+        return uvicorn.Config(
+            rest.application(self.models, workers, self._limits),
+            http=punctual(self._limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            headers=[("server", "tfgmm")],
+            timeout_graceful_shutdown=int(self._limits.timeout_s),
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            await asyncio.to_thread(self.models.refresh)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop it, where signals can be had: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {one: signal.signal(one, lambda *_: self.stop()) for one in numbers}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+class _Web(uvicorn.Server):
+    """Signals are ours: gRPC stops with it."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server in a thread of its own, until the block ends."""
+    ready = threading.Event()
+    thread = threading.Thread(target=server.serve, args=[ready.set], daemon=True)
+    thread.start()
+    while not ready.wait(0.1):
+        if not thread.is_alive():
+            raise UsageError("the server could not start")
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()
+
+
+def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> str:
+    """The command that runs TensorFlow Serving itself for a model.
+
+    Parameters
+    ----------
+    model : Path
+        Its folder, that of the versions.
+    host : str
+    rest_port, grpc_port : int
+    """
+    source = model.resolve()
+    ports = (f"{host}:{rest_port}:{REST_PORT}", f"{host}:{grpc_port}:{GRPC_PORT}")
+    return shlex.join(
+        [
+            *("docker", "run", "--rm", "-p", ports[0], "-p", ports[1]),
+            *("--mount", f"type=bind,source={source},target=/models/{source.name},readonly"),
+            *("-e", f"MODEL_NAME={source.name}", "tensorflow/serving"),
+        ]
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise _taken(host, port, "--rest-port") from error
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _taken(host: str, port: int, option: str) -> UsageError:
+    place = _place(host, port)
+    return UsageError(
+        f"cannot listen on {place}: it is taken, or of another machine; give another {option}"
+    )
