@@ -55,6 +55,11 @@ model.unet              channels -> parameter map
 model.normal            Normal distribution at every pixel, likelihood at station pixels
 model.member            train, save, load one member
 model.training          train what a run lacks; the predictions table
+analysis.calibration    scaling of the predicted standard deviation
+model.places            where a distribution is wanted: every pixel of the map, or sites
+model.ranges            what the members have learned from: ranges of values, and stations
+model.scenarios         what is to be predicted: earthquakes, and sites
+model.map_files         maps of earthquakes on disk: NetCDF that grows, and GeoTIFF
 model.ensemble          members -> maps of mean, aleatory and epistemic standard deviation
 analysis.site_kriging   site terms between the sites: kriging of event-corrected station means
 analysis.boosting       gradient boosting of the same records
@@ -67,7 +72,6 @@ analysis.published      values that the study in the Kanto basin published
 analysis.comparison     runs beside each other and the publication; paired differences
 analysis.residuals      the full ensemble; bias and scatter against what may explain them
 analysis.variability    residuals split into event, site and remaining parts
-analysis.calibration    scaling of the predicted standard deviation
 analysis.effects        what was learned about sources and paths
 analysis.oracle         how near to the planted median a map is, and how near it can be
 analysis.figures        maps and distributions
@@ -79,6 +83,24 @@ analysis.sections       what a reviewer asks of a run: a table and a figure a qu
 analysis.evaluation     a finished run -> its tables and figures
 analysis.report         evaluations -> one HTML page, or a folder of Markdown
 analysis.description    what a dataset holds, in a few tables
+analysis.scenario_figures  maps of one predicted earthquake
+model.prediction        earthquakes -> files of what engineers ask for, maps or a table of sites
+serving.projection      longitude and latitude -> pixel by TensorFlow operations
+serving.graph           an ensemble as TensorFlow functions that need no Python
+serving.warmup          requests that a model server runs while it loads a model
+serving.readme          what stands beside an exported model
+serving.export          an ensemble -> one SavedModel in a new version folder
+serving.refusal         why a server does not answer a request, in the words of HTTP and of gRPC
+serving.limits          how much a server takes on, and who computes
+serving.model           one version of a SavedModel in memory: its signatures, what they accept
+serving.models          the newest version of every model, which changes under way
+serving.rest            the REST interface of TensorFlow Serving
+serving.grpc_service    the gRPC interface of TensorFlow Serving
+serving.http_protocol   HTTP/1.1 that does not wait for ever
+serving.server          both of them in front of models, for machines without docker
+serving.transport       one request to a model server, over REST
+serving.grpc_transport  the same over gRPC
+serving.client          ask a model server: tables in, xarray or tables out
 console                 tables and progress on the terminal
 options                 options of the command line
 import_commands  tfgmm import ...

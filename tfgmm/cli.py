@@ -357,3 +357,80 @@ def export_table(
     for row in table.write(records.read(data), out).dropped():
         console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
     console.print(f"Written: {out}")
+
+
+@app.command()
+def serve(
+    models: Annotated[list[Path], typer.Argument(help="Folders of exported models, as saved_models/NAME.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines ask, without passwords.")
+    ] = "127.0.0.1",
+    rest_port: Annotated[int, typer.Option(help="Of REST; 0 takes any free one.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes any free one.")] = 8500,
+    docker: Annotated[
+        bool, typer.Option("--docker", help="Only print the command that runs TensorFlow Serving itself.")
+    ] = False,
+) -> None:
+    """Answer requests as TensorFlow Serving does: a small server for machines without docker."""
+    _import_tensorflow()
+    from tfgmm.serving.models import Models
+    from tfgmm.serving.server import Server, docker_command
+
+    if docker:
+        for model in models:
+            print(docker_command(model, host, rest_port, grpc_port))
+        return
+    found = Models(models, report=console.print)
+    server = Server(found, host=host, rest_port=rest_port, grpc_port=grpc_port)
+    console.print("A small server with the interface of TensorFlow Serving, which it is not.")
+    server.serve(lambda: console.print("\n".join([*server.addresses, "Ctrl-C stops it."]), soft_wrap=True))
+
+
+@app.command()
+def query(
+    url: Annotated[
+        str, typer.Argument(help="http://HOST:PORT/v1/models/NAME, or grpc://HOST:PORT/v1/models/NAME.")
+    ],
+    magnitude: Annotated[float | None, typer.Option(help="Of one earthquake.")] = None,
+    longitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
+    latitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
+    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
+    catalogue: Annotated[Path | None, typer.Option(help="Many earthquakes: CSV or QuakeML.")] = None,
+    sites: Annotated[
+        Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of sites or .nc of maps (default: print the table).")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="For one answer, s.")] = 60.0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Ask a model server for maps or values at sites."""
+    from tfgmm import files
+    from tfgmm.model import scenarios
+    from tfgmm.serving import client
+    from tfgmm.serving.transport import Patience
+
+    if sites is None and out is None:
+        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites")
+    if out:
+        files.refuse_existing(out, overwrite)
+    if catalogue:
+        events, tally = scenarios.from_catalogue(catalogue)
+        for row in tally.dropped():
+            console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
+    else:
+        events = scenarios.single(magnitude, longitude, latitude, depth)
+    asked = client.Client(url, Patience(timeout_s=timeout))
+    if sites is None:
+        found = asked.maps(events)
+        with files.whole_file(out) as temporary:
+            found.to_netcdf(temporary)
+    else:
+        rows = client.table(asked.at_sites(events, scenarios.read_sites(sites)))
+        if out is None:
+            show_table(url, rows, dict.fromkeys(rows.select_dtypes("float32"), ".3g"))
+            return
+        with files.whole_file(out) as temporary:
+            rows.to_csv(temporary, index=False)
+    console.print(f"Written: {out}")

@@ -50,7 +50,7 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
         image.colorbar.minorticks_off()
     far = maps["outside_distance"].to_numpy()
     if far.any():
-        ax.contourf(longitude, latitude, far, levels=(0.5, 1), colors="none", hatches=["////"])
+        ax.contourf(longitude, latitude, far, levels=(0.5, 1), colors="none", hatches=["//"])
     # Without the corners that a grid, turned against the meridians, leaves white.
     ax.set(
         xlim=(longitude[:, 0].max(), longitude[:, -1].min()),

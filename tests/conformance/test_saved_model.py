@@ -1,0 +1,185 @@
+"""One SavedModel, several engines: the C++ runtime of TensorFlow, OpenVINO, a real model server."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import untrained_run
+
+from tfgmm.model import ensemble
+from tfgmm.pipeline.channels import event_vectors
+from tfgmm.serving import export
+
+CLIENT = Path(__file__).with_name("c_api.py")
+SIGNATURES = ("at_sites", "normal_parameters", "serving_default")
+BATCHES = (1, 16)
+SITES = untrained_run.sites(40)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return untrained_run.make(tmp_path_factory.mktemp("conformance"))
+
+
+@pytest.fixture(scope="module")
+def version(run, tmp_path_factory):
+    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+
+
+@pytest.fixture(scope="module")
+def requests():
+    sites = {"at_sites": SITES}
+    return {
+        f"{count}/{name}": untrained_run.inputs(untrained_run.events(count), sites.get(name))
+        for count in BATCHES
+        for name in SIGNATURES
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(run):
+    """What the Keras models say, without anything that is exported."""
+    loaded, found = ensemble.load(run.path), {}
+    row, col, inside = run.experiment.grid.locate(SITES["longitude"], SITES["latitude"])
+    row, col = (np.clip(index, 0, 27) for index in (row, col))
+    members = [loaded.members[place] for place in sorted(loaded.members, key=lambda place: place[::-1])]
+    for count in BATCHES:
+        events = untrained_run.events(count)
+        maps = loaded.predict(events)
+        maps = {name: maps[name].to_numpy() for name in ("mean", "stddev", "aleatory", "epistemic")}
+        vectors = event_vectors(events, run.experiment.grid)
+        stacks = tf.stack([loaded._rasteriser(tf.constant(one), tf.zeros(2, tf.int32)) for one in vectors])
+        normals = [member(stacks) for member in members]
+        found[f"{count}/serving_default"] = maps
+        found[f"{count}/at_sites"] = {name: one[:, row, col] for name, one in maps.items()} | {
+            "inside": np.tile(inside, (count, 1))
+        }
+        found[f"{count}/normal_parameters"] = {
+            "mean": np.stack([normal.loc for normal in normals], axis=1),
+            "stddev": np.stack([normal.scale for normal in normals], axis=1),
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def runtime(version, requests, tmp_path_factory):
+    """What the C++ runtime says, in a process without TensorFlow's Python."""
+    folder = tmp_path_factory.mktemp("c_api")
+    impossible = requests["1/serving_default"] | {"depth_km": np.array([np.nan], "float32")}
+    asked = requests | {"impossible/serving_default": impossible}
+    flat = {f"{name}/{given}": one for name, inputs in asked.items() for given, one in inputs.items()}
+    np.savez(folder / "requests.npz", **flat)
+    arguments = (Path(tf.__file__).parent, version, folder / "requests.npz", folder / "answers.npz")
+    done = subprocess.run(
+        [sys.executable, CLIENT, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(folder / "answers.npz"))
+
+
+def assert_agrees(found, expected, atol):
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert np.isfinite(found[name]).all()
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=atol, err_msg=name)
+
+
+def test_runtime_has_no_tensorflow_python(runtime):
+    assert not len(runtime["imported"])
+
+
+def test_runtime_finds_the_signatures(runtime):
+    assert set(runtime["signatures"]) == {*SIGNATURES, "__saved_model_init_op"}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("count", BATCHES)
+def test_runtime_agrees_with_keras(runtime, expected, count, signature):
+    request = f"{count}/{signature}"
+    answer = {
+        name.rpartition("/")[2]: values
+        for name, values in runtime.items()
+        if name.startswith(f"{request}/")
+    }
+    assert_agrees(answer, expected[request], atol=1e-5)
+
+
+def test_runtime_refuses_what_cannot_be(runtime):
+    assert "depth_km must lie between -5 and 800" in str(runtime["impossible/serving_default/error"])
+
+
+def test_every_op_has_a_processor_kernel(runtime):
+    assert {"Conv2D", "StatefulPartitionedCall", "Atan2"} <= set(runtime["ops"])
+    assert not len(runtime["without_kernel"])
+
+
+def test_nothing_needs_python_or_xla(runtime):
+    assert not [op for op in runtime["ops"] if "PyFunc" in op or op.startswith("Xla")]
+    assert not [name for name in runtime["attributes"] if "xla" in name.lower()]
+
+
+def test_openvino_agrees_with_keras(version, requests, expected):
+    """Of the default signature: OpenVINO reads no other from a folder."""
+    openvino = pytest.importorskip("openvino")
+    converted = openvino.Core().read_model(version)
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = openvino.compile_model(converted, "CPU", hints)
+    for count in BATCHES:
+        request = f"{count}/serving_default"
+        answer = compiled(requests[request])
+        found = {name: answer[name] for name in expected[request]}
+        assert_agrees(found, expected[request], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def server(version):
+    """The address of a real TensorFlow model server."""
+    binary = os.environ.get("TFGMM_MODEL_SERVER")
+    if not binary:
+        pytest.skip("TFGMM_MODEL_SERVER names no tensorflow_model_server")
+    with socket.socket() as rest, socket.socket() as grpc:
+        for one in (rest, grpc):
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in (rest, grpc)]
+    options = [f"--rest_api_port={ports[0]}", f"--port={ports[1]}", "--model_name=tiny"]
+    process = subprocess.Popen(
+        [binary, *options, f"--model_base_path={version.parent}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{ports[0]}/v1/models/tiny"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def ask(address, content=None, seconds=60):
+    """JSON from the server, which may still be loading."""
+    last = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, content, timeout=seconds) as answer:
+                return json.load(answer)
+        except OSError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("count", BATCHES)
+def test_model_server_agrees_with_keras(server, requests, expected, count, signature):
+    request = f"{count}/{signature}"
+    given = {name: values.tolist() for name, values in requests[request].items()}
+    content = json.dumps({"signature_name": signature, "inputs": given}).encode()
+    found = {name: np.array(one) for name, one in ask(f"{server}:predict", content)["outputs"].items()}
+    assert_agrees(found, expected[request], atol=1e-5)

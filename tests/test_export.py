@@ -1,0 +1,316 @@
+"""An ensemble -> one SavedModel with all that a server needs."""
+
+import dataclasses
+import gc
+import json
+import shutil
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import untrained_run
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from tfgmm.analysis import calibration
+from tfgmm.errors import DataError, UsageError
+from tfgmm.grid import Grid
+from tfgmm.model import ensemble, member, ranges
+from tfgmm.serving import export, warmup
+from tfgmm.serving.graph import EVENT, SITES, detached
+
+MAPS = ("mean", "stddev", "aleatory", "epistemic")
+EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return untrained_run.make(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="module")
+def version(run, tmp_path_factory):
+    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+
+
+@pytest.fixture(scope="module")
+def signatures(version):
+    return tf.saved_model.load(version).signatures
+
+
+@pytest.fixture(scope="module")
+def loaded(run):
+    return ensemble.load(run.path)
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A run that may be changed."""
+    shutil.copytree(run.path, tmp_path / "run")
+    return dataclasses.replace(run, path=tmp_path / "run")
+
+
+def ask(signature, **inputs):
+    dtypes = EVENT | SITES
+    given = {name: tf.constant(values, dtypes[name]) for name, values in inputs.items()}
+    return {name: values.numpy() for name, values in signature(**given).items()}
+
+
+def stored(version):
+    """Variables of the checkpoint: name -> (shape, bytes)."""
+    reader = tf.train.load_checkpoint(version / "variables" / "variables")
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    del shapes["_CHECKPOINTABLE_OBJECT_GRAPH"]
+    return {name: (tuple(shape), np.prod(shape) * dtypes[name].size) for name, shape in shapes.items()}
+
+
+def test_maps_are_those_of_the_ensemble(loaded, signatures):
+    expected = loaded.predict(EVENTS)
+    found = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
+    assert set(found) == set(MAPS)
+    for name in MAPS:
+        assert expected[name].std() > 0.01
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_sites_are_those_of_the_ensemble(loaded, signatures):
+    expected = loaded.at_sites(EVENTS, PLACES)
+    found = ask(signatures["at_sites"], **untrained_run.inputs(EVENTS, PLACES))
+    assert 5 < expected["outside_map"].sum() < 25
+    np.testing.assert_array_equal(found["inside"], np.tile(~expected["outside_map"], (3, 1)))
+    for name in MAPS:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_members_one_by_one(signatures):
+    event = untrained_run.inputs(EVENTS)
+    one_by_one = ask(signatures["normal_parameters"], **event)
+    together = ask(signatures["serving_default"], **event)
+    assert one_by_one["mean"].shape == (3, 4, 28, 28)
+    np.testing.assert_allclose(one_by_one["mean"].mean(1), together["mean"], atol=1e-5)
+    np.testing.assert_allclose(
+        np.sqrt((one_by_one["stddev"] ** 2).mean(1)), together["aleatory"], atol=1e-5
+    )
+
+
+def test_calibration_is_in_the_graph(copied, tmp_path):
+    chosen = calibration.Calibration(a=1.2, b=0.4, length_km=12.0, c=3.0)
+    calibration.write({"PGA": chosen}, copied.path)
+    version = export.prepare(copied.path, tmp_path / "calibrated", members=2).write()
+    signatures = tf.saved_model.load(version).signatures
+    event = untrained_run.inputs(EVENTS)
+    members, found = (ask(signatures[name], **event) for name in ("normal_parameters", "serving_default"))
+    x, y = copied.experiment.grid.axes_km(28)
+    stations = ranges.trained_stations(copied)
+    east, north = (stations[name].to_numpy() for name in ("x_km", "y_km"))
+    distance_km = np.hypot(x[None, :, None] - east, y[:, None, None] - north).min(-1)
+    aleatory = 1.2**2 * (members["stddev"] ** 2).mean(1)
+    unknown = 0.4 * (1 - np.exp(-distance_km / 12))
+    epistemic = unknown**2 + 3 * members["mean"].var(1)
+    np.testing.assert_allclose(found["aleatory"], np.sqrt(aleatory), atol=1e-5)
+    np.testing.assert_allclose(found["epistemic"], np.sqrt(epistemic), atol=1e-5)
+    np.testing.assert_allclose(found["stddev"], np.sqrt(aleatory + epistemic), atol=1e-5)
+    assert json.loads((version / export.DESCRIPTION).read_text())["calibration"]["b"] == 0.4
+    assert "Standard deviations are calibrated." in (version.parent / "README.md").read_text()
+
+
+def test_calibration_of_another_intensity_measure(copied, tmp_path):
+    calibration.write({"SA(1.0)": calibration.Calibration()}, copied.path)
+    with pytest.raises(DataError, match=r"calibration.json has no PGA"):
+        export.prepare(copied.path, tmp_path / "model").write()
+    assert not (tmp_path / "model").exists()
+
+
+def test_every_weight_is_stored_once(run, version):
+    places = [run.member("PGA", chunk, init) for chunk in (0, 1) for init in (0, 1)]
+    expected = sorted(tuple(weight.shape) for place in places for weight in member.load(place).weights)
+    variables = stored(version)
+    assert sorted(shape for shape, _ in variables.values()) == expected
+    size = sum(size for _, size in variables.values())
+    assert size == export.prepare(run.path, version.parent).size_bytes
+    data = sum(path.stat().st_size for path in version.glob("variables/variables.data*"))
+    assert size <= data < 1.5 * size
+
+
+def test_half_precision_is_half_the_size(run, signatures, tmp_path):
+    full, half = (
+        export.prepare(run.path, tmp_path / "half", members=1, precision=precision)
+        for precision in export.PRECISIONS
+    )
+    assert half.size_bytes * 2 == full.size_bytes
+    version = half.write()
+    assert sum(size for _, size in stored(version).values()) == half.size_bytes
+    event = untrained_run.inputs(EVENTS)
+    expected = ask(signatures["normal_parameters"], **event)
+    found = ask(tf.saved_model.load(version).signatures["normal_parameters"], **event)
+    for name in ("mean", "stddev"):
+        assert found[name].dtype == np.float32
+        difference = np.abs(found[name] - expected[name][:, :1]).max()
+        assert 0 < difference < 0.02
+
+
+def test_every_network_computes_in_float32(run):
+    experiment = run.experiment
+    model = member.load(run.member("PGA", 0, 0))
+    mixed = keras.models.clone_model(model)
+    mixed.set_weights(model.get_weights())
+    for layer in mixed.layers:
+        layer.dtype_policy = "mixed_bfloat16"
+    size = experiment.grid.input_size
+    maps = np.random.default_rng(0).normal(0, 1, (1, size, size, model.input_shape[-1])).astype("float32")
+    expected = model(maps)
+    _, function = detached(mixed, tf.float32)
+    np.testing.assert_allclose(function(maps)[0], expected.loc, atol=1e-6)
+
+
+def test_keras_models_are_free_to_go(run):
+    model = member.load(run.member("PGA", 0, 0))
+    variables, function = detached(model, tf.float32)
+    watched = weakref.ref(model)
+    del model
+    gc.collect()
+    assert watched() is None
+    assert function is not None and len(variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("depth_km", np.nan, "depth_km must lie between -5 and 800"),
+        ("longitude", 181.0, "longitude must lie between -180 and 180"),
+        ("latitude", -np.inf, "latitude must lie"),
+        ("magnitude", 11.0, "magnitude must lie"),
+        ("site_latitude", np.nan, "site_latitude must lie between -90 and 90"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(signatures, name, value, message):
+    given = untrained_run.inputs(EVENTS, PLACES)
+    given[name] = np.where(np.arange(given[name].size).reshape(given[name].shape) == 1, value, given[name])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        ask(signatures["at_sites"], **given)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [(-40.2, 0.0, -5.0, -1.0), (49.8, 0.0, 800.0, 10.0), (180.0, 90.0, 0.0, 10.0), (-180, -90, 0, 0)],
+)
+def test_finite_for_any_event(signatures, event):
+    given = {name: [value] for name, value in zip(EVENT, event, strict=True)}
+    places = {"site_longitude": [[event[0], 0.0]], "site_latitude": [[event[1], 0.0]]}
+    found = ask(signatures["at_sites"], **given, **places)
+    assert all(np.isfinite(values).all() for values in found.values())
+    assert not found["inside"].any()
+
+
+def test_request_for_a_hundred_sites_is_small():
+    request = predict_pb2.PredictRequest()
+    for name, values in untrained_run.inputs(EVENTS[:1], untrained_run.sites(100)).items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    assert 1000 < request.ByteSize() < 4000
+
+
+def test_description_and_pages(run, version):
+    text = (version / export.DESCRIPTION).read_text()
+    found = json.loads(text)
+    assert (found["intensity_measure"], found["version"], found["simulated"]) == ("PGA", 1, True)
+    assert Grid(**found["grid"]) == run.experiment.grid
+    assert ranges.Ranges(**found["ranges"]) == ranges.Ranges.of(run, "PGA")
+    assert found["versions"]["tensorflow"] == tf.__version__
+    page = (version.parent / "README.md").read_text()
+    assert "target=/models/tiny" in page and "SIMULATED" in page and "not calibrated." in page
+    assert 'base_path: "/models/tiny"' in (version.parent / "models.config").read_text()
+
+
+def test_no_place_of_this_machine_is_told(run, version):
+    told = [path.read_bytes() for path in version.parent.rglob("*") if path.is_file()]
+    assert len(told) > 5
+    roots = (run.path.parents[2], version.parents[2], run.path.home(), run.path.cwd())
+    assert not any(str(root).encode() in content for root in roots for content in told)
+
+
+def test_warm_up_requests_can_be_answered(version, signatures):
+    asked = set()
+    for record in tf.data.TFRecordDataset([str(version / warmup.FILE)]):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.make_ndarray(values) for name, values in request.inputs.items()}
+        assert request.model_spec.name == "tiny"
+        asked.add(request.model_spec.signature_name)
+        found = ask(signatures[request.model_spec.signature_name], **inputs)
+        assert all(len(values) == 1 for values in found.values())
+    assert asked == set(signatures)
+
+
+def test_versions_count_up(run, version):
+    again = export.prepare(run.path, version.parent, members=1)
+    assert again.version == version.with_name("2")
+    with pytest.raises(UsageError, match=r"tiny is a model of PGA, not SA\(1.0\): choose another --out"):
+        export.prepare(run.path, version.parent, im="SA(1.0)")
+
+
+def test_a_folder_of_something_else(run, tmp_path):
+    (tmp_path / "7").mkdir()
+    with pytest.raises(UsageError, match="holds something else than exports of tfgmm"):
+        export.prepare(run.path, tmp_path)
+
+
+def test_all_or_nothing(run, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(warmup, "write", fails)
+    with pytest.raises(DataError, match="cannot write .*No space left"):
+        export.prepare(run.path, tmp_path / "model", members=1).write()
+    assert not list((tmp_path / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(None, [(0, 0), (1, 0), (0, 1), (1, 1)]), (3, [(0, 0), (1, 0), (0, 1)]), (1, [(0, 0)])],
+)
+def test_members_are_spread_over_chunks_first(run, tmp_path, count, expected):
+    assert export.prepare(run.path, tmp_path / "model", members=count).members == expected
+
+
+def test_only_trained_members(run, tmp_path):
+    found = export.prepare(run.path, tmp_path / "model", im="SA(1.0)")
+    assert found.members == [(0, 0), (0, 1)]
+
+
+def test_default_names(run):
+    named = {im: export.prepare(run.path, im=im).name for im in ("PGA", "SA(1.0)")}
+    assert named == {"PGA": "run", "SA(1.0)": "run-SA-1.0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"members": 0}, "--members 0: .* 1 to 4 to choose from"),
+        ({"members": 5}, "--members 5"),
+        ({"precision": "float8"}, "unknown precision 'float8': choose float32 or float16"),
+        ({"im": "SA(2.0)"}, r"has no SA\(2.0\): it has PGA, SA\(1.0\)"),
+        ({"out": "a b"}, "'a b' cannot be the name of a served model"),
+    ],
+)
+def test_what_does_not_fit(run, settings, message):
+    with pytest.raises(UsageError, match=message):
+        export.prepare(run.path, **settings)
+
+
+def test_projection_that_cannot_be_exported(copied, tmp_path):
+    path = copied.path / "experiment.json"
+    path.write_text(path.read_text().replace("EPSG:6677", "EPSG:3034"))
+    with pytest.raises(UsageError, match="Lambert Conic Conformal.*cannot be computed in a model server"):
+        export.prepare(copied.path, tmp_path / "model")
+
+
+def test_says_what_is_huge_and_what_does_not_fit(run, tmp_path, monkeypatch):
+    small = export.prepare(run.path, tmp_path / "model")
+    assert small.summary.endswith(f"model/1: 4 members of {small.weights:,} weights in float32, 0.0 MB")
+    paper = dataclasses.replace(small, weights=31_000_000)
+    assert "496.0 MB" in paper.summary and "--members" not in paper.summary
+    paper = dataclasses.replace(paper, members=[(0, 0)] * 50)
+    assert "6,200.0 MB. A server needs as much memory. --members K" in paper.summary
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 5))
+    with pytest.raises(UsageError, match="but only 0.0 MB are free"):
+        export.prepare(run.path, tmp_path / "model")

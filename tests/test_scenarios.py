@@ -1,0 +1,129 @@
+"""Earthquakes and sites to predict: read, checked, refused."""
+
+import pandas as pd
+import pytest
+
+from tfgmm.errors import DataError, UsageError
+from tfgmm.model import scenarios
+
+GOOD = {"magnitude": 7.0, "longitude": 139.8, "latitude": 35.5, "depth_km": 30.0}
+CATALOGUE = "time,latitude,longitude,depth,mag\n"
+
+
+def test_single():
+    events = scenarios.single(**GOOD)
+    assert events.loc[0].to_dict() == GOOD | {"event_id": "scenario"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth_km": None}, "the scenario has no depth_km: give"),
+        ({"depth_km": None, "magnitude": None}, "has no depth_km, magnitude: give"),
+        ({"magnitude": 99.0}, "the scenario's magnitude is 99.0, expected a number from -1 to 10"),
+        ({"longitude": 400.0}, "longitude is 400.0, expected a number from -180 to 180"),
+        ({"latitude": float("nan")}, "latitude is nan, expected"),
+    ],
+)
+def test_single_that_cannot_be(changes, message):
+    with pytest.raises(UsageError, match=message):
+        scenarios.single(**GOOD | changes)
+
+
+def test_catalogue_counts_what_is_not_complete(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text(
+        CATALOGUE
+        + "2020-01-01T00:00:00,35.5,139.8,30,6.1\n"
+        + "2020-01-02T00:00:00,35.5,139.8,,6.2\n"
+        + "2020-01-03T00:00:00,35.5,139.8,10,\n"
+        + "2020-01-04T00:00:00,35.6,139.9,40,6.4\n"
+    )
+    events, tally = scenarios.from_catalogue(path)
+    assert events["magnitude"].tolist() == [6.1, 6.4]
+    assert events.index.tolist() == [0, 1]
+    assert tally.read == {"event": 4}
+    assert [(row["reason"], row["examples"]) for row in tally.dropped()] == [
+        ("no depth_km", ["20200102000000.00"]),
+        ("no magnitude", ["20200103000000.00"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "lists no event"),
+        ("2020-01-02T00:00:00,35.5,139.8,,6.2\n", "no event has all of longitude, latitude, depth_km"),
+        ("2020-01-02T00:00:00,35.5,139.8,10,99\n", "line 2, column magnitude: .*99"),
+    ],
+)
+def test_catalogue_that_cannot_be(tmp_path, rows, message):
+    path = tmp_path / "events.csv"
+    path.write_text(CATALOGUE + rows)
+    with pytest.raises(DataError, match=message):
+        scenarios.from_catalogue(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "ids"),
+    [
+        ({"site_id": ["a", "b"], "station_id": ["c", "d"]}, ["a", "b"]),
+        ({"station_id": [301, 302]}, ["301", "302"]),
+        ({}, ["1", "2"]),
+    ],
+)
+def test_sites_have_names(tmp_path, columns, ids):
+    sites = pd.DataFrame({"longitude": [139.5, 140.0], "latitude": [35.5, 36.0]} | columns)
+    sites.to_csv(tmp_path / "sites.csv", index=False)
+    for found in (scenarios.read_sites(tmp_path / "sites.csv"), scenarios.check_sites(sites[::-1][::-1])):
+        assert found["site_id"].tolist() == ids
+        assert found["latitude"].tolist() == [35.5, 36.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("x,y\n1,2\n", UsageError, "sites.csv has no column 'longitude': its columns are x, y"),
+        ("longitude,latitude\n", DataError, "no rows"),
+        (
+            "longitude,latitude\n139,35\n400,35\n",
+            DataError,
+            "row 3, column longitude: '400', expected .*180",
+        ),
+        ("longitude,latitude\n139,\n", DataError, "row 2, column latitude: nan, expected .* -90 to 90"),
+        (
+            "longitude,latitude\n139,north\n",
+            DataError,
+            "row 2, column latitude: 'north', expected a number",
+        ),
+        ("longitude,latitude,site_id\n139,35,\n", DataError, "row 2, column site_id: nan, expected an id"),
+    ],
+)
+def test_sites_that_cannot_be(tmp_path, content, error, message):
+    (tmp_path / "sites.csv").write_text(content)
+    with pytest.raises(error, match=message):
+        scenarios.read_sites(tmp_path / "sites.csv")
+
+
+def test_no_file_of_sites(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        scenarios.read_sites(tmp_path / "sites.csv")
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "message"),
+    [
+        (pd.DataFrame(GOOD, [0]).drop(columns="depth_km"), UsageError, "events have no column depth_km"),
+        (pd.DataFrame(columns=list(GOOD)), DataError, "there are no events"),
+        (pd.DataFrame([GOOD, GOOD | {"magnitude": 99}]), DataError, "row 2, column magnitude: 99"),
+        (pd.DataFrame([GOOD | {"depth_km": "deep"}]), DataError, "row 1, column depth_km: deep"),
+    ],
+)
+def test_events_that_cannot_be(events, error, message):
+    with pytest.raises(error, match=message):
+        scenarios.check_events(events)
+
+
+def test_events_without_names_are_numbered():
+    events = pd.DataFrame([GOOD, GOOD], index=[7, 7])
+    assert scenarios.check_events(events)["event_id"].to_dict() == {0: "1", 1: "2"}

@@ -1,0 +1,68 @@
+"""A run whose two chunks of two members have random weights, made in seconds, and what to ask it about."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from conftest import TINY, small_dataset
+
+from tfgmm import records
+from tfgmm.experiment import Experiment
+from tfgmm.model import member, training
+from tfgmm.run_folder import RunFolder
+
+
+def make(root: Path, **changes) -> RunFolder:
+    """Make one below `root`, with its dataset."""
+    dataset = small_dataset()
+    dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
+    records.write(dataset, root / "data")
+    described = {"data": str(root / "data"), "inits": 2, "ims": ("PGA", "SA(1.0)")}
+    begun = training.begin(Experiment(**TINY | described | changes), root / "run")
+    rng = np.random.default_rng(0)
+    materials = {}
+    for one in begun.members:
+        if (one.im, one.chunk) == ("SA(1.0)", 1):
+            continue  # the second intensity measure is not finished
+        material = materials.setdefault((one.im, one.chunk), begun.material(one))
+        keras.utils.set_random_seed(one.chunk * 2 + one.init)
+        model = member.build(material)
+        for weight in model.weights:
+            if len(weight.shape) == 1:  # a bias: nobody would notice if zeros went missing
+                weight.assign(rng.uniform(0.1, 0.3, weight.shape))
+        folder = begun.folder(one)
+        folder.mkdir(parents=True)
+        model.save(folder / "model.keras")
+        material.records.to_parquet(folder / "predictions.parquet")
+        (folder / "done.json").write_text("{}")
+    return begun.run
+
+
+def events(count: int, seed: int = 0) -> pd.DataFrame:
+    """Events on and around the map of `TINY`."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "longitude": rng.uniform(138.5, 141.5, count),
+            "latitude": rng.uniform(34.5, 37.0, count),
+            "depth_km": rng.uniform(10, 80, count).astype("float32"),
+            "magnitude": rng.uniform(4.5, 7.5, count).astype("float32"),
+        }
+    )
+
+
+def sites(count: int, seed: int = 0) -> pd.DataFrame:
+    """Sites on the map of `TINY`, and some beyond its edges."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {"longitude": rng.uniform(139.2, 140.7, count), "latitude": rng.uniform(35.1, 36.4, count)}
+    )
+
+
+def inputs(events: pd.DataFrame, sites: pd.DataFrame | None = None) -> dict[str, np.ndarray]:
+    """The inputs of a signature: events, and the same sites for each of them."""
+    found = {name: events[name].to_numpy() for name in events}
+    if sites is not None:
+        found |= {f"site_{name}": np.tile(sites[name], (len(events), 1)) for name in sites}
+    return found
