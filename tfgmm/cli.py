@@ -434,3 +434,68 @@ def query(
         with files.whole_file(out) as temporary:
             rows.to_csv(temporary, index=False)
     console.print(f"Written: {out}")
+
+
+@app.command()
+def predict(
+    run: options.Run,
+    magnitude: Annotated[float | None, typer.Option(help="Of one scenario.")] = None,
+    longitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
+    latitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
+    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
+    catalogue: Annotated[Path | None, typer.Option(help="Many events instead, CSV or QuakeML.")] = None,
+    sites: Annotated[
+        Path | None, typer.Option(help="Table with longitude, latitude, perhaps site_id (default: maps).")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet "
+            "(default: prediction.nc or prediction.csv)."
+        ),
+    ] = None,
+    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
+    exceed: Annotated[
+        list[float] | None, typer.Option(help="Probability of more than so many g; repeatable.")
+    ] = None,
+    percentile: Annotated[list[float] | None, typer.Option(help="Percentile, as 84; repeatable.")] = None,
+    interpolation: Annotated[
+        str, typer.Option(help="Sites: nearest pixel, as in training, or bilinear.")
+    ] = "nearest",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Leave sigma as it is if the run has a calibration.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
+    from tfgmm import files
+    from tfgmm.model import scenarios
+
+    one = (magnitude, longitude, latitude, depth)
+    if catalogue and any(value is not None for value in one):
+        raise UsageError("give either --catalogue or one scenario, not both")
+    events, tally = scenarios.from_catalogue(catalogue) if catalogue else (scenarios.single(*one), None)
+    places = scenarios.read_sites(sites) if sites else None
+    out = out or Path("prediction.csv" if sites else "prediction.nc")
+    files.refuse_existing(out, overwrite)
+    _import_tensorflow()
+    from tfgmm.model import ensemble, prediction
+
+    wanted = prediction.Quantities(tuple(exceed or ()), tuple(percentile or ()))
+    loaded = ensemble.load(run, im)
+    say_simulated(loaded.run.simulated)
+    for row in tally.dropped() if tally else []:
+        console.print(f"{row['count']} of {tally.read['event']} events left out: {row['reason']}")
+    with progress("predicting", len(events)) as done:
+        written = prediction.write(
+            loaded,
+            events,
+            out,
+            places,
+            quantities=wanted,
+            interpolation=interpolation,
+            calibrated=False if raw else None,
+            overwrite=overwrite,
+            progress=done,
+        )
+    console.print(f"{len(events)} events, {len(loaded.members)} members, {loaded.im}: {written}")
