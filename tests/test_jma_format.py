@@ -108,6 +108,9 @@ def test_damaged_archives_are_refused(tmp_path):
     for path in (truncated, flipped):
         with pytest.raises(DataError, match=rf"{path.name} is no whole zip archive .*fetch it again"):
             jma_format.read_events(path)
+    flipped.write_bytes(content[:26] + b"\xff" + content[27:])  # the length of the file's name
+    with pytest.raises(DataError, match=r"no whole zip archive \(File name in directory .{,80}: fetch it"):
+        jma_format.read_events(flipped)
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(DataError, match=r"other\.zip holds 0 \.dat files, expected one"):

@@ -136,7 +136,8 @@ def _load(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the path of a JMA file") from error
     except DAMAGED_ZIP as error:
-        raise DataError(f"{path} is no whole zip archive ({error}): fetch it again") from error
+        reason = str(error)[:80]  # it may quote a name of 64 kB
+        raise DataError(f"{path} is no whole zip archive ({reason}): fetch it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
