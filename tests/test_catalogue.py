@@ -94,6 +94,7 @@ def test_blank_fields_and_lines(read):
         ("magnitude", "-999", "from -1 to 10"),
         ("origin_time", "28/12/2016 12:38", "UTC unless an offset"),
         ("origin_time", "2016", "UTC unless an offset"),
+        ("origin_time", "7016-01-01 00:00:00", "a year from 1700"),
     ],
 )
 def test_bad_values_are_named(read, column, value, expected):

@@ -133,6 +133,7 @@ def second(**changes) -> bytes:
         (second(time="201801051102300a"), "byte 4: time 201801051102300a"),
         (second(time="20180105110230a0"), "byte 4: time 20180105110230a0"),
         (second(time="0018010511023000"), "byte 4: time 0018010511023000"),
+        (second(time="7818010511023000"), "byte 4: time 7818010511023000"),  # pandas would overflow
         (second(duration="00000064"), "byte 12: duration 10 s, expected 1 s"),
         (second(length="0000000c"), "byte 16: length 12, expected at most 11"),
         (second(length="ffffffff"), "byte 16: length 4294967295"),

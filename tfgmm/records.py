@@ -21,6 +21,8 @@ from tfgmm import files, imt
 from tfgmm.errors import DataError, UsageError
 
 EARTH_RADIUS_KM = 6371.0
+#: Of origin times; what lies outside is a damaged number, and overflows in nanoseconds.
+YEARS = range(1700, 2200)
 COMPONENTS = ("geometric_mean", "rotd50")
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
@@ -29,7 +31,11 @@ _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
 EVENTS = pa.DataFrameSchema(
     {
         "event_id": pa.Column(str, unique=True),
-        "origin_time": pa.Column(pd.DatetimeTZDtype("us", "UTC"), coerce=True),
+        "origin_time": pa.Column(
+            pd.DatetimeTZDtype("us", "UTC"),
+            pa.Check(lambda time: time.dt.year.isin(YEARS), name="year 1700 to 2199"),
+            coerce=True,
+        ),
         "longitude": _LONGITUDE,
         "latitude": _LATITUDE,
         "depth_km": pa.Column(float, pa.Check.in_range(-5, 800)),

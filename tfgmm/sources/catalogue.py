@@ -8,6 +8,7 @@ import numpy as np
 import obspy
 import pandas as pd
 
+from tfgmm import records
 from tfgmm.errors import DataError, UsageError
 from tfgmm.sources import matching
 
@@ -58,9 +59,14 @@ def read(path: Path) -> pd.DataFrame:
     table = _read_quakeml(path) if quakeml else _read_csv(path)
     if table.empty:
         raise DataError(f"{path} lists no event: give a catalogue with at least one")
+    row = "event" if quakeml else "line"
+    year = table["origin_time"].dt.year
+    first, last = records.YEARS[0], records.YEARS[-1]
+    _refuse(
+        path, row, table["origin_time"], year.notna() & ~year.between(first, last), f"a year from {first}"
+    )
     for column, (lowest, highest) in RANGES.items():
         outside = table[column].notna() & ~table[column].between(lowest, highest)
-        row = "event" if quakeml else "line"
         _refuse(path, row, table[column], outside, f"a number from {lowest} to {highest}, or blank")
     ids = table["event_id"].fillna(pd.Series(time_ids(table["origin_time"]), table.index))
     source = table["magnitude_source"].fillna("Mw")

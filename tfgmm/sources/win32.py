@@ -27,7 +27,7 @@ _SECOND = struct.Struct(">8sII")
 _CHANNEL = struct.Struct(">HHH")
 _FIRST_SAMPLE_BYTES = 4
 _MAX_SIZE = 4
-_FIRST_YEAR = 1970
+_YEARS = range(1970, 2200)
 #: Numbers of the channel table and their columns, from 1.
 _NUMBERS = {"sensitivity": 8, "gain_db": 12, "lsb_v": 13, "latitude": 14, "longitude": 15}
 _STATION, _COMPONENT, _UNIT = 4, 5, 9
@@ -143,7 +143,7 @@ def _time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
     text = digits.hex()
     try:
         local = datetime.datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=datetime.UTC)
-        if local.year < _FIRST_YEAR:
+        if local.year not in _YEARS:
             raise ValueError(text)
         return local + datetime.timedelta(milliseconds=10 * int(text[14:])) - JST
     except (ValueError, OverflowError) as error:
