@@ -392,6 +392,7 @@ def test_a_pickle_is_not_opened(tmp_path, catalogue, monkeypatch):
             "AC3M,139.7,35.6,,400\nAC3M,139.7,35.6,,400",
             "row 3: a station's code is missing or listed twice",
         ),
+        ("AC3M,139.7,35.6,,400,1,2", "is no CSV"),
         ("AC3M,139.7,north,,400", "row 2, column latitude: 'north', expected a number"),
     ],
 )

@@ -204,10 +204,19 @@ def _traces(path: Path, headonly: bool = False) -> obspy.Stream:
 
 def _station_csv(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than names
+            rows = pd.read_csv(
+                path,
+                dtype=str,
+                encoding="utf-8-sig",
+                index_col=False,
+                keep_default_na=False,
+                na_values=[""],
+            )
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path} is no CSV ({str(error).splitlines()[0]})") from error
     missing = {"station", "longitude", "latitude"} - set(rows.columns)
     if missing or not {"unit", "gain"} & set(rows.columns):
