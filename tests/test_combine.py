@@ -10,6 +10,7 @@ import xarray as xr
 from conftest import small_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallies import dropped
 
 from tfgmm import records
 from tfgmm.errors import DataError, UsageError
@@ -47,10 +48,6 @@ def other_catalogue(dataset: Dataset) -> Dataset:
 
 def pairs(dataset: Dataset) -> set:
     return set(zip(dataset.records["event_id"], dataset.records["station_id"], strict=True))
-
-
-def dropped(dataset: Dataset) -> dict:
-    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance["dropped"]}
 
 
 def assert_nothing_lost(dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jma_files import dat, row, source, station_table
+from tallies import assert_nothing_lost, dropped
 
 from tfgmm.errors import DataError, UsageError
 from tfgmm.sources import jma
@@ -32,16 +33,6 @@ def read(tmp_path, table):
         return jma.read([path], table, Limits(**limits))
 
     return _read
-
-
-def dropped(dataset) -> dict:
-    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance["dropped"]}
-
-
-def assert_nothing_lost(dataset) -> None:
-    for what in ("event", "station", "record"):
-        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
-        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
 
 
 def test_an_event_and_its_record(read):

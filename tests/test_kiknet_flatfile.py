@@ -7,6 +7,7 @@ import pytest
 from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tallies import assert_nothing_lost
 
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import kiknet_flatfile, units
@@ -65,12 +66,6 @@ def read(tmp_path):
 
 def entries(dataset, kind: str) -> dict:
     return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance[kind]}
-
-
-def assert_nothing_lost(dataset) -> None:
-    for what in ("event", "station", "record"):
-        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
-        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
 
 
 def plausible(count: int, factor: float, seed: int = 0) -> list[dict]:

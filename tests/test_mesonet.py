@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallies import assert_nothing_lost, dropped
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
 from tfgmm import records
@@ -93,16 +94,6 @@ def write(folder: Path, *streams: obspy.Stream) -> list[Path]:
 def at(seconds: float) -> obspy.UTCDateTime:
     """Seconds after the origin."""
     return obspy.UTCDateTime(ORIGIN) + seconds
-
-
-def dropped(dataset) -> dict:
-    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance["dropped"]}
-
-
-def assert_nothing_lost(dataset) -> None:
-    for what in ("event", "station", "record"):
-        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
-        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
 
 
 def expected_pga(counts: np.ndarray, start_s: float, end_s: float) -> float:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nied_files import ascii_record, shaking, tar
+from tallies import dropped
 
 from tfgmm import records
 from tfgmm.errors import DataError, UsageError
@@ -37,10 +38,6 @@ def write(folder: Path, contents: dict[str, bytes]) -> Path:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return folder
-
-
-def dropped(dataset: records.Dataset) -> dict:
-    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance["dropped"]}
 
 
 def assert_nothing_lost(dataset: records.Dataset) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallies import assert_nothing_lost, dropped
 
 from tfgmm import records
 from tfgmm.errors import DataError, UsageError
@@ -39,16 +40,6 @@ def select(event_table, station_table, record_table, **limits) -> records.Datase
         tally.count(what, len(table))
     found = Found(event_table, station_table, record_table, {"name": "made"}, tally)
     return selection.select(found, Limits(**limits))
-
-
-def dropped(dataset: records.Dataset) -> dict:
-    return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance["dropped"]}
-
-
-def assert_nothing_lost(dataset: records.Dataset) -> None:
-    for what in ("event", "station", "record"):
-        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
-        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
 
 
 def test_single_values_become_missing_and_only_wrong_ones_are_counted():

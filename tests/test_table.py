@@ -10,6 +10,7 @@ from conftest import small_dataset
 from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tallies import assert_nothing_lost
 
 from tfgmm import records
 from tfgmm.errors import DataError, TfgmmError, UsageError
@@ -56,12 +57,6 @@ def read(tmp_path):
 
 def entries(dataset, kind: str) -> dict:
     return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance[kind]}
-
-
-def assert_nothing_lost(dataset) -> None:
-    for what in ("event", "station", "record"):
-        lost = sum(entry["count"] for entry in dataset.provenance["dropped"] if entry["what"] == what)
-        assert dataset.provenance["read"][what] == len(getattr(dataset, f"{what}s")) + lost
 
 
 def assert_same_tables(one: records.Dataset, other: records.Dataset) -> None:

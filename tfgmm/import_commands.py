@@ -244,42 +244,35 @@ Latitude = Annotated[str, typer.Option(help="Column of a CSV with the latitude."
 Longitude = Annotated[str, typer.Option(help="Column of a CSV with the longitude.")]
 
 
-def _layer(name: str, path: Path, data: Path, region: str | None, **choices) -> None:
-    from tfgmm.sources import site_layer
+def layer_command(command: str, name: str, what: str) -> None:
+    """Make the command that adds one site layer to a dataset."""
 
-    dataset = records.read(data)
-    box = options.numbers(region, 4, "--region")
-    layer = site_layer.read_layer(path, name, region=box, **choices)
-    show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
+    @app.command(command, help=f"Add {what} as a site layer to a dataset.")
+    def add(
+        path: LayerFile,
+        data: LayerData,
+        value: Value = None,
+        region: LayerRegion = None,
+        scale: Scale = 1.0,
+        step: Step = None,
+        latitude: Latitude = "lat",
+        longitude: Longitude = "lon",
+    ) -> None:
+        from tfgmm.sources import site_layer
+
+        dataset = records.read(data)
+        layer = site_layer.read_layer(
+            path,
+            name,
+            value=value,
+            region=options.numbers(region, 4, "--region"),
+            scale=scale,
+            step=step,
+            latitude=latitude,
+            longitude=longitude,
+        )
+        show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
 
 
-@app.command()
-def bedrock(
-    path: LayerFile,
-    data: LayerData,
-    value: Value = None,
-    region: LayerRegion = None,
-    scale: Scale = 1.0,
-    step: Step = None,
-    latitude: Latitude = "lat",
-    longitude: Longitude = "lon",
-) -> None:
-    """Add the depth to seismic bedrock (m) as a site layer to a dataset."""
-    columns = {"value": value, "latitude": latitude, "longitude": longitude}
-    _layer("z_bedrock", path, data, region, scale=scale, step=step, **columns)
-
-
-@app.command()
-def vs30(
-    path: LayerFile,
-    data: LayerData,
-    value: Value = None,
-    region: LayerRegion = None,
-    scale: Scale = 1.0,
-    step: Step = None,
-    latitude: Latitude = "lat",
-    longitude: Longitude = "lon",
-) -> None:
-    """Add Vs30 (m/s) as a site layer to a dataset."""
-    columns = {"value": value, "latitude": latitude, "longitude": longitude}
-    _layer("vs30", path, data, region, scale=scale, step=step, **columns)
+layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")
+layer_command("vs30", "vs30", "Vs30 (m/s)")

@@ -191,6 +191,12 @@ def unit_vectors(longitude, latitude) -> np.ndarray:
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
+def distance_km(longitude, latitude, other_longitude, other_latitude) -> np.ndarray:
+    """Distance between points along the chord, row by row, km, [n]."""
+    ends = unit_vectors(longitude, latitude), unit_vectors(other_longitude, other_latitude)
+    return EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
+
+
 def check(dataset: Dataset) -> Dataset:
     """The dataset with rows numbered and times in UTC, or an error that names the offending value.
 

@@ -113,8 +113,9 @@ def _renamed(table: pd.DataFrame, same: dict[str, str]) -> pd.DataFrame:
 def _refuse_moved(first: pd.DataFrame, second: pd.DataFrame) -> None:
     """Raise `DataError` where a code of both is not one place in one network."""
     both = first.merge(second, on="station_id", suffixes=("_1", "_2"))
-    ends = [records.unit_vectors(both[f"longitude_{i}"], both[f"latitude_{i}"]) for i in (1, 2)]
-    both["km"] = records.EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
+    both["km"] = records.distance_km(
+        *(both[f"{name}_{i}"] for i in (1, 2) for name in ("longitude", "latitude"))
+    )
     wrong = both[(both["km"] > SAME_STATION_KM) | (both["network_1"] != both["network_2"])]
     if len(wrong):
         row = wrong.iloc[0]

@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tfgmm import records
@@ -40,8 +39,8 @@ def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict
     second = _read(path).reindex(stations["station_id"]).set_axis(stations.index)
     own = stations[["latitude", "longitude"]]
     given = second.notna().all(axis=1) & own.notna().all(axis=1)
-    ends = (records.unit_vectors(table["longitude"], table["latitude"]) for table in (own, second))
-    far = records.EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1) > MAX_SHIFT_KM
+    places = (table[name] for table in (own, second) for name in ("longitude", "latitude"))
+    far = records.distance_km(*places) > MAX_SHIFT_KM
     places = own[given].groupby([second["latitude"], second["longitude"]])
     several = (places.transform("nunique") > 1).any(axis=1).reindex(own.index, fill_value=False)
     taken = given & ~far & ~several

@@ -56,11 +56,11 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
     -------
     ndarray, [n_rows]
     """
-    ends = [records.unit_vectors(table["longitude"], table["latitude"]) for table in (first, second)]
+    places = (table[name] for table in (first, second) for name in ("longitude", "latitude"))
     magnitude = first["magnitude"].to_numpy(float) - second["magnitude"].to_numpy(float)
     parts = (
         (_seconds(first) - _seconds(second)) / tolerance.seconds,
-        records.EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1) / tolerance.km,
+        records.distance_km(*places) / tolerance.km,
         np.nan_to_num(magnitude / tolerance.magnitude),
     )
     within = np.all([abs(part) <= 1 + 1e-6 for part in parts], axis=0)  # rounding decides no edge

@@ -190,9 +190,8 @@ def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFr
     """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
     source = events.set_index("event_id").loc[rows["event_id"]]
     site = stations.set_index("station_id").loc[rows["station_id"]]
-    ends = (records.unit_vectors(point["longitude"], point["latitude"]) for point in (source, site))
-    epicentral = records.EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
-    return np.hypot(epicentral, source["depth_km"].to_numpy())
+    places = (point[name] for point in (source, site) for name in ("longitude", "latitude"))
+    return np.hypot(records.distance_km(*places), source["depth_km"].to_numpy())
 
 
 def _enough_records(

@@ -40,8 +40,7 @@ def in_g(unit: str) -> float:
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
     """Distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``, km, [n]."""
-    ends = records.unit_vectors(event_longitude, event_latitude) - records.unit_vectors(longitude, latitude)
-    return np.hypot(records.EARTH_RADIUS_KM * np.linalg.norm(ends, axis=1), depth_km)
+    return np.hypot(records.distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
 
 
 def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
