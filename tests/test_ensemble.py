@@ -21,7 +21,7 @@ SITES = pd.DataFrame({"longitude": [139.95, 140.1, 139.73], "latitude": [35.75, 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """In bfloat16, which tells when a prediction is not made exactly as in training."""
+    """In bfloat16, which tells when a prediction is not made in float32."""
     root = tmp_path_factory.mktemp("ensemble")
     records.write(small_dataset(), root / "data")
     changes = {

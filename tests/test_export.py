@@ -6,7 +6,6 @@ import json
 import shutil
 import weakref
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -95,22 +94,19 @@ def test_members_one_by_one(signatures):
 
 
 def test_calibration_is_in_the_graph(copied, tmp_path):
-    chosen = calibration.Calibration(a=1.2, b=0.4, length_km=12.0, c=3.0)
+    """With the distance of the site itself, which the length of 2 km, the pixel's, would tell."""
+    chosen = calibration.Calibration(a=1.2, b=0.4, length_km=2.0, c=3.0)
+    raw = ensemble.load(copied.path).predict(EVENTS)
     calibration.write({"PGA": chosen}, copied.path)
-    version = export.prepare(copied.path, tmp_path / "calibrated", members=2).write()
-    signatures = tf.saved_model.load(version).signatures
-    event = untrained_run.inputs(EVENTS)
-    members, found = (ask(signatures[name], **event) for name in ("normal_parameters", "serving_default"))
-    x, y = copied.experiment.grid.axes_km(28)
-    stations = ranges.trained_stations(copied)
-    east, north = (stations[name].to_numpy() for name in ("x_km", "y_km"))
-    distance_km = np.hypot(x[None, :, None] - east, y[:, None, None] - north).min(-1)
-    aleatory = 1.2**2 * (members["stddev"] ** 2).mean(1)
-    unknown = 0.4 * (1 - np.exp(-distance_km / 12))
-    epistemic = unknown**2 + 3 * members["mean"].var(1)
-    np.testing.assert_allclose(found["aleatory"], np.sqrt(aleatory), atol=1e-5)
-    np.testing.assert_allclose(found["epistemic"], np.sqrt(epistemic), atol=1e-5)
-    np.testing.assert_allclose(found["stddev"], np.sqrt(aleatory + epistemic), atol=1e-5)
+    version = export.prepare(copied.path, tmp_path / "calibrated").write()
+    signatures, calibrated = tf.saved_model.load(version).signatures, ensemble.load(copied.path)
+    maps = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
+    at_sites = ask(signatures["at_sites"], **untrained_run.inputs(EVENTS, PLACES))
+    expected = calibrated.predict(EVENTS)
+    assert (expected["epistemic"] > 1.7 * raw["epistemic"]).any()
+    for name in MAPS:
+        np.testing.assert_allclose(maps[name], expected[name], atol=1e-5)
+        np.testing.assert_allclose(at_sites[name], calibrated.at_sites(EVENTS, PLACES)[name], atol=1e-5)
     assert json.loads((version / export.DESCRIPTION).read_text())["calibration"]["b"] == 0.4
     assert "Standard deviations are calibrated." in (version.parent / "README.md").read_text()
 
@@ -148,20 +144,6 @@ def test_half_precision_is_half_the_size(run, signatures, tmp_path):
         assert found[name].dtype == np.float32
         difference = np.abs(found[name] - expected[name][:, :1]).max()
         assert 0 < difference < 0.02
-
-
-def test_every_network_computes_in_float32(run):
-    experiment = run.experiment
-    model = member.load(run.member("PGA", 0, 0))
-    mixed = keras.models.clone_model(model)
-    mixed.set_weights(model.get_weights())
-    for layer in mixed.layers:
-        layer.dtype_policy = "mixed_bfloat16"
-    size = experiment.grid.input_size
-    maps = np.random.default_rng(0).normal(0, 1, (1, size, size, model.input_shape[-1])).astype("float32")
-    expected = model(maps)
-    _, function = detached(mixed, tf.float32)
-    np.testing.assert_allclose(function(maps)[0], expected.loc, atol=1e-6)
 
 
 def test_keras_models_are_free_to_go(run):

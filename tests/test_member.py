@@ -114,6 +114,29 @@ def test_predictions_are_the_model_at_the_records(trained):
     np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
 
 
+def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
+    chosen, _ = trained
+    half = material(
+        network=TINY["network"] | {"precision": "bfloat16"}, training=TINY["training"] | {"epochs": 1}
+    )
+    member.train(half, tmp_path / "half", 0, 0)
+    model = member.load(tmp_path / "half")
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    single = member.build(chosen)
+    single.set_weights(model.get_weights())
+    expected = member.predictions(single, chosen, 0, 0)
+    table = pd.read_parquet(tmp_path / "half" / "predictions.parquet")
+    for name in ("mean", "stddev"):
+        np.testing.assert_allclose(table[name], expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x05\x06" + 18 * b"\0"])
+def test_a_damaged_model_is_named(tmp_path, content):
+    (tmp_path / "model.keras").write_bytes(content)
+    with pytest.raises(DataError, match=r"model.keras is damaged .*: remove .* and give tfgmm train again"):
+        member.load(tmp_path)
+
+
 def test_network_begins_at_the_training_mean_and_standardises(trained):
     chosen, _ = trained
     model = member.compiled(chosen, 1)

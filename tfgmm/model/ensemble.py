@@ -217,11 +217,7 @@ class Ensemble:
         )
 
     def _maps(self, events: pd.DataFrame, size: int) -> tf.data.Dataset:
-        """Input maps of `size` events at a time.
-
-        Made by tf.data as in training: a graph of its own would add in another order, and the last digit
-        of a distance can change what bfloat16 rounds to (0.01 in ln IM).
-        """
+        """Input maps of `size` events at a time, made by tf.data as in training."""
         vectors = tf.data.Dataset.from_tensor_slices(event_vectors(events, self.experiment.grid))
         unmoved = tf.zeros(2, tf.int32)
         return vectors.map(lambda vector: self._rasteriser(vector, unmoved)).batch(size).prefetch(1)

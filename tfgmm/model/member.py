@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm import ergodic, files
-from tfgmm.errors import UsageError
+from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment, Training
 from tfgmm.grid import Grid
 from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
@@ -217,7 +218,8 @@ def train(
     with files.whole_folder(folder) as temporary:
         model.save(temporary / "model.keras")
         pd.DataFrame(checkpoint.history).to_csv(temporary / "history.csv", index=False)
-        predictions(model, material, chunk, init).to_parquet(temporary / "predictions.parquet", index=False)
+        table = predictions(in_float32(model), material, chunk, init)
+        table.to_parquet(temporary / "predictions.parquet", index=False)
         done = {
             "seed": seed,
             "epochs": checkpoint.epoch,
@@ -296,6 +298,25 @@ def predictions(model: GroundMotionModel, material: Material, chunk: int, init: 
     return table.assign(arm=material.experiment.arm, chunk=chunk, init=init, mean=mean, stddev=stddev)
 
 
+def in_float32(model: GroundMotionModel) -> GroundMotionModel:
+    """The same network, for predicting: every layer computes in float32, whatever it was trained in."""
+    for layer in model.layers:
+        layer.dtype_policy = "float32"
+    return model
+
+
 def load(folder: Path) -> GroundMotionModel:
-    """The trained network of a member folder."""
-    return keras.saving.load_model(folder / "model.keras", compile=False)
+    """The trained network of a member folder, which predicts in float32.
+
+    Raises
+    ------
+    DataError
+        The file is damaged.
+    """
+    path = folder / "model.keras"
+    try:
+        return in_float32(keras.saving.load_model(path, compile=False))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}): remove {folder} and give tfgmm train again"
+        ) from error

@@ -15,7 +15,6 @@ from tfgmm import files
 from tfgmm.analysis import calibration
 from tfgmm.errors import DataError, UsageError
 from tfgmm.model import member
-from tfgmm.model.places import Places
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, select
@@ -32,7 +31,7 @@ DESCRIPTION = "assets.extra/tfgmm.json"
 
 _PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
 _HUGE = 1e9
-_DISTANCE = "from a pixel's centre to the nearest trained site"
+_DISTANCE = "to the nearest trained site, from the pixel's centre or the site that is asked for"
 _LICENCE = (
     "The graph was made by tfgmm, whose licence is MIT. The weights were learned from the records named "
     "here, whose terms apply to them."
@@ -126,10 +125,10 @@ class Export:
         experiment, dataset = self.run.experiment, open_dataset(self.run.experiment.data)
         names = select(dataset.layers or (), experiment.drop)
         rasteriser = Rasteriser(experiment.grid, names, dataset.layers)
-        chosen, distance_km = _calibration(self.run, self.im), None
+        chosen, trained_km = _calibration(self.run, self.im), None
         if chosen:
-            distance_km = Places.pixels(experiment.grid).nearest_km(trained_stations(self.run, self.im))
-        graph = Graph(functions, rasteriser, chosen, distance_km)
+            trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
+        graph = Graph(functions, rasteriser, chosen, trained_km)
         return graph, self._description(chosen, dataset.provenance.get("attribution", ""))
 
     def _description(self, chosen: calibration.Calibration | None, attribution: str) -> dict:
@@ -147,9 +146,7 @@ class Export:
             "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
             "precision": self.precision,
             "size_bytes": self.size_bytes,
-            "calibration": chosen
-            and dataclasses.asdict(chosen)
-            | {"distance_km": "from a pixel's centre to the nearest trained site"},
+            "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},

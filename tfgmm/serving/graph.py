@@ -1,5 +1,6 @@
 """An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -24,18 +25,15 @@ Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
     """A trained network as raw variables and a function of them; the Keras model is free to go.
 
-    All layers compute in float32, whatever they were trained in. (A module that holds Keras 3 objects
-    loads in Python, but not in the C++ runtime of a model server.)
+    A module that holds Keras 3 objects loads in Python, but not in the C++ runtime of a model server.
 
     Parameters
     ----------
     model : keras.Model
-        Maps -> Normal; its layers' precision is changed.
+        Maps -> Normal.
     storage : tf.DType
         Of the variables.
     """
-    for layer in model.layers:
-        layer.dtype_policy = "float32"
     count = len(model.trainable_variables)
     weights = [*model.trainable_variables, *model.non_trainable_variables]
     variables = [tf.Variable(tf.cast(one.value, storage), trainable=False) for one in weights]
@@ -59,8 +57,8 @@ class Graph:
         For the members' channels.
     calibration : Calibration, optional
         Applied to both parts of the variance.
-    distance_km : ndarray, [rows, cols], optional
-        From each pixel to the nearest trained site, for the calibration.
+    trained_km : ndarray, [k, 2], optional
+        Km east and north of the trained sites, for the calibration, which asks for the nearest.
     """
 
     def __init__(
@@ -68,15 +66,11 @@ class Graph:
         members: Sequence[Member],
         rasteriser: Rasteriser,
         calibration: Calibration | None = None,
-        distance_km: np.ndarray | None = None,
+        trained_km: np.ndarray | None = None,
     ) -> None:
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
-        self._factors, self._added = (1.0, 1.0), np.float32(0.0)
-        if calibration:
-            # It is linear in the predicted variances: two factors and a map say it all.
-            self._factors = tuple(float(sum(calibration.variance(0.0, *unit))) for unit in np.eye(2))
-            self._added = calibration.variance(distance_km, 0.0, 0.0)[1].astype("float32")
+        self._calibration, self._trained_km = calibration or Calibration(), trained_km
         self._parameters = tf.function(self._one_by_one, autograph=False)
 
     def signatures(self) -> dict[str, Callable]:
@@ -94,7 +88,7 @@ class Graph:
         event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
         sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
         functions = {
-            "serving_default": (self._moments, event),
+            "serving_default": (self._maps, event),
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
@@ -121,26 +115,46 @@ class Graph:
         mean, stddev = self._parameters(*event)
         return {"mean": mean, "stddev": stddev}
 
-    def _moments(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The laws of total expectation and total variance, as in `tfgmm.mixture`, and the calibration."""
-        mean, stddev = self._parameters(*event)
-        aleatory = self._factors[0] * tf.reduce_mean(stddev**2, axis=1)
-        epistemic = self._factors[1] * tf.math.reduce_variance(mean, axis=1) + self._added
-        return {
-            "mean": tf.reduce_mean(mean, axis=1),
-            "stddev": tf.sqrt(aleatory + epistemic),
-            "aleatory": tf.sqrt(aleatory),
-            "epistemic": tf.sqrt(epistemic),
-        }
+    def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
+        grid = self._rasteriser.grid
+        return self._calibrated(self._moments(*event), *np.meshgrid(*grid.axes_km(grid.output_size)))
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
         _refuse(SITES, sites)
         pixel, inside = self._projection.locate(*sites)
-        values = {
-            name: tf.gather_nd(one, pixel, batch_dims=1) for name, one in self._moments(*event).items()
-        }
+        moments = [tf.gather_nd(one, pixel, batch_dims=1) for one in self._moments(*event)]
+        values = self._calibrated(moments, *self._projection.project(*sites))
         return values | {"inside": tf.cast(inside, tf.int32)}
+
+    def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Mean, aleatory and epistemic variance: the laws of total expectation and total variance."""
+        mean, stddev = self._parameters(*event)
+        return (
+            tf.reduce_mean(mean, axis=1),
+            tf.reduce_mean(stddev**2, axis=1),
+            tf.math.reduce_variance(mean, axis=1),
+        )
+
+    def _calibrated(self, moments: Sequence[tf.Tensor], x_km, y_km) -> dict[str, tf.Tensor]:
+        """`Calibration.variance` of what the members say, at places [..., k] of any shape."""
+        (mean, aleatory, epistemic), one = moments, self._calibration
+        aleatory, epistemic = one.a**2 * aleatory, one.c * epistemic
+        if self._trained_km is not None:
+            epistemic += (one.b * tf.math.expm1(-self._nearest_km(x_km, y_km) / one.length_km)) ** 2
+        return {
+            "mean": mean,
+            "stddev": tf.sqrt(aleatory + epistemic),
+            "aleatory": tf.sqrt(aleatory),
+            "epistemic": tf.sqrt(epistemic),
+        }
+
+    def _nearest_km(self, x_km, y_km) -> tf.Tensor:
+        """Distance to the nearest trained site; a few sites at a time, for memory's sake."""
+        x, y = (tf.cast(one, tf.float32)[..., None] for one in (x_km, y_km))
+        blocks = np.array_split(self._trained_km.astype("float32"), -(-len(self._trained_km) // 64))
+        squares = (tf.reduce_min((x - one[:, 0]) ** 2 + (y - one[:, 1]) ** 2, axis=-1) for one in blocks)
+        return tf.sqrt(functools.reduce(tf.minimum, squares))
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
