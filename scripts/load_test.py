@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -22,12 +21,10 @@ import pandas as pd
 import psutil
 import typer
 
-from tfgmm.console import console, show_table
+from tfgmm.console import console, import_tensorflow, show_table
 from tfgmm.errors import TfgmmError
 from tfgmm.serving.client import Client
 from tfgmm.serving.transport import Patience
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SITES = 100
 #: Connections of the one who mistreats the server: in a hurry, and slow.
@@ -39,6 +36,7 @@ FIGURES = ("per second", "p50, ms", "p99, ms", "CPU a request, ms", "memory, MB"
 
 def serve(folder: Path, pipe) -> None:
     """The server, in a process of its own."""
+    import_tensorflow()
     from tfgmm.serving.models import Models
     from tfgmm.serving.server import Server
 
@@ -197,6 +195,7 @@ async def mistreat(place: tuple[str, int], kinds: dict[str, list[bytes]], count:
 
 def mistreat_grpc(url: str, good: dict[str, np.ndarray], count: int) -> dict:
     """Bad messages of gRPC; kind -> codes and their number."""
+    import_tensorflow()
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc

@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Score a run on simulated records against what is planted, beside a regression and the oracle."""
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -20,14 +19,11 @@ from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
 from tfgmm.analysis.oracle import Oracle, map_errors
 from tfgmm.analysis.scores import ENSEMBLE
-from tfgmm.console import console, say_simulated, show_table
+from tfgmm.console import console, import_tensorflow, say_simulated, show_table
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import simulated, truth
 from tfgmm.sources.simulated import Settings
-
-# TensorFlow reports absent GPUs as errors.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ORACLE = "oracle"
 #: Events whose maps are in memory at once.
@@ -214,6 +210,7 @@ def main(
     """Score a run on simulated records against the planted median."""
     run = RunFolder.open(path)
     say_simulated(run.simulated)
+    import_tensorflow()
     scenes = [Scene(run, im, events) for im in run.experiment.ims]
     about = facts(scenes[0])
     for name, text in about.items():

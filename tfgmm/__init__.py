@@ -105,5 +105,6 @@ console                 tables and progress on the terminal
 options                 options of the command line
 import_commands  tfgmm import ...
 fetch_commands          tfgmm fetch ...
+prediction_commands     tfgmm predict | export | serve | query
 cli                     the command line
 """

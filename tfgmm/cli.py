@@ -1,6 +1,5 @@
 """The command line: parses and prints, the work is done elsewhere."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +7,11 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options
+from tfgmm import fetch_commands, import_commands, options, prediction_commands
 from tfgmm.console import (
     console,
     duration,
-    progress,
+    import_tensorflow,
     say_simulated,
     show_dataset,
     show_table,
@@ -21,9 +20,6 @@ from tfgmm.console import (
 )
 from tfgmm.errors import TfgmmError, UsageError
 
-# TensorFlow reports absent GPUs as errors.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
     no_args_is_help=True,
@@ -31,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(import_commands.app, name="import")
 app.add_typer(fetch_commands.app, name="fetch")
+app.add_typer(prediction_commands.app)
 
 
 @app.callback()
@@ -50,18 +47,6 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"tfgmm: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-
-
-def _import_tensorflow() -> None:
-    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 @app.command()
@@ -174,7 +159,7 @@ def train(
 def _train(
     experiment: experiments.Experiment, out: Path, overwrite: bool, chunks: list[int] | None
 ) -> None:
-    _import_tensorflow()
+    import_tensorflow()
     from tfgmm.model import training
 
     run = training.begin(experiment, out, overwrite, tuple(chunks) if chunks else None)
@@ -272,31 +257,6 @@ def effects(
 
 
 @app.command()
-def export(
-    run: options.Run,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the model (default: saved_models/RUN); a new version goes in."),
-    ] = None,
-    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
-    members: Annotated[
-        int | None, typer.Option(help="Keep so many members, spread over chunks first (default: all).")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
-) -> None:
-    """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
-    _import_tensorflow()
-    from tfgmm.serving import export as exports
-
-    found = exports.prepare(run, out, im, members, precision)
-    say_simulated(found.run.simulated)
-    console.print(found.summary)
-    with progress("export", len(found.members)) as step:
-        found.write(step)
-    console.print(f"Written: {found.version}   How to serve it: {found.version.parent / 'README.md'}")
-
-
-@app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
     events: Annotated[
@@ -357,145 +317,3 @@ def export_table(
     for row in table.write(records.read(data), out).dropped():
         console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
     console.print(f"Written: {out}")
-
-
-@app.command()
-def serve(
-    models: Annotated[list[Path], typer.Argument(help="Folders of exported models, as saved_models/NAME.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines ask, without passwords.")
-    ] = "127.0.0.1",
-    rest_port: Annotated[int, typer.Option(help="Of REST; 0 takes any free one.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes any free one.")] = 8500,
-    docker: Annotated[
-        bool, typer.Option("--docker", help="Only print the command that runs TensorFlow Serving itself.")
-    ] = False,
-) -> None:
-    """Answer requests as TensorFlow Serving does: a small server for machines without docker."""
-    _import_tensorflow()
-    from tfgmm.serving.models import Models
-    from tfgmm.serving.server import Server, docker_command
-
-    if docker:
-        for model in models:
-            print(docker_command(model, host, rest_port, grpc_port))
-        return
-    found = Models(models, report=console.print)
-    server = Server(found, host=host, rest_port=rest_port, grpc_port=grpc_port)
-    console.print("A small server with the interface of TensorFlow Serving, which it is not.")
-    server.serve(lambda: console.print("\n".join([*server.addresses, "Ctrl-C stops it."]), soft_wrap=True))
-
-
-@app.command()
-def query(
-    url: Annotated[
-        str, typer.Argument(help="http://HOST:PORT/v1/models/NAME, or grpc://HOST:PORT/v1/models/NAME.")
-    ],
-    magnitude: Annotated[float | None, typer.Option(help="Of one earthquake.")] = None,
-    longitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
-    latitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
-    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="Many earthquakes: CSV or QuakeML.")] = None,
-    sites: Annotated[
-        Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="CSV of sites or .nc of maps (default: print the table).")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="For one answer, s.")] = 60.0,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Ask a model server for maps or values at sites."""
-    from tfgmm import files
-    from tfgmm.model import scenarios
-    from tfgmm.serving import client
-    from tfgmm.serving.transport import Patience
-
-    if sites is None and out is None:
-        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites")
-    if out:
-        files.refuse_existing(out, overwrite)
-    if catalogue:
-        events, tally = scenarios.from_catalogue(catalogue)
-        for row in tally.dropped():
-            console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
-    else:
-        events = scenarios.single(magnitude, longitude, latitude, depth)
-    asked = client.Client(url, Patience(timeout_s=timeout))
-    if sites is None:
-        found = asked.maps(events)
-        with files.whole_file(out) as temporary:
-            found.to_netcdf(temporary)
-    else:
-        rows = client.table(asked.at_sites(events, scenarios.read_sites(sites)))
-        if out is None:
-            show_table(url, rows, dict.fromkeys(rows.select_dtypes("float32"), ".3g"))
-            return
-        with files.whole_file(out) as temporary:
-            rows.to_csv(temporary, index=False)
-    console.print(f"Written: {out}")
-
-
-@app.command()
-def predict(
-    run: options.Run,
-    magnitude: Annotated[float | None, typer.Option(help="Of one scenario.")] = None,
-    longitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
-    latitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
-    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="Many events instead, CSV or QuakeML.")] = None,
-    sites: Annotated[
-        Path | None, typer.Option(help="Table with longitude, latitude, perhaps site_id (default: maps).")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet "
-            "(default: prediction.nc or prediction.csv)."
-        ),
-    ] = None,
-    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
-    exceed: Annotated[
-        list[float] | None, typer.Option(help="Probability of more than so many g; repeatable.")
-    ] = None,
-    percentile: Annotated[list[float] | None, typer.Option(help="Percentile, as 84; repeatable.")] = None,
-    interpolation: Annotated[
-        str, typer.Option(help="Sites: nearest pixel, as in training, or bilinear.")
-    ] = "nearest",
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Leave sigma as it is if the run has a calibration.")
-    ] = False,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
-    from tfgmm import files
-    from tfgmm.model import scenarios
-
-    one = (magnitude, longitude, latitude, depth)
-    if catalogue and any(value is not None for value in one):
-        raise UsageError("give either --catalogue or one scenario, not both")
-    events, tally = scenarios.from_catalogue(catalogue) if catalogue else (scenarios.single(*one), None)
-    places = scenarios.read_sites(sites) if sites else None
-    out = out or Path("prediction.csv" if sites else "prediction.nc")
-    files.refuse_existing(out, overwrite)
-    _import_tensorflow()
-    from tfgmm.model import ensemble, prediction
-
-    wanted = prediction.Quantities(tuple(exceed or ()), tuple(percentile or ()))
-    loaded = ensemble.load(run, im)
-    say_simulated(loaded.run.simulated)
-    for row in tally.dropped() if tally else []:
-        console.print(f"{row['count']} of {tally.read['event']} events left out: {row['reason']}")
-    with progress("predicting", len(events)) as done:
-        written = prediction.write(
-            loaded,
-            events,
-            out,
-            places,
-            quantities=wanted,
-            interpolation=interpolation,
-            calibrated=False if raw else None,
-            overwrite=overwrite,
-            progress=done,
-        )
-    console.print(f"{len(events)} events, {len(loaded.members)} members, {loaded.im}: {written}")

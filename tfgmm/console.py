@@ -1,6 +1,7 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pandas as pd
@@ -111,3 +112,16 @@ def _bar() -> Progress:
         console=console,
         speed_estimate_period=600,
     )
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it reports absent GPUs as errors
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
