@@ -24,6 +24,7 @@ def make_run(path, tiny, small, table: pd.DataFrame, simulated: bool = True, **c
             event_y_km=known[0]["event_y_km"].to_numpy(),
         ),
         stations.assign(
+            site_id=stations["station_id"].to_numpy(),
             longitude=139 + known[1]["x_km"].to_numpy() / 90,
             latitude=35 + known[1]["y_km"].to_numpy() / 111,
             x_km=known[1]["x_km"].to_numpy(),

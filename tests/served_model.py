@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgmm.serving import warmup
-from tfgmm.serving.graph import EVENT, SITES
+from tfgmm.serving.graph import EVENT, SITES, STATIONS
 from tfgmm.serving.limits import Limits
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
@@ -63,11 +63,20 @@ def write(model: Path, version: int = 1, bias: float = 0.0, warm: bool = True) -
         inside = tf.cast(inputs[5] > 35, tf.int32)
         return four(value(*inputs[:4])[:, None] + east) | {"inside": inside}
 
+    def at_stations(*inputs):
+        known = tf.reduce_all(tf.strings.length(inputs[4]) == 3)
+        tf.debugging.Assert(known, ["station_id names no station of this model"])
+        number = tf.strings.to_number(tf.strings.substr(inputs[4], 1, 2))
+        found = four(value(*inputs[:4])[:, None] + number)
+        return found | {"between_event": found["epistemic"], "within_event": found["aleatory"]}
+
     event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
+    stations = [tf.TensorSpec([None, None], dtype, name) for name, dtype in STATIONS.items()]
     sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
     signatures = {
         "serving_default": tf.function(maps, input_signature=event, autograph=False),
         "at_sites": tf.function(at_sites, input_signature=event + sites, autograph=False),
+        "at_stations": tf.function(at_stations, input_signature=event + stations, autograph=False),
         "mean_only": tf.function(
             lambda *inputs: {"mean": value(*inputs)}, input_signature=event, autograph=False
         ),

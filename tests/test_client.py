@@ -57,6 +57,21 @@ def test_at_sites(url):
     assert found.attrs["model"] == url
 
 
+def test_at_stations(url, few_at_once):
+    found = Client(url).at_stations(EVENTS, ["K03", "M11"])
+    np.testing.assert_allclose(found["mean"], EVENTS["magnitude"].to_numpy()[:, None] - 0.3 + [3, 11])
+    assert found["within_event"].dims == ("event", "site") and (found["within_event"] == 4).all()
+    assert table(found)["site_id"].tolist()[:2] == ["K03", "M11"]
+    with pytest.raises(UsageError, match="station_id names no station of this model"):
+        Client(url).at_stations(EVENTS, ["K03", "nowhere"])
+
+
+def test_stations_are_texts(url):
+    inputs = {name: EVENTS[name].to_numpy(dtype)[:1] for name, dtype in client._EVENT.items()}
+    with pytest.raises(UsageError, match="station_id (needs to hold texts only|has type)"):
+        Client(url).predict("at_stations", inputs | {"station_id": np.array([[3]])})
+
+
 def test_maps(url):
     told = []
     found = Client(url).maps(EVENTS, told.append)

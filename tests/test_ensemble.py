@@ -203,3 +203,57 @@ def test_no_such_intensity_measure(run):
 def test_no_run(tmp_path):
     with pytest.raises(UsageError, match="is no run folder"):
         ensemble.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A run with random effects whose members' site terms are large."""
+    root = tmp_path_factory.mktemp("mixed")
+    dataset = small_dataset()
+    terms = np.random.default_rng(1).normal(0, 1.5, len(dataset.stations))
+    of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
+    dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
+    records.write(dataset, root / "data")
+    changes = {"data": str(root / "data"), "random_effects": "site,event", "training": {"epochs": 1}}
+    begun = training.begin(Experiment(**TINY | changes), root / "run")
+    begun.train()
+    return begun, ensemble.load(root / "run")
+
+
+def test_at_stations_is_the_predictions_table(mixed):
+    """Site terms where a member knows them, and where it does not the variance of all."""
+    begun, loaded = mixed
+    table = begun.run.read_predictions()
+    found = loaded.at_stations(begun.dataset.events).set_index(event="event_id", site="site_id")
+    expected = table.groupby(["event_id", "station_id"])
+    means = expected["mean"].mean()
+    variances = expected["stddev"].agg(lambda s: (s**2).mean())
+    for (event, station), mean in means.items():
+        one = found.sel(event=event, site=station)
+        assert one["mean"].item() == pytest.approx(mean, abs=1e-4)
+        assert one["aleatory"].item() ** 2 == pytest.approx(variances[event, station], rel=1e-4)
+    np.testing.assert_allclose(found["between_event"], table["tau"].iloc[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        found["within_event"] ** 2 + found["between_event"] ** 2, found["stddev"] ** 2, rtol=1e-5
+    )
+
+
+def test_a_place_is_no_station(mixed):
+    """Even where one stands: its mean has no term, its sigma that of an unknown site."""
+    begun, loaded = mixed
+    one = begun.dataset.events.iloc[:1]
+    stations = begun.run.stations()
+    place = loaded.at_sites(one, stations)
+    station = loaded.at_stations(one)
+    chosen = loaded.at_stations(one, ["K03", "M01"])
+    assert np.abs(place["mean"] - station["mean"]).max() > 1
+    assert (place["aleatory"] >= station["aleatory"]).all()
+    assert (place["aleatory"] > station["aleatory"]).any()
+    assert chosen["site_id"].to_numpy().tolist() == ["K03", "M01"]
+    known = station.set_index(site="site_id")["mean"].sel(site=["K03", "M01"])
+    np.testing.assert_allclose(chosen["mean"], known, rtol=1e-6)
+    maps = loaded.predict(one)
+    row, col, _ = loaded.experiment.grid.locate(stations["longitude"], stations["latitude"])
+    np.testing.assert_allclose(maps["stddev"].to_numpy()[0, row, col], place["stddev"][0], rtol=1e-6)
+    with pytest.raises(UsageError, match="has no station X1, X2"):
+        loaded.at_stations(one, ["X1", "K03", "X2"])

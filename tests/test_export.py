@@ -18,6 +18,7 @@ from tfgmm.grid import Grid
 from tfgmm.model import ensemble, member, ranges
 from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached
+from tfgmm.serving.graph import STATIONS as STATION_IDS
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
 EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)
@@ -51,7 +52,7 @@ def copied(run, tmp_path):
 
 
 def ask(signature, **inputs):
-    dtypes = EVENT | SITES
+    dtypes = EVENT | SITES | STATION_IDS
     given = {name: tf.constant(values, dtypes[name]) for name, values in inputs.items()}
     return {name: values.numpy() for name, values in signature(**given).items()}
 
@@ -109,6 +110,59 @@ def test_calibration_is_in_the_graph(copied, tmp_path):
         np.testing.assert_allclose(at_sites[name], calibrated.at_sites(EVENTS, PLACES)[name], atol=1e-5)
     assert json.loads((version / export.DESCRIPTION).read_text())["calibration"]["b"] == 0.4
     assert "Standard deviations are calibrated." in (version.parent / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A run with random effects, and its signatures."""
+    root = tmp_path_factory.mktemp("mixed")
+    run = untrained_run.make(root, random_effects="site,event")
+    version = export.prepare(run.path, root / "tiny").write()
+    return run, version, tf.saved_model.load(version)
+
+
+STATIONS = ["K03", "M01", "K17", "K03"]
+
+
+def test_random_effects_are_in_the_graph(mixed):
+    run, version, loaded = mixed
+    python, event = ensemble.load(run.path), untrained_run.inputs(EVENTS)
+    ids = np.array([STATIONS] * 3, object)
+    pairs = {
+        "serving_default": (event, python.predict(EVENTS)),
+        "at_sites": (untrained_run.inputs(EVENTS, PLACES), python.at_sites(EVENTS, PLACES)),
+        "at_stations": (event | {"station_id": ids}, python.at_stations(EVENTS, STATIONS)),
+    }
+    for signature, (inputs, expected) in pairs.items():
+        found = ask(loaded.signatures[signature], **inputs)
+        for name in (*MAPS, "between_event", "within_event"):
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+    about = json.loads((version / export.DESCRIPTION).read_text())["random_effects"]
+    assert about["tau"] == 0.35
+    assert {*STATIONS} < set(about["stations"])
+
+
+def test_fewer_members_have_their_own_site_terms(mixed, tmp_path):
+    """One member of each chunk: (0, 0) and (1, 0)."""
+    run, *_ = mixed
+    version = export.prepare(run.path, tmp_path / "fewer", members=2).write()
+    found = ask(
+        tf.saved_model.load(version).signatures["at_stations"],
+        **untrained_run.inputs(EVENTS),
+        station_id=np.array([STATIONS] * 3, object),
+    )
+    python = ensemble.load(run.path)
+    two = [key for key in python.members if key[1] == 0]
+    few = ensemble.Ensemble(
+        run, "PGA", {key: python.members[key] for key in two}, python._rasteriser, python.effects
+    )
+    np.testing.assert_allclose(found["mean"], few.at_stations(EVENTS, STATIONS)["mean"], atol=1e-5)
+
+
+def test_unknown_station_is_refused(mixed):
+    ids = np.array([["K03", "nowhere"]] * 3, object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="station_id names no station of this model"):
+        ask(mixed[2].signatures["at_stations"], **untrained_run.inputs(EVENTS), station_id=ids)
 
 
 def test_calibration_of_another_intensity_measure(copied, tmp_path):

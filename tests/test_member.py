@@ -1,5 +1,6 @@
 """Training of one member: reproducible, resumable, atomic, and it learns."""
 
+import dataclasses
 import json
 
 import keras
@@ -229,3 +230,58 @@ def test_schedule_warms_up_and_decays():
     assert rates[1] == pytest.approx(settings.learning_rate, rel=1e-3)
     assert rates[0] < rates[2] < rates[1]
     assert rates[3] == pytest.approx(0, abs=1e-8)
+
+
+MIXED = {
+    "random_effects": "site,event",
+    "training": {"epochs": 3, "shift_pixels": 1, "learning_rate": 3e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Of records with site terms of 0.8."""
+    dataset = small_dataset(n_events=40, n_kik=24)
+    sites = dataset.stations["station_id"]
+    terms = pd.Series(np.random.default_rng(3).normal(0, 0.8, len(sites)), sites)
+    dataset.records["PGA"] *= np.exp(terms[dataset.records["station_id"]].to_numpy())
+    chosen = material(dataset, **MIXED)
+    folder = tmp_path_factory.mktemp("mixed") / "member"
+    member.train(chosen, folder, 0, 0)
+    return chosen, folder
+
+
+def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
+    chosen, folder = mixed
+    plain = material(small_dataset(n_events=40, n_kik=24), training=MIXED["training"])
+    plain = dataclasses.replace(plain, training=chosen.training, stopping=chosen.stopping)
+    member.train(plain, tmp_path / "plain", 0, 0)
+    table, of_plain = (
+        pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "plain")
+    )
+    assert table["stddev"].mean() < 0.85 * of_plain["stddev"].mean()
+
+
+def test_variance_of_random_effects_is_that_of_the_epochs_residuals(mixed):
+    chosen, _ = mixed
+    model = member.compiled(chosen, 1)
+    begun = model.random_variance.variance.numpy()
+    records = splits.training_records(chosen.records)
+    residual = ergodic.fit(records)
+    terms = records["ln_im"] - residual.median_of(records)
+    terms[:5] = np.nan  # records that no step has seen
+    model.random_variance.residual.assign(terms)
+    update = member.RandomVarianceUpdate(chosen)
+    update.set_model(model)
+    update.on_epoch_end(0)
+    assert begun == pytest.approx(residual.tau**2 + residual.phi_s2s**2)
+    assert model.random_variance.variance.numpy() == pytest.approx(begun, rel=0.1)
+
+
+def test_mixed_effects_resumed_is_the_same(mixed, tmp_path):
+    chosen, folder = mixed
+    with pytest.raises(Killed):
+        member.train(chosen, tmp_path / "member", 0, 0, kill_at(0.5))
+    member.train(chosen, tmp_path / "member", 0, 0)
+    for before, after in zip(weights(folder), weights(tmp_path / "member"), strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -10,7 +10,13 @@ from scipy.stats import norm
 from tensorflow_probability import distributions as tfd
 
 from tfgmm import ergodic
-from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.model.normal import (
+    ErgodicMedian,
+    GroundMotionModel,
+    NormalLayer,
+    RandomVariance,
+    at_stations,
+)
 
 SIZE = 6
 
@@ -53,6 +59,41 @@ def test_loss_is_the_likelihood_that_scipy_computes(model):
             log_density = norm.logpdf(y["ln_im"][b, s], normal.loc[b, row, col], normal.scale[b, row, col])
             total -= y["weight"][b, s] * log_density
     assert loss(model, maps, y) == pytest.approx(total / 3, rel=1e-5)
+
+
+@pytest.fixture
+def mixed():
+    """A network with random effects of variance 0.3, for 27 records."""
+    x = keras.Input((SIZE, SIZE, 2))
+    found = GroundMotionModel(x, NormalLayer(0.3, 1.5, 0.05, name="normal")(x))
+    found.random_variance = RandomVariance(records=27, variance=0.3)
+    return found
+
+
+@pytest.fixture
+def numbered():
+    """Maps, and 3 x 9 stations with their numbers, half of them padding."""
+    maps, y = batch(np.random.default_rng(5), 9)
+    y["weight"][:, 4:] = 0
+    return maps, y | {"record": np.arange(27, dtype="int32").reshape(3, 9)}
+
+
+def test_loss_of_mixed_effects_adds_up_the_variances(mixed, numbered):
+    maps, y = numbered
+    normal = at_stations(mixed(maps), tf.constant(y["pixels"]))
+    log_density = norm.logpdf(y["ln_im"], normal.loc, np.sqrt(normal.scale**2 + 0.3))
+    assert loss(mixed, maps, y) == pytest.approx(-(y["weight"] * log_density).sum() / 3, rel=1e-5)
+
+
+def test_training_remembers_residuals_inside_the_window(mixed, numbered):
+    maps, y = numbered
+    normal = at_stations(mixed(maps), tf.constant(y["pixels"]))
+    tensors = {name: tf.constant(values) for name, values in y.items()}
+    mixed.compute_loss(maps, tensors, mixed(maps), training=False)
+    assert not np.isfinite(mixed.random_variance.residual.numpy()).any()
+    mixed.compute_loss(maps, tensors, mixed(maps), training=True)
+    residual = np.where(np.arange(9) < 4, y["ln_im"] - normal.loc, np.nan)
+    np.testing.assert_allclose(mixed.random_variance.residual.numpy(), residual.ravel(), atol=1e-6)
 
 
 def test_two_stations_in_one_pixel_are_two_terms(model):

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from conftest import TINY, small_dataset
 
-from tfgmm import records
+from tfgmm import random_effects, records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 
 
@@ -36,7 +37,20 @@ def make(root: Path, **changes) -> RunFolder:
         model.save(folder / "model.keras")
         material.records.to_parquet(folder / "predictions.parquet")
         (folder / "done.json").write_text("{}")
+    if begun.run.experiment.random_effects != "none":
+        random_effects.write({"PGA": _effects(begun, rng)}, begun.run.path)
     return begun.run
+
+
+def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffects:
+    """Every member knows the terms of other sites."""
+    sites = begun.dataset.stations["site_id"].unique()
+    known = pd.DataFrame({"site_id": sites}).merge(
+        pd.DataFrame({"chunk": [0, 0, 1, 1], "init": [0, 1, 0, 1]}), how="cross"
+    )
+    known = known[rng.uniform(size=len(known)) < 0.7].reset_index(drop=True)
+    terms = {"term": rng.normal(size=len(known)), "stddev": rng.uniform(0.05, 0.2, len(known))}
+    return RandomEffects(0.35, 0.6, 1.2, known.assign(**terms))
 
 
 def events(count: int, seed: int = 0) -> pd.DataFrame:

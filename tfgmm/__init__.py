@@ -51,6 +51,7 @@ pipeline.channels       the maps: name, unit, group (source | path | site), form
 pipeline.splits         roles of events and sites: training, validation, stopping
 pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, weights)
 mixture                 many Normal distributions -> mean, aleatory and epistemic variance
+random_effects          event and site terms around what the networks predict
 model.unet              channels -> parameter map
 model.normal            Normal distribution at every pixel, likelihood at station pixels
 model.member            train, save, load one member

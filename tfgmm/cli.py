@@ -94,6 +94,9 @@ def train(
     stopping: Annotated[
         str | None, typer.Option(help="sites: a stopping set of its own; paper: the validation events.")
     ] = None,
+    random_effects: Annotated[
+        str | None, typer.Option(help="none, or site,event: a mixed-effects model.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="At most so many passes over the training events.")
     ] = None,
@@ -134,6 +137,7 @@ def train(
         chunks=chunks,
         inits=inits,
         stopping=stopping,
+        random_effects=random_effects,
         seed=seed,
         grid={
             "crs": crs,

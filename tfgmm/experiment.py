@@ -141,6 +141,9 @@ class Experiment(Settings):
         Station chunks x initialisations: the members of an ensemble.
     stopping : str
         ``sites``: a stopping set of sites and events of its own; ``paper``: the validation events.
+    random_effects : str
+        ``none``: all variance is the network's; ``site,event``: the network learns what site and event
+        terms leave, whose variances are estimated.
     seed : int
         Root of all random numbers.
     """
@@ -154,6 +157,7 @@ class Experiment(Settings):
     chunks: int = pydantic.Field(5, ge=2)
     inits: int = pydantic.Field(2, ge=1)
     stopping: Literal["sites", "paper"] = "sites"
+    random_effects: Literal["none", "site,event"] = "none"
     seed: int = pydantic.Field(1, ge=0)
     grid: Grid = Grid()
     split: Split = Split()
@@ -171,6 +175,11 @@ class Experiment(Settings):
             raise UsageError(
                 f"the reference network {self.reference} is not among the networks "
                 f"{','.join(self.networks)}: add it, or name another with --reference"
+            )
+        if self.random_effects != "none" and self.stopping == "paper":
+            raise UsageError(
+                "random effects are estimated on the stopping set, which --stopping paper does without: "
+                "leave one of the two"
             )
         expected = check_size(self.grid.input_size, self.network.depth)
         if self.grid.output_size != expected:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,3 +47,28 @@ def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
     """
     mean, stddev = np.asarray(mean, float), np.asarray(stddev, float)
     return Mixture(mean.mean(axis), (stddev**2).mean(axis), mean.var(axis))
+
+
+def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
+    """A predictions table in which `count` rows, one a member, follow each other for every record.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a record, as its first one, with the ``mean``, ``stddev`` and ``epistemic`` (a variance) of
+        the ensemble. Of random effects ``site_term`` is the mean, the standard deviations ``tau``,
+        ``phi_s2s`` and ``site_stddev`` are those of the mean variance.
+    """
+
+    def of(name: str) -> np.ndarray:
+        return members[name].to_numpy(float).reshape(-1, count)
+
+    moments = combine(of("mean"), of("stddev"), axis=1)
+    found = members.iloc[::count].assign(
+        mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
+    )
+    if "site_term" in members:
+        found["site_term"] = of("site_term").mean(axis=1)
+        for name in ("tau", "phi_s2s", "site_stddev"):
+            found[name] = np.sqrt((of(name) ** 2).mean(axis=1))
+    return found

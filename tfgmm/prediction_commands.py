@@ -8,6 +8,7 @@ import typer
 from tfgmm import options
 from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table
 from tfgmm.errors import UsageError
+from tfgmm.run_folder import RunFolder
 
 app = typer.Typer()
 
@@ -22,6 +23,12 @@ def predict(
     catalogue: Annotated[Path | None, typer.Option(help="Many events instead, CSV or QuakeML.")] = None,
     sites: Annotated[
         Path | None, typer.Option(help="Table with longitude, latitude, perhaps site_id (default: maps).")
+    ] = None,
+    stations: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of sites, stations of the run, as K01,K02 or all; with their site terms."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -51,8 +58,12 @@ def predict(
     if catalogue and any(value is not None for value in one):
         raise UsageError("give either --catalogue or one scenario, not both")
     events, tally = scenarios.from_catalogue(catalogue) if catalogue else (scenarios.single(*one), None)
+    if sites and stations:
+        raise UsageError("give either --sites or --stations, not both")
     places = scenarios.read_sites(sites) if sites else None
-    out = out or Path("prediction.csv" if sites else "prediction.nc")
+    if stations:
+        places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
+    out = out or Path("prediction.nc" if places is None else "prediction.csv")
     files.refuse_existing(out, overwrite)
     import_tensorflow()
     from tfgmm.model import ensemble, prediction
@@ -68,6 +79,7 @@ def predict(
             events,
             out,
             places,
+            known=bool(stations),
             quantities=wanted,
             interpolation=interpolation,
             calibrated=False if raw else None,
@@ -142,6 +154,9 @@ def query(
     sites: Annotated[
         Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
     ] = None,
+    stations: Annotated[
+        str | None, typer.Option(help="Instead of sites, stations that the model knows, as K01,K02.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="CSV of sites or .nc of maps (default: print the table).")
     ] = None,
@@ -154,8 +169,9 @@ def query(
     from tfgmm.serving import client
     from tfgmm.serving.transport import Patience
 
-    if sites is None and out is None:
-        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites")
+    maps = sites is None and stations is None
+    if maps and out is None:
+        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites or --stations")
     if out:
         files.refuse_existing(out, overwrite)
     if catalogue:
@@ -165,12 +181,16 @@ def query(
     else:
         events = scenarios.single(magnitude, longitude, latitude, depth)
     asked = client.Client(url, Patience(timeout_s=timeout))
-    if sites is None:
+    if maps:
         found = asked.maps(events)
         with files.whole_file(out) as temporary:
             found.to_netcdf(temporary)
     else:
-        rows = client.table(asked.at_sites(events, scenarios.read_sites(sites)))
+        if stations:
+            found = asked.at_stations(events, options.names(stations))
+        else:
+            found = asked.at_sites(events, scenarios.read_sites(sites))
+        rows = client.table(found)
         if out is None:
             show_table(url, rows, dict.fromkeys(rows.select_dtypes("float32"), ".3g"))
             return

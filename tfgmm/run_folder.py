@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -95,17 +96,43 @@ class RunFolder:
             The tables of places are missing or damaged.
         """
         for name, key in (("events", "event_id"), ("stations", "station_id")):
-            path = self.path / f"{name}.parquet"
-            try:
-                places = pd.read_parquet(path)
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    f"{path} is missing or damaged: give the tfgmm train command of the run again, "
-                    "which writes it anew"
-                ) from error
+            places = self._places(name)
             new = places.columns.difference(table.columns, sort=False)
             table = table.merge(places[[key, *new.drop(key, errors="ignore")]], on=key, how="left")
         return table
+
+    def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Stations in use; all of them, or those with the given ids in their order.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``station_id, longitude, latitude`` and ``terms_of``, the site whose terms are theirs.
+
+        Raises
+        ------
+        UsageError
+            There is no such station.
+        DataError
+            The table is missing or damaged.
+        """
+        table = self._places("stations").rename(columns={"site_id": "terms_of"}).set_index("station_id")
+        if ids is not None:
+            unknown = [name for name in ids if name not in table.index]
+            if unknown:
+                raise UsageError(f"run {self.path} has no station {', '.join(unknown)}")
+            table = table.loc[list(ids)]
+        return table[["longitude", "latitude", "terms_of"]].reset_index()
+
+    def _places(self, name: str) -> pd.DataFrame:
+        path = self.path / f"{name}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} is missing or damaged: give the tfgmm train command of the run again, "
+                "which writes it anew"
+            ) from error
 
     @classmethod
     def open(cls, path: Path) -> Self:

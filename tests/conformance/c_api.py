@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32}
+TEXT, TEXT_BYTES = 7, 24
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 #: A serialised ConfigProto: one thread, graph_options.optimizer_options.global_jit_level OFF.
 XLA_OFF = b"\x10\x01\x28\x01\x52\x0d\x1a\x0b\x28" + b"\xff" * 9 + b"\x01"
@@ -116,10 +117,22 @@ class Runtime:
     def tensor(self, values):
         values = np.ascontiguousarray(values)
         shape = (c.c_int64 * values.ndim)(*values.shape)
+        if values.dtype.kind == "S":
+            return self.texts(values, shape)
         code = CODES[values.dtype]
         found = self.call("AllocateTensor", code, shape, values.ndim, c.c_size_t(values.nbytes))
         data = self.call("TensorData", c.c_void_p(found))
         c.memmove(data, values.ctypes.data, values.nbytes)
+        return found
+
+    def texts(self, values, shape):
+        size = c.c_size_t(values.size * TEXT_BYTES)
+        found = self.call("AllocateTensor", TEXT, shape, values.ndim, size)
+        place = self.call("TensorData", c.c_void_p(found))
+        for number, text in enumerate(values.ravel().tolist()):
+            one = c.c_void_p(place + number * TEXT_BYTES)
+            self.call("StringInit", one, returns=None)
+            self.call("StringCopy", one, text, c.c_size_t(len(text)), returns=None)
         return found
 
     def array(self, tensor):

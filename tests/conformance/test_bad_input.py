@@ -173,6 +173,22 @@ def test_damaged_run(refused, run, name, content):
     refused(["evaluate", run.path], DATA, f"{name} is damaged")
 
 
+def test_unknown_station(refused, run, tiny):
+    make_run(run.path, tiny, small_dataset(), predictions())
+    event = ["--magnitude", 6, "--longitude", 139.8, "--latitude", 35.5, "--depth", 30]
+    refused(["predict", run.path, *event, "--stations", "S1,X7"], USAGE, "has no station X7$")
+    refused(
+        ["predict", run.path, *event, "--stations", "all", "--sites", "sites.csv"],
+        USAGE,
+        "give either --sites or --stations, not both",
+    )
+
+
+def test_random_effects_need_a_stopping_set(refused):
+    command = ["train", "--networks", "kik", "--random-effects", "site,event", "--stopping", "paper"]
+    refused(command, USAGE, "random effects are estimated on the stopping set")
+
+
 def test_disk_full_while_tables_are_written(refused, run, tiny, full_disk):
     make_run(run.path, tiny, small_dataset(), predictions())
     before = below(run.path)

@@ -72,9 +72,13 @@ def expected(run):
 @pytest.fixture(scope="module")
 def runtime(version, requests, tmp_path_factory):
     """What the C++ runtime says, in a process without TensorFlow's Python."""
-    folder = tmp_path_factory.mktemp("c_api")
     impossible = requests["1/serving_default"] | {"depth_km": np.array([np.nan], "float32")}
-    asked = requests | {"impossible/serving_default": impossible}
+    return run_in_c(
+        version, requests | {"impossible/serving_default": impossible}, tmp_path_factory.mktemp("c_api")
+    )
+
+
+def run_in_c(version, asked, folder):
     flat = {f"{name}/{given}": one for name, inputs in asked.items() for given, one in inputs.items()}
     np.savez(folder / "requests.npz", **flat)
     arguments = (Path(tf.__file__).parent, version, folder / "requests.npz", folder / "answers.npz")
@@ -110,6 +114,23 @@ def test_runtime_agrees_with_keras(runtime, expected, count, signature):
         if name.startswith(f"{request}/")
     }
     assert_agrees(answer, expected[request], atol=1e-5)
+
+
+def test_runtime_finds_stations_by_name(tmp_path):
+    run = untrained_run.make(tmp_path, random_effects="site,event")
+    version = export.prepare(run.path, tmp_path / "tiny").write()
+    ids, events = ["K03", "M01", "K17"], untrained_run.events(2)
+    asked = {
+        name: untrained_run.inputs(events) | {"station_id": np.array([chosen] * 2, "S8")}
+        for name, chosen in (("known/at_stations", ids), ("unknown/at_stations", [*ids, "X"]))
+    }
+    found = run_in_c(version, asked, tmp_path)
+    expected = ensemble.load(run.path).at_stations(events, ids)
+    names = ("mean", "stddev", "aleatory", "epistemic", "between_event", "within_event")
+    answer = {name: found[f"known/at_stations/{name}"] for name in names}
+    assert_agrees(answer, {name: expected[name].to_numpy() for name in names}, atol=1e-5)
+    assert "names no station of this model" in str(found["unknown/at_stations/error"])
+    assert not len(found["without_kernel"])
 
 
 def test_runtime_refuses_what_cannot_be(runtime):

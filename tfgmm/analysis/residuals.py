@@ -6,7 +6,7 @@ from scipy.stats import t
 
 from tfgmm.analysis import bootstrap, scores
 from tfgmm.errors import DataError
-from tfgmm.mixture import combine
+from tfgmm.mixture import combine_table
 
 FULL_ENSEMBLE = "U-Net full ensemble"
 
@@ -63,15 +63,9 @@ def _all_members(predictions: pd.DataFrame) -> pd.DataFrame:
             "finish the run with the tfgmm train command that began it"
         )
     order = np.argsort(record, kind="stable")
-    shape = (-1, counts[0])
-    moments = combine(
-        *(predictions[name].to_numpy()[order].reshape(shape) for name in ("mean", "stddev")), axis=1
-    )
     of_fold = ["arm", "init", "chunk", "event_role", "site_role", "nearest_added_km"]
-    first = predictions.iloc[order[:: counts[0]]].drop(columns=of_fold)
-    return first.assign(
-        model=FULL_ENSEMBLE, mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
-    )
+    combined = combine_table(predictions.iloc[order].drop(columns=of_fold), counts[0])
+    return combined.assign(model=FULL_ENSEMBLE)
 
 
 def with_variables(table: pd.DataFrame) -> pd.DataFrame:

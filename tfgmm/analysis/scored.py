@@ -9,7 +9,6 @@ import pandas as pd
 
 from tfgmm import files
 from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
-from tfgmm.errors import UsageError
 from tfgmm.run_folder import RunFolder
 
 #: Receives what is being done and the share of it that is done.
@@ -81,13 +80,12 @@ def gather(
     partial = residuals.with_variables(run.with_places(scores.partial_ensembles(predictions)))
     full = residuals.with_variables(run.with_places(residuals.full_ensemble(predictions)))
     models, calibrations = [partial], {}
-    try:
+    if run.experiment.random_effects != "none":
+        models.append(scores.map_part(partial))
+    elif run.experiment.stopping != "paper":  # which has nothing to calibrate on
         calibrations = calibration.fit(partial, run.experiment.reference)
         calibration.write(calibrations, run.path)
         models.append(calibration.apply(partial, calibrations))
-    except UsageError:
-        if run.experiment.stopping != "paper":  # which has nothing to calibrate on
-            raise
     published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
     if with_baselines:
         fitted, published, ranges = _kept_baselines(run, predictions, report)

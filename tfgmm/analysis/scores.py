@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tfgmm.mixture import combine
+from tfgmm.mixture import combine_table
 
 ENSEMBLE = "U-Net ensemble"
+#: The same without its station terms, where it has some.
+MAP_PART = "U-Net map part"
 
 #: (site role, event role) of the four cells, as the publication orders them.
 CELLS = (
@@ -50,12 +52,21 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def _combined(members: pd.DataFrame) -> pd.DataFrame:
     """The members of one chunk, as many as are trained, combined record by record."""
-    ordered = members.sort_values(_RECORD)
-    shape = (-1, ordered["init"].nunique())
-    moments = combine(*(ordered[name].to_numpy().reshape(shape) for name in ("mean", "stddev")), axis=1)
-    first = ordered.iloc[:: shape[1]].drop(columns=["arm", "init"])
-    return first.assign(
-        model=ENSEMBLE, mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
+    combined = combine_table(members.sort_values(_RECORD), members["init"].nunique())
+    return combined.drop(columns=["arm", "init"]).assign(model=ENSEMBLE)
+
+
+def map_part(partial: pd.DataFrame) -> pd.DataFrame:
+    """Partial ensembles with random effects, as if no site were known: the network alone.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``mean`` without the site term, ``stddev`` with that of an unknown site; ``model`` is `MAP_PART`.
+    """
+    variance = partial["stddev"] ** 2 - partial["site_stddev"] ** 2 + partial["phi_s2s"] ** 2
+    return partial.assign(
+        model=MAP_PART, mean=partial["mean"] - partial["site_term"], stddev=np.sqrt(variance)
     )
 
 

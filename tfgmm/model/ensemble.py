@@ -1,7 +1,7 @@
 """Members -> mean, aleatory and epistemic standard deviation, as maps or at sites."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm import imt
+from tfgmm import imt, random_effects
 from tfgmm.analysis import calibration
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
@@ -20,6 +20,7 @@ from tfgmm.model.places import Interpolation, Places, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 
 #: Input pixels of the events that members see at once.
@@ -35,6 +36,8 @@ class Ensemble:
     im : str
     members : dict of (chunk, init) to GroundMotionModel
     rasteriser : Rasteriser
+    effects : RandomEffects, optional
+        Where the run has random effects.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class Ensemble:
         im: str,
         members: dict[tuple[int, int], GroundMotionModel],
         rasteriser: Rasteriser,
+        effects: RandomEffects | None = None,
     ) -> None:
-        self.run, self.im, self.members = run, im, members
+        self.run, self.im, self.members, self.effects = run, im, members, effects
         self._rasteriser = rasteriser
         size = rasteriser.grid.input_size
         maps = tf.TensorSpec([None, size, size, len(rasteriser.names)], tf.float32)
@@ -91,10 +95,11 @@ class Ensemble:
         -------
         xarray.Dataset
             ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (the last three are
-            standard deviations), ``r_hyp_km``, and what lies outside the training ranges:
-            ``outside_magnitude``, ``outside_depth`` [event], ``outside_distance`` [event, row, col]
-            and ``outside_map`` [row, col]; on coordinates ``longitude`` and ``latitude`` [row, col] and
-            those of the events.
+            standard deviations; with random effects also ``between_event`` and ``within_event``, another
+            way to split ``stddev``, with the site term of an unknown place in the latter),
+            ``r_hyp_km``, and what lies outside the training ranges: ``outside_magnitude``,
+            ``outside_depth`` [event], ``outside_distance`` [event, row, col] and ``outside_map``
+            [row, col]; on coordinates ``longitude`` and ``latitude`` [row, col] and those of the events.
 
         Raises
         ------
@@ -140,20 +145,52 @@ class Ensemble:
         """
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
+    def at_stations(
+        self, events: pd.DataFrame, stations: Sequence[str] | None = None, *, calibrated: bool | None = None
+    ) -> xr.Dataset:
+        """Ln IM of every event at stations of the run, with their site terms where it has random effects.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame
+            As for `predict`.
+        stations : sequence of str, optional
+            Ids; all stations of the run by default.
+        calibrated : bool, optional
+            As for `at_sites`.
+
+        Returns
+        -------
+        xarray.Dataset
+            As for `at_sites`.
+
+        Raises
+        ------
+        UsageError
+            The run has no such station, or as for `at_sites`.
+        DataError
+            As for `at_sites`.
+        """
+        found = self.run.stations(stations)
+        return _together(self.batches(events, found, known=True, calibrated=calibrated))
+
     def batches(
         self,
         events: pd.DataFrame,
         sites: pd.DataFrame | None = None,
         *,
+        known: bool = False,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
         """What `predict` or, with sites, `at_sites` returns, a few events at a time: constant memory.
 
-        Parameters, errors: as for these. What is wrong with them shows before the first is computed.
+        With `known` the sites are stations of the run, of `RunFolder.stations`, as for `at_stations`. Other
+        parameters, errors: as for these. What is wrong with them shows before the first is computed.
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
+        terms_of = sites["terms_of"] if known else None
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)
@@ -166,7 +203,7 @@ class Ensemble:
         step = max(1, _PIXELS_AT_ONCE // grid.input_size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (
-            self._predict(part, maps, places, known_km).assign_coords(names)
+            self._predict(part, maps, places, terms_of, known_km).assign_coords(names)
             for part, maps in zip(parts, self._maps(events, step), strict=True)
         )
 
@@ -175,11 +212,28 @@ class Ensemble:
             calibration.read(self.run.path)  # whose error says how to make one
         return calibrated is not False and self.calibration is not None
 
+    def _random(self, mean: np.ndarray, stddev: np.ndarray, member: tuple[int, int], sites) -> tuple:
+        """A member's f and phi_ss -> mean and standard deviation with random effects, if there are some."""
+        if self.effects is None:
+            return mean, stddev
+        term, of_site = 0.0, self.effects.phi_s2s
+        if sites is not None:
+            term, of_site = self.effects.at(*member, sites)
+        return mean + term, np.sqrt(self.effects.variance(stddev, of_site))
+
     def _predict(
-        self, events: pd.DataFrame, maps: tf.Tensor, places: Places, known_km: np.ndarray | None
+        self,
+        events: pd.DataFrame,
+        maps: tf.Tensor,
+        places: Places,
+        sites: pd.Series | None,
+        known_km: np.ndarray | None,
     ) -> xr.Dataset:
-        """A batch; `known_km` are the distances of the calibration, None leaves sigma as it is."""
-        normals = [[places.sample(part.numpy()) for part in call(maps)] for call in self._calls]
+        """A batch; `sites` have site terms, `known_km` are the distances of the calibration."""
+        normals = []
+        for member_of, call in zip(self.members, self._calls, strict=True):
+            mean, stddev = (places.sample(part.numpy()) for part in call(maps))
+            normals.append(self._random(mean, stddev, member_of, sites))
         found = combine(*zip(*normals, strict=True))
         if known_km is not None:
             found = Mixture(
@@ -189,12 +243,20 @@ class Ensemble:
         r_hyp = places.r_hyp_km(*epicentres, events["depth_km"])
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp)
         everywhere = ("event", *places.dims)
+        split = {}
+        if self.effects is not None:
+            within = np.sqrt(found.stddev**2 - self.effects.tau**2)
+            split = {
+                "between_event": (everywhere, np.full_like(within, self.effects.tau), {"units": "1"}),
+                "within_event": (everywhere, within, {"units": "1"}),
+            }
         return xr.Dataset(
             {
                 "mean": (everywhere, found.mean, {"units": "1"}),
                 "stddev": (everywhere, found.stddev, {"units": "1"}),
                 "aleatory": (everywhere, np.sqrt(found.aleatory), {"units": "1"}),
                 "epistemic": (everywhere, np.sqrt(found.epistemic), {"units": "1"}),
+                **split,
                 "r_hyp_km": (everywhere, r_hyp, {"units": "km"}),
                 "outside_magnitude": ("event", outside["magnitude"]),
                 "outside_depth": ("event", outside["depth_km"]),
@@ -267,4 +329,6 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
         raise UsageError(f"run {run} has no trained member of {im} yet: run tfgmm train")
     site_layers = open_dataset(experiment.data).layers
     names = select(site_layers or (), experiment.drop)
-    return Ensemble(folder, im, members, Rasteriser(experiment.grid, names, site_layers))
+    rasteriser = Rasteriser(experiment.grid, names, site_layers)
+    effects = random_effects.read(folder.path)[im] if experiment.random_effects != "none" else None
+    return Ensemble(folder, im, members, rasteriser, effects)

@@ -1,6 +1,7 @@
 """A Normal distribution at every pixel, its likelihood at station pixels."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
@@ -93,9 +94,43 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
     return tfd.Normal(gather(normal.loc), gather(normal.scale))
 
 
+class RandomVariance(keras.layers.Layer):
+    r"""The variance of event and site terms, :math:`\tau^2 + \phi_{S2S}^2`, while a network learns.
+
+    Parameters
+    ----------
+    records : int
+        Records that train.
+    variance : float
+        To begin with.
+
+    Attributes
+    ----------
+    variance : keras.Variable
+    residual : keras.Variable, [records]
+        Observed minus f when each record was last seen in training; NaN before.
+    """
+
+    def __init__(self, records: int, variance: float) -> None:
+        super().__init__(name="random_variance", trainable=False, dtype="float32")
+        self.variance = self.add_weight(shape=(), initializer="zeros", name="variance")
+        self.residual = self.add_weight(shape=(records,), initializer="zeros", name="residual")
+        self.variance.assign(variance)
+        self.residual.assign(np.full(records, np.nan))
+        self.built = True
+
+    def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
+        """Keep the residuals of a batch."""
+        real = y["weight"] > 0
+        record, residual = (tf.boolean_mask(one, real) for one in (y["record"], y["ln_im"] - mean))
+        self.residual.value.scatter_nd_update(record[:, tf.newaxis], residual)
+
+
 @keras.saving.register_keras_serializable("tfgmm")
 class GroundMotionModel(keras.Model):
     """Keras model whose output is a Normal map and whose loss is its likelihood at the stations."""
+
+    random_variance: RandomVariance | None = None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         r"""Negative log-likelihood of the records, mean over the batch's events.
@@ -104,13 +139,21 @@ class GroundMotionModel(keras.Model):
                   \left[\ln\sigma + \frac{(\ln y - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right]
 
         at the pixel of each station s; two stations in one pixel are two terms, padded stations
-        weigh nothing.
+        weigh nothing. With random effects the network's standard deviation is that within an event
+        and a site, :math:`\sigma^2 = \phi_{SS}^2 + \tau^2 + \phi_{S2S}^2`: the composite likelihood of
+        single records.
 
         References
         ----------
-        Lilienkamp et al. (2022), equation 4.
+        Lilienkamp et al. (2022), equation 4. Varin, Reid & Firth (2011), An overview of composite
+        likelihood methods, Statistica Sinica 21, section 2.
         """
-        log_prob = at_stations(y_pred, y["pixels"]).log_prob(y["ln_im"])
+        normal = at_stations(y_pred, y["pixels"])
+        if self.random_variance is not None:
+            if training:
+                self.random_variance.remember(y, normal.loc)
+            normal = tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + self.random_variance.variance.value))
+        log_prob = normal.log_prob(y["ln_im"])
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):

@@ -44,6 +44,8 @@ _LONG_NAMES = {
     "stddev": ("1", "total standard deviation of ln {im}"),
     "aleatory": ("1", "aleatory standard deviation of ln {im}"),
     "epistemic": ("1", "epistemic standard deviation of ln {im}"),
+    "between_event": ("1", "between-event standard deviation of ln {im}"),
+    "within_event": ("1", "within-event standard deviation of ln {im}"),
     "r_hyp_km": ("km", "hypocentral distance"),
 }
 
@@ -97,7 +99,7 @@ class Quantities:
         """
         im, mean, stddev = found.attrs["intensity_measure"], found["mean"], found["stddev"]
         new = {"median_g": np.exp(mean), **found.data_vars}
-        labels = dict(_LONG_NAMES)
+        labels = {name: label for name, label in _LONG_NAMES.items() if name in new}
         for y in self.exceed:
             new[f"exceed_{y:g}"] = (mean.dims, ndtr(((mean - np.log(y)) / stddev).to_numpy()))
             labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} g")
@@ -116,6 +118,7 @@ def write(
     out: Path,
     sites: pd.DataFrame | None = None,
     *,
+    known: bool = False,
     quantities: Quantities = Quantities(),
     interpolation: Interpolation = "nearest",
     calibrated: bool | None = None,
@@ -136,8 +139,8 @@ def write(
     sites : pandas.DataFrame, optional
         With ``longitude`` and ``latitude``.
     quantities : Quantities
-    interpolation, calibrated
-        As for `Ensemble.at_sites`.
+    known, interpolation, calibrated
+        As for `Ensemble.batches`.
     overwrite : bool
         Replace what `out` was.
     progress : callable
@@ -160,7 +163,7 @@ def write(
     folder = ending not in (".nc", *TABLES) and len(events) > 1
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
-    found = ensemble.batches(events, sites, interpolation=interpolation, calibrated=calibrated)
+    found = ensemble.batches(events, sites, known=known, interpolation=interpolation, calibrated=calibrated)
     wanted = _watched(map(quantities.of, found), progress)
     with files.whole_folder(target, overwrite) if folder else files.whole_file(target) as temporary:
         if ending in TABLES:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files, records
+from tfgmm import files, random_effects, records
 from tfgmm.errors import UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import simulated
 
@@ -124,14 +125,21 @@ class Training:
         self.write_predictions()
 
     def write_predictions(self) -> None:
-        """Gather the predictions of the trained members into one table."""
+        """Gather the predictions of the trained members into one table; estimate the random effects."""
         tables = [
             pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
             for one in self._members(range(self.run.experiment.chunks))
             if (self.folder(one) / "done.json").is_file()
         ]
+        together = pd.concat(tables, ignore_index=True)
+        if self.run.experiment.random_effects != "none":
+            of_im = {str(im): rows for im, rows in together.groupby("im", observed=True)}
+            reference = self.run.experiment.reference
+            effects = {im: RandomEffects.fit(rows, reference) for im, rows in of_im.items()}
+            random_effects.write(effects, self.run.path)
+            together = pd.concat([effects[im].apply(rows) for im, rows in of_im.items()])
         with files.whole_file(self.run.predictions) as temporary:
-            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+            together.to_parquet(temporary, index=False)
 
 
 def begin(

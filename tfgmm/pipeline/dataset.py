@@ -63,8 +63,8 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
     events : pandas.DataFrame
         ``event_id, origin_time, event_longitude, event_latitude, event_x_km, event_y_km``.
     stations : pandas.DataFrame
-        ``station_id, longitude, latitude, x_km, y_km, vs30_m_s`` and the value of every site layer at
-        the station's pixel, as the network sees it.
+        ``station_id, site_id, longitude, latitude, x_km, y_km, vs30_m_s`` and the value of every site
+        layer at the station's pixel, as the network sees it.
     """
     grid, events, stations = experiment.grid, dataset.events, stations_in_use(dataset, experiment)
     ex, ey = grid.project(events["longitude"], events["latitude"])
@@ -76,7 +76,7 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
     }
     named = {"longitude": "event_longitude", "latitude": "event_latitude"}
     events = events[["event_id", "origin_time", *named]].rename(columns=named)
-    stations = stations[["station_id", "longitude", "latitude", "vs30_m_s"]]
+    stations = stations[["station_id", "site_id", "longitude", "latitude", "vs30_m_s"]]
     return events.assign(event_x_km=ex, event_y_km=ey), stations.assign(x_km=x, y_km=y, **at_pixel)
 
 
@@ -146,6 +146,7 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
             "pixels": tf.clip_by_value(moved, 0, size - 1),
             "ln_im": ln_im[rows],
             "weight": weight[rows] * tf.cast(inside, tf.float32),
+            "record": tf.range(splits[number], splits[number + 1]),
         }
         return rasteriser(events[number], shift), stations
 
@@ -155,7 +156,8 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
 def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_remainder: bool):
     loaded = numbers.map(_loader(data, rasteriser), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size, channels = rasteriser.grid.input_size, len(rasteriser.names)
-    shapes = ([size, size, channels], {"pixels": [None, 2], "ln_im": [None], "weight": [None]})
+    lists = {name: [None] for name in ("ln_im", "weight", "record")}
+    shapes = ([size, size, channels], {"pixels": [None, 2], **lists})
     return loaded.padded_batch(batch_size, shapes, drop_remainder=drop_remainder).prefetch(2)
 
 
@@ -176,7 +178,7 @@ def training_batches(
     -------
     tf.data.Dataset
         ``len(epochs) * steps_per_epoch(...)`` elements (maps [batch, size, size, channels],
-        {"pixels": [batch, stations, 2], "ln_im": [batch, stations], "weight": [batch, stations]}).
+        {"pixels": [batch, stations, 2]} and "ln_im", "weight", "record" (its number) [batch, stations]).
     """
     count, batch_size = len(data), min(batch_size, len(data))
     used = steps_per_epoch(count, batch_size) * batch_size

@@ -1,6 +1,6 @@
 """Ask a model server about earthquakes: tables in, xarray or tables out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from tfgmm.serving.transport import PATIENCE, Address, Patience, Rest, Transport
 
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}
 _MOMENTS = ("mean", "stddev", "aleatory", "epistemic")
+_WITH_EFFECTS = ("between_event", "within_event")
 #: Events in one request, and values of an event and a site: kilobytes, answered in a moment.
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
@@ -76,6 +77,42 @@ class Client:
         shown = self._dataset(events, found, ("event", "site"), coordinates)
         return shown.assign(outside_map=("site", ~inside))
 
+    def at_stations(
+        self,
+        events: pd.DataFrame,
+        stations: Sequence[str],
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> xr.Dataset:
+        """Ln IM of every event at stations that a model with random effects knows by their ids.
+
+        Parameters
+        ----------
+        events, progress
+            As for `at_sites`.
+        stations : sequence of str
+            Ids.
+
+        Returns
+        -------
+        xarray.Dataset
+            As of `at_sites`, with ``between_event`` and ``within_event``, ``site_id`` being the station's.
+
+        Raises
+        ------
+        UsageError
+            As for `at_sites`; or the model knows no such station, or none at all.
+        DataError
+            As for `at_sites`.
+        """
+        events, ids = scenarios.check_events(events), np.array([list(stations)], object)
+        step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // ids.size))
+        parts = []
+        for part in _parts(events, step, progress):
+            wanted = {"station_id": np.repeat(ids, len(part), axis=0)}
+            parts.append(self.predict("at_stations", _event_inputs(part) | wanted))
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self._dataset(events, found, ("event", "site"), {"site_id": ("site", ids[0])})
+
     def maps(self, events: pd.DataFrame, progress: Callable[[int], None] = lambda done: None) -> xr.Dataset:
         """Maps of ln IM for events, row 0 in the north; where a pixel lies tells the model's description.
 
@@ -91,7 +128,7 @@ class Client:
             self.predict("serving_default", _event_inputs(part))
             for part in _parts(events, _MAPS_AT_ONCE, progress)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in _MOMENTS}
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self._dataset(events, found, ("event", "row", "col"), {})
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -124,16 +161,15 @@ class Client:
                 for name in ("longitude", "latitude")
             }
             parts.append(self.predict("at_sites", _event_inputs(events) | places))
-        return {
-            name: np.concatenate([part[name] for part in parts], axis=1) for name in (*_MOMENTS, "inside")
-        }
+        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
     def _dataset(self, events: pd.DataFrame, found: dict, dims: tuple, coordinates: dict) -> xr.Dataset:
         named = {"longitude": "event_longitude", "latitude": "event_latitude"}
         of_events = {
             named.get(name, name): ("event", events[name].to_numpy()) for name in ("event_id", *_EVENT)
         }
-        moments = {name: (dims, found[name].astype("float32")) for name in _MOMENTS}
+        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS) if name in found]
+        moments = {name: (dims, found[name].astype("float32")) for name in names}
         median = (dims, np.exp(moments["mean"][1]))
         attributes = {"model": str(self.address)}
         return xr.Dataset({"median_g": median} | moments, of_events | coordinates, attributes)
@@ -148,7 +184,7 @@ def table(found: xr.Dataset) -> pd.DataFrame:
         Of `Client.at_sites`.
     """
     first = ["event_id", "event_longitude", "event_latitude", "depth_km", "magnitude"]
-    first += ["site_id", "longitude", "latitude"]
+    first += [name for name in ("site_id", "longitude", "latitude") if name in found.coords]
     rows = found.to_dataframe(["event", "site"]).reset_index(drop=True)
     return rows[[*first, *found.data_vars]]
 

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgmm import files
+from tfgmm import files, random_effects
 from tfgmm.analysis import calibration
 from tfgmm.errors import DataError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
-from tfgmm.serving.graph import EVENT, SITES, Graph, detached
+from tfgmm.serving.graph import EVENT, SITES, Graph, Stations, detached
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, readme
 
@@ -114,6 +115,7 @@ class Export:
             functions.append(function)
             report(len(functions))
         graph, description = self._graph(functions)
+        module.table = graph.table
         with files.whole_folder(self.version) as temporary:
             _save(module, graph, temporary)
             warmup.write(temporary, self.name, _requests(description))
@@ -128,10 +130,30 @@ class Export:
         chosen, trained_km = _calibration(self.run, self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
-        graph = Graph(functions, rasteriser, chosen, trained_km)
-        return graph, self._description(chosen, dataset.provenance.get("attribution", ""))
+        effects = stations = None
+        if experiment.random_effects != "none":
+            effects = random_effects.read(self.run.path)[self.im]
+            stations = self._stations(effects)
+        graph = Graph(
+            functions,
+            rasteriser,
+            calibration=chosen,
+            trained_km=trained_km,
+            effects=effects,
+            stations=stations,
+        )
+        return graph, self._description(chosen, effects, dataset.provenance.get("attribution", ""))
 
-    def _description(self, chosen: calibration.Calibration | None, attribution: str) -> dict:
+    def _stations(self, effects: RandomEffects) -> Stations:
+        table = self.run.stations()
+        row, col, _ = self.run.experiment.grid.locate(table["longitude"], table["latitude"])
+        terms = [effects.at(chunk, init, table["terms_of"]) for chunk, init in self.members]
+        term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
+        return Stations(table["station_id"], np.stack([row, col], axis=1).astype("int32"), term, stddev)
+
+    def _description(
+        self, chosen: calibration.Calibration | None, effects: RandomEffects | None, attribution: str
+    ) -> dict:
         experiment, data = self.run.experiment, self.run.data
         return {
             "name": self.name,
@@ -147,6 +169,9 @@ class Export:
             "precision": self.precision,
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
+            "random_effects": effects
+            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "factor")}
+            | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -286,4 +311,8 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
         name: np.array([[values[name.removeprefix("site_")]]], dtype.as_numpy_dtype)
         for name, dtype in SITES.items()
     }
-    return {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
+    found = {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
+    if description["random_effects"]:
+        first = np.array([description["random_effects"]["stations"][:1]], object)
+        found["at_stations"] = event | {"station_id": first}
+    return found

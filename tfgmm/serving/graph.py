@@ -1,5 +1,6 @@
 """An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,12 +10,15 @@ import tensorflow as tf
 
 from tfgmm.analysis.calibration import Calibration
 from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.random_effects import RandomEffects
 from tfgmm.serving.projection import Projection
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
 EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}
 #: Further inputs of ``at_sites``, [n, m].
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
+#: Further input of ``at_stations``, [n, m].
+STATIONS = {"station_id": tf.string}
 #: What records may hold, and so what a request may; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 
@@ -47,6 +51,25 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
     return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
 
 
+@dataclasses.dataclass(frozen=True)
+class Stations:
+    """What members know of stations.
+
+    Attributes
+    ----------
+    ids : sequence of str, [k]
+    pixel : ndarray of int32, [k, 2]
+        Row and column on the output window.
+    term, stddev : ndarray, [k, members]
+        Mean and standard deviation of the site terms.
+    """
+
+    ids: Sequence[str]
+    pixel: np.ndarray
+    term: np.ndarray
+    stddev: np.ndarray
+
+
 class Graph:
     """The functions of an ensemble.
 
@@ -59,18 +82,31 @@ class Graph:
         Applied to both parts of the variance.
     trained_km : ndarray, [k, 2], optional
         Km east and north of the trained sites, for the calibration, which asks for the nearest.
+    effects : RandomEffects, optional
+    stations : Stations, optional
+        With random effects; then there is ``at_stations``.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
         rasteriser: Rasteriser,
+        *,
         calibration: Calibration | None = None,
         trained_km: np.ndarray | None = None,
+        effects: RandomEffects | None = None,
+        stations: Stations | None = None,
     ) -> None:
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration or Calibration(), trained_km
+        self._effects, self._stations = effects, stations
+        #: Finds stations by their ids; a SavedModel must hold it.
+        self.table = None
+        if stations is not None:
+            numbers = tf.range(len(stations.ids), dtype=tf.int64)
+            rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(stations.ids)), numbers)
+            self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self._parameters = tf.function(self._one_by_one, autograph=False)
 
     def signatures(self) -> dict[str, Callable]:
@@ -82,16 +118,23 @@ class Graph:
         ``at_sites``
             `EVENT` and `SITES` -> the same [n, m] and ``inside``, 1 where the site lies on the map;
             elsewhere 0 and the values of the nearest edge.
+        ``at_stations``
+            With random effects: `EVENT` and `STATIONS` -> the same [n, m] with the stations' terms.
         ``normal_parameters``
-            `EVENT` -> ``mean, stddev`` [n, members, rows, cols], not calibrated.
+            `EVENT` -> ``mean, stddev`` [n, members, rows, cols], not calibrated, without random effects.
+
+        With random effects all but the last also have ``between_event`` and ``within_event``.
         """
         event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
         sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
+        stations = [tf.TensorSpec([None, None], dtype, name) for name, dtype in STATIONS.items()]
         functions = {
             "serving_default": (self._maps, event),
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
+        if self._stations is not None:
+            functions["at_stations"] = (self._at_stations, event + stations)
         return {
             name: tf.function(function, input_signature=inputs, autograph=False)
             for name, (function, inputs) in functions.items()
@@ -127,14 +170,28 @@ class Graph:
         values = self._calibrated(moments, *self._projection.project(*sites))
         return values | {"inside": tf.cast(inside, tf.int32)}
 
-    def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Mean, aleatory and epistemic variance: the laws of total expectation and total variance."""
-        mean, stddev = self._parameters(*event)
-        return (
-            tf.reduce_mean(mean, axis=1),
-            tf.reduce_mean(stddev**2, axis=1),
-            tf.math.reduce_variance(mean, axis=1),
+    def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._stations
+        number = self.table.lookup(ids)
+        tf.debugging.Assert(tf.reduce_all(number >= 0), ["station_id names no station of this model"])
+        pixel = tf.gather(tf.constant(known.pixel), number)
+        of_members = (tf.transpose(one, (0, 2, 3, 1)) for one in self._parameters(*event))
+        mean, stddev = (tf.gather_nd(one, pixel, batch_dims=1) for one in of_members)
+        term, of_site = (
+            tf.gather(tf.constant(one, tf.float32), number) for one in (known.term, known.stddev)
         )
+        return self._named(*_moments(mean + term, self._with_effects(stddev**2, of_site**2), axis=-1))
+
+    def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Mean, aleatory and epistemic variance at pixels of which no record is known."""
+        mean, stddev = self._parameters(*event)
+        of_site = self._effects.phi_s2s**2 if self._effects else 0.0
+        return _moments(mean, self._with_effects(stddev**2, of_site), axis=1)
+
+    def _with_effects(self, variance: tf.Tensor, of_site) -> tf.Tensor:
+        """`RandomEffects.variance`, of a network's variance and that of the site term."""
+        one = self._effects
+        return one.factor**2 * variance + one.tau**2 + of_site if one else variance
 
     def _calibrated(self, moments: Sequence[tf.Tensor], x_km, y_km) -> dict[str, tf.Tensor]:
         """`Calibration.variance` of what the members say, at places [..., k] of any shape."""
@@ -142,9 +199,18 @@ class Graph:
         aleatory, epistemic = one.a**2 * aleatory, one.c * epistemic
         if self._trained_km is not None:
             epistemic += (one.b * tf.math.expm1(-self._nearest_km(x_km, y_km) / one.length_km)) ** 2
-        return {
+        return self._named(mean, aleatory, epistemic)
+
+    def _named(self, mean: tf.Tensor, aleatory: tf.Tensor, epistemic: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Outputs from moments."""
+        total, found = aleatory + epistemic, {}
+        if self._effects is not None:
+            between = self._effects.tau**2
+            found["between_event"] = tf.sqrt(between * tf.ones_like(total))
+            found["within_event"] = tf.sqrt(total - between)
+        return found | {
             "mean": mean,
-            "stddev": tf.sqrt(aleatory + epistemic),
+            "stddev": tf.sqrt(total),
             "aleatory": tf.sqrt(aleatory),
             "epistemic": tf.sqrt(epistemic),
         }
@@ -155,6 +221,11 @@ class Graph:
         blocks = np.array_split(self._trained_km.astype("float32"), -(-len(self._trained_km) // 64))
         squares = (tf.reduce_min((x - one[:, 0]) ** 2 + (y - one[:, 1]) ** 2, axis=-1) for one in blocks)
         return tf.sqrt(functools.reduce(tf.minimum, squares))
+
+
+def _moments(mean: tf.Tensor, variance: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean, aleatory and epistemic variance: the laws of total expectation and total variance."""
+    return tf.reduce_mean(mean, axis), tf.reduce_mean(variance, axis), tf.math.reduce_variance(mean, axis)
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:

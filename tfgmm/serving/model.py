@@ -71,7 +71,7 @@ class Signature:
         self.check_names(inputs)
         for name, values in inputs.items():
             self.check_shape(name, values.shape)
-            if values.dtype != self.inputs[name].dtype:
+            if values.dtype != self.inputs[name].dtype.as_numpy_dtype:
                 wanted = self.inputs[name].dtype.name
                 raise RefusedError(Reason.BAD, f"input {name} is {values.dtype}, expected {wanted}")
         lengths = {name: len(values) for name, values in inputs.items()}
@@ -183,7 +183,9 @@ class Model:
 def _array(signature: Signature, name: str, tensor, limits: Limits) -> np.ndarray:
     """A tensor of a message; one that brings a value and says it is huge is refused before it is made."""
     shape, expected = tuple(one.size for one in tensor.tensor_shape.dim), signature.inputs[name].dtype
-    if any(size < 0 for size in shape) or math.prod(shape) * expected.size > limits.request_bytes:
+    # A text takes at least the byte that says how long it is.
+    size_of = 1 if expected is tf.string else expected.size
+    if any(size < 0 for size in shape) or math.prod(shape) * size_of > limits.request_bytes:
         raise RefusedError(Reason.LARGE, f"input {name} has shape {list(shape)}: ask for less at once")
     signature.check_shape(name, shape)
     if tensor.dtype != expected.as_datatype_enum:

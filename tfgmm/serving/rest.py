@@ -128,6 +128,10 @@ def _array(signature: Signature, name: str, values: object) -> np.ndarray:
         found = np.array(values)
     except ValueError as error:
         raise RefusedError(Reason.BAD, f"input {name} is no regular array: {error}") from error
+    if signature.inputs[name].dtype.name == "string":
+        if found.dtype.kind != "U":
+            raise RefusedError(Reason.BAD, f"input {name} needs to hold texts only")
+        return np.char.encode(found, "utf-8").astype(object)
     if found.size and (found.dtype.kind not in "iuf" or not np.can_cast(found.dtype, wanted, "same_kind")):
         raise RefusedError(
             Reason.BAD, f"input {name} needs to hold numbers only, of type {np.dtype(wanted)}"

@@ -1,0 +1,187 @@
+"""Event and site terms around what the networks predict: estimated from residuals, added to predictions."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from tfgmm import files, mixed_effects
+from tfgmm.errors import DataError
+from tfgmm.mixture import combine_table
+
+VARIANCES, TERMS = "random_effects.json", "site_terms.parquet"
+_MEMBER = ["chunk", "init"]
+_PARTS = ("tau", "phi_s2s", "factor")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomEffects:
+    r"""The random part of a mixed-effects ground-motion model, for one intensity measure.
+
+    .. math:: \ln IM_{es} = f_{es} + \delta S2S_s + \delta B_e + \delta WS_{es}, \quad
+        \delta B_e \sim N(0, \tau^2), \;
+        \delta S2S_s \sim N(0, \phi_{S2S}^2), \;
+        \delta WS_{es} \sim N(0, k^2 \phi_{SS,es}^2)
+
+    in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
+    :math:`\phi_{SS}`, the factor k what it is too sure of records that it has not seen.
+
+    Attributes
+    ----------
+    tau, phi_s2s : float
+        Standard deviations of event and site terms, ln units; phi_s2s that of a place without records.
+    factor : float
+        k.
+    site_terms : pandas.DataFrame
+        ``chunk, init, site_id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
+        given the records, around the f of each member, for the sites that it trained on.
+    """
+
+    tau: float
+    phi_s2s: float
+    factor: float
+    site_terms: pd.DataFrame
+
+    @classmethod
+    def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
+        """Estimate variances where no network has learned, and site terms where it has.
+
+        By restricted maximum likelihood with an intercept a chunk: tau and k from stopping events at
+        training sites, phi_s2s from stopping sites; reference records only, members of a chunk averaged.
+        Site terms are best linear unbiased predictions from the records that trained, of all networks.
+
+        Parameters
+        ----------
+        predictions : pandas.DataFrame
+            One row a record and member: ``event_id, station_id, site_id, network, ln_im, mean, stddev,
+            event_role, site_role, chunk, init``, with f and phi_ss as mean and stddev.
+        reference : str
+            The reference network.
+
+        Raises
+        ------
+        DataError
+            There are fewer than two stopping events or sites.
+
+        References
+        ----------
+        Al Atik, Abrahamson, Bommer, Scherbaum, Cotton & Kuehn (2010), Seismol. Res. Lett. 81(5), 794-801.
+        """
+        table = predictions.assign(residual=predictions["ln_im"] - predictions["mean"])
+        unseen = _of_chunks(table[table["network"].eq(reference) & table["event_role"].ne("validation")])
+        of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
+        events, sites = _reml(of_events), _reml(unseen[unseen["site_role"].eq("stopping")])
+        factor = events.phi_ss / np.sqrt((of_events["stddev"] ** 2).mean())
+        of_member = [
+            _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
+            for (chunk, init), rows in _trained(table).groupby(_MEMBER, observed=True)
+        ]
+        return cls(events.tau, sites.phi_s2s, float(factor), pd.concat(of_member, ignore_index=True))
+
+    def at(self, chunk: int, init: int, site) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of site terms for a member: 0 and phi_s2s where it knows none.
+
+        Parameters
+        ----------
+        chunk, init : int
+            The member.
+        site : array_like of str, [n]
+            Ids of sites.
+        """
+        of_member = self.site_terms["chunk"].eq(chunk) & self.site_terms["init"].eq(init)
+        known = self.site_terms[of_member].set_index("site_id").reindex(np.asarray(site, str))
+        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
+
+    def variance(self, stddev, site_stddev) -> np.ndarray:
+        """Total variance, from a network's phi_ss and the standard deviation of the site term."""
+        return (self.factor * np.asarray(stddev)) ** 2 + self.tau**2 + np.asarray(site_stddev) ** 2
+
+    def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``mean`` with the site term, total ``stddev``, and the parts ``tau``, ``phi_s2s``,
+            ``site_term`` and ``site_stddev``.
+        """
+        term, of_site = np.zeros(len(predictions)), np.full(len(predictions), self.phi_s2s)
+        for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
+            term[rows], of_site[rows] = self.at(chunk, init, predictions["site_id"].iloc[rows])
+        parts = {
+            "mean": predictions["mean"] + term,
+            "stddev": np.sqrt(self.variance(predictions["stddev"], of_site)),
+            "tau": self.tau,
+            "phi_s2s": self.phi_s2s,
+            "site_term": term,
+            "site_stddev": of_site,
+        }
+        return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
+
+
+def _trained(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["event_role"].eq("training") & table["site_role"].eq("training")]
+
+
+def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
+    """Members of a chunk averaged."""
+    ordered = table.sort_values(["chunk", "event_id", "station_id"])
+    return combine_table(ordered, table["init"].nunique()).eval("residual = ln_im - mean")
+
+
+def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
+    """Variances; what the members of a chunk are off by is no term of a site or an event."""
+    offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
+    return mixed_effects.fit(offsets, rows["residual"], rows["event_id"], rows["site_id"])
+
+
+def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
+    one = np.ones((len(rows), 1))
+    equations = mixed_effects.MixedModelEquations(one, rows["residual"], rows["event_id"], rows["site_id"])
+    found = equations.solve(tau, phi_s2s, phi_ss)
+    terms = pd.DataFrame({"term": found.site_terms, "stddev": found.site_terms_stddev})
+    return terms.rename_axis("site_id").reset_index()
+
+
+def write(effects: dict[str, RandomEffects], folder: Path) -> None:
+    """Write `VARIANCES` and `TERMS` into the folder of a run.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
+    variances = {im: {name: getattr(one, name) for name in _PARTS} for im, one in effects.items()}
+    terms = pd.concat([one.site_terms.assign(im=im) for im, one in effects.items()], ignore_index=True)
+    with files.whole_file(folder / TERMS) as temporary:
+        terms.to_parquet(temporary, index=False)
+    with files.whole_file(folder / VARIANCES) as temporary:
+        temporary.write_text(json.dumps(variances, indent=1) + "\n")
+
+
+def read(folder: Path) -> dict[str, RandomEffects]:
+    """Read what `write` has written, by intensity measure.
+
+    Raises
+    ------
+    DataError
+        A file is missing or damaged.
+    """
+    try:
+        variances = json.loads((folder / VARIANCES).read_text())
+        terms = pd.read_parquet(folder / TERMS)
+        return {
+            im: RandomEffects(
+                *(float(parts[name]) for name in _PARTS),
+                terms.loc[terms["im"] == im, [*_MEMBER, "site_id", "term", "stddev"]],
+            )
+            for im, parts in variances.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder / VARIANCES} or {TERMS} is missing or damaged ({error}): give the tfgmm train "
+            "command of the run again, which writes them anew"
+        ) from error
