@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options
+from tfgmm import fetch_commands, import_commands, options, site_amp_commands
 from tfgmm.console import (
     console,
-    duration,
+    import_tensorflow,
     progress,
     say_simulated,
     show_dataset,
     show_table,
     stage_progress,
-    training_progress,
+    train_missing,
 )
 from tfgmm.errors import TfgmmError, UsageError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(import_commands.app, name="import")
 app.add_typer(fetch_commands.app, name="fetch")
+app.command("site-amp")(site_amp_commands.site_amp)
 
 
 @app.callback()
@@ -50,18 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"tfgmm: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-
-
-def _import_tensorflow() -> None:
-    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 @app.command()
@@ -174,29 +163,12 @@ def train(
 def _train(
     experiment: experiments.Experiment, out: Path, overwrite: bool, chunks: list[int] | None
 ) -> None:
-    _import_tensorflow()
+    import_tensorflow()
     from tfgmm.model import training
 
     run = training.begin(experiment, out, overwrite, tuple(chunks) if chunks else None)
     say_simulated(run.dataset.simulated)
-    missing = run.missing
-    console.print(
-        f"Run {out}: {len(run.members)} members ({experiment.chunks} chunks x {experiment.inits} "
-        f"initialisations, {', '.join(experiment.ims)}), {len(run.members) - len(missing)} trained already."
-    )
-    if missing:
-        seconds = run.seconds_per_member()
-        console.print(
-            f"To train: {len(missing)}, at most {duration(seconds)} each, "
-            f"{duration(seconds * len(missing))} in all on this machine. "
-            "Ctrl-C interrupts; the same command goes on."
-        )
-    try:
-        with training_progress(len(run.members), len(run.members) - len(missing)) as report:
-            run.train(report)
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {out}.")
-        raise SystemExit(130) from None
+    train_missing(run, f"Run {out}")
     console.print(f"Trained. Next: tfgmm evaluate {out}")
 
 
@@ -285,7 +257,7 @@ def export(
     precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
-    _import_tensorflow()
+    import_tensorflow()
     from tfgmm.serving import export as exports
 
     found = exports.prepare(run, out, im, members, precision)
@@ -372,7 +344,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer requests as TensorFlow Serving does: a small server for machines without docker."""
-    _import_tensorflow()
+    import_tensorflow()
     from tfgmm.serving.models import Models
     from tfgmm.serving.server import Server, docker_command
 
@@ -478,7 +450,7 @@ def predict(
     places = scenarios.read_sites(sites) if sites else None
     out = out or Path("prediction.csv" if sites else "prediction.nc")
     files.refuse_existing(out, overwrite)
-    _import_tensorflow()
+    import_tensorflow()
     from tfgmm.model import ensemble, prediction
 
     wanted = prediction.Quantities(tuple(exceed or ()), tuple(percentile or ()))

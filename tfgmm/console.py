@@ -1,6 +1,7 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pandas as pd
@@ -22,6 +23,18 @@ from tfgmm.records import Dataset
 
 #: Wide enough for a line a model where the terminal does not say its width.
 console = Console(width=max(Console().width, 100))
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def duration(seconds: float) -> str:
@@ -98,6 +111,35 @@ def training_progress(total: int, done: int) -> Iterator:
             bar.update(task, completed=done + sum(finished.values()), description=name)
 
         yield report
+
+
+def train_missing(training, what: str) -> None:
+    """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
+
+    Parameters
+    ----------
+    training : tfgmm.model.training.Training
+    what : str
+        Of what the members are, as ``Run runs/kik``.
+    """
+    experiment, members, missing = training.experiment, training.members, training.missing
+    console.print(
+        f"{what}: {len(members)} members ({experiment.chunks} chunks x {experiment.inits} "
+        f"initialisations, {', '.join(experiment.ims)}), {len(members) - len(missing)} trained already."
+    )
+    if missing:
+        seconds = training.seconds_per_member()
+        console.print(
+            f"To train: {len(missing)}, at most {duration(seconds)} each, "
+            f"{duration(seconds * len(missing))} in all on this machine. "
+            "Ctrl-C interrupts; the same command goes on."
+        )
+    try:
+        with training_progress(len(members), len(members) - len(missing)) as report:
+            training.train(report)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
+        raise SystemExit(130) from None
 
 
 def _bar() -> Progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm import files, records
-from tfgmm.errors import UsageError
+from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
@@ -50,6 +50,8 @@ class Training:
     folds : list of Fold
     chunks : tuple of int, optional
         Train only these chunks; all by default.
+    experiment : Experiment, optional
+        Another arm than the run's own, as of `Experiment.without_site`.
     """
 
     def __init__(
@@ -58,9 +60,15 @@ class Training:
         dataset: records.Dataset,
         folds: list[splits.Fold],
         chunks: tuple[int, ...] | None = None,
+        experiment: Experiment | None = None,
     ) -> None:
         self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
+        self.experiment = experiment or run.experiment
+
+    def arm(self, experiment: Experiment) -> "Training":
+        """The training of another arm into the same run, on the same folds."""
+        return Training(self.run, self.dataset, self.folds, self.chunks, experiment)
 
     @property
     def members(self) -> list[Member]:
@@ -68,13 +76,12 @@ class Training:
         return self._members(self.chunks)
 
     def _members(self, chunks: Iterable[int]) -> list[Member]:
-        experiment = self.run.experiment
-        indices = itertools.product(experiment.ims, chunks, range(experiment.inits))
+        indices = itertools.product(self.experiment.ims, chunks, range(self.experiment.inits))
         return list(itertools.starmap(Member, indices))
 
     def folder(self, one: Member) -> Path:
         """Where a member's results stand."""
-        return self.run.member(one.im, one.chunk, one.init)
+        return self.run.member(one.im, one.chunk, one.init, self.experiment.arm)
 
     @property
     def missing(self) -> list[Member]:
@@ -83,16 +90,16 @@ class Training:
 
     def material(self, one: Member) -> member.Material:
         """Records and maps of a member."""
-        return member.Material.of(self.dataset, self.run.experiment, one.im, self.folds[one.chunk])
+        return member.Material.of(self.dataset, self.experiment, one.im, self.folds[one.chunk])
 
     def seconds_per_member(self, trials: int = 3) -> float:
         """Time that a member takes if it uses all its epochs, from a few measured steps."""
         begun = time.monotonic()
         material = self.material(self.missing[0])
-        settings = self.run.experiment.training
+        settings = self.experiment.training
         model = member.compiled(material, seed=0)
         batches = data_pipeline.training_batches(
-            material.training, material.moving, settings.batch_size, range(1), seed=0
+            material.training, material.moving, settings.batch_size, range(1), 0, turns=settings.turns
         )
         batch = next(iter(batches))
         model.train_on_batch(*batch)
@@ -124,14 +131,38 @@ class Training:
         self.write_predictions()
 
     def write_predictions(self) -> None:
-        """Gather the predictions of the trained members into one table."""
+        """Gather the predictions of the trained members of all arms into one table."""
+        run, experiment = self.run, self.run.experiment
+        folders = {
+            run.member(im, chunk, init, arm): im
+            for im in experiment.ims
+            for arm in run.arms(im)
+            for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits))
+        }
         tables = [
-            pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
-            for one in self._members(range(self.run.experiment.chunks))
-            if (self.folder(one) / "done.json").is_file()
+            pd.read_parquet(folder / "predictions.parquet").assign(im=im)
+            for folder, im in folders.items()
+            if (folder / "done.json").is_file()
         ]
         with files.whole_file(self.run.predictions) as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def reopen(run: RunFolder) -> Training:
+    """The training of an existing run, on the data that it was begun with.
+
+    Raises
+    ------
+    DataError
+        The data cannot be read, or have changed.
+    """
+    dataset = open_dataset(run.experiment.data)
+    if dataset.digest() != run.data["digest"]:
+        raise DataError(
+            f"the data of run {run.path} have changed since it was trained: bring back what it was trained "
+            "on, or train it again with --overwrite"
+        )
+    return Training(run, dataset, splits.folds(dataset, run.experiment))
 
 
 def begin(

@@ -1,0 +1,66 @@
+"""What single members predict on average over events: one member and a few events in memory at a time."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.analysis.amplification import Weighting, event_means
+from tfgmm.model import member
+from tfgmm.model.ensemble import Ensemble
+from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Question:
+    """Events to average over, how, and the maps that the members are shown."""
+
+    rasteriser: Rasteriser
+    events: pd.DataFrame
+    weightings: Sequence[Weighting]
+
+
+def ask(
+    run: RunFolder, im: str, questions: Sequence[Question], watch: Callable[[], None] = lambda: None
+) -> list[np.ndarray]:
+    """Mean of ln IM over events, member by member.
+
+    Parameters
+    ----------
+    run : RunFolder
+        With the experiment of the arm whose members are asked, all of them trained.
+    im : str
+    questions : sequence of Question
+    watch : callable
+        Called after each event of each question and member.
+
+    Returns
+    -------
+    list of ndarray, [chunk, init, weighting, set, row, col]
+        An array a question.
+    """
+    experiment, answers = run.experiment, []
+    for chunk in range(experiment.chunks):
+        for init in range(experiment.inits):
+            model = member.load(run.member(im, chunk, init))
+            answers.append(
+                [
+                    event_means(
+                        _maps(Ensemble(run, im, {(chunk, init): model}, q.rasteriser), q, watch),
+                        q.weightings,
+                    )
+                    for q in questions
+                ]
+            )
+    shape = experiment.chunks, experiment.inits
+    return [np.reshape(one, (*shape, *np.shape(one[0]))) for one in zip(*answers, strict=True)]
+
+
+def _maps(one: Ensemble, question: Question, watch: Callable[[], None]) -> Iterator[np.ndarray]:
+    """A member is an ensemble of one."""
+    for batch in one.batches(question.events, calibrated=False):
+        yield batch["mean"].to_numpy()
+        for _ in range(batch.sizes["event"]):
+            watch()
