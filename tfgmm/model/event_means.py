@@ -1,6 +1,7 @@
 """What single members predict on average over events: one member and a few events in memory at a time."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -42,25 +43,17 @@ def ask(
         An array a question.
     """
     experiment, answers = run.experiment, []
-    for chunk in range(experiment.chunks):
-        for init in range(experiment.inits):
-            model = member.load(run.member(im, chunk, init))
-            answers.append(
-                [
-                    event_means(
-                        _maps(Ensemble(run, im, {(chunk, init): model}, q.rasteriser), q, watch),
-                        q.weightings,
-                    )
-                    for q in questions
-                ]
-            )
+    for member_of in itertools.product(range(experiment.chunks), range(experiment.inits)):
+        model = member.load(run.member(im, *member_of))
+        # A member is an ensemble of one.
+        one = Ensemble(run, im, {member_of: model}, questions[0].rasteriser)
+        answers.append([event_means(_maps(one, asked, watch), asked.weightings) for asked in questions])
     shape = experiment.chunks, experiment.inits
-    return [np.reshape(one, (*shape, *np.shape(one[0]))) for one in zip(*answers, strict=True)]
+    return [np.reshape(found, (*shape, *np.shape(found[0]))) for found in zip(*answers, strict=True)]
 
 
 def _maps(one: Ensemble, question: Question, watch: Callable[[], None]) -> Iterator[np.ndarray]:
-    """A member is an ensemble of one."""
-    for batch in one.batches(question.events, calibrated=False):
+    for batch in one.shown(question.rasteriser).batches(question.events, calibrated=False):
         yield batch["mean"].to_numpy()
         for _ in range(batch.sizes["event"]):
             watch()
