@@ -143,7 +143,7 @@ def main(
     _, planted = dataset_and_truth(run)
     say_simulated(run.simulated)
     import_tensorflow()
-    from tfgmm.model.site_amplification import Options, Study
+    from tfgmm.model.site_study import Options, Study
 
     study = Study(run, Options(arms=()))
     with xr.open_dataset(file) as found:

@@ -19,8 +19,8 @@ from tfgmm.analysis.event_selection import Selection
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.errors import DataError, UsageError
-from tfgmm.model import ensemble, site_amplification
-from tfgmm.model.site_amplification import Options, Study
+from tfgmm.model import ensemble, site_amplification, site_study, training
+from tfgmm.model.site_study import Options, Study
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.run_folder import RunFolder
@@ -67,6 +67,8 @@ def _command(root, *arguments) -> str:
     with pytest.MonkeyPatch.context() as patch, console.capture() as said, pytest.raises(SystemExit) as end:
         patch.chdir(root)
         patch.setitem(figures.STYLE, "savefig.dpi", 60)
+        # Takes as long as the training here, and has a test of its own.
+        patch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)
         main(["site-amp", *(str(one) for part in arguments for one in part)])
     assert end.value.code == 0
     return said.get()
@@ -205,7 +207,7 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = study.measure("PGA", lambda: calls.append(1))
+    found = site_amplification.measure(study, "PGA", lambda: calls.append(1))
     assert len(calls) == study.steps(("PGA",))
     return found
 
@@ -215,7 +217,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
     members = {key: ensemble.member.load(arm.member("PGA", *key)) for key in ((0, 0), (1, 0))}
     with_site = ensemble.load(run.path, "PGA")
-    without = ensemble.Ensemble(arm, "PGA", members, study._rasteriser(drop=("site",)))
+    without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
     found = [one.predict(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
     expected = found[0] - found[1]
     expected -= expected[study.footprint].mean()
@@ -225,7 +227,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = plain.estimates("PGA", plain.footprint)["one_ensemble"]
+    found = site_amplification.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").predict(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -241,8 +243,8 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
-    questions = study._layer_questions()
-    names = study._rasteriser(drop=("site",)).names
+    questions = site_amplification._layer_questions(study)
+    names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
     assert "z_bedrock" not in names
     with pytest.raises(UsageError, match="trained without site channels: it has learned no site"):
@@ -262,11 +264,11 @@ def test_unfinished_run_is_refused(study, monkeypatch):
 
 def test_runs_that_are_no_pairs_are_refused(study, sparse):
     other = Study(sparse, EVERYTHING)
-    site_amplification.refuse_unpaired(study, other)
+    site_study.refuse_unpaired(study, other)
     odd = sparse.experiment.model_copy(update={"seed": 7})
     other.run = dataclasses.replace(sparse, experiment=odd, data=sparse.data | {"digest": "?"})
     with pytest.raises(UsageError, match="they differ in seed, data: train one of them"):
-        site_amplification.refuse_unpaired(study, other)
+        site_study.refuse_unpaired(study, other)
 
 
 def test_changed_data_are_refused(run):
@@ -278,7 +280,7 @@ def test_changed_data_are_refused(run):
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        hungry.measure("PGA")
+        site_amplification.measure(hungry, "PGA")
 
 
 # ---- which events --------------------------------------------------------------------------------

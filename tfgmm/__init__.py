@@ -93,6 +93,7 @@ analysis.amplification_maps  estimates of site amplification as labelled maps an
 analysis.amplification_figures  maps of site amplification, and amplification against period
 model.prediction        earthquakes -> files of what engineers ask for, maps or a table of sites
 model.event_means       what single members predict on average over events
+model.site_study        a run, opened to ask what it has learned about its sites
 model.site_amplification  a run -> what it has learned about its sites, with every part of the error
 model.site_amplification_files  the same as maps, figures and tables in one folder
 serving.projection      longitude and latitude -> pixel by TensorFlow operations

@@ -61,23 +61,23 @@ def site_amp(
     places = [place(text, opened.experiment.grid) for text in at or []]
     selection = Selection.parse(events or [])
     import_tensorflow()
-    from tfgmm.model import site_amplification, site_amplification_files
+    from tfgmm.model import site_amplification, site_amplification_files, site_study
 
-    chosen = site_amplification.Options(
+    chosen = site_study.Options(
         arms=_ARMS[no_site], events=selection, within_km=within_km, min_records=min_records
     )
     runs = [opened] + ([RunFolder.open(against)] if against else [])
-    studies = [site_amplification.Study(one, chosen) for one in runs]
+    studies = [site_study.Study(one, chosen) for one in runs]
     say_simulated(opened.simulated)
     if against:
-        site_amplification.refuse_unpaired(*studies)
+        site_study.refuse_unpaired(*studies)
     for study in studies:
         study.refuse_unfinished(ims)
     for study in studies:
         for name in chosen.arms:
             train_missing(study.arm(name, ims), f"Without site channels, {name}, into {study.run.path}")
     with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
-        found = [{one: study.measure(one, step) for one in ims} for study in studies]
+        found = [{one: site_amplification.measure(study, one, step) for one in ims} for study in studies]
     folder = out or opened.path / "site_amplification"
     table = site_amplification_files.write(studies, found, folder, pd.DataFrame(places))
     about = studies[0].about()

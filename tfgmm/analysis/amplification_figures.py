@@ -19,7 +19,7 @@ PGA_PERIOD_S = 0.03
 
 _UNKNOWN = "#d9d9d9"
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_FACTORS = (0.25, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 2.5, 4.0)
+_FACTORS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.0, 4.0)
 
 
 def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
@@ -112,9 +112,8 @@ def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     note : str
         Title.
     """
-    table = table.assign(period=[imt.period(im) or PGA_PERIOD_S for im in table["im"]]).sort_values(
-        "period"
-    )
+    table = table.assign(period=[imt.period(im) or PGA_PERIOD_S for im in table["im"]])
+    table = table.sort_values("period", kind="stable")
     groups = list(table.groupby("estimator", sort=False))
     with mpl.rc_context(figures.STYLE):
         figure, axes = plt.subplots(

@@ -10,7 +10,8 @@ import xarray as xr
 
 from tfgmm import files, layers
 from tfgmm.analysis import amplification_figures, amplification_maps, figures
-from tfgmm.model.site_amplification import Measure, Study
+from tfgmm.model.site_amplification import Measure
+from tfgmm.model.site_study import Study
 
 _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
