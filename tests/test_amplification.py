@@ -152,6 +152,19 @@ def test_variances_are_smoothed_and_maps_are_not():
     assert other.std() < 0.6 * one.std()
     assert other.mean() == pytest.approx(one.mean(), rel=0.1)
     assert smooth.training_variance().std() < 0.6 * rough.training_variance().std()
+    maps[..., 3] *= 1e6  # in the sea
+    land = EVERYWHERE.copy()
+    land[:, 3] = False
+    apart = Estimate.of(maps, land, smooth_px=1.5)
+    assert apart.training_variance()[land].max() < 10
+
+
+def test_smoothing_leaves_what_is_constant():
+    maps = np.array([1.0, -1.0, 2.0, -2.0])[:, None, None, None, None] * np.ones((4, 2, 3, 3, 4))
+    members_ = maps[:, :, 0]
+    for px in (0.0, 1.0, 4.0):
+        found = Estimate(members_, np.zeros((2, 3, 4)), 0.0, px, np.eye(3, 4, dtype=bool))
+        np.testing.assert_allclose(found.jackknife_variance(), 0.75 * 10)
 
 
 # ---- where -----------------------------------------------------------------------------------------

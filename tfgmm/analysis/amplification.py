@@ -124,12 +124,15 @@ class Estimate:
     smooth_px : float
         Standard deviation of the Gaussian by which variances are averaged over neighbouring pixels: a few
         chunks tell the variance of one pixel badly.
+    footprint : ndarray of bool, [row, col], optional
+        Only pixels in it are averaged over: networks differ wildly where there is no station.
     """
 
     members: np.ndarray
     halves: np.ndarray
     level: float
     smooth_px: float = 0.0
+    footprint: np.ndarray | None = None
 
     @classmethod
     def of(cls, maps: np.ndarray, footprint: np.ndarray, smooth_px: float = 0.0) -> Self:
@@ -138,7 +141,14 @@ class Estimate:
         level = maps[..., footprint].mean(axis=-1)[..., np.newaxis, np.newaxis]
         centred = maps - level
         halves = centred[:, :, 1:].mean(axis=(0, 1))
-        return cls(centred[:, :, 0], halves, float(level[:, :, 0].mean()), smooth_px)
+        return cls(centred[:, :, 0], halves, float(level[:, :, 0].mean()), smooth_px, footprint)
+
+    def _smoothed(self, values: np.ndarray) -> np.ndarray:
+        """Averaged over the neighbours in the footprint; as they are where it is far."""
+        inside = np.ones(values.shape, bool) if self.footprint is None else self.footprint
+        weight = gaussian_filter(inside.astype(float), self.smooth_px, mode="constant")
+        total = gaussian_filter(np.where(inside, values, 0.0), self.smooth_px, mode="constant")
+        return np.where(weight > 0.01, total / np.maximum(weight, 0.01), values)
 
     @property
     def amplification(self) -> np.ndarray:
@@ -154,7 +164,7 @@ class Estimate:
         """Variance of one member due to its random start, [row, col]; 0 if there is one a chunk only."""
         if self.members.shape[1] == 1:
             return np.zeros(self.members.shape[2:])
-        return gaussian_filter(self.members.var(axis=1, ddof=1).mean(axis=0), self.smooth_px)
+        return self._smoothed(self.members.var(axis=1, ddof=1).mean(axis=0))
 
     def jackknife_variance(self) -> np.ndarray:
         r"""Variance of the mean that comes from which stations there are, [row, col].
@@ -176,7 +186,7 @@ class Estimate:
         chunks, inits = self.members.shape[:2]
         squares = ((self.without_chunk - self.amplification) ** 2).sum(axis=0)
         started = (chunks - 1) * self.initialisation_variance() / inits
-        smoothed = gaussian_filter(squares, self.smooth_px)  # before what is negative is cut off
+        smoothed = self._smoothed(squares)  # before what is negative is cut off
         return (chunks - 1) / chunks * np.maximum(smoothed - started, 0.0)
 
     def training_variance(self) -> np.ndarray:
