@@ -194,10 +194,6 @@ class Estimate:
         chunks, inits = self.members.shape[:2]
         return self.jackknife_variance() + self.initialisation_variance() / (chunks * inits)
 
-    def partial_variance(self) -> np.ndarray:
-        """The same of the estimate by the members of one chunk alone, [row, col]."""
-        return self.jackknife_variance() + self.initialisation_variance() / self.members.shape[1]
-
 
 def paired(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     r"""Difference of two trainings, member by member of equal chunk and seed.

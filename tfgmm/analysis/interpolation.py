@@ -24,8 +24,8 @@ class InterpolationVariance:
 
     with the site's event-corrected mean residual :math:`\bar r_s`, the map A of networks that never saw
     the site, its distance d to the nearest trained station, the variance :math:`\kappa_s^2` that is
-    known (sampling of :math:`\bar r_s`, training of the networks), the part n of the site alone, which no
-    map shows, and a shift m.
+    known (sampling of :math:`\bar r_s`, random start of the networks), the part n of the site alone, which
+    no map shows, and a shift m.
 
     Attributes
     ----------

@@ -122,5 +122,5 @@ def _write_difference(study: Study, other: Study, measures, others, folder: Path
         amplification_maps.write_geotiff(
             one, name.with_name(name.name + ".tif"), study.grid, _BANDS_OF_DIFFERENCE
         )
-        note = f"{study.run.path.name} minus {other.run.path.name}: {_note(study, im)}"
+        note = f"{study.run.path.name} minus {other.run.path.name}\n{_note(study, im)}"
         figures.save(amplification_figures.difference(one, study.stations, im, note), name)
