@@ -1,10 +1,12 @@
 """Records -> tensors."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import xarray as xr
 from conftest import TINY, small_dataset
 
@@ -166,3 +168,69 @@ def test_layers_at_stations_are_those_of_their_pixels(small, tiny):
     lon_of, lat_of = (degrees[row, col] for degrees in tiny.grid.lonlat(tiny.grid.output_size))
     np.testing.assert_allclose(stations["z_bedrock"], 100 * lat_of + lon_of, rtol=1e-6)
     assert (stations["vs30_m_s"] == 300).all()
+
+
+# ---- turned maps -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", list(itertools.product([0, 1], repeat=3)))
+def test_turned_maps_are_the_maps_of_the_turned_world(tiny, turn):
+    """A world in which source and stations are turned about the centre of the map, rasterised anew."""
+    grid, names = tiny.grid, ("event_depth", "magnitude", "r_hyp")
+    raster = Rasteriser(grid, names, None)
+    x, y = 31.0, -47.0  # of the epicentre, km
+    pixels = np.array([[0, 0], [3, 20], [27, 27], [14, 5]], "int32")
+    east, north = grid.axes_km(grid.output_size)
+    stations = np.stack([east[pixels[:, 1]], north[pixels[:, 0]]], axis=1)
+
+    def moved(points):
+        """Swapping rows and columns mirrors at the falling diagonal: (x, y) -> (-y, -x)."""
+        points = -points[..., ::-1] if turn[0] else points
+        return points * [-1 if turn[2] else 1, -1 if turn[1] else 1]
+
+    def maps(x_y):
+        event = np.array([140.0, 35.5, 40.0, 6.0, *x_y], "float32")
+        return raster(tf.constant(event), tf.zeros(2, tf.int32))
+
+    made, where = data_pipeline.turned(
+        maps((x, y)), tf.constant(pixels), grid.output_size, tf.constant(turn, tf.int32)
+    )
+    np.testing.assert_allclose(made, maps(moved(np.array([x, y]))), rtol=1e-5)
+    expected = moved(stations)
+    np.testing.assert_allclose(east[where[:, 1]], expected[:, 0])
+    np.testing.assert_allclose(north[where[:, 0]], expected[:, 1])
+    inner = made.numpy()[grid.margin : -grid.margin, grid.margin : -grid.margin, 2]
+    r_hyp = np.sqrt(((stations - [x, y]) ** 2).sum(axis=1) + 1600)
+    np.testing.assert_allclose(inner[tuple(where.numpy().T)], r_hyp, rtol=1e-5)
+
+
+def test_stations_keep_their_distance_in_turned_batches(tiny, small, table, grouped):
+    """Every record still stands where its own hypocentral distance is on the map."""
+    raster = Rasteriser(tiny.grid, ("r_hyp",), None, 2)
+    distance = table.set_index(table["ln_im"].astype("float32"))["r_hyp_km"]
+    margin, seen = tiny.grid.margin, []
+    straight, turned = (
+        list(data_pipeline.training_batches(grouped, raster, 4, range(2), 5, turns=turns))
+        for turns in (False, True)
+    )
+    for (maps, _), (other, stations) in zip(straight, turned, strict=True):
+        seen += [not np.array_equal(*pair) for pair in zip(maps, other, strict=True)]
+        for number, rows in enumerate(stations["weight"].numpy() > 0):
+            row, col = stations["pixels"].numpy()[number][rows].T
+            found = other.numpy()[number, row + margin, col + margin, 0]
+            expected = distance.loc[stations["ln_im"].numpy()[number][rows]]
+            assert np.abs(found - expected).max() < 4  # the pixel's centre, of 4 km
+    assert 0.5 < np.mean(seen) < 1  # one in eight stays as it is
+
+
+def test_turns_are_drawn_anew_and_the_same_again(tiny, grouped):
+    raster = Rasteriser(tiny.grid, ("r_hyp",), None)
+
+    def first(epoch):
+        maps, _ = next(
+            iter(data_pipeline.training_batches(grouped, raster, 8, range(epoch, epoch + 1), 5, turns=True))
+        )
+        return maps.numpy()
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert not np.array_equal(first(0), first(1))

@@ -222,3 +222,18 @@ def test_full_disk(finished, monkeypatch, method):
         evaluation.evaluate(path, with_baselines=False)
     assert not [p for p in path.rglob(".*")]
     figures.plt.close("all")
+
+
+def test_other_arms_of_a_run_change_no_number(finished, no_figures):
+    """Members without site channels, trained to compare, stand in the same table."""
+    own = predictions()
+    other = own.assign(arm="drop-site", mean=99.0, stddev=0.01)
+    alone = evaluation.evaluate(finished(own, name="alone"), with_baselines=False)
+    both = evaluation.evaluate(finished(pd.concat([own, other]), name="both"), with_baselines=False)
+    assert [one.name for one in alone.sections] == [one.name for one in both.sections]
+    for one, two in zip(alone.sections, both.sections, strict=True):
+        if one.table is not None:
+            pd.testing.assert_frame_equal(one.table, two.table)
+    assert alone.scored.members == both.scored.members
+    baselines_of = [baselines.ergodic_predictions(one.run.read_predictions()) for one in (alone, both)]
+    pd.testing.assert_frame_equal(*baselines_of)

@@ -201,3 +201,24 @@ def test_split_that_makes_no_sense(text):
 
 def test_default_split_is_that_of_the_design():
     assert Split() == Split.parse("time:2015-01-01,2018-01-01")
+
+
+def test_arms_without_site_channels_differ_in_nothing_else(tiny):
+    published, isotropic = tiny.without_site(), tiny.without_site(isotropic=True)
+    assert (tiny.arm, published.arm, isotropic.arm) == ("all", "drop-site", "drop-site-isotropic")
+    for arm in (published, isotropic):
+        assert arm.drop == ("site",) and arm.member_seed(1, 0) == tiny.member_seed(1, 0)
+        same = {"drop": (), "training": arm.training.model_copy(update={"turns": False})}
+        assert arm.model_copy(update=same) == tiny
+    assert isotropic.training.turns and not published.training.turns
+    partly = tiny.model_copy(update={"drop": ("vs30",)})
+    assert partly.without_site().arm == "drop-site-vs30"
+    with pytest.raises(UsageError, match="without site channels: it has learned no site amplification"):
+        published.without_site(isotropic=True)
+
+
+def test_maps_with_site_channels_cannot_be_turned():
+    with pytest.raises(UsageError, match="turned only without the site channels: drop site as well"):
+        preset("quick", networks=("kik",), reference="kik", training={"turns": True})
+    kept = preset("quick", networks=("kik",), reference="kik", drop=("site",), training={"turns": True})
+    assert Experiment(**kept.model_dump(mode="json")) == kept

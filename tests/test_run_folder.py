@@ -1,6 +1,7 @@
 """What a run is, on disk."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -114,9 +115,31 @@ def test_unfinished_run(run):
 
 
 def test_predictions_are_read(run):
-    table = pd.DataFrame({"chunk": [0, 1], "mean": np.array([0.5, np.nan])})
+    table = pd.DataFrame({"arm": "all", "chunk": [0, 1], "mean": np.array([0.5, np.nan])})
     table.to_parquet(run.predictions)
     pd.testing.assert_frame_equal(run.read_predictions(), table)
+    pd.concat([table, table.assign(arm="drop-site")]).to_parquet(run.predictions)
+    assert run.read_predictions()["arm"].tolist() == ["all", "all"]
+
+
+def test_own_arm_comes_first(run):
+    assert run.arms("PGA") == ["all"]
+    for arm in ("aardvark", "all", "drop-site"):
+        run.member("PGA", 0, 0, arm).mkdir(parents=True)
+    assert run.arms("PGA") == ["all", "aardvark", "drop-site"]
+    assert run.member("PGA", 0, 0, "drop-site").parent.name == "drop-site"
+
+
+def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
+    folder = run.path.parent
+    with pytest.raises(UsageError, match="no run in .* has predictions: name a run, or make one"):
+        RunFolder.latest(folder)
+    for age, name in enumerate(("newest", "older", "unfinished")):
+        other = RunFolder.begin(folder / name, tiny, small)
+        os.utime(other.path / "experiment.json", times=(2e9 - age, 2e9 - age if age < 2 else 3e9))
+    for name in ("older", "newest", "tiny"):
+        (folder / name / "predictions.parquet").touch()
+    assert RunFolder.latest(folder).path == folder / "newest"
 
 
 def test_damaged_predictions_are_one_line(run):

@@ -1,8 +1,10 @@
 """All members of a run: what is missing, what it costs, the predictions table."""
 
 import dataclasses
+import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
 
@@ -125,3 +127,36 @@ def test_places_that_are_gone(run, tmp_path):
     moved = dataclasses.replace(run.run, path=tmp_path)
     with pytest.raises(DataError, match=r"events\.parquet is missing .*tfgmm train command"):
         moved.with_places(run.material(run.members[0]).records)
+
+
+def test_a_further_arm_goes_into_the_same_run(run, data):
+    """Its members see turned maps; everything else about the run stays as it is."""
+    begun = training.begin(Experiment(**QUICK | {"data": data}), run.run.path)
+    begun.train()
+    before = begun.run.read_predictions()
+    arm = begun.arm(begun.experiment.without_site(isotropic=True))
+    assert [one.name for one in arm.missing] == ["PGA chunk 0 init 0", "PGA chunk 1 init 0"]
+    assert 0.001 < arm.seconds_per_member(trials=1) < 60
+    reported = set()
+    arm.train(lambda name, share: reported.add(name))
+    assert len(reported) == 2 and not arm.missing
+    folder = begun.run.path / "members" / "PGA" / "drop-site-isotropic" / "chunk-1_init-0"
+    assert json.loads((folder / "done.json").read_text())["seed"] == begun.experiment.member_seed(1, 0)
+    whole = pd.read_parquet(begun.run.predictions)
+    assert whole["arm"].value_counts().to_dict() == dict.fromkeys(
+        ["all", "drop-site-isotropic"], len(before)
+    )
+    pd.testing.assert_frame_equal(begun.run.read_predictions(), before)
+    other = whole[whole["arm"] != "all"].reset_index(drop=True)
+    assert (other["mean"] - before["mean"]).abs().max() > 1e-3
+    begun.write_predictions()  # as the train command does when it is given again
+    assert set(pd.read_parquet(begun.run.predictions)["arm"]) == {"all", "drop-site-isotropic"}
+
+
+def test_reopened_run_has_its_data_and_folds(run, data):
+    again = training.reopen(run.run)
+    for one, other in zip(again.folds, run.folds, strict=True):
+        pd.testing.assert_series_equal(one.station_role, other.station_role)
+    changed = dataclasses.replace(run.run, data=run.run.data | {"digest": "other"})
+    with pytest.raises(DataError, match="have changed since it was trained: bring back"):
+        training.reopen(changed)

@@ -85,7 +85,18 @@ analysis.evaluation     a finished run -> its tables and figures
 analysis.report         evaluations -> one HTML page, or a folder of Markdown
 analysis.description    what a dataset holds, in a few tables
 analysis.scenario_figures  maps of one predicted earthquake
+analysis.amplification  what remains of ln IM at a place when source and path are averaged away
+analysis.interpolation  how wrong a map of site terms is between the stations
+analysis.layer_response  how predictions answer to the site layers alone
+analysis.site_terms     empirical site terms: what the records say of their stations
+analysis.event_selection  which events a map is averaged over
+analysis.amplification_maps  estimates of site amplification as labelled maps and tables, and on disk
+analysis.amplification_figures  maps of site amplification, and amplification against period
 model.prediction        earthquakes -> files of what engineers ask for, maps or a table of sites
+model.event_means       what single members predict on average over events
+model.site_study        a run, opened to ask what it has learned about its sites
+model.site_amplification  a run -> what it has learned about its sites, with every part of the error
+model.site_amplification_files  the same as maps, figures and tables in one folder
 serving.projection      longitude and latitude -> pixel by TensorFlow operations
 serving.graph           an ensemble as TensorFlow functions that need no Python
 serving.warmup          requests that a model server runs while it loads a model
@@ -107,5 +118,6 @@ options                 options of the command line
 import_commands  tfgmm import ...
 fetch_commands          tfgmm fetch ...
 prediction_commands     tfgmm predict | export | serve | query
+site_amp_commands       tfgmm site-amp
 cli                     the command line
 """

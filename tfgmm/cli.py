@@ -7,16 +7,15 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options, prediction_commands
+from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm.console import (
     console,
-    duration,
     import_tensorflow,
     say_simulated,
     show_dataset,
     show_table,
     stage_progress,
-    training_progress,
+    train_missing,
 )
 from tfgmm.errors import TfgmmError, UsageError
 
@@ -28,6 +27,7 @@ app = typer.Typer(
 app.add_typer(import_commands.app, name="import")
 app.add_typer(fetch_commands.app, name="fetch")
 app.add_typer(prediction_commands.app)
+app.command("site-amp")(site_amp_commands.site_amp)
 
 
 @app.callback()
@@ -168,24 +168,7 @@ def _train(
 
     run = training.begin(experiment, out, overwrite, tuple(chunks) if chunks else None)
     say_simulated(run.dataset.simulated)
-    missing = run.missing
-    console.print(
-        f"Run {out}: {len(run.members)} members ({experiment.chunks} chunks x {experiment.inits} "
-        f"initialisations, {', '.join(experiment.ims)}), {len(run.members) - len(missing)} trained already."
-    )
-    if missing:
-        seconds = run.seconds_per_member()
-        console.print(
-            f"To train: {len(missing)}, at most {duration(seconds)} each, "
-            f"{duration(seconds * len(missing))} in all on this machine. "
-            "Ctrl-C interrupts; the same command goes on."
-        )
-    try:
-        with training_progress(len(run.members), len(run.members) - len(missing)) as report:
-            run.train(report)
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {out}.")
-        raise SystemExit(130) from None
+    train_missing(run, f"Run {out}")
     console.print(f"Trained. Next: tfgmm evaluate {out}")
 
 

@@ -101,6 +101,35 @@ def training_progress(total: int, done: int) -> Iterator:
         yield report
 
 
+def train_missing(training, what: str) -> None:
+    """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
+
+    Parameters
+    ----------
+    training : tfgmm.model.training.Training
+    what : str
+        Of what the members are, as ``Run runs/kik``.
+    """
+    experiment, members, missing = training.experiment, training.members, training.missing
+    console.print(
+        f"{what}: {len(members)} members ({experiment.chunks} chunks x {experiment.inits} "
+        f"initialisations, {', '.join(experiment.ims)}), {len(members) - len(missing)} trained already."
+    )
+    if missing:
+        seconds = training.seconds_per_member()
+        console.print(
+            f"To train: {len(missing)}, at most {duration(seconds)} each, "
+            f"{duration(seconds * len(missing))} in all on this machine. "
+            "Ctrl-C interrupts; the same command goes on."
+        )
+    try:
+        with training_progress(len(members), len(members) - len(missing)) as report:
+            training.train(report)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
+        raise SystemExit(130) from None
+
+
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),

@@ -99,6 +99,9 @@ class Training(Settings):
         ``im``: the network learns ln IM; ``residual``: ln IM minus the fitted ergodic median.
     shift_pixels : int
         The grid is shifted at random by up to so many pixels, anew for every event and epoch.
+    turns : bool
+        Maps are turned by quarters and mirrored at random, anew for every event and epoch, which hides
+        the direction to the source; only without site channels, which would be turned off their place.
     max_events : int or None
         Train and score only so many events of the reference network, drawn at random.
     """
@@ -114,6 +117,7 @@ class Training(Settings):
     weighting: Literal["record", "event"] = "record"
     target: Literal["im", "residual"] = "im"
     shift_pixels: int = pydantic.Field(3, ge=0)
+    turns: bool = False
     max_events: int | None = pydantic.Field(None, ge=10)
 
     def epochs_of(self, steps: int) -> int:
@@ -187,12 +191,35 @@ class Experiment(Settings):
                 f"a U-Net of depth {self.network.depth} turns {self.grid.input_size} pixels into "
                 f"{expected}, not {self.grid.output_size}"
             )
+        if self.training.turns and "site" not in self.drop:
+            raise UsageError("maps can be turned only without the site channels: drop site as well")
         return self
 
     @property
     def arm(self) -> str:
         """Name of the set of channels in folder names and tables."""
-        return "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
+        channels = "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
+        return channels + "-isotropic" * self.training.turns
+
+    def without_site(self, isotropic: bool = False) -> Self:
+        """The same experiment without the site channels: what it predicts does not know the site.
+
+        Parameters
+        ----------
+        isotropic : bool
+            Also hide the direction to the source, from which the network could guess the place.
+
+        Raises
+        ------
+        UsageError
+            This experiment has no site channels itself.
+        """
+        if "site" in self.drop:
+            raise UsageError(
+                "the run was trained without site channels: it has learned no site amplification"
+            )
+        training = self.training.model_copy(update={"turns": isotropic})
+        return self.model_copy(update={"drop": (*self.drop, "site"), "training": training})
 
     def member_seed(self, chunk: int, init: int) -> int:
         """Seed of one member, derived from the root seed; the same in every arm."""

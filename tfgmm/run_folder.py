@@ -44,12 +44,18 @@ class RunFolder:
         """The predictions table."""
         return self.path / "predictions.parquet"
 
-    def member(self, im: str, chunk: int, init: int) -> Path:
-        """Folder of one member."""
-        return self.path / "members" / im / self.experiment.arm / f"chunk-{chunk}_init-{init}"
+    def member(self, im: str, chunk: int, init: int, arm: str | None = None) -> Path:
+        """Folder of one member, by default of the run's own arm."""
+        return self.path / "members" / im / (arm or self.experiment.arm) / f"chunk-{chunk}_init-{init}"
+
+    def arms(self, im: str) -> list[str]:
+        """All arms that have members, the run's own first: the others were trained to compare."""
+        own = self.experiment.arm
+        others = {folder.name for folder in (self.path / "members" / im).glob("*/")} - {own}
+        return [own, *sorted(others)]
 
     def read_predictions(self) -> pd.DataFrame:
-        """The predictions table.
+        """The predictions table of the run's own arm.
 
         Raises
         ------
@@ -64,7 +70,7 @@ class RunFolder:
                 "that began it; it goes on where it stopped"
             )
         try:
-            return pd.read_parquet(self.predictions)
+            return pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.predictions} is damaged ({error}): remove it and give the tfgmm train command "
@@ -187,6 +193,22 @@ class RunFolder:
         with files.whole_file(path / "experiment.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n")
         return new
+
+    @classmethod
+    def latest(cls, folder: Path = Path("runs")) -> Self:
+        """The run in a folder that was begun last, among those that have predictions.
+
+        Raises
+        ------
+        UsageError
+            There is none.
+        """
+        finished = [path.parent for path in folder.glob("*/predictions.parquet")]
+        if not finished:
+            raise UsageError(
+                f"no run in {folder} has predictions: name a run, or make one with tfgmm train"
+            )
+        return cls.open(max(finished, key=lambda path: (path / "experiment.json").stat().st_mtime))
 
     def _refuse_other(self, existing: "RunFolder") -> None:
         mine, theirs = (run.experiment.model_dump() for run in (self, existing))

@@ -1,5 +1,6 @@
 """Members -> mean, aleatory and epistemic standard deviation, as maps or at sites."""
 
+import copy
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,12 @@ class Ensemble:
         size = rasteriser.grid.input_size
         maps = tf.TensorSpec([None, size, size, len(rasteriser.names)], tf.float32)
         self._calls = [tf.function(functools.partial(_normal, one), [maps]) for one in members.values()]
+
+    def shown(self, rasteriser: Rasteriser) -> "Ensemble":
+        """The same members, which see other maps of the same channels."""
+        other = copy.copy(self)
+        other._rasteriser = rasteriser
+        return other
 
     @property
     def experiment(self) -> Experiment:

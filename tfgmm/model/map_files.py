@@ -122,6 +122,12 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid) -> None:
     The last band, ``outside``, holds the bits of `FLAGS`.
     """
     bands = maps.drop_vars(FLAGS.values()).assign(outside=flags(maps))
+    scalars = {name: c.item() for name, c in maps.coords.items() if not c.dims}
+    write_bands(bands, path, grid, scalars | maps.attrs)
+
+
+def write_bands(bands: xr.Dataset, path: Path, grid: Grid, tags: dict) -> None:
+    """Write every variable, [row, col], as a band with its name and unit."""
     x, y = axes_m(grid)
     side = grid.pixel_km * 1000
     profile = {
@@ -139,5 +145,4 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid) -> None:
             file.write(band.to_numpy().astype("float32"), number)
             file.set_band_description(number, name)
             file.set_band_unit(number, band.attrs.get("units", ""))
-        scalars = {name: c.item() for name, c in maps.coords.items() if not c.dims}
-        file.update_tags(**{name: str(value) for name, value in (scalars | maps.attrs).items()})
+        file.update_tags(**{name: str(value) for name, value in tags.items()})

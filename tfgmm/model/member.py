@@ -282,7 +282,12 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
         seen = iter(range(first * material.steps, total))
         model.fit(
             data_pipeline.training_batches(
-                material.training, material.moving, settings.batch_size, remaining, seed
+                material.training,
+                material.moving,
+                settings.batch_size,
+                remaining,
+                seed,
+                turns=settings.turns,
             ),
             validation_data=data_pipeline.fixed_batches(
                 material.stopping, material.fixed, settings.batch_size

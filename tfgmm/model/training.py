@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm import files, random_effects, records
-from tfgmm.errors import UsageError
+from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
@@ -51,6 +51,8 @@ class Training:
     folds : list of Fold
     chunks : tuple of int, optional
         Train only these chunks; all by default.
+    experiment : Experiment, optional
+        Another arm than the run's own, as of `Experiment.without_site`.
     """
 
     def __init__(
@@ -59,9 +61,15 @@ class Training:
         dataset: records.Dataset,
         folds: list[splits.Fold],
         chunks: tuple[int, ...] | None = None,
+        experiment: Experiment | None = None,
     ) -> None:
         self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
+        self.experiment = experiment or run.experiment
+
+    def arm(self, experiment: Experiment) -> "Training":
+        """The training of another arm into the same run, on the same folds."""
+        return Training(self.run, self.dataset, self.folds, self.chunks, experiment)
 
     @property
     def members(self) -> list[Member]:
@@ -69,13 +77,12 @@ class Training:
         return self._members(self.chunks)
 
     def _members(self, chunks: Iterable[int]) -> list[Member]:
-        experiment = self.run.experiment
-        indices = itertools.product(experiment.ims, chunks, range(experiment.inits))
+        indices = itertools.product(self.experiment.ims, chunks, range(self.experiment.inits))
         return list(itertools.starmap(Member, indices))
 
     def folder(self, one: Member) -> Path:
         """Where a member's results stand."""
-        return self.run.member(one.im, one.chunk, one.init)
+        return self.run.member(one.im, one.chunk, one.init, self.experiment.arm)
 
     @property
     def missing(self) -> list[Member]:
@@ -84,16 +91,16 @@ class Training:
 
     def material(self, one: Member) -> member.Material:
         """Records and maps of a member."""
-        return member.Material.of(self.dataset, self.run.experiment, one.im, self.folds[one.chunk])
+        return member.Material.of(self.dataset, self.experiment, one.im, self.folds[one.chunk])
 
     def seconds_per_member(self, trials: int = 3) -> float:
         """Time that a member takes if it uses all its epochs, from a few measured steps."""
         begun = time.monotonic()
         material = self.material(self.missing[0])
-        settings = self.run.experiment.training
+        settings = self.experiment.training
         model = member.compiled(material, seed=0)
         batches = data_pipeline.training_batches(
-            material.training, material.moving, settings.batch_size, range(1), seed=0
+            material.training, material.moving, settings.batch_size, range(1), 0, turns=settings.turns
         )
         batch = next(iter(batches))
         model.train_on_batch(*batch)
@@ -125,21 +132,52 @@ class Training:
         self.write_predictions()
 
     def write_predictions(self) -> None:
-        """Gather the predictions of the trained members into one table; estimate the random effects."""
+        """Gather the predictions of the trained members of all arms, estimate random effects."""
+        run, experiment = self.run, self.run.experiment
+        folders = {
+            run.member(im, chunk, init, arm): im
+            for im in experiment.ims
+            for arm in run.arms(im)
+            for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits))
+        }
         tables = [
-            pd.read_parquet(self.folder(one) / "predictions.parquet").assign(im=one.im)
-            for one in self._members(range(self.run.experiment.chunks))
-            if (self.folder(one) / "done.json").is_file()
+            pd.read_parquet(folder / "predictions.parquet").assign(im=im)
+            for folder, im in folders.items()
+            if (folder / "done.json").is_file()
         ]
         together = pd.concat(tables, ignore_index=True)
-        if self.run.experiment.random_effects != "none":
-            of_im = {str(im): rows for im, rows in together.groupby("im", observed=True)}
-            reference = self.run.experiment.reference
-            effects = {im: RandomEffects.fit(rows, reference) for im, rows in of_im.items()}
-            random_effects.write(effects, self.run.path)
-            together = pd.concat([effects[im].apply(rows) for im, rows in of_im.items()])
+        if experiment.random_effects != "none":
+            together = self._with_random_effects(together)
         with files.whole_file(self.run.predictions) as temporary:
             together.to_parquet(temporary, index=False)
+
+    def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Those of every arm; the run's own ones are kept for predicting."""
+        own, parts = {}, []
+        for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
+            effects = RandomEffects.fit(rows, self.run.experiment.reference)
+            parts.append(effects.apply(rows))
+            if arm == self.run.experiment.arm:
+                own[str(im)] = effects
+        random_effects.write(own, self.run.path)
+        return pd.concat(parts)
+
+
+def reopen(run: RunFolder) -> Training:
+    """The training of an existing run, on the data that it was begun with.
+
+    Raises
+    ------
+    DataError
+        The data cannot be read, or have changed.
+    """
+    dataset = open_dataset(run.experiment.data)
+    if dataset.digest() != run.data["digest"]:
+        raise DataError(
+            f"the data of run {run.path} have changed since it was trained: bring back what it was trained "
+            "on, or train it again with --overwrite"
+        )
+    return Training(run, dataset, splits.folds(dataset, run.experiment))
 
 
 def begin(

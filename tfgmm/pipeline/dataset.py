@@ -133,22 +133,43 @@ def stopping_weight(table: pd.DataFrame) -> np.ndarray:
     return table["event_id"].nunique() / (table["site_role"].nunique() * count)
 
 
+def turned(maps: tf.Tensor, pixels: tf.Tensor, size: int, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One of the eight turns and reflections of the square, of maps and of the pixels in them.
+
+    Parameters
+    ----------
+    maps : tensor, [input_size, input_size, channels]
+    pixels : tensor of int32, [stations, 2]
+        Row and column in the output window, of `size` pixels a side.
+    size : int
+    turn : tensor of int32, [3]
+        1 or 0: whether rows and columns are swapped, then rows reversed, then columns reversed.
+    """
+    swapped, *mirrored = tf.unstack(tf.cast(turn, tf.bool))
+    maps = tf.cond(swapped, lambda: tf.transpose(maps, (1, 0, 2)), lambda: maps)
+    pixels = tf.where(swapped, pixels[:, ::-1], pixels)
+    maps = tf.cond(mirrored[0], lambda: maps[::-1], lambda: maps)
+    maps = tf.cond(mirrored[1], lambda: maps[:, ::-1], lambda: maps)
+    return maps, tf.where(tf.stack(mirrored), size - 1 - pixels, pixels)
+
+
 def _loader(data: EventRecords, rasteriser: Rasteriser):
-    """Event number and shift -> (maps, station lists); pixels off a shifted window weigh nothing."""
+    """Event number, shift and turn -> (maps, station lists); pixels off a shifted window weigh nothing."""
     events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
     size = rasteriser.grid.output_size
 
-    def load(number, shift):
+    def load(number, shift, turn):
         rows = slice(splits[number], splits[number + 1])
         moved = pixels[rows] - shift
         inside = tf.reduce_all((moved >= 0) & (moved < size), axis=-1)
+        maps, moved = turned(rasteriser(events[number], shift), moved, size, turn)
         stations = {
             "pixels": tf.clip_by_value(moved, 0, size - 1),
             "ln_im": ln_im[rows],
             "weight": weight[rows] * tf.cast(inside, tf.float32),
             "record": tf.range(splits[number], splits[number + 1]),
         }
-        return rasteriser(events[number], shift), stations
+        return maps, stations
 
     return load
 
@@ -167,12 +188,18 @@ def steps_per_epoch(n_events: int, batch_size: int) -> int:
 
 
 def training_batches(
-    data: EventRecords, rasteriser: Rasteriser, batch_size: int, epochs: range, seed: int
+    data: EventRecords,
+    rasteriser: Rasteriser,
+    batch_size: int,
+    epochs: range,
+    seed: int,
+    *,
+    turns: bool = False,
 ) -> tf.data.Dataset:
     """All batches of `epochs`, events in random order and windows at random shifts.
 
-    Order and shifts depend on (seed, epoch) only: a member that goes on from epoch k sees what it
-    would have seen without the interruption.
+    Order, shifts and, with `turns`, turns depend on (seed, epoch) only: a member that goes on from epoch
+    k sees what it would have seen without the interruption.
 
     Returns
     -------
@@ -188,7 +215,9 @@ def training_batches(
         order = tf.random.experimental.stateless_shuffle(tf.range(count), key)[:used]
         limit = rasteriser.max_shift
         shift = tf.random.stateless_uniform([used, 2], key, -limit, limit + 1, tf.int32)
-        return tf.data.Dataset.from_tensor_slices((order, shift))
+        other_key = tf.random.experimental.stateless_fold_in(key, 1)
+        turn = tf.random.stateless_uniform([used, 3], other_key, 0, 1 + turns, tf.int32)
+        return tf.data.Dataset.from_tensor_slices((order, shift, turn))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
     batches = _batched(numbers, data, rasteriser, batch_size, drop_remainder=True)
@@ -197,7 +226,9 @@ def training_batches(
 
 def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 8) -> tf.data.Dataset:
     """Every event once, in order, the window where it belongs."""
-    numbers = tf.data.Dataset.range(len(data)).map(lambda n: (n, tf.zeros(2, tf.int32)))
+    numbers = tf.data.Dataset.range(len(data)).map(
+        lambda n: (n, tf.zeros(2, tf.int32), tf.zeros(3, tf.int32))
+    )
     return _batched(numbers, data, rasteriser, batch_size, drop_remainder=False)
 
 

@@ -1,0 +1,312 @@
+"""From a run to the maps of what it has learned about its sites, on the command line and in Python."""
+
+import dataclasses
+import re
+import shutil
+
+import amplified_run
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+import rasterio
+import xarray as xr
+from amplified_run import IMS
+
+from tfgmm import ergodic
+from tfgmm.analysis import figures
+from tfgmm.analysis.event_selection import Selection
+from tfgmm.cli import main
+from tfgmm.console import console
+from tfgmm.errors import DataError, UsageError
+from tfgmm.model import ensemble, site_amplification, site_study, training
+from tfgmm.model.site_study import Options, Study
+from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.pipeline import splits
+from tfgmm.run_folder import RunFolder
+
+EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("amplified")
+
+
+@pytest.fixture(scope="module")
+def run(root) -> RunFolder:
+    """Its own members and the published arm, but for one member of the latter."""
+    made = amplified_run.make(amplified_run.dataset(root / "data"), root / "runs" / "dense")
+    amplified_run.untrained(Study(made, EVERYTHING).arm("published", IMS))
+    shutil.rmtree(made.member("SA(1.0)", 1, 0, "drop-site"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def sparse(root, run) -> RunFolder:
+    """Another run on the same data."""
+    return amplified_run.make(
+        run.experiment.data, root / "runs" / "sparse", networks=("kik",), ims=("PGA",)
+    )
+
+
+@pytest.fixture(scope="module")
+def written(run, root):
+    """What the command prints and writes; it trains the member that is missing."""
+    folder = run.path / "site_amplification"
+    printed = _command(
+        root,
+        [run.path, "--no-site", "published", "--within-km", 40, "--min-records", 1],
+        ["--at", "139.95,35.75,Tokyo", "--at", "140.1,35.6"],
+    )
+    return printed, folder
+
+
+def _command(root, *arguments) -> str:
+    """Run site-amp from the folder of the runs, and what it prints."""
+    with pytest.MonkeyPatch.context() as patch, console.capture() as said, pytest.raises(SystemExit) as end:
+        patch.chdir(root)
+        patch.setitem(figures.STYLE, "savefig.dpi", 60)
+        # Takes as long as the training here, and has a test of its own.
+        patch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)
+        main(["site-amp", *(str(one) for part in arguments for one in part)])
+    assert end.value.code == 0
+    return said.get()
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
+    printed = " ".join(written[0].split())  # lines are broken at the width of the terminal
+    assert f"Run {run.path} Simulated records" in printed
+    assert re.search(r"Without site channels, published, into \S+dense: 4 members .*3 trained", printed)
+    assert (run.member("SA(1.0)", 1, 0, "drop-site") / "done.json").is_file()
+    for im in IMS:
+        assert re.search(rf" {re.escape(im)} +one_ensemble +\d", printed)
+
+
+def test_everything_is_written(written):
+    _, folder = written
+    names = {path.name for path in folder.iterdir()}
+    maps = {f"{im}{ending}" for im in IMS for ending in (".png", ".pdf", ".tif")}
+    tables = {"site_amplification.nc", "stations.csv", "summary.csv", "places.csv"}
+    assert names == maps | tables | {"periods.png", "periods.pdf"}
+
+
+def test_netcdf_is_cf_and_its_parts_add_up(written, run):
+    _, folder = written
+    with xr.open_dataset(folder / "site_amplification.nc") as maps:
+        assert maps["im"].to_numpy().tolist() == list(IMS)
+        assert maps["estimator"].to_numpy().tolist() == ["difference", "one_ensemble", "layers"]
+        assert pyproj.CRS.from_cf(maps["crs"].attrs).to_epsg() == 6677
+        assert maps["amplification"].attrs["grid_mapping"] == "crs"
+        assert maps.attrs["simulated"] == 1 and maps.attrs["networks"] == "kik,meso"
+        total = sum(maps[name] ** 2 for name in ("jackknife", "initialisation", "interpolation"))
+        np.testing.assert_allclose(maps["standard_error"] ** 2, total, rtol=1e-4)
+        centred = maps["amplification"].where(maps["footprint"] == 1).mean(("y", "x"))
+        np.testing.assert_allclose(centred, 0, atol=1e-5)
+        np.testing.assert_allclose(maps["without_chunk"].mean("chunk"), maps["amplification"], atol=1e-5)
+        east, north = pyproj.Transformer.from_crs(4326, 6677, always_xy=True).transform(
+            maps["longitude"].to_numpy(), maps["latitude"].to_numpy()
+        )
+        np.testing.assert_allclose(east, np.broadcast_to(maps["x"], east.shape), atol=0.01)
+        np.testing.assert_allclose(
+            north, np.broadcast_to(maps["y"].to_numpy()[:, None], north.shape), atol=0.01
+        )
+        for name, variable in maps.data_vars.items():
+            if name != "crs":
+                assert {"units", "long_name"} <= set(variable.attrs), name
+
+
+def test_geotiff_holds_the_same_maps(written):
+    _, folder = written
+    with (
+        rasterio.open(folder / "PGA.tif") as file,
+        xr.open_dataset(folder / "site_amplification.nc") as maps,
+    ):
+        one = maps.sel(im="PGA")
+        band = file.descriptions.index("one_ensemble standard_error") + 1
+        np.testing.assert_array_equal(file.read(band), one["standard_error"].sel(estimator="one_ensemble"))
+        np.testing.assert_array_equal(file.read(file.descriptions.index("taught") + 1), one["taught"])
+        row, col = file.index(one["x"][3].item(), one["y"][5].item())
+        assert (row, col) == (5, 3) and file.crs.to_epsg() == 6677
+
+
+def test_tables_hold_stations_and_places(written, run):
+    _, folder = written
+    stations, places = pd.read_csv(folder / "stations.csv"), pd.read_csv(folder / "places.csv")
+    assert len(stations) == 2 * 3 * 32 and stations["simulated"].all()
+    held = stations.groupby("network")["held_out"].agg(lambda values: values.notna().all())
+    assert held["kik"] and not held["meso"]
+    assert places["place"].unique().tolist() == ["Tokyo", "140.1,35.6"]
+    with xr.open_dataset(folder / "site_amplification.nc") as maps:
+        row, col, _ = run.experiment.grid.locate(139.95, 35.75)
+        expected = maps["amplification"].sel(im="SA(1.0)", estimator="layers").isel(y=int(row), x=int(col))
+        one = places.query("place == 'Tokyo' and im == 'SA(1.0)' and estimator == 'layers'").iloc[0]
+        assert one["amplification"] == pytest.approx(expected.item(), rel=1e-4)
+        assert one["high"] - one["low"] == pytest.approx(2 * 1.6449 * one["standard_error"], rel=1e-4)
+
+
+def test_latest_run_is_taken_and_named_and_differences_are_mapped(written, run, sparse, root):
+    """Without a RUN; the dense run was begun before the sparse one."""
+    options = ["--no-site", "none", "--im", "pga", "--within-km", 40, "--min-records", 1]
+    printed = _command(root, options, ["--against", run.path, "--out", root / "out"])
+    assert "Run runs/sparse, the latest\n" in printed
+    with xr.open_dataset(root / "out" / "minus_dense.nc") as maps:
+        compared, difference = maps["compared"] == 1, maps["difference"]
+        np.testing.assert_allclose(difference.where(compared).mean(("y", "x")), 0, atol=1e-5)
+        assert not (maps["significant"] * (1 - maps["compared"])).any()
+        with xr.open_dataset(root / "out" / "site_amplification.nc") as one:
+            other = xr.open_dataset(run.path / "site_amplification" / "site_amplification.nc")
+            name = {"estimator": "one_ensemble", "im": "PGA"}
+            expected = (one.sel(name) - other.sel(name))["amplification"]
+            other.close()
+        spread = (difference.sel(name) - expected).where(compared.sel(name))
+        assert float(spread.std()) < 1e-5  # each has its own mean taken off
+    assert (root / "out" / "minus_dense_PGA.png").stat().st_size > 10_000
+    assert not (sparse.path / "site_amplification").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--im", "SA(3.0)"], "run .*dense has no SA.3.0.: it has PGA, SA"),
+        (
+            ["--events", "magnitude:9,10"],
+            "0 of 30 events are validation events, magnitude 9 to 10: at least 2",
+        ),
+        (["--events", "magnitude:5"], "--events magnitude:5: magnitude.*; write role:validation"),
+        (["--events", "month:5"], "--events month:5: month: .*; write role:validation"),
+        (["--at", "139.7"], "--at 139.7.*: write 2 numbers with commas between them"),
+        (["--at", "130,35,Far"], "--at 130,35,Far: this place lies outside the map of the run"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(run, root, capfd, arguments, says):
+    with pytest.raises(SystemExit) as stop:
+        main(["site-amp", str(run.path), "--no-site", "none", *arguments])
+    assert stop.value.code == 2
+    assert re.fullmatch(rf"tfgmm: {says}.*\n", capfd.readouterr().err)
+
+
+def test_no_run_at_all(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["site-amp"])
+    assert "no run in runs has predictions: name a run" in capfd.readouterr().err
+
+
+# ---- in Python -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(written, run) -> Study:
+    return Study(run, EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def measured(study):
+    calls = []
+    found = site_amplification.measure(study, "PGA", lambda: calls.append(1))
+    assert len(calls) == study.steps(("PGA",))
+    return found
+
+
+def test_difference_is_that_of_the_mean_predictions(study, measured, run):
+    """Against the whole ensembles, all events at once."""
+    arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
+    members = {key: ensemble.member.load(arm.member("PGA", *key)) for key in ((0, 0), (1, 0))}
+    with_site = ensemble.load(run.path, "PGA")
+    without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
+    found = [one.predict(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
+    expected = found[0] - found[1]
+    expected -= expected[study.footprint].mean()
+    np.testing.assert_allclose(measured.estimates["difference"].amplification, expected, atol=1e-5)
+
+
+def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
+    """With one bin and all events of equal weight."""
+    plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
+    found = site_amplification.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    maps = ensemble.load(run.path, "PGA").predict(plain.events)
+    table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
+    medians = []
+    for fold in plain.folds:
+        model = ergodic.fit(splits.training_records(fold.roles(table)))
+        magnitude, depth = (maps[name].to_numpy()[:, None, None] for name in ("magnitude", "depth_km"))
+        medians.append(model.median(magnitude, maps["r_hyp_km"].to_numpy(), depth).mean(axis=0))
+    expected = maps["mean"].mean("event").to_numpy() - np.mean(medians, axis=0)
+    level = expected[plain.footprint].mean()
+    np.testing.assert_allclose(found.amplification, expected - level, atol=1e-5)
+    assert found.level == pytest.approx(level, abs=1e-5)
+
+
+def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
+    blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
+    questions = site_amplification._layer_questions(study)
+    names = study.rasteriser(drop=("site",)).names
+    assert "layers" in measured.estimates and len(questions) == 1 + 2
+    assert "z_bedrock" not in names
+    with pytest.raises(UsageError, match="trained without site channels: it has learned no site"):
+        blind.experiment.without_site()
+
+
+def test_unfinished_run_is_refused(study, monkeypatch):
+    done = study.training.folder(study.training.members[0]) / "done.json"
+    done.rename(done.with_name("gone"))
+    try:
+        with pytest.raises(UsageError, match="lacks 1 members, the first PGA chunk 0 init 0: finish it"):
+            study.refuse_unfinished(("PGA",))
+        study.refuse_unfinished(("SA(1.0)",))
+    finally:
+        done.with_name("gone").rename(done)
+
+
+def test_runs_that_are_no_pairs_are_refused(study, sparse):
+    other = Study(sparse, EVERYTHING)
+    site_study.refuse_unpaired(study, other)
+    odd = sparse.experiment.model_copy(update={"seed": 7})
+    other.run = dataclasses.replace(sparse, experiment=odd, data=sparse.data | {"digest": "?"})
+    with pytest.raises(UsageError, match="they differ in seed, data: train one of them"):
+        site_study.refuse_unpaired(study, other)
+
+
+def test_changed_data_are_refused(run):
+    changed = dataclasses.replace(run, data=run.data | {"digest": "other"})
+    with pytest.raises(DataError, match="the data of run .* have changed since it was trained"):
+        Study(changed, EVERYTHING)
+
+
+def test_nothing_taught_is_refused(study):
+    hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
+    with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
+        site_amplification.measure(hungry, "PGA")
+
+
+# ---- which events --------------------------------------------------------------------------------
+
+
+def test_selection_reads_what_it_writes_about(study):
+    assert Selection.parse([]) == Selection()
+    chosen = Selection.parse(["role:all", "magnitude:5,6.5", "distance:0,80", "region:139,35,141,36.6"])
+    assert str(chosen) == (
+        "of any role, magnitude 5 to 6.5, 0 to 80 km from the centre, in the region 139,35,141,36.6"
+    )
+    events, grid = study.dataset.events, study.grid
+    validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
+    found = chosen.of(events, validates, grid)
+    x, y = grid.project(events["longitude"], events["latitude"])
+    expected = events["magnitude"].between(5, 6.5) & (np.hypot(x, y) <= 80)
+    expected &= events["longitude"].between(139, 141) & events["latitude"].between(35, 36.6)
+    assert set(found["event_id"]) == set(events.loc[expected, "event_id"]) and len(found) > 2
+    assert found["origin_time"].is_monotonic_increasing
+
+
+def test_roles_share_the_events(study):
+    events, grid = study.dataset.events, study.grid
+    validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
+    ids = [
+        set(Selection(role=r).of(events, validates, grid)["event_id"])
+        for r in ("validation", "training", "all")
+    ]
+    assert ids[0] == set(validates) and not ids[0] & ids[1] and ids[0] | ids[1] == ids[2]

@@ -1,0 +1,265 @@
+"""Estimates of site amplification as labelled maps and tables, and on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyproj
+import xarray as xr
+
+from tfgmm.analysis.amplification import Z90, Estimate, significant
+from tfgmm.analysis.interpolation import InterpolationVariance
+from tfgmm.analysis.site_terms import correlation
+from tfgmm.grid import Grid
+from tfgmm.model import map_files
+
+#: What the estimators are called in figures.
+TITLES = {
+    "difference": "With minus without site channels",
+    "difference_isotropic": "The same, direction hidden",
+    "one_ensemble": "One ensemble minus ergodic median",
+    "layers": "Response to site layers",
+}
+LONG_NAMES = {
+    "amplification": "ln site amplification, less its mean over the footprint",
+    "standard_error": "standard error of amplification: training and interpolation together",
+    "jackknife": "standard error due to which stations there are, delete-a-chunk jackknife",
+    "initialisation": "standard error due to random initialisation",
+    "interpolation": "standard error due to the distance to the nearest trained station",
+    "half_difference": "amplification from one half of the events minus that from the other half",
+    "without_chunk": "amplification by the networks that never saw the stations of a chunk",
+    "level": "mean over the footprint that was taken off",
+    "far_stddev": "interpolation error far from stations",
+    "length_km": "distance over which the interpolation error grows",
+    "alone_stddev": "standard deviation of what each site has alone, which is on no map",
+    "nearest_station": "distance to the nearest trained station",
+    "taught": "1 where stations are near enough to have taught the networks",
+    "footprint": "1 on land inside the hull of the stations",
+    "z_bedrock": "depth to seismic bedrock",
+    "difference": "difference of ln site amplification",
+    "significant": "1 where the difference is larger than training makes by chance",
+}
+_UNITS = {"length_km": "km", "nearest_station": "km", "z_bedrock": "m"}
+_MAP = ("row", "col")
+
+
+def measure(
+    estimates: Mapping[str, Estimate],
+    interpolation: Mapping[str, InterpolationVariance],
+    nearest_km: np.ndarray,
+    taught: np.ndarray,
+    footprint: np.ndarray,
+) -> xr.Dataset:
+    """All maps of one intensity measure.
+
+    Parameters
+    ----------
+    estimates, interpolation : mapping
+        By estimator.
+    nearest_km : ndarray, [row, col]
+        Distance to the nearest trained station.
+    taught, footprint : ndarray of bool, [row, col]
+
+    Returns
+    -------
+    xarray.Dataset
+        The names of `LONG_NAMES`, on ``estimator, chunk, row, col``; standard errors in ln units.
+    """
+    found = [_one(estimates[name], interpolation[name], nearest_km) for name in estimates]
+    maps = xr.concat(found, pd.Index(list(estimates), name="estimator"))
+    masks = {"nearest_station": nearest_km, "taught": taught, "footprint": footprint}
+    return maps.assign({name: (_MAP, values) for name, values in masks.items()})
+
+
+def _one(estimate: Estimate, interpolation: InterpolationVariance, nearest_km: np.ndarray) -> xr.Dataset:
+    chunks, inits = estimate.members.shape[:2]
+    variance = {
+        "jackknife": estimate.jackknife_variance(),
+        "initialisation": estimate.initialisation_variance() / (chunks * inits),
+        "interpolation": interpolation.variance(nearest_km),
+    }
+    maps = {
+        "amplification": estimate.amplification,
+        "standard_error": np.sqrt(sum(variance.values())),
+        **{name: np.sqrt(values) for name, values in variance.items()},
+        "half_difference": estimate.halves[0] - estimate.halves[1],
+    }
+    numbers = {
+        "level": estimate.level,
+        "far_stddev": interpolation.far,
+        "length_km": interpolation.length_km,
+        "alone_stddev": interpolation.alone,
+    }
+    return xr.Dataset(
+        {name: (_MAP, values) for name, values in maps.items()}
+        | {"without_chunk": (("chunk", *_MAP), estimate.without_chunk)}
+        | numbers
+    )
+
+
+def at_stations(
+    estimates: Mapping[str, Estimate],
+    maps: xr.Dataset,
+    stations: pd.DataFrame,
+    held: pd.DataFrame,
+    terms: pd.DataFrame,
+) -> pd.DataFrame:
+    """Maps at the stations beside the empirical site terms, one row an estimator and station.
+
+    ``map_part`` is what the map shows; a part of the station alone, where a model has one, belongs beside
+    it in a column of its own. ``held_out`` is the map of the networks that never saw the station.
+
+    Parameters
+    ----------
+    estimates : mapping of str to Estimate
+    maps : xarray.Dataset
+        Of `measure`.
+    stations : pandas.DataFrame
+        ``station_id, site_id, network, longitude, latitude, row, col``.
+    held : pandas.DataFrame
+        Of `tfgmm.analysis.site_terms.held_out`.
+    terms : pandas.DataFrame
+        `tfgmm.analysis.site_terms.SiteTerms.table`.
+    """
+    pixel = {axis: xr.DataArray(stations[axis].to_numpy(), dims="station") for axis in _MAP}
+    columns = ["station_id", "site_id", "network", "longitude", "latitude"]
+    known = stations[columns].merge(terms, left_on="site_id", right_index=True, how="left")
+    parts = []
+    for name, one in estimates.items():
+        here = maps.sel(estimator=name).isel(pixel)
+        unseen = pd.Series(one.without_chunk[held["chunk"], held["row"], held["col"]], held["station_id"])
+        parts.append(
+            known.assign(
+                estimator=name,
+                map_part=here["amplification"].to_numpy(),
+                standard_error=here["standard_error"].to_numpy(),
+                held_out=known["station_id"].map(unseen),
+                taught=here["taught"].to_numpy(),
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
+    """A row an intensity measure and estimator: size, errors and agreement with empirical site terms.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Of `measure`, on ``im`` too.
+    stations : pandas.DataFrame
+        Of `at_stations`, with ``im``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``spread``, ``standard_error`` and ``half_difference``: root mean squares over the taught part of
+        the footprint, ln units; ``r_stations`` and ``r_held_out``: correlation with the site terms of
+        the mixed-effects fit, at all stations and as the networks see them that never saw them.
+    """
+    rows = []
+    for (im, name), table in stations.groupby(["im", "estimator"], sort=False):
+        one = maps.sel(im=im, estimator=name)
+        where = one["taught"].astype(bool) & one["footprint"].astype(bool)
+        size = {
+            label: float(np.sqrt((one[variable].where(where) ** 2).mean()))
+            for label, variable in (
+                ("spread", "amplification"),
+                ("standard_error", "standard_error"),
+                ("half_difference", "half_difference"),
+            )
+        }
+        agreement = {
+            f"r_{label}": correlation(table[column], table["site_term"])
+            for label, column in (("stations", "map_part"), ("held_out", "held_out"))
+        }
+        rows.append(
+            {"im": im, "estimator": name}
+            | size
+            | agreement
+            | {"taught_share": float(where.sum() / one["footprint"].sum())}
+        )
+    return pd.DataFrame(rows)
+
+
+def at_places(maps: xr.Dataset, places: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Amplification at places with ``name, longitude, latitude``: one row a place, measure and estimator.
+
+    ``low`` and ``high`` bound the central 90 % interval; a place takes the value of its pixel.
+    """
+    row, col, _ = grid.locate(places["longitude"], places["latitude"])
+    pixel = {"row": xr.DataArray(row, dims="place"), "col": xr.DataArray(col, dims="place")}
+    names = ["amplification", "standard_error", "taught"]
+    here = maps[names].isel(pixel).assign_coords(place=places["name"].to_numpy())
+    table = here.to_dataframe()[names].reset_index()
+    half = Z90 * table["standard_error"]
+    return table.assign(low=table["amplification"] - half, high=table["amplification"] + half)
+
+
+def against(one: Mapping[str, Estimate], other: Mapping[str, Estimate], where: np.ndarray) -> xr.Dataset:
+    """Differences of two runs by estimator, with their training error and significance.
+
+    Parameters
+    ----------
+    one, other : mapping of str to Estimate
+        Of runs whose members are pairs.
+    where : ndarray of bool, [row, col]
+        Taught pixels of both footprints: these are compared, and the difference has mean zero over them.
+    """
+    found = {}
+    for name in one:
+        members = one[name].members - other[name].members
+        halves = np.broadcast_to(
+            (one[name].halves - other[name].halves), (*members.shape[:2], 2, *where.shape)
+        )
+        sets = np.concatenate([members[:, :, np.newaxis], halves], axis=2)
+        difference = Estimate.of(sets, where, one[name].smooth_px)
+        found[name] = xr.Dataset(
+            {
+                "difference": (_MAP, difference.amplification),
+                "standard_error": (_MAP, np.sqrt(difference.training_variance())),
+                "half_difference": (_MAP, difference.halves[0] - difference.halves[1]),
+                "significant": (_MAP, significant(difference, where)),
+                "compared": (_MAP, where),
+            }
+        )
+    return xr.concat(list(found.values()), pd.Index(list(found), name="estimator"))
+
+
+# ---- on disk -------------------------------------------------------------------------------------
+
+
+def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
+    """The maps with axes, projection and attributes of CF, in types that NetCDF 3 has."""
+    x, y = map_files.axes_m(grid)
+    longitude, latitude = grid.lonlat(grid.output_size)
+    maps = maps.assign_coords(
+        x=("col", x, {"units": "m", "axis": "X", "standard_name": "projection_x_coordinate"}),
+        y=("row", y, {"units": "m", "axis": "Y", "standard_name": "projection_y_coordinate"}),
+        longitude=(_MAP, longitude, {"units": "degrees_east", "standard_name": "longitude"}),
+        latitude=(_MAP, latitude, {"units": "degrees_north", "standard_name": "latitude"}),
+    ).swap_dims(row="y", col="x")
+    for name, variable in maps.data_vars.items():
+        kind = "int8" if variable.dtype == bool else "float32"
+        attributes = {"units": _UNITS.get(name, "1"), "long_name": LONG_NAMES.get(name, name)}
+        mapping = {"grid_mapping": "crs"} if "x" in variable.dims else {}
+        maps[name] = variable.astype(kind).assign_attrs(attributes | mapping)
+    crs = xr.DataArray(np.int32(0), attrs=pyproj.CRS(grid.crs).to_cf())
+    return maps.assign(crs=crs).assign_attrs(Conventions="CF-1.11", **about)
+
+
+def write_netcdf(maps: xr.Dataset, path: Path) -> None:
+    """Write what `conform` made as NetCDF 3: the same maps give the same bytes."""
+    maps.to_netcdf(path, engine="scipy", format="NETCDF3_64BIT")
+
+
+def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ...]) -> None:
+    """Write variables of one intensity measure, a band for each estimator and name; masks come last."""
+    bands = {
+        f"{estimator} {name}": maps[name].sel(estimator=estimator, drop=True)
+        for estimator in maps["estimator"].to_numpy()
+        for name in names
+    }
+    masks = {name: maps[name] for name in ("taught", "footprint") if name in maps}
+    map_files.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)
