@@ -95,7 +95,7 @@ def test_added_station_at_a_hidden_site_is_hidden_too(small, tiny, role):
     assert splits.folds(near, tiny)[0].station_role["M90"] == "training"
 
 
-@pytest.mark.parametrize("stopping", ["sites", "paper"])
+@pytest.mark.parametrize("stopping", ["sites", "blocks", "paper"])
 @pytest.mark.parametrize("split", [Split(), Split(kind="random-events")])
 def test_arms_share_chunks_stopping_sets_and_scored_pairs(small, split, stopping):
     sparse = experiment(networks=("kik",), split=split, stopping=stopping)
@@ -108,6 +108,22 @@ def test_arms_share_chunks_stopping_sets_and_scored_pairs(small, split, stopping
             splits.stopping_records(one, sparse)[keys].reset_index(drop=True),
             splits.stopping_records(two, dense)[keys].reset_index(drop=True),
         )
+
+
+def test_blocks_of_stopping_events_follow_each_other():
+    """By time, which is not the order of their ids here; chunks have blocks of their own."""
+    dataset = small_dataset(n_events=80)
+    first, day = pd.Timestamp("2001-01-01", tz="UTC"), np.random.default_rng(0).permutation(70)
+    dataset.events.loc[:69, "origin_time"] = first + pd.to_timedelta(day, "D")
+    dataset.events.loc[70:77, "origin_time"] = pd.Timestamp("2016-01-01", tz="UTC")
+    when = dataset.events.set_index("event_id")["origin_time"]
+    begins = set()
+    for fold in splits.folds(dataset, experiment(stopping="blocks", chunks=4)):
+        stopping = when[fold.event_role.index[fold.event_role == "stopping"]]
+        days = np.sort((stopping - first).dt.days.to_numpy())
+        assert days.tolist() == list(range(days[0], days[0] + 7))
+        begins.add(days[0])
+    assert len(begins) > 1
 
 
 def test_stopping_events_precede_the_window_and_have_reference_records(small, tiny):

@@ -92,7 +92,11 @@ def train(
         int | None, typer.Option(help="Shift the grid in training at random by up to so many pixels.")
     ] = None,
     stopping: Annotated[
-        str | None, typer.Option(help="sites: a stopping set of its own; paper: the validation events.")
+        str | None,
+        typer.Option(
+            help="sites, or blocks (of consecutive events): a stopping set of its own; "
+            "paper: the validation events."
+        ),
     ] = None,
     random_effects: Annotated[
         str | None, typer.Option(help="none, or site,event: a mixed-effects model.")

@@ -144,7 +144,8 @@ class Experiment(Settings):
     chunks, inits : int
         Station chunks x initialisations: the members of an ensemble.
     stopping : str
-        ``sites``: a stopping set of sites and events of its own; ``paper``: the validation events.
+        ``sites``: a stopping set of sites and events of its own; ``blocks``: the same, with events that
+        follow each other in time; ``paper``: the validation events.
     random_effects : str
         ``none``: all variance is the network's; ``site,event``: the network learns what site and event
         terms leave, whose variances are estimated.
@@ -160,7 +161,7 @@ class Experiment(Settings):
     preset: str = "standard"
     chunks: int = pydantic.Field(5, ge=2)
     inits: int = pydantic.Field(2, ge=1)
-    stopping: Literal["sites", "paper"] = "sites"
+    stopping: Literal["sites", "blocks", "paper"] = "sites"
     random_effects: Literal["none", "site,event"] = "none"
     seed: int = pydantic.Field(1, ge=0)
     grid: Grid = Grid()

@@ -37,7 +37,7 @@ class RandomEffects:
         k.
     site_terms : pandas.DataFrame
         ``chunk, init, site_id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
-        given the records, around the f of each member, for the sites that it trained on.
+        for another event, around the f of each member, for the sites that it trained on.
     """
 
     tau: float
@@ -49,9 +49,10 @@ class RandomEffects:
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
         """Estimate variances where no network has learned, and site terms where it has.
 
-        By restricted maximum likelihood with an intercept a chunk: tau and k from stopping events at
-        training sites, phi_s2s from stopping sites; reference records only, members of a chunk averaged.
-        Site terms are best linear unbiased predictions from the records that trained, of all networks.
+        By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
+        chunk averaged: phi_s2s from stopping sites; tau, k and what site terms do not hold of other events
+        from stopping events at training sites. Site terms are best linear unbiased predictions from the
+        records that trained, of all networks.
 
         Parameters
         ----------
@@ -64,22 +65,33 @@ class RandomEffects:
         Raises
         ------
         DataError
-            There are fewer than two stopping events or sites.
+            There is no stopping record, or fewer than two stopping events or sites.
 
         References
         ----------
         Al Atik, Abrahamson, Bommer, Scherbaum, Cotton & Kuehn (2010), Seismol. Res. Lett. 81(5), 794-801.
         """
-        table = predictions.assign(residual=predictions["ln_im"] - predictions["mean"])
-        unseen = _of_chunks(table[table["network"].eq(reference) & table["event_role"].ne("validation")])
+        unseen = predictions[
+            predictions["network"].eq(reference) & predictions["event_role"].ne("validation")
+        ]
         of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
-        events, sites = _reml(of_events), _reml(unseen[unseen["site_role"].eq("stopping")])
-        factor = events.phi_ss / np.sqrt((of_events["stddev"] ** 2).mean())
+        of_sites = unseen[unseen["site_role"].eq("stopping")]
+        if of_events.empty or of_sites.empty:
+            raise DataError(
+                f"no stopping record of network {reference} to estimate random effects from: bring more "
+                "records, or train with --random-effects none"
+            )
+        events, sites = _reml(of_events), _reml(of_sites)
         of_member = [
             _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
-            for (chunk, init), rows in _trained(table).groupby(_MEMBER, observed=True)
+            for (chunk, init), rows in _trained(predictions).groupby(_MEMBER, observed=True)
         ]
-        return cls(events.tau, sites.phi_s2s, float(factor), pd.concat(of_member, ignore_index=True))
+        terms = pd.concat(of_member, ignore_index=True)
+        known = cls(events.tau, sites.phi_s2s, 1.0, terms).apply(of_events)
+        rest = _reml(known)
+        terms["stddev"] = np.hypot(terms["stddev"], rest.phi_s2s)
+        factor = rest.phi_ss / np.sqrt((_of_chunks(of_events)["stddev"] ** 2).mean())
+        return cls(rest.tau, sites.phi_s2s, float(factor), terms)
 
     def at(self, chunk: int, init: int, site) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of site terms for a member: 0 and phi_s2s where it knows none.
@@ -129,18 +141,19 @@ def _trained(table: pd.DataFrame) -> pd.DataFrame:
 def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
     """Members of a chunk averaged."""
     ordered = table.sort_values(["chunk", "event_id", "station_id"])
-    return combine_table(ordered, table["init"].nunique()).eval("residual = ln_im - mean")
+    return combine_table(ordered, table["init"].nunique())
 
 
 def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
     """Variances; what the members of a chunk are off by is no term of a site or an event."""
+    rows = _of_chunks(rows)
     offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
-    return mixed_effects.fit(offsets, rows["residual"], rows["event_id"], rows["site_id"])
+    return mixed_effects.fit(offsets, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"])
 
 
 def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
-    one = np.ones((len(rows), 1))
-    equations = mixed_effects.MixedModelEquations(one, rows["residual"], rows["event_id"], rows["site_id"])
+    residual, one = rows["ln_im"] - rows["mean"], np.ones((len(rows), 1))
+    equations = mixed_effects.MixedModelEquations(one, residual, rows["event_id"], rows["site_id"])
     found = equations.solve(tau, phi_s2s, phi_ss)
     terms = pd.DataFrame({"term": found.site_terms, "stddev": found.site_terms_stddev})
     return terms.rename_axis("site_id").reset_index()

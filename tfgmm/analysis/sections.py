@@ -13,6 +13,7 @@ from tfgmm.analysis import (
     calibration,
     comparison,
     figures,
+    parts,
     probabilistic,
     published,
     residual_figures,
@@ -75,6 +76,8 @@ def all_of(scored: Scored) -> Iterator[Section]:
         yield calibrated(scored)
     found = variability.decompositions(scored.models, scored.reference)
     yield decomposition(scored, found)
+    if scored.run.experiment.random_effects != "none":
+        yield random_effects(scored, found)
     for im in ims:
         if (im, scores.ENSEMBLE, HELD_OUT) in found:
             yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
@@ -358,6 +361,23 @@ def decomposition(scored: Scored, found: dict) -> Section:
         table,
         _wide(wide, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
         draw if len(held_out) else None,
+    )
+
+
+def random_effects(scored: Scored, found: dict) -> Section:
+    """What the model says of its parts beside what its residuals say."""
+    table = parts.beside_found(scored.ensemble, variability.tidy(found), scored.reference)
+    of_residuals = _interval(table.rename(columns={"estimate": "value"})).mask(table["estimate"].isna(), "")
+    shown = table[["im", "cell", "part"]].assign(
+        predicted=table["predicted"].map("{:.3f}".format), residuals=of_residuals
+    )
+    return Section(
+        "random_effects",
+        "Parts of sigma: predicted, and found in the residuals of validation events",
+        "Predicted: root mean squares; phi_s2s of a known site is what is unknown of its term. Found: "
+        "crossed mixed-effects fit with 90 % intervals, which hold the spread of the members.",
+        table,
+        shown,
     )
 
 

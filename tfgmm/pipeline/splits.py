@@ -176,13 +176,20 @@ def _stopping_sets(event_role, recorded, events, experiment: Experiment):
 
     def draw(chunk: int, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([experiment.seed, _STOPPING, chunk])
-        return _tenth(sites, rng), _tenth(candidates, rng)
+        of_events = _tenth_in_a_row if experiment.stopping == "blocks" else _tenth
+        return _tenth(sites, rng), of_events(candidates, rng)
 
     return draw
 
 
 def _tenth(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.choice(names, max(1, round(STOPPING_SHARE * len(names))), replace=False)
+
+
+def _tenth_in_a_row(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    count = max(1, round(STOPPING_SHARE * len(names)))
+    start = rng.integers(0, len(names) - count + 1)
+    return names[start : start + count]
 
 
 def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
@@ -196,6 +203,9 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
                 "no training event lies before the validation window to stop on: "
                 "change --split, or use --stopping paper"
             )
+    if experiment.stopping == "blocks":
+        names = events.set_index("event_id").loc[names].sort_values("origin_time").index
+        return names.to_numpy(str)
     return np.sort(names.to_numpy(str))
 
 
