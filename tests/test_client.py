@@ -58,10 +58,10 @@ def test_at_sites(url):
 
 
 def test_at_stations(url, few_at_once):
-    found = Client(url).at_stations(EVENTS, ["K03", "M11"])
-    np.testing.assert_allclose(found["mean"], EVENTS["magnitude"].to_numpy()[:, None] - 0.3 + [3, 11])
+    found = Client(url).at_stations(EVENTS, ["K03", "M011"])
+    np.testing.assert_allclose(found["mean"], EVENTS["magnitude"].to_numpy()[:, None] - 0.3 + [3, 4])
     assert found["within_event"].dims == ("event", "site") and (found["within_event"] == 4).all()
-    assert table(found)["site_id"].tolist()[:2] == ["K03", "M11"]
+    assert table(found)["site_id"].tolist()[:2] == ["K03", "M011"]
     with pytest.raises(UsageError, match="station_id names no station of this model"):
         Client(url).at_stations(EVENTS, ["K03", "nowhere"])
 

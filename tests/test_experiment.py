@@ -97,7 +97,7 @@ def test_native_precision(monkeypatch, flags, precision):
         ({"training": {"target": "log"}}, "training.target: .*'im' or 'residual'"),
         ({"training": {"epoch": 3}}, "training.epoch: Extra inputs"),
         ({"network": {"precision": "float16"}}, "precision: .*'float32' or 'bfloat16'"),
-        ({"stopping": "never"}, "stopping: .*'sites' or 'paper'"),
+        ({"stopping": "never"}, "stopping: .*'sites', 'blocks' or 'paper'"),
         ({"grid": {"crs": "EPSG:4326"}}, "crs: EPSG:4326 is not metric"),
         ({"grid": {"input_size": 190}}, "input size 190 .*depth 3; .* 188 and 196"),
         ({"ims": ("PGV",)}, "unknown intensity measure 'PGV'"),
