@@ -136,7 +136,6 @@ def test_a_further_arm_goes_into_the_same_run(run, data):
     before = begun.run.read_predictions()
     arm = begun.arm(begun.experiment.without_site(isotropic=True))
     assert [one.name for one in arm.missing] == ["PGA chunk 0 init 0", "PGA chunk 1 init 0"]
-    assert 0.001 < arm.seconds_per_member(trials=1) < 60
     reported = set()
     arm.train(lambda name, share: reported.add(name))
     assert len(reported) == 2 and not arm.missing
