@@ -12,6 +12,9 @@ from tfgmm.run_folder import RunFolder
 
 app = typer.Typer()
 
+#: What the one who asks knows already.
+_NOT_SHOWN = ["event_longitude", "event_latitude", "depth_km", "magnitude", "longitude", "latitude"]
+
 
 @app.command()
 def predict(
@@ -192,7 +195,8 @@ def query(
             found = asked.at_sites(events, scenarios.read_sites(sites))
         rows = client.table(found)
         if out is None:
-            show_table(url, rows, dict.fromkeys(rows.select_dtypes("float32"), ".3g"))
+            shown = rows.drop(columns=_NOT_SHOWN, errors="ignore")
+            show_table(url, shown, dict.fromkeys(shown.select_dtypes("float32"), ".3g"))
             return
         with files.whole_file(out) as temporary:
             rows.to_csv(temporary, index=False)
