@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Score the site amplification of a run on simulated records against what is planted."""
 
-import os
 import shlex
 import sys
 from datetime import date
@@ -24,9 +23,6 @@ from tfgmm.console import console, import_tensorflow, say_simulated, show_table
 from tfgmm.errors import TfgmmError, UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import truth
-
-# TensorFlow reports absent GPUs as errors.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 KRIGED = "kriged site terms"
 #: Share of the pixels, the deepest ones, that are the deep basin.
@@ -154,9 +150,13 @@ def main(
     show_table("Site amplification against the planted one, ln units (simulated records)", table, FORMATS)
     name = f"site-amplification-{'-'.join(run.experiment.networks)}"
     command = shlex.join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]])
-    about = f"- command: `{command}`\n- date: {date.today().isoformat()}\n- averaged over {events}\n"
+    about = (
+        f"- records: simulated records, not measured ones (data hash {run.data['digest']})\n"
+        f"- command: `{command}`\n- date: {date.today().isoformat()}\n- averaged over {events}\n"
+    )
+    shown = table.astype(object).where(table.notna(), None)
     formats = [FORMATS.get(column, "") for column in table]
-    rows = table.to_markdown(index=False, floatfmt=formats, missingval="")
+    rows = shown.to_markdown(index=False, floatfmt=formats, missingval="")
     with files.whole_file(out / f"{name}.md") as temporary:
         temporary.write_text(
             f"# Site amplification on simulated records\n\n{about}\n{rows}\n\n{EXPLANATION}"
