@@ -158,7 +158,8 @@ class ObspyFiles:
             elif not np.issubdtype(trace.data.dtype, np.number):
                 self._drop("samples are no numbers", trace.id)
             elif wanted(start, end):
-                acceleration = trace.data.astype(float) * self._scales[station]
+                with np.errstate(invalid="ignore"):  # a NaN of a damaged file; its record is refused
+                    acceleration = trace.data.astype(float) * self._scales[station]
                 yield Piece(
                     station, HORIZONTALS[component], start, float(stats.sampling_rate), acceleration
                 )
