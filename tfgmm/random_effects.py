@@ -11,6 +11,7 @@ import pandas as pd
 from tfgmm import files, mixed_effects
 from tfgmm.errors import DataError
 from tfgmm.mixture import combine_table
+from tfgmm.pipeline import splits
 
 VARIANCES, TERMS = "random_effects.json", "site_terms.parquet"
 _MEMBER = ["chunk", "init"]
@@ -84,7 +85,7 @@ class RandomEffects:
         events, sites = _reml(of_events), _reml(of_sites)
         of_member = [
             _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
-            for (chunk, init), rows in _trained(predictions).groupby(_MEMBER, observed=True)
+            for (chunk, init), rows in splits.training_records(predictions).groupby(_MEMBER, observed=True)
         ]
         terms = pd.concat(of_member, ignore_index=True)
         known = cls(events.tau, sites.phi_s2s, 1.0, terms).apply(of_events)
@@ -107,9 +108,12 @@ class RandomEffects:
         known = self.site_terms[of_member].set_index("site_id").reindex(np.asarray(site, str))
         return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
 
-    def variance(self, stddev, site_stddev) -> np.ndarray:
-        """Total variance, from a network's phi_ss and the standard deviation of the site term."""
-        return (self.factor * np.asarray(stddev)) ** 2 + self.tau**2 + np.asarray(site_stddev) ** 2
+    def variance(self, stddev, site_stddev):
+        """Total variance, from a network's phi_ss and the standard deviation of the site term.
+
+        By plain arithmetic, for numpy arrays and tensors alike.
+        """
+        return (self.factor * stddev) ** 2 + self.tau**2 + site_stddev**2
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
         """Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
@@ -132,10 +136,6 @@ class RandomEffects:
             "site_stddev": of_site,
         }
         return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
-
-
-def _trained(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["event_role"].eq("training") & table["site_role"].eq("training")]
 
 
 def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class Ensemble:
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
-        terms_of = sites["terms_of"] if known else None
+        terms = self._terms(sites["terms_of"] if known else None)
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)
@@ -210,7 +210,7 @@ class Ensemble:
         step = max(1, _PIXELS_AT_ONCE // grid.input_size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (
-            self._predict(part, maps, places, terms_of, known_km).assign_coords(names)
+            self._predict(part, maps, places, terms, known_km).assign_coords(names)
             for part, maps in zip(parts, self._maps(events, step), strict=True)
         )
 
@@ -219,28 +219,29 @@ class Ensemble:
             calibration.read(self.run.path)  # whose error says how to make one
         return calibrated is not False and self.calibration is not None
 
-    def _random(self, mean: np.ndarray, stddev: np.ndarray, member: tuple[int, int], sites) -> tuple:
-        """A member's f and phi_ss -> mean and standard deviation with random effects, if there are some."""
+    def _terms(self, sites: pd.Series | None) -> list[tuple]:
+        """Of each member: mean and standard deviation of the site terms; without `sites` of any place."""
         if self.effects is None:
-            return mean, stddev
-        term, of_site = 0.0, self.effects.phi_s2s
-        if sites is not None:
-            term, of_site = self.effects.at(*member, sites)
-        return mean + term, np.sqrt(self.effects.variance(stddev, of_site))
+            return [(0.0, 0.0)] * len(self.members)
+        if sites is None:
+            return [(0.0, self.effects.phi_s2s)] * len(self.members)
+        return [self.effects.at(*member_of, sites) for member_of in self.members]
 
     def _predict(
         self,
         events: pd.DataFrame,
         maps: tf.Tensor,
         places: Places,
-        sites: pd.Series | None,
+        terms: list[tuple],
         known_km: np.ndarray | None,
     ) -> xr.Dataset:
-        """A batch; `sites` have site terms, `known_km` are the distances of the calibration."""
+        """A batch; `terms` are those of `_terms`, `known_km` the distances of the calibration."""
         normals = []
-        for member_of, call in zip(self.members, self._calls, strict=True):
+        for call, (term, of_site) in zip(self._calls, terms, strict=True):
             mean, stddev = (places.sample(part.numpy()) for part in call(maps))
-            normals.append(self._random(mean, stddev, member_of, sites))
+            if self.effects is not None:
+                mean, stddev = mean + term, np.sqrt(self.effects.variance(stddev, of_site))
+            normals.append((mean, stddev))
         found = combine(*zip(*normals, strict=True))
         if known_km is not None:
             found = Mixture(

@@ -180,18 +180,17 @@ class Graph:
         term, of_site = (
             tf.gather(tf.constant(one, tf.float32), number) for one in (known.term, known.stddev)
         )
-        return self._named(*_moments(mean + term, self._with_effects(stddev**2, of_site**2), axis=-1))
+        return self._named(*_moments(mean + term, self._variance(stddev, of_site), axis=-1))
 
     def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mean, aleatory and epistemic variance at pixels of which no record is known."""
         mean, stddev = self._parameters(*event)
-        of_site = self._effects.phi_s2s**2 if self._effects else 0.0
-        return _moments(mean, self._with_effects(stddev**2, of_site), axis=1)
+        of_site = self._effects.phi_s2s if self._effects else 0.0
+        return _moments(mean, self._variance(stddev, of_site), axis=1)
 
-    def _with_effects(self, variance: tf.Tensor, of_site) -> tf.Tensor:
-        """`RandomEffects.variance`, of a network's variance and that of the site term."""
-        one = self._effects
-        return one.factor**2 * variance + one.tau**2 + of_site if one else variance
+    def _variance(self, stddev: tf.Tensor, of_site: tf.Tensor | float) -> tf.Tensor:
+        """Of a network's standard deviation, and with random effects of the site term's."""
+        return self._effects.variance(stddev, of_site) if self._effects else stddev**2
 
     def _calibrated(self, moments: Sequence[tf.Tensor], x_km, y_km) -> dict[str, tf.Tensor]:
         """`Calibration.variance` of what the members say, at places [..., k] of any shape."""
