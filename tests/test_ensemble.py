@@ -221,13 +221,16 @@ def mixed(tmp_path_factory):
 
 
 def test_at_stations_is_the_predictions_table(mixed):
-    """Site terms where a member knows them, and where it does not the variance of all."""
+    """Site terms where a member knows them, and where it does not the variance of all; no event term."""
     begun, loaded = mixed
     table = begun.run.read_predictions()
+    of_event = table["event_stddev"] ** 2 - table["tau"] ** 2
+    table["mean"] -= table["event_term"]
+    table["variance"] = table["stddev"] ** 2 - of_event
     found = loaded.at_stations(begun.dataset.events).set_index(event="event_id", site="site_id")
     expected = table.groupby(["event_id", "station_id"])
     means = expected["mean"].mean()
-    variances = expected["stddev"].agg(lambda s: (s**2).mean())
+    variances = expected["variance"].mean()
     for (event, station), mean in means.items():
         one = found.sel(event=event, site=station)
         assert one["mean"].item() == pytest.approx(mean, abs=1e-4)

@@ -31,7 +31,10 @@ def dense(design, y, event, site, tau, phi_s2s, phi_ss):
     coefficients = covariance @ design.T @ v_inverse @ y
     rest = y - design @ coefficients
     projector = v_inverse - v_inverse @ design @ covariance @ design.T @ v_inverse
-    posterior = phi_s2s**2 * np.eye(z_site.shape[1]) - phi_s2s**4 * z_site.T @ projector @ z_site
+
+    def posterior(z, sd):
+        return np.sqrt(np.diag(sd**2 * np.eye(z.shape[1]) - sd**4 * z.T @ projector @ z))
+
     criterion = (
         np.linalg.slogdet(v)[1]
         - np.linalg.slogdet(covariance)[1]
@@ -43,7 +46,8 @@ def dense(design, y, event, site, tau, phi_s2s, phi_ss):
         "covariance": covariance,
         "event_terms": tau**2 * z_event.T @ v_inverse @ rest,
         "site_terms": phi_s2s**2 * z_site.T @ v_inverse @ rest,
-        "site_terms_stddev": np.sqrt(np.diag(posterior)),
+        "event_terms_stddev": posterior(z_event, tau),
+        "site_terms_stddev": posterior(z_site, phi_s2s),
     }, criterion
 
 

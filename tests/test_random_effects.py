@@ -1,5 +1,7 @@
 """Event and site terms around what the networks predict."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,14 +9,17 @@ from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
 from tfgmm import random_effects
 from tfgmm.errors import DataError
-from tfgmm.random_effects import TERMS, VARIANCES, RandomEffects
+from tfgmm.random_effects import EVENT, SITE, TERMS, VARIANCES, RandomEffects
+
+#: What the networks do not own up to.
+ERROR = 0.3
 
 
 @pytest.fixture(scope="module")
 def table():
-    """Networks that know neither site nor event terms, and are 30 % too sure."""
+    """Networks that know neither site nor event terms, and are too sure."""
     found = predictions(n_events=160, n_sites=240, chunks=5, inits=2, seed=4)
-    return found.assign(stddev=np.float32(PHI_SS / 1.3))
+    return found.assign(stddev=np.float32(np.sqrt(PHI_SS**2 - ERROR**2)))
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +30,38 @@ def fitted(table):
 def test_planted_variances_are_found(fitted):
     assert fitted.tau == pytest.approx(TAU, abs=0.06)
     assert fitted.phi_s2s == pytest.approx(PHI_S2S, abs=0.1)
-    assert fitted.factor == pytest.approx(1.3, abs=0.05)
+    assert fitted.error == pytest.approx(ERROR, abs=0.05)
 
 
 def test_applied_it_is_calibrated_at_known_and_unknown_sites(fitted, table):
     mixed = fitted.apply(table)
     z = (mixed["ln_im"] - mixed["mean"]) / mixed["stddev"]
-    for role in ("training", "validation"):
-        of_role = mixed["event_role"].eq("validation") & mixed["site_role"].eq(role)
-        assert z[of_role].std() == pytest.approx(1, abs=0.12)
-    known = mixed["site_role"].eq("training")
     residual = mixed["ln_im"] - mixed["mean"]
-    new_event = mixed["event_role"].eq("validation")
-    assert residual[known & new_event].std() < 0.85 * residual[~known & new_event].std()
+    cells = list(itertools.product(("training", "validation"), repeat=2))
+    spread = {}
+    for site_role, event_role in cells:
+        rows = mixed["site_role"].eq(site_role) & mixed["event_role"].eq(event_role)
+        assert z[rows].std() == pytest.approx(1, abs=0.12)
+        spread[site_role, event_role] = residual[rows].std()
+    known, new_event, new_site, new = (spread[cell] for cell in cells)
+    assert known == pytest.approx(np.hypot(PHI_SS, 0.1), abs=0.02)  # 0.1: the means' own scatter
+    assert new_event == pytest.approx(np.hypot(known, TAU), abs=0.05)
+    assert new_site == pytest.approx(np.hypot(known, PHI_S2S), abs=0.1)
+    assert new > max(new_event, new_site)
 
 
 def test_parts_add_up(fitted, table):
     mixed = fitted.apply(table)
-    known = mixed["site_role"].eq("training")
-    np.testing.assert_allclose(mixed["mean"], table["mean"] + mixed["site_term"], atol=1e-5)
-    expected = (fitted.factor * table["stddev"]) ** 2 + fitted.tau**2 + mixed["site_stddev"] ** 2
+    terms = mixed["site_term"] + mixed["event_term"]
+    np.testing.assert_allclose(mixed["mean"], table["mean"] + terms, atol=1e-5)
+    within = table["stddev"] ** 2 + fitted.error**2
+    expected = within + mixed["event_stddev"] ** 2 + mixed["site_stddev"] ** 2
     np.testing.assert_allclose(mixed["stddev"] ** 2, expected, rtol=1e-4)
-    assert (mixed.loc[~known, "site_term"] == 0).all()
-    np.testing.assert_allclose(mixed.loc[~known, "site_stddev"], fitted.phi_s2s, rtol=1e-6)
-    assert mixed.loc[known, "site_stddev"].max() < 0.3 * fitted.phi_s2s
+    for effect, unknown in ((SITE, fitted.phi_s2s), (EVENT, fitted.tau)):
+        known = mixed[f"{effect}_role"].eq("training")
+        assert (mixed.loc[~known, f"{effect}_term"] == 0).all()
+        np.testing.assert_allclose(mixed.loc[~known, f"{effect}_stddev"], unknown, rtol=1e-6)
+        assert mixed.loc[known, f"{effect}_stddev"].max() < 0.3 * unknown
     assert mixed["event_id"].tolist() == table["event_id"].tolist()
 
 
@@ -57,11 +70,15 @@ def test_a_member_knows_its_own_sites_only(fitted, table):
         index="site_id", columns="chunk", values="site_role"
     )
     held = of_chunk.index[of_chunk[1].eq("validation") & of_chunk[0].eq("training")][0]
-    term, stddev = fitted.at(1, 0, [held])
+    term, stddev = fitted.at(SITE, 1, 0, [held])
     assert (term[0], stddev[0]) == (0, fitted.phi_s2s)
-    term, stddev = fitted.at(0, 0, [held, "elsewhere"])
+    term, stddev = fitted.at(SITE, 0, 0, [held, "elsewhere"])
     assert abs(term[0]) > 0 and stddev[0] < 0.2
     assert (term[1], stddev[1]) == (0, fitted.phi_s2s)
+    trained = table.loc[table["event_role"].eq("training"), "event_id"].iloc[0]
+    term, stddev = fitted.at(EVENT, 0, 0, [trained, "tomorrow"])
+    assert abs(term[0]) > 0 and stddev[0] < 0.1
+    assert (term[1], stddev[1]) == (0, fitted.tau)
 
 
 def test_terms_that_change_with_time_are_known_less_well(table, fitted):
@@ -71,8 +88,11 @@ def test_terms_that_change_with_time_are_known_less_well(table, fitted):
         "training"
     )
     changed = RandomEffects.fit(table.assign(ln_im=table["ln_im"] + later), "kik")
-    assert changed.site_terms["stddev"].median() == pytest.approx(0.3, abs=0.07)
-    assert fitted.site_terms["stddev"].median() < 0.1
+    before, after = (
+        one.terms.loc[one.terms["effect"].eq(SITE), "stddev"].median() for one in (fitted, changed)
+    )
+    assert after == pytest.approx(0.3, abs=0.07)
+    assert before < 0.1
     assert changed.tau == pytest.approx(fitted.tau, abs=0.03)
 
 
@@ -82,17 +102,17 @@ def test_validation_events_and_sites_decide_nothing(table, fitted):
     changed.loc[other, "mean"] += np.random.default_rng(0).normal(0, 2, other.sum())
     found = RandomEffects.fit(changed, "kik")
     assert (found.tau, found.phi_s2s) == pytest.approx((fitted.tau, fitted.phi_s2s))
-    assert found.factor == pytest.approx(fitted.factor)
-    pd.testing.assert_frame_equal(found.site_terms, fitted.site_terms)
+    assert found.error == pytest.approx(fitted.error)
+    pd.testing.assert_frame_equal(found.terms, fitted.terms)
 
 
 def test_written_and_read_is_the_same(fitted, tmp_path):
     random_effects.write({"PGA": fitted, "SA(1.0)": fitted}, tmp_path)
     found = random_effects.read(tmp_path)
     assert list(found) == ["PGA", "SA(1.0)"]
-    assert (found["PGA"].tau, found["PGA"].factor) == (fitted.tau, fitted.factor)
+    assert (found["PGA"].tau, found["PGA"].error) == (fitted.tau, fitted.error)
     pd.testing.assert_frame_equal(
-        found["SA(1.0)"].site_terms.reset_index(drop=True), fitted.site_terms, check_like=True
+        found["SA(1.0)"].terms.reset_index(drop=True), fitted.terms, check_like=True
     )
 
 

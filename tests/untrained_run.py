@@ -10,7 +10,7 @@ from conftest import TINY, small_dataset
 from tfgmm import random_effects, records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
-from tfgmm.random_effects import RandomEffects
+from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 
 
@@ -45,7 +45,7 @@ def make(root: Path, **changes) -> RunFolder:
 def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffects:
     """Every member knows the terms of other sites."""
     sites = begun.dataset.stations["site_id"].unique()
-    known = pd.DataFrame({"site_id": sites}).merge(
+    known = pd.DataFrame({"effect": SITE, "id": sites}).merge(
         pd.DataFrame({"chunk": [0, 0, 1, 1], "init": [0, 1, 0, 1]}), how="cross"
     )
     known = known[rng.uniform(size=len(known)) < 0.7].reset_index(drop=True)

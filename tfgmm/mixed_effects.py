@@ -29,8 +29,8 @@ class CrossedEffects:
         Standard deviations of the event terms, the site terms and what is left of a record.
     event_terms, site_terms : pandas.Series
         Best linear unbiased predictions, indexed by id.
-    site_terms_stddev : pandas.Series
-        Posterior standard deviation of the site terms, that of the coefficients included.
+    event_terms_stddev, site_terms_stddev : pandas.Series
+        Posterior standard deviations of the terms, that of the coefficients included.
     """
 
     coefficients: np.ndarray
@@ -40,6 +40,7 @@ class CrossedEffects:
     phi_ss: float
     event_terms: pd.Series
     site_terms: pd.Series
+    event_terms_stddev: pd.Series
     site_terms_stddev: pd.Series
 
 
@@ -147,12 +148,14 @@ class MixedModelEquations:
         contrast = np.append(-b, 1)  # times the columns [X, y]: y - X b
 
         sites = phi_s2s_ratio * cho_solve((factor, True), right)
-        site_terms = sites @ contrast
-        event_terms = self._event_sums @ contrast - self._counts @ site_terms
-        event_terms *= tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts)
+        shrunk = tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts)
+        events = shrunk[:, None] * (self._event_sums - self._counts @ sites)
         inverse = solve_triangular(factor, np.eye(len(factor)), lower=True)
-        given_b = phi_s2s**2 * (inverse**2).sum(axis=0)
-        of_b = ((sites[:, :-1] @ covariance) * sites[:, :-1]).sum(axis=1)
+        of_sites = shrunk[:, None] * (self._counts @ inverse.T)
+        variance = phi_ss**2 * shrunk + phi_s2s**2 * (of_sites**2).sum(axis=1)
+
+        def stddev(terms, given_b):
+            return np.sqrt(given_b + ((terms[:, :-1] @ covariance) * terms[:, :-1]).sum(axis=1))
 
         back = np.linalg.inv(self._triangle)
         return CrossedEffects(
@@ -161,9 +164,10 @@ class MixedModelEquations:
             tau=float(tau),
             phi_s2s=float(phi_s2s),
             phi_ss=float(phi_ss),
-            event_terms=pd.Series(event_terms, self.events),
-            site_terms=pd.Series(site_terms, self.sites),
-            site_terms_stddev=pd.Series(np.sqrt(given_b + of_b), self.sites),
+            event_terms=pd.Series(events @ contrast, self.events),
+            site_terms=pd.Series(sites @ contrast, self.sites),
+            event_terms_stddev=pd.Series(stddev(events, variance), self.events),
+            site_terms_stddev=pd.Series(stddev(sites, phi_s2s**2 * (inverse**2).sum(axis=0)), self.sites),
         )
 
 

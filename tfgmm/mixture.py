@@ -56,8 +56,8 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row a record, as its first one, with the ``mean``, ``stddev`` and ``epistemic`` (a variance) of
-        the ensemble. Of random effects ``site_term`` is the mean, the standard deviations ``tau``,
-        ``phi_s2s`` and ``site_stddev`` are those of the mean variance.
+        the ensemble. Of random effects ``site_term`` and ``event_term`` are means, the standard deviations
+        ``tau``, ``phi_s2s``, ``site_stddev`` and ``event_stddev`` are those of the mean variance.
     """
 
     def of(name: str) -> np.ndarray:
@@ -68,7 +68,8 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
         mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
     )
     if "site_term" in members:
-        found["site_term"] = of("site_term").mean(axis=1)
-        for name in ("tau", "phi_s2s", "site_stddev"):
+        for name in ("site_term", "event_term"):
+            found[name] = of(name).mean(axis=1)
+        for name in ("tau", "phi_s2s", "site_stddev", "event_stddev"):
             found[name] = np.sqrt((of(name) ** 2).mean(axis=1))
     return found

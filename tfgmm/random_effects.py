@@ -13,9 +13,11 @@ from tfgmm.errors import DataError
 from tfgmm.mixture import combine_table
 from tfgmm.pipeline import splits
 
-VARIANCES, TERMS = "random_effects.json", "site_terms.parquet"
+VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
+#: Names of the effects.
+SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "factor")
+_PARTS = ("tau", "phi_s2s", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,34 +27,35 @@ class RandomEffects:
     .. math:: \ln IM_{es} = f_{es} + \delta S2S_s + \delta B_e + \delta WS_{es}, \quad
         \delta B_e \sim N(0, \tau^2), \;
         \delta S2S_s \sim N(0, \phi_{S2S}^2), \;
-        \delta WS_{es} \sim N(0, k^2 \phi_{SS,es}^2)
+        \delta WS_{es} \sim N(0, \phi_{SS,es}^2 + \phi_f^2)
 
     in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
-    :math:`\phi_{SS}`, the factor k what it is too sure of records that it has not seen.
+    :math:`\phi_{SS}` of the records that it has seen; :math:`\phi_f` is what f errs by for others.
 
     Attributes
     ----------
     tau, phi_s2s : float
         Standard deviations of event and site terms, ln units; phi_s2s that of a place without records.
-    factor : float
-        k.
-    site_terms : pandas.DataFrame
-        ``chunk, init, site_id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
-        for another event, around the f of each member, for the sites that it trained on.
+    error : float
+        :math:`\phi_f`, ln units.
+    terms : pandas.DataFrame
+        ``chunk, init, effect, id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
+        (effect ``site``) for another event and of :math:`\delta B_e` (effect ``event``) for another site,
+        around the f of each member, for the sites and events that it trained on.
     """
 
     tau: float
     phi_s2s: float
-    factor: float
-    site_terms: pd.DataFrame
+    error: float
+    terms: pd.DataFrame
 
     @classmethod
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
-        """Estimate variances where no network has learned, and site terms where it has.
+        """Estimate variances where no network has learned, and terms where it has.
 
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
-        chunk averaged: phi_s2s from stopping sites; tau, k and what site terms do not hold of other events
-        from stopping events at training sites. Site terms are best linear unbiased predictions from the
+        chunk averaged: phi_s2s from stopping sites; tau, phi_f and what site terms do not hold of other
+        events from stopping events at training sites. Terms are best linear unbiased predictions from the
         records that trained, of all networks.
 
         Parameters
@@ -83,37 +86,46 @@ class RandomEffects:
                 "records, or train with --random-effects none"
             )
         events, sites = _reml(of_events), _reml(of_sites)
-        of_member = [
-            _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
-            for (chunk, init), rows in splits.training_records(predictions).groupby(_MEMBER, observed=True)
-        ]
-        terms = pd.concat(of_member, ignore_index=True)
-        known = cls(events.tau, sites.phi_s2s, 1.0, terms).apply(of_events)
-        rest = _reml(known)
-        terms["stddev"] = np.hypot(terms["stddev"], rest.phi_s2s)
-        factor = rest.phi_ss / np.sqrt((_of_chunks(of_events)["stddev"] ** 2).mean())
-        return cls(rest.tau, sites.phi_s2s, float(factor), terms)
+        trained = splits.training_records(predictions).groupby(_MEMBER, observed=True)
+        terms = pd.concat(
+            [
+                _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
+                for (chunk, init), rows in trained
+            ],
+            ignore_index=True,
+        )
+        rest = _reml(cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_events))
+        of_site = terms["effect"].eq(SITE)
+        terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
+        error = rest.phi_ss**2 - (_of_chunks(of_events)["stddev"] ** 2).mean()
+        return cls(rest.tau, sites.phi_s2s, float(np.sqrt(max(error, 0.0))), terms)
 
-    def at(self, chunk: int, init: int, site) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of site terms for a member: 0 and phi_s2s where it knows none.
+    def at(self, effect: str, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of terms for a member: 0 and phi_s2s or tau where it knows none.
 
         Parameters
         ----------
+        effect : str
+            `SITE` or `EVENT`.
         chunk, init : int
             The member.
-        site : array_like of str, [n]
-            Ids of sites.
+        ids : array_like of str, [n]
+            Of sites or events.
         """
-        of_member = self.site_terms["chunk"].eq(chunk) & self.site_terms["init"].eq(init)
-        known = self.site_terms[of_member].set_index("site_id").reindex(np.asarray(site, str))
-        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
+        of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)
+        chosen = self.terms[of_member & self.terms["effect"].eq(effect)]
+        known = chosen.set_index("id").reindex(np.asarray(ids, str))
+        unknown = {SITE: self.phi_s2s, EVENT: self.tau}[effect]
+        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(unknown).to_numpy()
 
-    def variance(self, stddev, site_stddev):
-        """Total variance, from a network's phi_ss and the standard deviation of the site term.
+    def variance(self, stddev, site_stddev, event_stddev=None):
+        """Total variance, from a network's phi_ss and the standard deviations of site and event term.
 
-        By plain arithmetic, for numpy arrays and tensors alike.
+        By plain arithmetic, for numpy arrays and tensors alike; without `event_stddev` that of another
+        event than those that trained.
         """
-        return (self.factor * stddev) ** 2 + self.tau**2 + site_stddev**2
+        event_stddev = self.tau if event_stddev is None else event_stddev
+        return stddev**2 + self.error**2 + event_stddev**2 + site_stddev**2
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
         """Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
@@ -121,19 +133,24 @@ class RandomEffects:
         Returns
         -------
         pandas.DataFrame
-            ``mean`` with the site term, total ``stddev``, and the parts ``tau``, ``phi_s2s``,
-            ``site_term`` and ``site_stddev``.
+            ``mean`` with the terms of known sites and events, total ``stddev``, and the parts ``tau``,
+            ``phi_s2s``, ``site_term``, ``site_stddev``, ``event_term`` and ``event_stddev``.
         """
-        term, of_site = np.zeros(len(predictions)), np.full(len(predictions), self.phi_s2s)
+        terms = np.zeros((4, len(predictions)))
         for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
-            term[rows], of_site[rows] = self.at(chunk, init, predictions["site_id"].iloc[rows])
+            of_member = predictions.iloc[rows]
+            terms[:2, rows] = self.at(SITE, chunk, init, of_member["site_id"])
+            terms[2:, rows] = self.at(EVENT, chunk, init, of_member["event_id"])
+        of_site, site_stddev, of_event, event_stddev = terms
         parts = {
-            "mean": predictions["mean"] + term,
-            "stddev": np.sqrt(self.variance(predictions["stddev"], of_site)),
+            "mean": predictions["mean"] + of_site + of_event,
+            "stddev": np.sqrt(self.variance(predictions["stddev"], site_stddev, event_stddev)),
             "tau": self.tau,
             "phi_s2s": self.phi_s2s,
-            "site_term": term,
-            "site_stddev": of_site,
+            "site_term": of_site,
+            "site_stddev": site_stddev,
+            "event_term": of_event,
+            "event_stddev": event_stddev,
         }
         return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
 
@@ -152,11 +169,20 @@ def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
 
 
 def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
+    """Of the sites and events of a member's training records."""
     residual, one = rows["ln_im"] - rows["mean"], np.ones((len(rows), 1))
     equations = mixed_effects.MixedModelEquations(one, residual, rows["event_id"], rows["site_id"])
     found = equations.solve(tau, phi_s2s, phi_ss)
-    terms = pd.DataFrame({"term": found.site_terms, "stddev": found.site_terms_stddev})
-    return terms.rename_axis("site_id").reset_index()
+    of_effect = {
+        SITE: (found.site_terms, found.site_terms_stddev),
+        EVENT: (found.event_terms, found.event_terms_stddev),
+    }
+    return pd.concat(
+        [
+            pd.DataFrame({"effect": effect, "id": term.index, "term": term, "stddev": stddev})
+            for effect, (term, stddev) in of_effect.items()
+        ]
+    )
 
 
 def write(effects: dict[str, RandomEffects], folder: Path) -> None:
@@ -168,7 +194,7 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
         The file system refuses to write.
     """
     variances = {im: {name: getattr(one, name) for name in _PARTS} for im, one in effects.items()}
-    terms = pd.concat([one.site_terms.assign(im=im) for im, one in effects.items()], ignore_index=True)
+    terms = pd.concat([one.terms.assign(im=im) for im, one in effects.items()], ignore_index=True)
     with files.whole_file(folder / TERMS) as temporary:
         terms.to_parquet(temporary, index=False)
     with files.whole_file(folder / VARIANCES) as temporary:
@@ -189,7 +215,7 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         return {
             im: RandomEffects(
                 *(float(parts[name]) for name in _PARTS),
-                terms.loc[terms["im"] == im, [*_MEMBER, "site_id", "term", "stddev"]],
+                terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev"]],
             )
             for im, parts in variances.items()
         }

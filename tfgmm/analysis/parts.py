@@ -22,15 +22,18 @@ def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``im, cell, part, predicted``, ln units: `variability.PARTS`, `EPISTEMIC` (the spread of the
-        members' means) and their sum. Of a known site phi_s2s is what is unknown of its term.
+        members' means) and their sum. Of a known site or event phi_s2s or tau is what is unknown of its
+        term.
     """
     rows = []
     for names, records in scores.groups(
         table, {"im": scores.by("im"), "cell": lambda t: scores.cells(t, reference)}
     ):
-        total, tau, of_site = (records[name] ** 2 for name in ("stddev", "tau", "site_stddev"))
-        within = total - tau - of_site - records["epistemic"]
-        parts = (tau, of_site, within, records["epistemic"], total)
+        total, of_event, of_site = (
+            records[name] ** 2 for name in ("stddev", "event_stddev", "site_stddev")
+        )
+        within = total - of_event - of_site - records["epistemic"]
+        parts = (of_event, of_site, within, records["epistemic"], total)
         rows += [
             names | {"part": part, "predicted": float(np.sqrt(variance.mean()))}
             for part, variance in zip(

@@ -9,7 +9,7 @@ import pandas as pd
 from tfgmm.mixture import combine_table
 
 ENSEMBLE = "U-Net ensemble"
-#: The same without its station terms, where it has some.
+#: The same without the terms of known sites and events, where it has some.
 MAP_PART = "U-Net map part"
 
 #: (site role, event role) of the four cells, as the publication orders them.
@@ -57,17 +57,18 @@ def _combined(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Partial ensembles with random effects, as if no site were known: the network alone.
+    """Partial ensembles with random effects, as if no site and no event were known: the network alone.
 
     Returns
     -------
     pandas.DataFrame
-        ``mean`` without the site term, ``stddev`` with that of an unknown site; ``model`` is `MAP_PART`.
+        ``mean`` without terms, ``stddev`` with those of an unknown site and event; ``model`` is
+        `MAP_PART`.
     """
-    variance = partial["stddev"] ** 2 - partial["site_stddev"] ** 2 + partial["phi_s2s"] ** 2
-    return partial.assign(
-        model=MAP_PART, mean=partial["mean"] - partial["site_term"], stddev=np.sqrt(variance)
-    )
+    known = partial["site_stddev"] ** 2 + partial["event_stddev"] ** 2
+    variance = partial["stddev"] ** 2 - known + partial["phi_s2s"] ** 2 + partial["tau"] ** 2
+    mean = partial["mean"] - partial["site_term"] - partial["event_term"]
+    return partial.assign(model=MAP_PART, mean=mean, stddev=np.sqrt(variance))
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:

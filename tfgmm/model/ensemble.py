@@ -21,7 +21,7 @@ from tfgmm.model.places import Interpolation, Places, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
-from tfgmm.random_effects import RandomEffects
+from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 
 #: Input pixels of the events that members see at once.
@@ -225,7 +225,7 @@ class Ensemble:
             return [(0.0, 0.0)] * len(self.members)
         if sites is None:
             return [(0.0, self.effects.phi_s2s)] * len(self.members)
-        return [self.effects.at(*member_of, sites) for member_of in self.members]
+        return [self.effects.at(SITE, *member_of, sites) for member_of in self.members]
 
     def _predict(
         self,

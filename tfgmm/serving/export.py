@@ -18,7 +18,7 @@ from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, select
-from tfgmm.random_effects import RandomEffects
+from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, Stations, detached
@@ -147,7 +147,7 @@ class Export:
     def _stations(self, effects: RandomEffects) -> Stations:
         table = self.run.stations()
         row, col, _ = self.run.experiment.grid.locate(table["longitude"], table["latitude"])
-        terms = [effects.at(chunk, init, table["terms_of"]) for chunk, init in self.members]
+        terms = [effects.at(SITE, chunk, init, table["terms_of"]) for chunk, init in self.members]
         term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
         return Stations(table["station_id"], np.stack([row, col], axis=1).astype("int32"), term, stddev)
 
@@ -170,7 +170,7 @@ class Export:
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
             "random_effects": effects
-            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "factor")}
+            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "error")}
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
