@@ -211,6 +211,14 @@ def test_patience_ends_training(tmp_path):
     assert checkpoint.best_epoch == 1
 
 
+def test_without_patience_the_last_epoch_is_kept(tmp_path):
+    checkpoint = member.Checkpoint(tmp_path / "work", patience=None)
+    assert not checkpoint.exhausted
+    checkpoint.history = [{"stopping_loss": v} for v in (3.0, 1.0, 2.0, 4.0)]
+    assert not checkpoint.exhausted
+    assert checkpoint.best_epoch == 3
+
+
 def test_schedule_warms_up_and_decays():
     settings = Experiment(**TINY).training
     schedule = member.optimizer(settings, 100)._learning_rate

@@ -107,7 +107,11 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Events a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better stopping loss before training ends.")
+        int | None,
+        typer.Option(
+            help="Epochs without a better stopping loss before training ends; the best weights are kept "
+            "(default of standard: all epochs, the last one's weights)."
+        ),
     ] = None,
     base: Annotated[int | None, typer.Option(help="Filters of the first level of the U-Net.")] = None,
     depth: Annotated[int | None, typer.Option(help="Levels of the U-Net.")] = None,

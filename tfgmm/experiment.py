@@ -87,8 +87,9 @@ class Training(Settings):
         Peak of the schedule: linear warm-up over `warmup` of all steps, then a cosine to zero.
     warmup : float
         Share of the steps.
-    patience : int
-        Epochs without a better stopping loss before training ends; the best weights are restored.
+    patience : int or None
+        Epochs without a better stopping loss before training ends; the best epoch's weights are kept. None:
+        all epochs, and the last one's weights: a few stopping sites and events tell epochs apart by chance.
     clipnorm : float
         Largest global norm of a gradient.
     weight_decay : float
@@ -111,7 +112,7 @@ class Training(Settings):
     batch_size: int = pydantic.Field(4, ge=1)
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     warmup: float = pydantic.Field(0.1, ge=0, lt=1)
-    patience: int = pydantic.Field(6, ge=1)
+    patience: int | None = pydantic.Field(None, ge=1)
     clipnorm: float = pydantic.Field(1.0, gt=0)
     weight_decay: float = pydantic.Field(0.0, ge=0)
     weighting: Literal["record", "event"] = "record"
@@ -242,10 +243,9 @@ _PRESETS: dict[str, dict] = {
         "inits": 1,
         "network": {"base": 8},
         # So few steps do not learn attenuation: start from the fitted ergodic median.
-        "training": {"epochs": 10, "max_events": 280, "target": "residual"},
+        "training": {"epochs": 10, "max_events": 280, "target": "residual", "patience": 6},
     },
-    # No early end: the cosine's small steps find the best epoch, and one site too few stops at random.
-    "standard": {"training": {"max_steps": 4000, "patience": 20}},
+    "standard": {"training": {"max_steps": 4000}},
     "paper": {
         "inits": 10,
         "grid": {"pixel_km": 0.5, "input_size": 572, "output_size": 388},

@@ -155,13 +155,13 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, optimiser, best weights and history on disk; stops when patience ends.
+    """After each epoch: weights, optimiser, weights to keep and history on disk; stops when patience ends.
 
     ``state.json`` is written last and names the files that belong to it, so that a kill at any moment
     leaves a state to go on from.
     """
 
-    def __init__(self, folder: Path, patience: int) -> None:
+    def __init__(self, folder: Path, patience: int | None) -> None:
         super().__init__()
         self.folder, self.patience = folder, patience
         self.history: list[dict] = []
@@ -177,13 +177,17 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch (from 0) with the smallest stopping loss."""
+        """The epoch (from 0) whose weights are kept: with the smallest stopping loss, or the last one."""
+        if self.patience is None:
+            return self.epoch - 1
         return int(np.argmin([row["stopping_loss"] for row in self.history]))
 
     @property
     def exhausted(self) -> bool:
         """Whether the stopping loss has not fallen for `patience` epochs."""
-        return bool(self.history) and self.epoch - 1 - self.best_epoch >= self.patience
+        if self.patience is None or not self.history:
+            return False
+        return self.epoch - 1 - self.best_epoch >= self.patience
 
     def weights(self, epoch: int) -> Path:
         """Weights and optimiser state after an epoch."""
