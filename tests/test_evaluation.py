@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
@@ -11,9 +12,10 @@ from finished_run import make_run
 from prediction_tables import predictions
 
 from tfgmm.analysis import baselines, bootstrap, calibration, evaluation, figures, report, scored, scores
-from tfgmm.analysis.sections import HELD_OUT
+from tfgmm.analysis.section import HELD_OUT
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 
 CALIBRATED = scores.ENSEMBLE + calibration.CALIBRATED
@@ -237,3 +239,19 @@ def test_other_arms_of_a_run_change_no_number(finished, no_figures):
     assert alone.scored.members == both.scored.members
     baselines_of = [baselines.ergodic_predictions(one.run.read_predictions()) for one in (alone, both)]
     pd.testing.assert_frame_equal(*baselines_of)
+
+
+def test_random_effects_have_their_sections(finished, no_figures):
+    """The map part beside the ensemble, the parts of sigma, the floor; no calibration afterwards."""
+    effects = RandomEffects.fit(predictions(n_events=60, n_sites=60), "kik")
+    table = effects.apply(predictions(n_events=60, n_sites=60))
+    path = finished(table, random_effects="site,event")
+    found = evaluation.evaluate(path, with_baselines=False)
+    models = found.section("four_way").table["model"].unique().tolist()
+    assert models[:2] == [scores.ENSEMBLE, scores.MAP_PART]
+    assert CALIBRATED not in models
+    assert {"tau", "phi_s2s", "phi_ss"} <= set(found.section("random_effects").table["part"])
+    floor = pd.read_csv(path / "tables" / "floor.csv").iloc[0]
+    four = found.section("four_way").table.set_index(["model", "cell"])["rmse_pooled"]
+    assert floor["unknown_site"] == pytest.approx(four[scores.ENSEMBLE, HELD_OUT], rel=1e-5)
+    assert floor["floor"] == pytest.approx(np.hypot(floor["known_site"], floor["nugget"]), rel=1e-5)

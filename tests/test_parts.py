@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
+from scipy.spatial.distance import cdist
 
 from tfgmm.analysis import parts, scores, variability
 from tfgmm.random_effects import RandomEffects
@@ -35,3 +37,27 @@ def test_predicted_parts_are_near_those_of_the_residuals(table):
         assert held.loc[part, "predicted"] == pytest.approx(planted, abs=0.1)
         assert held.loc[part, "estimate"] == pytest.approx(planted, abs=0.1)
     assert np.isnan(held.loc["epistemic", "estimate"])
+
+
+def test_floor_is_what_perfect_interpolation_would_reach():
+    """Site terms that neighbours tell of are above the floor, those of a site alone are not."""
+    raw = predictions(n_events=120, n_sites=240, chunks=4, inits=1).assign(stddev=np.float32(PHI_SS))
+    raw = with_places(raw)
+    site = raw.drop_duplicates("site_id").set_index("site_id")
+    xy = site[["x_km", "y_km"]].to_numpy()
+    correlation = np.exp(-cdist(xy, xy) / 40)
+    field = np.linalg.cholesky(correlation) @ np.random.default_rng(0).normal(size=len(xy))
+    smooth = dict(zip(site.index, 0.6 * (field - field.mean()) / field.std(), strict=True))
+    found = {}
+    for name, added in {"alone": 0.0, "with a field": raw["site_id"].map(smooth)}.items():
+        terms = RandomEffects.fit(raw.assign(ln_im=raw["ln_im"] + added), "kik")
+        table = scores.partial_ensembles(terms.apply(raw.assign(ln_im=raw["ln_im"] + added)))
+        found[name] = parts.floor(table, "kik").iloc[0]
+    alone, field = found["alone"], found["with a field"]
+    assert alone["nugget"] == pytest.approx(PHI_S2S, abs=0.06)
+    assert alone["field"] < 0.3  # in one chunk with a range shorter than between stations
+    assert alone["floor"] == pytest.approx(alone["unknown_site"], abs=0.06)
+    assert field["field"] == pytest.approx(0.6, abs=0.2)
+    assert field["range_km"] > 5
+    assert field["floor"] == pytest.approx(alone["floor"], abs=0.06)
+    assert field["unknown_site"] > field["floor"] + 0.1

@@ -8,6 +8,7 @@ import pandas as pd
 
 from tfgmm import files
 from tfgmm.analysis import figures, scored, sections
+from tfgmm.analysis.section import Section
 from tfgmm.run_folder import RunFolder
 
 
@@ -23,14 +24,14 @@ class Evaluation:
     """
 
     scored: scored.Scored
-    sections: list[sections.Section]
+    sections: list[Section]
 
     @property
     def run(self) -> RunFolder:
         """The run."""
         return self.scored.run
 
-    def section(self, name: str) -> sections.Section:
+    def section(self, name: str) -> Section:
         """One section by its name."""
         return next(section for section in self.sections if section.name == name)
 
@@ -83,7 +84,7 @@ def evaluate(
     return Evaluation(gathered, found)
 
 
-def _write(run: RunFolder, section: sections.Section) -> None:
+def _write(run: RunFolder, section: Section) -> None:
     if section.table is not None:
         with files.whole_file(run.path / "tables" / f"{section.name}.csv") as temporary:
             section.table.assign(simulated=run.simulated).to_csv(

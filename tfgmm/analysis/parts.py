@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import scores, variability
+from tfgmm.analysis import scores, site_kriging, variability
+from tfgmm.pipeline import splits
 
 EPISTEMIC = "epistemic"
 
@@ -68,3 +69,55 @@ def beside_found(table: pd.DataFrame, found: pd.DataFrame, reference: str) -> pd
         .merge(cells, on=["im", "cell"])
         .merge(of_model, on=["im", "cell", "part"], how="left")
     )
+
+
+def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    r"""How far better interpolation between stations could bring the error at unknown sites.
+
+    What f leaves at the trained sites is kriged in each chunk: a field that neighbours tell of and a
+    nugget that they do not. Were the field known everywhere, an unknown site would lack its nugget alone:
+
+    .. math:: floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
+
+    with the error at trained sites for validation events, TV.
+
+    Parameters
+    ----------
+    table, reference
+        As for `predicted`, with ``x_km`` and ``y_km``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``im, nugget, field, range_km, known_site, unknown_site, floor``: standard deviations of nugget and
+        field, root mean squares over the chunks, the median range, and the RMSE for validation events.
+    """
+    rows = []
+    for im, records in scores.by("im")(table).items():
+        fits = [_kriged(chunk) for _, chunk in splits.training_records(records).groupby("chunk")]
+        nugget, field = (
+            float(np.mean([getattr(one, name) for one in fits]))
+            for name in ("nugget_variance", "field_variance")
+        )
+        cells = scores.cells(records, reference)
+        known, unknown = (
+            float(((one["ln_im"] - one["mean"]) ** 2).mean())
+            for one in (cells["training / validation"], cells["validation / validation"])
+        )
+        squares = {
+            "nugget": nugget,
+            "field": field,
+            "known_site": known,
+            "unknown_site": unknown,
+            "floor": known + nugget,
+        }
+        roots = {name: np.sqrt(value) for name, value in squares.items()}
+        rows.append({"im": im, "range_km": np.median([one.range_km for one in fits])} | roots)
+    return pd.DataFrame(rows)
+
+
+def _kriged(records: pd.DataFrame) -> site_kriging.KrigedSites:
+    left = records["ln_im"] - records["mean"]
+    of_site = left + records["site_term"]
+    # What f is off by everywhere is no field.
+    return site_kriging.fit(records, of_site - of_site.mean(), left.std())

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tfgmm import files
 from tfgmm.analysis import comparison, scores
 from tfgmm.analysis.evaluation import Evaluation, markdown_table
-from tfgmm.analysis.sections import Section
+from tfgmm.analysis.section import Section
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("tfgmm.analysis"),

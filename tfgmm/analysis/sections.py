@@ -1,7 +1,6 @@
 """What a reviewer asks of a run: a table and a figure a question."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,50 +8,21 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import (
-    bootstrap,
     calibration,
     comparison,
     figures,
-    parts,
     probabilistic,
     published,
     residual_figures,
-    residuals,
+    residual_sections,
     scores,
-    variability,
 )
 from tfgmm.analysis.scored import Scored
+from tfgmm.analysis.section import HELD_OUT, Section, wide
 
-HELD_OUT = "validation / validation"
 DISTANCE_KM, MAGNITUDE = (50, 100, 150, 200), (5, 5.5, 6)
 #: Share of records that the 90 % intervals may miss it by, before more sites are asked for.
 WANTED_HALF_WIDTH = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """An answer.
-
-    Attributes
-    ----------
-    name : str
-        Of its files: ``tables/NAME.csv``, ``figures/NAME.png``.
-    title, text : str
-        The question, and what one must know to read the answer.
-    table : pandas.DataFrame or None
-        Every number.
-    shown : pandas.DataFrame or None
-        The numbers that people read, as text.
-    draw : callable or None
-        Makes the figure.
-    """
-
-    name: str
-    title: str
-    text: str
-    table: pd.DataFrame | None = None
-    shown: pd.DataFrame | None = None
-    draw: Callable[[], plt.Figure] | None = None
 
 
 def all_of(scored: Scored) -> Iterator[Section]:
@@ -72,25 +42,7 @@ def all_of(scored: Scored) -> Iterator[Section]:
         yield differences(scored)
     if len(scored.published):
         yield published_models(scored)
-    if scored.calibrations:
-        yield calibrated(scored)
-    found = variability.decompositions(scored.models, scored.reference)
-    yield decomposition(scored, found)
-    if scored.run.experiment.random_effects != "none":
-        yield random_effects(scored, found)
-    for im in ims:
-        if (im, scores.ENSEMBLE, HELD_OUT) in found:
-            yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
-    trends = residuals.trends(scored.ensemble, scored.reference)
-    yield Section(
-        "residual_trends",
-        "Residuals against what may explain them: all cells",
-        "Binned mean and standard deviation of the partial ensembles' residuals in all four cells, with "
-        "90 % intervals that know that events and sites repeat; the numbers are in the CSV file.",
-        trends,
-    )
-    for im in ims:
-        yield _trends(scored, trends, im)
+    yield from residual_sections.all_of(scored)
 
 
 def four_way(scored: Scored) -> Section:
@@ -160,28 +112,6 @@ def _full_ensemble(scored: Scored, im: str) -> Section:
     )
 
 
-def _interval(table: pd.DataFrame, digits: int = 3) -> pd.Series:
-    """Values with their intervals, as text."""
-    number = f"{{:.{digits}f}}".format
-    return table.apply(
-        lambda row: (
-            number(row["value"])
-            if np.isnan(row["low"])
-            else f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
-        ),
-        axis=1,
-    )
-
-
-def _wide(table: pd.DataFrame, index: list[str], statistics: list[str]) -> pd.DataFrame:
-    """A column a statistic, values with intervals, in the order of the rows."""
-    chosen = table[table["statistic"].isin(statistics)]
-    text = chosen.assign(text=_interval(chosen))
-    order = text[index].drop_duplicates()
-    wide = text.pivot(index=index, columns="statistic", values="text")[statistics].reset_index()
-    return order.merge(wide, on=index)
-
-
 def probabilistic_scores(scored: Scored, found: pd.DataFrame) -> Section:
     """Log score, CRPS, coverage and the rest, with intervals, and who is over-confident."""
     verdicts = probabilistic.confidence(found)
@@ -196,7 +126,7 @@ def probabilistic_scores(scored: Scored, found: pd.DataFrame) -> Section:
         "standard deviation of z 1. " + (" ".join(said) or "No cell of the ensemble is over-confident.")
     )
     statistics = ["RMSE", "bias", "z std", "NLL", "CRPS", "coverage 90%"]
-    shown = _wide(found, ["im", "cell", "model"], statistics)
+    shown = wide(found, ["im", "cell", "model"], statistics)
     return Section("scores", "Scores of the predicted distributions", text, found, shown)
 
 
@@ -278,7 +208,7 @@ def _binned_scores(scored: Scored) -> Iterator[Section]:
             f"Scores by {name}, held-out sites and validation events",
             "The other cells are in the CSV file.",
             found,
-            _wide(held_out, ["im", column, "model"], ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]),
+            wide(held_out, ["im", column, "model"], ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]),
         )
 
 
@@ -292,7 +222,7 @@ def differences(scored: Scored) -> Section:
         f"{scores.ENSEMBLE} minus each baseline, on the same records",
         "Negative: the ensemble is better. 90 % intervals by the two-way bootstrap, paired.",
         found,
-        _wide(found, ["im", "cell", "model"], ["RMSE", "CRPS", "NLL"]),
+        wide(found, ["im", "cell", "model"], ["RMSE", "CRPS", "NLL"]),
     )
 
 
@@ -319,93 +249,3 @@ def published_models(scored: Scored) -> Section:
         found,
         shown,
     )
-
-
-def calibrated(scored: Scored) -> Section:
-    """What the post-hoc scaling of sigma is, and whether it leaves enough certainty."""
-    table = pd.DataFrame(
-        [{"im": im} | dataclasses.asdict(one) for im, one in scored.calibrations.items()]
-    ).merge(calibration.epistemic_change(scored.ensemble, scored.full), on="im")
-    return Section(
-        "calibration",
-        "Calibration of the predicted standard deviation",
-        "sigma^2 = a^2 aleatory + (b (1 - exp(-d / L)))^2 + c epistemic, d the distance to the nearest "
-        "trained site; fitted to the stopping cells of all folds, shown beside the raw one in every table. "
-        "The last columns are the mean epistemic variance of partial and full ensembles.",
-        table,
-        table.round(3).astype(str),
-    )
-
-
-def decomposition(scored: Scored, found: dict) -> Section:
-    """Residuals of validation events split into event, site and remaining parts."""
-    table = variability.tidy(found)
-    table = table[~table["model"].str.endswith(calibration.CALIBRATED)]
-    held_out = table[table["cell"] == HELD_OUT]
-
-    def draw() -> plt.Figure:
-        ims = list(held_out["im"].unique())
-        with mpl.rc_context(figures.STYLE):
-            figure, axes = plt.subplots(len(ims), 1, figsize=(6.2, 3.2 * len(ims)), squeeze=False)
-            for ax, im in zip(axes.flat, ims, strict=True):
-                residual_figures.decomposition(ax, held_out[held_out["im"] == im])
-                ax.set_title(f"{im}, {scored.note}")
-        return figure
-
-    wide = table.rename(columns={"part": "statistic", "estimate": "value"})
-    return Section(
-        "decomposition",
-        "Between-event, between-site and remaining variability of the residuals",
-        "Crossed mixed-effects fit (tau, phi_S2S, phi_SS) of the out-of-fold residuals of validation "
-        "events, with an offset for each fold; 90 % intervals.",
-        table,
-        _wide(wide, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
-        draw if len(held_out) else None,
-    )
-
-
-def random_effects(scored: Scored, found: dict) -> Section:
-    """What the model says of its parts beside what its residuals say."""
-    table = parts.beside_found(scored.ensemble, variability.tidy(found), scored.reference)
-    of_residuals = _interval(table.rename(columns={"estimate": "value"})).mask(table["estimate"].isna(), "")
-    shown = table[["im", "cell", "part"]].assign(
-        predicted=table["predicted"].map("{:.3f}".format), residuals=of_residuals
-    )
-    return Section(
-        "random_effects",
-        "Parts of sigma: predicted, and found in the residuals of validation events",
-        "Predicted: root mean squares; phi_s2s of a known site is what is unknown of its term. Found: "
-        "crossed mixed-effects fit with 90 % intervals, which hold the spread of the members.",
-        table,
-        shown,
-    )
-
-
-def _terms(scored: Scored, one: variability.Decomposition, im: str) -> Section:
-    parts = [
-        variability.placed(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
-        for kind, terms in (("site", one.site_terms), ("event", one.event_terms))
-    ]
-    return Section(
-        f"terms_{im}",
-        f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
-        "What the networks did not know of places and earthquakes.",
-        pd.concat(parts, ignore_index=True),
-        draw=lambda: residual_figures.terms(one, scored.ensemble, im, _held_out(im, scored)),
-    )
-
-
-def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
-    ensemble = scored.ensemble[scored.ensemble["im"] == im]
-    rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
-    found = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
-    return Section(
-        f"residual_trends_{im}",
-        f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
-        f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals.",
-        draw=lambda: residual_figures.trends(rows, found, im, _held_out(im, scored)),
-    )
-
-
-def _held_out(im: str, scored: Scored) -> str:
-    return f"{im}, {scored.note}: held-out sites, validation events"

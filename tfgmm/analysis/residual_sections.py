@@ -1,0 +1,159 @@
+"""Sections on sigma: its calibration, its parts, what residuals depend on."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from tfgmm.analysis import (
+    bootstrap,
+    calibration,
+    figures,
+    parts,
+    residual_figures,
+    residuals,
+    scores,
+    variability,
+)
+from tfgmm.analysis.scored import Scored
+from tfgmm.analysis.section import HELD_OUT, Section, interval, wide
+
+
+def all_of(scored: Scored) -> Iterator[Section]:
+    """All of them; each is computed when its turn comes."""
+    ims = list(scored.run.experiment.ims)
+    if scored.calibrations:
+        yield calibrated(scored)
+    found = variability.decompositions(scored.models, scored.reference)
+    yield decomposition(scored, found)
+    if scored.run.experiment.random_effects != "none":
+        yield random_effects(scored, found)
+        yield floor(scored)
+    for im in ims:
+        if (im, scores.ENSEMBLE, HELD_OUT) in found:
+            yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
+    trends = residuals.trends(scored.ensemble, scored.reference)
+    yield Section(
+        "residual_trends",
+        "Residuals against what may explain them: all cells",
+        "Binned mean and standard deviation of the partial ensembles' residuals in all four cells, with "
+        "90 % intervals that know that events and sites repeat; the numbers are in the CSV file.",
+        trends,
+    )
+    for im in ims:
+        yield _trends(scored, trends, im)
+
+
+def calibrated(scored: Scored) -> Section:
+    """What the post-hoc scaling of sigma is, and whether it leaves enough certainty."""
+    table = pd.DataFrame(
+        [{"im": im} | dataclasses.asdict(one) for im, one in scored.calibrations.items()]
+    ).merge(calibration.epistemic_change(scored.ensemble, scored.full), on="im")
+    return Section(
+        "calibration",
+        "Calibration of the predicted standard deviation",
+        "sigma^2 = a^2 aleatory + (b (1 - exp(-d / L)))^2 + c epistemic, d the distance to the nearest "
+        "trained site; fitted to the stopping cells of all folds, shown beside the raw one in every table. "
+        "The last columns are the mean epistemic variance of partial and full ensembles.",
+        table,
+        table.round(3).astype(str),
+    )
+
+
+def decomposition(scored: Scored, found: dict) -> Section:
+    """Residuals of validation events split into event, site and remaining parts."""
+    table = variability.tidy(found)
+    table = table[~table["model"].str.endswith(calibration.CALIBRATED)]
+    held_out = table[table["cell"] == HELD_OUT]
+
+    def draw() -> plt.Figure:
+        ims = list(held_out["im"].unique())
+        with mpl.rc_context(figures.STYLE):
+            figure, axes = plt.subplots(len(ims), 1, figsize=(6.2, 3.2 * len(ims)), squeeze=False)
+            for ax, im in zip(axes.flat, ims, strict=True):
+                residual_figures.decomposition(ax, held_out[held_out["im"] == im])
+                ax.set_title(f"{im}, {scored.note}")
+        return figure
+
+    renamed = table.rename(columns={"part": "statistic", "estimate": "value"})
+    return Section(
+        "decomposition",
+        "Between-event, between-site and remaining variability of the residuals",
+        "Crossed mixed-effects fit (tau, phi_S2S, phi_SS) of the out-of-fold residuals of validation "
+        "events, with an offset for each fold; 90 % intervals.",
+        table,
+        wide(renamed, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
+        draw if len(held_out) else None,
+    )
+
+
+def random_effects(scored: Scored, found: dict) -> Section:
+    """What the model says of its parts beside what its residuals say."""
+    table = parts.beside_found(scored.ensemble, variability.tidy(found), scored.reference)
+    of_residuals = interval(table.rename(columns={"estimate": "value"})).mask(table["estimate"].isna(), "")
+    shown = table[["im", "cell", "part"]].assign(
+        predicted=table["predicted"].map("{:.3f}".format), residuals=of_residuals
+    )
+    return Section(
+        "random_effects",
+        "Parts of sigma: predicted, and found in the residuals of validation events",
+        "Predicted: root mean squares; phi_s2s of a known site is what is unknown of its term. Found: "
+        "crossed mixed-effects fit with 90 % intervals, which hold the spread of the members.",
+        table,
+        shown,
+    )
+
+
+def floor(scored: Scored) -> Section:
+    """What more stations could give, and what only better interpolation."""
+    table = parts.floor(scored.ensemble, scored.reference)
+    named = {
+        "known_site": "RMSE, known site",
+        "unknown_site": "RMSE, unknown site",
+        "floor": "floor",
+        "nugget": "nugget",
+        "field": "field",
+        "range_km": "range [km]",
+    }
+    digits = {name: 1 if name == "range_km" else 3 for name in named}
+    return Section(
+        "floor",
+        "What is left to gain between stations, validation events",
+        "What the map part leaves at trained sites is kriged: a field that neighbours tell of and a nugget "
+        "that they do not. The floor is the root of the sum of squares of the RMSE at known sites and of "
+        "the nugget: perfect interpolation would reach it at unknown sites, records of their own beat it.",
+        table,
+        table[["im", *named]].round(digits).astype(str).rename(columns=named),
+    )
+
+
+def _terms(scored: Scored, one: variability.Decomposition, im: str) -> Section:
+    parts = [
+        variability.placed(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
+        for kind, terms in (("site", one.site_terms), ("event", one.event_terms))
+    ]
+    return Section(
+        f"terms_{im}",
+        f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
+        "What the networks did not know of places and earthquakes.",
+        pd.concat(parts, ignore_index=True),
+        draw=lambda: residual_figures.terms(one, scored.ensemble, im, held_out(im, scored)),
+    )
+
+
+def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
+    ensemble = scored.ensemble[scored.ensemble["im"] == im]
+    rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
+    found = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
+    return Section(
+        f"residual_trends_{im}",
+        f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
+        f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals.",
+        draw=lambda: residual_figures.trends(rows, found, im, held_out(im, scored)),
+    )
+
+
+def held_out(im: str, scored: Scored) -> str:
+    return f"{im}, {scored.note}: held-out sites, validation events"
