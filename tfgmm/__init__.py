@@ -82,8 +82,8 @@ analysis.effects_report  a run -> tables and maps of what was learned about sour
 analysis.dataset_figures  figures of stations and of magnitudes and distances
 analysis.scored         everything that predicts the records of a run
 analysis.section        an answer to a reviewer's question: a table, a figure and text
+analysis.residual_sections  what a reviewer asks of sigma: calibration, parts, trends of residuals
 analysis.sections       what a reviewer asks of a run: how good is it, where, beside what
-analysis.residual_sections  the same of sigma: calibration, parts, what residuals depend on
 analysis.evaluation     a finished run -> its tables and figures
 analysis.report         evaluations -> one HTML page, or a folder of Markdown
 analysis.description    what a dataset holds, in a few tables
