@@ -45,7 +45,8 @@ class Evaluation:
             + f" (data hash {data['digest']})",
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
             "run": f"preset {experiment.preset}, target {training.target}, weighting by "
-            f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, "
+            f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, random effects "
+            f"{experiment.random_effects}, stopping {experiment.stopping}, "
             f"{experiment.network.precision}, seed {experiment.seed}; {self.scored.members} of "
             f"{experiment.chunks * experiment.inits} members",
         }

@@ -1,0 +1,205 @@
+#!/usr/bin/env python
+"""Measure training and prediction beside plain Keras and PyTorch: a table as text, CSV and Markdown."""
+
+import dataclasses
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.progress import track
+
+from tfgmm.console import console, import_tensorflow, show_table
+from tfgmm.errors import TfgmmError, UsageError
+
+#: Repeats of each measurement, interleaved; the median is shown.
+REPEATS = 7
+#: Seconds that one measurement shall last, and steps of it at least.
+SECONDS, STEPS = 1.5, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A table with its title, and how the numbers are shown."""
+
+    name: str
+    title: str
+    table: pd.DataFrame
+    formats: dict[str, str]
+
+
+def median_of(
+    contenders: dict[str, Callable[[int], float]], repeats: int = REPEATS
+) -> dict[str, np.ndarray]:
+    """Seconds a step of each contender, [repeats]; they take turns: what disturbs one disturbs all."""
+    steps = {name: max(STEPS, int(SECONDS / step(1))) for name, step in contenders.items()}
+    times = [{name: step(steps[name]) for name, step in contenders.items()} for _ in range(repeats)]
+    return {name: np.array([one[name] for one in times]) for name in contenders}
+
+
+def matmul_rate(precision: str, size: int = 2048) -> float:
+    """Floating-point operations a second of a matrix product."""
+    import tensorflow as tf
+
+    one = tf.cast(tf.random.normal((size, size)), precision)
+    seconds = []
+    for _ in range(12):
+        started = time.perf_counter()
+        tf.matmul(one, one).numpy()
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / float(np.median(seconds[2:]))
+
+
+def operations(model) -> float:
+    """Floating-point operations of one training step an event, of the convolutions alone.
+
+    A product and a sum are two; the gradients by the weights and by the input cost as much as the layer
+    itself, but nobody needs that by the maps.
+    """
+    import keras
+
+    total, kinds = 0.0, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
+    for number, layer in enumerate(one for one in model.layers if isinstance(one, kinds)):
+        transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+        pixels = np.prod((layer.input if transposed else layer.output).shape[1:3])
+        total += 2 * pixels * np.prod(layer.kernel.shape) * (3 if number else 2)
+    return total
+
+
+def step(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """Training steps of all contenders."""
+    import contenders
+    import keras
+
+    from tfgmm.sources import simulated
+
+    dataset, rows = simulated.embedded(), []
+    rate = {precision: matmul_rate(precision) for precision in ("float32", "bfloat16")}
+    settings = [(p, b, x) for p in presets for b in bases for x in rate]
+    for preset, base, precision in track(settings, "training step", console=console):
+        chosen = contenders.material(dataset, preset, 32, network={"base": base, "precision": precision})
+        events = chosen.experiment.training.batch_size
+        found = median_of(contenders.all_steps(chosen, scratch))
+        needed = operations(contenders.plain(chosen))
+        for name, seconds in found.items():
+            each = np.median(seconds) / events
+            rows.append(
+                {
+                    "preset": preset,
+                    "base": base,
+                    "precision": precision,
+                    "contender": name,
+                    "ms an event": 1e3 * each,
+                    "spread": float(np.ptp(np.quantile(seconds, [0.25, 0.75])) / np.median(seconds)),
+                    "of matmul": needed / each / rate[precision],
+                }
+            )
+        keras.backend.clear_session()
+    table = pd.DataFrame(rows)
+    first = table[(table["contender"] == contenders.RASTERISED) & (table["precision"] == "float32")]
+    reference = first.set_index(["preset", "base"])["ms an event"].rename("reference")
+    table = table.join(reference, on=["preset", "base"])
+    table["speed"] = table.pop("reference") / table["ms an event"]
+    title = (
+        "Training step; speed: against plain Keras in float32 from maps rasterised before; "
+        + ", ".join(
+            f"matrix product in {precision} {value / 1e9:.0f} GFLOP/s" for precision, value in rate.items()
+        )
+    )
+    formats = {"ms an event": ".1f", "spread": ".1%", "of matmul": ".0%", "speed": ".2f"}
+    return Result("step", title, table, formats)
+
+
+def pipeline(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """Whether the network ever waits for its maps."""
+    import contenders
+
+    from tfgmm.model import member
+    from tfgmm.sources import simulated
+
+    dataset, rows = simulated.embedded(), []
+    for preset in track(list(presets), "pipeline", console=console):
+        chosen = contenders.material(dataset, preset, 32, network={"base": min(bases)})
+        ours = contenders.batches(chosen)
+        found = median_of(
+            {
+                "maps alone, rasterised": contenders.drained(ours),
+                "maps alone, from a file": contenders.drained(contenders.rasterised(chosen, scratch)),
+                "step on one batch": contenders.keras_steps(
+                    member.compiled(chosen, 0), contenders.one_batch(ours)
+                ),
+                "step with its pipeline": contenders.keras_steps(member.compiled(chosen, 0), ours),
+            }
+        )
+        events = chosen.experiment.training.batch_size
+        for name, seconds in found.items():
+            rows.append({"preset": preset, "what": name, "ms an event": 1e3 * np.median(seconds) / events})
+    title = f"Pipeline, base {min(bases)}: time an event"
+    return Result("pipeline", title, pd.DataFrame(rows), {"ms an event": ".2f"})
+
+
+CASES = {"step": step, "pipeline": pipeline}
+
+
+def main(
+    case: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(CASES)}; repeatable (default: all).")
+    ] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Preset; repeatable.")] = None,
+    base: Annotated[list[int] | None, typer.Option(help="Filters of the first level; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV and Markdown.")] = None,
+) -> None:
+    """Measure on this machine, which should have nothing else to do."""
+    unknown = set(case or ()) - set(CASES)
+    if unknown:
+        raise UsageError(f"no case {min(unknown)}: there are {', '.join(CASES)}")
+    import_tensorflow()
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in case or CASES:
+            result = CASES[name](preset or ["standard", "paper"], base or [8, 16, 32, 64], Path(scratch))
+            show_table(result.title, result.table, result.formats)
+            results.append(result)
+    if out:
+        write(results, out)
+
+
+def write(results: list[Result], folder: Path) -> None:
+    """A CSV file of each table, and all of them in ``README.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"Measured on {date.today()}: {processor()}, Python {platform.python_version()}.",
+    ]
+    for one in results:
+        one.table.to_csv(folder / f"{one.name}.csv", index=False, float_format="%.6g")
+        shown = one.table.copy()
+        for name, form in one.formats.items():
+            shown[name] = shown[name].map(lambda value, form=form: format(value, form))
+        lines += ["", f"## {one.title}", "", shown.to_markdown(index=False, disable_numparse=True)]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def processor() -> str:
+    """Name of the processor and number of cores."""
+    import os
+
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.is_file()
+        else []
+    )
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except TfgmmError as error:
+        raise SystemExit(f"Error: {error}") from None
