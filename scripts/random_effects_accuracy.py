@@ -65,12 +65,12 @@ def site_terms(effects: RandomEffects, table: pd.DataFrame, nuggets: pd.Series) 
     nuggets : pandas.Series
         By site id.
     """
-    of_site = effects.terms[effects.terms["effect"] == SITE].groupby("id")
+    of_site = effects.mean_terms(SITE)
     trained = table[table["event_role"].eq("training") & table["site_role"].eq("training")]
     found = pd.DataFrame(
         {
-            "term": of_site["term"].mean(),
-            "stddev": of_site["stddev"].mean(),
+            "term": of_site["term"],
+            "stddev": of_site["stddev"],
             "planted": nuggets,
             "records": trained.drop_duplicates(["site_id", "event_id"]).groupby("site_id").size(),
         }

@@ -81,6 +81,14 @@ def test_a_member_knows_its_own_sites_only(fitted, table):
     assert (term[1], stddev[1]) == (0, fitted.tau)
 
 
+def test_mean_terms_are_those_of_the_members_that_know_the_site(fitted):
+    mean = fitted.mean_terms(SITE)
+    of_site = fitted.terms[fitted.terms["effect"].eq(SITE) & fitted.terms["id"].eq(mean.index[3])]
+    assert 0 < len(of_site) < 10
+    assert mean["term"].iloc[3] == pytest.approx(of_site["term"].mean())
+    assert mean["stddev"].iloc[3] == pytest.approx(of_site["stddev"].mean())
+
+
 def test_terms_that_change_with_time_are_known_less_well(table, fitted):
     """Sites differ by 0.3 between the events that trained and the others."""
     site = table["site_id"].str[1:].astype(int)

@@ -13,7 +13,7 @@ import rasterio
 import xarray as xr
 from amplified_run import IMS
 
-from tfgmm import ergodic
+from tfgmm import ergodic, random_effects
 from tfgmm.analysis import figures
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.cli import main
@@ -239,6 +239,20 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     level = expected[plain.footprint].mean()
     np.testing.assert_allclose(found.amplification, expected - level, atol=1e-5)
     assert found.level == pytest.approx(level, abs=1e-5)
+
+
+def test_stations_have_their_own_part_beside_the_map(root, run):
+    """Where a run has random effects: the mean of the terms that its members know."""
+    mixed = amplified_run.make(
+        run.experiment.data, root / "runs" / "mixed", ims=("PGA",), random_effects="site,event"
+    )
+    options = EVERYTHING.model_copy(update={"arms": ()})
+    found = site_amplification.measure(Study(mixed, options), "PGA").stations
+    terms = random_effects.read(mixed.path)["PGA"].mean_terms("site")
+    one = found.drop_duplicates("station_id").set_index("station_id")
+    assert one.loc["K03", "station_part"] == pytest.approx(terms.loc["K03", "term"])
+    assert one.loc["K03", "station_part_stddev"] == pytest.approx(terms.loc["K03", "stddev"])
+    assert one["station_part"].std() > 0
 
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):

@@ -118,6 +118,11 @@ class RandomEffects:
         unknown = {SITE: self.phi_s2s, EVENT: self.tau}[effect]
         return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(unknown).to_numpy()
 
+    def mean_terms(self, effect: str) -> pd.DataFrame:
+        """``term`` and ``stddev`` by id: means over the members that know it."""
+        chosen = self.terms[self.terms["effect"] == effect]
+        return chosen.groupby("id")[["term", "stddev"]].mean()
+
     def variance(self, stddev, site_stddev, event_stddev=None):
         """Total variance, from a network's phi_ss and the standard deviations of site and event term.
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic, layers
+from tfgmm import ergodic, layers, random_effects
 from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
@@ -37,7 +37,8 @@ class Measure:
     maps : xarray.Dataset
         Of `tfgmm.analysis.amplification_maps.measure`.
     stations : pandas.DataFrame
-        Of `tfgmm.analysis.amplification_maps.at_stations`.
+        Of `tfgmm.analysis.amplification_maps.at_stations`; of a run with random effects also
+        ``station_part`` and its standard deviation: the site's own term, beside the map.
     """
 
     estimates: dict[str, Estimate]
@@ -70,6 +71,10 @@ def measure(study: Study, im: str, watch: Callable[[], None] = lambda: None) -> 
     nearest_km = KDTree(trained[["x_km", "y_km"]]).query(study.pixels_km)[0]
     maps = amplification_maps.measure(found, fitted, nearest_km, taught, study.footprint)
     stations = amplification_maps.at_stations(found, maps, recorded, held, terms.table)
+    if study.experiment.random_effects != "none":
+        known = random_effects.read(study.run.path)[im].mean_terms(random_effects.SITE)
+        known = known.rename(columns={"term": "station_part", "stddev": "station_part_stddev"})
+        stations = stations.merge(known, how="left", left_on="site_id", right_index=True)
     return Measure(found, maps.expand_dims(im=[im]), stations.assign(im=im))
 
 
