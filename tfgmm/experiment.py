@@ -61,8 +61,8 @@ class Network(Settings):
     """The U-Net.
 
     ``base`` is the number of filters of the first level, doubled at each level down. With
-    ``precision`` bfloat16 the inner convolutions run in mixed bfloat16; the first convolution, the
-    parameter map and the likelihood stay float32.
+    ``precision`` bfloat16 the convolutions run in mixed bfloat16; the parameter map and the likelihood
+    stay float32.
     """
 
     depth: int = pydantic.Field(3, ge=1, le=6)
@@ -93,7 +93,7 @@ class Training(Settings):
     clipnorm : float
         Largest global norm of a gradient.
     weight_decay : float
-        Decoupled weight decay of AdamW; 0 is Adam.
+        Decoupled weight decay; 0 is Adam.
     weighting : str
         ``record``: every record weighs the same; ``event``: every event does.
     target : str

@@ -149,9 +149,9 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
         warmup_target=settings.learning_rate,
         warmup_steps=warmup,
     )
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=settings.weight_decay, global_clipnorm=settings.clipnorm
-    )
+    # A decay of zero would still pass over all weights.
+    decay = settings.weight_decay or None
+    return keras.optimizers.Adam(schedule, weight_decay=decay, global_clipnorm=settings.clipnorm)
 
 
 class Checkpoint(keras.callbacks.Callback):

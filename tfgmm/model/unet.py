@@ -12,9 +12,9 @@ def conv(filters: int, size: int, name: str, policy: str, activation: str | None
     )
 
 
-def level(x, filters: int, name: str, policy: str, first_policy: str | None = None):
+def level(x, filters: int, name: str, policy: str):
     """Two 3x3 valid convolutions."""
-    x = conv(filters, 3, f"{name}_conv1", first_policy or policy)(x)
+    x = conv(filters, 3, f"{name}_conv1", policy)(x)
     return conv(filters, 3, f"{name}_conv2", policy)(x)
 
 
@@ -39,8 +39,7 @@ def parameter_map(x, settings: Network):
     filters = [settings.base * 2**i for i in range(settings.depth + 1)]
     skips = []
     for i, width in enumerate(filters[:-1]):
-        # bfloat16 resolves a standardised coordinate only to about half a kilometre.
-        x = level(x, width, f"down{i}", policy, first_policy="float32" if i == 0 else None)
+        x = level(x, width, f"down{i}", policy)
         skips.append(x)
         x = layers.MaxPooling2D(2, dtype=policy, name=f"pool{i}")(x)
     x = level(x, filters[-1], "bottom", policy)
