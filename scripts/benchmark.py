@@ -144,7 +144,23 @@ def pipeline(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Res
     return Result("pipeline", title, pd.DataFrame(rows), {"ms an event": ".2f"})
 
 
-CASES = {"step": step, "pipeline": pipeline}
+def prediction(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """Ten members of the smallest base: Keras one after the other, tfgmm, and the exported graph."""
+    import predictors
+
+    from tfgmm.sources import simulated
+
+    dataset, rows = simulated.embedded(), []
+    for preset in track([one for one in presets if one != "paper"], "prediction", console=console):
+        asked = predictors.Asked(dataset, preset, min(bases), scratch)
+        for what, contenders in asked.contenders().items():
+            for name, seconds in median_of(contenders).items():
+                rows.append({"preset": preset, "what": what, "by": name, "ms": 1e3 * np.median(seconds)})
+    title = f"Prediction by ten members, base {min(bases)}, float32; {predictors.SITES:,} sites"
+    return Result("prediction", title, pd.DataFrame(rows), {"ms": ".0f"})
+
+
+CASES = {"step": step, "pipeline": pipeline, "prediction": prediction}
 
 
 def main(

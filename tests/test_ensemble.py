@@ -116,7 +116,7 @@ def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     def interpolated(values):
         return RegularGridInterpolator((-y, x), values[0].numpy())(points * [-1, 1])
 
-    normals = [call(maps) for call in loaded._calls]
+    normals = loaded._call(maps)
     expected = combine(*([*map(interpolated, parts)] for parts in zip(*normals, strict=True)))
     found = loaded.at_sites(one, SITES, interpolation="bilinear")
     np.testing.assert_allclose(found["mean"][0], expected.mean, atol=1e-5)
@@ -239,6 +239,12 @@ def test_at_stations_is_the_predictions_table(mixed):
     np.testing.assert_allclose(
         found["within_event"] ** 2 + found["between_event"] ** 2, found["stddev"] ** 2, rtol=1e-5
     )
+
+
+def test_random_effects_are_not_calibrated_afterwards(mixed):
+    begun, loaded = mixed
+    with pytest.raises(UsageError, match="has random effects, and no calibration afterwards"):
+        loaded.at_stations(begun.dataset.events, calibrated=True)
 
 
 def test_a_place_is_no_station(mixed):

@@ -53,7 +53,8 @@ class Ensemble:
         self._rasteriser = rasteriser
         size = rasteriser.grid.input_size
         maps = tf.TensorSpec([None, size, size, len(rasteriser.names)], tf.float32)
-        self._calls = [tf.function(functools.partial(_normal, one), [maps]) for one in members.values()]
+        # One graph: while one member joins its threads, another computes.
+        self._call = tf.function(functools.partial(_normals, tuple(members.values())), [maps])
 
     def shown(self, rasteriser: Rasteriser) -> "Ensemble":
         """The same members, which see other maps of the same channels."""
@@ -215,6 +216,8 @@ class Ensemble:
         )
 
     def _whether(self, calibrated: bool | None) -> bool:
+        if calibrated and self.effects is not None:
+            raise UsageError(f"run {self.run.path} has random effects, and no calibration afterwards")
         if calibrated and self.calibration is None:
             calibration.read(self.run.path)  # whose error says how to make one
         return calibrated is not False and self.calibration is not None
@@ -237,8 +240,8 @@ class Ensemble:
     ) -> xr.Dataset:
         """A batch; `terms` are those of `_terms`, `known_km` the distances of the calibration."""
         normals = []
-        for call, (term, of_site) in zip(self._calls, terms, strict=True):
-            mean, stddev = (places.sample(part.numpy()) for part in call(maps))
+        for parts, (term, of_site) in zip(self._call(maps), terms, strict=True):
+            mean, stddev = (places.sample(part.numpy()) for part in parts)
             if self.effects is not None:
                 mean, stddev = mean + term, np.sqrt(self.effects.variance(stddev, of_site))
             normals.append((mean, stddev))
@@ -293,9 +296,9 @@ class Ensemble:
         return vectors.map(lambda vector: self._rasteriser(vector, unmoved)).batch(size).prefetch(1)
 
 
-def _normal(model: GroundMotionModel, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    normal = model(maps, training=False)
-    return normal.loc, normal.scale
+def _normals(models: Sequence[GroundMotionModel], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    normals = [model(maps, training=False) for model in models]
+    return [(one.loc, one.scale) for one in normals]
 
 
 def _event_coordinates(events: pd.DataFrame) -> dict:

@@ -1,0 +1,97 @@
+"""An untrained ensemble of full size, and those who predict with it, for `scripts/benchmark.py`."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from contenders import Steps
+
+from tfgmm import experiment as experiments
+from tfgmm.model import ensemble, member, training
+from tfgmm.pipeline.channels import event_vectors
+from tfgmm.records import Dataset
+from tfgmm.serving import export
+
+SITES = 1000
+#: Scenarios that are asked for at once.
+SCENARIOS = 32
+
+
+class Asked:
+    """A run of ten members with random weights, in a folder, and what is asked of it."""
+
+    def __init__(self, dataset: Dataset, preset: str, base: int, scratch: Path) -> None:
+        experiment = experiments.preset(
+            preset,
+            networks=("kik", "meso"),
+            reference="kik",
+            random_effects="none",
+            network={"base": base},
+        )
+        begun = training.begin(experiment, scratch / "run")
+        for one in begun.members:
+            material, folder = begun.material(one), begun.folder(one)
+            folder.mkdir(parents=True)
+            member.build(material).save(folder / "model.keras")
+            known = {"arm": experiment.arm, "chunk": one.chunk, "init": one.init}
+            table = material.records.assign(**known, mean=0.0, stddev=1.0)
+            table.to_parquet(folder / "predictions.parquet", index=False)
+            (folder / "done.json").write_text("{}")
+        begun.write_predictions()
+        rng = np.random.default_rng(0)
+        self.ensemble = ensemble.load(begun.run.path)
+        self.events = dataset.events.head(SCENARIOS)
+        self.sites = pd.DataFrame(
+            {"longitude": rng.uniform(139.2, 140.7, SITES), "latitude": rng.uniform(35.1, 36.4, SITES)}
+        )
+        version = export.prepare(begun.run.path, scratch / "exported").write()
+        self.exported = tf.saved_model.load(str(version)).signatures["at_sites"]
+
+    def contenders(self) -> dict[str, dict[str, Steps]]:
+        """What is asked, and who answers."""
+        one, all_of_them = self.events.head(1), self.events
+        return {
+            "one event at the sites": {
+                "Keras, one after the other": _timed(lambda: self._keras(one)),
+                "tfgmm": _timed(lambda: self.ensemble.at_sites(one, self.sites)),
+                "exported": _timed(lambda: self._exported(one)),
+            },
+            "maps of one event": {"tfgmm": _timed(lambda: self.ensemble.predict(one))},
+            f"{SCENARIOS} events at the sites": {
+                "Keras, one after the other": _timed(lambda: self._keras(all_of_them)),
+                "tfgmm": _timed(lambda: self.ensemble.at_sites(all_of_them, self.sites)),
+            },
+        }
+
+    def _keras(self, events: pd.DataFrame) -> np.ndarray:
+        """Mean of the members at the sites, by ``predict``."""
+        grid, rasteriser = self.ensemble.experiment.grid, self.ensemble._rasteriser
+        unmoved = tf.zeros(2, tf.int32)
+        maps = np.stack([rasteriser(one, unmoved) for one in tf.constant(event_vectors(events, grid))])
+        row, col, _ = grid.locate(self.sites["longitude"], self.sites["latitude"])
+        found = [model.predict(maps, batch_size=4, verbose=0) for model in self.ensemble.members.values()]
+        return np.mean([one["mean"][:, row, col] for one in found], axis=0)
+
+    def _exported(self, events: pd.DataFrame) -> np.ndarray:
+        given = {name: tf.constant(events[name], tf.float32) for name in ("depth_km", "magnitude")}
+        given |= {name: tf.constant(events[name], tf.float64) for name in ("longitude", "latitude")}
+        given |= {
+            f"site_{name}": tf.constant(np.tile(self.sites[name], (len(events), 1))) for name in self.sites
+        }
+        types = self.exported.structured_input_signature[1]
+        return self.exported(**{n: tf.cast(v, types[n].dtype) for n, v in given.items()})["mean"].numpy()
+
+
+def _timed(answer: Callable[[], object]) -> Steps:
+    answer()
+
+    def run(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            answer()
+        return (time.perf_counter() - started) / times
+
+    return run
