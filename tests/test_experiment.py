@@ -43,6 +43,16 @@ def test_limits_of_the_presets():
     assert (standard.shift_pixels, paper.shift_pixels) == (3, 0)
 
 
+def test_only_standard_is_a_mixed_effects_model():
+    chosen = {name: preset(name, **KIK) for name in experiment.PRESETS}
+    assert {name for name, one in chosen.items() if one.random_effects != "none"} == {"standard"}
+    assert chosen["standard"].stopping == "blocks"
+    plain = preset("standard", **KIK, random_effects="none", stopping="paper")
+    assert (plain.random_effects, plain.stopping) == ("none", "paper")
+    with pytest.raises(UsageError, match="--stopping paper does without: give --random-effects none"):
+        preset("standard", **KIK, stopping="paper")
+
+
 @pytest.mark.parametrize(("steps", "epochs"), [(184, 20), (200, 20), (628, 6), (5000, 1)])
 def test_epochs_end_with_the_steps(steps, epochs):
     assert preset("standard", networks=("kik",), reference="kik").training.epochs_of(steps) == epochs

@@ -94,12 +94,12 @@ def train(
     stopping: Annotated[
         str | None,
         typer.Option(
-            help="sites, or blocks (of consecutive events): a stopping set of its own; "
-            "paper: the validation events."
+            help="sites, or blocks (of consecutive events; default of standard): a stopping set of its "
+            "own; paper: the validation events."
         ),
     ] = None,
     random_effects: Annotated[
-        str | None, typer.Option(help="none, or site,event: a mixed-effects model.")
+        str | None, typer.Option(help="site,event: a mixed-effects model (default of standard), or none.")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="At most so many passes over the training events.")

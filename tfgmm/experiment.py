@@ -185,7 +185,7 @@ class Experiment(Settings):
         if self.random_effects != "none" and self.stopping == "paper":
             raise UsageError(
                 "random effects are estimated on the stopping set, which --stopping paper does without: "
-                "leave one of the two"
+                "give --random-effects none with it"
             )
         expected = check_size(self.grid.input_size, self.network.depth)
         if self.grid.output_size != expected:
@@ -245,7 +245,11 @@ _PRESETS: dict[str, dict] = {
         # So few steps do not learn attenuation: start from the fitted ergodic median.
         "training": {"epochs": 10, "max_events": 280, "target": "residual", "patience": 6},
     },
-    "standard": {"training": {"max_steps": 4000}},
+    "standard": {
+        "random_effects": "site,event",
+        "stopping": "blocks",
+        "training": {"max_steps": 4000},
+    },
     "paper": {
         "inits": 10,
         "grid": {"pixel_km": 0.5, "input_size": 572, "output_size": 388},

@@ -201,7 +201,7 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
         if names.empty:
             raise DataError(
                 "no training event lies before the validation window to stop on: "
-                "change --split, or use --stopping paper"
+                "change --split, or use --stopping paper --random-effects none"
             )
     if experiment.stopping == "blocks":
         names = events.set_index("event_id").loc[names].sort_values("origin_time").index
