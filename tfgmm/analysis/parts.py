@@ -72,14 +72,17 @@ def beside_found(table: pd.DataFrame, found: pd.DataFrame, reference: str) -> pd
 
 
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    r"""How far better interpolation between stations could bring the error at unknown sites.
+    r"""What better interpolation could still gain at unknown sites, and what only more stations could.
 
     What f leaves at the trained sites is kriged in each chunk: a field that neighbours tell of and a
-    nugget that they do not. Were the field known everywhere, an unknown site would lack its nugget alone:
+    nugget that they do not. With the best interpolation between these stations an unknown site would lack
+    what kriging says that it does not know; with stations everywhere but there, its nugget alone:
 
-    .. math:: floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
+    .. math:: interpolated = \sqrt{RMSE_{TV}^2 + \overline{\sigma_{kriging}^2}}, \quad
+        floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
 
-    with the error at trained sites for validation events, TV.
+    with the error at trained sites for validation events, TV, and the kriging variance (with the nugget)
+    at the validation sites.
 
     Parameters
     ----------
@@ -89,30 +92,32 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``im, nugget, field, range_km, known_site, unknown_site, floor``: standard deviations of nugget and
-        field, root mean squares over the chunks, the median range, and the RMSE for validation events.
+        ``im, nugget, field, range_km, known_site, unknown_site, interpolated, floor``: standard deviations
+        of nugget and field, root mean squares over the chunks, the median range, RMSE for validation
+        events. A field whose range is shorter than the distance between stations is hardly told from a
+        nugget.
     """
     rows = []
     for im, records in scores.by("im")(table).items():
-        fits = [_kriged(chunk) for _, chunk in splits.training_records(records).groupby("chunk")]
+        cells = scores.cells(records, reference)
+        known, unknown = (cells[f"{site} / validation"] for site in ("training", "validation"))
+        fits = {chunk: _kriged(of) for chunk, of in splits.training_records(records).groupby("chunk")}
+        variance = [fits[chunk].at(of[["x_km", "y_km"]])[1] for chunk, of in unknown.groupby("chunk")]
         nugget, field = (
-            float(np.mean([getattr(one, name) for one in fits]))
+            np.mean([getattr(one, name) for one in fits.values()])
             for name in ("nugget_variance", "field_variance")
         )
-        cells = scores.cells(records, reference)
-        known, unknown = (
-            float(((one["ln_im"] - one["mean"]) ** 2).mean())
-            for one in (cells["training / validation"], cells["validation / validation"])
-        )
+        of_known, of_unknown = (((one["ln_im"] - one["mean"]) ** 2).mean() for one in (known, unknown))
         squares = {
             "nugget": nugget,
             "field": field,
-            "known_site": known,
-            "unknown_site": unknown,
-            "floor": known + nugget,
+            "known_site": of_known,
+            "unknown_site": of_unknown,
+            "interpolated": of_known + np.concatenate(variance).mean(),
+            "floor": of_known + nugget,
         }
-        roots = {name: np.sqrt(value) for name, value in squares.items()}
-        rows.append({"im": im, "range_km": np.median([one.range_km for one in fits])} | roots)
+        roots = {name: float(np.sqrt(value)) for name, value in squares.items()}
+        rows.append({"im": im, "range_km": np.median([one.range_km for one in fits.values()])} | roots)
     return pd.DataFrame(rows)
 
 

@@ -107,11 +107,12 @@ def random_effects(scored: Scored, found: dict) -> Section:
 
 
 def floor(scored: Scored) -> Section:
-    """What more stations could give, and what only better interpolation."""
+    """What better interpolation could gain between stations, and what only more stations."""
     table = parts.floor(scored.ensemble, scored.reference)
     named = {
-        "known_site": "RMSE, known site",
-        "unknown_site": "RMSE, unknown site",
+        "known_site": "known site",
+        "unknown_site": "unknown site",
+        "interpolated": "interpolated at best",
         "floor": "floor",
         "nugget": "nugget",
         "field": "field",
@@ -120,10 +121,11 @@ def floor(scored: Scored) -> Section:
     digits = {name: 1 if name == "range_km" else 3 for name in named}
     return Section(
         "floor",
-        "What is left to gain between stations, validation events",
+        "What is left to gain between stations: RMSE for validation events",
         "What the map part leaves at trained sites is kriged: a field that neighbours tell of and a nugget "
-        "that they do not. The floor is the root of the sum of squares of the RMSE at known sites and of "
-        "the nugget: perfect interpolation would reach it at unknown sites, records of their own beat it.",
+        "that they do not. Unknown sites could come down to *interpolated at best* by better interpolation "
+        "between the stations there are, to the *floor* by more stations, and below it only by records of "
+        "their own. Both add up the error at known sites and what kriging does not know, or the nugget.",
         table,
         table[["im", *named]].round(digits).astype(str).rename(columns=named),
     )
