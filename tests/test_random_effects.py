@@ -65,6 +65,17 @@ def test_parts_add_up(fitted, table):
     assert mixed["event_id"].tolist() == table["event_id"].tolist()
 
 
+def test_an_f_that_is_off_is_so_for_new_events_only(table, fitted):
+    """Its error in the mean is in the terms of the events that trained."""
+    off = table.assign(mean=table["mean"] + np.float32(0.4))
+    found = RandomEffects.fit(off, "kik").apply(off)
+    residual = (found["ln_im"] - found["mean"]).groupby(found["event_role"]).mean()
+    as_fitted = fitted.apply(table)
+    before = (as_fitted["ln_im"] - as_fitted["mean"]).groupby(as_fitted["event_role"]).mean()
+    assert residual["training"] == pytest.approx(before["training"], abs=0.02)
+    assert residual["validation"] == pytest.approx(before["validation"] - 0.4, abs=0.02)
+
+
 def test_a_member_knows_its_own_sites_only(fitted, table):
     of_chunk = table.drop_duplicates(["chunk", "site_id"]).pivot(
         index="site_id", columns="chunk", values="site_role"

@@ -178,9 +178,10 @@ def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.
     residual, one = rows["ln_im"] - rows["mean"], np.ones((len(rows), 1))
     equations = mixed_effects.MixedModelEquations(one, residual, rows["event_id"], rows["site_id"])
     found = equations.solve(tau, phi_s2s, phi_ss)
+    # What f is off by for these events in the mean is part of their terms, and of no other event's.
     of_effect = {
         SITE: (found.site_terms, found.site_terms_stddev),
-        EVENT: (found.event_terms, found.event_terms_stddev),
+        EVENT: (found.coefficients[0] + found.event_terms, found.event_terms_stddev),
     }
     return pd.concat(
         [
