@@ -2,6 +2,7 @@
 """Measure training and prediction beside plain Keras and PyTorch: a table as text, CSV and Markdown."""
 
 import dataclasses
+import os
 import platform
 import tempfile
 import time
@@ -17,6 +18,8 @@ from rich.progress import track
 
 from tfgmm.console import console, import_tensorflow, show_table
 from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.records import Dataset
+from tfgmm.sources import simulated
 
 #: Repeats of each measurement, interleaved; the median is shown.
 REPEATS = 7
@@ -72,14 +75,12 @@ def operations(model) -> float:
     return total
 
 
-def step(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+def step(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
     """Training steps of all contenders."""
     import contenders
     import keras
 
-    from tfgmm.sources import simulated
-
-    dataset, rows = simulated.embedded(), []
+    rows = []
     rate = {precision: matmul_rate(precision) for precision in ("float32", "bfloat16")}
     settings = [(p, b, x) for p in presets for b in bases for x in rate]
     for preset, base, precision in track(settings, "training step", console=console):
@@ -116,14 +117,13 @@ def step(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
     return Result("step", title, table, formats)
 
 
-def pipeline(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+def pipeline(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
     """Whether the network ever waits for its maps."""
     import contenders
 
     from tfgmm.model import member
-    from tfgmm.sources import simulated
 
-    dataset, rows = simulated.embedded(), []
+    rows = []
     for preset in track(list(presets), "pipeline", console=console):
         chosen = contenders.material(dataset, preset, 32, network={"base": min(bases)})
         ours = contenders.batches(chosen)
@@ -144,13 +144,11 @@ def pipeline(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Res
     return Result("pipeline", title, pd.DataFrame(rows), {"ms an event": ".2f"})
 
 
-def prediction(presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+def prediction(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
     """Ten members of the smallest base: Keras one after the other, tfgmm, and the exported graph."""
     import predictors
 
-    from tfgmm.sources import simulated
-
-    dataset, rows = simulated.embedded(), []
+    rows = []
     for preset in track([one for one in presets if one != "paper"], "prediction", console=console):
         asked = predictors.Asked(dataset, preset, min(bases), scratch)
         for what, contenders in asked.contenders().items():
@@ -176,10 +174,11 @@ def main(
     if unknown:
         raise UsageError(f"no case {min(unknown)}: there are {', '.join(CASES)}")
     import_tensorflow()
-    results = []
+    presets, bases = preset or ["standard", "paper"], base or [8, 16, 32, 64]
+    results, dataset = [], simulated.embedded()
     with tempfile.TemporaryDirectory() as scratch:
         for name in case or CASES:
-            result = CASES[name](preset or ["standard", "paper"], base or [8, 16, 32, 64], Path(scratch))
+            result = CASES[name](dataset, presets, bases, Path(scratch))
             show_table(result.title, result.table, result.formats)
             results.append(result)
     if out:
@@ -203,8 +202,6 @@ def write(results: list[Result], folder: Path) -> None:
 
 def processor() -> str:
     """Name of the processor and number of cores."""
-    import os
-
     info = Path("/proc/cpuinfo")
     names = (
         [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]

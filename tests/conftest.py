@@ -1,5 +1,6 @@
 """Small things that many tests need."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,14 @@ settings.register_profile("tfgmm", deadline=None)
 settings.load_profile("tfgmm")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def import_script():
+    """A module of ``scripts/`` by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+        yield importlib.import_module
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """The network and its loss beside the plain reference of the benchmark: likelihood and every gradient."""
 
-import importlib
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -12,15 +9,12 @@ from tfgmm.experiment import Network
 from tfgmm.model.normal import GroundMotionModel, NormalLayer
 from tfgmm.model.unet import parameter_map
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZE, OUT, CHANNELS, DEPTH, BASE = 68, 28, 5, 2, 4
 
 
 @pytest.fixture(scope="module")
-def plain_keras():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        yield importlib.import_module("plain_keras")
+def plain_keras(import_script):
+    return import_script("plain_keras")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """The score of random effects against what is planted."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from finished_run import make_run
@@ -13,14 +10,10 @@ from tfgmm.analysis import scores
 from tfgmm.errors import UsageError
 from tfgmm.random_effects import RandomEffects
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        yield importlib.import_module("random_effects_accuracy")
+def script(import_script):
+    return import_script("random_effects_accuracy")
 
 
 @pytest.fixture(scope="module")

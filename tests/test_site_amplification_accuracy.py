@@ -1,8 +1,6 @@
 """The score of site amplification against the planted truth."""
 
-import importlib
 import types
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,14 +13,10 @@ from tfgmm.errors import UsageError
 from tfgmm.sources import simulated, truth
 from tfgmm.sources.simulated import Settings
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        yield importlib.import_module("site_amplification_accuracy")
+def script(import_script):
+    return import_script("site_amplification_accuracy")
 
 
 def test_score_of_the_truth_and_of_its_opposite(script):

@@ -73,7 +73,7 @@ analysis.published      values that the study in the Kanto basin published
 analysis.comparison     runs beside each other and the publication; paired differences
 analysis.residuals      the full ensemble; bias and scatter against what may explain them
 analysis.variability    residuals split into event, site and remaining parts
-analysis.parts          parts of sigma that are predicted, beside those that are found
+analysis.parts          parts of sigma, predicted and found; what is left to gain between stations
 analysis.effects        what was learned about sources and paths
 analysis.oracle         how near to the planted median a map is, and how near it can be
 analysis.figures        maps and distributions

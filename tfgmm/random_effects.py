@@ -85,7 +85,8 @@ class RandomEffects:
                 f"no stopping record of network {reference} to estimate random effects from: bring more "
                 "records, or train with --random-effects none"
             )
-        events, sites = _reml(of_events), _reml(of_sites)
+        by_chunk = _of_chunks(of_events)
+        events, sites = _reml(by_chunk), _reml(_of_chunks(of_sites))
         trained = splits.training_records(predictions).groupby(_MEMBER, observed=True)
         terms = pd.concat(
             [
@@ -94,10 +95,10 @@ class RandomEffects:
             ],
             ignore_index=True,
         )
-        rest = _reml(cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_events))
+        rest = _reml(_of_chunks(cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_events)))
         of_site = terms["effect"].eq(SITE)
         terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
-        error = rest.phi_ss**2 - (_of_chunks(of_events)["stddev"] ** 2).mean()
+        error = rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean()
         return cls(rest.tau, sites.phi_s2s, float(np.sqrt(max(error, 0.0))), terms)
 
     def at(self, effect: str, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +169,6 @@ def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
 
 def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
     """Variances; what the members of a chunk are off by is no term of a site or an event."""
-    rows = _of_chunks(rows)
     offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
     return mixed_effects.fit(offsets, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"])
 

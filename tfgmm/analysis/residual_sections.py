@@ -141,7 +141,7 @@ def _terms(scored: Scored, one: variability.Decomposition, im: str) -> Section:
         f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
         "What the networks did not know of places and earthquakes.",
         pd.concat(parts, ignore_index=True),
-        draw=lambda: residual_figures.terms(one, scored.ensemble, im, held_out(im, scored)),
+        draw=lambda: residual_figures.terms(one, scored.ensemble, im, _held_out(im, scored)),
     )
 
 
@@ -153,9 +153,9 @@ def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
         f"residual_trends_{im}",
         f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
         f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals.",
-        draw=lambda: residual_figures.trends(rows, found, im, held_out(im, scored)),
+        draw=lambda: residual_figures.trends(rows, found, im, _held_out(im, scored)),
     )
 
 
-def held_out(im: str, scored: Scored) -> str:
+def _held_out(im: str, scored: Scored) -> str:
     return f"{im}, {scored.note}: held-out sites, validation events"
