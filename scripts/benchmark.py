@@ -16,8 +16,8 @@ import pandas as pd
 import typer
 from rich.progress import track
 
-from tfgmm.console import console, import_tensorflow, show_table
-from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.console import console, import_tensorflow, run_script, show_table
+from tfgmm.errors import UsageError
 from tfgmm.records import Dataset
 from tfgmm.sources import simulated
 
@@ -212,7 +212,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TfgmmError as error:
-        raise SystemExit(f"Error: {error}") from None
+    run_script(main)

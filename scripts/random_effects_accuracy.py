@@ -14,8 +14,8 @@ from simulated_accuracy import dataset_and_truth
 
 from tfgmm import files, random_effects
 from tfgmm.analysis import parts, scores
-from tfgmm.console import console, say_simulated, show_table
-from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.console import console, run_script, say_simulated, show_table
+from tfgmm.errors import UsageError
 from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import truth
@@ -140,8 +140,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TfgmmError as error:
-        print(f"random_effects_accuracy: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_script(main)

@@ -14,8 +14,7 @@ import typer
 import xarray as xr
 from load_test import served
 
-from tfgmm.console import console, import_tensorflow, say_simulated, show_table
-from tfgmm.errors import TfgmmError
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
 from tfgmm.serving.client import Client
 
 C_CLIENT = Path(__file__).parents[1] / "tests" / "conformance" / "c_api.py"
@@ -122,8 +121,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TfgmmError as error:
-        print(f"round_trip: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_script(main)

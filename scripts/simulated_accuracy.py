@@ -19,8 +19,8 @@ from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
 from tfgmm.analysis.oracle import Oracle, map_errors
 from tfgmm.analysis.scores import ENSEMBLE
-from tfgmm.console import console, import_tensorflow, say_simulated, show_table
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
+from tfgmm.errors import DataError, UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import simulated, truth
 from tfgmm.sources.simulated import Settings
@@ -229,8 +229,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TfgmmError as error:
-        print(f"simulated_accuracy: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_script(main)

@@ -19,8 +19,8 @@ from tfgmm import files
 from tfgmm.analysis.amplification import Z90
 from tfgmm.analysis.oracle import Oracle
 from tfgmm.analysis.site_terms import SiteTerms, correlation
-from tfgmm.console import console, import_tensorflow, say_simulated, show_table
-from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
+from tfgmm.errors import UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import truth
 
@@ -167,8 +167,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except TfgmmError as error:
-        print(f"site_amplification_accuracy: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_script(main)

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pandas as pd
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from tfgmm.analysis import description
+from tfgmm.errors import TfgmmError
 from tfgmm.records import Dataset
 
 #: Wide enough for a line a model where the terminal does not say its width.
@@ -154,3 +158,12 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def run_script(main: Callable[..., None]) -> None:
+    """Run the command of a script: an error is one line, and the exit code its own."""
+    try:
+        typer.run(main)
+    except TfgmmError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
