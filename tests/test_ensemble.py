@@ -14,6 +14,7 @@ from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.mixture import combine
 from tfgmm.model import ensemble, training
+from tfgmm.model.places import Places, Window
 
 EVENT = {"longitude": 139.9, "latitude": 35.8, "depth_km": 30.0, "magnitude": 5.5}
 SITES = pd.DataFrame({"longitude": [139.95, 140.1, 139.73], "latitude": [35.75, 35.62, 35.9]})
@@ -107,16 +108,30 @@ def test_sites_are_their_pixels(loaded):
         np.testing.assert_allclose(found[name], maps[name].to_numpy()[:, row, col], rtol=1e-6)
 
 
+@pytest.mark.parametrize("corner", [(139.2, 36.3), (139.95, 35.75), (140.4, 35.5)])
+def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
+    two = events({}, {"magnitude": 6.5, "longitude": 140.3})
+    near = pd.DataFrame(corner + np.zeros((4, 2)), columns=["longitude", "latitude"])
+    near += np.random.default_rng(0).uniform(-0.1, 0.1, near.shape)
+    grid = loaded.experiment.grid
+    assert Places.sites(grid, near, "nearest").window(grid, 2).size < 68
+    maps, found = loaded.predict(two), loaded.at_sites(two, near)
+    row, col, _ = grid.locate(near["longitude"], near["latitude"])
+    row, col = (np.clip(one, 0, 27) for one in (row, col))
+    for name in ("mean", "stddev", "aleatory", "epistemic"):
+        np.testing.assert_allclose(found[name], maps[name].to_numpy()[:, row, col], rtol=1e-5, atol=1e-6)
+
+
 def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     grid, one = loaded.experiment.grid, events({})
-    (maps,) = loaded._maps(one, 1)
+    (maps,) = loaded._maps(one, Window(0, 0, 68), 1)
     x, y = grid.axes_km(28)
     points = np.stack(grid.project(SITES["longitude"], SITES["latitude"])[::-1], axis=1)
 
     def interpolated(values):
         return RegularGridInterpolator((-y, x), values[0].numpy())(points * [-1, 1])
 
-    normals = loaded._call(maps)
+    normals = loaded._graph(68)(maps)
     expected = combine(*([*map(interpolated, parts)] for parts in zip(*normals, strict=True)))
     found = loaded.at_sites(one, SITES, interpolation="bilinear")
     np.testing.assert_allclose(found["mean"][0], expected.mean, atol=1e-5)

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid
-from tfgmm.model.places import Places
+from tfgmm.grid import Grid, output_size
+from tfgmm.model.places import Places, Window
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 HALF = 56.0
+WHOLE = Window(0, 0, 68)
 
 
 def at(x_km, y_km) -> pd.DataFrame:
@@ -37,14 +38,14 @@ def test_nearest_is_the_pixel_of_training(x, y):
     sites, values = at(x, y), np.arange(28.0 * 28).reshape(1, 28, 28)
     row, col, _ = GRID.locate(sites["longitude"], sites["latitude"])
     places = Places.sites(GRID, sites, "nearest")
-    assert places.sample(values)[0] == values[0, row, col]
+    assert places.sample(values, WHOLE)[0] == values[0, row, col]
     assert not places.outside
 
 
 @given(x=between_centres, y=between_centres)
 def test_bilinear_is_exact_for_a_linear_map(x, y):
     places = Places.sites(GRID, at(x, y), "bilinear")
-    np.testing.assert_allclose(places.sample(maps(linear)), [[linear(x, y)]], atol=1e-5)
+    np.testing.assert_allclose(places.sample(maps(linear), WHOLE), [[linear(x, y)]], atol=1e-5)
     assert places.weight.min() >= 0
     np.testing.assert_allclose(places.weight.sum(0), 1)
 
@@ -53,7 +54,7 @@ def test_bilinear_is_the_mean_of_four_pixels_where_they_meet():
     values = np.random.default_rng(0).normal(size=(1, 28, 28))
     x, y = GRID.axes_km(28)
     corner = at((x[4] + x[5]) / 2, (y[7] + y[8]) / 2)
-    found = Places.sites(GRID, corner, "bilinear").sample(values)
+    found = Places.sites(GRID, corner, "bilinear").sample(values, WHOLE)
     np.testing.assert_allclose(found, [[values[0, 7:9, 4:6].mean()]], atol=1e-6)
 
 
@@ -64,13 +65,36 @@ def test_bilinear_is_the_mean_of_four_pixels_where_they_meet():
 def test_outside_the_map_the_nearest_pixel_speaks_and_says_so(interpolation, x, y, row, col):
     values = np.random.default_rng(0).normal(size=(1, 28, 28))
     places = Places.sites(GRID, at(x, y), interpolation)
-    np.testing.assert_allclose(places.sample(values), values[:, row, [col]], rtol=1e-6)
+    np.testing.assert_allclose(places.sample(values, WHOLE), values[:, row, [col]], rtol=1e-6)
     assert places.outside
+
+
+@given(points=st.lists(st.tuples(inside, inside), min_size=1, max_size=3))
+def test_a_window_is_the_smallest_that_keeps_places_and_the_pairs_of_pooling(points):
+    places = Places.sites(GRID, at(*np.transpose(points)), "bilinear")
+    window = places.window(GRID, 2)
+    output = output_size(window.size, 2)
+    assert output == window.size - 2 * GRID.margin
+    assert window.row % 4 == 0
+    assert window.col % 4 == 0
+    assert max(window.row, window.col) + window.size <= GRID.input_size
+    for first, pixels in ((window.row, places.row), (window.col, places.col)):
+        assert first <= pixels.min()
+        assert pixels.max() < first + output
+    across = max(np.ptp(pixels // 4) for pixels in (places.row, places.col))
+    assert output <= 4 * (across + 1)
+    values = np.random.default_rng(0).normal(size=(1, 28, 28))
+    part = values[:, window.row : window.row + output, window.col : window.col + output]
+    np.testing.assert_array_equal(places.sample(part, window), places.sample(values, WHOLE))
+
+
+def test_the_window_of_all_pixels_is_the_whole_map():
+    assert Places.pixels(GRID).window(GRID, 2) == WHOLE
 
 
 def test_pixels_are_the_map():
     places, values = Places.pixels(GRID), np.random.default_rng(0).normal(size=(2, 28, 28))
-    np.testing.assert_array_equal(places.sample(values), values)
+    np.testing.assert_array_equal(places.sample(values, WHOLE), values)
     row, col, _ = GRID.locate(places.longitude, places.latitude)
     np.testing.assert_array_equal([row, col], np.indices((28, 28)))
     assert not places.outside.any()

@@ -2,9 +2,10 @@
 
 import copy
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -17,7 +18,7 @@ from tfgmm.experiment import Experiment
 from tfgmm.mixture import Mixture, combine
 from tfgmm.model import member, scenarios
 from tfgmm.model.normal import GroundMotionModel
-from tfgmm.model.places import Interpolation, Places, projected
+from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
@@ -51,10 +52,7 @@ class Ensemble:
     ) -> None:
         self.run, self.im, self.members, self.effects = run, im, members, effects
         self._rasteriser = rasteriser
-        size = rasteriser.grid.input_size
-        maps = tf.TensorSpec([None, size, size, len(rasteriser.names)], tf.float32)
-        # One graph: while one member joins its threads, another computes.
-        self._call = tf.function(functools.partial(_normals, tuple(members.values())), [maps])
+        self._graphs: dict[int, Callable] = {}
 
     def shown(self, rasteriser: Rasteriser) -> "Ensemble":
         """The same members, which see other maps of the same channels."""
@@ -208,11 +206,13 @@ class Ensemble:
             names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
         calibrated = self._whether(calibrated)
         known_km = places.nearest_km(self.stations) if calibrated else None
-        step = max(1, _PIXELS_AT_ONCE // grid.input_size**2)
+        window = places.window(grid, self.experiment.network.depth)
+        step = max(1, _PIXELS_AT_ONCE // window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
+        given = {"window": window, "places": places, "terms": terms, "known_km": known_km}
         return (
-            self._predict(part, maps, places, terms, known_km).assign_coords(names)
-            for part, maps in zip(parts, self._maps(events, step), strict=True)
+            self._predict(part, maps, **given).assign_coords(names)
+            for part, maps in zip(parts, self._maps(events, window, step), strict=True)
         )
 
     def _whether(self, calibrated: bool | None) -> bool:
@@ -234,14 +234,16 @@ class Ensemble:
         self,
         events: pd.DataFrame,
         maps: tf.Tensor,
+        *,
+        window: Window,
         places: Places,
         terms: list[tuple],
         known_km: np.ndarray | None,
     ) -> xr.Dataset:
         """A batch; `terms` are those of `_terms`, `known_km` the distances of the calibration."""
         normals = []
-        for parts, (term, of_site) in zip(self._call(maps), terms, strict=True):
-            mean, stddev = (places.sample(part.numpy()) for part in parts)
+        for parts, (term, of_site) in zip(self._graph(window.size)(maps), terms, strict=True):
+            mean, stddev = (places.sample(part.numpy(), window) for part in parts)
             if self.effects is not None:
                 mean, stddev = mean + term, np.sqrt(self.effects.variance(stddev, of_site))
             normals.append((mean, stddev))
@@ -289,14 +291,37 @@ class Ensemble:
             },
         )
 
-    def _maps(self, events: pd.DataFrame, size: int) -> tf.data.Dataset:
-        """Input maps of `size` events at a time, made by tf.data as in training."""
+    def _maps(self, events: pd.DataFrame, window: Window, count: int) -> tf.data.Dataset:
+        """Input maps of `count` events at a time, made by tf.data as in training."""
         vectors = tf.data.Dataset.from_tensor_slices(event_vectors(events, self.experiment.grid))
-        unmoved = tf.zeros(2, tf.int32)
-        return vectors.map(lambda vector: self._rasteriser(vector, unmoved)).batch(size).prefetch(1)
+        rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
+
+        def maps_of(vector):
+            return self._rasteriser(vector, tf.zeros(2, tf.int32))[rows, cols]
+
+        return vectors.map(maps_of).batch(count).prefetch(1)
+
+    def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
+        """Maps of `size` pixels a side -> mean and standard deviation by every member, as one graph.
+
+        In one graph another member computes while one joins its threads.
+        """
+        if size not in self._graphs:
+            models = [_resized(model, size) for model in self.members.values()]
+            maps = tf.TensorSpec([None, size, size, len(self._rasteriser.names)], tf.float32)
+            self._graphs[size] = tf.function(functools.partial(_normals, models), [maps])
+        return self._graphs[size]
 
 
-def _normals(models: Sequence[GroundMotionModel], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+def _resized(model: keras.Model, size: int) -> keras.Model:
+    """The same layers, weights included, on maps of another size."""
+    if model.input_shape[1] == size:
+        return model
+    maps = keras.Input((size, size, model.input_shape[-1]))
+    return keras.models.clone_model(model, input_tensors=maps, clone_function=lambda layer: layer)
+
+
+def _normals(models: Sequence[keras.Model], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
     normals = [model(maps, training=False) for model in models]
     return [(one.loc, one.scale) for one in normals]
 

@@ -1,7 +1,7 @@
 """Where a distribution is wanted: every pixel of the map, or sites."""
 
 import dataclasses
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,14 @@ from tfgmm.errors import DataError, UsageError
 from tfgmm.grid import Grid
 
 Interpolation = Literal["nearest", "bilinear"]
+
+
+class Window(NamedTuple):
+    """A square part of the input maps: its first row and column, and its side, in pixels."""
+
+    row: int
+    col: int
+    size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +78,22 @@ class Places:
             pixels = (np.clip(row, 0, last)[None], np.clip(col, 0, last)[None], np.ones((1, len(x))))
         return cls(("site",), lon, lat, x, y, ~inside, *pixels)
 
-    def sample(self, maps: np.ndarray) -> np.ndarray:
-        """Maps [event, row, col] -> values [event, ...] at the places."""
-        return (maps[:, self.row, self.col] * self.weight).sum(axis=1)
+    def window(self, grid: Grid, depth: int) -> Window:
+        """The smallest part of the input that tells a U-Net of `depth` all it needs for the places.
+
+        Where it begins is a multiple of :math:`2^{depth}` pixels: pooling then pairs the same pixels as
+        on the whole map, and what comes out is the same.
+        """
+        step, last = 2**depth, grid.output_size - 1
+        ends = [(one.min() // step, (last - one.max()) // step) for one in (self.row, self.col)]
+        spare = min(before + after for before, after in ends)
+        row, col = (int(min(before, spare)) * step for before, _ in ends)
+        return Window(row, col, grid.input_size - int(spare) * step)
+
+    def sample(self, maps: np.ndarray, window: Window) -> np.ndarray:
+        """Maps [event, row, col] of the output of a window -> values [event, ...] at the places."""
+        at_pixels = maps[:, self.row - window.row, self.col - window.col]
+        return (at_pixels * self.weight).sum(axis=1)
 
     def r_hyp_km(self, x_km, y_km, depth_km) -> np.ndarray:
         """Hypocentral distances [event, ...] from epicentres and depths, each [event]."""
