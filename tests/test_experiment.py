@@ -89,16 +89,6 @@ def test_precision_is_that_of_the_processor_unless_given(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"),
-    [("fma avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f avx512_bf16x", "float32")],
-)
-def test_native_precision(monkeypatch, flags, precision):
-    monkeypatch.setattr(experiment.Path, "is_file", lambda self: True)
-    monkeypatch.setattr(experiment.Path, "read_text", lambda self: f"flags\t: {flags} sse\n")
-    assert experiment.native_precision() == precision
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"networks": ("meso",)}, "reference network kik is not among the networks meso: add it"),
@@ -106,7 +96,7 @@ def test_native_precision(monkeypatch, flags, precision):
         ({"training": {"epochs": 0}}, "training.epochs: .*greater than or equal to 1"),
         ({"training": {"target": "log"}}, "training.target: .*'im' or 'residual'"),
         ({"training": {"epoch": 3}}, "training.epoch: Extra inputs"),
-        ({"network": {"precision": "float16"}}, "precision: .*'float32' or 'bfloat16'"),
+        ({"network": {"precision": "float8"}}, "precision: .*'float32', 'bfloat16' or 'float16'"),
         ({"stopping": "never"}, "stopping: .*'sites', 'blocks' or 'paper'"),
         ({"grid": {"crs": "EPSG:4326"}}, "crs: EPSG:4326 is not metric"),
         ({"grid": {"input_size": 190}}, "input size 190 .*depth 3; .* 188 and 196"),

@@ -15,6 +15,7 @@ from tfgmm.experiment import Experiment
 from tfgmm.grid import Grid
 from tfgmm.model import member
 from tfgmm.model.normal import ErgodicMedian
+from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 
 
@@ -100,6 +101,37 @@ def test_predictions_are_the_model_at_the_records(trained):
     rows = chosen.records.reset_index(drop=True).iloc[chosen.scored.splits[4] : chosen.scored.splits[5]]
     expected = normal.loc.numpy()[0, rows["row"], rows["col"]]
     np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
+
+
+def test_float16_scales_its_loss_and_learns():
+    chosen = material(network=TINY["network"] | {"precision": "float16"})
+    model = member.compiled(chosen, 1)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    before = model.get_weights()
+    batches = data_pipeline.training_batches(chosen.training, chosen.moving, 4, range(3), 0)
+    history = model.fit(batches, epochs=3, steps_per_epoch=chosen.steps, shuffle=False, verbose=0).history[
+        "loss"
+    ]
+    assert history[-1] < history[0]
+    assert all(np.isfinite(values).all() for values in model.get_weights())
+    assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
+    chosen, traces = material(), []
+    batches = data_pipeline.training_batches(chosen.training, chosen.moving, 4, range(2), 0)
+    assert len({stations["ln_im"].shape[1] for _, stations in batches}) > 1
+    whole = member.GroundMotionModel.compute_loss
+
+    def counted(self, *args, **kwargs):
+        traces.append(kwargs["y"]["ln_im"].shape)
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(member.GroundMotionModel, "compute_loss", counted)
+    member.compiled(chosen, 1).fit(
+        batches, epochs=2, steps_per_epoch=chosen.steps, shuffle=False, verbose=0
+    )
+    assert [tuple(shape) for shape in traces] == [(4, None)]
 
 
 def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):

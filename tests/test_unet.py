@@ -44,11 +44,12 @@ def test_receptive_field_is_local():
     assert np.abs(model(x)[0, -1, -1] - model(far)[0, -1, -1]).max() > 0
 
 
-def test_precision_of_inner_layers():
-    model = unet(68, depth=2, base=2, precision="bfloat16")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_of_inner_layers(precision):
+    model = unet(68, depth=2, base=2, precision=precision)
     compute = {layer.name: layer.compute_dtype for layer in model.layers}
     assert compute["parameters"] == "float32"
-    assert compute["down0_conv1"] == compute["down1_conv1"] == compute["up0_conv2"] == "bfloat16"
+    assert compute["down0_conv1"] == compute["down1_conv1"] == compute["up0_conv2"] == precision
     assert {w.dtype for w in model.weights} == {"float32"}
     assert model.output.dtype == "float32"
 

@@ -116,7 +116,8 @@ def train(
     base: Annotated[int | None, typer.Option(help="Filters of the first level of the U-Net.")] = None,
     depth: Annotated[int | None, typer.Option(help="Levels of the U-Net.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16 (default: bfloat16 where the processor has it).")
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16 (default: the fastest that processor or GPU has)."),
     ] = None,
     crs: Annotated[
         str | None, typer.Option(help="Metric map projection (default: EPSG:6677, Kanto).")

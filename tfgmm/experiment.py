@@ -1,13 +1,13 @@
 """The validated, serialisable description of a run, and its presets."""
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import pydantic
 
 from tfgmm import imt
+from tfgmm.device import native_precision
 from tfgmm.errors import UsageError
 from tfgmm.grid import Grid, check_size
 
@@ -61,13 +61,13 @@ class Network(Settings):
     """The U-Net.
 
     ``base`` is the number of filters of the first level, doubled at each level down. With
-    ``precision`` bfloat16 the convolutions run in mixed bfloat16; the parameter map and the likelihood
-    stay float32.
+    ``precision`` bfloat16 or float16 the convolutions compute in it; weights, the parameter map and the
+    likelihood stay float32.
     """
 
     depth: int = pydantic.Field(3, ge=1, le=6)
     base: int = pydantic.Field(16, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     min_stddev: float = pydantic.Field(0.05, gt=0)
 
 
@@ -260,13 +260,6 @@ _PRESETS: dict[str, dict] = {
 PRESETS = tuple(_PRESETS)
 
 
-def native_precision() -> str:
-    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
-    processor = Path("/proc/cpuinfo")
-    flags = processor.read_text().split() if processor.is_file() else []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
-
-
 def _given(settings: dict) -> dict:
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -280,7 +273,7 @@ def preset(name: str, **changes) -> Experiment:
         ``quick``, ``standard`` or ``paper``.
     **changes
         Fields of `Experiment`; a dict changes single fields of a nested settings object, None leaves
-        the preset's value. Precision, if not given, is that of `native_precision`.
+        the preset's value. Precision, if not given, is that of `tfgmm.device.native_precision`.
 
     Raises
     ------

@@ -266,8 +266,12 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
         fitted = ergodic.fit(splits.training_records(material.records))
         variance = fitted.tau**2 + fitted.phi_s2s**2
         model.random_variance = RandomVariance(len(material.training.ln_im), variance)
+    adam = optimizer(settings, material.epochs * material.steps)
+    if material.experiment.network.precision == "float16":
+        # Small gradients would be zero.
+        adam = keras.optimizers.LossScaleOptimizer(adam)
     # XLA is slower on processors, and a model server refuses graphs compiled with it.
-    model.compile(optimizer(settings, material.epochs * material.steps), jit_compile=False)
+    model.compile(adam, jit_compile=False)
     return model
 
 

@@ -35,7 +35,7 @@ def parameter_map(x, settings: Network):
     ----------
     Ronneberger, Fischer & Brox (2015), Figure 1; Lilienkamp et al. (2022), Figure 1.
     """
-    policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
+    policy = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
     filters = [settings.base * 2**i for i in range(settings.depth + 1)]
     skips = []
     for i, width in enumerate(filters[:-1]):

@@ -7,6 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm import layers
+from tfgmm.device import on_device
 from tfgmm.errors import DataError
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
@@ -221,7 +222,8 @@ def training_batches(
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
     batches = _batched(numbers, data, rasteriser, batch_size, drop_remainder=True)
-    return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * (used // batch_size)))
+    counted = tf.data.experimental.assert_cardinality(len(epochs) * (used // batch_size))
+    return on_device(batches.apply(counted))
 
 
 def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 8) -> tf.data.Dataset:
