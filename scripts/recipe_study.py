@@ -1,0 +1,137 @@
+#!/usr/bin/env python
+"""How much training reaches the quality of a plain recipe: Adam at a constant rate until patience ends."""
+
+import json
+import shlex
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import typer
+from scoringrules import crps_normal
+
+from tfgmm import experiment as experiments
+from tfgmm import files
+from tfgmm.analysis import scores
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, train_missing
+from tfgmm.experiment import Experiment, Split
+
+PLAIN = "plain recipe"
+#: Epochs without a better stopping loss, and passes at most, of the plain recipe.
+PATIENCE, EPOCHS = 10, 100
+CELLS = {"trained sites": "training", "held-out sites": "validation"}
+FORMATS = {"steps": ".0f", "of plain": ".2f"} | dict.fromkeys(
+    (f"{score}, {cell}" for cell in CELLS for score in ("RMSE", "CRPS")), ".3f"
+)
+
+
+def recipes(base: Experiment, steps: list[int]) -> dict[str, Experiment]:
+    """The plain recipe and the preset with shorter schedules; all else is the same."""
+    training = base.training
+    plain = training.model_copy(update={"patience": PATIENCE, "epochs": EPOCHS, "max_steps": None})
+    shorter = {f"{n:,} steps": training.model_copy(update={"max_steps": n}) for n in steps}
+    return {
+        name: base.model_copy(update={"training": one}) for name, one in ({PLAIN: plain} | shorter).items()
+    }
+
+
+def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) -> pd.DataFrame:
+    """One row a chunk: steps and scores for validation events, without terms of single sites."""
+    import keras
+
+    from tfgmm.model import member, training
+
+    begun = training.begin(experiment, folder, chunks=tuple(chunks))
+    say_simulated(begun.dataset.simulated)
+    constant = mock.patch.object(member, "optimizer", lambda settings, steps: keras.optimizers.Adam(1e-3))
+    if name == PLAIN:
+        with constant:
+            train_missing(begun, name)
+    else:
+        train_missing(begun, name)
+    partial = scores.map_part(scores.partial_ensembles(begun.run.read_predictions()))
+    rows = []
+    for one in begun.members:
+        done = json.loads((begun.folder(one) / "done.json").read_text())
+        row = {"recipe": name, "chunk": one.chunk, "steps": done["epochs"] * begun.material(one).steps}
+        of_chunk = partial[(partial["chunk"] == one.chunk) & (partial["event_role"] == "validation")]
+        of_chunk = of_chunk[of_chunk["network"] == experiment.reference]
+        for cell, role in CELLS.items():
+            seen = of_chunk[of_chunk["site_role"] == role]
+            residual = seen["ln_im"] - seen["mean"]
+            row[f"RMSE, {cell}"] = np.sqrt((residual**2).mean())
+            row[f"CRPS, {cell}"] = crps_normal(seen["ln_im"], seen["mean"], seen["stddev"]).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+EXPLANATION = f"""\
+Single members of the preset `standard`, validation events, the network alone (no terms of single sites
+or events); mean over the chunks. *{PLAIN}*: Adam at a constant rate of 1e-3 until the stopping loss has
+not fallen for {PATIENCE} epochs, weights of the best epoch. *n steps*: warm-up and cosine over n steps,
+weights of the last epoch. *steps*: optimiser steps taken; *of plain*: as a share of the plain recipe's.
+"""
+
+
+def main(
+    *,
+    networks: Annotated[str, typer.Option(help="Networks whose records train.")] = "kik,meso",
+    data: Annotated[str | None, typer.Option(help="Dataset folder (default: simulated records).")] = None,
+    split: Annotated[str | None, typer.Option(help="Validation events, as of tfgmm train.")] = None,
+    chunk: Annotated[list[int] | None, typer.Option(help="Chunk; repeatable (default: 0 and 1).")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="Length of a schedule; repeatable.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Keep the runs here and go on with them (default: thrown away).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("docs/results"),
+) -> None:
+    """Compare what members learn by a plain recipe and by shorter and shorter schedules."""
+    import_tensorflow()
+    names = tuple(networks.split(","))
+    base = experiments.preset(
+        "standard",
+        networks=names,
+        reference=names[0],
+        data=data,
+        inits=1,
+        split=Split.parse(split) if split else None,
+    )
+    chunks = sorted(set(chunk or (0, 1)))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = runs or Path(scratch)
+        parts = [
+            trained(name, one, folder / name.replace(" ", "-").replace(",", ""), chunks)
+            for name, one in recipes(base, steps or [500, 1000, 2000, 4000]).items()
+        ]
+    table = pd.concat(parts).drop(columns="chunk").groupby("recipe", sort=False).mean()
+    table.insert(1, "of plain", table["steps"] / table.loc[PLAIN, "steps"])
+    table = table.reset_index()
+    show_table("Training recipes, validation events", table, FORMATS)
+    write(table, base, chunks, out)
+
+
+def write(table: pd.DataFrame, base: Experiment, chunks: list[int], folder: Path) -> None:
+    """A page ``training-recipe-NETWORKS.md``."""
+    command = shlex.join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    simulated = ", simulated records, not measured ones" if base.data is None else ""
+    lines = [
+        f"# Training recipes: {', '.join(base.networks)}{simulated}\n",
+        f"- command: `{command}`",
+        f"- date: {date.today().isoformat()}",
+        f"- chunks: {', '.join(map(str, chunks))}; one initialisation\n",
+        table.to_markdown(index=False, floatfmt=[FORMATS.get(column, "") for column in table]) + "\n",
+        EXPLANATION,
+    ]
+    path = folder / f"training-recipe-{'-'.join(base.networks)}.md"
+    with files.whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines))
+    console.print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    run_script(main)
