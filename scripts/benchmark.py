@@ -4,6 +4,8 @@
 import dataclasses
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -16,15 +18,16 @@ import pandas as pd
 import typer
 from rich.progress import track
 
+from tfgmm import device
 from tfgmm.console import console, import_tensorflow, run_script, show_table
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset
 from tfgmm.sources import simulated
 
 #: Repeats of each measurement, interleaved; the median is shown.
-REPEATS = 7
-#: Seconds that one measurement shall last, and steps of it at least.
-SECONDS, STEPS = 1.5, 4
+REPEATS = 5
+#: Seconds that one measurement shall last, if a step is not longer.
+SECONDS = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ def median_of(
     contenders: dict[str, Callable[[int], float]], repeats: int = REPEATS
 ) -> dict[str, np.ndarray]:
     """Seconds a step of each contender, [repeats]; they take turns: what disturbs one disturbs all."""
-    steps = {name: max(STEPS, int(SECONDS / step(1))) for name, step in contenders.items()}
+    steps = {name: max(1, int(SECONDS / step(1))) for name, step in contenders.items()}
     times = [{name: step(steps[name]) for name, step in contenders.items()} for _ in range(repeats)]
     return {name: np.array([one[name] for one in times]) for name in contenders}
 
@@ -158,7 +161,57 @@ def prediction(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], s
     return Result("prediction", title, pd.DataFrame(rows), {"ms": ".0f"})
 
 
-CASES = {"step": step, "pipeline": pipeline, "prediction": prediction}
+def memory(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """Peak memory of a training step, in a process of its own."""
+    import growth
+
+    settings = [(preset, base) for preset in presets for base in bases]
+    rows = []
+    for preset, base in track(settings, "memory", console=console):
+        cost = growth.alone(growth.training_step, preset, {"base": base})
+        rows.append({"preset": preset, "base": base, "peak GB": cost.peak_gb, "own GB": cost.own_gb})
+    title = f"Peak memory of a training step of tfgmm in {device.native_precision()}"
+    return Result("memory", title, pd.DataFrame(rows), {"peak GB": ".2f", "own GB": ".2f"})
+
+
+def growing(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """How time and memory grow: a training step an event, for members a prediction."""
+    import growth
+
+    points = [(what, size) for what, sizes in growth.SIZES.items() for size in sizes]
+    rows = []
+    for what, size in track(points, "growth", console=console):
+        cost = growth.cost(what, size, min(bases))
+        rows.append({"what": what, "size": size, "ms": 1e3 * cost.seconds, "own GB": cost.own_gb})
+    table = pd.DataFrame(rows)
+    slopes = growth.exponents(table).rename(columns={"ms": "exponent of ms", "own GB": "exponent of GB"})
+    title = f"Growth of a training step (members: a prediction), preset standard, base {min(bases)}"
+    formats = {"ms": ".1f", "own GB": ".2f", "exponent of ms": ".2f", "exponent of GB": ".2f"}
+    return Result("growth", title, table.merge(slopes, on="what"), formats)
+
+
+def quickstart(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch: Path) -> Result:
+    """The main job of a newcomer, command by command."""
+    run, program = str(scratch / "quick"), Path(sys.executable).with_name("tfgmm")
+    commands = (["train", "--networks", "kik,meso", "--preset", "quick", "--out", run], ["evaluate", run])
+    rows = []
+    for command in track(commands, "quickstart", console=console):
+        started = time.perf_counter()
+        subprocess.run([program, *command], check=True, capture_output=True)
+        rows.append({"command": f"tfgmm {command[0]}", "seconds": time.perf_counter() - started})
+    return Result(
+        "quickstart", "The quickstart, environment made before", pd.DataFrame(rows), {"seconds": ".0f"}
+    )
+
+
+CASES = {
+    "step": step,
+    "pipeline": pipeline,
+    "prediction": prediction,
+    "memory": memory,
+    "growth": growing,
+    "quickstart": quickstart,
+}
 
 
 def main(

@@ -55,14 +55,14 @@ class Asked:
         one, all_of_them = self.events.head(1), self.events
         return {
             "one event at the sites": {
-                "Keras, one after the other": _timed(lambda: self._keras(one)),
-                "tfgmm": _timed(lambda: self.ensemble.at_sites(one, self.sites)),
-                "exported": _timed(lambda: self._exported(one)),
+                "Keras, one after the other": timed(lambda: self._keras(one)),
+                "tfgmm": timed(lambda: self.ensemble.at_sites(one, self.sites)),
+                "exported": timed(lambda: self._exported(one)),
             },
-            "maps of one event": {"tfgmm": _timed(lambda: self.ensemble.predict(one))},
+            "maps of one event": {"tfgmm": timed(lambda: self.ensemble.predict(one))},
             f"{SCENARIOS} events at the sites": {
-                "Keras, one after the other": _timed(lambda: self._keras(all_of_them)),
-                "tfgmm": _timed(lambda: self.ensemble.at_sites(all_of_them, self.sites)),
+                "Keras, one after the other": timed(lambda: self._keras(all_of_them)),
+                "tfgmm": timed(lambda: self.ensemble.at_sites(all_of_them, self.sites)),
             },
         }
 
@@ -85,7 +85,8 @@ class Asked:
         return self.exported(**{n: tf.cast(v, types[n].dtype) for n, v in given.items()})["mean"].numpy()
 
 
-def _timed(answer: Callable[[], object]) -> Steps:
+def timed(answer: Callable[[], object]) -> Steps:
+    """Seconds an answer, after a first one."""
     answer()
 
     def run(times: int) -> float:
