@@ -124,7 +124,7 @@ def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
 
 def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     grid, one = loaded.experiment.grid, events({})
-    (maps,) = loaded._maps(one, Window(0, 0, 68), 1)
+    maps = loaded._maps(one, Window(0, 0, 68))
     x, y = grid.axes_km(28)
     points = np.stack(grid.project(SITES["longitude"], SITES["latitude"])[::-1], axis=1)
 

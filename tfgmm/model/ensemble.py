@@ -211,8 +211,7 @@ class Ensemble:
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         given = {"window": window, "places": places, "terms": terms, "known_km": known_km}
         return (
-            self._predict(part, maps, **given).assign_coords(names)
-            for part, maps in zip(parts, self._maps(events, window, step), strict=True)
+            self._predict(part, self._maps(part, window), **given).assign_coords(names) for part in parts
         )
 
     def _whether(self, calibrated: bool | None) -> bool:
@@ -291,15 +290,11 @@ class Ensemble:
             },
         )
 
-    def _maps(self, events: pd.DataFrame, window: Window, count: int) -> tf.data.Dataset:
-        """Input maps of `count` events at a time, made by tf.data as in training."""
-        vectors = tf.data.Dataset.from_tensor_slices(event_vectors(events, self.experiment.grid))
+    def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
+        """Input maps [event, size, size, channel]."""
         rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
-
-        def maps_of(vector):
-            return self._rasteriser(vector, tf.zeros(2, tf.int32))[rows, cols]
-
-        return vectors.map(maps_of).batch(count).prefetch(1)
+        vectors, unmoved = event_vectors(events, self.experiment.grid), tf.zeros(2, tf.int32)
+        return tf.stack([self._rasteriser(vector, unmoved)[rows, cols] for vector in vectors])
 
     def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
         """Maps of `size` pixels a side -> mean and standard deviation by every member, as one graph.
