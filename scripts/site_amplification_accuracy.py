@@ -126,25 +126,30 @@ the delete-a-chunk jackknife: below zero is de-amplification.
 def main(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="Run on simulated records.")],
     maps: Annotated[
-        Path | None, typer.Option(help="Folder that tfgmm site-amp wrote (default: in the run).")
+        list[Path] | None,
+        typer.Option(help="Folder that tfgmm site-amp wrote; repeatable (default: in the run)."),
     ] = None,
     oracle: Annotated[bool, typer.Option(help="Also krige with the true covariance (minutes).")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("docs/results"),
 ) -> None:
     """Score the site amplification of a run against the planted one."""
     run = RunFolder.open(path)
-    file = (maps or path / "site_amplification") / "site_amplification.nc"
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist: give tfgmm site-amp {path} first")
+    folders = maps or [path / "site_amplification"]
+    files_of_maps = [folder / "site_amplification.nc" for folder in folders]
+    for file in files_of_maps:
+        if not file.is_file():
+            raise UsageError(f"{file} does not exist: give tfgmm site-amp {path} first")
     _, planted = dataset_and_truth(run)
     say_simulated(run.simulated)
     import_tensorflow()
     from tfgmm.model.site_study import Options, Study
 
     study = Study(run, Options(arms=()))
-    with xr.open_dataset(file) as found:
-        parts = [scores(study, found.sel(im=im), planted, oracle) for im in found["im"].to_numpy()]
-        events = found.attrs["events"]
+    parts = []
+    for file in files_of_maps:
+        with xr.open_dataset(file) as found:
+            parts += [scores(study, found.sel(im=im), planted, oracle) for im in found["im"].to_numpy()]
+            events = found.attrs["events"]
     columns = ["im", "model", "r", "RMSE", "coverage of 90 %", *list(FORMATS)[3:]]
     table = pd.concat(parts, ignore_index=True).reindex(columns=columns)
     show_table("Site amplification against the planted one, ln units (simulated records)", table, FORMATS)
