@@ -1,50 +1,40 @@
-"""What the machine is good at, told by files and by TensorFlow; no GPU is needed."""
+"""What the machine is good at, as TensorFlow tells it; no GPU is needed."""
 
 import pytest
 import tensorflow as tf
 
-from tfgmm import device
+from tfgmm.pipeline import device
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
-    """Write what the machine says of itself: processor flags, and the GPU's compute capability if any."""
+def gpu(monkeypatch):
+    """Pretend that there is a GPU, and what is known of it."""
+    monkeypatch.setattr(device, "processor_precision", lambda: "that of the processor")
 
-    def write(flags: str, capability: tuple[int, int] | None = None, driver: bool = True) -> None:
-        (tmp_path / "cpuinfo").write_text(f"flags\t: {flags} sse\n")
-        monkeypatch.setattr(device, "PROCESSOR", tmp_path / "cpuinfo")
-        monkeypatch.setattr(device, "NVIDIA_DRIVER", tmp_path / ("cpuinfo" if driver else "none"))
-        gpus = [] if capability is None else ["GPU"]
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-        details = {"compute_capability": capability}
-        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    def pretend(**details) -> None:
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda one: details)
 
-    return write
-
-
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [("fma avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f avx512_bf16x", "float32")],
-)
-@pytest.mark.parametrize("driver", [True, False])
-def test_precision_of_a_processor(machine, flags, precision, driver):
-    machine(flags, driver=driver)
-    assert device.native_precision() == precision
+    return pretend
 
 
 @pytest.mark.parametrize(
     ("capability", "precision"),
     [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")],
 )
-def test_precision_of_a_gpu_whatever_the_processor(machine, capability, precision):
-    machine("avx512_bf16", capability)
+def test_precision_of_a_gpu_whatever_the_processor(gpu, capability, precision):
+    gpu(compute_capability=capability)
     assert device.native_precision() == precision
 
 
-def test_tensorflow_is_not_asked_without_a_driver(machine, monkeypatch):
-    machine("sse", driver=False)
-    monkeypatch.delattr(tf.config, "list_physical_devices")
+def test_precision_of_a_gpu_that_does_not_say_what_it_is(gpu):
+    gpu(device_name="?")
     assert device.native_precision() == "float32"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_precision_without_a_gpu():
+    assert device.native_precision() == "that of the processor"
 
 
 def test_batches_go_to_the_gpu(monkeypatch):

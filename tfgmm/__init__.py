@@ -49,6 +49,7 @@ sources.simulated       simulated records with a planted truth
 run_folder              what lies where in a run, and what the run is
 pipeline.channels       the maps: name, unit, group (source | path | site), formula
 pipeline.splits         roles of events and sites: training, validation, stopping
+pipeline.device         what the GPU of this machine is good at, if it has one
 pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, weights)
 mixture                 many Normal distributions -> mean, aleatory and epistemic variance
 random_effects          event and site terms around what the networks predict

@@ -166,19 +166,17 @@ def train(
             "patience": patience,
         },
     )
-    _train(experiment, out or Path("runs") / f"{'-'.join(chosen)}-{preset}", overwrite, chunk)
-
-
-def _train(
-    experiment: experiments.Experiment, out: Path, overwrite: bool, chunks: list[int] | None
-) -> None:
-    import_tensorflow()
+    import_tensorflow()  # not before the options are known to be right: it takes seconds
     from tfgmm.model import training
+    from tfgmm.pipeline import device
 
-    run = training.begin(experiment, out, overwrite, tuple(chunks) if chunks else None)
+    if precision is None:
+        experiment = experiment.computed_in(device.native_precision())
+    folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
+    run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)
-    train_missing(run, f"Run {out}")
-    console.print(f"Trained. Next: tfgmm evaluate {out}")
+    train_missing(run, f"Run {folder}")
+    console.print(f"Trained. Next: tfgmm evaluate {folder}")
 
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]

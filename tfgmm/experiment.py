@@ -1,13 +1,13 @@
 """The validated, serialisable description of a run, and its presets."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import pydantic
 
 from tfgmm import imt
-from tfgmm.device import native_precision
 from tfgmm.errors import UsageError
 from tfgmm.grid import Grid, check_size
 
@@ -223,6 +223,10 @@ class Experiment(Settings):
         training = self.training.model_copy(update={"turns": isotropic})
         return self.model_copy(update={"drop": (*self.drop, "site"), "training": training})
 
+    def computed_in(self, precision: str) -> Self:
+        """The same experiment with the network in another precision."""
+        return self.model_copy(update={"network": self.network.model_copy(update={"precision": precision})})
+
     def member_seed(self, chunk: int, init: int) -> int:
         """Seed of one member, derived from the root seed; the same in every arm."""
         return int(np.random.SeedSequence([self.seed, chunk, init]).generate_state(1)[0])
@@ -260,6 +264,13 @@ _PRESETS: dict[str, dict] = {
 PRESETS = tuple(_PRESETS)
 
 
+def processor_precision() -> str:
+    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text().split() if processor.is_file() else []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+
+
 def _given(settings: dict) -> dict:
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -273,7 +284,7 @@ def preset(name: str, **changes) -> Experiment:
         ``quick``, ``standard`` or ``paper``.
     **changes
         Fields of `Experiment`; a dict changes single fields of a nested settings object, None leaves
-        the preset's value. Precision, if not given, is that of `tfgmm.device.native_precision`.
+        the preset's value. Precision, if not given, is that of `processor_precision`.
 
     Raises
     ------
@@ -282,7 +293,7 @@ def preset(name: str, **changes) -> Experiment:
     """
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-    merged: dict = {"preset": name, "network": {"precision": native_precision()}}
+    merged: dict = {"preset": name, "network": {"precision": processor_precision()}}
     for source in (_PRESETS[name], changes):
         for key, value in _given(source).items():
             merged[key] = merged.get(key, {}) | _given(value) if isinstance(value, dict) else value

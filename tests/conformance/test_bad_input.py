@@ -105,7 +105,7 @@ def below(folder: Path) -> list[str]:
         (["--im", "PGV"], "unknown intensity measure 'PGV': write PGA or SA"),
         (["--epochs", "0"], "training.epochs: .*greater than or equal to 1"),
         (["--target", "log"], "training.target: .*'im' or 'residual'"),
-        (["--precision", "half"], "precision: .*'float32' or 'bfloat16'"),
+        (["--precision", "half"], "precision: .*'float32', 'bfloat16' or 'float16'"),
     ],
 )  # fmt: skip
 def test_settings(refused, tmp_path, arguments, says):

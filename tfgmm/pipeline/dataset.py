@@ -7,10 +7,10 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm import layers
-from tfgmm.device import on_device
 from tfgmm.errors import DataError
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
+from tfgmm.pipeline.device import on_device
 from tfgmm.pipeline.splits import nearest_km, stations_in_use
 from tfgmm.records import Dataset
 

@@ -1,0 +1,24 @@
+"""What the GPU of this machine is good at, if it has one."""
+
+import tensorflow as tf
+
+from tfgmm.experiment import processor_precision
+
+
+def native_precision() -> str:
+    """The fastest precision in which a network still learns on the device that TensorFlow will use.
+
+    ``bfloat16`` on NVIDIA GPUs from compute capability 8, ``float16`` on those whose tensor cores know
+    only that (7.x), ``float32`` on older ones; without a GPU that of `processor_precision`.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return processor_precision()
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+    return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+
+
+def on_device(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches that wait in the memory of the GPU, if there is one; the last step of a pipeline."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, 2)) if gpus else batches
