@@ -154,7 +154,9 @@ def import_tensorflow() -> None:
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # which looks for GPUs, and complains if it finds none
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
