@@ -290,20 +290,47 @@ def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
     assert table["stddev"].mean() < of_plain["stddev"].mean() - 0.01
 
 
-def test_variance_of_random_effects_is_that_of_the_epochs_residuals(mixed):
+@pytest.fixture
+def seen(mixed, monkeypatch):
+    """A new network that has seen all records but five, with the residuals of the ergodic model."""
     chosen, _ = mixed
     model = member.compiled(chosen, 1)
-    begun = model.random_variance.variance.numpy()
     records = splits.training_records(chosen.records)
-    residual = ergodic.fit(records)
-    terms = records["ln_im"] - residual.median_of(records)
-    terms[:5] = np.nan  # records that no step has seen
-    model.random_variance.residual.assign(terms)
-    update = member.RandomVarianceUpdate(chosen)
+    fitted = ergodic.fit(records)
+    model.random_terms.residual.assign(
+        (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)
+    )
+    monkeypatch.setattr(member, "HARDEST_PULL", 7.5)  # times a median of 2 records
+    update = member.RandomTermsUpdate(chosen)
     update.set_model(model)
+    return model.random_terms, update, fitted
+
+
+def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
+    terms, update, fitted = seen
+    assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
     update.on_epoch_end(0)
-    assert begun == pytest.approx(residual.tau**2 + residual.phi_s2s**2)
-    assert model.random_variance.variance.numpy() == pytest.approx(begun, rel=0.1)
+    assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss], rel=0.1)
+
+
+def test_no_site_pulls_harder_than_a_few_medians(seen, monkeypatch):
+    terms, update, fitted = seen
+    monkeypatch.setattr(member, "TERMS_EVERY", 3)
+    for batch in (0, 1):
+        update.on_train_batch_end(batch)
+        assert not terms.offset.numpy().any()
+    update.on_train_batch_end(2)
+    site = update.records["site_id"].to_numpy()
+    count = update.records["site_id"].value_counts()
+    share = 1 - 15 / count[site].to_numpy()
+    many = share > 0
+    assert set(site[many]) == set(count.index[count == 30])
+    assert (~many).any()
+    assert not terms.offset.numpy()[~many].any()
+    expected = share[many] * fitted.site_terms[site[many]].to_numpy()
+    assert np.corrcoef(terms.offset.numpy()[many], expected)[0, 1] > 0.95
+    variance = fitted.tau**2 + ((1 - np.maximum(share, 0)) * fitted.phi_s2s) ** 2
+    np.testing.assert_allclose(terms.variance.numpy(), variance, rtol=1e-5)
 
 
 def test_interrupted_and_resumed_is_the_same(mixed, tmp_path):

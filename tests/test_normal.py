@@ -14,7 +14,7 @@ from tfgmm.model.normal import (
     ErgodicMedian,
     GroundMotionModel,
     NormalLayer,
-    RandomVariance,
+    RandomTerms,
     at_stations,
 )
 
@@ -37,8 +37,9 @@ def batch(rng, stations):
     return maps, y
 
 
-def loss(model, maps, y):
-    return float(model.compute_loss(maps, {k: tf.constant(v) for k, v in y.items()}, model(maps)))
+def loss(model, maps, y, training=False):
+    tensors = {k: tf.constant(v) for k, v in y.items()}
+    return float(model.compute_loss(maps, tensors, model(maps), training=training))
 
 
 def test_model_ends_in_a_normal_distribution(model):
@@ -63,10 +64,10 @@ def test_loss_is_the_likelihood_that_scipy_computes(model):
 
 @pytest.fixture
 def mixed():
-    """A network with random effects of variance 0.3, for 27 records."""
+    """A network with random effects, for 27 records."""
     x = keras.Input((SIZE, SIZE, 2))
     found = GroundMotionModel(x, NormalLayer(0.3, 1.5, 0.05, name="normal")(x))
-    found.random_variance = RandomVariance(records=27, variance=0.3)
+    found.random_terms = RandomTerms(records=27, tau=0.5, phi_s2s=0.4, phi_ss=0.3)
     return found
 
 
@@ -81,8 +82,25 @@ def numbered():
 def test_loss_of_mixed_effects_adds_up_the_variances(mixed, numbered):
     maps, y = numbered
     normal = at_stations(mixed(maps), tf.constant(y["pixels"]))
-    log_density = norm.logpdf(y["ln_im"], normal.loc, np.sqrt(normal.scale**2 + 0.3))
-    assert loss(mixed, maps, y) == pytest.approx(-(y["weight"] * log_density).sum() / 3, rel=1e-5)
+    log_density = norm.logpdf(y["ln_im"], normal.loc, np.sqrt(normal.scale**2 + 0.25 + 0.16))
+    expected = -(y["weight"] * log_density).sum() / 3
+    assert loss(mixed, maps, y) == pytest.approx(expected, rel=1e-5)
+    # In training at first the same.
+    assert loss(mixed, maps, y, training=True) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_known_of_terms_is_taken_off_in_training_alone(mixed, numbered):
+    maps, y = numbered
+    before, rng = loss(mixed, maps, y), np.random.default_rng(6)
+    offset, variance = rng.normal(size=27), rng.uniform(0.1, 1, 27)
+    mixed.random_terms.offset.assign(offset)
+    mixed.random_terms.variance.assign(variance)
+    normal = at_stations(mixed(maps), tf.constant(y["pixels"]))
+    observed, left = y["ln_im"] - offset.reshape(3, 9), variance.reshape(3, 9)
+    log_density = norm.logpdf(observed, normal.loc, np.sqrt(normal.scale**2 + left))
+    expected = -(y["weight"] * log_density).sum() / 3
+    assert loss(mixed, maps, y, training=True) == pytest.approx(expected, rel=1e-5)
+    assert loss(mixed, maps, y) == before
 
 
 def test_training_remembers_residuals_inside_the_window(mixed, numbered):
@@ -90,10 +108,10 @@ def test_training_remembers_residuals_inside_the_window(mixed, numbered):
     normal = at_stations(mixed(maps), tf.constant(y["pixels"]))
     tensors = {name: tf.constant(values) for name, values in y.items()}
     mixed.compute_loss(maps, tensors, mixed(maps), training=False)
-    assert not np.isfinite(mixed.random_variance.residual.numpy()).any()
+    assert not np.isfinite(mixed.random_terms.residual.numpy()).any()
     mixed.compute_loss(maps, tensors, mixed(maps), training=True)
     residual = np.where(np.arange(9) < 4, y["ln_im"] - normal.loc, np.nan)
-    np.testing.assert_allclose(mixed.random_variance.residual.numpy(), residual.ravel(), atol=1e-6)
+    np.testing.assert_allclose(mixed.random_terms.residual.numpy(), residual.ravel(), atol=1e-6)
 
 
 def test_two_stations_in_one_pixel_are_two_terms(model):

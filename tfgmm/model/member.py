@@ -17,7 +17,7 @@ from tfgmm import ergodic, files, mixed_effects
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment, Training
 from tfgmm.grid import Grid
-from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, RandomVariance, at_stations
+from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, RandomTerms, at_stations
 from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
@@ -26,6 +26,11 @@ from tfgmm.records import Dataset
 
 #: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
 _OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
+
+#: Steps after which site terms are found anew while a network learns.
+TERMS_EVERY = 50
+#: Medians of the sites' numbers of records: no site pulls on f harder than with so many.
+HARDEST_PULL = 5.0
 
 #: Share of the work done, between 0 and 1.
 Report = Callable[[float], None]
@@ -205,23 +210,53 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.stop_training = self.exhausted
 
 
-class RandomVarianceUpdate(keras.callbacks.Callback):
-    """After each epoch: tau and phi_S2S, by restricted maximum likelihood, from what the epoch has left.
+class RandomTermsUpdate(keras.callbacks.Callback):
+    r"""Every 50 steps and after each epoch: site terms from what f has left, to be taken off in part.
 
-    The residuals are those of the epoch's own steps: an extra pass would take a third longer.
+    Single records pull f towards the mean of their site, its own term included, in proportion to their
+    number :math:`n_s`: where most sites have a hundredth of the records of a few, these would be learned
+    by heart and the others not at all. So no site pulls harder than one of :math:`\tilde n` records, five
+    times the median site:
+
+    .. math:: y_{es} - \alpha_s \delta S2S_s, \quad v_{es} = \tau^2 + (1 - \alpha_s)^2 \phi_{S2S}^2, \quad
+        \alpha_s = \max(0, 1 - \tilde n / n_s)
+
+    Residuals are those of the steps themselves: an extra pass would take a third longer. Variances are
+    estimated after each epoch, by restricted maximum likelihood.
     """
 
     def __init__(self, material: Material) -> None:
         super().__init__()
         self.records = splits.training_records(material.records)
+        count = self.records.groupby("site_id", observed=True)["ln_im"].transform("size").to_numpy()
+        hardest = HARDEST_PULL * self.records["site_id"].value_counts().median()
+        self.taken_off = np.maximum(0.0, 1.0 - hardest / count)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Find the terms anew."""
+        if (batch + 1) % TERMS_EVERY == 0:
+            self._update(*self._residuals())
 
     def on_epoch_end(self, epoch, logs=None):
-        """Estimate."""
-        residual = self.model.random_variance.residual.numpy()
+        """Estimate the variances, then find the terms."""
+        residual, event, site = self._residuals()
+        found = mixed_effects.fit(np.ones((len(residual), 1)), residual, event, site)
+        self.model.random_terms.stddev.assign([found.tau, found.phi_s2s, found.phi_ss])
+        self._update(residual, event, site)
+
+    def _residuals(self) -> tuple[np.ndarray, pd.Series, pd.Series]:
+        """Of the records that have been seen, with their events and sites."""
+        residual = self.model.random_terms.residual.numpy()
         seen = np.isfinite(residual)
-        ids = (self.records.loc[seen, name] for name in ("event_id", "site_id"))
-        found = mixed_effects.fit(np.ones((seen.sum(), 1)), residual[seen], *ids)
-        self.model.random_variance.variance.assign(found.tau**2 + found.phi_s2s**2)
+        return residual[seen], self.records.loc[seen, "event_id"], self.records.loc[seen, "site_id"]
+
+    def _update(self, residual: np.ndarray, event: pd.Series, site: pd.Series) -> None:
+        terms = self.model.random_terms
+        tau, phi_s2s, phi_ss = terms.stddev.numpy().astype(float)
+        equations = mixed_effects.MixedModelEquations(np.ones((len(residual), 1)), residual, event, site)
+        found = equations.solve(tau, phi_s2s, phi_ss).site_terms
+        terms.offset.assign(self.taken_off * self.records["site_id"].map(found).fillna(0.0).to_numpy())
+        terms.variance.assign(tau**2 + ((1 - self.taken_off) * phi_s2s) ** 2)
 
 
 def train(
@@ -264,8 +299,9 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     model = build(material)
     if material.experiment.random_effects != "none":
         fitted = ergodic.fit(splits.training_records(material.records))
-        variance = fitted.tau**2 + fitted.phi_s2s**2
-        model.random_variance = RandomVariance(len(material.training.ln_im), variance)
+        model.random_terms = RandomTerms(
+            len(material.training.ln_im), fitted.tau, fitted.phi_s2s, fitted.phi_ss
+        )
     adam = optimizer(settings, material.epochs * material.steps)
     if material.experiment.network.precision == "float16":
         # Small gradients would be zero.
@@ -304,7 +340,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
             epochs=material.epochs,
             steps_per_epoch=material.steps,
             callbacks=[
-                *([RandomVarianceUpdate(material)] if model.random_variance else []),
+                *([RandomTermsUpdate(material)] if model.random_terms else []),
                 checkpoint,
                 keras.callbacks.LambdaCallback(
                     on_train_batch_end=lambda batch, logs: report((next(seen) + 1) / total)

@@ -94,30 +94,46 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
     return tfd.Normal(gather(normal.loc), gather(normal.scale))
 
 
-class RandomVariance(keras.layers.Layer):
-    r"""The variance of event and site terms, :math:`\tau^2 + \phi_{S2S}^2`, while a network learns.
+class RandomTerms(keras.layers.Layer):
+    r"""What is known of the event and site terms of the training records while a network learns.
 
     Parameters
     ----------
     records : int
         Records that train.
-    variance : float
-        To begin with.
+    tau, phi_s2s, phi_ss : float
+        Standard deviations to begin with, ln units.
 
     Attributes
     ----------
-    variance : keras.Variable
+    stddev : keras.Variable, [3]
+        tau, phi_S2S and phi_SS.
+    offset, variance : keras.Variable, [records]
+        What is taken off each record before f is compared with it, and the variance of the terms that
+        are left in it.
     residual : keras.Variable, [records]
         Observed minus f when each record was last seen in training; NaN before.
     """
 
-    def __init__(self, records: int, variance: float) -> None:
-        super().__init__(name="random_variance", trainable=False, dtype="float32")
-        self.variance = self.add_weight(shape=(), initializer="zeros", name="variance")
-        self.residual = self.add_weight(shape=(records,), initializer="zeros", name="residual")
-        self.variance.assign(variance)
+    def __init__(self, records: int, tau: float, phi_s2s: float, phi_ss: float) -> None:
+        super().__init__(name="random_terms", trainable=False, dtype="float32")
+        self.stddev = self.add_weight(shape=(3,), initializer="zeros", name="stddev")
+        self.offset, self.variance, self.residual = (
+            self.add_weight(shape=(records,), initializer="zeros", name=name)
+            for name in ("offset", "variance", "residual")
+        )
+        self.stddev.assign([tau, phi_s2s, phi_ss])
+        self.variance.assign(np.full(records, tau**2 + phi_s2s**2))
         self.residual.assign(np.full(records, np.nan))
         self.built = True
+
+    def of_unknown(self) -> tuple[float, tf.Tensor]:
+        """Offset and variance of records of other events at other sites than those that train."""
+        return 0.0, tf.reduce_sum(self.stddev.value[:2] ** 2)
+
+    def of_training(self, y: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Offset and variance of a batch's records, [batch, stations] each."""
+        return tf.gather(self.offset.value, y["record"]), tf.gather(self.variance.value, y["record"])
 
     def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
         """Keep the residuals of a batch."""
@@ -130,7 +146,7 @@ class RandomVariance(keras.layers.Layer):
 class GroundMotionModel(keras.Model):
     """Keras model whose output is a Normal map and whose loss is its likelihood at the stations."""
 
-    random_variance: RandomVariance | None = None
+    random_terms: RandomTerms | None = None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         r"""Negative log-likelihood of the records, mean over the batch's events.
@@ -140,8 +156,8 @@ class GroundMotionModel(keras.Model):
 
         at the pixel of each station s; two stations in one pixel are two terms, padded stations
         weigh nothing. With random effects the network's standard deviation is that within an event
-        and a site, :math:`\sigma^2 = \phi_{SS}^2 + \tau^2 + \phi_{S2S}^2`: the composite likelihood of
-        single records.
+        and a site; what `RandomTerms` has for a record is taken off y and added to the variance,
+        :math:`\sigma^2 = \phi_{SS}^2 + v_{es}`: a composite likelihood of single records.
 
         References
         ----------
@@ -149,11 +165,17 @@ class GroundMotionModel(keras.Model):
         likelihood methods, Statistica Sinica 21, section 2.
         """
         normal = at_stations(y_pred, y["pixels"])
-        if self.random_variance is not None:
+        observed = y["ln_im"]
+        if self.random_terms is not None:
+            terms = self.random_terms
             if training:
-                self.random_variance.remember(y, normal.loc)
-            normal = tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + self.random_variance.variance.value))
-        log_prob = normal.log_prob(y["ln_im"])
+                terms.remember(y, normal.loc)
+            offset, variance = terms.of_training(y) if training else terms.of_unknown()
+            observed, normal = (
+                observed - offset,
+                tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + variance)),
+            )
+        log_prob = normal.log_prob(observed)
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):
