@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """How much training reaches the quality of a plain recipe: Adam at a constant rate until patience ends."""
 
+import contextlib
 import json
 import shlex
 import sys
@@ -13,11 +14,10 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import typer
-from scoringrules import crps_normal
 
 from tfgmm import experiment as experiments
 from tfgmm import files
-from tfgmm.analysis import scores
+from tfgmm.analysis import probabilistic, scores
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, train_missing
 from tfgmm.experiment import Experiment, Split
 
@@ -49,23 +49,17 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
     begun = training.begin(experiment, folder, chunks=tuple(chunks))
     say_simulated(begun.dataset.simulated)
     constant = mock.patch.object(member, "optimizer", lambda settings, steps: keras.optimizers.Adam(1e-3))
-    if name == PLAIN:
-        with constant:
-            train_missing(begun, name)
-    else:
+    with constant if name == PLAIN else contextlib.nullcontext():
         train_missing(begun, name)
     partial = scores.map_part(scores.partial_ensembles(begun.run.read_predictions()))
     rows = []
     for one in begun.members:
         done = json.loads((begun.folder(one) / "done.json").read_text())
         row = {"recipe": name, "chunk": one.chunk, "steps": done["epochs"] * begun.material(one).steps}
-        of_chunk = partial[(partial["chunk"] == one.chunk) & (partial["event_role"] == "validation")]
-        of_chunk = of_chunk[of_chunk["network"] == experiment.reference]
+        cells = scores.cells(partial[partial["chunk"] == one.chunk], experiment.reference)
         for cell, role in CELLS.items():
-            seen = of_chunk[of_chunk["site_role"] == role]
-            residual = seen["ln_im"] - seen["mean"]
-            row[f"RMSE, {cell}"] = np.sqrt((residual**2).mean())
-            row[f"CRPS, {cell}"] = crps_normal(seen["ln_im"], seen["mean"], seen["stddev"]).mean()
+            means = probabilistic.per_record(cells[f"{role} / validation"]).mean(numeric_only=True)
+            row |= {f"RMSE, {cell}": np.sqrt(means["residual^2"]), f"CRPS, {cell}": means["crps"]}
         rows.append(row)
     return pd.DataFrame(rows)
 

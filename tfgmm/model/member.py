@@ -233,30 +233,28 @@ class RandomTermsUpdate(keras.callbacks.Callback):
         self.taken_off = np.maximum(0.0, 1.0 - hardest / count)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Find the terms anew."""
-        if (batch + 1) % TERMS_EVERY == 0:
-            self._update(*self._residuals())
+        """Find the terms anew, where any is taken off."""
+        if (batch + 1) % TERMS_EVERY == 0 and self.taken_off.any():
+            equations = mixed_effects.MixedModelEquations(*self._left())
+            self._take_off(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Estimate the variances, then find the terms."""
-        residual, event, site = self._residuals()
-        found = mixed_effects.fit(np.ones((len(residual), 1)), residual, event, site)
+        """Estimate the variances, and with them the terms."""
+        found = mixed_effects.fit(*self._left())
         self.model.random_terms.stddev.assign([found.tau, found.phi_s2s, found.phi_ss])
-        self._update(residual, event, site)
+        self._take_off(found)
 
-    def _residuals(self) -> tuple[np.ndarray, pd.Series, pd.Series]:
-        """Of the records that have been seen, with their events and sites."""
+    def _left(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
+        """An intercept, the residuals of the records that have been seen, their events and sites."""
         residual = self.model.random_terms.residual.numpy()
         seen = np.isfinite(residual)
-        return residual[seen], self.records.loc[seen, "event_id"], self.records.loc[seen, "site_id"]
+        records = self.records[seen]
+        return np.ones((seen.sum(), 1)), residual[seen], records["event_id"], records["site_id"]
 
-    def _update(self, residual: np.ndarray, event: pd.Series, site: pd.Series) -> None:
-        terms = self.model.random_terms
-        tau, phi_s2s, phi_ss = terms.stddev.numpy().astype(float)
-        equations = mixed_effects.MixedModelEquations(np.ones((len(residual), 1)), residual, event, site)
-        found = equations.solve(tau, phi_s2s, phi_ss).site_terms
-        terms.offset.assign(self.taken_off * self.records["site_id"].map(found).fillna(0.0).to_numpy())
-        terms.variance.assign(tau**2 + ((1 - self.taken_off) * phi_s2s) ** 2)
+    def _take_off(self, found: mixed_effects.CrossedEffects) -> None:
+        terms, of_site = self.model.random_terms, self.records["site_id"].map(found.site_terms)
+        terms.offset.assign(self.taken_off * of_site.fillna(0.0).to_numpy())
+        terms.variance.assign(found.tau**2 + ((1 - self.taken_off) * found.phi_s2s) ** 2)
 
 
 def train(
