@@ -13,7 +13,7 @@ from tfgmm import ergodic
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.grid import Grid
-from tfgmm.model import member
+from tfgmm.model import member, random_terms
 from tfgmm.model.normal import ErgodicMedian
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
@@ -300,8 +300,8 @@ def seen(mixed, monkeypatch):
     model.random_terms.residual.assign(
         (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)
     )
-    monkeypatch.setattr(member, "HARDEST_PULL", 7.5)  # times a median of 2 records
-    update = member.RandomTermsUpdate(chosen)
+    monkeypatch.setattr(random_terms, "HARDEST_PULL", 7.5)  # times a median of 2 records
+    update = random_terms.RandomTermsUpdate(splits.training_records(chosen.records))
     update.set_model(model)
     return model.random_terms, update, fitted
 
@@ -315,7 +315,7 @@ def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
 
 def test_no_site_pulls_harder_than_a_few_medians(seen, monkeypatch):
     terms, update, fitted = seen
-    monkeypatch.setattr(member, "TERMS_EVERY", 3)
+    monkeypatch.setattr(random_terms, "TERMS_EVERY", 3)
     for batch in (0, 1):
         update.on_train_batch_end(batch)
         assert not terms.offset.numpy().any()

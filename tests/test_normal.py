@@ -14,9 +14,9 @@ from tfgmm.model.normal import (
     ErgodicMedian,
     GroundMotionModel,
     NormalLayer,
-    RandomTerms,
     at_stations,
 )
+from tfgmm.model.random_terms import RandomTerms
 
 SIZE = 6
 

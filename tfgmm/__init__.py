@@ -54,6 +54,7 @@ pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, 
 mixture                 many Normal distributions -> mean, aleatory and epistemic variance
 random_effects          event and site terms around what the networks predict
 model.unet              channels -> parameter map
+model.random_terms      event and site terms while a network learns
 model.normal            Normal distribution at every pixel, likelihood at station pixels
 model.member            train, save, load one member
 model.training          train what a run lacks; the predictions table

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import ergodic, files, mixed_effects
+from tfgmm import ergodic, files
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment, Training
 from tfgmm.grid import Grid
-from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, RandomTerms, at_stations
+from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
@@ -26,11 +27,6 @@ from tfgmm.records import Dataset
 
 #: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
 _OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
-
-#: Steps after which site terms are found anew while a network learns.
-TERMS_EVERY = 50
-#: Medians of the sites' numbers of records: no site pulls on f harder than with so many.
-HARDEST_PULL = 5.0
 
 #: Share of the work done, between 0 and 1.
 Report = Callable[[float], None]
@@ -210,53 +206,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.stop_training = self.exhausted
 
 
-class RandomTermsUpdate(keras.callbacks.Callback):
-    r"""Every 50 steps and after each epoch: site terms from what f has left, to be taken off in part.
-
-    Single records pull f towards the mean of their site, its own term included, in proportion to their
-    number :math:`n_s`: where most sites have a hundredth of the records of a few, these would be learned
-    by heart and the others not at all. So no site pulls harder than one of :math:`\tilde n` records, five
-    times the median site:
-
-    .. math:: y_{es} - \alpha_s \delta S2S_s, \quad v_{es} = \tau^2 + (1 - \alpha_s)^2 \phi_{S2S}^2, \quad
-        \alpha_s = \max(0, 1 - \tilde n / n_s)
-
-    Residuals are those of the steps themselves: an extra pass would take a third longer. Variances are
-    estimated after each epoch, by restricted maximum likelihood.
-    """
-
-    def __init__(self, material: Material) -> None:
-        super().__init__()
-        self.records = splits.training_records(material.records)
-        count = self.records.groupby("site_id", observed=True)["ln_im"].transform("size").to_numpy()
-        hardest = HARDEST_PULL * self.records["site_id"].value_counts().median()
-        self.taken_off = np.maximum(0.0, 1.0 - hardest / count)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Find the terms anew, where any is taken off."""
-        if (batch + 1) % TERMS_EVERY == 0 and self.taken_off.any():
-            equations = mixed_effects.MixedModelEquations(*self._left())
-            self._take_off(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Estimate the variances, and with them the terms."""
-        found = mixed_effects.fit(*self._left())
-        self.model.random_terms.stddev.assign([found.tau, found.phi_s2s, found.phi_ss])
-        self._take_off(found)
-
-    def _left(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
-        """An intercept, the residuals of the records that have been seen, their events and sites."""
-        residual = self.model.random_terms.residual.numpy()
-        seen = np.isfinite(residual)
-        records = self.records[seen]
-        return np.ones((seen.sum(), 1)), residual[seen], records["event_id"], records["site_id"]
-
-    def _take_off(self, found: mixed_effects.CrossedEffects) -> None:
-        terms, of_site = self.model.random_terms, self.records["site_id"].map(found.site_terms)
-        terms.offset.assign(self.taken_off * of_site.fillna(0.0).to_numpy())
-        terms.variance.assign(found.tau**2 + ((1 - self.taken_off) * found.phi_s2s) ** 2)
-
-
 def train(
     material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None
 ) -> None:
@@ -311,7 +260,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 
 def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
     """The network with the weights of its best epoch."""
-    settings = material.experiment.training
+    settings, records = material.experiment.training, splits.training_records(material.records)
     keras.backend.clear_session()
     model = compiled(material, seed)
     first = checkpoint.epoch
@@ -338,7 +287,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
             epochs=material.epochs,
             steps_per_epoch=material.steps,
             callbacks=[
-                *([RandomTermsUpdate(material)] if model.random_terms else []),
+                *([RandomTermsUpdate(records)] if model.random_terms else []),
                 checkpoint,
                 keras.callbacks.LambdaCallback(
                     on_train_batch_end=lambda batch, logs: report((next(seen) + 1) / total)

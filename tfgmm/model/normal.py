@@ -1,12 +1,12 @@
 """A Normal distribution at every pixel, its likelihood at station pixels."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
 
 from tfgmm import ergodic
+from tfgmm.model.random_terms import RandomTerms
 
 
 @keras.saving.register_keras_serializable("tfgmm")
@@ -92,54 +92,6 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
     """
     gather = lambda values: tf.gather_nd(values, pixels, batch_dims=1)  # noqa: E731
     return tfd.Normal(gather(normal.loc), gather(normal.scale))
-
-
-class RandomTerms(keras.layers.Layer):
-    r"""What is known of the event and site terms of the training records while a network learns.
-
-    Parameters
-    ----------
-    records : int
-        Records that train.
-    tau, phi_s2s, phi_ss : float
-        Standard deviations to begin with, ln units.
-
-    Attributes
-    ----------
-    stddev : keras.Variable, [3]
-        tau, phi_S2S and phi_SS.
-    offset, variance : keras.Variable, [records]
-        What is taken off each record before f is compared with it, and the variance of the terms that
-        are left in it.
-    residual : keras.Variable, [records]
-        Observed minus f when each record was last seen in training; NaN before.
-    """
-
-    def __init__(self, records: int, tau: float, phi_s2s: float, phi_ss: float) -> None:
-        super().__init__(name="random_terms", trainable=False, dtype="float32")
-        self.stddev = self.add_weight(shape=(3,), initializer="zeros", name="stddev")
-        self.offset, self.variance, self.residual = (
-            self.add_weight(shape=(records,), initializer="zeros", name=name)
-            for name in ("offset", "variance", "residual")
-        )
-        self.stddev.assign([tau, phi_s2s, phi_ss])
-        self.variance.assign(np.full(records, tau**2 + phi_s2s**2))
-        self.residual.assign(np.full(records, np.nan))
-        self.built = True
-
-    def of_unknown(self) -> tuple[float, tf.Tensor]:
-        """Offset and variance of records of other events at other sites than those that train."""
-        return 0.0, tf.reduce_sum(self.stddev.value[:2] ** 2)
-
-    def of_training(self, y: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Offset and variance of a batch's records, [batch, stations] each."""
-        return tf.gather(self.offset.value, y["record"]), tf.gather(self.variance.value, y["record"])
-
-    def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
-        """Keep the residuals of a batch."""
-        real = y["weight"] > 0
-        record, residual = (tf.boolean_mask(one, real) for one in (y["record"], y["ln_im"] - mean))
-        self.residual.value.scatter_nd_update(record[:, tf.newaxis], residual)
 
 
 @keras.saving.register_keras_serializable("tfgmm")
