@@ -125,8 +125,9 @@ def interpolation_variance(
 ) -> InterpolationVariance:
     """Fitted to held-out sites: their mean residuals less the map of the networks that never saw them.
 
-    Known are the sampling of the mean residuals and the random start of these networks. The jackknife
-    variance is not taken off: at the places of deleted stations it is mostly error of interpolation.
+    Known are the sampling of the mean residuals, the random start of these networks, and the jackknife
+    variance, which holds some of the error of interpolation: what is fitted is what it lacks, so that
+    their sum is the error that is found at held-out sites.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ def interpolation_variance(
     """
     of_map = estimate.without_chunk[held["chunk"], held["row"], held["col"]]
     started = estimate.initialisation_variance() / estimate.members.shape[1]
-    known = started[held["row"], held["col"]]
+    known = (started + estimate.jackknife_variance())[held["row"], held["col"]]
     table = held[["site_id", "nearest_km"]].assign(map=of_map, known=known)
     sites = table.groupby("site_id").mean().join(terms, how="inner")
     return InterpolationVariance.fit(
