@@ -251,6 +251,7 @@ def test_random_effects_have_their_sections(finished, no_figures):
     assert models[:2] == [scores.ENSEMBLE, scores.MAP_PART]
     assert CALIBRATED not in models
     assert {"tau", "phi_s2s", "phi_ss"} <= set(found.section("random_effects").table["part"])
+    assert found.section("within_event").table["correlation"].abs().max() < 0.2  # none is planted
     floor = pd.read_csv(path / "tables" / "floor.csv").iloc[0]
     four = found.section("four_way").table.set_index(["model", "cell"])["rmse_pooled"]
     assert floor["unknown_site"] == pytest.approx(four[scores.ENSEMBLE, HELD_OUT], rel=1e-5)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from prediction_places import with_places
+from prediction_places import with_places, within_event_field
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
 from tfgmm.analysis import parts, scores, variability
 from tfgmm.random_effects import RandomEffects
+from tfgmm.within_event import Correlation
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,23 @@ def test_predicted_parts_are_near_those_of_the_residuals(table):
         assert held.loc[part, "predicted"] == pytest.approx(planted, abs=0.1)
         assert held.loc[part, "estimate"] == pytest.approx(planted, abs=0.1)
     assert np.isnan(held.loc["epistemic", "estimate"])
+
+
+def test_correlation_of_the_residuals_left_at_trained_sites_is_shown():
+    raw = with_places(predictions(n_events=160, n_sites=60, chunks=2, inits=1, seed=3))
+    planted = Correlation(0.8, 25.0)
+    added = 3 * PHI_SS * within_event_field(raw, planted)
+    raw = raw.assign(ln_im=raw["ln_im"] + added, stddev=np.float32(PHI_SS * np.sqrt(10)))
+    table = scores.partial_ensembles(RandomEffects.fit(raw, "kik").apply(raw))
+    found = parts.within_event_correlation(table)
+    assert (found["im"] == "PGA").all() and len(found) > 8
+    # Event terms take the mean of the field, and what is far apart is then a little unlike.
+    first = found.iloc[(found["distance_km"] - 5).abs().argmin()]
+    expected = 0.9 * planted.share * np.exp(-first["distance_km"] / planted.range_km)
+    assert first["correlation"] == pytest.approx(expected, abs=0.12)
+    assert found.iloc[-1]["correlation"] == pytest.approx(0, abs=0.15)
+    fitted = found["share"] * np.exp(-found["distance_km"] / found["range_km"])
+    assert abs(fitted - found["correlation"])[1:].max() < 0.15  # few pairs are as near as the first
 
 
 def test_floor_is_what_perfect_interpolation_would_reach():

@@ -162,6 +162,21 @@ def test_bars_are_the_parts_with_their_intervals(ax):
     assert ax.get_ylabel() == "Standard deviation (ln units)"
 
 
+def test_correlation_against_distance_has_intervals_and_curves(ax):
+    points = {"distance_km": [5.0, 20.0], "correlation": [0.4, 0.1], "standard_error": [0.1, 0.02]}
+    one = pd.DataFrame(points).assign(im="PGA", share=0.5, range_km=10.0)
+    curves = residual_figures.within_event_correlation(ax, pd.concat([one, one.assign(im="SA(1.0)")]))
+    x, y = curves[0].get_data()
+    assert (x[0], x[-1]) == (0, 20)
+    np.testing.assert_allclose(y, 0.5 * np.exp(-x / 10))
+    (bars,) = ax.containers[0][2]
+    ends = np.array(bars.get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends, [[0.2355, 0.5645], [0.0671, 0.1329]], atol=1e-4)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["PGA: 0.50 exp(−d / 10 km)", "SA(1.0): 0.50 exp(−d / 10 km)"]
+    assert ax.get_xlabel() == "Distance of the sites d (km)"
+
+
 def test_pit_histogram_has_bins_and_band(ax):
     table = pd.DataFrame(
         {

@@ -53,6 +53,7 @@ pipeline.device         what the GPU of this machine is good at, if it has one
 pipeline.dataset        tf.data: records -> (event maps, station pixels, ln IM, weights)
 mixture                 many Normal distributions -> mean, aleatory and epistemic variance
 random_effects          event and site terms around what the networks predict
+within_event            within-event residuals: how far alike, what some tell of others
 model.unet              channels -> parameter map
 model.random_terms      event and site terms while a network learns
 model.normal            Normal distribution at every pixel, likelihood at station pixels

@@ -56,8 +56,8 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row a record, as its first one, with the ``mean``, ``stddev`` and ``epistemic`` (a variance) of
-        the ensemble. Of random effects ``site_term`` and ``event_term`` are means, the standard deviations
-        ``tau``, ``phi_s2s``, ``site_stddev`` and ``event_stddev`` are those of the mean variance.
+        the ensemble. Of random effects the terms are means, the standard deviations those of the mean
+        variance.
     """
 
     def of(name: str) -> np.ndarray:
@@ -68,8 +68,8 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
         mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
     )
     if "site_term" in members:
-        for name in ("site_term", "event_term"):
+        for name in ("site_term", "event_term", "within_term"):
             found[name] = of(name).mean(axis=1)
-        for name in ("tau", "phi_s2s", "site_stddev", "event_stddev"):
+        for name in ("tau", "phi_s2s", "phi_ss", "site_stddev", "event_stddev", "within_stddev"):
             found[name] = np.sqrt((of(name) ** 2).mean(axis=1))
     return found

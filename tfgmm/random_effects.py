@@ -134,13 +134,16 @@ class RandomEffects:
         return stddev**2 + self.error**2 + event_stddev**2 + site_stddev**2
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
-        """Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
+        r"""Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
 
         Returns
         -------
         pandas.DataFrame
-            ``mean`` with the terms of known sites and events, total ``stddev``, and the parts ``tau``,
-            ``phi_s2s``, ``site_term``, ``site_stddev``, ``event_term`` and ``event_stddev``.
+            ``mean`` with the terms of known sites and events, total ``stddev``, and the parts: ``tau``,
+            ``phi_s2s`` and ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site
+            and record; ``event_term``, ``event_stddev``, ``site_term``, ``site_stddev``, ``within_term``
+            and ``within_stddev``, what is known of it, and what is unknown then. Of single records
+            nothing is known here: that is left to `tfgmm.within_event.conditioned`.
         """
         terms = np.zeros((4, len(predictions)))
         for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
@@ -148,15 +151,19 @@ class RandomEffects:
             terms[:2, rows] = self.at(SITE, chunk, init, of_member["site_id"])
             terms[2:, rows] = self.at(EVENT, chunk, init, of_member["event_id"])
         of_site, site_stddev, of_event, event_stddev = terms
+        phi_ss = np.hypot(predictions["stddev"], self.error)
         parts = {
             "mean": predictions["mean"] + of_site + of_event,
             "stddev": np.sqrt(self.variance(predictions["stddev"], site_stddev, event_stddev)),
             "tau": self.tau,
             "phi_s2s": self.phi_s2s,
+            "phi_ss": phi_ss,
             "site_term": of_site,
             "site_stddev": site_stddev,
             "event_term": of_event,
             "event_stddev": event_stddev,
+            "within_term": 0.0,
+            "within_stddev": phi_ss,
         }
         return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from tfgmm import ergodic
 from tfgmm.analysis import boosting, site_kriging
+from tfgmm.pipeline import splits
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"
 KRIGED, BOOSTED, KRIGED_BOOSTED = "ergodic + kriged site terms", "boosting", "kriged + boosting"
@@ -24,11 +25,6 @@ def scored(records: pd.DataFrame, model: str, mean, stddev) -> pd.DataFrame:
     ``epistemic``, the variance between members, is 0.
     """
     return records[_RECORD].assign(model=model, mean=mean, stddev=stddev, epistemic=0.0)
-
-
-def is_trained(records: pd.DataFrame) -> pd.Series:
-    """Whether a record may be fitted: training event, training site."""
-    return (records["event_role"] == "training") & (records["site_role"] == "training")
 
 
 def folds(predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -57,7 +53,7 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     tables = []
     for fold in folds(predictions):
-        tables += _ergodic(fold, ergodic.fit(fold[is_trained(fold)]))
+        tables += _ergodic(fold, ergodic.fit(splits.training_records(fold)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -101,7 +97,7 @@ def _ergodic(fold: pd.DataFrame, model: ergodic.ErgodicModel) -> list[pd.DataFra
 
 def _fitted(fold: pd.DataFrame) -> list[pd.DataFrame]:
     """All models of one fold."""
-    trained = is_trained(fold)
+    trained = splits.is_training(fold)
     model = ergodic.fit(fold[trained])
     mean, stddev = _kriged(fold, trained, model)
     boosted = boosting.predict(fold, fold["ln_im"])

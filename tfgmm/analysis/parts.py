@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tfgmm import within_event
 from tfgmm.analysis import scores, site_kriging, variability
 from tfgmm.pipeline import splits
 
@@ -69,6 +70,31 @@ def beside_found(table: pd.DataFrame, found: pd.DataFrame, reference: str) -> pd
         .merge(cells, on=["im", "cell"])
         .merge(of_model, on=["im", "cell", "part"], how="left")
     )
+
+
+def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
+    """How far the within-event residuals of trained sites are alike, as found and as fitted.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As for `predicted`, with ``x_km`` and ``y_km``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `within_event.by_distance`, all chunks together, with ``im`` and the ``share`` and
+        ``range_km`` of the `within_event.Correlation` fitted to them.
+    """
+    rows = []
+    for im, records in scores.by("im")(splits.training_records(table)).items():
+        of_chunk = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
+        found = within_event.by_distance(
+            records.assign(event_id=of_chunk, z=within_event.standardised(records))
+        )
+        fitted = within_event.Correlation.fit(found)
+        rows.append(found.assign(im=im, share=fitted.share, range_km=fitted.range_km))
+    return pd.concat(rows, ignore_index=True)
 
 
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:

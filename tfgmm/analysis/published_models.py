@@ -13,8 +13,9 @@ import pygmm
 from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm import imt
-from tfgmm.analysis.baselines import folds, is_trained, scored
+from tfgmm.analysis.baselines import folds, scored
 from tfgmm.errors import DataError
+from tfgmm.pipeline import splits
 
 #: Where neither the layer nor the station knows Vs30.
 UNKNOWN_VS30_M_S = 400.0
@@ -239,7 +240,7 @@ def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.Data
     if records.empty:
         return records
     mean, stddev = interpolate(model, im, records).T
-    residual = (records["ln_im"] - mean).where(is_trained(records))
+    residual = (records["ln_im"] - mean).where(splits.is_training(records))
     constant = residual.groupby(records["chunk"]).transform("mean").fillna(0.0)
     return records.assign(mean=mean, stddev=stddev, constant=constant)[np.isfinite(mean)]
 

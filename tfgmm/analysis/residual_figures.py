@@ -1,12 +1,15 @@
 """Figures of residuals, their parts and calibration."""
 
+import itertools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
+from scipy.stats import norm
 
-from tfgmm.analysis import figures, residuals, scores, variability
+from tfgmm.analysis import bootstrap, figures, residuals, scores, variability
 
 #: Axis labels of `tfgmm.analysis.residuals.VARIABLES`.
 LABELS = {
@@ -212,6 +215,40 @@ def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     ax.set_ylabel("Standard deviation (ln units)")
     ax.legend(frameon=False, fontsize=7)
     return artists
+
+
+def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
+    """Correlation of within-event residuals against distance, with 90 % intervals and the fitted curve.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        Of `tfgmm.analysis.parts.within_event_correlation`.
+    """
+    distance = np.linspace(0, table["distance_km"].max(), 200)
+    curves = []
+    for colour, (im, rows) in zip(
+        itertools.cycle(_BAR_COLOURS), table.groupby("im", sort=False), strict=False
+    ):
+        ax.errorbar(
+            rows["distance_km"],
+            rows["correlation"],
+            norm.ppf((1 + bootstrap.LEVEL) / 2) * rows["standard_error"],
+            fmt="o",
+            markersize=3.5,
+            color=colour,
+            elinewidth=0.8,
+            capsize=2,
+        )
+        share, range_km = rows[["share", "range_km"]].iloc[0]
+        label = f"{im}: {share:.2f} exp(−d / {range_km:.0f} km)"
+        curves += ax.plot(distance, share * np.exp(-distance / range_km), color=colour, lw=1, label=label)
+    ax.axhline(0, color="0.6", lw=0.6)
+    ax.set_xlabel("Distance of the sites d (km)")
+    ax.set_ylabel("Correlation of within-event residuals")
+    ax.legend(frameon=False, fontsize=7)
+    return curves
 
 
 def pit_histogram(ax: plt.Axes, table: pd.DataFrame):

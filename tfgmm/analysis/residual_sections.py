@@ -31,6 +31,8 @@ def all_of(scored: Scored) -> Iterator[Section]:
     if scored.run.experiment.random_effects != "none":
         yield random_effects(scored, found)
         yield floor(scored)
+        if (correlation := alike(scored)) is not None:
+            yield correlation
     for im in ims:
         if (im, scores.ENSEMBLE, HELD_OUT) in found:
             yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
@@ -103,6 +105,32 @@ def random_effects(scored: Scored, found: dict) -> Section:
         "crossed mixed-effects fit with 90 % intervals, which hold the spread of the members.",
         table,
         shown,
+    )
+
+
+def alike(scored: Scored) -> Section | None:
+    """How far the residuals of an event are alike; None where too few events have pairs of sites."""
+    table = parts.within_event_correlation(scored.ensemble)
+    if table.empty:
+        return None
+
+    def draw() -> plt.Figure:
+        with mpl.rc_context(figures.STYLE):
+            figure, ax = plt.subplots(figsize=(4.2, 3.0))
+            residual_figures.within_event_correlation(ax, table)
+            ax.set_title(scored.note)
+        return figure
+
+    fitted = table.drop_duplicates("im")[["im", "share", "range_km"]]
+    return Section(
+        "within_event",
+        "Within-event residuals: how far they are alike",
+        "Correlation of the standardised residuals of one event at two trained sites, and a exp(-d / l) "
+        "fitted to it: the share a that sites next to each other have in common, and the range l. "
+        "A site that did not train is predicted with what they tell of it, for events that did.",
+        table,
+        fitted.round({"share": 2, "range_km": 1}).astype(str).rename(columns={"range_km": "range [km]"}),
+        draw,
     )
 
 

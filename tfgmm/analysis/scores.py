@@ -57,17 +57,24 @@ def _combined(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Partial ensembles with random effects, as if no site and no event were known: the network alone.
+    """Partial ensembles with random effects, as if no site, event or record were known: the network alone.
 
     Returns
     -------
     pandas.DataFrame
-        ``mean`` without terms, ``stddev`` with those of an unknown site and event; ``model`` is
+        ``mean`` without terms, ``stddev`` of an unknown site and event; ``model`` is
         `MAP_PART`.
     """
-    known = partial["site_stddev"] ** 2 + partial["event_stddev"] ** 2
-    variance = partial["stddev"] ** 2 - known + partial["phi_s2s"] ** 2 + partial["tau"] ** 2
-    mean = partial["mean"] - partial["site_term"] - partial["event_term"]
+    terms, left, unknown = (
+        partial[list(names)]
+        for names in (
+            ("event_term", "site_term", "within_term"),
+            ("event_stddev", "site_stddev", "within_stddev"),
+            ("tau", "phi_s2s", "phi_ss"),
+        )
+    )
+    variance = partial["stddev"] ** 2 - (left**2).sum(axis=1) + (unknown**2).sum(axis=1)
+    mean = partial["mean"] - terms.sum(axis=1)
     return partial.assign(model=MAP_PART, mean=mean, stddev=np.sqrt(variance))
 
 

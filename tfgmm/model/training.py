@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files, random_effects, records
+from tfgmm import files, random_effects, records, within_event
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
@@ -154,9 +154,11 @@ class Training:
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those of every arm; the run's own ones are kept for predicting."""
         own, parts = {}, []
+        places = data_pipeline.places(self.dataset, self.experiment)[1][["station_id", "x_km", "y_km"]]
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
             effects = RandomEffects.fit(rows, self.run.experiment.reference)
-            parts.append(effects.apply(rows))
+            mixed = effects.apply(rows).merge(places, on="station_id", how="left")
+            parts.append(within_event.conditioned(mixed).drop(columns=["x_km", "y_km"]))
             if arm == self.run.experiment.arm:
                 own[str(im)] = effects
         random_effects.write(own, self.run.path)

@@ -108,9 +108,14 @@ def folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
     return found
 
 
+def is_training(roles: pd.DataFrame) -> pd.Series:
+    """Whether ``fit`` may see a record: training events at training sites, of all networks."""
+    return (roles["event_role"] == TRAINING) & (roles["site_role"] == TRAINING)
+
+
 def training_records(roles: pd.DataFrame) -> pd.DataFrame:
-    """What ``fit`` may see: training events at training sites, of all networks."""
-    return roles[(roles["event_role"] == TRAINING) & (roles["site_role"] == TRAINING)]
+    """The rows of which `is_training` is true."""
+    return roles[is_training(roles)]
 
 
 def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
