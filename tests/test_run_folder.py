@@ -147,3 +147,14 @@ def test_damaged_predictions_are_one_line(run):
     with pytest.raises(DataError, match=r"predictions\.parquet is damaged .*remove it") as error:
         run.read_predictions()
     assert "\n" not in str(error.value)
+
+
+def test_predictions_without_all_parts_are_to_be_made_again(tmp_path, tiny, small):
+    mixed = tiny.model_copy(update={"random_effects": "site,event", "stopping": "blocks"})
+    run = RunFolder.begin(tmp_path / "mixed", mixed, small)
+    table = pd.DataFrame({"arm": [mixed.arm], "mean": 0.0})
+    table.to_parquet(run.predictions)
+    with pytest.raises(DataError, match=r"before models knew of within-event terms.*remove it and give"):
+        run.read_predictions()
+    table.assign(within_term=0.0).to_parquet(run.predictions)
+    assert len(run.read_predictions()) == 1

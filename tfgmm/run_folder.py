@@ -70,7 +70,10 @@ class RunFolder:
                 "that began it; it goes on where it stopped"
             )
         try:
-            return pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
+            table = pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
+            if self.experiment.random_effects != "none" and "within_term" not in table:
+                raise ValueError("made before models knew of within-event terms")
+            return table
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.predictions} is damaged ({error}): remove it and give the tfgmm train command "
