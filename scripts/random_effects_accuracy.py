@@ -1,15 +1,13 @@
 #!/usr/bin/env python
 """Score the random effects of a run on simulated records against what is planted."""
 
-import shlex
-import sys
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import typer
+from result_page import head, of_run
 from simulated_accuracy import dataset_and_truth
 
 from tfgmm import files, random_effects
@@ -117,11 +115,7 @@ def main(
     site_of = dataset.stations.set_index("station_id")["site_id"]
     stem = out / f"random-effects-{'-'.join(run.experiment.networks)}"
     lines = [
-        f"# Random effects on simulated records: {', '.join(run.experiment.networks)}\n",
-        f"- records: simulated records, not measured ones (data hash {dataset.digest()})",
-        f"- command: `{shlex.join(['scripts/' + Path(sys.argv[0]).name, *sys.argv[1:]])}`",
-        f"- date: {date.today().isoformat()}",
-        f"- run: preset {run.experiment.preset}; {run.experiment.chunks} chunks x {run.experiment.inits}\n",
+        head(f"Random effects on simulated records: {', '.join(run.experiment.networks)}", of_run(run)),
     ]
     for im, effects in found.items():
         table = partial[partial["im"] == im]

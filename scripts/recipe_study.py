@@ -3,10 +3,7 @@
 
 import contextlib
 import json
-import shlex
-import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 from unittest import mock
@@ -14,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import typer
+from result_page import head, made
 
 from tfgmm import experiment as experiments
 from tfgmm import files
@@ -111,13 +109,12 @@ def main(
 
 def write(table: pd.DataFrame, base: Experiment, chunks: list[int], folder: Path) -> None:
     """A page ``training-recipe-NETWORKS.md``."""
-    command = shlex.join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]])
     simulated = ", simulated records, not measured ones" if base.data is None else ""
     lines = [
-        f"# Training recipes: {', '.join(base.networks)}{simulated}\n",
-        f"- command: `{command}`",
-        f"- date: {date.today().isoformat()}",
-        f"- chunks: {', '.join(map(str, chunks))}; one initialisation\n",
+        head(
+            f"Training recipes: {', '.join(base.networks)}{simulated}",
+            made() | {"chunks": f"{', '.join(map(str, chunks))}; one initialisation"},
+        ),
         table.to_markdown(index=False, floatfmt=[FORMATS.get(column, "") for column in table]) + "\n",
         EXPLANATION,
     ]

@@ -1,10 +1,7 @@
 #!/usr/bin/env python
 """Score a run on simulated records against what is planted, beside a regression and the oracle."""
 
-import shlex
-import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +9,7 @@ import numpy as np
 import pandas as pd
 import typer
 import xarray as xr
+from result_page import head, of_run
 from rich.progress import track
 
 from tfgmm import ergodic, files, records
@@ -156,14 +154,8 @@ def one_event(scene: Scene) -> tuple[pd.Series, xr.Dataset]:
 
 def facts(scene: Scene) -> dict[str, str]:
     """What was scored, and against what."""
-    experiment = scene.run.experiment
-    members, total = len(scene.ensemble.members), experiment.chunks * experiment.inits
-    return {
-        "records": f"simulated records, not measured ones (data hash {scene.dataset.digest()})",
-        "command": f"`{shlex.join(['scripts/' + Path(sys.argv[0]).name, *sys.argv[1:]])}`",
-        "date": date.today().isoformat(),
-        "run": f"networks {', '.join(experiment.networks)}; preset {experiment.preset}; "
-        f"target {experiment.training.target}; {members} of {total} members",
+    return of_run(scene.run) | {
+        "trained": f"{len(scene.ensemble.members)} members",
         "training": f"{len(scene.trained):,} records of {scene.trained['event_id'].nunique():,} events "
         f"at {scene.trained['station_id'].nunique():,} stations",
         "scored": f"{len(scene.scored):,} validation events, {len(scene.longitude):,} pixels each: "
@@ -183,8 +175,7 @@ error of a map. *of {ERGODIC}*, *of {ORACLE}*: RMSE as a share of theirs.
 
 def report(table: pd.DataFrame, about: dict[str, str], stem: Path) -> None:
     """Write the table as Markdown, with what it rests on, and as CSV."""
-    head = f"# Accuracy on simulated records: {stem.name.removeprefix('simulated-')}\n\n"
-    listed = "".join(f"- {name}: {text}\n" for name, text in about.items())
+    top = head(f"Accuracy on simulated records: {stem.name.removeprefix('simulated-')}", about)
     picture = (
         f"\n![One earthquake of the simulated records]({stem.name}.png)\n\n"
         "The largest validation event inside the study area. Star: epicentre; triangles: stations, inside "
@@ -193,7 +184,7 @@ def report(table: pd.DataFrame, about: dict[str, str], stem: Path) -> None:
     formats = [FORMATS.get(column, "") for column in table]
     rows = table.to_markdown(index=False, floatfmt=formats) + "\n"
     with files.whole_file(stem.with_name(stem.name + ".md")) as temporary:
-        temporary.write_text("\n".join([head + listed, rows, EXPLANATION + picture]))
+        temporary.write_text("\n".join([top, rows, EXPLANATION + picture]))
     with files.whole_file(stem.with_name(stem.name + ".csv")) as temporary:
         table.assign(simulated=True).to_csv(temporary, index=False)
 

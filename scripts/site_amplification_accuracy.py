@@ -1,9 +1,6 @@
 #!/usr/bin/env python
 """Score the site amplification of a run on simulated records against what is planted."""
 
-import shlex
-import sys
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +8,7 @@ import numpy as np
 import pandas as pd
 import typer
 import xarray as xr
+from result_page import head, of_run
 from rich.progress import track
 from scipy.stats import t
 from simulated_accuracy import ORACLE, dataset_and_truth
@@ -154,18 +152,12 @@ def main(
     table = pd.concat(parts, ignore_index=True).reindex(columns=columns)
     show_table("Site amplification against the planted one, ln units (simulated records)", table, FORMATS)
     name = f"site-amplification-{'-'.join(run.experiment.networks)}"
-    command = shlex.join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]])
-    about = (
-        f"- records: simulated records, not measured ones (data hash {run.data['digest']})\n"
-        f"- command: `{command}`\n- date: {date.today().isoformat()}\n- averaged over {events}\n"
-    )
+    top = head("Site amplification on simulated records", of_run(run) | {"averaged over": events})
     shown = table.astype(object).where(table.notna(), None)
     formats = [FORMATS.get(column, "") for column in table]
     rows = shown.to_markdown(index=False, floatfmt=formats, missingval="")
     with files.whole_file(out / f"{name}.md") as temporary:
-        temporary.write_text(
-            f"# Site amplification on simulated records\n\n{about}\n{rows}\n\n{EXPLANATION}"
-        )
+        temporary.write_text(f"{top}\n{rows}\n\n{EXPLANATION}")
     with files.whole_file(out / f"{name}.csv") as temporary:
         table.assign(simulated=True).to_csv(temporary, index=False)
     console.print(f"Written: {out / name}.md and .csv")

@@ -236,12 +236,11 @@ def mixed(tmp_path_factory):
 
 
 def test_at_stations_is_the_predictions_table(mixed):
-    """Site terms where a member knows them, and where it does not the variance of all; no event term."""
+    """Site terms where a member knows them, where it does not the variance of all; nothing of events."""
     begun, loaded = mixed
     table = begun.run.read_predictions()
-    of_event = table["event_stddev"] ** 2 - table["tau"] ** 2
-    table["mean"] -= table["event_term"]
-    table["variance"] = table["stddev"] ** 2 - of_event
+    table["mean"] -= table["event_term"] + table["within_term"]
+    table["variance"] = table["tau"] ** 2 + table["site_stddev"] ** 2 + table["phi_ss"] ** 2
     found = loaded.at_stations(begun.dataset.events).set_index(event="event_id", site="site_id")
     expected = table.groupby(["event_id", "station_id"])
     means = expected["mean"].mean()
