@@ -22,7 +22,7 @@ from tfgmm import experiment as experiments
 from tfgmm.console import console, import_tensorflow, run_script, show_table
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset
-from tfgmm.sources import simulated
+from tfgmm.simulation import simulated
 
 #: Repeats of each measurement, interleaved; the median is shown.
 REPEATS = 5

@@ -53,7 +53,7 @@ def training_step(
     import contenders
 
     from tfgmm.model import member
-    from tfgmm.sources import simulated
+    from tfgmm.simulation import simulated
 
     dataset = simulated.embedded()
     chosen = contenders.material(dataset, preset, 32, network=network, grid=grid or {})
@@ -89,7 +89,7 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     import predictors
 
     from tfgmm.model.ensemble import Ensemble
-    from tfgmm.sources import simulated
+    from tfgmm.simulation import simulated
 
     with tempfile.TemporaryDirectory() as scratch:
         asked = predictors.Asked(simulated.embedded(), preset, base, Path(scratch))

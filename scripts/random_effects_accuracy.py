@@ -16,7 +16,7 @@ from tfgmm.console import console, run_script, say_simulated, show_table
 from tfgmm.errors import UsageError
 from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources import truth
+from tfgmm.simulation import truth
 
 #: Numbers of records between which station terms are compared.
 CUTS = (10, 30, 100)

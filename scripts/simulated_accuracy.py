@@ -20,8 +20,8 @@ from tfgmm.analysis.scores import ENSEMBLE
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
 from tfgmm.errors import DataError, UsageError
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources import simulated, truth
-from tfgmm.sources.simulated import Settings
+from tfgmm.simulation import simulated, truth
+from tfgmm.simulation.simulated import Settings
 
 ORACLE = "oracle"
 #: Events whose maps are in memory at once.

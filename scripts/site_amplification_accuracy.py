@@ -20,7 +20,7 @@ from tfgmm.analysis.site_terms import SiteTerms, correlation
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
 from tfgmm.errors import UsageError
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources import truth
+from tfgmm.simulation import truth
 
 KRIGED = "kriged site terms"
 #: Share of the pixels, the deepest ones, that are the deep basin.

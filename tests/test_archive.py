@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfgmm.accelerograms import archive
 from tfgmm.errors import UsageError
-from tfgmm.sources import archive
 
 FILES = {"a.EW": b"first " * 500, "b.NS": b"", "c/d.EW": b"third " * 300}
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import layer_table
+from tfgmm.site_layers import layer_table
 
 REAL = (
     Path(__file__).parents[1].parent / "shared" / "data" / "bedrock" / "kanto_jivsm_v4_bedrock_0125deg.csv"

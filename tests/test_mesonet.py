@@ -16,9 +16,9 @@ from tallies import assert_nothing_lost, dropped
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
 from tfgmm import records
+from tfgmm.accelerograms import continuous, mesonet, waveforms
+from tfgmm.accelerograms.event_windows import Cut
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import continuous, mesonet, waveforms
-from tfgmm.sources.event_windows import Cut
 from tfgmm.sources.selection import Limits
 
 RATE = 100

@@ -14,10 +14,10 @@ from nied_files import ascii_record, shaking, tar
 from tallies import dropped
 
 from tfgmm import records
+from tfgmm.accelerograms import nied_ascii
+from tfgmm.accelerograms.waveforms import Processing
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import nied_ascii
 from tfgmm.sources.selection import Limits
-from tfgmm.sources.waveforms import Processing
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
 EAST, NORTH = shaking(40, hz=2.0), shaking(10, hz=1.0)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from nied_files import ascii_record, shaking
 
+from tfgmm.accelerograms import nied_pairs
+from tfgmm.accelerograms.archive import Member
+from tfgmm.accelerograms.nied_pairs import Pairs, Places
 from tfgmm.errors import DataError
-from tfgmm.sources import nied_pairs
-from tfgmm.sources.archive import Member
-from tfgmm.sources.nied_pairs import Pairs, Places
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:

@@ -9,9 +9,9 @@ import pytest
 
 from tfgmm.analysis import oracle
 from tfgmm.analysis.oracle import Oracle, map_errors
-from tfgmm.sources import simulated, truth
-from tfgmm.sources.simulated import Settings
-from tfgmm.sources.truth import Truth
+from tfgmm.simulation import simulated, truth
+from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.truth import Truth
 
 LON, LAT = np.array([139.6, 139.9, 140.1, 140.3]), np.array([35.5, 35.9, 35.7, 36.2])
 TERMS = ("site_field", "source_field", "path_field")

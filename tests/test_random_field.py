@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.sources import truth
-from tfgmm.sources.random_field import RandomField
+from tfgmm.simulation import truth
+from tfgmm.simulation.random_field import RandomField
 
 
 @given(x=st.floats(-200, 200), y=st.floats(-200, 200), length=st.floats(5, 50))

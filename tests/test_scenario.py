@@ -8,8 +8,8 @@ from scipy.spatial import KDTree
 
 from tfgmm import coast
 from tfgmm.errors import UsageError
-from tfgmm.sources import scenario, truth
-from tfgmm.sources.scenario import Settings
+from tfgmm.simulation import scenario, truth
+from tfgmm.simulation.scenario import Settings
 
 SMALL = Settings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
 

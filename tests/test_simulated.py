@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tfgmm import coast, layers, records
 from tfgmm.errors import UsageError
 from tfgmm.grid import Grid
-from tfgmm.sources import simulated, truth
-from tfgmm.sources.simulated import Settings
-from tfgmm.sources.truth import IMS, Truth
+from tfgmm.simulation import simulated, truth
+from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.truth import IMS, Truth
 
 SMALL = Settings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
 

@@ -10,8 +10,8 @@ from prediction_tables import predictions
 
 from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.errors import UsageError
-from tfgmm.sources import simulated, truth
-from tfgmm.sources.simulated import Settings
+from tfgmm.simulation import simulated, truth
+from tfgmm.simulation.simulated import Settings
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 
 from tfgmm.errors import UsageError
-from tfgmm.sources import site_layer
+from tfgmm.site_layers import site_layer
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

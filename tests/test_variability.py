@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, hstack
 from scipy.sparse.linalg import lsmr
 
 from tfgmm.analysis import scores, variability
-from tfgmm.sources import simulated, truth
+from tfgmm.simulation import simulated, truth
 
 HELD_OUT, KNOWN = "validation / validation", "training / validation"
 

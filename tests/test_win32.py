@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from win32_writer import SIZES, channel_block, channel_row, channel_table, second_block, win32_file
 
+from tfgmm.accelerograms import win32
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import win32
 
 NOON = datetime.datetime(2018, 1, 5, 2, 2, 30, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

@@ -265,7 +265,7 @@ def simulate(
 ) -> None:
     """Make records with a planted truth in the shape of the published study."""
     from tfgmm import files, records
-    from tfgmm.sources import simulated
+    from tfgmm.simulation import simulated
 
     files.refuse_existing(out, overwrite)
     settings = simulated.Settings.of(

@@ -113,8 +113,8 @@ def nied_ascii(
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
     """K-NET and KiK-net ASCII records as downloaded from NIED."""
-    from tfgmm.sources import archive, waveforms
-    from tfgmm.sources import nied_ascii as source
+    from tfgmm.accelerograms import archive, waveforms
+    from tfgmm.accelerograms import nied_ascii as source
 
     processing = waveforms.Processing(
         baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None
@@ -175,7 +175,7 @@ def mesonet(
     ] = "ln",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
-    from tfgmm.sources import mesonet as source
+    from tfgmm.accelerograms import mesonet as source
 
     settings = source.Settings(
         network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
@@ -258,7 +258,7 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = "lat",
         longitude: Longitude = "lon",
     ) -> None:
-        from tfgmm.sources import site_layer
+        from tfgmm.site_layers import site_layer
 
         dataset = records.read(data)
         layer = site_layer.read_layer(

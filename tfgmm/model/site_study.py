@@ -18,7 +18,7 @@ from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.pipeline.channels import Rasteriser, select
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources.truth import footprint
+from tfgmm.simulation.truth import footprint
 
 #: Arms without site channels.
 ARMS = ("published", "isotropic")

@@ -16,7 +16,7 @@ from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources import simulated
+from tfgmm.simulation import simulated
 
 #: Receives the name of a member and the share of its training that is done.
 Report = Callable[[str, float], None]

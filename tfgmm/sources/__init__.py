@@ -1,1 +1,1 @@
-"""Outside formats -> records or site layers, one file a source."""
+"""Flatfiles, catalogues and intensity files -> records, one file a source."""

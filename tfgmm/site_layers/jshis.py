@@ -20,7 +20,7 @@ import xarray as xr
 
 from tfgmm import files, layers
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import layer_table
+from tfgmm.site_layers import layer_table
 
 #: Rows read at a time: the national files have millions.
 CHUNK = 100_000

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from tfgmm import records
 from tfgmm.coast import on_land
 from tfgmm.errors import UsageError
-from tfgmm.sources.truth import BOX, GRID, project, stream
+from tfgmm.simulation.truth import BOX, GRID, project, stream
 
 Network = Literal["kik", "meso"]
 NETWORKS: tuple[Network, ...] = ("kik", "meso")

@@ -15,7 +15,7 @@ from rasterio.windows import Window, from_bounds
 
 from tfgmm import files, layers
 from tfgmm.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import netcdf
+from tfgmm.site_layers import netcdf
 
 DEGREES = rasterio.CRS.from_epsg(4326)
 #: Rows and columns kept around the region: interpolation needs a neighbour.

@@ -6,7 +6,7 @@ import xarray as xr
 
 from tfgmm import layers
 from tfgmm.errors import UsageError
-from tfgmm.sources import jshis, layer_table, raster
+from tfgmm.site_layers import jshis, layer_table, raster
 
 #: First bytes of TIFF, BigTIFF and NetCDF.
 RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import files, imt, records
+from tfgmm.accelerograms import continuous, event_windows, waveforms
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import catalogue, continuous, event_windows, selection, waveforms
+from tfgmm.sources import catalogue, selection
 
 #: Factor on what a sensor in a borehole measures, by the base that "adds 0.5 to log PGA" may mean
 #: (Sunny, Cotton and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94;

@@ -12,7 +12,7 @@ from tfgmm import ergodic, imt
 from tfgmm.coast import on_land
 from tfgmm.grid import Grid
 from tfgmm.layers import LAYERS
-from tfgmm.sources.random_field import RandomField
+from tfgmm.simulation.random_field import RandomField
 
 #: All planted terms live in the km of this grid's projection.
 GRID = Grid()

@@ -11,9 +11,9 @@ import xarray as xr
 from tfgmm import records
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset, Tally
-from tfgmm.sources import scenario, truth
-from tfgmm.sources.scenario import NETWORKS, Network, Settings
-from tfgmm.sources.truth import IMS, Truth
+from tfgmm.simulation import scenario, truth
+from tfgmm.simulation.scenario import NETWORKS, Network, Settings
+from tfgmm.simulation.truth import IMS, Truth
 
 
 def simulate(settings: Settings) -> tuple[Dataset, Truth]:

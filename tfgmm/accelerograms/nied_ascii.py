@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import imt, records
+from tfgmm.accelerograms import archive, nied_pairs, waveforms
 from tfgmm.errors import UsageError
-from tfgmm.sources import archive, jma, matching, nied_pairs, selection, waveforms
 from tfgmm.sources import catalogue as catalogues
+from tfgmm.sources import jma, matching, selection
 
 PROCESSING, TOLERANCE = waveforms.Processing(), matching.Tolerance()
 

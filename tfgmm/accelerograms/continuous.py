@@ -12,8 +12,8 @@ import obspy
 import pandas as pd
 
 from tfgmm import imt, records
+from tfgmm.accelerograms import win32
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import win32
 
 #: Formats that are tried in turn. Left to itself, ObsPy unpickles a file that it does not know.
 FORMATS = ("MSEED", "SAC", "SACXY", "GSE2", "GSE1", "SLIST", "TSPAIR")

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from tfgmm import records
+from tfgmm.accelerograms.continuous import Piece, seconds
 from tfgmm.errors import UsageError
-from tfgmm.sources.continuous import Piece, seconds
 
 MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import records
+from tfgmm.accelerograms import archive, nied_format
 from tfgmm.errors import DataError
-from tfgmm.sources import archive, catalogue, nied_format
+from tfgmm.sources import catalogue
 
 SENSORS = ("surface", "borehole")
 #: A header's Max. Acc. may differ from the samples by the larger of a share and so many gal.

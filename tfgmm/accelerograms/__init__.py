@@ -1,0 +1,1 @@
+"""Waveform files of seismic networks -> records."""

@@ -1,0 +1,1 @@
+"""Simulated records with a planted truth."""

@@ -1,0 +1,1 @@
+"""Files of site layers -> layers on longitude and latitude."""
