@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -99,8 +100,10 @@ def test_calibration_is_kept_and_changes_only_sigma(evaluated):
     assert raw["rmse"] == other["rmse"] and raw["z_std"] != other["z_std"]
 
 
-def test_baselines_are_fitted_again_only_for_other_predictions(evaluated, monkeypatch):
+def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, monkeypatch):
     result, _ = evaluated
+    run = dataclasses.replace(result.run, path=shutil.copytree(result.run.path, tmp_path / "run"))
+    table = pd.read_parquet(run.predictions)
 
     class FittedAgainError(Exception):
         pass
@@ -109,16 +112,16 @@ def test_baselines_are_fitted_again_only_for_other_predictions(evaluated, monkey
         raise FittedAgainError
 
     monkeypatch.setattr(scored.baselines, "fitted_predictions", refuse)
-    again = scored.gather(result.run)
-    pd.testing.assert_frame_equal(again.models, result.scored.models)
-    table = pd.read_parquet(result.run.predictions)
-    other = dataclasses.replace(result.run, path=result.run.path.with_name("other"))
-    other.path.mkdir()
-    for name in ("events", "stations"):
-        (other.path / f"{name}.parquet").write_bytes((result.run.path / f"{name}.parquet").read_bytes())
-    table.assign(mean=table["mean"] + 1).to_parquet(other.predictions)
+    more = pd.concat([table, table.assign(init=table["init"] + 1, mean=table["mean"] + 1)])
+    more.to_parquet(run.predictions)
+    found, before = (
+        models[models["model"] == baselines.BOOSTED].reset_index(drop=True)
+        for models in (scored.gather(run).models, result.scored.models)
+    )
+    pd.testing.assert_frame_equal(found, before)
+    table.assign(site_role=table["site_role"].iloc[::-1].to_numpy()).to_parquet(run.predictions)
     with pytest.raises(FittedAgainError):
-        scored.gather(other)
+        scored.gather(run)
 
 
 def test_an_over_confident_ensemble_is_flagged(finished, no_figures):

@@ -1,5 +1,6 @@
 """What simpler models predict on the folds of a run, fitted to what its networks saw."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -32,6 +33,13 @@ def folds(predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
     one_init = predictions[predictions["init"] == predictions["init"].min()]
     for _, fold in one_init.groupby(["im", "chunk"], observed=True):
         yield fold
+
+
+def fingerprint(predictions: pd.DataFrame) -> str:
+    """SHA-256 of the records of all folds and their roles: of all that the baselines learn from."""
+    records = pd.concat(list(folds(predictions)))[_RECORD]
+    rows = pd.util.hash_pandas_object(records, index=False).sort_values()
+    return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
 def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:

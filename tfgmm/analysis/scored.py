@@ -67,7 +67,7 @@ def gather(
     """Combine the members, fit the calibration and the baselines.
 
     The calibration is written into the run. The baselines, which take minutes, are kept there too and
-    fitted again only when the predictions have changed.
+    fitted again only when the records or their roles have changed.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _kept_baselines(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Fitted baselines, published models and their ranges, on the records of the reference network."""
     folder = run.path / "baselines"
-    origin = files.sha256(run.predictions)
+    origin = baselines.fingerprint(predictions)
     if _origin(folder) != origin:
         table = run.with_places(predictions)
         count = len(list(baselines.folds(predictions)))
@@ -119,7 +119,7 @@ def _kept_baselines(
             published, ranges = published_models.published_predictions(_of_reference(run, table), done)
             published.to_parquet(temporary / "published.parquet", index=False)
             ranges.to_csv(temporary / "ranges.csv", index=False)
-            (temporary / "origin.json").write_text(json.dumps({"predictions_sha256": origin}) + "\n")
+            (temporary / "origin.json").write_text(json.dumps({"records_sha256": origin}) + "\n")
     return (
         pd.read_parquet(folder / "fitted.parquet"),
         pd.read_parquet(folder / "published.parquet"),
@@ -129,7 +129,7 @@ def _kept_baselines(
 
 def _origin(folder: Path) -> str | None:
     path = folder / "origin.json"
-    return json.loads(path.read_text()).get("predictions_sha256") if path.is_file() else None
+    return json.loads(path.read_text()).get("records_sha256") if path.is_file() else None
 
 
 def _steps(report: Report, what: str, count: int) -> Callable[[], None]:
