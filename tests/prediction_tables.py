@@ -21,6 +21,7 @@ def predictions(
     r_hyp = np.exp(rng.uniform(np.log(15), np.log(250), len(event)))
     magnitude = rng.uniform(4.5, 7, n_events)[event]
     depth = rng.uniform(5, 80, n_events)[event]
+    x_km, y_km = np.random.default_rng(seed).uniform(-90, 90, (2, n_sites))
     records = pd.DataFrame(
         {
             "event_id": np.char.add("E", event.astype(str)).tolist(),
@@ -30,6 +31,8 @@ def predictions(
             "magnitude": magnitude,
             "depth_km": depth,
             "r_hyp_km": r_hyp,
+            "x_km": x_km[site],
+            "y_km": y_km[site],
             "nearest_added_km": rng.uniform(0.2, 5, n_sites)[site],
             "event_role": event_role[event].tolist(),
         }

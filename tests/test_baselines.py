@@ -6,8 +6,8 @@ import pytest
 from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
-from tfgmm import ergodic
-from tfgmm.analysis import boosting, site_kriging
+from tfgmm import ergodic, site_kriging
+from tfgmm.analysis import boosting
 from tfgmm.analysis.baselines import (
     BOOSTED,
     ERGODIC,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
+from scipy.spatial.distance import cdist
 
 from tfgmm import random_effects
 from tfgmm.errors import DataError
@@ -59,7 +60,8 @@ def test_parts_add_up(fitted, table):
     np.testing.assert_allclose(mixed["stddev"] ** 2, expected, rtol=1e-4)
     for effect, unknown in ((SITE, fitted.phi_s2s), (EVENT, fitted.tau)):
         known = mixed[f"{effect}_role"].eq("training")
-        assert (mixed.loc[~known, f"{effect}_term"] == 0).all()
+        # These sites' terms have nothing to do with each other: the field is next to none.
+        assert mixed.loc[~known, f"{effect}_term"].abs().max() <= {SITE: 0.1, EVENT: 0}[effect]
         np.testing.assert_allclose(mixed.loc[~known, f"{effect}_stddev"], unknown, rtol=1e-6)
         assert mixed.loc[known, f"{effect}_stddev"].max() < 0.3 * unknown
     assert mixed["event_id"].tolist() == table["event_id"].tolist()
@@ -81,15 +83,46 @@ def test_a_member_knows_its_own_sites_only(fitted, table):
         index="site_id", columns="chunk", values="site_role"
     )
     held = of_chunk.index[of_chunk[1].eq("validation") & of_chunk[0].eq("training")][0]
-    term, stddev = fitted.at(SITE, 1, 0, [held])
-    assert (term[0], stddev[0]) == (0, fitted.phi_s2s)
-    term, stddev = fitted.at(SITE, 0, 0, [held, "elsewhere"])
-    assert abs(term[0]) > 0 and stddev[0] < 0.2
-    assert (term[1], stddev[1]) == (0, fitted.phi_s2s)
+    place = table.loc[table["site_id"].eq(held), ["x_km", "y_km"]].iloc[:1].to_numpy()
+    term, stddev = fitted.site_terms(1, 0, [held], place)
+    assert (term[0], stddev[0]) == (fitted.field(1, 0, place)[0], fitted.phi_s2s)
+    term, stddev = fitted.site_terms(0, 0, [held, "elsewhere"], np.repeat(place, 2, axis=0))
+    assert abs(term[0]) > 0.01 and stddev[0] < 0.2
+    assert (term[1], stddev[1]) == (fitted.field(0, 0, place)[0], fitted.phi_s2s)
     trained = table.loc[table["event_role"].eq("training"), "event_id"].iloc[0]
-    term, stddev = fitted.at(EVENT, 0, 0, [trained, "tomorrow"])
+    term, stddev = fitted.event_terms(0, 0, [trained, "tomorrow"])
     assert abs(term[0]) > 0 and stddev[0] < 0.1
     assert (term[1], stddev[1]) == (0, fitted.tau)
+
+
+def test_what_is_alike_at_near_sites_is_told_of_unknown_ones(table, fitted):
+    """Half the variance of the site terms is a field with a range of 20 km."""
+    sites = table.drop_duplicates("site_id").set_index("site_id")[["x_km", "y_km"]]
+    covariance = 0.4**2 * np.exp(-cdist(sites, sites) / 20.0)
+    drawn = np.random.default_rng(3).multivariate_normal(np.zeros(len(sites)), covariance)
+    field = pd.Series(drawn, sites.index)
+    with_field = table.assign(ln_im=table["ln_im"] + table["site_id"].map(field))
+    found = RandomEffects.fit(with_field, "kik")
+    mixed = found.apply(with_field)
+    unknown = mixed[mixed["site_role"].eq("validation")].drop_duplicates(["site_id", "chunk", "init"])
+    told, planted = unknown["site_term"], unknown["site_id"].map(field)
+    assert np.corrcoef(told, planted)[0, 1] > 0.6
+    assert (planted - told).std() < 0.8 * planted.std()
+    stopping = mixed[mixed["site_role"].eq("stopping")].drop_duplicates("site_id")
+    left = (stopping["site_id"].map(field) - stopping["site_term"]).std()
+    assert found.phi_s2s == pytest.approx(np.hypot(fitted.phi_s2s, left), abs=0.08)
+    one = found.terms.query("effect == 'site' and chunk == 1 and init == 0")
+    covariances = np.exp(-cdist([[10.0, -5.0]], one[["x_km", "y_km"]]) / one["range_km"].iloc[0])
+    at = np.full((3, 1, 2), [10.0, -5.0])
+    np.testing.assert_allclose(found.field(1, 0, at), np.full((3, 1), covariances @ one["weight"]))
+
+
+def test_many_places_are_those_of_a_few(fitted, monkeypatch):
+    places = np.random.default_rng(0).uniform(-90, 90, (7, 5, 2))
+    whole = fitted.field(0, 1, places)
+    monkeypatch.setattr(random_effects, "_PLACES_AT_ONCE", 4)
+    np.testing.assert_allclose(fitted.field(0, 1, places), whole)
+    assert fitted.field(0, 1, np.empty((0, 2))).shape == (0,)
 
 
 def test_mean_terms_are_those_of_the_members_that_know_the_site(fitted):

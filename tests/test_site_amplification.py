@@ -242,17 +242,32 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
 
 
 def test_stations_have_their_own_part_beside_the_map(root, run):
-    """Where a run has random effects: the mean of the terms that its members know."""
+    """Where a run has random effects: its terms in all members, less what the map has of them."""
     mixed = amplified_run.make(
         run.experiment.data, root / "runs" / "mixed", ims=("PGA",), random_effects="site,event"
     )
-    options = EVERYTHING.model_copy(update={"arms": ()})
-    found = site_amplification.measure(Study(mixed, options), "PGA").stations
-    terms = random_effects.read(mixed.path)["PGA"].mean_terms("site")
-    one = found.drop_duplicates("station_id").set_index("station_id")
-    assert one.loc["K03", "station_part"] == pytest.approx(terms.loc["K03", "term"])
-    assert one.loc["K03", "station_part_stddev"] == pytest.approx(terms.loc["K03", "stddev"])
+    study = Study(mixed, EVERYTHING.model_copy(update={"arms": ()}))
+    effects = dataclasses.replace(study.effects("PGA"), terms=study.effects("PGA").terms.copy())
+    of_sites = effects.terms["effect"] == "site"
+    effects.terms.loc[of_sites, "weight"] = np.linspace(-0.1, 0.1, of_sites.sum())
+    effects.terms.loc[of_sites, "range_km"] = 30.0
+    random_effects.write({"PGA": effects}, mixed.path)
+    found = site_amplification.measure(study, "PGA")
+    one = found.stations.drop_duplicates("station_id").set_index("station_id")
+    place = study.located.set_index("station_id").loc[["K03"]]
+    members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
+    xy_km, pixel = place[["x_km", "y_km"]], study.pixels_km[place["row"], place["col"]]
+    parts = [effects.site_terms(*of, ["K03"], xy_km)[0] - effects.field(*of, pixel) for of in members]
+    assert one.loc["K03", "station_part"] == pytest.approx(np.mean(parts), abs=1e-9)
     assert one["station_part"].std() > 0
+    without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
+    random_effects.write({"PGA": without}, mixed.path)
+    of_networks = site_amplification.measure(study, "PGA").estimates["one_ensemble"]
+    told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
+    told -= told[study.footprint].mean()
+    np.testing.assert_allclose(
+        found.estimates["one_ensemble"].amplification - of_networks.amplification, told, atol=1e-5
+    )
 
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):

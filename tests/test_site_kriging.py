@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.analysis import site_kriging
+from tfgmm import site_kriging
 
 RANGE_KM, FIELD, NUGGET, PHI_SS = 15.0, 0.30, 0.15, 0.45
 
@@ -137,3 +137,12 @@ def test_without_a_field_or_a_nugget_nothing_breaks():
     kriged = site_kriging.fit(noise, noise["residual"], PHI_SS)
     assert np.abs(kriged.trained()["mean"]).max() < 0.2
     assert kriged.field_variance + kriged.nugget_variance < 0.05
+
+
+def test_the_field_as_a_sum_over_sites(data):
+    found = site_kriging.fit(data, data["residual"], PHI_SS)
+    field = pd.DataFrame(found.field())
+    places = np.random.default_rng(5).uniform(0, 120, (9, 2))
+    distance = np.linalg.norm(places[:, None] - field[["x_km", "y_km"]].to_numpy(), axis=2)
+    summed = np.exp(-distance / field["range_km"].iloc[0]) @ field["weight"]
+    np.testing.assert_allclose(summed, found.at(places)[0], rtol=1e-6, atol=1e-9)

@@ -44,13 +44,15 @@ def make(root: Path, **changes) -> RunFolder:
 
 def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffects:
     """Every member knows the terms of other sites."""
-    sites = begun.dataset.stations["site_id"].unique()
-    known = pd.DataFrame({"effect": SITE, "id": sites}).merge(
+    sites = begun.dataset.stations.drop_duplicates("site_id")
+    x_km, y_km = begun.run.experiment.grid.project(sites["longitude"], sites["latitude"])
+    known = pd.DataFrame({"effect": SITE, "id": sites["site_id"], "x_km": x_km, "y_km": y_km}).merge(
         pd.DataFrame({"chunk": [0, 0, 1, 1], "init": [0, 1, 0, 1]}), how="cross"
     )
     known = known[rng.uniform(size=len(known)) < 0.7].reset_index(drop=True)
-    terms = {"term": rng.normal(size=len(known)), "stddev": rng.uniform(0.05, 0.2, len(known))}
-    return RandomEffects(0.35, 0.6, 1.2, known.assign(**terms))
+    terms = {name: rng.normal(size=len(known)) for name in ("term", "weight")}
+    stddev, range_km = rng.uniform(0.05, 0.2, len(known)), 10.0 + known["chunk"]
+    return RandomEffects(0.35, 0.6, 1.2, known.assign(**terms, stddev=stddev, range_km=range_km))
 
 
 def events(count: int, seed: int = 0) -> pd.DataFrame:

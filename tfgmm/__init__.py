@@ -52,6 +52,7 @@ pipeline.splits                 roles of events and sites: training, validation,
 pipeline.device                 what the GPU of this machine is good at, if it has one
 pipeline.dataset                tf.data: records -> (event maps, station pixels, ln IM, weights)
 mixture                         many Normal distributions -> mean, aleatory and epistemic variance
+site_kriging                    site terms between the sites: kriging of event-corrected station means
 random_effects                  event and site terms around what the networks predict
 within_event                    within-event residuals: how far alike, what some tell of others
 model.unet                      channels -> parameter map
@@ -65,7 +66,6 @@ model.ranges                    what the members have learned from: ranges of va
 model.scenarios                 what is to be predicted: earthquakes, and sites
 model.map_files                 maps of earthquakes on disk: NetCDF that grows, and GeoTIFF
 model.ensemble                  members -> maps of mean, aleatory and epistemic standard deviation
-analysis.site_kriging           site terms between the sites: kriging of event-corrected station means
 analysis.boosting               gradient boosting of the same records
 analysis.baselines              what simpler models predict on the same folds
 analysis.published_models       published ergodic models, through pygmm

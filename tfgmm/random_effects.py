@@ -7,8 +7,9 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 
-from tfgmm import files, mixed_effects
+from tfgmm import files, mixed_effects, site_kriging
 from tfgmm.errors import DataError
 from tfgmm.mixture import combine_table
 from tfgmm.pipeline import splits
@@ -18,6 +19,10 @@ VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
 _PARTS = ("tau", "phi_s2s", "error")
+#: What of a known site tells of others: its place and its weight, and the range of the field.
+_FIELD = ["x_km", "y_km", "weight", "range_km"]
+#: Places whose distances to all sites are held in memory at once.
+_PLACES_AT_ONCE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +35,21 @@ class RandomEffects:
         \delta WS_{es} \sim N(0, \phi_{SS,es}^2 + \phi_f^2)
 
     in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
-    :math:`\phi_{SS}` of the records that it has seen; :math:`\phi_f` is what f errs by for others.
+    :math:`\phi_{SS}` of the records that it has seen; :math:`\phi_f` is what f errs by for others. What of
+    the site terms is alike at near sites is a field, which is kriged to places without records.
 
     Attributes
     ----------
     tau, phi_s2s : float
-        Standard deviations of event and site terms, ln units; phi_s2s that of a place without records.
+        Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
+        about the field.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
         ``chunk, init, effect, id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
         (effect ``site``) for another event and of :math:`\delta B_e` (effect ``event``) for another site,
-        around the f of each member, for the sites and events that it trained on.
+        around the f of each member, for the sites and events that it trained on. Of sites also ``x_km,
+        y_km, weight, range_km``: the field is :math:`\sum_s w_s \exp(-|x - x_s| / l)`.
     """
 
     tau: float
@@ -56,13 +64,13 @@ class RandomEffects:
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
         chunk averaged: phi_s2s from stopping sites; tau, phi_f and what site terms do not hold of other
         events from stopping events at training sites. Terms are best linear unbiased predictions from the
-        records that trained, of all networks.
+        records that trained, of all networks; the field is kriged from the sites' means (`site_kriging`).
 
         Parameters
         ----------
         predictions : pandas.DataFrame
-            One row a record and member: ``event_id, station_id, site_id, network, ln_im, mean, stddev,
-            event_role, site_role, chunk, init``, with f and phi_ss as mean and stddev.
+            One row a record and member: ``event_id, station_id, site_id, network, x_km, y_km, ln_im, mean,
+            stddev, event_role, site_role, chunk, init``, with f and phi_ss as mean and stddev.
         reference : str
             The reference network.
 
@@ -98,26 +106,52 @@ class RandomEffects:
         rest = _reml(_of_chunks(cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_events)))
         of_site = terms["effect"].eq(SITE)
         terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
+        kriged = cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_sites)
+        about_field = _reml(_of_chunks(kriged.assign(mean=kriged["mean"] - kriged["event_term"])))
         error = rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean()
-        return cls(rest.tau, sites.phi_s2s, float(np.sqrt(max(error, 0.0))), terms)
+        return cls(rest.tau, about_field.phi_s2s, float(np.sqrt(max(error, 0.0))), terms)
 
-    def at(self, effect: str, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of terms for a member: 0 and phi_s2s or tau where it knows none.
+    def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of event terms, [n], for a member: 0 and tau where it knows none."""
+        known = self._known(EVENT, chunk, init).set_index("id").reindex(np.asarray(ids, str))
+        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.tau).to_numpy()
+
+    def site_terms(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of site terms for a member: of the field where it knows no site.
 
         Parameters
         ----------
-        effect : str
-            `SITE` or `EVENT`.
         chunk, init : int
             The member.
         ids : array_like of str, [n]
-            Of sites or events.
+        xy_km : array_like, [n, 2]
+            Where the sites are.
         """
+        known = self._known(SITE, chunk, init).set_index("id").reindex(np.asarray(ids, str))
+        term, stddev = known["term"].to_numpy(float).copy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
+        new = np.isnan(term)
+        term[new] = self.field(chunk, init, np.asarray(xy_km, float)[new])
+        return term, stddev
+
+    def field(self, chunk: int, init: int, xy_km) -> np.ndarray:
+        """What the sites that a member knows tell of places, [...]: kriged from their terms.
+
+        Parameters
+        ----------
+        chunk, init : int
+            The member.
+        xy_km : array_like, [..., 2]
+        """
+        known = self._known(SITE, chunk, init)
+        flat, (x, y, weight, length) = np.reshape(xy_km, (-1, 2)), known[_FIELD].to_numpy(float).T
+        blocks = np.array_split(flat, max(1, -(-len(flat) // _PLACES_AT_ONCE)))
+        sites = np.stack([x, y], axis=-1)
+        values = [np.exp(-cdist(block, sites) / length) @ weight for block in blocks]
+        return np.concatenate(values).reshape(np.shape(xy_km)[:-1])
+
+    def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
         of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)
-        chosen = self.terms[of_member & self.terms["effect"].eq(effect)]
-        known = chosen.set_index("id").reindex(np.asarray(ids, str))
-        unknown = {SITE: self.phi_s2s, EVENT: self.tau}[effect]
-        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(unknown).to_numpy()
+        return self.terms[of_member & self.terms["effect"].eq(effect)]
 
     def mean_terms(self, effect: str) -> pd.DataFrame:
         """``term`` and ``stddev`` by id: means over the members that know it."""
@@ -136,6 +170,11 @@ class RandomEffects:
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
         r"""Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
 
+        Parameters
+        ----------
+        predictions : pandas.DataFrame
+            As for `fit`; of unknown sites the terms are those of the field.
+
         Returns
         -------
         pandas.DataFrame
@@ -148,8 +187,9 @@ class RandomEffects:
         terms = np.zeros((4, len(predictions)))
         for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
             of_member = predictions.iloc[rows]
-            terms[:2, rows] = self.at(SITE, chunk, init, of_member["site_id"])
-            terms[2:, rows] = self.at(EVENT, chunk, init, of_member["event_id"])
+            places = of_member[["x_km", "y_km"]].to_numpy()
+            terms[:2, rows] = self.site_terms(chunk, init, of_member["site_id"], places)
+            terms[2:, rows] = self.event_terms(chunk, init, of_member["event_id"])
         of_site, site_stddev, of_event, event_stddev = terms
         phi_ss = np.hypot(predictions["stddev"], self.error)
         parts = {
@@ -186,16 +226,17 @@ def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.
     equations = mixed_effects.MixedModelEquations(one, residual, rows["event_id"], rows["site_id"])
     found = equations.solve(tau, phi_s2s, phi_ss)
     # What f is off by for these events in the mean is part of their terms, and of no other event's.
+    of_event = found.coefficients[0] + found.event_terms
+    kriged = site_kriging.fit(rows, residual - rows["event_id"].map(of_event).to_numpy(), phi_ss)
     of_effect = {
-        SITE: (found.site_terms, found.site_terms_stddev),
-        EVENT: (found.coefficients[0] + found.event_terms, found.event_terms_stddev),
+        SITE: {"term": found.site_terms, "stddev": found.site_terms_stddev} | kriged.field(),
+        EVENT: {"term": of_event, "stddev": found.event_terms_stddev},
     }
-    return pd.concat(
-        [
-            pd.DataFrame({"effect": effect, "id": term.index, "term": term, "stddev": stddev})
-            for effect, (term, stddev) in of_effect.items()
-        ]
-    )
+    tables = [
+        pd.DataFrame(columns).rename_axis("id").reset_index().assign(effect=effect)
+        for effect, columns in of_effect.items()
+    ]
+    return pd.concat(tables)
 
 
 def write(effects: dict[str, RandomEffects], folder: Path) -> None:
@@ -228,7 +269,7 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         return {
             im: RandomEffects(
                 *(float(parts[name]) for name in _PARTS),
-                terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev"]],
+                terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
             )
             for im, parts in variances.items()
         }

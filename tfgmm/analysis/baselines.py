@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from tfgmm import ergodic
-from tfgmm.analysis import boosting, site_kriging
+from tfgmm import ergodic, site_kriging
+from tfgmm.analysis import boosting
 from tfgmm.pipeline import splits
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm import within_event
-from tfgmm.analysis import scores, site_kriging, variability
+from tfgmm import site_kriging, within_event
+from tfgmm.analysis import scores, variability
 from tfgmm.pipeline import splits
 
 EPISTEMIC = "epistemic"

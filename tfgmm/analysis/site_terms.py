@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic
-from tfgmm.analysis import site_kriging
+from tfgmm import ergodic, site_kriging
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.pipeline import splits

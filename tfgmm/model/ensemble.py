@@ -22,7 +22,7 @@ from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
-from tfgmm.random_effects import SITE, RandomEffects
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 
 #: Input pixels of the events that members see at once.
@@ -196,7 +196,7 @@ class Ensemble:
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
-        terms = self._terms(sites["terms_of"] if known else None)
+        ids = sites["terms_of"] if known else None
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)
@@ -209,6 +209,7 @@ class Ensemble:
         window = places.window(grid, self.experiment.network.depth)
         step = max(1, _PIXELS_AT_ONCE // window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
+        terms = self._terms(places, ids)
         given = {"window": window, "places": places, "terms": terms, "known_km": known_km}
         return (
             self._predict(part, self._maps(part, window), **given).assign_coords(names) for part in parts
@@ -221,13 +222,22 @@ class Ensemble:
             calibration.read(self.run.path)  # whose error says how to make one
         return calibrated is not False and self.calibration is not None
 
-    def _terms(self, sites: pd.Series | None) -> list[tuple]:
-        """Of each member: mean and standard deviation of the site terms; without `sites` of any place."""
+    def _terms(self, places: Places, sites: pd.Series | None) -> list[tuple]:
+        """Of each member: mean and standard deviation of the terms of `sites`, or of unknown places."""
         if self.effects is None:
             return [(0.0, 0.0)] * len(self.members)
         if sites is None:
-            return [(0.0, self.effects.phi_s2s)] * len(self.members)
-        return [self.effects.at(SITE, *member_of, sites) for member_of in self.members]
+            whole = Window(0, 0, self.experiment.grid.input_size)
+            return [(places.sample(one[None], whole)[0], self.effects.phi_s2s) for one in self._fields]
+        xy_km = np.stack([places.x_km, places.y_km], axis=-1)
+        return [self.effects.site_terms(*member_of, sites, xy_km) for member_of in self.members]
+
+    @functools.cached_property
+    def _fields(self) -> list[np.ndarray]:
+        """Of each member: what the sites that it knows tell of the pixels, [row, col]."""
+        pixels = Places.pixels(self.experiment.grid)
+        xy_km = np.stack([pixels.x_km, pixels.y_km], axis=-1)
+        return [self.effects.field(*member_of, xy_km) for member_of in self.members]
 
     def _predict(
         self,

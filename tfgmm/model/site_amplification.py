@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic, layers, random_effects
+from tfgmm import ergodic, layers
 from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
@@ -38,7 +38,7 @@ class Measure:
         Of `tfgmm.analysis.amplification_maps.measure`.
     stations : pandas.DataFrame
         Of `tfgmm.analysis.amplification_maps.at_stations`; of a run with random effects also
-        ``station_part`` and its standard deviation: the site's own term, beside the map.
+        ``station_part`` and its standard deviation: the site's own term beyond the map, of all members.
     """
 
     estimates: dict[str, Estimate]
@@ -71,10 +71,8 @@ def measure(study: Study, im: str, watch: Callable[[], None] = lambda: None) -> 
     nearest_km = KDTree(trained[["x_km", "y_km"]]).query(study.pixels_km)[0]
     maps = amplification_maps.measure(found, fitted, nearest_km, taught, study.footprint)
     stations = amplification_maps.at_stations(found, maps, recorded, held, terms.table)
-    if study.experiment.random_effects != "none":
-        known = random_effects.read(study.run.path)[im].mean_terms(random_effects.SITE)
-        known = known.rename(columns={"term": "station_part", "stddev": "station_part_stddev"})
-        stations = stations.merge(known, how="left", left_on="site_id", right_index=True)
+    if study.effects(im) is not None:
+        stations = stations.assign(**_station_part(study, im, stations))
     return Measure(found, maps.expand_dims(im=[im]), stations.assign(im=im))
 
 
@@ -91,11 +89,34 @@ def estimates(
         question = Question(study.rasteriser(drop=arm.drop), study.events, (plain,))
         (without,) = ask(dataclasses.replace(study.run, experiment=arm), im, [question], watch)
         found[DIFFERENCE[name]] = amplification.paired(own[:, :, 0], without[:, :, 0])
-    found[ONE_ENSEMBLE] = own[:, :, 1] - _medians(study, im)[:, np.newaxis]
+    found[ONE_ENSEMBLE] = own[:, :, 1] + _field(study, im) - _medians(study, im)[:, np.newaxis]
     if of_layers:
         found[LAYERS] = _layer_part(study, [one[:, :, 0] for one in of_layers], study.footprint & taught)
     smooth_px = SMOOTH_KM / study.grid.pixel_km
     return {name: Estimate.of(maps, study.footprint, smooth_px) for name, maps in found.items()}
+
+
+def _field(study: Study, im: str) -> np.ndarray | float:
+    """What the site terms of each member tell of the pixels, [chunk, init, 1, row, col]."""
+    effects = study.effects(im)
+    if effects is None:
+        return 0.0
+    chunks, inits = range(study.experiment.chunks), range(study.experiment.inits)
+    fields = [[effects.field(chunk, init, study.pixels_km) for init in inits] for chunk in chunks]
+    return np.array(fields)[:, :, np.newaxis]
+
+
+def _station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What the members' own terms of a station say beyond the map at its pixel."""
+    effects, field = study.effects(im), _field(study, im)
+    places = study.located.set_index("station_id").loc[stations["station_id"]]
+    parts = []
+    for chunk, init in np.ndindex(field.shape[:2]):
+        ids, xy_km = places["site_id"], places[["x_km", "y_km"]]
+        term, stddev = effects.site_terms(chunk, init, ids, xy_km)
+        parts.append((term - field[chunk, init, 0, places["row"], places["col"]], stddev))
+    term, stddev = np.mean(parts, axis=0)
+    return {"station_part": term, "station_part_stddev": stddev}
 
 
 def _medians(study: Study, im: str) -> np.ndarray:

@@ -7,6 +7,7 @@ import pandas as pd
 import pydantic
 import xarray as xr
 
+from tfgmm import random_effects
 from tfgmm.analysis import layer_response
 from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
@@ -17,6 +18,7 @@ from tfgmm.model import training
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation.truth import footprint
 
@@ -153,6 +155,12 @@ class Study:
         drop = self.experiment.drop if drop is None else drop
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
+
+    def effects(self, im: str) -> RandomEffects | None:
+        """The random effects of an intensity measure, if the run has any."""
+        if self.experiment.random_effects == "none":
+            return None
+        return random_effects.read(self.run.path)[im]
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:

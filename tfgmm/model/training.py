@@ -156,9 +156,10 @@ class Training:
         own, parts = {}, []
         places = data_pipeline.places(self.dataset, self.experiment)[1][["station_id", "x_km", "y_km"]]
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
-            effects = RandomEffects.fit(rows, self.run.experiment.reference)
-            mixed = effects.apply(rows).merge(places, on="station_id", how="left")
-            parts.append(within_event.conditioned(mixed).drop(columns=["x_km", "y_km"]))
+            located = rows.merge(places, on="station_id", how="left")
+            effects = RandomEffects.fit(located, self.run.experiment.reference)
+            mixed = within_event.conditioned(effects.apply(located))
+            parts.append(mixed.drop(columns=["x_km", "y_km"]))
             if arm == self.run.experiment.arm:
                 own[str(im)] = effects
         random_effects.write(own, self.run.path)

@@ -18,10 +18,10 @@ from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
 from tfgmm.pipeline.channels import Rasteriser, select
-from tfgmm.random_effects import SITE, RandomEffects
+from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
-from tfgmm.serving.graph import EVENT, SITES, Graph, Stations, detached
+from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, readme
 
@@ -130,26 +130,29 @@ class Export:
         chosen, trained_km = _calibration(self.run, self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
-        effects = stations = None
+        effects = terms = None
         if experiment.random_effects != "none":
             effects = random_effects.read(self.run.path)[self.im]
-            stations = self._stations(effects)
+            terms = self._site_terms(effects)
         graph = Graph(
             functions,
             rasteriser,
             calibration=chosen,
             trained_km=trained_km,
             effects=effects,
-            stations=stations,
+            terms=terms,
         )
         return graph, self._description(chosen, effects, dataset.provenance.get("attribution", ""))
 
-    def _stations(self, effects: RandomEffects) -> Stations:
-        table = self.run.stations()
-        row, col, _ = self.run.experiment.grid.locate(table["longitude"], table["latitude"])
-        terms = [effects.at(SITE, chunk, init, table["terms_of"]) for chunk, init in self.members]
+    def _site_terms(self, effects: RandomEffects) -> SiteTerms:
+        table, grid = self.run.stations(), self.run.experiment.grid
+        lonlat = table["longitude"], table["latitude"]
+        xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
+        terms = [effects.site_terms(*one, table["terms_of"], xy_km) for one in self.members]
         term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
-        return Stations(table["station_id"], np.stack([row, col], axis=1).astype("int32"), term, stddev)
+        pixels_km = np.stack(np.meshgrid(*grid.axes_km(grid.output_size)), axis=-1)
+        field = np.stack([effects.field(*one, pixels_km) for one in self.members])
+        return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field)
 
     def _description(
         self, chosen: calibration.Calibration | None, effects: RandomEffects | None, attribution: str

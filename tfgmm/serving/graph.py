@@ -52,22 +52,26 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
 
 
 @dataclasses.dataclass(frozen=True)
-class Stations:
-    """What members know of stations.
+class SiteTerms:
+    """What members know of site terms.
 
     Attributes
     ----------
     ids : sequence of str, [k]
+        Stations.
     pixel : ndarray of int32, [k, 2]
-        Row and column on the output window.
+        Their rows and columns on the output window.
     term, stddev : ndarray, [k, members]
-        Mean and standard deviation of the site terms.
+        Mean and standard deviation of their site terms.
+    field : ndarray, [members, rows, cols]
+        What they tell of the terms of other places.
     """
 
     ids: Sequence[str]
     pixel: np.ndarray
     term: np.ndarray
     stddev: np.ndarray
+    field: np.ndarray
 
 
 class Graph:
@@ -83,7 +87,7 @@ class Graph:
     trained_km : ndarray, [k, 2], optional
         Km east and north of the trained sites, for the calibration, which asks for the nearest.
     effects : RandomEffects, optional
-    stations : Stations, optional
+    terms : SiteTerms, optional
         With random effects; then there is ``at_stations``.
     """
 
@@ -95,17 +99,17 @@ class Graph:
         calibration: Calibration | None = None,
         trained_km: np.ndarray | None = None,
         effects: RandomEffects | None = None,
-        stations: Stations | None = None,
+        terms: SiteTerms | None = None,
     ) -> None:
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration or Calibration(), trained_km
-        self._effects, self._stations = effects, stations
+        self._effects, self._terms = effects, terms
         #: Finds stations by their ids; a SavedModel must hold it.
         self.table = None
-        if stations is not None:
-            numbers = tf.range(len(stations.ids), dtype=tf.int64)
-            rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(stations.ids)), numbers)
+        if terms is not None:
+            numbers = tf.range(len(terms.ids), dtype=tf.int64)
+            rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(terms.ids)), numbers)
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self._parameters = tf.function(self._one_by_one, autograph=False)
 
@@ -133,7 +137,7 @@ class Graph:
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
-        if self._stations is not None:
+        if self._terms is not None:
             functions["at_stations"] = (self._at_stations, event + stations)
         return {
             name: tf.function(function, input_signature=inputs, autograph=False)
@@ -171,7 +175,7 @@ class Graph:
         return values | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._stations
+        event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
         number = self.table.lookup(ids)
         tf.debugging.Assert(tf.reduce_all(number >= 0), ["station_id names no station of this model"])
         pixel = tf.gather(tf.constant(known.pixel), number)
@@ -185,7 +189,9 @@ class Graph:
     def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mean, aleatory and epistemic variance at pixels of which no record is known."""
         mean, stddev = self._parameters(*event)
-        of_site = self._effects.phi_s2s if self._effects else 0.0
+        of_site = 0.0
+        if self._effects is not None:
+            mean, of_site = mean + tf.constant(self._terms.field, tf.float32), self._effects.phi_s2s
         return _moments(mean, self._variance(stddev, of_site), axis=1)
 
     def _variance(self, stddev: tf.Tensor, of_site: tf.Tensor | float) -> tf.Tensor:

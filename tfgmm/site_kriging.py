@@ -54,6 +54,19 @@ class KrigedSites:
         r"""The variance :math:`\sigma_u^2` of the site alone."""
         return float(self.process.kernel_.k2.noise_level)
 
+    def field(self) -> dict[str, pd.Series | float]:
+        r"""The field as a sum over the trained sites, :math:`f(x) = \sum_s w_s \exp(-|x - x_s| / l)`.
+
+        Returns
+        -------
+        dict
+            ``x_km, y_km, weight`` by site id, and ``range_km``.
+        """
+        x, y = self.process.X_train_.T
+        columns = {"x_km": x, "y_km": y, "weight": self.field_variance * self.process.alpha_}
+        series = {name: pd.Series(values, self.means.index) for name, values in columns.items()}
+        return series | {"range_km": self.range_km}
+
     def trained(self) -> pd.DataFrame:
         """Posterior ``mean`` and ``variance`` of field plus nugget at the trained sites, by site id.
 
