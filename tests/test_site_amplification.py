@@ -14,8 +14,10 @@ import xarray as xr
 from amplified_run import IMS
 
 from tfgmm import ergodic, random_effects
-from tfgmm.analysis import figures
+from tfgmm.analysis import amplification_maps, figures
+from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.event_selection import Selection
+from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.errors import DataError, UsageError
@@ -239,6 +241,27 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     level = expected[plain.footprint].mean()
     np.testing.assert_allclose(found.amplification, expected - level, atol=1e-5)
     assert found.level == pytest.approx(level, abs=1e-5)
+
+
+def test_no_map_is_nearer_than_kriged_site_terms():
+    """Where held-out sites say less than kriging does, its variance counts, the jackknife's part once."""
+    everywhere = np.ones((4, 5), bool)
+    members = np.random.default_rng(0).normal(0, 0.1, (5, 2, 3, 4, 5))
+    one = Estimate.of(members, everywhere)
+    kriging = np.random.default_rng(1).uniform(0.0, 0.09, (4, 5))
+    found = amplification_maps.measure(
+        {"one_ensemble": one},
+        {"one_ensemble": InterpolationVariance(0.15, 3.0, 0.3)},
+        nearest_km=np.full((4, 5), 1.0),
+        kriging_variance=kriging,
+        taught=everywhere,
+        footprint=everywhere,
+    ).squeeze("estimator")
+    jackknife, fitted = one.jackknife_variance(), 0.15**2 * (1 - np.exp(-1 / 3))
+    lacking = kriging - jackknife
+    assert (lacking > fitted).any() and (lacking < fitted).any()
+    np.testing.assert_allclose(found["interpolation"] ** 2, np.where(lacking > fitted, lacking, fitted))
+    assert (found["standard_error"] ** 2 >= kriging).all()
 
 
 def test_stations_have_their_own_part_beside_the_map(root, run):

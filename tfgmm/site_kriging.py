@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits
 RANGE_BOUNDS_KM = 0.5, 500.0
 VARIANCE_BOUNDS = 1e-5, 10.0
 
+#: Places whose covariances with all sites are held in memory at once.
+_PLACES_AT_ONCE = 10_000
 _XY = ["x_km", "y_km"]
 
 
@@ -85,7 +87,10 @@ class KrigedSites:
         ----------
         xy_km : array_like, [n, 2]
         """
-        mean, stddev = self.process.predict(np.asarray(xy_km, float), return_std=True)
+        xy_km = np.asarray(xy_km, float)
+        blocks = np.array_split(xy_km, max(1, -(-len(xy_km) // _PLACES_AT_ONCE)))
+        found = [self.process.predict(block, return_std=True) for block in blocks]
+        mean, stddev = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return mean, stddev**2
 
     def terms(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

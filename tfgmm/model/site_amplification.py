@@ -63,13 +63,22 @@ def measure(study: Study, im: str, watch: Callable[[], None] = lambda: None) -> 
     found = estimates(study, im, taught, watch)
     recorded = study.located[study.located["station_id"].isin(records["station_id"])]
     held = site_terms.held_out(recorded, study.folds, study.experiment.reference)
-    alone = float(np.sqrt(terms.kriged().nugget_variance))
+    kriged = terms.kriged()
+    alone = float(np.sqrt(kriged.nugget_variance))
     fitted = {
         name: site_terms.interpolation_variance(one, held, terms.table, alone)
         for name, one in found.items()
     }
     nearest_km = KDTree(trained[["x_km", "y_km"]]).query(study.pixels_km)[0]
-    maps = amplification_maps.measure(found, fitted, nearest_km, taught, study.footprint)
+    of_map = kriged.at(study.pixels_km.reshape(-1, 2))[1].reshape(nearest_km.shape) - alone**2
+    maps = amplification_maps.measure(
+        found,
+        fitted,
+        nearest_km=nearest_km,
+        kriging_variance=of_map,
+        taught=taught,
+        footprint=study.footprint,
+    )
     stations = amplification_maps.at_stations(found, maps, recorded, held, terms.table)
     if study.effects(im) is not None:
         stations = stations.assign(**_station_part(study, im, stations))
