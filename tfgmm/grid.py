@@ -115,10 +115,13 @@ class Grid(pydantic.BaseModel):
         offset = (np.arange(size) - (size - 1) / 2) * self.pixel_km
         return offset, -offset
 
+    def centres_km(self, size: int) -> np.ndarray:
+        """Km east and north of all pixel centres of a window, [size, size, 2]."""
+        return np.stack(np.meshgrid(*self.axes_km(size)), axis=-1)
+
     def lonlat(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Longitude and latitude of all pixel centres of a window, each [size, size]."""
-        x, y = self.axes_km(size)
-        return self.unproject(*np.meshgrid(x, y))
+        return self.unproject(*np.moveaxis(self.centres_km(size), -1, 0))
 
     def locate(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row and column in the output window, and whether they lie inside it.

@@ -235,9 +235,9 @@ class Ensemble:
     @functools.cached_property
     def _fields(self) -> list[np.ndarray]:
         """Of each member: what the sites that it knows tell of the pixels, [row, col]."""
-        pixels = Places.pixels(self.experiment.grid)
-        xy_km = np.stack([pixels.x_km, pixels.y_km], axis=-1)
-        return [self.effects.field(*member_of, xy_km) for member_of in self.members]
+        grid = self.experiment.grid
+        centres_km = grid.centres_km(grid.output_size)
+        return [self.effects.field(*member_of, centres_km) for member_of in self.members]
 
     def _predict(
         self,

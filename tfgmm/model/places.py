@@ -51,7 +51,7 @@ class Places:
         """All pixel centres of the output window."""
         size = grid.output_size
         row, col = np.indices((size, size))
-        x, y = np.meshgrid(*grid.axes_km(size))
+        x, y = np.moveaxis(grid.centres_km(size), -1, 0)
         outside, one = np.zeros((size, size), bool), np.ones((1, size, size))
         return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], one)
 

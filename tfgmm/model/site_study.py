@@ -94,7 +94,7 @@ class Study:
     @functools.cached_property
     def pixels_km(self) -> np.ndarray:
         """Pixel centres, [row, col, 2]."""
-        return np.stack(np.meshgrid(*self.grid.axes_km(self.grid.output_size)), axis=-1)
+        return self.grid.centres_km(self.grid.output_size)
 
     @functools.cached_property
     def layer_events(self) -> pd.DataFrame:

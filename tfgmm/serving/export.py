@@ -150,8 +150,8 @@ class Export:
         xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
         terms = [effects.site_terms(*one, table["terms_of"], xy_km) for one in self.members]
         term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
-        pixels_km = np.stack(np.meshgrid(*grid.axes_km(grid.output_size)), axis=-1)
-        field = np.stack([effects.field(*one, pixels_km) for one in self.members])
+        centres_km = grid.centres_km(grid.output_size)
+        field = np.stack([effects.field(*one, centres_km) for one in self.members])
         return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field)
 
     def _description(

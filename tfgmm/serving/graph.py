@@ -164,7 +164,8 @@ class Graph:
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         grid = self._rasteriser.grid
-        return self._calibrated(self._moments(*event), *np.meshgrid(*grid.axes_km(grid.output_size)))
+        places = np.moveaxis(grid.centres_km(grid.output_size), -1, 0)
+        return self._calibrated(self._moments(*event), *places)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
