@@ -8,7 +8,7 @@ import pytest
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm import random_effects
+from tfgmm import random_effects, site_kriging
 from tfgmm.errors import DataError
 from tfgmm.random_effects import EVENT, SITE, TERMS, VARIANCES, RandomEffects
 
@@ -120,7 +120,7 @@ def test_what_is_alike_at_near_sites_is_told_of_unknown_ones(table, fitted):
 def test_many_places_are_those_of_a_few(fitted, monkeypatch):
     places = np.random.default_rng(0).uniform(-90, 90, (7, 5, 2))
     whole = fitted.field(0, 1, places)
-    monkeypatch.setattr(random_effects, "_PLACES_AT_ONCE", 4)
+    monkeypatch.setattr(site_kriging, "_PLACES_AT_ONCE", 4)
     np.testing.assert_allclose(fitted.field(0, 1, places), whole)
     assert fitted.field(0, 1, np.empty((0, 2))).shape == (0,)
 

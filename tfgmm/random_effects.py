@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 
 from tfgmm import files, mixed_effects, site_kriging
 from tfgmm.errors import DataError
@@ -21,8 +20,6 @@ _MEMBER = ["chunk", "init"]
 _PARTS = ("tau", "phi_s2s", "error")
 #: What of a known site tells of others: its place and its weight, and the range of the field.
 _FIELD = ["x_km", "y_km", "weight", "range_km"]
-#: Places whose distances to all sites are held in memory at once.
-_PLACES_AT_ONCE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +46,7 @@ class RandomEffects:
         ``chunk, init, effect, id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
         (effect ``site``) for another event and of :math:`\delta B_e` (effect ``event``) for another site,
         around the f of each member, for the sites and events that it trained on. Of sites also ``x_km,
-        y_km, weight, range_km``: the field is :math:`\sum_s w_s \exp(-|x - x_s| / l)`.
+        y_km, weight, range_km``, what `site_kriging.field_at` makes the field of.
     """
 
     tau: float
@@ -142,12 +139,7 @@ class RandomEffects:
             The member.
         xy_km : array_like, [..., 2]
         """
-        known = self._known(SITE, chunk, init)
-        flat, (x, y, weight, length) = np.reshape(xy_km, (-1, 2)), known[_FIELD].to_numpy(float).T
-        blocks = np.array_split(flat, max(1, -(-len(flat) // _PLACES_AT_ONCE)))
-        sites = np.stack([x, y], axis=-1)
-        values = [np.exp(-cdist(block, sites) / length) @ weight for block in blocks]
-        return np.concatenate(values).reshape(np.shape(xy_km)[:-1])
+        return site_kriging.field_at(self._known(SITE, chunk, init), xy_km)
 
     def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
         of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -57,7 +59,7 @@ class KrigedSites:
         return float(self.process.kernel_.k2.noise_level)
 
     def field(self) -> dict[str, pd.Series | float]:
-        r"""The field as a sum over the trained sites, :math:`f(x) = \sum_s w_s \exp(-|x - x_s| / l)`.
+        r"""The field as a sum over the trained sites, for `field_at`.
 
         Returns
         -------
@@ -87,9 +89,7 @@ class KrigedSites:
         ----------
         xy_km : array_like, [n, 2]
         """
-        xy_km = np.asarray(xy_km, float)
-        blocks = np.array_split(xy_km, max(1, -(-len(xy_km) // _PLACES_AT_ONCE)))
-        found = [self.process.predict(block, return_std=True) for block in blocks]
+        found = [self.process.predict(block, return_std=True) for block in _blocks(xy_km)]
         mean, stddev = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return mean, stddev**2
 
@@ -111,6 +111,27 @@ class KrigedSites:
             places, place = np.unique(records.loc[new, _XY], axis=0, return_inverse=True)
             mean[new], variance[new] = (values[place] for values in self.at(places))
         return mean, variance
+
+
+def field_at(sites: pd.DataFrame, xy_km) -> np.ndarray:
+    r"""The field at places, [...], as :math:`f(x) = \sum_s w_s \exp(-|x - x_s| / l)`.
+
+    Parameters
+    ----------
+    sites : pandas.DataFrame
+        Of `KrigedSites.field`.
+    xy_km : array_like, [..., 2]
+    """
+    known, weight, range_km = (sites[name].to_numpy(float) for name in (_XY, "weight", "range_km"))
+    blocks = _blocks(np.reshape(xy_km, (-1, 2)))
+    values = [np.exp(-cdist(block, known) / range_km) @ weight for block in blocks]
+    return np.concatenate(values).reshape(np.shape(xy_km)[:-1])
+
+
+def _blocks(xy_km) -> Iterator[np.ndarray]:
+    """At most `_PLACES_AT_ONCE` places at a time."""
+    xy_km = np.asarray(xy_km, float)
+    yield from np.array_split(xy_km, max(1, -(-len(xy_km) // _PLACES_AT_ONCE)))
 
 
 def fit(records: pd.DataFrame, residual, phi_ss: float) -> KrigedSites:

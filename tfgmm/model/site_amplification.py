@@ -117,13 +117,12 @@ def _field(study: Study, im: str) -> np.ndarray | float:
 
 def _station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
     """What the members' own terms of a station say beyond the map at its pixel."""
-    effects, field = study.effects(im), _field(study, im)
-    places = study.located.set_index("station_id").loc[stations["station_id"]]
+    effects, places = study.effects(im), study.located.set_index("station_id").loc[stations["station_id"]]
+    xy_km, pixel_km = places[["x_km", "y_km"]], study.pixels_km[places["row"], places["col"]]
     parts = []
-    for chunk, init in np.ndindex(field.shape[:2]):
-        ids, xy_km = places["site_id"], places[["x_km", "y_km"]]
-        term, stddev = effects.site_terms(chunk, init, ids, xy_km)
-        parts.append((term - field[chunk, init, 0, places["row"], places["col"]], stddev))
+    for chunk, init in np.ndindex(study.experiment.chunks, study.experiment.inits):
+        term, stddev = effects.site_terms(chunk, init, places["site_id"], xy_km)
+        parts.append((term - effects.field(chunk, init, pixel_km), stddev))
     term, stddev = np.mean(parts, axis=0)
     return {"station_part": term, "station_part_stddev": stddev}
 
