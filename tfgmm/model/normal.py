@@ -108,8 +108,8 @@ class GroundMotionModel(keras.Model):
 
         at the pixel of each station s; two stations in one pixel are two terms, padded stations
         weigh nothing. With random effects the network's standard deviation is that within an event
-        and a site; what `RandomTerms` has for a record is taken off y and added to the variance,
-        :math:`\sigma^2 = \phi_{SS}^2 + v_{es}`: a composite likelihood of single records.
+        and a site; what `RandomTerms` has for the records is taken off y and added to the variance,
+        :math:`\sigma^2 = \phi_{SS}^2 + v`: a composite likelihood of single records.
 
         References
         ----------
