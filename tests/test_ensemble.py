@@ -236,12 +236,14 @@ def mixed(tmp_path_factory):
 
 
 def test_at_stations_is_the_predictions_table(mixed):
-    """Site terms where a member knows them, where it does not the variance of all; nothing of events."""
+    """Site and path terms where a member knows them, where it does not the variance of all."""
     begun, loaded = mixed
     table = begun.run.read_predictions()
-    table["mean"] -= table["event_term"] + table["within_term"]
-    table["variance"] = table["tau"] ** 2 + table["site_stddev"] ** 2 + table["phi_ss"] ** 2
-    found = loaded.at_stations(begun.dataset.events).set_index(event="event_id", site="site_id")
+    table = table[table["event_role"].eq("validation")]  # of no chunk's training
+    table["variance"] = table["stddev"] ** 2
+    assert table["path_term"].any()
+    new = begun.dataset.events["event_id"].isin(table["event_id"])
+    found = loaded.at_stations(begun.dataset.events[new]).set_index(event="event_id", site="site_id")
     expected = table.groupby(["event_id", "station_id"])
     means = expected["mean"].mean()
     variances = expected["variance"].mean()

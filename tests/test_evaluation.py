@@ -12,6 +12,7 @@ from conftest import TINY, small_dataset
 from finished_run import make_run
 from prediction_tables import predictions
 
+from tfgmm import random_effects
 from tfgmm.analysis import baselines, bootstrap, calibration, evaluation, figures, report, scored, scores
 from tfgmm.analysis.section import HELD_OUT
 from tfgmm.errors import DataError, UsageError
@@ -249,12 +250,16 @@ def test_random_effects_have_their_sections(finished, no_figures):
     effects = RandomEffects.fit(predictions(n_events=60, n_sites=60), "kik")
     table = effects.apply(predictions(n_events=60, n_sites=60))
     path = finished(table, random_effects="site,event")
+    random_effects.write({"PGA": effects}, path)
     found = evaluation.evaluate(path, with_baselines=False)
     models = found.section("four_way").table["model"].unique().tolist()
     assert models[:2] == [scores.ENSEMBLE, scores.MAP_PART]
     assert CALIBRATED not in models
     assert {"tau", "phi_s2s", "phi_ss"} <= set(found.section("random_effects").table["part"])
     assert found.section("within_event").table["correlation"].abs().max() < 0.2  # none is planted
+    of_paths = found.section("path_terms_PGA")
+    assert of_paths.shown["own"].item() == f"{np.sqrt(effects.paths.covariance.own):.3f}"
+    assert (of_paths.table["pairs"] >= 1000).all()
     floor = pd.read_csv(path / "tables" / "floor.csv").iloc[0]
     four = found.section("four_way").table.set_index(["model", "cell"])["rmse_pooled"]
     assert floor["unknown_site"] == pytest.approx(four[scores.ENSEMBLE, HELD_OUT], rel=1e-5)

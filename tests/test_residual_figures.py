@@ -177,6 +177,29 @@ def test_correlation_against_distance_has_intervals_and_curves(ax):
     assert ax.get_xlabel() == "Distance of the sites d (km)"
 
 
+def test_covariance_of_other_events_is_drawn_by_distance_of_stations(ax):
+    """Means over the classes of a curve, weighted by pairs; pairs of one event are left out."""
+    rows = [
+        # source class, site class, source km, pairs, covariance
+        (0, 0, 0.0, 1000, 9.0),
+        (1, 0, 1.0, 1000, 0.3),
+        (2, 0, 2.0, 1000, 0.2),
+        (1, 2, 1.0, 1000, 0.1),
+        (1, 3, 1.0, 3000, 0.2),
+        (1, 9, 1.0, 1000, 8.0),
+    ]
+    columns = ["source_class", "site_class", "source_km", "pairs", "covariance"]
+    table = pd.DataFrame(rows, columns=columns).assign(fitted=lambda t: t["covariance"] / 2)
+    curves = residual_figures.path_covariance(ax, table)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["same station", "stations 0.5-7 km apart"]
+    found, _, near, _ = ax.get_lines()[:4]
+    np.testing.assert_allclose(found.get_xydata(), [[1, 0.3], [2, 0.2]])
+    np.testing.assert_allclose(near.get_xydata(), [[1, 0.175]])
+    np.testing.assert_allclose(curves[0].get_ydata(), [0.15, 0.1])
+    assert ax.get_ylabel() == "Covariance of residuals (ln units²)"
+
+
 def test_pit_histogram_has_bins_and_band(ax):
     table = pd.DataFrame(
         {

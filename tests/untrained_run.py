@@ -10,6 +10,7 @@ from conftest import TINY, small_dataset
 from tfgmm import random_effects, records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
+from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 
@@ -52,7 +53,32 @@ def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffect
     known = known[rng.uniform(size=len(known)) < 0.7].reset_index(drop=True)
     terms = {name: rng.normal(size=len(known)) for name in ("term", "weight")}
     stddev, range_km = rng.uniform(0.05, 0.2, len(known)), 10.0 + known["chunk"]
-    return RandomEffects(0.35, 0.6, 1.2, known.assign(**terms, stddev=stddev, range_km=range_km))
+    terms = known.assign(**terms, stddev=stddev, range_km=range_km)
+    return RandomEffects(0.35, 0.6, 0.3, 1.2, terms, _paths(begun, rng))
+
+
+def _paths(begun: training.Training, rng: np.random.Generator) -> PathTerms:
+    """Of three events in four at every other station."""
+    grid, events, stations = (
+        begun.run.experiment.grid,
+        begun.dataset.events,
+        begun.dataset.stations.iloc[::2],
+    )
+    source_km = np.stack([*grid.project(events["longitude"], events["latitude"]), events["depth_km"]], -1)
+    site_km = np.stack(grid.project(stations["longitude"], stations["latitude"]), -1)
+    members = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    shape = len(members), len(events), len(stations)
+    weights = np.where(rng.uniform(size=shape) < 0.75, rng.normal(size=shape), 0).astype("float32")
+    covariance = Covariance(source=0.01, own=0.2, path=0.1, source_km=30.0, site_km=20.0)
+    return PathTerms(
+        covariance,
+        pd.DataFrame({"pairs": [1]}),
+        source_km,
+        site_km,
+        stations["station_id"].to_numpy(str),
+        members,
+        weights,
+    )
 
 
 def events(count: int, seed: int = 0) -> pd.DataFrame:

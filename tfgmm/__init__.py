@@ -53,7 +53,8 @@ pipeline.device                 what the GPU of this machine is good at, if it h
 pipeline.dataset                tf.data: records -> (event maps, station pixels, ln IM, weights)
 mixture                         many Normal distributions -> mean, aleatory and epistemic variance
 site_kriging                    site terms between the sites: kriging of event-corrected station means
-random_effects                  event and site terms around what the networks predict
+path_terms                      source and path terms: what records of near sources tell of others
+random_effects                  event, site and path terms around what the networks predict
 within_event                    within-event residuals: how far alike, what some tell of others
 model.unet                      channels -> parameter map
 model.random_terms              event and site terms while a network learns
@@ -104,6 +105,7 @@ model.site_study                a run, opened to ask what it has learned about i
 model.site_amplification        a run -> what it has learned about its sites, with every part of the error
 model.site_amplification_files  the same as maps, figures and tables in one folder
 serving.projection              longitude and latitude -> pixel by TensorFlow operations
+serving.path_graph              source and path terms as TensorFlow operations
 serving.graph                   an ensemble as TensorFlow functions that need no Python
 serving.warmup                  requests that a model server runs while it loads a model
 serving.readme                  what stands beside an exported model

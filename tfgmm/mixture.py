@@ -68,8 +68,9 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
         mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
     )
     if "site_term" in members:
-        for name in ("site_term", "event_term", "within_term"):
+        for name in ("site_term", "event_term", "path_term", "within_term"):
             found[name] = of(name).mean(axis=1)
-        for name in ("tau", "phi_s2s", "phi_ss", "site_stddev", "event_stddev", "within_stddev"):
+        unknown = ("tau", "phi_s2s", "phi_p2p", "phi_ss")
+        for name in (*unknown, "site_stddev", "event_stddev", "path_stddev", "within_stddev"):
             found[name] = np.sqrt((of(name) ** 2).mean(axis=1))
     return found

@@ -1,9 +1,10 @@
-"""Event and site terms around what the networks predict: estimated from residuals, added to predictions."""
+"""Event, site and path terms around what the networks predict: estimated, and added to predictions."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,17 @@ import pandas as pd
 from tfgmm import files, mixed_effects, site_kriging
 from tfgmm.errors import DataError
 from tfgmm.mixture import combine_table
+from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.pipeline import splits
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
+PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
 #: Names of the effects.
 SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "error")
+_PARTS = ("tau", "phi_s2s", "phi_p2p", "error")
+_RECORD = ["chunk", "event_id", "station_id"]
+_PATHS = ("source_km", "site_km", "stations", "members", "weights")
 #: What of a known site tells of others: its place and its weight, and the range of the field.
 _FIELD = ["x_km", "y_km", "weight", "range_km"]
 
@@ -26,20 +31,24 @@ _FIELD = ["x_km", "y_km", "weight", "range_km"]
 class RandomEffects:
     r"""The random part of a mixed-effects ground-motion model, for one intensity measure.
 
-    .. math:: \ln IM_{es} = f_{es} + \delta S2S_s + \delta B_e + \delta WS_{es}, \quad
+    .. math:: \ln IM_{es} = f_{es} + \delta S2S_s + \delta L2L_e + \delta P2P_{es} + \delta B_e
+        + \delta WS_{es}, \quad
         \delta B_e \sim N(0, \tau^2), \;
         \delta S2S_s \sim N(0, \phi_{S2S}^2), \;
         \delta WS_{es} \sim N(0, \phi_{SS,es}^2 + \phi_f^2)
 
     in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
     :math:`\phi_{SS}` of the records that it has seen; :math:`\phi_f` is what f errs by for others. What of
-    the site terms is alike at near sites is a field, which is kriged to places without records.
+    the site terms is alike at near sites is a field, which is kriged to places without records. Source
+    and path terms are kriged from the records of near sources for events that did not train.
 
     Attributes
     ----------
     tau, phi_s2s : float
         Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
         about the field.
+    phi_p2p : float
+        What source and path terms hold of a known station alone, ln units: unknown of any other place.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
@@ -47,27 +56,33 @@ class RandomEffects:
         (effect ``site``) for another event and of :math:`\delta B_e` (effect ``event``) for another site,
         around the f of each member, for the sites and events that it trained on. Of sites also ``x_km,
         y_km, weight, range_km``, what `site_kriging.field_at` makes the field of.
+    paths : PathTerms
+        Source and path terms around the f of each member.
     """
 
     tau: float
     phi_s2s: float
+    phi_p2p: float
     error: float
     terms: pd.DataFrame
+    paths: PathTerms
 
     @classmethod
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
         """Estimate variances where no network has learned, and terms where it has.
 
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
-        chunk averaged: phi_s2s from stopping sites; tau, phi_f and what site terms do not hold of other
-        events from stopping events at training sites. Terms are best linear unbiased predictions from the
-        records that trained, of all networks; the field is kriged from the sites' means (`site_kriging`).
+        chunk averaged: phi_s2s from stopping sites; tau, phi_f, phi_p2p and what site terms do not hold of
+        other events from stopping events at training sites. Terms are best linear unbiased predictions from
+        the records that trained, of all networks; the field is kriged from the sites' means
+        (`site_kriging`), source and path terms from the residuals (`path_terms`).
 
         Parameters
         ----------
         predictions : pandas.DataFrame
-            One row a record and member: ``event_id, station_id, site_id, network, x_km, y_km, ln_im, mean,
-            stddev, event_role, site_role, chunk, init``, with f and phi_ss as mean and stddev.
+            One row a record and member: ``event_id, event_x_km, event_y_km, depth_km, station_id,
+            site_id, network, x_km, y_km, ln_im, mean, stddev, event_role, site_role, chunk, init``, with f
+            and phi_ss as mean and stddev.
         reference : str
             The reference network.
 
@@ -92,21 +107,27 @@ class RandomEffects:
             )
         by_chunk = _of_chunks(of_events)
         events, sites = _reml(by_chunk), _reml(_of_chunks(of_sites))
-        trained = splits.training_records(predictions).groupby(_MEMBER, observed=True)
+        trained = splits.training_records(predictions)
         terms = pd.concat(
             [
                 _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
-                for (chunk, init), rows in trained
+                for (chunk, init), rows in trained.groupby(_MEMBER, observed=True)
             ],
             ignore_index=True,
         )
-        rest = _reml(_of_chunks(cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_events)))
         of_site = terms["effect"].eq(SITE)
+        left = trained["ln_im"] - trained["mean"] - _term_of(trained, terms[of_site])
+        paths = PathTerms.fit(trained, left)
+        _, own = paths.of_records(of_events)
+        by_record = pd.Series(own, of_events.index).groupby([of_events[name] for name in _RECORD])
+        phi_p2p = float(np.sqrt((by_record.mean() ** 2).mean()))
+        first = cls(events.tau, sites.phi_s2s, phi_p2p, 0.0, terms, paths)
+        rest = _reml(_of_chunks(first.apply(of_events)))
         terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
-        kriged = cls(events.tau, sites.phi_s2s, 0.0, terms).apply(of_sites)
+        kriged = first.apply(of_sites)
         about_field = _reml(_of_chunks(kriged.assign(mean=kriged["mean"] - kriged["event_term"])))
-        error = rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean()
-        return cls(rest.tau, about_field.phi_s2s, float(np.sqrt(max(error, 0.0))), terms)
+        error = float(np.sqrt(max(rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0)))
+        return cls(rest.tau, about_field.phi_s2s, phi_p2p, error, terms, paths)
 
     def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of event terms, [n], for a member: 0 and tau where it knows none."""
@@ -130,6 +151,16 @@ class RandomEffects:
         term[new] = self.field(chunk, init, np.asarray(xy_km, float)[new])
         return term, stddev
 
+    def path_stddev(self, chunk: int, init: int, ids) -> np.ndarray:
+        """What a member does not know of path terms, [n]: phi_p2p at sites that it does not know, or 0."""
+        known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
+        return np.where(known, 0.0, self.phi_p2p)
+
+    def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
+        """`site_terms` with `path_stddev` in the standard deviation: what another event lacks of a site."""
+        term, stddev = self.site_terms(chunk, init, ids, xy_km)
+        return term, np.hypot(stddev, self.path_stddev(chunk, init, ids))
+
     def field(self, chunk: int, init: int, xy_km) -> np.ndarray:
         """What the sites that a member knows tell of places, [...]: kriged from their terms.
 
@@ -151,7 +182,7 @@ class RandomEffects:
         return chosen.groupby("id")[["term", "stddev"]].mean()
 
     def variance(self, stddev, site_stddev, event_stddev=None):
-        """Total variance, from a network's phi_ss and the standard deviations of site and event term.
+        """Total variance, from a network's phi_ss, and what is unknown of site (with path) and event.
 
         By plain arithmetic, for numpy arrays and tensors alike; without `event_stddev` that of another
         event than those that trained.
@@ -170,30 +201,38 @@ class RandomEffects:
         Returns
         -------
         pandas.DataFrame
-            ``mean`` with the terms of known sites and events, total ``stddev``, and the parts: ``tau``,
-            ``phi_s2s`` and ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site
-            and record; ``event_term``, ``event_stddev``, ``site_term``, ``site_stddev``, ``within_term``
-            and ``within_stddev``, what is known of it, and what is unknown then. Of single records
-            nothing is known here: that is left to `tfgmm.within_event.conditioned`.
+            ``mean`` with all terms, total ``stddev``, and the parts: ``tau``, ``phi_s2s``, ``phi_p2p`` and
+            ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site, path and record;
+            ``event_term``, ``event_stddev`` and so on for ``site``, ``path`` and ``within``: what is known
+            of it, and what is unknown then. The path term holds the source term. Events that trained have
+            none: of their single records nothing is known here, that is left to
+            `tfgmm.within_event.conditioned`.
         """
-        terms = np.zeros((4, len(predictions)))
+        terms = np.zeros((6, len(predictions)))
         for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
             of_member = predictions.iloc[rows]
-            places = of_member[["x_km", "y_km"]].to_numpy()
-            terms[:2, rows] = self.site_terms(chunk, init, of_member["site_id"], places)
-            terms[2:, rows] = self.event_terms(chunk, init, of_member["event_id"])
-        of_site, site_stddev, of_event, event_stddev = terms
+            sites = of_member["site_id"]
+            terms[:2, rows] = self.site_terms(chunk, init, sites, of_member[["x_km", "y_km"]].to_numpy())
+            terms[2:4, rows] = self.event_terms(chunk, init, of_member["event_id"])
+            new = ~of_member["event_id"].isin(self._known(EVENT, chunk, init)["id"]).to_numpy()
+            terms[4, rows[new]] = np.add(*self.paths.of_records(of_member[new]))
+            terms[5, rows] = self.path_stddev(chunk, init, sites)
+        of_site, site_stddev, of_event, event_stddev, of_path, path_stddev = terms
+        of_place = np.hypot(site_stddev, path_stddev)
         phi_ss = np.hypot(predictions["stddev"], self.error)
         parts = {
-            "mean": predictions["mean"] + of_site + of_event,
-            "stddev": np.sqrt(self.variance(predictions["stddev"], site_stddev, event_stddev)),
+            "mean": predictions["mean"] + of_site + of_event + of_path,
+            "stddev": np.sqrt(self.variance(predictions["stddev"], of_place, event_stddev)),
             "tau": self.tau,
             "phi_s2s": self.phi_s2s,
+            "phi_p2p": self.phi_p2p,
             "phi_ss": phi_ss,
             "site_term": of_site,
             "site_stddev": site_stddev,
             "event_term": of_event,
             "event_stddev": event_stddev,
+            "path_term": of_path,
+            "path_stddev": path_stddev,
             "within_term": 0.0,
             "within_stddev": phi_ss,
         }
@@ -202,7 +241,7 @@ class RandomEffects:
 
 def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
     """Members of a chunk averaged."""
-    ordered = table.sort_values(["chunk", "event_id", "station_id"])
+    ordered = table.sort_values(_RECORD)
     return combine_table(ordered, table["init"].nunique())
 
 
@@ -231,18 +270,37 @@ def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.
     return pd.concat(tables)
 
 
+def _term_of(rows: pd.DataFrame, terms: pd.DataFrame) -> np.ndarray:
+    """The site terms of records that trained, [n]."""
+    of_record = rows[[*_MEMBER, "site_id"]].astype({"site_id": str})
+    return of_record.merge(terms, left_on=[*_MEMBER, "site_id"], right_on=[*_MEMBER, "id"], how="left")[
+        "term"
+    ].to_numpy()
+
+
 def write(effects: dict[str, RandomEffects], folder: Path) -> None:
-    """Write `VARIANCES` and `TERMS` into the folder of a run.
+    """Write `VARIANCES`, `TERMS`, `PATHS` and `CLASSES` into the folder of a run.
 
     Raises
     ------
     DataError
         The file system refuses to write.
     """
-    variances = {im: {name: getattr(one, name) for name in _PARTS} for im, one in effects.items()}
-    terms = pd.concat([one.terms.assign(im=im) for im, one in effects.items()], ignore_index=True)
-    with files.whole_file(folder / TERMS) as temporary:
-        terms.to_parquet(temporary, index=False)
+    variances = {
+        im: {name: getattr(one, name) for name in _PARTS}
+        | {"covariance": dataclasses.asdict(one.paths.covariance)}
+        for im, one in effects.items()
+    }
+    tables = {
+        TERMS: [one.terms.assign(im=im) for im, one in effects.items()],
+        CLASSES: [one.paths.classes.assign(im=im) for im, one in effects.items()],
+    }
+    paths = {f"{im} {name}": getattr(one.paths, name) for im, one in effects.items() for name in _PATHS}
+    for name, parts in tables.items():
+        with files.whole_file(folder / name) as temporary:
+            pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
+    with files.whole_file(folder / PATHS) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **paths)
     with files.whole_file(folder / VARIANCES) as temporary:
         temporary.write_text(json.dumps(variances, indent=1) + "\n")
 
@@ -257,16 +315,22 @@ def read(folder: Path) -> dict[str, RandomEffects]:
     """
     try:
         variances = json.loads((folder / VARIANCES).read_text())
-        terms = pd.read_parquet(folder / TERMS)
+        terms, classes = (pd.read_parquet(folder / name) for name in (TERMS, CLASSES))
+        paths = np.load(folder / PATHS)
         return {
             im: RandomEffects(
                 *(float(parts[name]) for name in _PARTS),
                 terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
+                PathTerms(
+                    Covariance(**parts["covariance"]),
+                    classes[classes["im"] == im].drop(columns="im"),
+                    *(paths[f"{im} {name}"] for name in _PATHS),
+                ),
             )
             for im, parts in variances.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise DataError(
-            f"{folder / VARIANCES} or {TERMS} is missing or damaged ({error}): give the tfgmm train "
-            "command of the run again, which writes them anew"
+            f"{folder / VARIANCES}, {TERMS}, {PATHS} or {CLASSES} is missing or damaged ({error}): give "
+            "the tfgmm train command of the run again, which writes them anew"
         ) from error

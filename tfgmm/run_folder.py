@@ -71,8 +71,8 @@ class RunFolder:
             )
         try:
             table = pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
-            if self.experiment.random_effects != "none" and "within_term" not in table:
-                raise ValueError("made before models knew of within-event terms")
+            if self.experiment.random_effects != "none" and "path_term" not in table:
+                raise ValueError("made before models knew of path terms")
             return table
         except (OSError, ValueError) as error:
             raise DataError(

@@ -189,13 +189,11 @@ def conditioned(predictions: pd.DataFrame) -> pd.DataFrame:
                     here, there = known[known_of[name]], other[at]
                     mean, share = correlation.kriged(places[here], z[here], places[there])
                     term[there], explained[there] = mean, scale * share
-    phi_ss, of_event, of_site = (
-        predictions[name].to_numpy(float) for name in ("phi_ss", "event_stddev", "site_stddev")
-    )
+    phi_ss, stddev = (predictions[name].to_numpy(float) for name in ("phi_ss", "stddev"))
     within = phi_ss * np.sqrt(1 - explained)
     changed = {
         "mean": predictions["mean"] + term * phi_ss,
-        "stddev": np.sqrt(of_event**2 + of_site**2 + within**2),
+        "stddev": np.sqrt(stddev**2 - phi_ss**2 + within**2),
         "within_term": term * phi_ss,
         "within_stddev": within,
     }

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm import site_kriging, within_event
+from tfgmm import path_terms, site_kriging, within_event
 from tfgmm.analysis import scores, variability
 from tfgmm.pipeline import splits
+from tfgmm.random_effects import RandomEffects
 
 EPISTEMIC = "epistemic"
 
@@ -95,6 +96,27 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
         fitted = within_event.Correlation.fit(found)
         rows.append(found.assign(im=im, share=fitted.share, range_km=fitted.range_km))
     return pd.concat(rows, ignore_index=True)
+
+
+def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
+    """How far residuals of different events are alike, as found at the trained sites and as fitted.
+
+    Parameters
+    ----------
+    effects : dict of str to RandomEffects
+        By intensity measure.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `path_terms.by_distance` from which something was fitted, with ``im`` and ``fitted``.
+    """
+    tables = [
+        one.paths.classes.assign(im=im, fitted=one.paths.covariance.at(one.paths.classes))
+        for im, one in effects.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[table["pairs"] >= path_terms.PAIRS[0]].reset_index(drop=True)
 
 
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:

@@ -27,6 +27,8 @@ PART_LABELS = {
     "sigma": r"$\sigma$ (total)",
 }
 RESIDUAL = "Residual of ln {} (observed − predicted)"
+#: Curves of `path_covariance`: first and last class of the distance of the stations.
+PATH_CURVES = (("same station", 0, 0), ("stations 0.5-7 km apart", 2, 4), ("stations 10-25 km apart", 6, 7))
 #: Blue below, red above: told apart by all readers.
 DIVERGING = "RdBu_r"
 
@@ -247,6 +249,33 @@ def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
     ax.axhline(0, color="0.6", lw=0.6)
     ax.set_xlabel("Distance of the sites d (km)")
     ax.set_ylabel("Correlation of within-event residuals")
+    ax.legend(frameon=False, fontsize=7)
+    return curves
+
+
+def path_covariance(ax: plt.Axes, table: pd.DataFrame):
+    """Covariance of the residuals of two events against the distance of their sources, and the fit.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        Of `tfgmm.analysis.parts.path_covariance`, of one intensity measure.
+    """
+    other = table[table["source_class"] > 0]
+    curves = []
+    for colour, (label, first, last) in zip(_BAR_COLOURS, PATH_CURVES, strict=False):
+        rows = other[other["site_class"].between(first, last)]
+        if rows.empty:
+            continue
+        weighted = rows[["source_km", "covariance", "fitted"]].mul(rows["pairs"], axis=0)
+        of_class = rows["source_class"]
+        mean = weighted.groupby(of_class).sum().div(rows["pairs"].groupby(of_class).sum(), axis=0)
+        ax.plot(mean["source_km"], mean["covariance"], "o", markersize=3.5, color=colour)
+        curves += ax.plot(mean["source_km"], mean["fitted"], color=colour, lw=1, label=label)
+    ax.axhline(0, color="0.6", lw=0.6)
+    ax.set_xlabel("Distance of the sources (km)")
+    ax.set_ylabel("Covariance of residuals (ln units²)")
     ax.legend(frameon=False, fontsize=7)
     return curves
 

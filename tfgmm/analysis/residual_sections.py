@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import (
@@ -19,6 +20,7 @@ from tfgmm.analysis import (
 )
 from tfgmm.analysis.scored import Scored
 from tfgmm.analysis.section import HELD_OUT, Section, interval, wide
+from tfgmm.random_effects import read
 
 
 def all_of(scored: Scored) -> Iterator[Section]:
@@ -33,6 +35,7 @@ def all_of(scored: Scored) -> Iterator[Section]:
         yield floor(scored)
         if (correlation := alike(scored)) is not None:
             yield correlation
+        yield from paths(scored)
     for im in ims:
         if (im, scores.ENSEMBLE, HELD_OUT) in found:
             yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
@@ -106,6 +109,37 @@ def random_effects(scored: Scored, found: dict) -> Section:
         table,
         shown,
     )
+
+
+def paths(scored: Scored) -> Iterator[Section]:
+    """How far the residuals of different events are alike, one section an intensity measure."""
+    effects = read(scored.run.path)
+    for im, rows in parts.path_covariance(effects).groupby("im", sort=False):
+
+        def draw(rows=rows) -> plt.Figure:
+            with mpl.rc_context(figures.STYLE):
+                figure, ax = plt.subplots(figsize=(4.2, 3.0))
+                residual_figures.path_covariance(ax, rows)
+                ax.set_title(scored.note)
+            return figure
+
+        fitted = dataclasses.asdict(effects[im].paths.covariance)
+        shown = {
+            name: f"{value:.1f}" if name.endswith("_km") else f"{np.sqrt(value):.3f}"
+            for name, value in fitted.items()
+        }
+        yield Section(
+            f"path_terms_{im}",
+            f"Source and path terms of {im}: how far the residuals of different events are alike",
+            "Covariance of what median and site terms leave at trained sites. Fitted, as standard "
+            "deviations: what an event has alone (event), shares with near sources at all sites "
+            "(source), at the same station (own), at near stations (path); what near stations share of "
+            "one event (within) and what is left (noise); ranges in km. New events are predicted with "
+            "the second to fourth.",
+            rows,
+            pd.DataFrame([{"im": im} | shown]),
+            draw,
+        )
 
 
 def alike(scored: Scored) -> Section | None:

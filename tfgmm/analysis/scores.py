@@ -68,9 +68,9 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
     terms, left, unknown = (
         partial[list(names)]
         for names in (
-            ("event_term", "site_term", "within_term"),
-            ("event_stddev", "site_stddev", "within_stddev"),
-            ("tau", "phi_s2s", "phi_ss"),
+            ("event_term", "site_term", "path_term", "within_term"),
+            ("event_stddev", "site_stddev", "path_stddev", "within_stddev"),
+            ("tau", "phi_s2s", "phi_p2p", "phi_ss"),
         )
     )
     variance = partial["stddev"] ** 2 - (left**2).sum(axis=1) + (unknown**2).sum(axis=1)

@@ -21,6 +21,7 @@ from tfgmm.model.normal import GroundMotionModel
 from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.model.training import open_dataset
+from tfgmm.path_terms import PathTerms
 from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
@@ -196,7 +197,7 @@ class Ensemble:
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
-        ids = sites["terms_of"] if known else None
+        ids = sites[["station_id", "terms_of"]] if known else None
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)
@@ -210,9 +211,12 @@ class Ensemble:
         step = max(1, _PIXELS_AT_ONCE // window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         terms = self._terms(places, ids)
-        given = {"window": window, "places": places, "terms": terms, "known_km": known_km}
+        given = {"window": window, "places": places, "known_km": known_km}
         return (
-            self._predict(part, self._maps(part, window), **given).assign_coords(names) for part in parts
+            self._predict(
+                part, self._maps(part, window), terms, self._path_terms(part, places, ids), **given
+            ).assign_coords(names)
+            for part in parts
         )
 
     def _whether(self, calibrated: bool | None) -> bool:
@@ -222,15 +226,31 @@ class Ensemble:
             calibration.read(self.run.path)  # whose error says how to make one
         return calibrated is not False and self.calibration is not None
 
-    def _terms(self, places: Places, sites: pd.Series | None) -> list[tuple]:
-        """Of each member: mean and standard deviation of the terms of `sites`, or of unknown places."""
+    def _terms(self, places: Places, ids: pd.DataFrame | None) -> list[tuple]:
+        """Of each member: site terms of stations or unknown places, and what is unknown of them."""
         if self.effects is None:
             return [(0.0, 0.0)] * len(self.members)
-        if sites is None:
+        if ids is None:
             whole = Window(0, 0, self.experiment.grid.input_size)
-            return [(places.sample(one[None], whole)[0], self.effects.phi_s2s) for one in self._fields]
-        xy_km = np.stack([places.x_km, places.y_km], axis=-1)
-        return [self.effects.site_terms(*member_of, sites, xy_km) for member_of in self.members]
+            unknown = np.hypot(self.effects.phi_s2s, self.effects.phi_p2p)
+            return [(places.sample(one[None], whole)[0], unknown) for one in self._fields]
+        return [self.effects.terms_at(*one, ids["terms_of"], places.xy_km) for one in self.members]
+
+    def _path_terms(self, events: pd.DataFrame, places: Places, ids: pd.DataFrame | None) -> np.ndarray:
+        """Of each member: source and path terms at stations or unknown places, [member, event, ...]."""
+        if self.effects is None:
+            return np.zeros(len(self.members))
+        grid, paths = self.experiment.grid, self._paths
+        source_km = np.stack([*projected(grid, events, "events"), events["depth_km"]], axis=-1)
+        if ids is not None:
+            return paths.shared(source_km, places.xy_km) + paths.own(source_km, ids["station_id"])
+        centres_km = grid.centres_km(grid.output_size)[places.row, places.col]
+        return (paths.shared(source_km, centres_km) * places.weight).sum(axis=2)
+
+    @functools.cached_property
+    def _paths(self) -> PathTerms:
+        """What the members know of paths, in their order."""
+        return self.effects.paths.of_members(self.members)
 
     @functools.cached_property
     def _fields(self) -> list[np.ndarray]:
@@ -243,18 +263,21 @@ class Ensemble:
         self,
         events: pd.DataFrame,
         maps: tf.Tensor,
+        terms: list[tuple],
+        path_terms: np.ndarray,
         *,
         window: Window,
         places: Places,
-        terms: list[tuple],
         known_km: np.ndarray | None,
     ) -> xr.Dataset:
-        """A batch; `terms` are those of `_terms`, `known_km` the distances of the calibration."""
+        """A batch; terms of `_terms` and `_path_terms`, `known_km` the distances of the calibration."""
         normals = []
-        for parts, (term, of_site) in zip(self._graph(window.size)(maps), terms, strict=True):
+        normal = zip(self._graph(window.size)(maps), terms, path_terms, strict=True)
+        for parts, (term, of_site), of_path in normal:
             mean, stddev = (places.sample(part.numpy(), window) for part in parts)
             if self.effects is not None:
-                mean, stddev = mean + term, np.sqrt(self.effects.variance(stddev, of_site))
+                mean = mean + term + of_path
+                stddev = np.sqrt(self.effects.variance(stddev, of_site))
             normals.append((mean, stddev))
         found = combine(*zip(*normals, strict=True))
         if known_km is not None:

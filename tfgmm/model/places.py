@@ -78,6 +78,11 @@ class Places:
             pixels = (np.clip(row, 0, last)[None], np.clip(col, 0, last)[None], np.ones((1, len(x))))
         return cls(("site",), lon, lat, x, y, ~inside, *pixels)
 
+    @property
+    def xy_km(self) -> np.ndarray:
+        """Km east and north of the map's centre, [..., 2]."""
+        return np.stack([self.x_km, self.y_km], axis=-1)
+
     def window(self, grid: Grid, depth: int) -> Window:
         """The smallest part of the input that tells a U-Net of `depth` all it needs for the places.
 
@@ -102,7 +107,7 @@ class Places:
 
     def nearest_km(self, stations: pd.DataFrame) -> np.ndarray:
         """Distances [...] to the nearest of stations with ``x_km`` and ``y_km``."""
-        return KDTree(stations[["x_km", "y_km"]]).query(np.stack([self.x_km, self.y_km], axis=-1))[0]
+        return KDTree(stations[["x_km", "y_km"]]).query(self.xy_km)[0]
 
 
 def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, np.ndarray]:

@@ -154,12 +154,14 @@ class Training:
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those of every arm; the run's own ones are kept for predicting."""
         own, parts = {}, []
-        places = data_pipeline.places(self.dataset, self.experiment)[1][["station_id", "x_km", "y_km"]]
+        events, stations = data_pipeline.places(self.dataset, self.experiment)
+        sources, sites = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
-            located = rows.merge(places, on="station_id", how="left")
+            located = rows.merge(stations[["station_id", *sites]], on="station_id", how="left")
+            located = located.merge(events[["event_id", *sources]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
             mixed = within_event.conditioned(effects.apply(located))
-            parts.append(mixed.drop(columns=["x_km", "y_km"]))
+            parts.append(mixed.drop(columns=[*sources, *sites]))
             if arm == self.run.experiment.arm:
                 own[str(im)] = effects
         random_effects.write(own, self.run.path)

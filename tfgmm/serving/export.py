@@ -22,6 +22,7 @@ from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
+from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, readme
 
@@ -53,6 +54,8 @@ class Export:
         The new version folder.
     weights : int
         Of one member.
+    path_terms : int
+        Weights of the path terms of one member, always float32.
     """
 
     run: RunFolder
@@ -61,6 +64,7 @@ class Export:
     precision: str
     version: Path
     weights: int
+    path_terms: int
 
     @property
     def name(self) -> str:
@@ -70,7 +74,8 @@ class Export:
     @property
     def size_bytes(self) -> int:
         """Of all weights as they are stored."""
-        return len(self.members) * self.weights * tf.as_dtype(self.precision).size
+        size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
+        return len(self.members) * size
 
     @property
     def summary(self) -> str:
@@ -115,7 +120,7 @@ class Export:
             functions.append(function)
             report(len(functions))
         graph, description = self._graph(functions)
-        module.table = graph.table
+        module.table, module.paths = graph.table, graph.path_weights
         with files.whole_folder(self.version) as temporary:
             _save(module, graph, temporary)
             warmup.write(temporary, self.name, _requests(description))
@@ -148,11 +153,12 @@ class Export:
         table, grid = self.run.stations(), self.run.experiment.grid
         lonlat = table["longitude"], table["latitude"]
         xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
-        terms = [effects.site_terms(*one, table["terms_of"], xy_km) for one in self.members]
+        terms = [effects.terms_at(*one, table["terms_of"], xy_km) for one in self.members]
         term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
         centres_km = grid.centres_km(grid.output_size)
         field = np.stack([effects.field(*one, centres_km) for one in self.members])
-        return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field)
+        paths = PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km)
+        return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field, paths)
 
     def _description(
         self, chosen: calibration.Calibration | None, effects: RandomEffects | None, attribution: str
@@ -173,7 +179,7 @@ class Export:
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
             "random_effects": effects
-            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "error")}
+            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "phi_p2p", "error")}
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
@@ -231,9 +237,17 @@ def prepare(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
     weights = member.load(folder.member(im, *chosen[0])).count_params()
-    found = Export(folder, im, chosen, precision, target / str(_next_version(target, im)), weights)
+    version = target / str(_next_version(target, im))
+    found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
     _refuse_small_disk(found)
     return found
+
+
+def _path_terms(run: RunFolder, im: str) -> int:
+    """Weights of the path terms of a member."""
+    if run.experiment.random_effects == "none":
+        return 0
+    return random_effects.read(run.path)[im].paths.weights[0].size
 
 
 def _save(module: tf.Module, graph: Graph, folder: Path) -> None:

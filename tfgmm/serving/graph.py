@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfgmm.analysis.calibration import Calibration
 from tfgmm.pipeline.channels import Rasteriser
 from tfgmm.random_effects import RandomEffects
+from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
@@ -65,6 +66,8 @@ class SiteTerms:
         Mean and standard deviation of their site terms.
     field : ndarray, [members, rows, cols]
         What they tell of the terms of other places.
+    paths : PathGraph
+        What they tell of other events.
     """
 
     ids: Sequence[str]
@@ -72,6 +75,7 @@ class SiteTerms:
     term: np.ndarray
     stddev: np.ndarray
     field: np.ndarray
+    paths: PathGraph
 
 
 class Graph:
@@ -105,12 +109,13 @@ class Graph:
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration or Calibration(), trained_km
         self._effects, self._terms = effects, terms
-        #: Finds stations by their ids; a SavedModel must hold it.
+        #: Finds stations by their ids; a SavedModel must hold it, and the weights of path terms.
         self.table = None
         if terms is not None:
             numbers = tf.range(len(terms.ids), dtype=tf.int64)
             rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(terms.ids)), numbers)
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
+        self.path_weights = terms and terms.paths.weights
         self._parameters = tf.function(self._one_by_one, autograph=False)
 
     def signatures(self) -> dict[str, Callable]:
@@ -185,18 +190,28 @@ class Graph:
         term, of_site = (
             tf.gather(tf.constant(one, tf.float32), number) for one in (known.term, known.stddev)
         )
-        return self._named(*_moments(mean + term, self._variance(stddev, of_site), axis=-1))
+        of_path = tf.transpose(known.paths.at_stations(self._source_km(*event)), (0, 2, 1))
+        mean += term + tf.gather(of_path, number, batch_dims=1)
+        return self._named(*_moments(mean, self._variance(stddev, of_site), axis=-1))
 
     def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mean, aleatory and epistemic variance at pixels of which no record is known."""
         mean, stddev = self._parameters(*event)
         of_site = 0.0
         if self._effects is not None:
-            mean, of_site = mean + tf.constant(self._terms.field, tf.float32), self._effects.phi_s2s
+            grid, known = self._rasteriser.grid, self._terms
+            of_path = known.paths.on_map(self._source_km(*event), grid.centres_km(grid.output_size))
+            mean += tf.constant(known.field, tf.float32) + of_path
+            of_site = np.hypot(self._effects.phi_s2s, self._effects.phi_p2p)
         return _moments(mean, self._variance(stddev, of_site), axis=1)
 
+    def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
+        """Hypocentres, [n, 3]."""
+        columns = (*self._projection.project(*event[:2]), event[2])
+        return tf.stack([tf.cast(one, tf.float32) for one in columns], axis=-1)
+
     def _variance(self, stddev: tf.Tensor, of_site: tf.Tensor | float) -> tf.Tensor:
-        """Of a network's standard deviation, and with random effects of the site term's."""
+        """Of a network's standard deviation, and with random effects of what is unknown of a site."""
         return self._effects.variance(stddev, of_site) if self._effects else stddev**2
 
     def _calibrated(self, moments: Sequence[tf.Tensor], x_km, y_km) -> dict[str, tf.Tensor]:
