@@ -183,7 +183,11 @@ class Graph:
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
         number = self.table.lookup(ids)
-        tf.debugging.Assert(tf.reduce_all(number >= 0), ["station_id names no station of this model"])
+        all_known = tf.debugging.Assert(
+            tf.reduce_all(number >= 0), ["station_id names no station of this model"]
+        )
+        with tf.control_dependencies([all_known]):  # else looking up no row fails first
+            number = tf.identity(number)
         pixel = tf.gather(tf.constant(known.pixel), number)
         of_members = (tf.transpose(one, (0, 2, 3, 1)) for one in self._parameters(*event))
         mean, stddev = (tf.gather_nd(one, pixel, batch_dims=1) for one in of_members)
