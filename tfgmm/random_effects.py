@@ -17,10 +17,12 @@ from tfgmm.pipeline import splits
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
+#: Of a site, to tell how far sites differ: the mean of fewer is mostly chance, or a site far from all.
+MIN_RECORDS = 10
 #: Names of the effects.
 SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "phi_p2p", "error")
+_PARTS = ("tau", "phi_s2s", "phi_p2p", "phi_own", "error")
 _RECORD = ["chunk", "event_id", "station_id"]
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
 #: What of a known site tells of others: its place and its weight, and the range of the field.
@@ -47,8 +49,9 @@ class RandomEffects:
     tau, phi_s2s : float
         Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
         about the field.
-    phi_p2p : float
-        What source and path terms hold of a known station alone, ln units: unknown of any other place.
+    phi_p2p, phi_own : float
+        What source and path terms tell of another event at known stations, ln units, and what of it is a
+        station's own: unknown of any other place.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
@@ -63,6 +66,7 @@ class RandomEffects:
     tau: float
     phi_s2s: float
     phi_p2p: float
+    phi_own: float
     error: float
     terms: pd.DataFrame
     paths: PathTerms
@@ -72,10 +76,11 @@ class RandomEffects:
         """Estimate variances where no network has learned, and terms where it has.
 
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
-        chunk averaged: phi_s2s from stopping sites; tau, phi_f, phi_p2p and what site terms do not hold of
-        other events from stopping events at training sites. Terms are best linear unbiased predictions from
-        the records that trained, of all networks; the field is kriged from the sites' means
-        (`site_kriging`), source and path terms from the residuals (`path_terms`).
+        chunk averaged: phi_s2s from stopping sites with ten records or more, as is usual; tau, phi_f and
+        what site terms do not hold of other events from stopping events at training sites, where the mean
+        squares of source and path terms give phi_p2p and phi_own. Terms are best linear unbiased
+        predictions from the records that trained, of all networks; the field is kriged from the sites'
+        means (`site_kriging`), source and path terms from the residuals (`path_terms`).
 
         Parameters
         ----------
@@ -99,7 +104,7 @@ class RandomEffects:
             predictions["network"].eq(reference) & predictions["event_role"].ne("validation")
         ]
         of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
-        of_sites = unseen[unseen["site_role"].eq("stopping")]
+        of_sites = _well_recorded(unseen[unseen["site_role"].eq("stopping")])
         if of_events.empty or of_sites.empty:
             raise DataError(
                 f"no stopping record of network {reference} to estimate random effects from: bring more "
@@ -118,16 +123,16 @@ class RandomEffects:
         of_site = terms["effect"].eq(SITE)
         left = trained["ln_im"] - trained["mean"] - _term_of(trained, terms[of_site])
         paths = PathTerms.fit(trained, left)
-        _, own = paths.of_records(of_events)
-        by_record = pd.Series(own, of_events.index).groupby([of_events[name] for name in _RECORD])
-        phi_p2p = float(np.sqrt((by_record.mean() ** 2).mean()))
-        first = cls(events.tau, sites.phi_s2s, phi_p2p, 0.0, terms, paths)
+        shared, own = paths.of_records(of_events)
+        told = of_events[_RECORD].assign(phi_p2p=shared + own, phi_own=own).groupby(_RECORD, observed=True)
+        of_paths = np.sqrt((told.mean().astype(float) ** 2).mean()).to_dict()
+        first = cls(events.tau, sites.phi_s2s, **of_paths, error=0.0, terms=terms, paths=paths)
         rest = _reml(_of_chunks(first.apply(of_events)))
         terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
         kriged = first.apply(of_sites)
         about_field = _reml(_of_chunks(kriged.assign(mean=kriged["mean"] - kriged["event_term"])))
         error = float(np.sqrt(max(rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0)))
-        return cls(rest.tau, about_field.phi_s2s, phi_p2p, error, terms, paths)
+        return dataclasses.replace(first, tau=rest.tau, phi_s2s=about_field.phi_s2s, error=error)
 
     def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of event terms, [n], for a member: 0 and tau where it knows none."""
@@ -152,9 +157,9 @@ class RandomEffects:
         return term, stddev
 
     def path_stddev(self, chunk: int, init: int, ids) -> np.ndarray:
-        """What a member does not know of path terms, [n]: phi_p2p at sites that it does not know, or 0."""
+        """What it does not know of another event's path terms, [n]: phi_own at unknown sites, or 0."""
         known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
-        return np.where(known, 0.0, self.phi_p2p)
+        return np.where(known, 0.0, self.phi_own)
 
     def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
         """`site_terms` with `path_stddev` in the standard deviation: what another event lacks of a site."""
@@ -216,7 +221,7 @@ class RandomEffects:
             terms[2:4, rows] = self.event_terms(chunk, init, of_member["event_id"])
             new = ~of_member["event_id"].isin(self._known(EVENT, chunk, init)["id"]).to_numpy()
             terms[4, rows[new]] = np.add(*self.paths.of_records(of_member[new]))
-            terms[5, rows] = self.path_stddev(chunk, init, sites)
+            terms[5, rows] = np.where(new, self.path_stddev(chunk, init, sites), self.phi_p2p)
         of_site, site_stddev, of_event, event_stddev, of_path, path_stddev = terms
         of_place = np.hypot(site_stddev, path_stddev)
         phi_ss = np.hypot(predictions["stddev"], self.error)
@@ -237,6 +242,13 @@ class RandomEffects:
             "within_stddev": phi_ss,
         }
         return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
+
+
+def _well_recorded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Records of the sites that have `MIN_RECORDS`, or all if fewer than two sites have."""
+    count = rows.groupby([*_MEMBER, "site_id"], observed=True)["site_id"].transform("size")
+    found = rows[count >= MIN_RECORDS]
+    return found if found["site_id"].nunique() > 1 else rows
 
 
 def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
