@@ -129,7 +129,7 @@ def test_a_record_is_not_predicted_from_itself_or_from_other_held_out_ones(mixed
 
 
 def test_parts_add_up(mixed, conditioned):
-    variance = sum(conditioned[f"{part}_stddev"] ** 2 for part in ("event", "site", "within"))
+    variance = sum(conditioned[f"{part}_stddev"] ** 2 for part in ("event", "site", "path", "within"))
     np.testing.assert_allclose(conditioned["stddev"] ** 2, variance, rtol=1e-5)
     terms = conditioned["mean"] - mixed["mean"]
     np.testing.assert_allclose(terms, conditioned["within_term"], atol=1e-5)
