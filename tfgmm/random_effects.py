@@ -22,7 +22,7 @@ MIN_RECORDS = 10
 #: Names of the effects.
 SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "phi_p2p", "phi_own", "error")
+_PARTS = ("tau", "phi_s2s", "phi_p2p", "phi_place", "error")
 _RECORD = ["chunk", "event_id", "station_id"]
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
 #: What of a known site tells of others: its place and its weight, and the range of the field.
@@ -49,9 +49,9 @@ class RandomEffects:
     tau, phi_s2s : float
         Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
         about the field.
-    phi_p2p, phi_own : float
-        What source and path terms tell of another event at known stations, ln units, and what of it is a
-        station's own: unknown of any other place.
+    phi_p2p, phi_place : float
+        What source and path terms tell of another event at known stations, ln units, and how much of it
+        they do not tell at other places.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
@@ -66,7 +66,7 @@ class RandomEffects:
     tau: float
     phi_s2s: float
     phi_p2p: float
-    phi_own: float
+    phi_place: float
     error: float
     terms: pd.DataFrame
     paths: PathTerms
@@ -78,9 +78,10 @@ class RandomEffects:
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
         chunk averaged: phi_s2s from stopping sites with ten records or more, as is usual; tau, phi_f and
         what site terms do not hold of other events from stopping events at training sites, where the mean
-        squares of source and path terms give phi_p2p and phi_own. Terms are best linear unbiased
-        predictions from the records that trained, of all networks; the field is kriged from the sites'
-        means (`site_kriging`), source and path terms from the residuals (`path_terms`).
+        square of source and path terms gives phi_p2p; less that at stopping sites, phi_place. Terms are
+        best linear unbiased predictions from the records that trained, of all networks; the field is
+        kriged from the sites' means (`site_kriging`), source and path terms from the residuals
+        (`path_terms`).
 
         Parameters
         ----------
@@ -123,9 +124,10 @@ class RandomEffects:
         of_site = terms["effect"].eq(SITE)
         left = trained["ln_im"] - trained["mean"] - _term_of(trained, terms[of_site])
         paths = PathTerms.fit(trained, left)
-        shared, own = paths.of_records(of_events)
-        told = of_events[_RECORD].assign(phi_p2p=shared + own, phi_own=own).groupby(_RECORD, observed=True)
-        of_paths = np.sqrt((told.mean().astype(float) ** 2).mean()).to_dict()
+        known, elsewhere = (
+            _told(paths, rows) for rows in (of_events, of_sites[of_sites["event_role"].eq("stopping")])
+        )
+        of_paths = {"phi_p2p": np.sqrt(known), "phi_place": np.sqrt(max(known - elsewhere, 0.0))}
         first = cls(events.tau, sites.phi_s2s, **of_paths, error=0.0, terms=terms, paths=paths)
         rest = _reml(_of_chunks(first.apply(of_events)))
         terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
@@ -157,9 +159,9 @@ class RandomEffects:
         return term, stddev
 
     def path_stddev(self, chunk: int, init: int, ids) -> np.ndarray:
-        """What it does not know of another event's path terms, [n]: phi_own at unknown sites, or 0."""
+        """What it does not know of another event's path terms, [n]: phi_place at unknown sites, or 0."""
         known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
-        return np.where(known, 0.0, self.phi_own)
+        return np.where(known, 0.0, self.phi_place)
 
     def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
         """`site_terms` with `path_stddev` in the standard deviation: what another event lacks of a site."""
@@ -249,6 +251,13 @@ def _well_recorded(rows: pd.DataFrame) -> pd.DataFrame:
     count = rows.groupby([*_MEMBER, "site_id"], observed=True)["site_id"].transform("size")
     found = rows[count >= MIN_RECORDS]
     return found if found["site_id"].nunique() > 1 else rows
+
+
+def _told(paths: PathTerms, rows: pd.DataFrame) -> float:
+    """Mean square of source and path terms of records, members of a chunk averaged."""
+    term = np.add(*paths.of_records(rows))
+    of_record = rows[_RECORD].assign(term=term).groupby(_RECORD, observed=True)["term"].mean()
+    return float((of_record.astype(float) ** 2).mean()) if len(rows) else 0.0
 
 
 def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:

@@ -232,7 +232,7 @@ class Ensemble:
             return [(0.0, 0.0)] * len(self.members)
         if ids is None:
             whole = Window(0, 0, self.experiment.grid.input_size)
-            unknown = np.hypot(self.effects.phi_s2s, self.effects.phi_own)
+            unknown = np.hypot(self.effects.phi_s2s, self.effects.phi_place)
             return [(places.sample(one[None], whole)[0], unknown) for one in self._fields]
         return [self.effects.terms_at(*one, ids["terms_of"], places.xy_km) for one in self.members]
 

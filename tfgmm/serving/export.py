@@ -179,7 +179,9 @@ class Export:
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
             "random_effects": effects
-            and {name: getattr(effects, name) for name in ("tau", "phi_s2s", "phi_p2p", "phi_own", "error")}
+            and {
+                name: getattr(effects, name) for name in ("tau", "phi_s2s", "phi_p2p", "phi_place", "error")
+            }
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,

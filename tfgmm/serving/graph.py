@@ -206,7 +206,7 @@ class Graph:
             grid, known = self._rasteriser.grid, self._terms
             of_path = known.paths.on_map(self._source_km(*event), grid.centres_km(grid.output_size))
             mean += tf.constant(known.field, tf.float32) + of_path
-            of_site = np.hypot(self._effects.phi_s2s, self._effects.phi_own)
+            of_site = np.hypot(self._effects.phi_s2s, self._effects.phi_place)
         return _moments(mean, self._variance(stddev, of_site), axis=1)
 
     def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
