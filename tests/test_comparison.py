@@ -26,6 +26,12 @@ def sparse(dense) -> pd.DataFrame:
     return alone.assign(mean=worse, nearest_added_km=np.nan).sample(frac=1, random_state=0)
 
 
+@pytest.fixture(scope="module")
+def elsewhere(dense) -> pd.DataFrame:
+    """A run with other added stations: near to those sites that were furthest from one."""
+    return dense.assign(mean=dense["mean"] + 0.1, nearest_added_km=5.0 - dense["nearest_added_km"])
+
+
 def between(first, second, **options):
     return comparison.between_runs(first, second, "kik", ("A", "B"), **FEW | options)
 
@@ -116,8 +122,10 @@ def test_paired_interval_is_narrower_than_that_of_each_run(dense):
     assert row["high"] - row["low"] < 0.1 * row["first"]
 
 
-def test_exchanging_the_runs_changes_the_sign(dense, sparse):
-    one, other = between(dense, sparse), between(sparse, dense)
+@pytest.mark.parametrize("second", ["sparse", "elsewhere"])
+def test_exchanging_the_runs_changes_the_sign(dense, second, request):
+    second = request.getfixturevalue(second)
+    one, other = between(dense, second), between(second, dense)
     np.testing.assert_allclose(one["value"], -other["value"])
     np.testing.assert_allclose(one["low"], -other["high"])
     pd.testing.assert_frame_equal(one[["cell", "statistic", "n"]], other[["cell", "statistic", "n"]])
@@ -128,6 +136,14 @@ def test_cells_are_of_reference_records_with_that_without_near_added_stations(de
     near = "the same, no added station within 1 km"
     assert between(sparse, dense)["cell"].unique().tolist() == [*cells, near]
     assert between(sparse, sparse)["cell"].unique().tolist() == cells
+
+
+def test_near_an_added_station_of_either_run_is_near(dense, elsewhere):
+    of_cell = scores.cells(dense, "kik")[UNKNOWN]
+    far = of_cell["nearest_added_km"].between(1, 4, inclusive="neither")
+    assert 0 < far.sum() < (of_cell["nearest_added_km"] > 1).sum()
+    found = between(dense, elsewhere).set_index(["cell", "statistic"])["n"]
+    assert found["the same, no added station within 1 km", "RMSE"] == far.sum()
 
 
 def test_models_of_only_one_run_are_left_out(dense, sparse):

@@ -171,7 +171,7 @@ def _matched(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) 
             f"{names[0]} and {names[1]} have different observed values of the same records: compare runs "
             "of the same dataset"
         )
-    return both.assign(nearest_added_km=both["nearest_added_km"].fillna(both["nearest_added_km_second"]))
+    return both.assign(nearest_added_km=both[["nearest_added_km", "nearest_added_km_second"]].min(axis=1))
 
 
 def _differences(
