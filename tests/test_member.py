@@ -117,6 +117,16 @@ def test_float16_scales_its_loss_and_learns():
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("random_effects", ["none", "site,event"])
+def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
+    chosen = material(
+        training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30}, random_effects=random_effects
+    )
+    with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
+        member.train(chosen, tmp_path / "member", 0, 0)
+    assert not (tmp_path / "member").exists()
+
+
 def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
     chosen, traces = material(), []
     batches = data_pipeline.training_batches(chosen.training, chosen.moving, 4, range(2), 0)

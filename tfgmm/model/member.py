@@ -206,12 +206,25 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.stop_training = self.exhausted
 
 
+def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
+    if not np.isfinite(logs["loss"]):
+        raise DataError(
+            f"training diverged in step {batch + 1} of an epoch, its loss is {logs['loss']}: look for wild "
+            "values among the records (tfgmm describe), or train a new run with a smaller --learning-rate"
+        )
+
+
 def train(
     material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None
 ) -> None:
     """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
 
     The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``.
+
+    Raises
+    ------
+    DataError
+        The loss is not finite.
     """
     if (folder / "done.json").is_file():
         return
@@ -287,6 +300,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
             epochs=material.epochs,
             steps_per_epoch=material.steps,
             callbacks=[
+                keras.callbacks.LambdaCallback(on_train_batch_end=_refuse_divergence),
                 *([RandomTermsUpdate(records)] if model.random_terms else []),
                 checkpoint,
                 keras.callbacks.LambdaCallback(
