@@ -116,6 +116,17 @@ def test_each_event_comes_at_most_once_an_epoch(tiny, grouped):
     assert len(set(magnitudes)) == len(magnitudes) == len(grouped) // 4 * 4
 
 
+def test_records_are_numbered_as_in_the_table(tiny, table, grouped):
+    """What is kept of single records while a network learns has the order of the table."""
+    batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 1), 4, range(2), seed=3)
+    ln_im, seen = table["ln_im"].to_numpy("float32"), set()
+    for _, stations in batches.as_numpy_iterator():
+        real = stations["weight"] > 0
+        np.testing.assert_array_equal(ln_im[stations["record"][real]], stations["ln_im"][real])
+        seen.update(stations["record"][real])
+    assert len(seen) > 0.9 * len(table)
+
+
 def test_shifted_stations_stay_on_their_place(tiny, grouped):
     """The pixel of a station shows the station's own coordinates, however the window is shifted."""
     batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 3), 4, range(3), seed=1)
