@@ -22,7 +22,7 @@ def predictions(
     magnitude = rng.uniform(4.5, 7, n_events)[event]
     depth = rng.uniform(5, 80, n_events)[event]
     x_km, y_km = np.random.default_rng(seed).uniform(-90, 90, (2, n_sites))
-    event_x_km, event_y_km = np.random.default_rng(seed).uniform(-90, 90, (2, n_events))
+    event_x_km, event_y_km = np.random.default_rng([seed, 1]).uniform(-90, 90, (2, n_events))
     records = pd.DataFrame(
         {
             "event_id": np.char.add("E", event.astype(str)).tolist(),

@@ -9,9 +9,11 @@ from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
 from tfgmm import random_effects, site_kriging
+from tfgmm.analysis import scores
 from tfgmm.errors import DataError
 from tfgmm.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
 
+KEYS = ["chunk", "event_id", "station_id"]
 #: What the networks do not own up to.
 ERROR = 0.3
 
@@ -56,7 +58,7 @@ def test_parts_add_up(fitted, table):
     terms = mixed["site_term"] + mixed["event_term"]
     np.testing.assert_allclose(mixed["mean"], table["mean"] + terms, atol=1e-5)
     within = table["stddev"] ** 2 + fitted.error**2
-    expected = within + mixed["event_stddev"] ** 2 + mixed["site_stddev"] ** 2
+    expected = within + (mixed[["event_stddev", "site_stddev", "path_stddev"]] ** 2).sum(axis=1)
     np.testing.assert_allclose(mixed["stddev"] ** 2, expected, rtol=1e-4)
     for effect, unknown in ((SITE, fitted.phi_s2s), (EVENT, fitted.tau)):
         known = mixed[f"{effect}_role"].eq("training")
@@ -112,10 +114,24 @@ def test_what_is_alike_at_near_sites_is_told_of_unknown_ones(table, fitted):
     stopping = mixed[mixed["site_role"].eq("stopping")].drop_duplicates("site_id")
     left = (stopping["site_id"].map(field) - stopping["site_term"]).std()
     assert found.phi_s2s == pytest.approx(np.hypot(fitted.phi_s2s, left), abs=0.08)
+    assert found.phi_field == pytest.approx(stopping["site_term"].std(), abs=0.08)
+    assert_map_part_knows_nothing(mixed, with_field)
     one = found.terms.query("effect == 'site' and chunk == 1 and init == 0")
     covariances = np.exp(-cdist([[10.0, -5.0]], one[["x_km", "y_km"]]) / one["range_km"].iloc[0])
     at = np.full((3, 1, 2), [10.0, -5.0])
     np.testing.assert_allclose(found.field(1, 0, at), np.full((3, 1), covariances @ one["weight"]))
+
+
+def assert_map_part_knows_nothing(mixed, raw):
+    """Neither does it add what the field tells, nor is it surer for that; the same at all sites."""
+    partial, plain = (scores.partial_ensembles(one).sort_values(KEYS) for one in (mixed, raw))
+    alone = scores.map_part(partial)
+    np.testing.assert_allclose(alone["mean"], plain["mean"], atol=1e-5)
+    unknown = partial[["tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"]]
+    expected = (unknown**2).sum(axis=1) + partial["epistemic"]
+    np.testing.assert_allclose(alone["stddev"] ** 2, expected, rtol=1e-5)
+    new = alone["site_role"].eq("validation") & alone["event_role"].eq("validation")
+    assert ((alone["ln_im"] - alone["mean"]) / alone["stddev"])[new].std() == pytest.approx(1, abs=0.12)
 
 
 def test_many_places_are_those_of_a_few(fitted, monkeypatch):
@@ -149,21 +165,67 @@ def test_terms_that_change_with_time_are_known_less_well(table, fitted):
     assert changed.tau == pytest.approx(fitted.tau, abs=0.03)
 
 
-def test_validation_events_and_sites_decide_nothing(table, fitted):
+@pytest.fixture(scope="module")
+def with_paths(table):
+    """Terms of 0.6 of station and source, alike within 30 km or so; near stations share half of it."""
+    events, sites = (table.drop_duplicates(name).set_index(name) for name in ("event_id", "site_id"))
+    source = np.exp(-cdist(*[events[["event_x_km", "event_y_km", "depth_km"]]] * 2) / 30.0)
+    shared = 0.5 * (np.eye(len(sites)) + np.exp(-cdist(*[sites[["x_km", "y_km"]]] * 2) / 20.0))
+    drawn = np.random.default_rng(5).normal(size=(len(events), len(sites)))
+    of_pair = 0.6 * np.linalg.cholesky(source) @ drawn @ np.linalg.cholesky(shared).T
+    of_record = events.index.get_indexer(table["event_id"]), sites.index.get_indexer(table["site_id"])
+    return table.assign(ln_im=table["ln_im"] + of_pair[of_record])
+
+
+def test_path_terms_tell_of_other_events_more_at_known_sites(with_paths, fitted):
+    found = RandomEffects.fit(with_paths, "kik")
+    assert 0.3 < found.phi_p2p < 0.6
+    assert 0 < found.phi_place < found.phi_p2p
+    assert fitted.phi_p2p < 0.1  # none is planted
+    mixed = found.apply(with_paths)
+    residual = mixed["ln_im"] - mixed["mean"]
+    of_new = mixed["event_role"].eq("validation") & mixed["network"].eq("kik")
+    for site_role, gain in (("training", 0.08), ("validation", 0.01)):
+        rows = of_new & mixed["site_role"].eq(site_role)
+        assert (residual / mixed["stddev"])[rows].std() == pytest.approx(1, abs=0.12)
+        without = (residual + mixed["path_term"])[rows].std()
+        assert residual[rows].std() < (1 - gain) * without
+        lacking = {"training": 0, "validation": found.phi_place}[site_role]
+        np.testing.assert_allclose(mixed.loc[rows, "path_stddev"], lacking, rtol=1e-6)
+    known = mixed["event_role"].eq("training")
+    assert not mixed.loc[known, "path_term"].any()
+    np.testing.assert_allclose(mixed.loc[known, "path_stddev"], found.phi_p2p, rtol=1e-6)
+
+
+def test_a_half_trained_chunk_has_no_say_in_the_others(table):
+    """Chunk 1 lacks its last initialisation."""
+    chosen = table[table["chunk"].lt(3)]
+    partly = chosen[chosen["chunk"].ne(1) | chosen["init"].eq(0)]
+    whole, found = (RandomEffects.fit(rows, "kik") for rows in (chosen, partly))
+    for name in ("tau", "phi_s2s", "error"):
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), abs=0.02)
+    of_chunk = [one.terms[one.terms["chunk"].eq(0)]["term"].to_numpy() for one in (found, whole)]
+    np.testing.assert_allclose(*of_chunk, atol=0.02)
+
+
+def test_what_members_predict_for_their_validation_events_and_sites_decides_nothing(table, fitted):
     changed = table.astype({"mean": float})
     other = table["event_role"].eq("validation") | table["site_role"].eq("validation")
     changed.loc[other, "mean"] += np.random.default_rng(0).normal(0, 2, other.sum())
     found = RandomEffects.fit(changed, "kik")
-    assert (found.tau, found.phi_s2s) == pytest.approx((fitted.tau, fitted.phi_s2s))
-    assert found.error == pytest.approx(fitted.error)
+    for name in random_effects._PARTS:
+        assert getattr(found, name) == pytest.approx(getattr(fitted, name))
     pd.testing.assert_frame_equal(found.terms, fitted.terms)
+    assert found.paths.covariance == fitted.paths.covariance
+    np.testing.assert_array_equal(found.paths.weights, fitted.paths.weights)
 
 
 def test_written_and_read_is_the_same(fitted, tmp_path):
     random_effects.write({"PGA": fitted, "SA(1.0)": fitted}, tmp_path)
     found = random_effects.read(tmp_path)
     assert list(found) == ["PGA", "SA(1.0)"]
-    assert (found["PGA"].tau, found["PGA"].error) == (fitted.tau, fitted.error)
+    for name in random_effects._PARTS:
+        assert getattr(found["PGA"], name) == getattr(fitted, name)
     pd.testing.assert_frame_equal(
         found["SA(1.0)"].terms.reset_index(drop=True), fitted.terms, check_like=True
     )

@@ -54,7 +54,8 @@ def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffect
     terms = {name: rng.normal(size=len(known)) for name in ("term", "weight")}
     stddev, range_km = rng.uniform(0.05, 0.2, len(known)), 10.0 + known["chunk"]
     terms = known.assign(**terms, stddev=stddev, range_km=range_km)
-    return RandomEffects(0.35, 0.6, 0.5, 0.3, 1.2, terms, _paths(begun, rng))
+    of_paths = {"phi_p2p": 0.5, "phi_place": 0.3, "paths": _paths(begun, rng)}
+    return RandomEffects(tau=0.35, phi_s2s=0.6, phi_field=0.2, error=1.2, terms=terms, **of_paths)
 
 
 def _paths(begun: training.Training, rng: np.random.Generator) -> PathTerms:

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+_RECORD = ["event_id", "station_id"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
@@ -70,7 +72,19 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
     if "site_term" in members:
         for name in ("site_term", "event_term", "path_term", "within_term"):
             found[name] = of(name).mean(axis=1)
-        unknown = ("tau", "phi_s2s", "phi_p2p", "phi_ss")
+        unknown = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss")
         for name in (*unknown, "site_stddev", "event_stddev", "path_stddev", "within_stddev"):
             found[name] = np.sqrt((of(name) ** 2).mean(axis=1))
     return found
+
+
+def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
+    """Members of each chunk, as many as it has, combined record by record.
+
+    Parameters
+    ----------
+    members : pandas.DataFrame
+        A row a record and member, of one intensity measure, in any order.
+    """
+    of_chunk = members.sort_values(_RECORD).groupby("chunk", observed=True)
+    return pd.concat([combine_table(rows, rows["init"].nunique()) for _, rows in of_chunk])

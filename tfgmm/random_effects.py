@@ -11,7 +11,7 @@ import pandas as pd
 
 from tfgmm import files, mixed_effects, site_kriging
 from tfgmm.errors import DataError
-from tfgmm.mixture import combine_table
+from tfgmm.mixture import combine_chunks
 from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.pipeline import splits
 
@@ -22,7 +22,7 @@ MIN_RECORDS = 10
 #: Names of the effects.
 SITE, EVENT = "site", "event"
 _MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "phi_p2p", "phi_place", "error")
+_PARTS = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_place", "error")
 _RECORD = ["chunk", "event_id", "station_id"]
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
 #: What of a known site tells of others: its place and its weight, and the range of the field.
@@ -49,6 +49,8 @@ class RandomEffects:
     tau, phi_s2s : float
         Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
         about the field.
+    phi_field : float
+        What the field tells of a place without records, ln units.
     phi_p2p, phi_place : float
         What source and path terms tell of another event at known stations, ln units, and how much of it
         they do not tell at other places.
@@ -65,6 +67,7 @@ class RandomEffects:
 
     tau: float
     phi_s2s: float
+    phi_field: float
     phi_p2p: float
     phi_place: float
     error: float
@@ -73,15 +76,19 @@ class RandomEffects:
 
     @classmethod
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
-        """Estimate variances where no network has learned, and terms where it has.
+        """Estimate variances from records that a member has not seen, and its terms from those that it has.
 
         By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
-        chunk averaged: phi_s2s from stopping sites with ten records or more, as is usual; tau, phi_f and
-        what site terms do not hold of other events from stopping events at training sites, where the mean
-        square of source and path terms gives phi_p2p; less that at stopping sites, phi_place. Terms are
-        best linear unbiased predictions from the records that trained, of all networks; the field is
-        kriged from the sites' means (`site_kriging`), source and path terms from the residuals
-        (`path_terms`).
+        chunk averaged: phi_s2s from stopping sites with ten records or more, as is usual, where the mean
+        square of the field gives phi_field; tau, phi_f and what site terms do not hold of other events
+        from stopping events at training sites, where the mean square of source and path terms gives
+        phi_p2p; less that at stopping sites, phi_place. Terms are best linear unbiased predictions from
+        the records that trained, of all networks; the field is kriged from the sites' means
+        (`site_kriging`), source and path terms from the residuals (`path_terms`).
+
+        Validation events have no part in any of it. The validation sites of one chunk train or stop in
+        the others: the variances, and the covariance of `path_terms`, which are the same for all, have
+        seen them.
 
         Parameters
         ----------
@@ -111,8 +118,8 @@ class RandomEffects:
                 f"no stopping record of network {reference} to estimate random effects from: bring more "
                 "records, or train with --random-effects none"
             )
-        by_chunk = _of_chunks(of_events)
-        events, sites = _reml(by_chunk), _reml(_of_chunks(of_sites))
+        by_chunk = combine_chunks(of_events)
+        events, sites = _reml(by_chunk), _reml(combine_chunks(of_sites))
         trained = splits.training_records(predictions)
         terms = pd.concat(
             [
@@ -127,14 +134,30 @@ class RandomEffects:
         known, elsewhere = (
             _told(paths, rows) for rows in (of_events, of_sites[of_sites["event_role"].eq("stopping")])
         )
-        of_paths = {"phi_p2p": np.sqrt(known), "phi_place": np.sqrt(max(known - elsewhere, 0.0))}
-        first = cls(events.tau, sites.phi_s2s, **of_paths, error=0.0, terms=terms, paths=paths)
-        rest = _reml(_of_chunks(first.apply(of_events)))
-        terms.loc[of_site, "stddev"] = np.hypot(terms.loc[of_site, "stddev"], rest.phi_s2s)
-        kriged = first.apply(of_sites)
-        about_field = _reml(_of_chunks(kriged.assign(mean=kriged["mean"] - kriged["event_term"])))
-        error = float(np.sqrt(max(rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0)))
-        return dataclasses.replace(first, tau=rest.tau, phi_s2s=about_field.phi_s2s, error=error)
+        first = cls(
+            tau=events.tau,
+            phi_s2s=sites.phi_s2s,
+            phi_field=0.0,
+            phi_p2p=float(np.sqrt(known)),
+            phi_place=float(np.sqrt(max(known - elsewhere, 0.0))),
+            error=0.0,
+            terms=terms,
+            paths=paths,
+        )
+        rest = _reml(combine_chunks(first.apply(of_events)))
+        kriged = combine_chunks(first.apply(of_sites))
+        about_field = _reml(kriged.assign(mean=kriged["mean"] - kriged["event_term"]))
+        field = kriged.drop_duplicates(["chunk", "site_id"])["site_term"]
+        # Of a known site also what its term does not hold of other events.
+        stddev = np.hypot(terms["stddev"], rest.phi_s2s * of_site)
+        return dataclasses.replace(
+            first,
+            tau=rest.tau,
+            phi_s2s=about_field.phi_s2s,
+            phi_field=float(np.sqrt((field**2).mean())),
+            error=float(np.sqrt(max(rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0))),
+            terms=terms.assign(stddev=stddev),
+        )
 
     def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of event terms, [n], for a member: 0 and tau where it knows none."""
@@ -209,7 +232,8 @@ class RandomEffects:
         -------
         pandas.DataFrame
             ``mean`` with all terms, total ``stddev``, and the parts: ``tau``, ``phi_s2s``, ``phi_p2p`` and
-            ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site, path and record;
+            ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site, path and record,
+            and ``phi_field``, what the field tells;
             ``event_term``, ``event_stddev`` and so on for ``site``, ``path`` and ``within``: what is known
             of it, and what is unknown then. The path term holds the source term. Events that trained have
             none: of their single records nothing is known here, that is left to
@@ -232,6 +256,7 @@ class RandomEffects:
             "stddev": np.sqrt(self.variance(predictions["stddev"], of_place, event_stddev)),
             "tau": self.tau,
             "phi_s2s": self.phi_s2s,
+            "phi_field": self.phi_field,
             "phi_p2p": self.phi_p2p,
             "phi_ss": phi_ss,
             "site_term": of_site,
@@ -258,12 +283,6 @@ def _told(paths: PathTerms, rows: pd.DataFrame) -> float:
     term = np.add(*paths.of_records(rows))
     of_record = rows[_RECORD].assign(term=term).groupby(_RECORD, observed=True)["term"].mean()
     return float((of_record.astype(float) ** 2).mean()) if len(rows) else 0.0
-
-
-def _of_chunks(table: pd.DataFrame) -> pd.DataFrame:
-    """Members of a chunk averaged."""
-    ordered = table.sort_values(_RECORD)
-    return combine_table(ordered, table["init"].nunique())
 
 
 def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
@@ -340,9 +359,9 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         paths = np.load(folder / PATHS)
         return {
             im: RandomEffects(
-                *(float(parts[name]) for name in _PARTS),
-                terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
-                PathTerms(
+                **{name: float(parts[name]) for name in _PARTS},
+                terms=terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
+                paths=PathTerms(
                     Covariance(**parts["covariance"]),
                     classes[classes["im"] == im].drop(columns="im"),
                     *(paths[f"{im} {name}"] for name in _PATHS),

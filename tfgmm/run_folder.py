@@ -71,8 +71,8 @@ class RunFolder:
             )
         try:
             table = pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
-            if self.experiment.random_effects != "none" and "path_term" not in table:
-                raise ValueError("made before models knew of path terms")
+            if self.experiment.random_effects != "none" and "phi_field" not in table:
+                raise ValueError("made by an earlier version")
             return table
         except (OSError, ValueError) as error:
             raise DataError(

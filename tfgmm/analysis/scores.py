@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tfgmm.mixture import combine_table
+from tfgmm.mixture import combine_chunks
 
 ENSEMBLE = "U-Net ensemble"
 #: The same without the terms of known sites and events, where it has some.
@@ -24,8 +24,6 @@ NEAR_ADDED_KM = 1.0
 
 #: Scored records -> those of each group, by its name; a record may be in several or none.
 Grouping = Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
-
-_RECORD = ["event_id", "station_id"]
 
 
 def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -46,13 +44,8 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     ----------
     Lilienkamp et al. (2022), partial ensemble estimators.
     """
-    chunks = predictions.groupby(["im", "chunk"], observed=True)
-    return pd.concat([_combined(chunk) for _, chunk in chunks], ignore_index=True)
-
-
-def _combined(members: pd.DataFrame) -> pd.DataFrame:
-    """The members of one chunk, as many as are trained, combined record by record."""
-    combined = combine_table(members.sort_values(_RECORD), members["init"].nunique())
+    of_im = predictions.groupby("im", observed=True)
+    combined = pd.concat([combine_chunks(members) for _, members in of_im], ignore_index=True)
     return combined.drop(columns=["arm", "init"]).assign(model=ENSEMBLE)
 
 
@@ -62,15 +55,15 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``mean`` without terms, ``stddev`` of an unknown site and event; ``model`` is
-        `MAP_PART`.
+        ``mean`` without terms, ``stddev`` of an unknown site, of which no field tells, and an unknown
+        event; ``model`` is `MAP_PART`.
     """
     terms, left, unknown = (
         partial[list(names)]
         for names in (
             ("event_term", "site_term", "path_term", "within_term"),
             ("event_stddev", "site_stddev", "path_stddev", "within_stddev"),
-            ("tau", "phi_s2s", "phi_p2p", "phi_ss"),
+            ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"),
         )
     )
     variance = partial["stddev"] ** 2 - (left**2).sum(axis=1) + (unknown**2).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Event and site terms while a network learns: what is taken off the records, and what is left."""
+"""Site terms while a network learns: what is taken off the records, and what is left in them."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ TAKEN_OFF = 0.8
 
 
 class RandomTerms(keras.layers.Layer):
-    r"""What is known of the event and site terms of the training records while a network learns.
+    r"""What is known of the random terms of the training records while a network learns.
 
     Parameters
     ----------
