@@ -75,9 +75,9 @@ def residual_distribution(ax: plt.Axes, z: pd.Series):
     bins = np.linspace(-5, 5, 61)
     artist = ax.hist(z.clip(-5, 5), bins=bins, density=True, color="#56b4e9", label="records")
     ax.plot(bins, norm.pdf(bins), color="black", linewidth=1, label="standard normal")
-    ax.axvline(z.mean(), color="#d55e00", linewidth=1)
-    for side in (-1, 1):
-        ax.axvline(z.mean() + side * z.std(), color="#d55e00", linewidth=1, linestyle="--")
+    ax.axvline(z.mean(), color="#d55e00", linewidth=1, label="mean")
+    for side, label in ((-1, None), (1, "mean ± std")):
+        ax.axvline(z.mean() + side * z.std(), color="#d55e00", linewidth=1, linestyle="--", label=label)
     ax.text(
         0.97,
         0.95,

@@ -214,7 +214,8 @@ def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
     return Section(
         f"residual_trends_{im}",
         f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
-        f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals.",
+        f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals. Hollow: too few events or sites for one; "
+        "grey: the residuals themselves.",
         draw=lambda: residual_figures.trends(rows, found, im, _held_out(im, scored)),
     )
 
