@@ -154,7 +154,7 @@ def test_predictions_without_all_parts_are_to_be_made_again(tmp_path, tiny, smal
     run = RunFolder.begin(tmp_path / "mixed", mixed, small)
     table = pd.DataFrame({"arm": [mixed.arm], "mean": 0.0})
     table.to_parquet(run.predictions)
-    with pytest.raises(DataError, match=r"before models knew of path terms.*remove it and give"):
+    with pytest.raises(DataError, match=r"made by an earlier version.*remove it and give"):
         run.read_predictions()
-    table.assign(path_term=0.0).to_parquet(run.predictions)
+    table.assign(phi_field=0.0).to_parquet(run.predictions)
     assert len(run.read_predictions()) == 1
