@@ -1,6 +1,7 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -105,7 +106,22 @@ def training_progress(total: int, done: int) -> Iterator:
         yield report
 
 
-def train_missing(training, what: str) -> None:
+class _Notes(logging.Handler):
+    """Print what the package logs, as notes beside the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(f"Note: {record.getMessage()}", markup=False, highlight=False)
+
+
+def show_log() -> None:
+    """Print warnings that the package logs, in place of Python's own way."""
+    log = logging.getLogger("tfgmm")
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
+        log.propagate = False
+
+
+def train_missing(training, what: str) -> bool:
     """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
 
     Parameters
@@ -113,6 +129,11 @@ def train_missing(training, what: str) -> None:
     training : tfgmm.model.training.Training
     what : str
         Of what the members are, as ``Run runs/kik``.
+
+    Returns
+    -------
+    bool
+        Whether all is trained; else other processes are at work on the rest.
     """
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
@@ -128,10 +149,13 @@ def train_missing(training, what: str) -> None:
         )
     try:
         with training_progress(len(members), len(members) - len(missing)) as report:
-            training.train(report)
+            elsewhere = training.train(report)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.", markup=False)
         raise SystemExit(130) from None
+    for line in elsewhere:
+        console.print(f"Left to another process: {line}", markup=False)
+    return not elsewhere
 
 
 def _bar() -> Progress:
