@@ -18,7 +18,6 @@ import pandas as pd
 import typer
 from rich.progress import track
 
-from tfgmm import experiment as experiments
 from tfgmm.console import console, import_tensorflow, run_script, show_table
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset
@@ -170,7 +169,9 @@ def memory(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scrat
     for preset, base in track(settings, "memory", console=console):
         cost = growth.alone(growth.training_step, preset, {"base": base})
         rows.append({"preset": preset, "base": base, "peak GB": cost.peak_gb, "own GB": cost.own_gb})
-    title = f"Peak memory of a training step of tfgmm in {experiments.processor_precision()}"
+    from tfgmm.pipeline import device
+
+    title = f"Peak memory of a training step of tfgmm in {device.native_precision()}"
     return Result("memory", title, pd.DataFrame(rows), {"peak GB": ".2f", "own GB": ".2f"})
 
 

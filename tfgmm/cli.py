@@ -170,10 +170,7 @@ def train(
     )
     import_tensorflow()  # not before the options are known to be right: it takes seconds
     from tfgmm.model import training
-    from tfgmm.pipeline import device
 
-    if precision is None:
-        experiment = experiment.computed_in(device.native_precision())
     folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
     run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)
@@ -195,6 +192,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 def _evaluated(paths: list[Path], baselines: bool) -> list:
     from tfgmm.analysis import evaluation, report
+    from tfgmm.analysis.section import NARROW_NOTE, has_narrow
 
     with stage_progress() as told:
         found = [evaluation.evaluate(path, baselines, told) for path in paths]
@@ -208,6 +206,8 @@ def _evaluated(paths: list[Path], baselines: bool) -> list:
         console.print(f"Tables: {one.run.path / 'tables'}   Figures: {one.run.path / 'figures'}")
     for section in report.compare(found) if len(found) > 1 else []:
         show_table(section.title, section.shown)
+        if has_narrow(section.shown):
+            console.print(NARROW_NOTE)
     return found
 
 

@@ -21,7 +21,7 @@ from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at
 from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import Rasteriser, select
 from tfgmm.records import Dataset
 
@@ -72,6 +72,7 @@ class Material:
         DataError
             A site layer covers too little, or a set of records is empty.
         """
+        experiment = device.resolved(experiment)
         records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
         training = splits.training_records(records)
         stopping = splits.stopping_records(records, experiment)

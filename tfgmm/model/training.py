@@ -17,7 +17,7 @@ from tfgmm.experiment import Experiment
 from tfgmm.lease import DURATION_S, Lease, held
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import select
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
@@ -246,6 +246,13 @@ def reopen(run: RunFolder) -> Training:
     return Training(run, dataset, splits.folds(dataset, run.experiment))
 
 
+def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
+    """Replace a precision of ``auto`` by that of the run to go on with, else of this machine's device."""
+    if experiment.network.precision == "auto" and (folder / run_folder.DESCRIPTION).is_file():
+        return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
+    return device.resolved(experiment)
+
+
 def begin(
     experiment: Experiment, folder: Path, overwrite: bool = False, chunks: tuple[int, ...] | None = None
 ) -> Training:
@@ -258,6 +265,7 @@ def begin(
     DataError
         The data cannot be read or split.
     """
+    experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
     dataset = open_dataset(experiment.data)
     folds = splits.folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
