@@ -27,7 +27,9 @@ sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV
 sources.gmprocess               flatfiles of gmprocess -> records
 sources.kiknet_flatfile         the KiK-net flatfile of Bahrampouri et al. -> records
-sources.catalogue               event catalogues, CSV or QuakeML; better magnitudes
+sources.quakeml                 QuakeML -> events
+sources.catalogue_table         tables of events of any agency -> events
+sources.catalogue               event catalogues, checked; better magnitudes
 sources.fetch                   files that are free to download: resumed, verified
 accelerograms.waveforms         accelerograms -> PGA and response spectra
 accelerograms.archive           files in folders and archives, one after the other
