@@ -204,12 +204,11 @@ def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.
     time = _times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
     for name, (lowest, highest) in RANGES.items():
-        highest = 360 if name == "longitude" else highest
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
         absent = table[name].isna() | table[name].astype(str).str.lower().isin(sheet.NO_NUMBER)
-        cannot_be = ~absent & ~values.between(lowest, highest)
         if name == "longitude":
-            values = values.mask(values > 180, values - 360)
+            values = values.mask(values.between(180, 360, inclusive="right"), values - 360)
+        cannot_be = ~absent & ~values.between(lowest, highest)
         yield name, f"a number from {lowest} to {highest}", values, cannot_be
 
 
