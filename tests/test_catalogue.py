@@ -98,7 +98,7 @@ def test_blank_fields_and_lines(read):
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
     [
-        ("longitude", "400", "a number from -180 to 180"),
+        ("longitude", "400", "a number from -180 to 360"),
         ("latitude", "x", "a number from -90 to 90"),
         ("depth_km", "inf", "a number from -5 to 800"),
         ("magnitude", "-9", "a number from -1 to 10"),

@@ -21,7 +21,7 @@ def test_single():
         ({"depth_km": None}, "the scenario has no depth_km: give"),
         ({"depth_km": None, "magnitude": None}, "has no depth_km, magnitude: give"),
         ({"magnitude": 99.0}, "the scenario's magnitude is 99.0, expected a number from -1 to 10"),
-        ({"longitude": 400.0}, "longitude is 400.0, expected a number from -180 to 180"),
+        ({"longitude": 400.0}, "longitude is 400.0, expected a number from -180 to 360"),
         ({"latitude": float("nan")}, "latitude is nan, expected"),
     ],
 )
@@ -101,7 +101,7 @@ def test_sites_have_names(tmp_path, columns, ids):
         (
             "longitude,latitude\n139,35\n400,35\n",
             DataError,
-            "row 3, column longitude: '400', expected .*180",
+            "row 3, column longitude: '400', expected .*360",
         ),
         ("longitude,latitude\n139,\n", DataError, "row 2, column latitude: nan, expected .* -90 to 90"),
         (
@@ -150,6 +150,17 @@ def test_a_site_that_is_listed_again_is_counted(tmp_path):
     assert len(scenarios.read_sites(tmp_path / "sites.csv")[0]) == 2, (
         "sites without a name are only numbered"
     )
+
+
+def test_longitudes_from_0_to_360(tmp_path):
+    assert scenarios.single(**GOOD | {"longitude": 190.0})["longitude"].tolist() == [-170]
+    assert scenarios.check_events(pd.DataFrame([GOOD | {"longitude": 190.0}]))["longitude"].tolist() == [
+        -170
+    ]
+    (tmp_path / "sites.csv").write_text("lon,lat\n190,35\n-170,35\n")
+    assert scenarios.read_sites(tmp_path / "sites.csv")[0]["longitude"].tolist() == [-170, -170]
+    sites = pd.DataFrame({"longitude": [190.0], "latitude": [35.0]})
+    assert scenarios.check_sites(sites)["longitude"].tolist() == [-170]
 
 
 def test_two_places_of_one_id_in_python():

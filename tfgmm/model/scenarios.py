@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.errors import DataError, UsageError
-from tfgmm.records import Tally
+from tfgmm.records import Tally, wrapped
 from tfgmm.sources import catalogue, column_names, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.
@@ -34,6 +34,7 @@ def single(
             raise UsageError(
                 f"the scenario's {name} is {given[name]}, expected a number from {lowest} to {highest}"
             )
+    given["longitude"] = float(wrapped(longitude))
     return pd.DataFrame([{"event_id": "scenario"} | given])
 
 
@@ -96,7 +97,8 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
     """
     _check(events, "events", LIMITS)
     ids = events["event_id"] if "event_id" in events else pd.Series(range(1, len(events) + 1))
-    return events.assign(event_id=ids.astype(str).to_numpy()).reset_index(drop=True)
+    longitude = wrapped(events["longitude"])
+    return events.assign(event_id=ids.astype(str).to_numpy(), longitude=longitude).reset_index(drop=True)
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +118,7 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     named = next((name for name in _SITE_IDS if name in sites), None)
     ids = sites[named] if named else pd.Series(range(1, len(sites) + 1))
     checked = sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
+    checked["longitude"] = wrapped(checked["longitude"])
     _refuse_two_places(checked, "sites", 1)
     return checked
 
@@ -165,6 +168,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         table.refuse(ids, ids.isna(), "an id")
     else:
         ids = pd.Series(range(1, len(text) + 1)).astype(str)
+    sites["longitude"] = wrapped(sites["longitude"])
     listed, tally = pd.DataFrame(sites | {"site_id": ids.astype(object)}), Tally()
     _refuse_two_places(listed, str(path), 2)
     tally.count("site", len(listed))

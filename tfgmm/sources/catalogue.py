@@ -12,8 +12,8 @@ from tfgmm.errors import DataError
 from tfgmm.records import Tally
 from tfgmm.sources import bounded, catalogue_table, matching, quakeml, sheet
 
-#: What an event may have; in files, longitudes may also count from 0 to 360.
-RANGES = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
+#: What an event may have; longitudes of 0 to 360 are wrapped.
+RANGES = {"longitude": (-180, 360), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 QUAKEML = (".xml", ".qml", ".quakeml")
 #: ``magnitude_source`` where the catalogue tells no type.
 NOT_STATED = "not stated"
@@ -67,6 +67,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     if not any_type:
         table = _earthquakes(path, table, tally)
     events = _values(path, table, tally, times)
+    events["longitude"] = records.wrapped(events["longitude"])
     rows = events.index.to_series()
     by_time = pd.Series(time_ids(events["origin_time"]), events.index)
     ids = events["event_id"].fillna(by_time.mask(events["origin_time"].isna(), rows))
@@ -206,8 +207,6 @@ def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.
     for name, (lowest, highest) in RANGES.items():
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
         absent = table[name].isna() | table[name].astype(str).str.lower().isin(sheet.NO_NUMBER)
-        if name == "longitude":
-            values = values.mask(values.between(180, 360, inclusive="right"), values - 360)
         cannot_be = ~absent & ~values.between(lowest, highest)
         yield name, f"a number from {lowest} to {highest}", values, cannot_be
 
