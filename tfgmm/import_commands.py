@@ -281,7 +281,7 @@ def layer_command(command: str, name: str, what: str) -> None:
                 latitude=latitude,
                 longitude=longitude,
             )
-        show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
+        show_dataset(records.write_layers(layers.attach(dataset, layer), data))
 
 
 layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")
