@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import files, layers, options, records
+from tfgmm import endings, files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
 from tfgmm.sources import bounded, combine, matching, selection
@@ -89,6 +89,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         records.read(out)
     else:
+        endings.refuse_file(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
