@@ -25,7 +25,7 @@ def of_file(path: Path, allowed: Sequence[str], what: str) -> str:
     allowed : sequence of str
         Endings that mean a format, as ``.csv``.
     what : str
-        What shall be written, in the plural, for the message.
+        What shall be written, for the message.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def of_prediction(path: Path, at_sites: bool) -> str:
     UsageError
         It is none of these.
     """
-    return of_file(path, TABLES, "tables of sites") if at_sites else of_file(path, MAPS, "maps")
+    return of_file(path, TABLES, "a table of sites") if at_sites else of_file(path, MAPS, "maps")
 
 
 def refuse_file(path: Path, what: str) -> None:

@@ -188,7 +188,7 @@ def _load(path: Path) -> Layout:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         constants = {what: str(value) for what, value in content.pop("constants", {}).items()}
         return Layout(**{"name": path.stem, **content}, constants=constants)
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:  # nested deeply
         fields = ", ".join(field.name for field in dataclasses.fields(Layout))
         raise DataError(f"{path} is no layout ({error}): a TOML file may hold {fields}") from error
     except TfgmmError as error:
