@@ -50,6 +50,7 @@ simulation.random_field         Gaussian random fields that can be evaluated at 
 simulation.truth                the truth behind simulated records: median, site, path and event terms
 simulation.scenario             where and when the simulated stations and events are
 simulation.simulated            simulated records with a planted truth
+lease                           one process at a time trains a member: leases that end with their owner
 run_folder                      what lies where in a run, and what the run is
 pipeline.channels               the maps: name, unit, group (source | path | site), formula
 pipeline.splits                 roles of events and sites: training, validation, stopping

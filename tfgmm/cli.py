@@ -15,6 +15,7 @@ from tfgmm.console import (
     say_dropped,
     say_simulated,
     show_dataset,
+    show_log,
     show_table,
     stage_progress,
     train_missing,
@@ -52,6 +53,7 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error is one readable line and an exit code (2 usage, 1 data)."""
     arguments = options.expanded(sys.argv[1:] if arguments is None else arguments)
+    show_log()
     try:
         app(arguments)
     except TfgmmError as error:
@@ -187,8 +189,10 @@ def train(
     folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
     run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)
-    train_missing(run, f"Run {folder}")
-    console.print(f"Trained. Next: tfgmm evaluate {folder}")
+    if train_missing(run, f"Run {folder}"):
+        console.print(f"Trained. Next: tfgmm evaluate {folder}")
+    else:
+        console.print("The process that ends last writes the table of predictions.")
 
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]

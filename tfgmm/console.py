@@ -1,9 +1,10 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    track,
 )
 from rich.table import Table
 from rich.text import Text
@@ -101,6 +103,11 @@ def progress(description: str, total: int) -> Iterator:
         yield lambda *_: bar.advance(task)
 
 
+def tracked(pieces: Sequence, description: str) -> Iterable:
+    """Return the pieces of work one after the other, with a bar over them."""
+    return track(pieces, description, console=bars, disable=not bars.is_terminal)
+
+
 @contextlib.contextmanager
 def stage_progress() -> Iterator:
     """A bar for stages of unknown number; yields the function that is told a stage and its share done."""
@@ -123,7 +130,22 @@ def training_progress(total: int, done: int) -> Iterator:
         yield report
 
 
-def train_missing(training, what: str) -> None:
+class _Notes(logging.Handler):
+    """Print what the package logs, as notes beside the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(f"Note: {record.getMessage()}", markup=False, highlight=False)
+
+
+def show_log() -> None:
+    """Print warnings that the package logs, in place of Python's own way."""
+    log = logging.getLogger("tfgmm")
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
+        log.propagate = False
+
+
+def train_missing(training, what: str) -> bool:
     """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
 
     Parameters
@@ -131,6 +153,11 @@ def train_missing(training, what: str) -> None:
     training : tfgmm.model.training.Training
     what : str
         Of what the members are, as ``Run runs/kik``.
+
+    Returns
+    -------
+    bool
+        Whether all is trained; else other processes are at work on the rest.
     """
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
@@ -146,10 +173,13 @@ def train_missing(training, what: str) -> None:
         )
     try:
         with training_progress(len(members), len(members) - len(missing)) as report:
-            training.train(report)
+            elsewhere = training.train(report)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.", markup=False)
         raise SystemExit(130) from None
+    for line in elsewhere:
+        console.print(f"Left to another process: {line}", markup=False)
+    return not elsewhere
 
 
 def _bar() -> Progress:

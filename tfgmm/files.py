@@ -20,8 +20,10 @@ import xarray as xr
 
 from tfgmm.errors import DataError, UsageError
 
+#: Beginning of the names of files that are no content: temporary ones, leases.
+PREFIX = ".tfgmm-"
 #: Folder in which files wait that `whole_files` is moving to their places.
-PENDING = ".tfgmm-pending"
+PENDING = PREFIX + "pending"
 #: Names of temporary files and folders: host, process, its start in seconds, chance.
 _TEMPORARY = re.compile(r"\.tfgmm-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\..*", re.DOTALL)
 #: Age at which a temporary file of another machine counts as left behind, s.
@@ -39,9 +41,10 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
 
 
 def is_vacant(path: Path) -> bool:
-    """Return whether nothing stands at `path`, or a folder that holds nothing but temporary files."""
+    """Return whether nothing stands at `path`, or a folder of temporary files and leases alone."""
     if path.is_dir():
-        return all(_TEMPORARY.fullmatch(inside.name) for inside in path.iterdir())
+        names = {inside.name for inside in path.iterdir()}
+        return PENDING not in names and all(name.startswith(PREFIX) for name in names)
     return not os.path.lexists(path)
 
 
@@ -177,7 +180,7 @@ def _temporary(target: Path) -> Path:
     """Return a name beside `target` that tells which process made it."""
     started = int(psutil.Process().create_time())
     owner = f"{_host()}-{os.getpid()}-{started}-{uuid.uuid4().hex[:8]}"
-    return target.with_name(f".tfgmm-{owner}.{target.name}")
+    return target.with_name(f"{PREFIX}{owner}.{target.name}")
 
 
 def _host() -> str:
@@ -189,7 +192,7 @@ def clear_leftovers(folder: Path) -> None:
 
     Those of another machine are removed once they are a day old.
     """
-    for path in folder.glob(".tfgmm-*"):
+    for path in folder.glob(PREFIX + "*"):
         made_by = _TEMPORARY.fullmatch(path.name)
         if made_by is None or _is_at_work(path, *made_by.groups()):
             continue
@@ -221,6 +224,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_unchanged(path: Path, hexadecimal: str) -> bool:
+    """Return whether a file is there and has the stated SHA-256."""
+    return path.is_file() and sha256(path) == hexadecimal
+
+
 def refuse_changed(folder: Path, stated: dict[str, str], advice: str) -> None:
     """Raise `DataError` if a file in `folder` is missing or its hash is not the stated one.
 
@@ -233,10 +241,10 @@ def refuse_changed(folder: Path, stated: dict[str, str], advice: str) -> None:
         What to do, for the message.
     """
     for name, hexadecimal in stated.items():
-        path = folder / name
-        if not path.is_file() or sha256(path) != hexadecimal:
+        if not is_unchanged(folder / name, hexadecimal):
             raise DataError(
-                f"{path} is missing or damaged (it is not what was written, by its SHA-256): {advice}"
+                f"{folder / name} is missing or damaged (its SHA-256 is not that of what was written): "
+                f"{advice}"
             )
 
 
@@ -272,8 +280,13 @@ def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a Parquet table without its index, with a checksum of each page."""
+    table.to_parquet(path, index=False, write_page_checksum=True)
+
+
 def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a Parquet table; `options` are those of `pandas.read_parquet`.
+    """Read a Parquet table and verify its checksums; `options` are those of `pandas.read_parquet`.
 
     Raises
     ------
@@ -281,7 +294,7 @@ def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
         The file is missing or damaged.
     """
     try:
-        return pd.read_parquet(path, **options)
+        return pd.read_parquet(path, page_checksum_verification=True, **options)
     except (OSError, ValueError):
         raise
     except Exception as error:  # damaged metadata end in errors of any kind

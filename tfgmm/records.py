@@ -25,6 +25,7 @@ COMPONENTS = ("geometric_mean", "rotd50")
 #: Names of the tables of a dataset, and of the other files in its folder.
 TABLES = ("events", "stations", "records")
 LAYERS, DESCRIPTION = "layers.nc", "dataset.json"
+_ADVICE = "make the dataset again"
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
@@ -279,7 +280,7 @@ def write(
         raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
     with files.whole_files(folder) as temporary:
         for name in TABLES:
-            getattr(dataset, name).to_parquet(temporary / f"{name}.parquet", index=False)
+            files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
         if dataset.layers is not None:
             files.write_netcdf(dataset.layers, temporary / LAYERS)
         provenance = _write_provenance(dataset, temporary, temporary)
@@ -333,12 +334,10 @@ def read(folder: Path) -> Dataset:
     DataError
         A file is missing, damaged, not what was written, or breaks the contract.
     """
-    if not _is_dataset(folder):
-        raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
-    provenance = _load(folder / DESCRIPTION, files.read_json)
+    provenance = _read_provenance(folder)
     stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
     if stated is not None:
-        files.refuse_changed(folder, stated, "make the dataset again")
+        files.refuse_changed(folder, stated, _ADVICE)
     has_layers = (folder / LAYERS).is_file() if stated is None else LAYERS in stated
     tables = {name: _load(folder / f"{name}.parquet", files.read_parquet) for name in TABLES}
     layers = _load(folder / LAYERS, files.read_netcdf) if has_layers else None
@@ -346,9 +345,30 @@ def read(folder: Path) -> Dataset:
     if dataset.digest() != provenance.get("digest"):
         raise DataError(
             f"the content of {folder} is not what its {DESCRIPTION} says (data hash): a file was "
-            "changed or damaged after it was written; make the dataset again"
+            f"changed or damaged after it was written; {_ADVICE}"
         )
     return dataset
+
+
+def read_layers(folder: Path) -> xr.Dataset | None:
+    """Read the site layers of a dataset folder alone, and compare them with their hash.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `read`.
+    """
+    stated = _read_provenance(folder).get("files", {})
+    if LAYERS not in stated:
+        return None
+    files.refuse_changed(folder, {LAYERS: stated[LAYERS]}, _ADVICE)
+    return _load(folder / LAYERS, files.read_netcdf)
+
+
+def _read_provenance(folder: Path) -> dict:
+    if not _is_dataset(folder):
+        raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
+    return _load(folder / DESCRIPTION, files.read_json)
 
 
 def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -356,4 +376,4 @@ def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
         return reader(path)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} is missing or damaged ({reason}): make the dataset again") from error
+        raise DataError(f"{path} is missing or damaged ({reason}): {_ADVICE}") from error

@@ -77,7 +77,9 @@ def site_amp(
         study.refuse_unfinished(ims)
     for study in studies:
         for name in chosen.arms:
-            train_missing(study.arm(name, ims), f"Without site channels, {name}, into {study.run.path}")
+            arm = f"Without site channels, {name}, into {study.run.path}"
+            if not train_missing(study.arm(name, ims), arm):
+                raise UsageError(f"other processes train members of {study.run.path}: try again then")
     with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
         found = [{one: site_amplification.measure(study, one, step) for one in ims} for study in studies]
     folder = out or opened.path / "site_amplification"

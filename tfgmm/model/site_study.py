@@ -155,10 +155,8 @@ class Study:
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
 
     def effects(self, im: str) -> RandomEffects | None:
-        """The random effects of an intensity measure, if the run has any."""
-        if self.experiment.random_effects == "none":
-            return None
-        return random_effects.read(self.run.path)[im]
+        """Return the random effects of an intensity measure, if the run has any."""
+        return random_effects.of_run(self.run, im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
