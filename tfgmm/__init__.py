@@ -28,7 +28,7 @@ sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV
 sources.gmprocess               flatfiles of gmprocess -> records
 sources.kiknet_flatfile         the KiK-net flatfile of Bahrampouri et al. -> records
-sources.quakeml                 QuakeML -> events
+sources.quakeml                 QuakeML -> events, as they stand in the file
 sources.catalogue_table         tables of events of any agency -> events
 sources.catalogue               event catalogues, checked; better magnitudes
 sources.fetch                   files that are free to download: resumed, verified

@@ -60,7 +60,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     DataError
         It is no catalogue, or no event can be used.
     """
-    table = _rows(path, tally)
+    table = _rows(path)
     tally.count("event", len(table))
     if table.empty:
         raise DataError(f"{path} lists no event: give a catalogue with at least one")
@@ -144,12 +144,12 @@ def unique(ids: pd.Series) -> pd.Series:
     return ids + ("-" + (again + 1).astype(str)).where(again > 0, "")
 
 
-def _rows(path: Path, tally: Tally) -> pd.DataFrame:
+def _rows(path: Path) -> pd.DataFrame:
     """Return the events as they stand in the file; the index says where, as ``row 3``."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
-        table = quakeml.read(path, content, tally)
+        table = quakeml.read(path, content)
         return table.set_axis(f"event {number}" for number in table.index)
     table = catalogue_table.read(sheet.read(path))
     table.index = [f"row {number + 2}" for number in table.index]

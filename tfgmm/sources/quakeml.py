@@ -2,22 +2,23 @@
 
 import io
 import re
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 
 from tfgmm.errors import DataError
-from tfgmm.records import Tally
 
 #: ``query?eventid=us7000abcd&format=quakeml`` of FDSN services, ``evid=600516598`` of the ISC.
 _QUERY = re.compile(r"[?&/](?:event|ev)id=([^&/#]+)", re.IGNORECASE)
-#: What ObsPy says of an event that it leaves out.
-_IGNORED = re.compile(r"Event type '(.*)' does not comply")
+
+#: What an event may have thousands of, and is not taken.
+_BULK = ("pick", "arrival", "amplitude", "stationMagnitude", "focalMechanism")
 
 
-def read(path: Path, content: bytes, tally: Tally) -> pd.DataFrame:
-    """Read the events of QuakeML.
+def read(path: Path, content: bytes) -> pd.DataFrame:
+    """Read the events of QuakeML of any version, one at a time: memory holds what is taken of them.
 
     The preferred origin is taken, else the first. Of the magnitudes the preferred one is taken if it is
     a moment magnitude, else the first moment magnitude, else the preferred one, else the first.
@@ -27,36 +28,25 @@ def read(path: Path, content: bytes, tally: Tally) -> pd.DataFrame:
     path : Path
         What messages name.
     content : bytes
-    tally : Tally
-        Gets the events that ObsPy leaves out.
 
     Returns
     -------
     pandas.DataFrame
-        ``event_id, origin_time`` (ISO 8601), ``longitude, latitude, depth_km, magnitude,
-        magnitude_source, event_type``, None where the file has nothing; the index counts the events from 1.
+        ``event_id, origin_time, longitude, latitude, depth_km, magnitude, magnitude_source, event_type``
+        as text, None where the file has nothing; the index counts the events from 1.
 
     Raises
     ------
     DataError
         It is no QuakeML.
     """
-    import obspy  # here, because it takes a second and most catalogues are tables
-
     try:
-        with warnings.catch_warnings(record=True) as messages:
-            warnings.simplefilter("always")
-            events = obspy.read_events(io.BytesIO(content), format="QUAKEML")
-            rows = [_row(event) for event in events]
-    except Exception as error:  # lxml, ObsPy and Python's own: the file is to blame
-        reason = " ".join(str(error).split())[:200]
+        rows = [_row(event) for event in _events(content)]
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DataError(
-            f"{path} is no QuakeML ({reason}): give QuakeML, or a table with a header such as "
+            f"{path} is no QuakeML ({error}): give QuakeML, or a table with a header such as "
             "time,latitude,longitude,depth,mag"
         ) from error
-    ignored = [match[1] for message in messages if (match := _IGNORED.match(str(message.message)))]
-    tally.count("event", len(ignored))
-    tally.drop("event", "its type is none that QuakeML knows", ignored)
     columns = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
     table = pd.DataFrame(rows, columns=[*columns, "magnitude_source", "event_type"], dtype=object)
     return table.set_axis(range(1, len(table) + 1))
@@ -71,44 +61,82 @@ def is_moment(magnitude_type: str | None) -> bool:
     return re.fullmatch(r"mw[a-z]*", magnitude_type or "", re.IGNORECASE) is not None
 
 
-def event_id(event) -> str | None:
-    """Return the id by which the agency's own service knows an event, an `obspy` Event.
+def _events(content: bytes) -> Iterator[ElementTree.Element]:
+    """Yield the elements of the events; each is emptied before the next is read."""
+    open_elements: list[ElementTree.Element] = []
+    for what, element in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):
+        if what == "start":
+            if not open_elements and _name(element.tag) != "quakeml":
+                raise ValueError(f"its root is <{_name(element.tag)}>")
+            open_elements.append(element)
+            continue
+        open_elements.pop()
+        if _name(element.tag) in _BULK:
+            element.clear()
+        if len(open_elements) == 2:  # below quakeml and eventParameters
+            if _name(element.tag) == "event":
+                yield element
+            open_elements[-1].clear()
 
-    That is the ``eventid`` of a query, else ``catalog:eventsource`` and ``catalog:eventid``, else the last
-    part of the resource id.
-    """
-    resource = event.resource_id.id if event.resource_id else ""
-    if query := _QUERY.search(resource):
-        return query[1]
-    source, number = (event.get("extra", {}).get(key, {}).get("value", "") for key in _CATALOG)
-    if number:
-        return number if number.startswith(source) else source + number
-    return resource.rstrip("/").rsplit("/")[-1] or None
+
+def _name(tag: str) -> str:
+    """Return a tag, or the name of an attribute, without its namespace, which differs by version."""
+    return tag.rpartition("}")[2]
 
 
-_CATALOG = ("eventsource", "eventid")
+def _all(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [child for child in element if _name(child.tag) == name]
 
 
-def _row(event) -> dict:
-    origin = _preferred(event.origins, event.preferred_origin_id)
-    depth_m = getattr(origin, "depth", None)
-    magnitudes = [magnitude for magnitude in event.magnitudes if magnitude.mag is not None]
-    best = _preferred(magnitudes, event.preferred_magnitude_id)
-    if best is not None and not is_moment(best.magnitude_type):
-        best = next((other for other in magnitudes if is_moment(other.magnitude_type)), best)
+def _text(element: ElementTree.Element | None, *names: str) -> str | None:
+    """Return the text below an element along a path of names, None where there is none."""
+    for name in names:
+        element = next(iter(_all(element, name)), None) if element is not None else None
+    text = "" if element is None else (element.text or "").strip()
+    return text or None
+
+
+def _row(event: ElementTree.Element) -> dict[str, str | None]:
+    origin = _preferred(_all(event, "origin"), _text(event, "preferredOriginID"))
+    magnitudes = [magnitude for magnitude in _all(event, "magnitude") if _text(magnitude, "mag", "value")]
+    best = _preferred(magnitudes, _text(event, "preferredMagnitudeID"))
+    if not is_moment(_text(best, "type")):
+        best = next((other for other in magnitudes if is_moment(_text(other, "type"))), best)
     return {
-        "event_id": event_id(event),
-        "origin_time": str(origin.time) if origin and origin.time else None,
-        "longitude": getattr(origin, "longitude", None),
-        "latitude": getattr(origin, "latitude", None),
-        "depth_km": None if depth_m is None else depth_m / 1000,
-        "magnitude": getattr(best, "mag", None),
-        "magnitude_source": getattr(best, "magnitude_type", None),
-        "event_type": event.event_type,
+        "event_id": _event_id({_name(key): value for key, value in event.attrib.items()}),
+        "origin_time": _text(origin, "time", "value"),
+        "longitude": _text(origin, "longitude", "value"),
+        "latitude": _text(origin, "latitude", "value"),
+        "depth_km": _in_km(_text(origin, "depth", "value")),
+        "magnitude": _text(best, "mag", "value"),
+        "magnitude_source": _text(best, "type"),
+        "event_type": _text(event, "type"),
     }
 
 
-def _preferred(choices: list, preferred):
-    """The one whose id it is, else the first; ObsPy would also find one of a file that was read before."""
-    ids = [choice.resource_id for choice in choices]
-    return choices[ids.index(preferred)] if preferred in ids else next(iter(choices), None)
+def _preferred(elements: list[ElementTree.Element], public_id: str | None) -> ElementTree.Element | None:
+    chosen = (element for element in elements if element.get("publicID") == public_id)
+    return next(chosen, next(iter(elements), None))
+
+
+def _in_km(depth_m: str | None) -> str | None:
+    """Return a depth of QuakeML, m, in km; what is no number as it is, to be named later."""
+    try:
+        return None if depth_m is None else repr(float(depth_m) / 1000)
+    except ValueError:
+        return depth_m
+
+
+def _event_id(attributes: dict[str, str]) -> str | None:
+    """Return the id by which the agency's own service knows an event.
+
+    That is the ``eventid`` of a query, else ``catalog:eventsource`` and ``catalog:eventid``, else the last
+    part of the public id.
+    """
+    public_id = attributes.get("publicID", "")
+    if query := _QUERY.search(public_id):
+        return query[1]
+    source, number = attributes.get("eventsource", ""), attributes.get("eventid", "")
+    if number:
+        return number if number.startswith(source) else source + number
+    return public_id.rstrip("/").rsplit("/")[-1] or None
