@@ -68,9 +68,9 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
         table = _earthquakes(path, table, tally)
     events = _values(path, table, tally, times)
     events["longitude"] = records.wrapped(events["longitude"])
-    rows = events.index.to_series()
-    by_time = pd.Series(time_ids(events["origin_time"]), events.index)
-    ids = events["event_id"].fillna(by_time.mask(events["origin_time"].isna(), rows))
+    ids, times = events["event_id"].copy(), events["origin_time"]
+    ids[ids.isna() & times.notna()] = time_ids(times[ids.isna() & times.notna()])
+    ids[ids.isna()] = _places(ids[ids.isna()])
     source = events["magnitude_source"].fillna(NOT_STATED)
     return events.assign(event_id=unique(ids), magnitude_source=source).reset_index(drop=True)
 
@@ -145,20 +145,20 @@ def unique(ids: pd.Series) -> pd.Series:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    """Return the events as they stand in the file; the index says where, as ``row 3``."""
+    """Return the events as they stand in the file; the index, and its name, say where."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
-        table = quakeml.read(path, content)
-        return table.set_axis(f"event {number}" for number in table.index)
-    table = catalogue_table.read(sheet.read(path))
-    table.index = [f"row {number + 2}" for number in table.index]
-    return table.dropna(how="all")
+        return quakeml.read(path, content)
+    del content
+    return catalogue_table.read(sheet.read(path))
 
 
 def _earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """Return the rows that are, or may be, earthquakes."""
-    others = table["event_type"].map(_is_no_earthquake)
+    others = table["event_type"].isin(
+        list(filter(_is_no_earthquake, table["event_type"].dropna().unique()))
+    )
     for kind, rows in table[others].groupby("event_type"):
         tally.drop("event", f"{kind}, no earthquake", _names(rows))
     if others.all():
@@ -170,8 +170,8 @@ def _earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     return table[~others]
 
 
-def _is_no_earthquake(event_type: str | None) -> bool:
-    kind = re.sub(r"[_\s-]+", " ", event_type or "").strip().lower()
+def _is_no_earthquake(event_type: str) -> bool:
+    kind = re.sub(r"[_\s-]+", " ", event_type).strip().lower()
     if re.search(r"earthquake|induced", kind) and not re.search(r"\bno[nt]\b", kind):
         return False
     return _NO_EARTHQUAKE.search(kind) is not None
@@ -183,21 +183,27 @@ def _values(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.Da
     wrong = ""
     for name, expected, values, cannot_be in _converted(table, times):
         events[name] = values
-        names = [f"{row}: {text}" for row, text in zip(_names(table), table[name], strict=True)]
         new = cannot_be & ~bad
-        tally.drop("event", f"{name} is not {expected}", pd.Series(names, table.index)[new])
+        rows = table[new]
+        names = [f"{row}: {text}" for row, text in zip(_names(rows), rows[name], strict=True)]
+        tally.drop("event", f"{name} is not {expected}", names)
         if new.any() and not wrong:
-            row = new.idxmax()
-            wrong = f"{path}, {row}, column {name}: {table.at[row, name]!r}, expected {expected}"
+            wrong = f"{path}, {_places(rows)[0]}, column {name}: {rows[name].iat[0]!r}, expected {expected}"
         bad |= cannot_be
     if bad.all():
         raise DataError(wrong + (f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""))
     return events[~bad]
 
 
-def _names(table: pd.DataFrame) -> list[str]:
-    ids = table["event_id"]
-    return [row if name is None else f"{row} ({name})" for row, name in zip(table.index, ids, strict=True)]
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Return where the rows stand in the file, with their ids, as ``row 3 (us7000abcd)``."""
+    ids = rows["event_id"]
+    named = zip(_places(rows), ids, ids.notna(), strict=True)
+    return [f"{place} ({name})" if known else place for place, name, known in named]
+
+
+def _places(rows: pd.DataFrame | pd.Series) -> list[str]:
+    return [f"{rows.index.name} {number}" for number in rows.index]
 
 
 def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
@@ -206,14 +212,14 @@ def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
     for name, (lowest, highest) in RANGES.items():
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
-        absent = table[name].isna() | table[name].astype(str).str.lower().isin(sheet.NO_NUMBER)
+        absent = table[name].isna() | table[name].str.lower().isin(sheet.NO_NUMBER)
         cannot_be = ~absent & ~values.between(lowest, highest)
         yield name, f"a number from {lowest} to {highest}", values, cannot_be
 
 
 def _times(texts: pd.Series) -> pd.Series:
     """Return times in UTC; NaT for what is none, or of a year that cannot be."""
-    texts = texts.astype("str").str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
+    texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
     texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     return times.where(times.dt.year.isin(records.YEARS)).astype("datetime64[us, UTC]")

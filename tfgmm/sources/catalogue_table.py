@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from tfgmm.sources import column_names
+from tfgmm.sources import column_names, quakeml
 from tfgmm.sources.sheet import Sheet
 
 #: Columns that may hold what is wanted, best first, as `column_names.plain` writes them.
@@ -53,7 +53,7 @@ def read(sheet: Sheet) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Text, missing where blank, as of `quakeml.read`; the index counts the rows of the table from 0.
+        As of `quakeml.read`, without blank rows; the index, ``row``, tells where it stands in the file.
 
     Raises
     ------
@@ -70,10 +70,9 @@ def read(sheet: Sheet) -> pd.DataFrame:
     magnitude, source = _magnitude(sheet, of_magnitude)
     columns |= {"magnitude": magnitude, "magnitude_source": source, "event_type": of_event}
     columns["origin_time"] = _time(sheet)
-    order = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
-    table = pd.DataFrame(columns, index=range(sheet.table.num_rows), dtype=object)
-    table = table[[*order, "magnitude_source", "event_type"]]
-    return table.astype(object).where(table.notna(), None)
+    rows = pd.RangeIndex(2, sheet.table.num_rows + 2, name="row")
+    table = pd.DataFrame(columns, columns=quakeml.COLUMNS, dtype="str").set_axis(rows)
+    return table.dropna(how="all")
 
 
 def _distinct(sheet: Sheet) -> Sheet:
@@ -95,8 +94,8 @@ def _types(sheet: Sheet) -> tuple[pd.Series | None, pd.Series | None]:
     for name in sheet.columns:
         if re.fullmatch(r"type\d?", column_names.plain(name)):
             values = sheet.text(name)
-            given = values.dropna()
-            if len(given) and given.map(lambda value: bool(_MAGNITUDE_TYPE.fullmatch(value))).all():
+            given = values.dropna().unique()
+            if len(given) and all(map(_MAGNITUDE_TYPE.fullmatch, given)):
                 of_magnitude = values if of_magnitude is None else of_magnitude
             elif of_event is None:
                 of_event = values
@@ -109,8 +108,7 @@ def _magnitude(sheet: Sheet, types: pd.Series | None) -> tuple[pd.Series, pd.Ser
     columns = {name: present[name] for name in (*MOMENT, *MAGNITUDE, *OTHER) if name in present}
     if not columns:
         column_names.needed(sheet.path, sheet.columns, (MAGNITUDE[0], "mag", "mw"))  # whose error says so
-    magnitude = pd.Series(None, range(sheet.table.num_rows), dtype=object)
-    source = magnitude.copy()
+    magnitude = source = pd.Series(None, range(sheet.table.num_rows), dtype="str")
     for plain, column in columns.items():
         values = sheet.text(column)
         new = magnitude.isna() & values.notna()

@@ -10,6 +10,9 @@ import pandas as pd
 
 from tfgmm.errors import DataError
 
+#: What is taken of an event.
+COLUMNS = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
+COLUMNS += ["magnitude_source", "event_type"]
 #: ``query?eventid=us7000abcd&format=quakeml`` of FDSN services, ``evid=600516598`` of the ISC.
 _QUERY = re.compile(r"[?&/](?:event|ev)id=([^&/#]+)", re.IGNORECASE)
 
@@ -32,8 +35,7 @@ def read(path: Path, content: bytes) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``event_id, origin_time, longitude, latitude, depth_km, magnitude, magnitude_source, event_type``
-        as text, None where the file has nothing; the index counts the events from 1.
+        `COLUMNS` as text, missing where the file has nothing; the index, ``event``, counts from 1.
 
     Raises
     ------
@@ -47,9 +49,8 @@ def read(path: Path, content: bytes) -> pd.DataFrame:
             f"{path} is no QuakeML ({error}): give QuakeML, or a table with a header such as "
             "time,latitude,longitude,depth,mag"
         ) from error
-    columns = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
-    table = pd.DataFrame(rows, columns=[*columns, "magnitude_source", "event_type"], dtype=object)
-    return table.set_axis(range(1, len(table) + 1))
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype="str")
+    return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="event"))
 
 
 def is_moment(magnitude_type: str | None) -> bool:
