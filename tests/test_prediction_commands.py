@@ -27,7 +27,7 @@ SAID = (
     "1 of 6 events left out: depth_km is not a number from -5 to 800 (row 4: 9000)",
     "1 of 6 events left out: longitude is not a number from -180 to 360 (row 5: 499.8)",
     "1 of 6 events left out: no depth_km (row 7)",
-    "Magnitudes as listed: 1 mww, 1 mb; 1 of 2 are not said to be Mw and taken for it.",
+    "Magnitudes of events.csv: 1 mww, 1 mb; 1 of 2 are taken as Mw, which it does not say.",
     "1 of 3 sites left out: listed again (007)",
 )
 

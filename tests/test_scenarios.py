@@ -177,10 +177,10 @@ def test_a_scenario_list_needs_no_times_and_says_what_its_magnitudes_are(tmp_pat
     )
     events, tally = scenarios.from_catalogue(path)
     assert events["magnitude"].tolist() == [5, 6, 6.5]
-    assert scenarios.taken_as_mw(events) == (
-        "Magnitudes as listed: 1 Mww, 1 mb, 1 not stated; 2 of 3 are not said to be Mw and taken for it."
+    assert scenarios.taken_as_mw(events, "x.csv") == (
+        "Magnitudes of x.csv: 1 Mww, 1 mb, 1 not stated; 2 of 3 are taken as Mw, which it does not say."
     )
-    assert scenarios.taken_as_mw(events[:1]) == "Magnitudes as listed: 1 Mww."
+    assert scenarios.taken_as_mw(events[:1], "x.csv") == "Magnitudes of x.csv: 1 Mww."
     assert [row["examples"] for row in tally.dropped()] == [["row 5: 77"]]
 
 

@@ -36,7 +36,7 @@ def _events(catalogue: Path | None, any_type: bool, *scenario: float | None) -> 
         raise UsageError("give either --catalogue or one scenario, not both")
     events, tally = scenarios.from_catalogue(catalogue, any_type)
     say_dropped(tally)
-    console.print(scenarios.taken_as_mw(events))
+    console.print(scenarios.taken_as_mw(events, catalogue.name))
     return events
 
 

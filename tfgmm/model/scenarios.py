@@ -67,22 +67,24 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     return events.reset_index(drop=True), tally
 
 
-def taken_as_mw(events: pd.DataFrame) -> str:
-    """Return a sentence on how many magnitudes are of which type, and that others are taken as Mw.
+def taken_as_mw(events: pd.DataFrame, source: str) -> str:
+    """Return a sentence on how many magnitudes are of which type, and how many are taken as Mw unsaid.
 
     Parameters
     ----------
     events : pandas.DataFrame
         With ``magnitude_source``, of `from_catalogue`.
+    source : str
+        Whose word it is.
 
-    >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}))
-    'Magnitudes as listed: 1 mb, 1 Mww, 1 not stated; 2 of 3 are not said to be Mw and taken for it.'
+    >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}), "list.csv")
+    'Magnitudes of list.csv: 1 mb, 1 Mww, 1 not stated; 2 of 3 are taken as Mw, which it does not say.'
     """
     others = int((~events["magnitude_source"].map(quakeml.is_moment)).sum())
-    listed = f"Magnitudes as listed: {catalogue.magnitude_types(events)}"
-    return listed + (
-        f"; {others:,} of {len(events):,} are not said to be Mw and taken for it." if others else "."
-    )
+    said = f"Magnitudes of {source}: {catalogue.magnitude_types(events)}"
+    if not others:
+        return f"{said}."
+    return f"{said}; {others:,} of {len(events):,} are taken as Mw, which it does not say."
 
 
 def check_events(events: pd.DataFrame) -> pd.DataFrame:
