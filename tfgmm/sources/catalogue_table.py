@@ -70,7 +70,7 @@ def read(sheet: Sheet) -> pd.DataFrame:
     magnitude, source = _magnitude(sheet, of_magnitude)
     columns |= {"magnitude": magnitude, "magnitude_source": source, "event_type": of_event}
     columns["origin_time"] = _time(sheet)
-    rows = pd.RangeIndex(2, sheet.table.num_rows + 2, name="row")
+    rows = pd.Index(sheet.rows, name="row")
     table = pd.DataFrame(columns, columns=quakeml.COLUMNS, dtype="str").set_axis(rows)
     return table.dropna(how="all")
 
