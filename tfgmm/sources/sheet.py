@@ -86,7 +86,7 @@ class Sheet:
                 f"{self.path} has no column {name!r}: its columns are {listed(self.columns, 100)}"
             )
         if count > 1:
-            raise DataError(f"{self.path}, row 1: column {name!r} is there {count} times, expected once")
+            raise DataError(f"{self.path}: column {name!r} is there {count} times, expected once")
         values = self.table.column(name)
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
@@ -118,7 +118,7 @@ class Sheet:
         if self.decimal == "." and bad.any() and text[bad].str.fullmatch(DECIMAL_COMMA).all():
             expected += "; tfgmm import reads decimal commas with --decimal-comma"
         self.refuse(text, bad, expected)
-        return values.mask(values.abs() >= FILL)
+        return values.mask((values.abs() >= FILL) & np.isfinite(values))
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""
