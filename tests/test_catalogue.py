@@ -134,7 +134,10 @@ def test_bad_rows_are_left_out_and_named(read, catalogue_and_tally, column, valu
             r"no column magnitude.*\(time, lat, lon, depth\) magnitude or mag or mw",
         ),
         ("time,latitude,depth,mag\n1,2,3,4\n", "no column longitude.* longitude or lon or long or lng"),
-        ("2016-12-28,140.5,36.7,10,5.9\n2016-12-28,140.5,36.7,10,5.9\n", "has no header.*140.5, 36.7"),
+        (
+            "2016-12-28,140.5,36.7,10,5.9\n2016-12-28,140.5,36.7,10,5.9\n",
+            "row 1: .*140.5, 36.7.* are no names of columns",
+        ),
         ("<html></html>", "is no QuakeML"),
         (HEADER + "a,b,c,d,e,f,g\n" + "x," * 20 + "\n", "events.csv"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from tfgmm import records
 from tfgmm.errors import DataError
-from tfgmm.sources import catalogue
+from tfgmm.sources import catalogue, sheet
 
 TIME = pd.Timestamp("2016-12-28T12:38:49.04Z")
 #: One earthquake of magnitude 5.9 in the forms of several agencies.
@@ -130,3 +130,12 @@ def test_times_are_not_needed_where_nobody_asks_for_them(read):
 def test_longitudes_from_0_to_360(read):
     events, _ = read("lon,lat,depth,mag\n190,36,10,5\n180,36,10,5\n359.5,36,10,5\n", times=False)
     assert events.longitude.tolist() == [-170, 180, -0.5]
+
+
+def test_decimal_commas(read):
+    text = "Latitude;Longitude;Depth;Mw\n36,72;140,574;11,0;5,9\n"
+    with pytest.raises(DataError, match=r"row 2, column longitude: '140,574'.*--decimal-comma"):
+        read(text, times=False)
+    with sheet.decimal_comma():
+        events, _ = read(text, times=False)
+    assert events[["latitude", "longitude", "magnitude"]].to_numpy().tolist() == [[36.72, 140.574, 5.9]]

@@ -73,6 +73,24 @@ def test_query_maps(inputs, run, url):
         assert maps["magnitude"].to_numpy().tolist() == [6.5, 3.5, 5.5]
 
 
+def test_decimal_commas(inputs, run, url, tmp_path):
+    (tmp_path / "events.csv").write_text("lat;lon;depth;Mw\n35,5;139,8;30,5;6,5\n")
+    (tmp_path / "sites.csv").write_text("lat;lon\n36,0;139,8\n")
+    run(
+        "query",
+        url,
+        "--catalogue",
+        "events.csv",
+        "--sites",
+        "sites.csv",
+        "--decimal-comma",
+        "--out",
+        "a.csv",
+    )
+    row = pd.read_csv("a.csv").iloc[0]
+    assert (row["magnitude"], row["depth_km"], row["latitude"]) == (6.5, 30.5, 36.0)
+
+
 def test_query_of_one_scenario_prints_a_table(inputs, run, url):
     scenario = ("--magnitude", "6", "--longitude", "139.8", "--latitude", "35.5", "--depth", "30")
     assert "median_g" in run("query", url, *scenario, "--sites", "sites.csv")

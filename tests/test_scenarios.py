@@ -91,11 +91,11 @@ def test_sites_have_names(tmp_path, columns, ids):
             UsageError,
             r"sites.csv has no column longitude: .*\(x, y\) longitude or lon or long",
         ),
-        ("139.7,35.7\n139.6,35.4\n", UsageError, "sites.csv has no header: .*139.7, 35.7"),
+        ("139.7,35.7\n139.6,35.4\n", DataError, "sites.csv, row 1: 139.7, 35.7 are no names of columns"),
         (
-            "site_id,lon,lat\nA,139,35\nB,139.5,35\nA,139.1,35\n",
+            "# sites\nsite_id,lon,lat\nA,139,35\n\nB,139.5,35\nA,139.1,35\n",
             DataError,
-            r"sites.csv, rows 2 and 4: site 'A' has two places \(139, 35 and 139.1, 35\)",
+            r"sites.csv, rows 3 and 6: site 'A' has two places \(139, 35 and 139.1, 35\)",
         ),
         ("longitude,latitude\n", DataError, "no rows"),
         (

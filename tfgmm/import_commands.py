@@ -38,9 +38,6 @@ Large = Annotated[
     bool,
     typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
 ]
-DecimalComma = Annotated[
-    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
-]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -56,7 +53,7 @@ def _common(
     append: Append = False,
     same: Same = None,
     large: Large = False,
-    decimal_comma: DecimalComma = False,
+    decimal_comma: options.DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -279,7 +276,7 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = "lat",
         longitude: Longitude = "lon",
         large: Large = False,
-        decimal_comma: DecimalComma = False,
+        decimal_comma: options.DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 

@@ -17,6 +17,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
 
+DecimalComma = Annotated[
+    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
+]
+
 
 def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
     """Numbers with commas between them.

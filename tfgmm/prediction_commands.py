@@ -11,6 +11,7 @@ from tfgmm.console import console, import_tensorflow, progress, say_dropped, say
 from tfgmm.errors import UsageError
 from tfgmm.model import scenarios
 from tfgmm.run_folder import RunFolder
+from tfgmm.sources import sheet
 
 app = typer.Typer()
 
@@ -55,6 +56,7 @@ def predict(
     depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
     catalogue: Catalogue = None,
     any_type: AnyType = False,
+    decimal_comma: options.DecimalComma = False,
     sites: Annotated[
         Path | None, typer.Option(help="Table with longitude, latitude, perhaps an id (default: maps).")
     ] = None,
@@ -91,8 +93,9 @@ def predict(
     out = out or Path("prediction.csv" if at_sites else "prediction.nc")
     endings.of_prediction(out, at_sites)
     files.refuse_existing(out, overwrite)
-    events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
-    places = _sites(sites) if sites else None
+    with sheet.decimal_comma(decimal_comma):
+        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
+        places = _sites(sites) if sites else None
     if stations:
         places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
     import_tensorflow()
@@ -182,6 +185,7 @@ def query(
     depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
     catalogue: Catalogue = None,
     any_type: AnyType = False,
+    decimal_comma: options.DecimalComma = False,
     sites: Annotated[
         Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
     ] = None,
@@ -206,8 +210,9 @@ def query(
     if out:
         ending = endings.of_file(out, (".nc",), "maps") if maps else endings.of_prediction(out, True)
         files.refuse_existing(out, overwrite)
-    events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
-    places = _sites(sites) if sites else None
+    with sheet.decimal_comma(decimal_comma):
+        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
+        places = _sites(sites) if sites else None
     asked = client.Client(url, Patience(timeout_s=timeout))
     if maps:
         found = asked.maps(events)

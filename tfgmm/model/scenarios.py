@@ -1,5 +1,6 @@
 """What is to be predicted: earthquakes, and sites; read and checked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -121,11 +122,11 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     ids = sites[named] if named else pd.Series(range(1, len(sites) + 1))
     checked = sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
     checked["longitude"] = wrapped(checked["longitude"])
-    _refuse_two_places(checked, "sites", 1)
+    _refuse_two_places(checked, "sites", range(1, len(checked) + 1))
     return checked
 
 
-def _refuse_two_places(sites: pd.DataFrame, what: str, number: int) -> None:
+def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
     """Raise `DataError` that names the first id with two places; one place listed twice is no fault."""
     places = sites.drop_duplicates()
     twice = places.duplicated("site_id")
@@ -137,7 +138,7 @@ def _refuse_two_places(sites: pd.DataFrame, what: str, number: int) -> None:
             f"{sites.at[row, 'longitude']:g}, {sites.at[row, 'latitude']:g}" for row in (first, second)
         )
         raise DataError(
-            f"{what}, rows {first + number} and {second + number}: site {name!r} has two places "
+            f"{what}, rows {rows[first]} and {rows[second]}: site {name!r} has two places "
             f"({' and '.join(where)}): give each place an id of its own"
         )
 
@@ -172,7 +173,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         ids = pd.Series(range(1, len(text) + 1)).astype(str)
     sites["longitude"] = wrapped(sites["longitude"])
     listed, tally = pd.DataFrame(sites | {"site_id": ids.astype(object)}), Tally()
-    _refuse_two_places(listed, str(path), 2)
+    _refuse_two_places(listed, str(path), table.rows)
     tally.count("site", len(listed))
     again = listed.duplicated()
     tally.drop("site", "listed again", listed.loc[again, "site_id"])

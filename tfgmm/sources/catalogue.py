@@ -188,7 +188,10 @@ def _values(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.Da
         names = [f"{row}: {text}" for row, text in zip(_names(rows), rows[name], strict=True)]
         tally.drop("event", f"{name} is not {expected}", names)
         if new.any() and not wrong:
-            wrong = f"{path}, {_places(rows)[0]}, column {name}: {rows[name].iat[0]!r}, expected {expected}"
+            value = rows[name].iat[0]
+            wrong = f"{path}, {_places(rows)[0]}, column {name}: {value!r}, expected {expected}"
+            if re.fullmatch(sheet.DECIMAL_COMMA, value):
+                wrong += "; decimal commas are read with --decimal-comma"
         bad |= cannot_be
     if bad.all():
         raise DataError(wrong + (f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""))

@@ -62,7 +62,7 @@ def read(sheet: Sheet) -> pd.DataFrame:
     """
     sheet = _distinct(sheet)
     columns = {
-        name: sheet.text(column_names.needed(sheet.path, sheet.columns, names))
+        name: sheet.with_points(sheet.text(column_names.needed(sheet.path, sheet.columns, names)))
         for name, names in NEEDED.items()
     }
     columns["event_id"] = _text(sheet, EVENT_ID)
@@ -110,7 +110,7 @@ def _magnitude(sheet: Sheet, types: pd.Series | None) -> tuple[pd.Series, pd.Ser
         column_names.needed(sheet.path, sheet.columns, (MAGNITUDE[0], "mag", "mw"))  # whose error says so
     magnitude = source = pd.Series(None, range(sheet.table.num_rows), dtype="str")
     for plain, column in columns.items():
-        values = sheet.text(column)
+        values = sheet.with_points(sheet.text(column))
         new = magnitude.isna() & values.notna()
         magnitude = magnitude.mask(new, values)
         kind = types if plain in MAGNITUDE else (MOMENT | OTHER)[plain]

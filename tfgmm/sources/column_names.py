@@ -46,16 +46,10 @@ def needed(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
     Raises
     ------
     UsageError
-        There is none; or the file has no header.
+        There is none.
     """
     column = find(columns, names)
     if column is None:
-        numbers = [name for name in columns if re.fullmatch(r"[-+]?\d+(\.\d*)?", name.strip())]
-        if len(numbers) > 1:
-            raise UsageError(
-                f"{path} has no header: its first line holds numbers ({listed(numbers, 4)}); write the "
-                f"names of the columns above them, one of them {names[0]}"
-            )
         raise UsageError(
             f"{path} has no column {names[0]}: name one of its columns ({listed(columns)}) "
             f"{' or '.join(names[:4])}"
