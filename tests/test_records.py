@@ -167,7 +167,7 @@ def test_a_replaced_layer_is_refused(small, tmp_path):
     written = records.write(layered(small), tmp_path / "data")
     files.write_netcdf(written.layers * 2, tmp_path / "data" / "layers.nc")
     with pytest.raises(
-        DataError, match=r"layers\.nc is missing or damaged .*SHA-256.: make the dataset again"
+        DataError, match=r"layers\.nc is missing or damaged .*SHA-256.*: make the dataset again"
     ):
         records.read(tmp_path / "data")
 

@@ -56,6 +56,7 @@ simulation.scenario             where and when the simulated stations and events
 simulation.simulated            simulated records with a planted truth
 lease                           one process at a time trains a member: leases that end with their owner
 run_folder                      what lies where in a run, and what the run is
+verification                    which files of a run or a dataset are what was written
 pipeline.channels               the maps: name, unit, group (source | path | site), formula
 pipeline.splits                 roles of events and sites: training, validation, stopping
 pipeline.device                 what the GPU of this machine is good at, if it has one

@@ -20,7 +20,7 @@ from tfgmm.console import (
     stage_progress,
     train_missing,
 )
-from tfgmm.errors import TfgmmError, UsageError, one_line
+from tfgmm.errors import DataError, TfgmmError, UsageError, one_line
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
@@ -317,6 +317,22 @@ def describe(
     show_dataset(dataset)
     drawn = dataset_figures.draw(dataset, figures or data / "figures")
     console.print("Figures: " + ", ".join(map(str, drawn)))
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
+) -> None:
+    """Verify the files of a run or a dataset: whether they are what was written."""
+    from tfgmm import verification
+
+    states = verification.verify(folder)
+    show_table(str(folder), states)
+    damaged = states[~states["state"].isin([verification.WHOLE, verification.UNTRAINED])]
+    if len(damaged):
+        raise DataError(
+            f"{folder}: {len(damaged)} of {len(states)} damaged, the first {damaged['file'].iloc[0]}"
+        )
 
 
 @app.command()

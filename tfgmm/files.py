@@ -295,16 +295,19 @@ def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
     """
     try:
         return pd.read_parquet(path, page_checksum_verification=True, **options)
-    except (OSError, ValueError):
-        raise
     except Exception as error:  # damaged metadata end in errors of any kind
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise ValueError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
 
 
-def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    """Write a NetCDF-3 file: an HDF5 file would hold the time of writing, and the same data other bytes."""
+def write_netcdf(dataset: xr.Dataset, path: Path, **options: Any) -> None:
+    """Write a NetCDF-3 file; `options` are those of `xarray.Dataset.to_netcdf`.
+
+    An HDF5 file would hold the time of writing, and the same data other bytes.
+    """
     # From memory: scipy cannot let go of a file on a full disk without a warning.
-    path.write_bytes(dataset.to_netcdf(engine="scipy"))
+    path.write_bytes(dataset.to_netcdf(engine="scipy", **options))
 
 
 def read_netcdf(path: Path) -> xr.Dataset:

@@ -281,6 +281,9 @@ def write(
     with files.whole_files(folder) as temporary:
         for name in TABLES:
             files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
+        # The hash is of what will be read: a column of an odd type comes back as another one.
+        tables = {name: files.read_parquet(temporary / f"{name}.parquet") for name in TABLES}
+        dataset = check(dataclasses.replace(dataset, **tables))
         if dataset.layers is not None:
             files.write_netcdf(dataset.layers, temporary / LAYERS)
         provenance = _write_provenance(dataset, temporary, temporary)

@@ -113,11 +113,12 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
     ----------
     evaluations : sequence of Evaluation
     folder : Path
-        Replaced if it holds an earlier report.
+        An earlier report in it is replaced; files of others stay.
     command : str
         What made it, to be printed there.
     """
-    with files.whole_folder(folder, overwrite=(folder / "README.md").is_file()) as temporary:
+    files.refuse_existing(folder, overwrite=(folder / "README.md").is_file())
+    with files.whole_files(folder) as temporary:
         for one in evaluations:
             _copy(one, temporary / one.run.path.name)
         compared = compare(evaluations) if len(evaluations) > 1 else []

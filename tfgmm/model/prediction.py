@@ -162,7 +162,7 @@ def write(
     _refuse_existing(target, folder, ending, overwrite)
     found = ensemble.batches(events, sites, known=known, interpolation=interpolation, calibrated=calibrated)
     wanted = _watched(map(quantities.of, found), progress)
-    with files.whole_folder(target, overwrite) if folder else files.whole_file(target) as temporary:
+    with (files.whole_files if folder else files.whole_file)(target) as temporary:
         if ending in endings.TABLES:
             _write_table(wanted, temporary, ending)
         elif ending == ".nc":
