@@ -131,3 +131,28 @@ def test_endings_mean_formats_or_are_refused(capfd, monkeypatch, tmp_path, argum
     code, out, err = run(capfd, *arguments.split())
     assert (code, out) == (2, "") and says in err and err.count("\n") == 1
     assert os.listdir(tmp_path) == []
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("deep.toml", f"a = {DEEP}", "import table table.csv --layout deep.toml --out data"),
+        ("experiment.json", DEEP, "evaluate ."),
+        ("experiment.json", "{}", "evaluate ."),
+        ("experiment.json", "[]", "evaluate ."),
+        ("experiment.json", '{"experiment": {}, "data": []}', "evaluate ."),
+        ("dataset.json", DEEP, "describe ."),
+        ("dataset.json", "{}", "describe ."),
+    ],
+)
+def test_what_is_nested_deeply_or_lacks_keys_is_one_line(
+    capfd, monkeypatch, tmp_path, name, content, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    (tmp_path / name).write_text(content)
+    code, out, err = run(capfd, *command.split())
+    assert (code, out) == (1, "") and re.fullmatch(r"tfgmm: .{1,300}\n", err), err
