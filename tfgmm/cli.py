@@ -1,6 +1,5 @@
 """The command line: parses and prints, the work is done elsewhere."""
 
-import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from tfgmm.console import (
     show_dataset,
     show_log,
     show_table,
+    show_version,
     stage_progress,
     train_missing,
 )
@@ -34,17 +34,11 @@ app.add_typer(prediction_commands.app)
 app.command("site-amp")(site_amp_commands.site_amp)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"tfgmm {importlib.metadata.version('tfgmm')}")
-        raise typer.Exit
-
-
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
     ] = False,
 ) -> None:
     pass

@@ -1,6 +1,7 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import importlib.metadata
 import logging
 import os
 import sys
@@ -64,6 +65,13 @@ def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None =
 
 def _cell(value, specification: str) -> str:
     return "" if value is pd.NA else format(value, specification)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end the command, if that is `wanted`."""
+    if wanted:
+        print(f"tfgmm {importlib.metadata.version('tfgmm')}")
+        raise typer.Exit
 
 
 def show_dataset(dataset: Dataset) -> None:
