@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import keras
 import numpy as np
 import pandas as pd
 import typer
 
 from tfgmm import files
-from tfgmm.console import console, run_script
+from tfgmm.console import console, import_tensorflow, run_script
 from tfgmm.errors import DataError
+
+import_tensorflow()
+from tfgmm.model import member  # noqa: E402
 
 #: What is waited for before a kill: patterns of files in the run folder, None for a random time.
 MOMENTS = (
@@ -67,12 +69,11 @@ class Run:
         """Return all that training makes, by name."""
         content = {}
         for done in sorted(self.folder.rglob("done.json")):
-            member = done.parent
-            model = keras.saving.load_model(member / "model.keras", compile=False)
-            for number, weight in enumerate(model.get_weights()):
-                content[f"{member.name} weight {number}"] = weight
-            content[f"{member.name} history"] = pd.read_csv(member / "history.csv")
-            content[f"{member.name} predictions"] = files.read_parquet(member / "predictions.parquet")
+            folder = done.parent
+            for number, weight in enumerate(member.load(folder).get_weights()):
+                content[f"{folder.name} weight {number}"] = weight
+            content[f"{folder.name} history"] = pd.read_csv(folder / "history.csv")
+            content[f"{folder.name} predictions"] = files.read_parquet(folder / "predictions.parquet")
         for path in sorted(self.folder.glob("*.parquet")):
             content[path.name] = files.read_parquet(path)
         for path in self.folder.glob("*.npz"):
@@ -122,6 +123,7 @@ def main(
         [*TFGMM, "simulate", str(data), *RECORDS, "--overwrite"], check=True, stdout=subprocess.DEVNULL
     )
     undisturbed = Run(root / "undisturbed", data, preset)
+    shutil.rmtree(undisturbed.folder, ignore_errors=True)
     started = time.monotonic()
     undisturbed.finish()
     seconds = time.monotonic() - started
