@@ -4,6 +4,7 @@ The house, in the order in which data flow through it. A module imports only fro
 above it (``tests/conformance/test_import_order.py`` holds us to it).
 
 errors                          what can be wrong with the data or the command
+endings                         endings of names of files mean formats, or are refused
 files                           write whole or not at all; content hashes
 imt                             intensity measure types and their units
 grid                            map projection, pixel geometry, input and output windows
@@ -31,7 +32,9 @@ sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV
 sources.gmprocess               flatfiles of gmprocess -> records
 sources.kiknet_flatfile         the KiK-net flatfile of Bahrampouri et al. -> records
-sources.catalogue               event catalogues, CSV or QuakeML; better magnitudes
+sources.quakeml                 QuakeML -> events, as they stand in the file
+sources.catalogue_table         tables of events of any agency -> events
+sources.catalogue               event catalogues, checked; better magnitudes
 sources.fetch                   files that are free to download: resumed, verified
 accelerograms.waveforms         accelerograms -> PGA and response spectra
 accelerograms.archive           files in folders and archives, one after the other
@@ -128,8 +131,8 @@ serving.server                  both of them in front of models, for machines wi
 serving.transport               one request to a model server, over REST
 serving.grpc_transport          the same over gRPC
 serving.client                  ask a model server: tables in, xarray or tables out
-console                         tables and progress on the terminal
 options                         options of the command line
+console                         tables and progress on the terminal
 import_commands                 tfgmm import ...
 fetch_commands                  tfgmm fetch ...
 prediction_commands             tfgmm predict | export | serve | query

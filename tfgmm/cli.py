@@ -6,24 +6,27 @@ from typing import Annotated
 
 import typer
 
+from tfgmm import endings, fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm.console import (
     console,
     import_tensorflow,
+    say_dropped,
     say_simulated,
     show_dataset,
     show_log,
     show_table,
+    show_version,
     stage_progress,
     train_missing,
 )
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.errors import DataError, TfgmmError, UsageError, one_line
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings=options.HELP,
 )
 app.add_typer(import_commands.app, name="import")
 app.add_typer(fetch_commands.app, name="fetch")
@@ -34,20 +37,23 @@ app.command("site-amp")(site_amp_commands.site_amp)
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+    ] = False,
 ) -> None:
     pass
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error is one readable line and an exit code (2 usage, 1 data)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = options.expanded(sys.argv[1:] if arguments is None else arguments)
     show_log()
     try:
         app(arguments)
     except TfgmmError as error:
         if "--debug" in arguments:
             raise
-        print(f"tfgmm: {error}", file=sys.stderr)
+        print(f"tfgmm: {one_line(error)}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
 
 
@@ -225,8 +231,11 @@ def write_report(
     """Write one self-contained page with everything that evaluate finds."""
     from tfgmm.analysis import report
 
-    found = _evaluated(runs, baselines)
     page = out or runs[0] / "report.html"
+    endings.of_file(page, (".html", ".htm"), "reports")
+    if markdown:
+        endings.refuse_file(markdown, "a report in Markdown")
+    found = _evaluated(runs, baselines)
     report.html(found, page)
     console.print(f"Report: {page}")
     if markdown:
@@ -271,6 +280,7 @@ def simulate(
     from tfgmm import files, records
     from tfgmm.simulation import simulated
 
+    endings.refuse_file(out, "a dataset")
     files.refuse_existing(out, overwrite)
     settings = simulated.Settings.of(
         events=events,
@@ -295,6 +305,8 @@ def describe(
     from tfgmm import records
     from tfgmm.analysis import dataset_figures
 
+    if figures:
+        endings.refuse_file(figures, "--figures")
     dataset = records.read(data)
     show_dataset(dataset)
     drawn = dataset_figures.draw(dataset, figures or data / "figures")
@@ -327,7 +339,7 @@ def export_table(
     from tfgmm import files, records
     from tfgmm.sources import table
 
+    endings.of_file(out, (".csv",), "datasets in one table")
     files.refuse_existing(out, overwrite)
-    for row in table.write(records.read(data), out).dropped():
-        console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
+    say_dropped(table.write(records.read(data), out))
     console.print(f"Written: {out}")

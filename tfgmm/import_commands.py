@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import files, layers, options, records
+from tfgmm import endings, files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
 from tfgmm.sources import bounded, combine, matching, selection, sheet
@@ -38,9 +38,6 @@ Large = Annotated[
     bool,
     typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
 ]
-DecimalComma = Annotated[
-    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
-]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -56,7 +53,7 @@ def _common(
     append: Append = False,
     same: Same = None,
     large: Large = False,
-    decimal_comma: DecimalComma = False,
+    decimal_comma: options.DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -94,6 +91,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         records.read(out)
     else:
+        endings.refuse_file(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
@@ -278,7 +276,7 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = "lat",
         longitude: Longitude = "lon",
         large: Large = False,
-        decimal_comma: DecimalComma = False,
+        decimal_comma: options.DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 

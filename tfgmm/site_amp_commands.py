@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from tfgmm import imt, options
+from tfgmm import endings, imt, options
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
 from tfgmm.errors import UsageError
@@ -55,6 +55,8 @@ def site_amp(
     ] = None,
 ) -> None:
     """Map the site amplification that a run has learned, with its uncertainty."""
+    if out:
+        endings.refuse_file(out, "site amplification")
     opened = RunFolder.open(run) if run else RunFolder.latest()
     console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
     ims = tuple(dict.fromkeys(map(imt.canonical, im))) if im else opened.experiment.ims

@@ -117,7 +117,7 @@ def read(
         source = continuous.Win32Files(channels, tally)
     else:
         source = continuous.ObspyFiles(stations, tally)
-    table, sites = catalogue.read(events), _sites(source.stations, settings)
+    table, sites = catalogue.read(events, tally), _sites(source.stations, settings)
     cutter = _cutter(table, sites, limits, settings.cut, tally)
     used = _in_order(paths, source, cutter, tally)
     cuttings = _cuttings(used, source, cutter, progress)
@@ -129,9 +129,9 @@ def read(
         raise DataError(
             f"no record in {len(paths)} files ({'; '.join(reasons)}): check events and stations"
         )
-    tally.count("event", len(table))
     tally.count("station", len(sites))
     provenance = _provenance([*used, events, channels or stations], settings)
+    provenance["choices"]["taken as Mw"] = f"{catalogue.magnitude_types(table)}, as {events.name} lists"
     return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
 
 

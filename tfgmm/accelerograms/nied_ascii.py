@@ -68,7 +68,8 @@ def read(
     if sensor not in nied_pairs.SENSORS:
         raise UsageError(f"sensor {sensor!r} is unknown: choose {' or '.join(nied_pairs.SENSORS)}")
     names = [imt.canonical(name) for name in ims]
-    better = None if catalogue is None else catalogues.read(catalogue)  # or fail after hours
+    left_out = records.Tally()
+    better = None if catalogue is None else catalogues.read(catalogue, left_out)  # or fail after hours
 
     def measure(motion: np.ndarray, dt: float) -> list[float]:
         measured = waveforms.intensity_measures(motion, dt, names, component, processing)
@@ -90,6 +91,7 @@ def read(
     if better is not None:
         events, report = catalogues.improve(events, better, tolerance)
         report |= {"file": catalogue.name, "tolerance": dataclasses.asdict(tolerance)}
+        report |= {"left_out": left_out.dropped()}
         provenance["choices"]["catalogue"] = report
         provenance["sources"].append(archive.source(catalogue))
     rows = pairs.rows(names).assign(component=component)

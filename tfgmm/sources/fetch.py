@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 
 #: Annual intensity and acceleration files of the Japan Meteorological Agency.
 JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
@@ -137,7 +137,7 @@ def fetch_jma(
         raise DataError(f"cannot write into {folder}: {error.strerror or error}") from error
     if absent:
         raise UsageError(
-            f"{base} has no {', '.join(absent)}: leave these years out of --years "
+            f"{base} has no {listed(absent)}: leave these years out of --years "
             f"(the other files are in {folder})"
         )
     return [*(folder / name for name in names[:-1]), stations]
@@ -253,7 +253,7 @@ def _unpack(archive: Path, name: str) -> Path:
     with zipfile.ZipFile(archive) as packed:
         members = [member for member in packed.namelist() if member.rpartition("/")[2].lower() == name]
         if not members:
-            raise DataError(f"{archive} holds no {name}, only {', '.join(packed.namelist())}")
+            raise DataError(f"{archive} holds no {name}, only {listed(packed.namelist())}")
         with files.whole_file(archive.with_name(name)) as temporary:
             temporary.write_bytes(packed.read(members[0]))
     return archive.with_name(name)
@@ -261,8 +261,8 @@ def _unpack(archive: Path, name: str) -> Path:
 
 def _recorded(folder: Path) -> dict:
     try:
-        return dict(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, TypeError):
+        return files.read_json(folder / RECORD)
+    except (OSError, ValueError):
         return {}
 
 
