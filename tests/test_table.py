@@ -434,7 +434,7 @@ def datasets(draw) -> records.Dataset:
         }
     )
     pairs = events[["event_id"]].merge(stations[["station_id"]], how="cross")
-    amplitude = st.lists(st.floats(0, 20, exclude_min=True), min_size=len(pairs), max_size=len(pairs))
+    amplitude = st.lists(st.floats(1e-7, 20), min_size=len(pairs), max_size=len(pairs))
     rows = pairs.assign(component=draw(st.sampled_from(records.COMPONENTS)), quality=draw(amplitude))
     for im in draw(st.lists(st.sampled_from(["PGA", "SA(0.01)", "SA(1.0)"]), min_size=1, unique=True)):
         rows[im] = draw(amplitude)

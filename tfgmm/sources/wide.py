@@ -27,11 +27,11 @@ STATION = {
 }
 #: Numbers that an event or a station cannot do without: outside the range the file is refused.
 NEEDED = {
-    "event_longitude": (-180, 180),
+    "event_longitude": (-180, 360),
     "event_latitude": (-90, 90),
     "depth_km": (-5, 800),
     "magnitude": (-1, 10),
-    "station_longitude": (-180, 180),
+    "station_longitude": (-180, 360),
     "station_latitude": (-90, 90),
 }
 #: Numbers that may be missing: outside the range they are, and are counted.
