@@ -181,12 +181,19 @@ def mesonet(
     correction: Annotated[
         str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
     ] = "ln",
+    velocity: Annotated[
+        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+    ] = "leave-out",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.accelerograms import mesonet as source
 
     settings = source.Settings(
-        network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
+        network=network,
+        ims=tuple(im or ("PGA", "SA(1.0)")),
+        component=component,
+        correction=correction,
+        velocity=velocity,
     )
     with progress("reading", len(waveforms)) as advance:
         return source.read(

@@ -1,4 +1,4 @@
-"""NIED WIN32 files and their channel tables: bytes -> samples and sensitivities, nothing chosen.
+"""NIED WIN32 files: bytes -> samples, nothing chosen.
 
 A file is four zero bytes and then blocks of one second: time (8 bytes BCD, ``YYYYMMDDhhmmsscc`` in
 Japan Standard Time), duration in 0.1 s and length in bytes (4 each), then for each channel its
@@ -8,7 +8,6 @@ two's complement. Differences of size 0 are half a byte, the high one first, pad
 """
 
 import datetime
-import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,20 +16,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError
+from tfgmm.sources import bounded
 
 JST = datetime.timedelta(hours=9)
-#: Acceleration as the channel tables of several networks spell it.
-ACCELERATION = ("m/s/s", "m/s2", "m/s^2", "m/s**2")
 _FILE_HEADER = bytes(4)
 _SECOND = struct.Struct(">8sII")
 _CHANNEL = struct.Struct(">HHH")
 _FIRST_SAMPLE_BYTES = 4
 _MAX_SIZE = 4
 _YEARS = range(1970, 2200)
-#: Numbers of the channel table and their columns, from 1.
-_NUMBERS = {"sensitivity": 8, "gain_db": 12, "lsb_v": 13, "latitude": 14, "longitude": 15}
-_STATION, _COMPONENT, _UNIT = 4, 5, 9
 
 
 class Segment(NamedTuple):
@@ -64,7 +59,7 @@ def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
     DataError
         As `read`, but for the content of channel blocks.
     """
-    times = [second.time for second in _seconds(_bytes(path), path)]
+    times = [second.time for second in _seconds(bounded.content(path), path)]
     return pd.Timestamp(min(times)), pd.Timestamp(max(times)) + pd.Timedelta(seconds=1)
 
 
@@ -97,7 +92,7 @@ def read(
         The file is truncated, or a time, length, sample size or count is impossible, or a channel
         has a second twice; the message names the byte.
     """
-    data = _bytes(path)
+    data = bounded.content(path)
     blocks: dict[int, list[_Block]] = {}
     for second in _seconds(data, path):
         if wanted(pd.Timestamp(second.time)):
@@ -106,13 +101,6 @@ def read(
                     blocks.setdefault(channel, []).append(block)
     array = np.frombuffer(data, np.uint8)
     return {channel: _segments(array, found, path) for channel, found in blocks.items()}
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _damaged(path: Path, byte: int, found: str, expected: str) -> DataError:
@@ -229,72 +217,3 @@ def _nibbles(raw: np.ndarray) -> np.ndarray:
     """Bytes [n, m] -> signed integers of half a byte, the high ones first, [n, 2 m]."""
     halves = np.stack([raw >> 4, raw & 15], axis=-1).reshape(len(raw), -1).astype(np.int64)
     return (halves ^ 8) - 8
-
-
-def read_channels(path: Path) -> pd.DataFrame:
-    """Channel table: one row a channel; lines that begin with ``#`` are comments.
-
-    One count is ``lsb_v / (sensitivity * 10^(gain_db / 20))`` of the unit.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``channel`` (int), ``station``, ``component``, ``unit``, ``sensitivity`` (V per unit),
-        ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and ``per_count``, the units
-        of one count. NaN where the table has ``*``; ``per_count`` also where it would be no number.
-
-    Raises
-    ------
-    UsageError
-        The file does not exist.
-    DataError
-        A line has too few columns or no number where one must be, or a channel is listed twice.
-    """
-    rows = {}
-    # Bytes: names in the last columns come in several encodings.
-    for number, line in enumerate(_bytes(path).split(b"\n"), 1):
-        fields = [field.decode("ascii", "replace") for field in line.split()]
-        if fields and not fields[0].startswith("#"):
-            row = _channel(fields, f"{path}, line {number}")
-            if row["channel"] in rows:
-                raise DataError(f"{path}, line {number}: channel {fields[0]} is listed twice: keep one")
-            rows[row["channel"]] = row
-    if not rows:
-        raise DataError(f"{path} lists no channel: is it the channel table of the WIN32 files?")
-    return pd.DataFrame(list(rows.values()))
-
-
-def _channel(fields: list[str], where: str) -> dict:
-    if len(fields) < max(_NUMBERS.values()):
-        raise DataError(f"{where}: {len(fields)} columns, expected {max(_NUMBERS.values())} or more")
-    row = {"channel": _parsed(fields, 1, lambda text: int(text, 16), "a channel in hexadecimal", where)}
-    if not 0 <= row["channel"] <= 0xFFFF:
-        raise DataError(f"{where}, column 1: channel {fields[0]}, expected 0000 to ffff")
-    for name, column in (("station", _STATION), ("component", _COMPONENT), ("unit", _UNIT)):
-        row[name] = fields[column - 1]
-    for name, column in _NUMBERS.items():
-        row[name] = _parsed(fields, column, _number, f"a number ({name})", where)
-    return row | {"per_count": _per_count(row)}
-
-
-def _parsed(fields: list[str], column: int, parse: Callable, expected: str, where: str):
-    try:
-        return parse(fields[column - 1])
-    except ValueError as error:
-        raise DataError(f"{where}, column {column}: {fields[column - 1]!r}, expected {expected}") from error
-
-
-def _number(text: str) -> float:
-    if text == "*":
-        return math.nan
-    if not math.isfinite(float(text)):
-        raise ValueError(text)
-    return float(text)
-
-
-def _per_count(row: dict) -> float:
-    try:
-        value = row["lsb_v"] / (row["sensitivity"] * 10 ** (row["gain_db"] / 20))
-    except (ZeroDivisionError, OverflowError):
-        return math.nan
-    return value if math.isfinite(value) and value != 0 else math.nan
