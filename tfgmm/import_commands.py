@@ -120,7 +120,7 @@ def nied_ascii(
     lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
-    """K-NET and KiK-net ASCII records as downloaded from NIED."""
+    """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.accelerograms import archive, waveforms
     from tfgmm.accelerograms import nied_ascii as source
 
