@@ -92,7 +92,7 @@ class Win32Files:
     ----------
     stations : pandas.DataFrame
         ``station_id``, ``longitude``, ``latitude``.
-    noted : list of str
+    noted : Tally
         Lines of the table whose columns were glued together and could be told apart.
     """
 
@@ -111,7 +111,10 @@ class Win32Files:
                 f"{table} lists no horizontal channel in m/s/s (its units are {units}): nothing to read"
             )
         self.stations = one_row_a_station(rows[rows["channel"].isin(list(self._used))], table)
-        self.noted = listed.repaired
+        self.noted = records.Tally()
+        self.noted.drop(
+            "channel", "numbers of its line of the channel table are glued together", listed.repaired
+        )
         self._known = {*rows["channel"], *(fault.channel for fault in listed.faults)}
         self._foreign, self._tally = set(), tally
 
@@ -128,10 +131,9 @@ class Win32Files:
 
     def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
         """Read the pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
-        segments = win32.read(path, self._keeps, lambda time: wanted(seconds(time), seconds(time) + 1))
-        for number, parts in segments.items():
-            for start, rate, counts in parts:
-                yield Piece(self._used[number], seconds(start), rate, counts)
+        segments = win32.segments(path, self._keeps, lambda time: wanted(seconds(time), seconds(time) + 1))
+        for number, (start, rate, counts) in segments:
+            yield Piece(self._used[number], seconds(start), rate, counts)
 
     def _keeps(self, channel: int) -> bool:
         if channel not in self._known | self._foreign:

@@ -136,9 +136,7 @@ def read(
     tally.count("event", len(table))
     tally.count("station", len(sites))
     provenance = _provenance([*used, events, channels or stations], settings)
-    provenance["noted"] = selection.note(
-        "channel", "numbers of its line of the channel table are glued together", source.noted
-    )
+    provenance["noted"] = source.noted.dropped()
     return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
 
 

@@ -1,9 +1,5 @@
 """Waveform files that ObsPy reads (MiniSEED, SAC, GSE, text) and their station table -> pieces."""
 
-import io
-import math
-import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,26 +8,13 @@ import numpy as np
 import obspy
 
 from tfgmm import records
-from tfgmm.accelerograms import continuous, instruments, station_table
+from tfgmm.accelerograms import continuous, instruments, station_table, trace_files
 from tfgmm.accelerograms.continuous import Channel, Piece
 from tfgmm.accelerograms.instruments import ACCELERATION, VELOCITY, Instrument
 from tfgmm.errors import DataError
-from tfgmm.sources import bounded
 
-#: Left to itself, ObsPy unpickles a file that it does not know, and takes one text format for another.
-FORMATS = ("MSEED", "SAC", "SACXY", "GSE2", "GSE1", "SLIST", "TSPAIR")
-#: Text formats by what a line of them begins with; in all others bytes that are no text occur.
-_TEXTS = (
-    (re.compile(rb"TIMESERIES [^\n]*\bSLIST\b"), "SLIST"),
-    (re.compile(rb"TIMESERIES [^\n]*\bTSPAIR\b"), "TSPAIR"),
-    (re.compile(rb"(?:[^\n]*\n)*?WID2 "), "GSE2"),
-    (re.compile(rb"(?:[^\n]*\n)*?WID1 "), "GSE1"),
-    (re.compile(rb"[-+.\deE\s]{100}"), "SACXY"),
-)
-_HEAD_BYTES = 4000
-COUNTED = ("SLIST", "TSPAIR")
-#: Hz; no digitiser of ground motion is faster.
-MOST_HZ = 10_000.0
+#: What SAC has for a number that is not told.
+UNDEFINED = -12345.0
 
 
 class _Stream(NamedTuple):
@@ -59,7 +42,7 @@ class _Group(NamedTuple):
 
 
 class ObspyFiles:
-    """Reads files of the `FORMATS` of ObsPy, with a station table.
+    """Reads files of the `trace_files.FORMATS` of ObsPy, with a station table.
 
     Samples are taken as they stand in the file, times the scale of the table; a calibration factor
     in the file's header is not applied. What a channel measures is what the file says (IDEP of SAC, the
@@ -79,16 +62,17 @@ class ObspyFiles:
     ----------
     stations : pandas.DataFrame
         ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``.
-    noted : list of str
-        What is kept and worth knowing of the table: nothing.
+    noted : Tally
+        What is kept and worth knowing.
     """
 
     def __init__(self, table: Path, tally: records.Tally, differentiate: bool = False):
         rows = station_table.read(table)
         self.stations = continuous.one_row_a_station(rows, table)
-        self.noted: list[str] = []
+        self.noted = records.Tally()
         self._scales = rows.set_index("station")[[ACCELERATION, VELOCITY]]
         self._differentiate, self._tally = differentiate, tally
+        self._formats: dict[Path, str] = {}
         self._spans: dict[Path, dict[_Stream, tuple[float, float]]] = {}
         self._channels: dict[_Stream, Channel] = {}
         self._no_numbers: set[str] = set()
@@ -97,7 +81,8 @@ class ObspyFiles:
     def span(self, path: Path) -> tuple[float, float]:
         """Return the times at which a file begins and ends, in s since 1970."""
         spans: dict[_Stream, tuple[float, float]] = {}
-        for trace in _traces(path, headonly=True):
+        self._formats[path], headers = trace_files.headers(path)
+        for trace in headers:
             stream, begin, end = _stream(trace), *_ends(trace)
             known = spans.get(stream, (begin, end))
             spans[stream] = min(begin, known[0]), max(end, known[1])
@@ -136,11 +121,12 @@ class ObspyFiles:
 
     def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
         """Read the pieces of a file; traces for which ``wanted(begin, end)`` is false are skipped."""
-        for trace in _traces(path):
+        for trace in trace_files.traces(path, self._formats[path]):
             channel = self._channels.get(_stream(trace))
             if channel is None or not wanted(*_ends(trace)):
                 continue
             if np.issubdtype(trace.data.dtype, np.number):
+                self._note_other_range(path, trace)
                 start, rate = trace.stats.starttime.timestamp, float(trace.stats.sampling_rate)
                 yield Piece(channel, start, rate, trace.data)
             elif trace.id not in self._no_numbers:
@@ -198,6 +184,16 @@ class ObspyFiles:
                         "the files: write NET.STA into the table"
                     )
 
+    def _note_other_range(self, path: Path, trace: obspy.Trace) -> None:
+        """Note a SAC file whose samples do not reach from DEPMIN to DEPMAX of its header."""
+        sac = trace.stats.get("sac", {})
+        listed = [float(sac.get(name, np.nan)) for name in ("depmin", "depmax")]
+        if len(trace.data) and np.isfinite(listed).all() and UNDEFINED not in listed:
+            there = np.min(trace.data), np.max(trace.data)
+            if not np.allclose(there, listed, rtol=0, atol=1e-3 * np.abs(listed).max()):
+                text = f"{path.name}: {listed[0]:g} to {listed[1]:g}, samples {there[0]:g} to {there[1]:g}"
+                self.noted.drop("file", "DEPMIN and DEPMAX of its header disagree with the samples", [text])
+
     def _drop(self, reason: str, name: str) -> None:
         self._tally.drop("channel", reason, [name])
 
@@ -216,37 +212,3 @@ def _stream(trace: obspy.Trace) -> _Stream:
     quantity = instruments.SAC_IDEP.get(int(stats.sac.get("idep", 0))) if "sac" in stats else None
     code, _ = instruments.split_channel(stats.channel)
     return _Stream(*names, quantity or instruments.measured_by(code), None)
-
-
-def _traces(path: Path, headonly: bool = False) -> obspy.Stream:
-    """Traces of a file that one of the `FORMATS` can be; what ObsPy only warns of is refused too."""
-    content = bounded.content(path)
-    for kind in _kinds(content[:_HEAD_BYTES]):
-        try:
-            traces = _read(content, kind, headonly)
-            if kind in COUNTED and not headonly:
-                _refuse_other_counts(traces, _read(content, kind, headonly=True))
-        except Exception:  # each format's reader fails in its own ways
-            continue
-        rates = [trace.stats.sampling_rate for trace in traces]
-        if rates and all(math.isfinite(rate) and 0 < rate <= MOST_HZ for rate in rates):
-            return traces
-    raise DataError(f"{path} is damaged, or none of {', '.join(FORMATS)}: convert it to one of them")
-
-
-def _read(content: bytes, kind: str, headonly: bool) -> obspy.Stream:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", UserWarning)
-        return obspy.read(io.BytesIO(content), format=kind, headonly=headonly, check_compression=False)
-
-
-def _refuse_other_counts(traces: obspy.Stream, headers: obspy.Stream) -> None:
-    """Refuse a text that has other numbers of samples than its headers say: ObsPy takes what there is."""
-    if [trace.stats.npts for trace in traces] != [trace.stats.npts for trace in headers]:
-        raise ValueError("the numbers of samples are not those of the headers")
-
-
-def _kinds(head: bytes) -> Sequence[str]:
-    """The formats that a file which begins so may have."""
-    return next(([kind] for pattern, kind in _TEXTS if pattern.match(head)), ["MSEED", "SAC"])
