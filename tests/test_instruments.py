@@ -20,6 +20,7 @@ RATE = 100
 #: Seconds of data before the origin.
 BEFORE = 20
 ORIGIN = pd.Timestamp("2018-01-05T02:02:30Z")
+CATALOGUE = f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
 LIGHT = waveforms.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
 CUT = Cut(before_s=12, after_s=30)
 SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT, cut=CUT)
@@ -240,6 +241,20 @@ def test_gse_files_by_their_channel(tmp_path):
         read(tmp_path, [path])
 
 
+def test_a_sac_file_whose_samples_are_not_those_of_its_header_is_noted(tmp_path):
+    traces = stream("CI.AAA.", counts(200), ["HNN", "HNE"])
+    for i, trace in enumerate(traces):
+        trace.data = trace.data.astype(np.float32)
+        trace.write(str(tmp_path / f"{i}.sac"), format="SAC")
+    content = bytearray((tmp_path / "1.sac").read_bytes())
+    content[632 + 4 * 3500 : 632 + 4 * 3501] = np.float32(5000).tobytes()
+    (tmp_path / "1.sac").write_bytes(content)
+    dataset = read(tmp_path, [tmp_path / "0.sac", tmp_path / "1.sac"])
+    [noted] = dataset.provenance["noted"]
+    assert noted["reason"] == "DEPMIN and DEPMAX of its header disagree with the samples"
+    assert noted["examples"][0].startswith("1.sac: -") and "to 5000" in noted["examples"][0]
+
+
 def win32(folder: Path, pairs: dict[int, np.ndarray]) -> Path:
     blocks = []
     for second in range(80):
@@ -296,6 +311,21 @@ def test_a_line_of_glued_columns_is_repaired_or_named(tmp_path):
     left_out = read_with("35.6000 139.7000", "35.6000139.7000")
     assert dropped(left_out) == {("channel", "its line of the channel table cannot be read"): 2}
     assert "t.ch, line 5, column 14: '35.6000139.7000'" in left_out.provenance["dropped"][0]["examples"][0]
+
+
+def test_samples_beyond_the_bits_of_the_table_are_noted(tmp_path):
+    path = win32(tmp_path, dict(enumerate(counts(1e6), 1)))
+    (tmp_path / "cat.csv").write_text(
+        f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
+    )
+    rows = [channel_row("0001"), channel_row("0002", component="E").replace("5 24", "5 20")]
+    table = channel_table(tmp_path / "t.ch", *rows)
+    dataset = mesonet.read([path], tmp_path / "cat.csv", Limits(), channels=table, settings=SETTINGS)
+    [noted] = dataset.provenance["noted"]
+    assert (noted["reason"], noted["examples"]) == (
+        "samples beyond the bits of the channel table",
+        ["0002"],
+    )
 
 
 def test_settings():

@@ -93,7 +93,8 @@ class Win32Files:
     stations : pandas.DataFrame
         ``station_id``, ``longitude``, ``latitude``.
     noted : Tally
-        Lines of the table whose columns were glued together and could be told apart.
+        Lines of the table whose columns were glued together and could be told apart, and channels with
+        samples that their digitiser cannot give.
     """
 
     def __init__(self, table: Path, tally: records.Tally, differentiate: bool = False):
@@ -116,6 +117,7 @@ class Win32Files:
             "channel", "numbers of its line of the channel table are glued together", listed.repaired
         )
         self._known = {*rows["channel"], *(fault.channel for fault in listed.faults)}
+        self._bits = dict(zip(rows["channel"], rows["bits"], strict=True))
         self._foreign, self._tally = set(), tally
 
     def span(self, path: Path) -> tuple[float, float]:
@@ -133,7 +135,15 @@ class Win32Files:
         """Read the pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
         segments = win32.segments(path, self._keeps, lambda time: wanted(seconds(time), seconds(time) + 1))
         for number, (start, rate, counts) in segments:
+            self._note_overflow(number, counts)
             yield Piece(self._used[number], seconds(start), rate, counts)
+
+    def _note_overflow(self, channel: int, counts: np.ndarray) -> None:
+        """Note, once, a channel with samples that its digitiser cannot give: table or file are wrong."""
+        bits = self._bits.get(channel, np.nan)
+        if max(-int(counts.min()), int(counts.max()) + 1) > 2 ** (bits - 1):
+            self.noted.drop("channel", "samples beyond the bits of the channel table", [f"{channel:04x}"])
+            del self._bits[channel]
 
     def _keeps(self, channel: int) -> bool:
         if channel not in self._known | self._foreign:

@@ -3,13 +3,12 @@
 import io
 import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import obspy
 
+from tfgmm.accelerograms import gse
 from tfgmm.errors import DataError
 from tfgmm.sources import bounded
 
@@ -30,8 +29,8 @@ MOST_HZ = 10_000.0
 #: at which its records may begin.
 PIECE, RECORD_STEP = 2**24, 64
 _RECORD = re.compile(rb"\d{6}[DRQM][ \x00]")
-#: Bytes of the largest SACXY file; ObsPy takes nine times as many to read it.
-LARGEST_SACXY = 2**26
+#: Lines of the header of SACXY.
+_SACXY_HEADER = 30
 
 
 def headers(path: Path) -> tuple[str, obspy.Stream]:
@@ -42,14 +41,10 @@ def headers(path: Path) -> tuple[str, obspy.Stream]:
     UsageError
         There is no such file, or it is a folder, pipe or device.
     DataError
-        It is none of the `FORMATS`, damaged, or too large; what ObsPy only warns of is damage too.
+        It is none of the `FORMATS`, or damaged; what ObsPy only warns of is damage too.
     """
     content = bounded.content(path)
     for kind in _kinds(content[:_HEAD_BYTES]):
-        if kind == "SACXY" and len(content) > LARGEST_SACXY:
-            raise DataError(
-                f"{path} is SACXY of more than {LARGEST_SACXY / 2**20:g} MiB: convert it to binary SAC"
-            )
         try:
             traces = _read(content, kind, headonly=True)
         except Exception:  # each format's reader fails in its own ways
@@ -69,9 +64,8 @@ def traces(path: Path, kind: str) -> Iterator[obspy.Trace]:
         As `headers`; or a text has other numbers of samples than its headers say.
     """
     content = bounded.content(path)
-    reader = {"MSEED": _miniseed, "SLIST": _slist, "TSPAIR": _tspair}.get(kind, _whole)
     try:
-        yield from reader(content, kind)
+        yield from READERS.get(kind, _whole)(content, kind)
     except Exception as error:  # as above
         reason = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise DataError(f"{path} is damaged ({kind}: {reason}): fetch it again") from error
@@ -83,9 +77,7 @@ def _kinds(head: bytes) -> Sequence[str]:
 
 
 def _read(content: bytes, kind: str, headonly: bool = False) -> obspy.Stream:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", UserWarning)
+    with gse.strict_warnings():
         return obspy.read(io.BytesIO(content), format=kind, headonly=headonly, check_compression=False)
 
 
@@ -106,10 +98,17 @@ def _miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
 
 
 def _tspair(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    stream, heads = _read(content, kind), _read(content, kind, headonly=True)
-    for trace, head in zip(stream, heads, strict=True):
-        _refuse_other_count(trace.stats.npts, head.stats.npts)
+    for trace, head in zip(_read(content, kind), _read(content, kind, headonly=True), strict=True):
+        if trace.stats.npts != head.stats.npts:  # ObsPy takes what there is
+            raise ValueError(f"{trace.stats.npts} samples, but its header says {head.stats.npts}")
         yield trace
+
+
+def _sacxy(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """The trace; ObsPy reads those alone that fill their last line."""
+    [head] = _read(content, kind, headonly=True)
+    body = content.split(b"\n", _SACXY_HEADER)[_SACXY_HEADER]
+    yield obspy.Trace(gse.numbers(body, head.stats.npts), head.stats)
 
 
 def _slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
@@ -118,13 +117,15 @@ def _slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
     heads = _read(content, kind, headonly=True)
     for head, start, stop in zip(heads, starts, [*starts[1:], len(content)], strict=True):
         first = content.index(b"\n", start)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # of a text that is no number
-            samples = np.fromstring(content[first:stop], sep=" ")
-        _refuse_other_count(len(samples), head.stats.npts)
-        yield obspy.Trace(samples, head.stats)
+        yield obspy.Trace(gse.numbers(content[first:stop], head.stats.npts), head.stats)
 
 
-def _refuse_other_count(count: int, listed: int) -> None:
-    if count != listed:
-        raise ValueError(f"{count} samples, but its header says {listed}")
+#: Readers of formats that ObsPy alone reads without enough care, or with too much memory.
+READERS = {
+    "MSEED": _miniseed,
+    "SACXY": _sacxy,
+    "SLIST": _slist,
+    "TSPAIR": _tspair,
+    "GSE1": gse.traces,
+    "GSE2": gse.traces,
+}

@@ -44,9 +44,10 @@ class ChannelTable(NamedTuple):
     Attributes
     ----------
     rows : pandas.DataFrame
-        One row a channel: ``channel`` (int), ``station``, ``component``, ``unit``, ``sensitivity`` (V per
-        unit), ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and ``per_count``, the units
-        of one count. NaN where the table has ``*``; ``per_count`` also where it would be no number.
+        One row a channel: ``channel`` (int), ``station``, ``component``, ``unit``, ``bits`` of a sample,
+        ``sensitivity`` (V per unit), ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and
+        ``per_count``, the units of one count. NaN where the table has ``*``; ``per_count`` also where it
+        would be no number.
     faults : list of Fault
         Lines that are left out.
     repaired : list of str
