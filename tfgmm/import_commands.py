@@ -10,7 +10,7 @@ import typer
 from tfgmm import files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
-from tfgmm.sources import bounded, combine, matching, selection
+from tfgmm.sources import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -27,6 +27,9 @@ Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
 Unit = Annotated[
     str | None, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal (default: told from the values).")
 ]
+UnitAsStated = Annotated[
+    bool, typer.Option("--unit-as-stated", help="Take the unit even where the amplitudes contradict it.")
+]
 Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")]
 MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
 MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
@@ -34,6 +37,9 @@ MinRecords = Annotated[int, typer.Option(help="Least records an event.")]
 Large = Annotated[
     bool,
     typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
+]
+DecimalComma = Annotated[
+    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
 ]
 Same = Annotated[
     str | None,
@@ -50,6 +56,7 @@ def _common(
     append: Append = False,
     same: Same = None,
     large: Large = False,
+    decimal_comma: DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -64,13 +71,11 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
     own = list(inspect.signature(read).parameters.values())[1:]
     shared = list(inspect.signature(_common).parameters.values())
 
-    def command(
-        *, out, region, min_magnitude, max_distance, min_records, append, same, large, overwrite, **rest
-    ):
+    def command(*, out, region, min_magnitude, max_distance, min_records, append, same, overwrite, **rest):
         _refuse(out, append, overwrite)
         box = options.numbers(region, 4, "--region")
         tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
-        with bounded.large(large):
+        with bounded.large(rest.pop("large")), sheet.decimal_comma(rest.pop("decimal_comma")):
             dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
         if append:
             dataset = combine.combine(records.read(out), dataset, tolerance)
@@ -149,6 +154,7 @@ def kiknet_flatfile(
     sensor: Sensor = "surface",
     unit: Unit = None,
     spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
 ) -> records.Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
@@ -163,6 +169,7 @@ def kiknet_flatfile(
             sensor=sensor,
             unit=unit,
             spectra_unit=spectra_unit,
+            unit_as_stated=unit_as_stated,
             time_zone=time_zone,
             progress=advance,
         )
@@ -214,12 +221,16 @@ def gmprocess(
     component: Annotated[
         str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
     ] = None,
+    unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
+    unit_as_stated: UnitAsStated = False,
 ) -> records.Dataset:
     """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
     from tfgmm.sources import gmprocess as source
 
     with progress("reading", len(tables)) as advance:
-        return source.read(tables, limits, component, progress=advance)
+        return source.read(
+            tables, limits, component, progress=advance, unit=unit, unit_as_stated=unit_as_stated
+        )
 
 
 @records_command
@@ -232,13 +243,14 @@ def table(
         list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
     ] = None,
     unit: Unit = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
 ) -> records.Dataset:
     """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
     from tfgmm.sources import layout as layouts
     from tfgmm.sources import table as source
 
-    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone)
+    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone, unit_as_stated=unit_as_stated)
     with progress("reading", len(tables)) as advance:
         return source.read(tables, limits, form, progress=advance)
 
@@ -273,11 +285,12 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = "lat",
         longitude: Longitude = "lon",
         large: Large = False,
+        decimal_comma: DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 
         dataset = records.read(data)
-        with bounded.large(large):
+        with bounded.large(large), sheet.decimal_comma(decimal_comma):
             layer = site_layer.read_layer(
                 path,
                 name,
