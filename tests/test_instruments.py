@@ -1,7 +1,5 @@
 """Which channels are taken as the two horizontals of an accelerometer: by what they say, never by names."""
 
-import dataclasses
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,56 +7,25 @@ import obspy
 import pandas as pd
 import pytest
 from tallies import assert_nothing_lost, dropped
-from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
+from waveform_files import (
+    BEFORE,
+    CATALOGUE,
+    DIFFERENTIATE,
+    ORIGIN,
+    OTHER,
+    SETTINGS,
+    VELOCITY,
+    counts,
+    pga,
+    stream,
+    write,
+)
 
-from tfgmm.accelerograms import instruments, mesonet, waveforms
-from tfgmm.accelerograms.event_windows import Cut
+from tfgmm import records
+from tfgmm.accelerograms import instruments, mesonet
+from tfgmm.cli import main
 from tfgmm.errors import DataError, UsageError
 from tfgmm.sources.selection import Limits
-
-RATE = 100
-#: Seconds of data before the origin.
-BEFORE = 20
-ORIGIN = pd.Timestamp("2018-01-05T02:02:30Z")
-CATALOGUE = f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
-LIGHT = waveforms.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
-CUT = Cut(before_s=12, after_s=30)
-SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT, cut=CUT)
-DIFFERENTIATE = dataclasses.replace(SETTINGS, velocity="differentiate")
-VELOCITY = ("channel", "measures velocity, no acceleration")
-OTHER = ("record", "another instrument of its station is taken")
-
-
-def counts(peak: float, seed: int = 0, rate: float = RATE) -> np.ndarray:
-    """Whole numbers of two horizontals: a burst of 2 Hz that swings to `peak`, 15 s after the origin."""
-    time = np.arange(80 * round(rate)) / rate - BEFORE
-    burst = np.exp(-(((time - 15) / 3) ** 2)) * np.cos(2 * np.pi * 2 * (time - 15))
-    noise = np.random.default_rng(seed).normal(0, peak / 1e5, (2, len(time)))
-    return np.round(peak * burst + noise).astype(np.int32)
-
-
-def stream(name: str, pair: np.ndarray, channels, rate: float = RATE) -> obspy.Stream:
-    network, station, location = name.split(".")
-    head = {
-        "network": network,
-        "station": station,
-        "location": location,
-        "starttime": obspy.UTCDateTime(ORIGIN.timestamp() - BEFORE),
-        "sampling_rate": rate,
-    }
-    return obspy.Stream(
-        [
-            obspy.Trace(row.copy(), head | {"channel": channel})
-            for row, channel in zip(pair, channels, strict=False)
-        ]
-    )
-
-
-def write(folder: Path, *streams: obspy.Stream, kind: str = "MSEED") -> list[Path]:
-    paths = [folder / f"{i}.{kind.lower()}" for i in range(len(streams))]
-    for traces, path in zip(streams, paths, strict=True):
-        traces.write(str(path), format=kind)
-    return paths
 
 
 def read(folder: Path, paths, table: str = "AAA,gal,,,", settings=SETTINGS):
@@ -78,10 +45,6 @@ def read(folder: Path, paths, table: str = "AAA,gal,,,", settings=SETTINGS):
     assert dropped(datasets[0]) == dropped(datasets[1])
     assert_nothing_lost(datasets[0])
     return datasets[0]
-
-
-def pga(gal: float, tolerance: float = 0.01):
-    return pytest.approx(gal / 980.665, rel=tolerance)
 
 
 def test_a_seismometer_beside_an_accelerometer_is_left_out(tmp_path):
@@ -255,77 +218,38 @@ def test_a_sac_file_whose_samples_are_not_those_of_its_header_is_noted(tmp_path)
     assert noted["examples"][0].startswith("1.sac: -") and "to 5000" in noted["examples"][0]
 
 
-def win32(folder: Path, pairs: dict[int, np.ndarray]) -> Path:
-    blocks = []
-    for second in range(80):
-        part = slice(second * RATE, (second + 1) * RATE)
-        data = [channel_block(channel, row[part]) for channel, row in pairs.items()]
-        blocks.append(second_block((ORIGIN + pd.Timedelta(seconds=second - BEFORE)).to_pydatetime(), *data))
-    return win32_file(folder / "data.cnt", *blocks)
-
-
-def test_win32_tables_say_unit_and_instrument(tmp_path):
-    strong, weak, sensor = counts(1e6), counts(5e5), counts(2e6)
-    path = win32(tmp_path, dict(enumerate([*strong, *weak, *sensor], 1)))
-    rows = [
-        channel_row("0001"), channel_row("0002", component="E"),
-        channel_row("0003"), channel_row("0004", component="E"),
-        channel_row("0005", unit="m/s"), channel_row("0006", unit="m/s", component="E"),
-    ]  # fmt: skip
+def test_a_station_with_a_wrong_unit_is_noted(tmp_path):
+    times = [ORIGIN + pd.Timedelta(seconds=100 * i) for i in range(3)]
     (tmp_path / "cat.csv").write_text(
-        f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
+        "time,longitude,latitude,depth,mw\n" + "".join(f"{t.isoformat()},139.7,35.6,40,6\n" for t in times)
     )
-    limits, per_count = Limits(), 2e-7
-
-    def dataset(lines, settings=SETTINGS):
-        table = channel_table(tmp_path / "table.ch", *lines)
-        return mesonet.read([path], tmp_path / "cat.csv", limits, channels=table, settings=settings)
-
-    for lines in itertools.islice(itertools.permutations(rows), 0, 720, 119):
-        first = dataset(lines)
-        assert first.records.PGA[0] == pga(100 * 1e6 * per_count), "the lowest channel numbers"
-        assert dropped(first)[VELOCITY] == 2 and dropped(first)[OTHER] == 1
-    velocity = dataset([*rows[4:], channel_row("0007", "X", unit="gal")], DIFFERENTIATE)
-    assert velocity.records.PGA[0] == pga(100 * 2e6 * per_count * 4 * np.pi)
-    assert dataset([row.replace("m/s/s", "gal") for row in rows[:2]]).records.PGA[0] == pga(1e6 * per_count)
-    with pytest.raises(DataError, match="no horizontal channel in m/s/s .its units are m/s"):
-        dataset(rows[4:])
-
-
-def test_a_line_of_glued_columns_is_repaired_or_named(tmp_path):
-    path = win32(tmp_path, dict(enumerate([*counts(1e6), *counts(5e5)], 1)))
-    (tmp_path / "cat.csv").write_text(
-        f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
+    streams = obspy.Stream()
+    for time in times:
+        for name in ("CI.AAA.", "CI.BBB."):
+            streams += stream(name, counts(90), ["HNN", "HNE"])
+            for trace in streams[-2:]:
+                trace.stats.starttime = obspy.UTCDateTime(time.timestamp() - BEFORE)
+    (tmp_path / "s.csv").write_text("station,lon,lat,unit\nAAA,139.7,35.6,gal\nBBB,139.7,35.6,m/s^2\n")
+    paths = write(tmp_path, streams)
+    dataset = mesonet.read(
+        paths, tmp_path / "cat.csv", Limits(), stations=tmp_path / "s.csv", settings=SETTINGS
     )
-    rows = [channel_row("0001", "A"), channel_row("0002", "A", "E")]
-    others = [channel_row("0003", "B"), channel_row("0004", "B", "E")]
-
-    def read_with(old: str, new: str):
-        table = channel_table(tmp_path / "t.ch", *rows, *(line.replace(old, new) for line in others))
-        return mesonet.read([path], tmp_path / "cat.csv", Limits(), channels=table, settings=SETTINGS)
-
-    repaired = read_with("0.7 20", "0.7-20")
-    assert repaired.records.PGA.tolist() == [pga(100 * 1e6 * 2e-7), pga(100 * 5e5 * 2e-5)], "-20 dB for 20"
-    [noted] = repaired.provenance["noted"]
-    assert noted["examples"][0] == "t.ch, line 5: 0.7-20 read as 0.7 and -20"
-    left_out = read_with("35.6000 139.7000", "35.6000139.7000")
-    assert dropped(left_out) == {("channel", "its line of the channel table cannot be read"): 2}
-    assert "t.ch, line 5, column 14: '35.6000139.7000'" in left_out.provenance["dropped"][0]["examples"][0]
-
-
-def test_samples_beyond_the_bits_of_the_table_are_noted(tmp_path):
-    path = win32(tmp_path, dict(enumerate(counts(1e6), 1)))
-    (tmp_path / "cat.csv").write_text(
-        f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
-    )
-    rows = [channel_row("0001"), channel_row("0002", component="E").replace("5 24", "5 20")]
-    table = channel_table(tmp_path / "t.ch", *rows)
-    dataset = mesonet.read([path], tmp_path / "cat.csv", Limits(), channels=table, settings=SETTINGS)
     [noted] = dataset.provenance["noted"]
-    assert (noted["reason"], noted["examples"]) == (
-        "samples beyond the bits of the channel table",
-        ["0002"],
+    assert noted["reason"].startswith("amplitudes a factor of 20 or more off")
+    assert noted["count"] == 1 and noted["examples"][0].startswith("BBB: ")
+
+
+def test_the_command_line(tmp_path):
+    traces = stream("CI.AAA.", counts(1e6), ["HH2", "HH3"]) + stream("CI.AAA.", counts(9)[:1], ["HHZ"])
+    write(tmp_path, traces)
+    (tmp_path / "s.csv").write_text("Station;LNG;Lat;velocity_gain\nAAA;139.7;35.6;1e6\n")
+    (tmp_path / "cat.csv").write_text(CATALOGUE)
+    command = (
+        f"import mesonet {tmp_path}/0.mseed --catalogue {tmp_path}/cat.csv --stations {tmp_path}/s.csv"
     )
+    with pytest.raises(SystemExit) as stop:
+        main(f"{command} --im PGA --velocity differentiate --out {tmp_path}/out".split())
+    assert not stop.value.code and len(records.read(tmp_path / "out").records) == 1
 
 
 def test_settings():

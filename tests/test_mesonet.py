@@ -419,33 +419,7 @@ def test_a_pickle_is_not_opened(tmp_path, catalogue, monkeypatch):
     assert not Path("unpickled").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("AC3M,139.7,35.6,furlong,", "row 2, column unit: 'furlong', expected a unit of acceleration"),
-        ("AC3M,139.7,35.6,m/s,", "row 2, column unit: 'm/s', expected a unit of acceleration"),
-        ("AC3M,139.7,35.6,,", "row 2, column station: 'AC3M', expected a unit or a gain in its row"),
-        ("AC3M,139.7,35.6,gal,400", "row 2, column gain: '400', expected a blank, as unit is told"),
-        ("AC3M,139.7,35.6,,-400", "row 2, column gain: '-400', expected a gain in counts per m/s.2"),
-        ("AC3M,139.7,35.6,,inf", "row 2, column gain: 'inf', expected a gain in counts per m/s.2"),
-        ("AC3M,139.7,35.6,,400\nAC3M,139.7,35.6,,400", "row 3, column station: 'AC3M', expected each"),
-        (",139.7,35.6,,400", "row 2, column station: .*, expected the code of a station"),
-        ("AC3M,139.7,95.6,,400", "row 2, column latitude: '95.6', expected a number from -90 to 90"),
-        ("AC3M,139.7,35.6,,400,1,2", "is no table"),
-        ("AC3M,139.7,north,,400", "row 2, column latitude: 'north', expected a number"),
-    ],
-)
-def test_station_tables_that_are_wrong(tmp_path, catalogue, text, message):
-    with pytest.raises(DataError, match=message):
-        mesonet.read([], catalogue(), Limits(), stations=station_csv(tmp_path, text))
-
-
 def test_tables_of_the_wrong_kind(tmp_path, catalogue, channels):
-    (tmp_path / "no.csv").write_text("station,longitude\nA,3\n")
-    with pytest.raises(DataError, match=r"no\.csv has no column latitude"):
-        mesonet.read([], catalogue(), Limits(), stations=tmp_path / "no.csv")
-    with pytest.raises(UsageError, match=r"absent\.csv does not exist"):
-        mesonet.read([], catalogue(), Limits(), stations=tmp_path / "absent.csv")
     with pytest.raises(DataError, match=r"no horizontal channel in m/s/s \(its units are m/s\)"):
         table = channel_table(channels, channel_row(unit="m/s"))
         mesonet.read([], catalogue(), Limits(), channels=table)

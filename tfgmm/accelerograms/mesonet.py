@@ -11,7 +11,7 @@ import pandas as pd
 from tfgmm import files, imt, records
 from tfgmm.accelerograms import continuous, event_windows, instruments, obspy_files, waveforms
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import catalogue, selection
+from tfgmm.sources import catalogue, selection, units
 
 #: Factor on what a sensor in a borehole measures, by the base that "adds 0.5 to log PGA" may mean
 #: (Sunny, Cotton and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94;
@@ -136,7 +136,7 @@ def read(
     tally.count("event", len(table))
     tally.count("station", len(sites))
     provenance = _provenance([*used, events, channels or stations], settings)
-    provenance["noted"] = source.noted.dropped()
+    provenance["noted"] = source.noted.dropped() + _implausible(rows, table, sites, settings)
     return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
 
 
@@ -245,6 +245,25 @@ def _one_instrument(rows: list[dict], settings: Settings, tally: records.Tally) 
     table = pd.DataFrame(rows, columns=keys)
     again = table.duplicated(["event_id", "station_id"])
     return selection.drop(table, again, "record", "another instrument of its station is taken", tally)
+
+
+def _implausible(
+    rows: pd.DataFrame, events: pd.DataFrame, sites: pd.DataFrame, settings: Settings
+) -> list[dict]:
+    """Note the stations whose unit or gain must be wrong: median amplitudes a factor of 20 off BSSA14."""
+    counts = rows["station_id"].value_counts()
+    some = rows[rows["station_id"].isin(counts.index[counts >= units.FEWEST])]
+    if some.empty:
+        return []
+    name = settings.measures[0]
+    distance = selection.hypocentral_km(some, events, sites)
+    magnitude = events.set_index("event_id")["magnitude"].loc[some["event_id"]].to_numpy(float)
+    residual = np.log(some[name]) - units.bssa14_ln(name, magnitude, distance)
+    median = residual.groupby(some["station_id"]).median()
+    factors = np.exp(median[median.abs() > units.IMPLAUSIBLE])
+    reason = "amplitudes a factor of 20 or more off what is expected: is its unit or gain right?"
+    texts = [f"{station}: {factor:.3g} times {name}" for station, factor in factors.items()]
+    return selection.note("station", reason, texts)
 
 
 def _provenance(paths: Sequence[Path], settings: Settings) -> dict:

@@ -60,9 +60,7 @@ def read(content: bytes) -> dict[tuple[str, str, str], Component]:
     header = {_plain(name): values for name, *values in (line[1:].split(",") for line in lines)}
     numbers = {key: _number(header, name, *RANGES[key]) for name, key in HEADER.items()}
     rate = _number(header, "samplingfreqhz", "Sampling Freq(Hz)", 1, 10_000)
-    code = _value(header, "stationcode", "Station Code")
-    if not re.fullmatch(r"[A-Z0-9]+", code):
-        raise DataError(f"header line Station Code is {code!r}, expected capitals and digits")
+    code = _code(header)
     names, _, rows = content[body.start() :].partition(b"\n")
     columns = _columns(names.decode("utf-8", "replace").split(","), code)
     samples = _samples(rows, len(columns), rate, numbers["duration"])
@@ -86,6 +84,13 @@ def read(content: bytes) -> dict[tuple[str, str, str], Component]:
         for column, key in enumerate(columns)
         if key
     }
+
+
+def _code(header: dict) -> str:
+    code = _value(header, "stationcode", "Station Code")
+    if not re.fullmatch(r"[A-Z0-9]+", code):
+        raise DataError(f"header line Station Code is {code!r}, expected capitals and digits")
+    return code
 
 
 def _plain(name: str) -> str:

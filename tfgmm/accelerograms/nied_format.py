@@ -130,11 +130,10 @@ def read(content: bytes) -> Component:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"no K-NET or KiK-net ASCII ({reason}): fetch it again") from error
     _refuse(stats)
-    scale = re.search(rb"^Scale Factor\s+(\S*)", content[:_HEADER_BYTES], re.MULTILINE)[1]
-    if not re.fullmatch(rb"\d+\(gal\)/\d+(\.\d*)?", scale):  # ObsPy takes any number for gal
-        raise DataError(
-            f"header line Scale Factor is {scale.decode(errors='replace')!r}, expected N(gal)/N"
-        )
+    line = re.search(rb"^Scale Factor\s+(\S*)", content[:_HEADER_BYTES], re.MULTILINE)
+    scale = line[1].decode("ascii", "replace") if line else ""
+    if not re.fullmatch(r"\d+\(gal\)/\d+(\.\d*)?", scale):  # ObsPy takes any number for gal
+        raise DataError(f"header line Scale Factor is {scale!r}, expected N(gal)/N: fetch it again")
     origin, start = origin + fractions[b"Origin Time"], start + fractions[b"Record Time"]
     height = np.nan if header.stel == UNKNOWN_HEIGHT else header.stel
     return Component(
