@@ -139,7 +139,7 @@ def test_problems_are_named(tmp_path, name, content, problem):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the memory")
 def test_waveforms(tmp_path):
     head = {"station": "AAA", "channel": "HNE", "sampling_rate": 100.0}
-    samples = obspy.Trace(np.ones(200_000, np.int32), head)
+    samples = obspy.Trace(np.ones(20_000, np.int32), head)
     (tmp_path / "stations.csv").write_text("station,lon,lat,unit\nAAA,139.7,35.6,gal\n")
     for kind in ("MSEED", "SLIST", "GSE2", "TSPAIR"):
         samples.write(str(tmp_path / f"x.{kind.lower()}"), format=kind)
@@ -150,16 +150,16 @@ def test_waveforms(tmp_path):
         "claims.sac": whole["x.sac"].replace(
             (1000).to_bytes(4, "little"), (2**31 - 1).to_bytes(4, "little")
         ),
-        "claims.slist": whole["x.slist"][:5000].replace(b"200000", b"2000000000"),
-        "claims.tspair": whole["x.tspair"][:5000].replace(b"200000", b"2000000000"),
-        "claims.gse2": whole["x.gse2"].replace(b"  200000 ", b"99999999 "),
+        "claims.slist": whole["x.slist"][:5000].replace(b"20000", b"2000000000"),
+        "claims.tspair": whole["x.tspair"][:5000].replace(b"20000", b"2000000000"),
+        "claims.gse2": whole["x.gse2"].replace(b"   20000 ", b"99999999 "),
         "zeros.mseed.bz2": zeros(bz2.compress, 1000),
         "zeros.sac.gz": zeros(gzip.compress, 500),
     }
     for name, content in claims.items():
         (tmp_path / name).write_bytes(content)
     # Constant samples, which MiniSEED packs to a seventh.
-    long = whole["x.mseed"] * (40 * MB // len(whole["x.mseed"]))
+    long = whole["x.mseed"] * (20 * MB // len(whole["x.mseed"]))
     (tmp_path / "long.mseed").write_bytes(long)
     os.mkfifo(tmp_path / "pipe.mseed")
     names = [*claims, "pipe.mseed", "long.mseed"]
@@ -168,7 +168,7 @@ def test_waveforms(tmp_path):
         f"waveforms(obspy_files.ObspyFiles, {str(tmp_path / 'stations.csv')!r}, {paths!r})"
     )
     assert peak < 500 * MB + 5 * len(long)
-    assert messages.pop("long.mseed") == 200_000 * (40 * MB // len(whole["x.mseed"]))
+    assert messages.pop("long.mseed") == 20_000 * (20 * MB // len(whole["x.mseed"]))
     for name, message in messages.items():
         assert name in message and "\n" not in message and len(message) < 500
 
