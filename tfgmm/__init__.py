@@ -39,11 +39,18 @@ sources.fetch                   files that are free to download: resumed, verifi
 accelerograms.waveforms         accelerograms -> PGA and response spectra
 accelerograms.archive           files in folders and archives, one after the other
 accelerograms.nied_format       bytes of a K-NET or KiK-net file -> one component
+accelerograms.nied_csv          the CSV form of such a file -> its components
 accelerograms.nied_pairs        such files -> pairs of horizontals, events, stations
-accelerograms.nied_ascii        K-NET and KiK-net ASCII files -> records
-accelerograms.win32             NIED WIN32 files and channel tables -> samples and sensitivities
-accelerograms.continuous        waveform files of any length and their stations -> pieces of acceleration
-accelerograms.event_windows     pieces of acceleration -> one gapless record an event and station
+accelerograms.nied_ascii        K-NET and KiK-net files -> records
+accelerograms.instruments       what a channel measures, and which channels are the horizontals
+accelerograms.win32             NIED WIN32 files -> samples
+accelerograms.win32_channels    their channel table -> stations, units and sensitivities
+accelerograms.gse               GSE 1.0 and 2.0 files -> traces
+accelerograms.trace_files       MiniSEED, SAC, GSE and text files -> traces
+accelerograms.station_table     their station table -> places and scales
+accelerograms.continuous        WIN32 files of any length -> pieces of acceleration or velocity
+accelerograms.obspy_files       all other waveform files -> such pieces
+accelerograms.event_windows     pieces -> one gapless record an event and instrument
 accelerograms.mesonet           continuous waveforms and an event catalogue -> records
 site_layers.layer_table         table of points -> site layer
 site_layers.jshis               J-SHIS deep structure and surface Vs30 -> site layer

@@ -123,7 +123,7 @@ def nied_ascii(
     lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
-    """K-NET and KiK-net ASCII records as downloaded from NIED."""
+    """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.accelerograms import archive, waveforms
     from tfgmm.accelerograms import nied_ascii as source
 
@@ -186,12 +186,19 @@ def mesonet(
     correction: Annotated[
         str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
     ] = "ln",
+    velocity: Annotated[
+        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+    ] = "leave-out",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.accelerograms import mesonet as source
 
     settings = source.Settings(
-        network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
+        network=network,
+        ims=tuple(im or ("PGA", "SA(1.0)")),
+        component=component,
+        correction=correction,
+        velocity=velocity,
     )
     with progress("reading", len(waveforms)) as advance:
         return source.read(

@@ -1,4 +1,4 @@
-"""K-NET and KiK-net ASCII records, as downloaded from NIED -> records."""
+"""K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED -> records."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -36,7 +36,8 @@ def read(
     Parameters
     ----------
     paths : sequence of Path
-        ASCII files, folders of them, and ``.tar``, ``.tar.gz`` and ``.zip`` archives, also nested.
+        Files in the ASCII or the CSV form, folders of them, and ``.tar``, ``.tar.gz`` and ``.zip``
+        archives, also nested.
     limits : Limits
     ims : sequence of str
         ``PGA``, ``SA(T)``.
