@@ -10,7 +10,7 @@ import typer
 from tfgmm import files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
-from tfgmm.sources import combine, matching, selection
+from tfgmm.sources import bounded, combine, matching, selection
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -31,6 +31,10 @@ Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the s
 MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
 MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
 MinRecords = Annotated[int, typer.Option(help="Least records an event.")]
+Large = Annotated[
+    bool,
+    typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
+]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -45,6 +49,7 @@ def _common(
     min_records: MinRecords = 1,
     append: Append = False,
     same: Same = None,
+    large: Large = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -59,11 +64,14 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
     own = list(inspect.signature(read).parameters.values())[1:]
     shared = list(inspect.signature(_common).parameters.values())
 
-    def command(*, out, region, min_magnitude, max_distance, min_records, append, same, overwrite, **rest):
+    def command(
+        *, out, region, min_magnitude, max_distance, min_records, append, same, large, overwrite, **rest
+    ):
         _refuse(out, append, overwrite)
         box = options.numbers(region, 4, "--region")
         tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
-        dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
+        with bounded.large(large):
+            dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
         if append:
             dataset = combine.combine(records.read(out), dataset, tolerance)
         show_dataset(records.write(dataset, out, overwrite or append))
@@ -257,20 +265,22 @@ def layer_command(command: str, name: str, what: str) -> None:
         step: Step = None,
         latitude: Latitude = "lat",
         longitude: Longitude = "lon",
+        large: Large = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 
         dataset = records.read(data)
-        layer = site_layer.read_layer(
-            path,
-            name,
-            value=value,
-            region=options.numbers(region, 4, "--region"),
-            scale=scale,
-            step=step,
-            latitude=latitude,
-            longitude=longitude,
-        )
+        with bounded.large(large):
+            layer = site_layer.read_layer(
+                path,
+                name,
+                value=value,
+                region=options.numbers(region, 4, "--region"),
+                scale=scale,
+                step=step,
+                latitude=latitude,
+                longitude=longitude,
+            )
         show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
 
 

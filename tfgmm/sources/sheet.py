@@ -1,11 +1,8 @@
 """Bytes of CSV, TSV, Excel or Parquet -> named columns of text; nothing is chosen or dropped."""
 
-import bz2
 import dataclasses
-import gzip
 import io
 import warnings
-import zlib
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tfgmm.errors import DataError, UsageError
+from tfgmm.sources import bounded
 
 DELIMITERS = ",;\t|"
 #: Encodings of text that is not UTF-8: Western European, Japanese, and Excel's "Unicode text".
@@ -98,7 +96,7 @@ class Sheet:
 def read(path: Path) -> Sheet:
     """The table of a file: ``.xlsx`` (first sheet), ``.parquet``, else text with a header.
 
-    Text may be compressed (gzip, bzip2). Its delimiter is the comma, semicolon, tab or bar that the
+    Text may be compressed (gzip, bzip2, xz). Its delimiter is the comma, semicolon, tab or bar that the
     header has most of; its encoding UTF-8, else as charset-normalizer decides between cp1252,
     cp932 and UTF-16.
 
@@ -109,7 +107,7 @@ def read(path: Path) -> Sheet:
     DataError
         The file is damaged, no table, or has no rows.
     """
-    content = _load(path)
+    content = bounded.content(path)
     suffix = path.suffix.lower()
     encoding = None
     if suffix in (".xlsx", ".xlsm"):
@@ -122,20 +120,6 @@ def read(path: Path) -> Sheet:
     if not table.num_rows:
         raise DataError(f"{path} has no rows below its header")
     return Sheet(path, table.rename_columns([str(name).strip() for name in table.column_names]), encoding)
-
-
-def _load(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            return gzip.decompress(content)
-        return bz2.decompress(content) if content.startswith(b"BZh") else content
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a table") from error
-    except (zlib.error, EOFError, ValueError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no whole compressed file ({error}): fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _decode(path: Path, content: bytes) -> tuple[str, str]:
