@@ -41,8 +41,8 @@ class Sheet:
         """Names of the columns, in order."""
         return self.table.column_names
 
-    def text(self, name: str) -> pd.Series:
-        """A column as stripped text; None where it is blank or a sentinel (-999, -9999, -99999).
+    def text(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as stripped text; None where it is blank or, with `sentinels`, -999, -9999, -99999.
 
         Raises
         ------
@@ -62,18 +62,18 @@ class Sheet:
         if not pa.types.is_string(values.type):
             values = pa.array(map(_as_text, values.to_pandas()), pa.string())
         column = values.to_pandas().astype("str").str.strip()
-        missing = column.isna() | (column == "") | column.str.fullmatch(SENTINEL)
+        missing = column.isna() | (column == "") | (sentinels & column.str.fullmatch(SENTINEL))
         return column.mask(missing).rename(name)
 
-    def number(self, name: str) -> pd.Series:
-        """A column as numbers, NaN where missing.
+    def number(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as numbers, NaN where missing as in `text`.
 
         Raises
         ------
         UsageError, DataError
             As `text`; or a cell is neither a number nor a sign of a missing one.
         """
-        return self.to_number(self.text(name))
+        return self.to_number(self.text(name, sentinels))
 
     def to_number(self, text: pd.Series) -> pd.Series:
         """Text that `text` returned as numbers."""
