@@ -13,6 +13,7 @@ records                         the flatfile: events, stations, records; checks,
 layers                          site layers (z_bedrock, vs30) on the grid
 mixed_effects                   linear regression with crossed random effects
 ergodic                         the ergodic ground-motion model that is fitted to the records
+sources.column_names            what columns of tables of places and events are called
 sources.selection               what every reader of records keeps and drops, and why
 sources.matching                which events of two catalogues are one earthquake
 sources.combine                 two imports add up to one dataset

@@ -27,6 +27,9 @@ Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
 Unit = Annotated[
     str | None, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal (default: told from the values).")
 ]
+UnitAsStated = Annotated[
+    bool, typer.Option("--unit-as-stated", help="Take the unit even where the amplitudes contradict it.")
+]
 Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")]
 MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
 MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
@@ -149,6 +152,7 @@ def kiknet_flatfile(
     sensor: Sensor = "surface",
     unit: Unit = None,
     spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
 ) -> records.Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
@@ -163,6 +167,7 @@ def kiknet_flatfile(
             sensor=sensor,
             unit=unit,
             spectra_unit=spectra_unit,
+            unit_as_stated=unit_as_stated,
             time_zone=time_zone,
             progress=advance,
         )
@@ -207,12 +212,16 @@ def gmprocess(
     component: Annotated[
         str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
     ] = None,
+    unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
+    unit_as_stated: UnitAsStated = False,
 ) -> records.Dataset:
     """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
     from tfgmm.sources import gmprocess as source
 
     with progress("reading", len(tables)) as advance:
-        return source.read(tables, limits, component, progress=advance)
+        return source.read(
+            tables, limits, component, progress=advance, unit=unit, unit_as_stated=unit_as_stated
+        )
 
 
 @records_command
@@ -225,13 +234,14 @@ def table(
         list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
     ] = None,
     unit: Unit = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
 ) -> records.Dataset:
     """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
     from tfgmm.sources import layout as layouts
     from tfgmm.sources import table as source
 
-    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone)
+    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone, unit_as_stated=unit_as_stated)
     with progress("reading", len(tables)) as advance:
         return source.read(tables, limits, form, progress=advance)
 

@@ -185,6 +185,16 @@ def _utc(times: pd.Series) -> np.ndarray:
     return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
+def wrapped(longitude) -> np.ndarray:
+    """Return longitudes with those of 180 to 360 degrees turned into -180 to 0, and all others as they are.
+
+    >>> wrapped([140.0, 190.0, -170.0]).tolist()
+    [140.0, -170.0, -170.0]
+    """
+    longitude = np.asarray(longitude, float)
+    return np.where((longitude > 180) & (longitude <= 360), longitude - 360, longitude)
+
+
 def unit_vectors(longitude, latitude) -> np.ndarray:
     """Points on the unit sphere, [n, 3]; chords of near points are their great-circle distances."""
     lon, lat = np.radians(np.asarray(longitude, float)), np.radians(np.asarray(latitude, float))

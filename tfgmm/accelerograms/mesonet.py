@@ -156,8 +156,7 @@ def _cutter(
     """Windows for the events and stations within the limits; `selection` counts the others."""
     unknown = events[[*HYPOCENTRE, "magnitude"]].isna().any(axis=1)
     single = ~unknown & ~events.duplicated([*HYPOCENTRE, "magnitude"])
-    west, south, east, north = limits.region or (-180, -90, 180, 90)
-    inside = sites["longitude"].between(west, east) & sites["latitude"].between(south, north)
+    inside = limits.inside(sites)
     windows = event_windows.windows(
         events.where(single), sites.where(inside), limits.max_distance_km, limits.min_magnitude, cut
     )

@@ -21,6 +21,8 @@ DELIMITERS = ",;\t|"
 ENCODINGS = ["cp1252", "cp932", "utf_16"]
 #: Numbers that stand for a missing value: -999, -9999 or -99999, also with zeros or nines after the point.
 SENTINEL = r"-(?:999|9999|99999)(?:\.0*|\.9+)?"
+#: Numbers this large fill in for missing ones too: the greatest of 32 bits, NetCDF's 9.97e36.
+FILL = 1e36
 #: Words that stand for a missing number. In columns of text they are text: NA is a network.
 NO_NUMBER = ["nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "."]
 
@@ -80,7 +82,7 @@ class Sheet:
         values = pd.to_numeric(text, errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
         self.refuse(text, values.isna() & ~absent, "a number, a blank or a sentinel such as -999")
-        return values
+        return values.mask(values.abs() >= FILL)
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""

@@ -1,0 +1,14 @@
+"""Names in messages."""
+
+from tfgmm.errors import listed
+
+
+def test_short_lists_are_whole():
+    assert listed(["a", 2, "c"]) == "a, 2, c"
+    assert listed([]) == ""
+    assert listed({"a": 1, "b": 2}) == "a, b"
+
+
+def test_long_lists_and_long_names_are_cut():
+    assert listed(range(100_000), most=3) == "0, 1, 2 and 99,997 more"
+    assert len(listed(["x" * 10_000] * 100_000)) < 2000
