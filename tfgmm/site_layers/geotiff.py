@@ -13,7 +13,7 @@ from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.sources import bounded
@@ -142,7 +142,7 @@ def _choice(path: Path, names: list[str], value: str | None) -> int:
     if value is None and len(names) == 1:
         return 0
     if value not in names:
-        raise UsageError(f"{path}: --value {value or ''} names no band; there are {', '.join(names[:20])}")
+        raise UsageError(f"{path}: --value {value or ''} names no band; there are {listed(names)}")
     return names.index(value)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm import files, layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.site_layers import layer_table, values
 from tfgmm.sources import bounded
 
@@ -188,7 +188,7 @@ def _wanted(path: Path, name: str, columns: list[str]) -> list[str]:
         boundaries = [column for column in columns if re.fullmatch(r"D\d+", column)]
         wanted, complete = ["S0", *boundaries], "S0" in columns and boundaries
     if not complete:
-        raise UsageError(f"{path} has no {name}: its columns are {', '.join(columns)}")
+        raise UsageError(f"{path} has no {name}: its columns are {listed(columns)}")
     return wanted
 
 

@@ -13,17 +13,15 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from tfgmm import files, layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.site_layers import values as layer_values
-from tfgmm.sources import bounded, sheet
+from tfgmm.sources import bounded, column_names, sheet
 
 #: How far a point may lie off the raster, in steps: coordinates are often rounded.
 TOLERANCE = 0.05
-#: Names of the coordinates, in any case.
-COORDINATES = {"latitude": ("lat", "latitude"), "longitude": ("lon", "lng", "long", "longitude")}
-#: Names of the values, in any case.
-VALUES = {"z_bedrock": ("z_bedrock", "z_bedrock_m"), "vs30": ("vs30", "vs30_m_s")}
+#: Plain names of the values.
+VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: Points that can be triangulated within 500 MB.
 MOST_SCATTERED = 500_000
 _NUMBER = rb"(?:[-+]?[\d.]+(?:[eE][-+]?\d+)?|NaN)"
@@ -151,8 +149,8 @@ def _points(
     else:
         table = sheet.read(path)
         names = {
-            "latitude": latitude or _column(table, COORDINATES["latitude"], "latitude"),
-            "longitude": longitude or _column(table, COORDINATES["longitude"], "longitude"),
+            "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
+            "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
         }
         value = value or _value_column(table, name, [*names.values()])
         points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
@@ -182,27 +180,26 @@ def _xyz(path: Path) -> pd.DataFrame:
 
 
 def _column(table: sheet.Sheet, names: Sequence[str], what: str) -> str:
-    """The column of one of these names, in any case."""
-    columns = [column for column in table.columns if column.lower() in names]
-    if len(columns) != 1:
-        problem = f"several columns of {what}: {', '.join(columns)}" if columns else f"no column of {what}"
+    """The column of one of these names."""
+    column = column_names.find(table.columns, names)
+    if column is None:
         raise UsageError(
-            f"{table.path} has {problem}; name it, --{what} COLUMN: its columns are "
-            f"{', '.join(table.columns[:20])}"
+            f"{table.path} has no column of {what}: name it, --{what} COLUMN; its columns are "
+            f"{listed(table.columns)}"
         )
-    return columns[0]
+    return column
 
 
 def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
     """The column that is named as the layer, or the only one beside the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
-    named = [column for column in others if column.lower() in VALUES[name]]
-    if len(named or others) != 1:
+    named = column_names.find(others, VALUES[name])
+    if named is None and len(others) != 1:
         raise UsageError(
-            f"{table.path}: name the column with the values, --value COLUMN: its columns are "
-            f"{', '.join(table.columns[:20])}"
+            f"{table.path}: name the column with the values, --value COLUMN; its columns are "
+            f"{listed(table.columns)}"
         )
-    return (named or others)[0]
+    return named or others[0]
 
 
 def _axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ stripped: numbers carry implied decimals, and their place is all that tells 10 k
 """
 
 import dataclasses
+import io
 import lzma
 import struct
 import zipfile
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError
+from tfgmm.sources import bounded
 
 RECORD_BYTES = 96
 JST = pd.Timedelta(hours=9)
@@ -125,21 +127,21 @@ def read_stations(path: Path) -> pd.DataFrame:
 
 def _load(path: Path) -> bytes:
     """Content of a file, or of the only ``.dat`` in an archive."""
+    content = bounded.content(path)
+    if path.suffix.lower() != ".zip":
+        return content
     try:
-        if path.suffix.lower() != ".zip":
-            return path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".dat")]
-            if len(names) != 1:
-                raise DataError(f"{path} holds {len(names)} .dat files, expected one: is it an iYYYY.zip?")
-            return archive.read(names[0])
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a JMA file") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [member for member in archive.infolist() if member.filename.lower().endswith(".dat")]
+            if len(members) != 1:
+                raise DataError(
+                    f"{path} holds {len(members)} .dat files, expected one: is it an iYYYY.zip?"
+                )
+            with archive.open(members[0]) as stream:
+                return bounded.expand(stream, members[0].compress_size, path)
     except DAMAGED_ZIP as error:
         reason = str(error)[:80]  # it may quote a name of 64 kB
         raise DataError(f"{path} is no whole zip archive ({reason}): fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 # ---- fixed-width records -----------------------------------------------------------------------

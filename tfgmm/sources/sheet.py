@@ -75,14 +75,14 @@ class Sheet:
         UsageError, DataError
             As `text`; or a cell is neither a number nor a sign of a missing one.
         """
-        return self.to_number(self.text(name, sentinels))
+        return self.to_number(self.text(name, sentinels), sentinels)
 
-    def to_number(self, text: pd.Series) -> pd.Series:
-        """Text that `text` returned as numbers."""
+    def to_number(self, text: pd.Series, sentinels: bool = True) -> pd.Series:
+        """Text that `text` returned as numbers; with `sentinels` 1e36 and more are missing."""
         values = pd.to_numeric(text, errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
         self.refuse(text, values.isna() & ~absent, "a number, a blank or a sentinel such as -999")
-        return values.mask(values.abs() >= FILL)
+        return values.mask(values.abs() >= FILL) if sentinels else values
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""
