@@ -102,15 +102,28 @@ def cut(
     rows, columns = np.arange(len(latitude)), np.arange(len(longitude))
     if region is not None:
         rows = np.flatnonzero(_near(latitude, region[1], region[3]))
+        rows = np.arange(rows.min(initial=len(latitude)), rows.max(initial=-1) + 1)
         columns = np.flatnonzero(_near(longitude, region[0], region[2]))
     if not len(rows) or not len(columns):
         raise UsageError(f"{source} does not reach into the region {region}")
     layers.refuse_large(source, (len(rows), len(columns)))
     pieces = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
-    values = [block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1)) for piece in pieces]
-    axes = {"latitude": latitude[rows[0] : rows[-1] + 1], "longitude": longitude[columns]}
-    field = xr.DataArray(np.concatenate(values, axis=1), axes, list(axes))
-    return field.sortby(list(axes)).drop_duplicates(...)
+    values = np.empty((len(rows), len(columns)))  # once: it may be large
+    for first, piece in zip(np.cumsum([0, *map(len, pieces[:-1])]), pieces, strict=True):
+        part = block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1))
+        values[:, first : first + len(piece)] = part
+    axes = {"latitude": latitude[rows], "longitude": longitude[columns]}
+    return _ascending(xr.DataArray(values, axes, list(axes)))
+
+
+def _ascending(field: xr.DataArray) -> xr.DataArray:
+    """Sort both axes, without a copy of the values where they only fall, and keep each place once."""
+    for axis in field.dims:
+        if np.all(np.diff(field[axis]) < 0):
+            field = field.isel({axis: slice(None, None, -1)})
+        if not np.all(np.diff(field[axis]) > 0):
+            field = field.sortby(axis).drop_duplicates(axis)
+    return field
 
 
 def _near(degrees: np.ndarray, low: float, high: float) -> np.ndarray:

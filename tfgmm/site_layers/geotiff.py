@@ -36,8 +36,8 @@ class Source:
     def bounds(self) -> tuple[float, ...]:
         """West, south, east, north in the file's own map projection."""
         height, width = self.values.shape
-        x, y = zip(*(self.transform * corner for corner in _corners(0, 0, width, height)), strict=True)
-        return min(x), min(y), max(x), max(y)
+        corners = [self.transform * corner for corner in _corners(0, 0, width, height)]
+        return *np.min(corners, axis=0).tolist(), *np.max(corners, axis=0).tolist()
 
     def place(self, row: int, col: int) -> tuple[float, float]:
         """Latitude and longitude of a cell's centre."""
@@ -85,36 +85,39 @@ def read(
             )
         for points in file.shape:
             extent.refuse_long(str(path), points)
-        unit = {"units": file.units[band - 1] or ""}
+        part = _parallels(path, file, band, region) if _on_parallels(file) else None
+        if part is None:
+            window = _window(path, file, region)
+            layers.refuse_large(path.name, (window.height, window.width))
+            # What will be reprojected has the seven digits of 32 bits, and half the memory.
+            values = _band(path, file, band, window, np.float32)
+            part = Source(values, file.window_transform(window), file.crs)
+        part.attrs["units"] = file.units[band - 1] or ""
+        return part
 
-        def block(rows: slice, columns: slice) -> np.ndarray:
-            return _band(path, file, band, Window.from_slices(rows, columns))
 
-        if _on_parallels(file):
-            rows, cols = (np.arange(points) + 0.5 for points in file.shape)
-            latitude, longitude = (
-                file.transform.f + rows * file.transform.e,
-                file.transform.c + cols * file.transform.a,
-            )
-            if np.abs(latitude).max() > 90:
-                raise DataError(f"{path} reaches to a latitude of {latitude[np.abs(latitude).argmax()]:g}")
-            return extent.cut(path.name, latitude, longitude, region, block).assign_attrs(unit)
-        window = _window(path, file, region)
-        layers.refuse_large(path.name, (window.height, window.width))
-        return Source(block(*window.toslices()), file.window_transform(window), file.crs, unit)
+def _parallels(path: Path, file, band: int, region: layers.Region | None) -> xr.DataArray:
+    """The region of a band whose rows are parallels and whose columns are meridians."""
+    rows, columns = (np.arange(points) + 0.5 for points in file.shape)
+    latitude = file.transform.f + rows * file.transform.e
+    longitude = file.transform.c + columns * file.transform.a
+    if np.abs(latitude).max() > 90:
+        raise DataError(f"{path} reaches to a latitude of {latitude[np.abs(latitude).argmax()]:g} degrees")
+
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        return _band(path, file, band, Window.from_slices(rows, columns), float)
+
+    return extent.cut(path.name, latitude, longitude, region, block)
 
 
 def _on_parallels(file) -> bool:
     """Whether rows and columns are parallels and meridians of WGS 84, or of a datum that agrees with it."""
     if not file.crs.is_geographic or file.transform.b or file.transform.d:
         return False
-    x, y = zip(
-        *(file.transform * corner for corner in _corners(0, 0, file.width, file.height)), strict=True
-    )
-    longitude, latitude = transform(file.crs, DEGREES, x, y)
-    off = max(
-        np.abs(layers.beside(np.subtract(longitude, x), 0)).max(), np.abs(np.subtract(latitude, y)).max()
-    )
+    corners = [file.transform * corner for corner in _corners(0, 0, file.width, file.height)]
+    x, y = np.transpose(corners)
+    longitude, latitude = np.array(transform(file.crs, DEGREES, x, y))
+    off = np.abs([layers.beside(longitude - x, 0), latitude - y]).max()
     return off < SAME_PLACE * min(abs(file.transform.a), abs(file.transform.e))
 
 
@@ -122,15 +125,17 @@ def _corners(left: float, top: float, right: float, bottom: float) -> list[tuple
     return [(left, top), (right, top), (left, bottom), (right, bottom)]
 
 
-def _band(path: Path, file, band: int, window: Window) -> np.ndarray:
+def _band(path: Path, file, band: int, window: Window, dtype) -> np.ndarray:
     """A part of a band, in memory as large as it is and one packed block of the file."""
     packed_together = file.count if file.interleaving == Interleaving.pixel else 1
     size = np.dtype(file.dtypes[band - 1]).itemsize
+    if np.dtype(file.dtypes[band - 1]).kind == "c":
+        raise DataError(f"{path}: band {band} holds complex numbers, expected values of a layer")
     points = max(
         np.prod(file.block_shapes[band - 1], dtype=float) * packed_together, window.width * window.height
     )
     bounded.refuse(points * size, path.stat().st_size, path)
-    numbers = file.read(band, window=window, out_dtype=float)
+    numbers = file.read(band, window=window, out_dtype=dtype)
     numbers[file.read_masks(band, window=window) == 0] = np.nan
     numbers *= file.scales[band - 1]
     numbers += file.offsets[band - 1]
@@ -154,20 +159,16 @@ def _window(path: Path, file, region: layers.Region | None) -> Window:
     west, south, east, north = region
     left, bottom, right, top = transform_bounds(DEGREES, file.crs, west, south, _wrapped(east), north)
     if left > right:  # the date line is the edge of the map
-        left, right = file.bounds.left, file.bounds.right
-    cells = [~file.transform * corner for corner in _corners(left, top, right, bottom)]
-    (first_col, first_row), (last_col, last_row) = (
-        np.floor(np.min(cells, axis=0)),
-        np.ceil(np.max(cells, axis=0)),
-    )
+        edges = [(file.transform * corner)[0] for corner in _corners(0, 0, file.width, file.height)]
+        left, right = min(edges), max(edges)
+    cells = np.array([~file.transform * corner for corner in _corners(left, top, right, bottom)])
+    if not np.isfinite(cells).all():
+        raise UsageError(f"{path} does not reach into the region {region}")
+    first = np.floor(cells.min(axis=0)).astype(int) - PADDING
+    last = np.ceil(cells.max(axis=0)).astype(int) + PADDING + 1
     try:
-        return whole.intersection(
-            Window.from_slices(
-                (int(first_row) - PADDING, int(last_row) + PADDING + 1),
-                (int(first_col) - PADDING, int(last_col) + PADDING + 1),
-                boundless=True,
-            )
-        )
+        columns, rows = zip(first.tolist(), last.tolist(), strict=True)
+        return whole.intersection(Window.from_slices(rows, columns, boundless=True))
     except RasterioError as error:
         raise UsageError(f"{path} does not reach into the region {region}") from error
 

@@ -214,7 +214,9 @@ def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region, missin
         points = points[points["longitude"].between(west, east) & points["latitude"].between(south, north)]
     what = "AVS" if name == "vs30" else "depth of the deepest boundary below the surface"
     points["value"], _ = values.in_unit(
-        name, points["value"], lambda index: f"{path}, line {points.index[index[0]]}, {what}"
+        name,
+        points["value"].to_numpy(copy=True),
+        lambda index: f"{path}, line {points.index[index[0]]}, {what}",
     )
     usable = points["value"].notna()
     return points[usable], int((~usable).sum())

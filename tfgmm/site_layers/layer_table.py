@@ -90,7 +90,9 @@ def read(
     def place(index: tuple[int, ...]) -> str:
         return f"{path}, {points.index.name} {points.index[index[0]]}, column {column}"
 
-    points["value"], noted = layer_values.in_unit(name, points["value"], place, scale, missing)
+    points["value"], noted = layer_values.in_unit(
+        name, points["value"].to_numpy(copy=True), place, scale, missing
+    )
     points["longitude"] = extent.unbroken(points["longitude"], region)
     if step is None:
         raster, method = _on_raster(path, points), "as listed"

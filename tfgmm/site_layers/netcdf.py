@@ -185,10 +185,11 @@ def _refuse_large(path: Path, data, sizes: list[int]) -> None:
 
 def _decoded(values: np.ndarray, attrs: dict) -> np.ndarray:
     """Numbers with scale and offset applied and missing ones as NaN, as CF has it."""
-    native = values.astype(values.dtype.newbyteorder("="))
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
     dims = [f"axis_{number}" for number in range(values.ndim)]
     coded = xr.Dataset({"values": (dims, native, attrs)})
-    return xr.decode_cf(coded, decode_times=False, decode_coords=False)["values"].to_numpy().astype(float)
+    decoded = xr.decode_cf(coded, decode_times=False, decode_coords=False)["values"].to_numpy()
+    return decoded.astype(float, copy=False)
 
 
 def _degrees(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray:
@@ -207,7 +208,9 @@ def _degrees(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray
             f"{path}: the axis {name} is a {standard_name} in {unit!r}, expected a {axis} in degrees: "
             "bring a file on longitude and latitude"
         )
-    extent.refuse_long(f"{path}, {name},", int(np.prod(data.shape, dtype=float)))
+    points = int(np.prod(data.shape, dtype=float))
+    extent.refuse_long(f"{path}, {name},", points)
+    _refuse_large(path, data, [points])
     degrees = _decoded(np.asarray(data[:]), attrs)
     bad = np.flatnonzero(~(np.abs(degrees) <= limit)) if degrees.ndim == 1 else [0]
     if len(bad) or not len(degrees):

@@ -136,13 +136,9 @@ def _reprojected(
     source: Source, path: Path, region, step
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """What was done, ascending latitudes and longitudes, and values [latitude, longitude]."""
-    degrees = source.crs if source.crs == DEGREES else _convention(source, region)
-    west, south, east, north = bounds = source.bounds
-    if source.crs != degrees:
-        west, south, east, north = transform_bounds(source.crs, degrees, *bounds)
-    own, _, _ = calculate_default_transform(source.crs, degrees, *source.values.shape[::-1], *bounds)
-    step_y, step_x = (step, step) if step else (-own.e, own.a)
-    resampling = Resampling.average if step and step > own.a else Resampling.bilinear
+    degrees, (west, south, east, north), own = _extent(source, path, region)
+    step_y, step_x = (step, step) if step else own
+    resampling = Resampling.average if step and step > own[1] else Resampling.bilinear
     if region is not None:
         pad = PADDING * max(step_x, step_y)
         west, south = max(west, region[0] - pad), max(south, region[1] - pad)
@@ -154,19 +150,39 @@ def _reprojected(
         raise UsageError(f"{path} does not reach into the region {region}")
     layers.refuse_large(path.name, shape)
     target = from_origin(west, north, step_x, step_y)
-    known = np.full(shape, np.nan)
+    own_values, known = source.values.astype(np.float32, copy=False), np.full(shape, np.nan, np.float32)
     reproject(
-        source.values, known, src_transform=source.transform, src_crs=source.crs, src_nodata=np.nan,
+        own_values, known, src_transform=source.transform, src_crs=source.crs, src_nodata=np.nan,
         dst_transform=target, dst_crs=degrees, dst_nodata=np.nan, resampling=resampling,
     )  # fmt: skip
     method = f"{resampling.name}, from {source.crs.to_string()} to a step of {step_y:.6g} degrees"
     rows, cols = (np.arange(points) + 0.5 for points in shape)
-    return method, (north - rows * step_y)[::-1].round(9), (west + cols * step_x).round(9), known[::-1]
+    return (
+        method,
+        (north - rows * step_y)[::-1].round(9),
+        (west + cols * step_x).round(9),
+        known[::-1].astype(float),
+    )
 
 
-def _convention(source: Source, region: layers.Region | None) -> rasterio.CRS:
-    """Longitude and latitude, in that of the two conventions that does not break the map."""
-    if region is not None:
-        return DEGREES_EAST if region[2] > 180 else DEGREES
-    west, _, east, _ = transform_bounds(source.crs, DEGREES, *source.bounds)
-    return DEGREES_EAST if west > east else DEGREES
+def _extent(
+    source: Source, path: Path, region
+) -> tuple[rasterio.CRS, tuple[float, ...], tuple[float, float]]:
+    """Convention of longitudes that does not break the map, its extent, and its steps north and east."""
+    bounds = dict.fromkeys((DEGREES, DEGREES_EAST), source.bounds)
+    if source.crs != DEGREES:
+        bounds = {crs: transform_bounds(source.crs, crs, *source.bounds) for crs in bounds}
+    west, south, east, north = bounds[DEGREES]
+    degrees = DEGREES_EAST if west > east else DEGREES
+    shape = source.values.shape[::-1]
+    own, _, _ = calculate_default_transform(source.crs, degrees, *shape, *source.bounds)
+    crosses = region is not None and region[2] > 180
+    wanted = DEGREES_EAST if crosses else DEGREES
+    if region is None or source.crs == DEGREES or wanted == degrees:
+        return degrees, bounds[degrees], (-own.e, own.a)
+    if crosses and west < region[2] - 360 and east > region[0]:
+        raise UsageError(
+            f"{path} breaks at the date line, which the region crosses: bring it in degrees, or in a map "
+            "projection with its centre there"
+        )
+    return wanted, (-np.inf, south, np.inf, north), (-own.e, own.a)

@@ -26,8 +26,8 @@ def in_unit(
     ----------
     name : str
         One of `LAYERS`.
-    values : ndarray, [...]
-        As in the file; NaN where the file says so.
+    values : ndarray of float, [...]
+        As in the file, NaN where the file says so; changed in place, for it may be large.
     place : callable
         Index of a value -> file and place, for a message.
     scale : float
@@ -38,7 +38,7 @@ def in_unit(
     Returns
     -------
     values : ndarray, [...]
-        NaN where missing.
+        The same array, NaN where missing.
     attrs : dict
         Attribute ``missing``: how many values of `missing` there were; empty without any.
 
@@ -48,7 +48,6 @@ def in_unit(
         A value cannot be, and is not declared as missing. 999 and 9999 cannot be where they repeat and
         are larger than all others by far.
     """
-    values = np.array(values, float)
     declared = is_declared(values, missing)
     values[declared] = np.nan
     low, high = (limit / scale for limit in RANGE[name])

@@ -52,6 +52,8 @@ DAMAGED_ZIP = (
     ValueError,
     struct.error,
 )
+#: Lines of a station table; the agency's has some 5,000.
+MOST_STATIONS = 100_000
 STATION_COLUMNS = ["station_id", "name", "latitude", "longitude", "operating_from", "operating_to"]
 
 
@@ -101,8 +103,11 @@ def read_stations(path: Path) -> pd.DataFrame:
     DataError
         The file is not in CP932, or a line is not what the specification says.
     """
+    packed = _load(path)
+    if packed.count(b"\n") > MOST_STATIONS:
+        raise DataError(f"{path} has more than {MOST_STATIONS} lines: it is no station table of JMA")
     try:
-        content = _load(path).decode("cp932").replace("\r\n", "\n")
+        content = packed.decode("cp932").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}, byte {error.start + 1}: expected CP932; take the file as JMA offers it"
@@ -217,10 +222,10 @@ def _lines(path: Path) -> Lines:
     stride = RECORD_BYTES + len(end)
     matrix = np.frombuffer(content, np.uint8)
     if len(matrix) % stride or np.any(matrix.reshape(-1, stride)[:, RECORD_BYTES:] != list(end)):
-        sizes = np.array([len(line) for line in content.removesuffix(end).split(end)])
-        wrong = int(np.argmax(sizes != RECORD_BYTES))
+        sizes = (len(line.removesuffix(end)) for line in io.BytesIO(content))
+        wrong, size = next((n, size) for n, size in enumerate(sizes, 1) if size != RECORD_BYTES)
         raise DataError(
-            f"{path}, line {wrong + 1}: {sizes[wrong]} bytes, expected a CP932 record of {RECORD_BYTES}: "
+            f"{path}, line {wrong}: {size} bytes, expected a CP932 record of {RECORD_BYTES}: "
             "the file is cut or was converted to another encoding; take it as JMA offers it"
         )
     matrix = matrix.reshape(-1, stride)[:, :RECORD_BYTES]
