@@ -13,7 +13,7 @@ import xarray as xr
 from scipy.io import netcdf_file
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.sources import bounded
 
@@ -124,9 +124,7 @@ def _choose(path: Path, variables: dict[str, Variable], value: str | None, regio
     if value is None and len(fields) == 1:
         value = next(iter(fields))
     if value not in fields:
-        raise UsageError(
-            f"{path}: --value {value or ''} names no variable; there are {', '.join([*fields][:20])}"
-        )
+        raise UsageError(f"{path}: --value {value or ''} names no variable; there are {listed(fields)}")
     return _part(path, variables, value, fields[value], region)
 
 
@@ -141,12 +139,13 @@ def _axes_of_largest(variables: dict[str, Variable]) -> str:
 
 
 def _is_axis(axis: str, name: str, item: Variable) -> bool:
-    short, units, _ = AXES[axis]
+    _, units, _ = AXES[axis]
     dims, _, attrs = item
+    if dims != (name,):
+        return False
+    named = {other for other, (short, *_) in AXES.items() if name.lower() in (short, other)}
     unit = str(attrs.get("units", "")).lower()
-    return dims == (name,) and (
-        name.lower() in (short, axis) or unit in units or attrs.get("standard_name") == axis
-    )
+    return axis in named or (not named and (unit in units or attrs.get("standard_name") == axis))
 
 
 def _part(
