@@ -479,7 +479,7 @@ def test_a_station_in_two_places_is_two(read):
         (
             [{"station_id": "a,b"}],
             DataError,
-            "flat.csv is no table of text .*Row #2: Expected 14 columns, got 15",
+            "flat.csv, row 2: 15 cells, expected 14 as in the header",
         ),
         ([{"station_id": '"a'}], DataError, "a quotation mark is opened and not closed"),
         ([{"event_id": ""}], DataError, "no row names an event, a station and a network"),

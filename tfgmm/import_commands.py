@@ -10,7 +10,7 @@ import typer
 from tfgmm import files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
-from tfgmm.sources import bounded, combine, matching, selection
+from tfgmm.sources import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -38,6 +38,9 @@ Large = Annotated[
     bool,
     typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
 ]
+DecimalComma = Annotated[
+    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
+]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -53,6 +56,7 @@ def _common(
     append: Append = False,
     same: Same = None,
     large: Large = False,
+    decimal_comma: DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -67,13 +71,11 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
     own = list(inspect.signature(read).parameters.values())[1:]
     shared = list(inspect.signature(_common).parameters.values())
 
-    def command(
-        *, out, region, min_magnitude, max_distance, min_records, append, same, large, overwrite, **rest
-    ):
+    def command(*, out, region, min_magnitude, max_distance, min_records, append, same, overwrite, **rest):
         _refuse(out, append, overwrite)
         box = options.numbers(region, 4, "--region")
         tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
-        with bounded.large(large):
+        with bounded.large(rest.pop("large")), sheet.decimal_comma(rest.pop("decimal_comma")):
             dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
         if append:
             dataset = combine.combine(records.read(out), dataset, tolerance)
@@ -289,11 +291,12 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = None,
         longitude: Longitude = None,
         large: Large = False,
+        decimal_comma: DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 
         dataset = records.read(data)
-        with bounded.large(large):
+        with bounded.large(large), sheet.decimal_comma(decimal_comma):
             layer = site_layer.read_layer(
                 path,
                 name,

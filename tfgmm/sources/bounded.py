@@ -76,7 +76,7 @@ def content(path: Path) -> bytes:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{path} is {_kind(status.st_mode)}: give a regular file")
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:  # a buffer would make a second copy
             start = stream.read(max(map(len, COMPRESSED)))
             stream.seek(0)
             opener = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), None)

@@ -132,7 +132,7 @@ def _rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame
     for name in (f"{quality}_{component}" for quality in QUALITY for component in SENSORS[sensor]):
         if name in table.columns:
             rows[f"record_{name}"] = table.number(name)
-    return rows.assign(file=table.path.name, row=np.arange(len(rows)) + 2), noted
+    return rows.assign(file=table.path.name, row=table.rows), noted
 
 
 def _origin(table: sheet.Sheet) -> pd.Series:

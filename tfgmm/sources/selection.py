@@ -114,7 +114,7 @@ def select(found: Found, limits: Limits) -> records.Dataset:
     again = rows.duplicated(["event_id", "station_id"])
     rows = drop(rows, again, "record", "second record of a station in an event", tally)
     events, rows = _enough_records(events, rows, limits.min_records, tally)
-    silent = ~within["station_id"].isin(rows["station_id"])
+    silent = ~within["station_id"].isin(rows["station_id"].unique())
     kept = drop(within, silent, "station", "no record is kept", tally)
     kept = kept.assign(site_id=records.site_ids(kept) if len(kept) else "")
     provenance = _provenance(found, limits, _out_of_service(rows, events, kept))
@@ -222,9 +222,14 @@ def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataF
 
 def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
     """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
-    source = events.set_index("event_id").loc[rows["event_id"]]
-    site = stations.set_index("station_id").loc[rows["station_id"]]
-    places = (point[name] for point in (source, site) for name in ("longitude", "latitude"))
+    source, site = (
+        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
+        for key, table, names in (
+            ("event_id", events, ["longitude", "latitude", "depth_km"]),
+            ("station_id", stations, ["longitude", "latitude"]),
+        )
+    )
+    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
     return np.hypot(records.distance_km(*places), source["depth_km"].to_numpy())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import files, imt, records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.sources import layout as layouts
 from tfgmm.sources import selection, sheet, units, wide
 
@@ -22,6 +22,8 @@ REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
 #: An end of a time that names its zone.
 ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
+#: Rows from which the unit is checked; of more, every second, third ...
+MOST_CHECKED = 100_000
 FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 
 
@@ -78,19 +80,20 @@ def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.
     """Rows of one file with canonical names and amplitudes in g, and what is told of the file."""
     table = sheet.read(path)
     where = _columns(table, layout)
+    source = {
+        "source": {"file": path.name, "sha256": files.sha256(path)},
+        "simulated": SIMULATED in table.columns,
+        "encoding": table.encoding,
+        "decimal": table.decimal,
+        "columns": where,
+    }
     rows = _rows(table, where, layout)
+    del table
     measures = sorted(filter(imt.is_imt, rows), key=imt.period)
     rows = wide.without_marks(rows, measures, tally)
     unit = layout.unit or "g"
-    checked, doubtful = _checked(rows, measures, unit, layout.unit_as_stated)
-    source = {
-        "simulated": SIMULATED in table.columns,
-        "encoding": table.encoding,
-        "columns": where,
-        "unit": checked,
-        "noted": selection.note("file", checked, [path.name] if doubtful else []),
-        "source": {"file": path.name, "sha256": files.sha256(path)},
-    }
+    source["unit"], doubtful = _checked(rows, measures, unit, layout.unit_as_stated)
+    source["noted"] = selection.note("file", source["unit"], [path.name] if doubtful else [])
     return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
 
 
@@ -99,8 +102,9 @@ def _checked(rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: 
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
-    expected = wide.expected_ln(measures[0], rows)
-    return units.check(rows[measures[0]], expected, unit, f"values of {measures[0]}", as_stated=as_stated)
+    some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
+    expected, what = wide.expected_ln(measures[0], some), f"values of {measures[0]}"
+    return units.check(some[measures[0]], expected, unit, what, as_stated=as_stated)
 
 
 def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +181,8 @@ def _rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> 
     for name in TIMES:
         if name not in rows and any(other in rows for other in TIMES):
             rows[name] = pd.Series(pd.NaT, rows.index, dtype="datetime64[us, UTC]")
-    return rows.assign(file=table.path.name, row=np.arange(len(rows)) + 2)
+    file = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), [table.path.name])  # held once
+    return rows.assign(file=file, row=table.rows)
 
 
 def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
@@ -192,7 +197,7 @@ def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
     if pattern and not spectra and layouts.SPECTRA not in layout.optional:
         raise UsageError(
             f"{table.path} has no column that matches SA={pattern}: its columns are "
-            f"{', '.join(table.columns)}"
+            f"{listed(table.columns, 100)}"
         )
     fixed = layout.constants.keys()
     own = {name: name for name in table.columns if name in wide.CANONICAL or name.startswith(wide.PREFIXES)}
@@ -202,12 +207,12 @@ def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
     if missing:
         raise UsageError(
             f"{table.path} has no column for {', '.join(missing)}: name one with --map {missing[0]}=COLUMN "
-            f"or give one value with --set {missing[0]}=VALUE; its columns are {', '.join(table.columns)}"
+            f"or give one value with --set {missing[0]}=VALUE; its columns are {listed(table.columns, 100)}"
         )
     if not any(imt.is_imt(name) for name in where):
         raise UsageError(
             f"{table.path} has no intensity measure: name columns with --map PGA=COLUMN or "
-            f"--map 'SA=T{{T}}S'; its columns are {', '.join(table.columns)}"
+            f"--map 'SA=T{{T}}S'; its columns are {listed(table.columns, 100)}"
         )
     return where
 
@@ -329,6 +334,7 @@ def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFr
             "constants": dict(layout.constants),
             "time_zone": layout.time_zone,
             "encoding": encodings,
+            "decimal": sources[0]["decimal"],
             "magnitude": "as listed, taken as Mw; magnitude_source names the column or the type",
         },
     }
