@@ -157,7 +157,7 @@ def _points(
         value = value or _value_column(table, name, [*names.values()])
         points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
         points["value"] = table.number(value, sentinels=False)
-        points.index = pd.RangeIndex(2, len(points) + 2, name="row")
+        points.index = pd.Index(table.rows, name="row")
         points = points.dropna(how="all")
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
