@@ -81,7 +81,7 @@ def test_what_is_written_in_any_order_with_rounded_coordinates_is_read(
     [
         ("35,139,1\n35.5,139.5,deep\n", "row 3, column z: 'deep', expected a number"),
         ("35,139,1\n35.5,139.5,inf\n", "row 3, column z: inf, expected a depth .* of 0 to 30000 m"),
-        ("35,139,1\n\n,139.5,2\n", "row 3, column latitude: nan, expected a latitude, at most 90 degrees"),
+        ("35,139,1\n\n,139.5,2\n", "row 4, column latitude: nan, expected a latitude, at most 90 degrees"),
         (
             "35,139,1\n35.5,139.5,-2\n",
             "row 3, column z: -2, expected a depth .* of 0 to 30000 m: give --missing=-2 ",

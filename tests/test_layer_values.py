@@ -55,7 +55,7 @@ def test_an_undeclared_mark_is_refused_by_place_and_value(write, mark):
     with pytest.raises(DataError) as error:
         site_layer.read_layer(path, "vs30", **options)
     message = str(error.value)
-    place = r"3[456][\d.]* N 13\d[\d.]* E|(?:row|point) \d+, column (?:vs30|3)"
+    place = r"3[456][\d.]* N 13\d[\d.]* E|row \d+, column (?:vs30|value)"
     named = re.fullmatch(
         rf"\S*field, ({place}): (\S+), expected a .* of 30 to 5000 m/s: give --missing=(\S+) if it .*",
         message,

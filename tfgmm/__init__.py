@@ -20,8 +20,12 @@ sources.combine                 two imports add up to one dataset
 sources.jma_format              bytes of JMA intensity and acceleration files -> tables
 sources.jma_coordinates         better coordinates of JMA stations
 sources.jma                     JMA intensity and acceleration files -> records
-sources.units                   units of acceleration, and which one a file is in
-sources.sheet                   bytes of CSV, Excel or Parquet -> named columns of text
+sources.units                   units of acceleration: which one a file is in, and whether it can be
+sources.bounded                 files -> bytes, with a bound on memory
+sources.kinds                   what a file is that is no table, and what to do about it
+sources.delimited               bytes of delimited text -> columns of text
+sources.workbook                an Excel workbook -> columns of text
+sources.sheet                   files of tables -> named columns of text
 sources.wide                    rows with all about a record -> events, stations, records
 sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV

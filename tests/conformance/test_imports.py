@@ -1,5 +1,7 @@
 """The command line of the imports: records in, a dataset out, several of them added up."""
 
+import bz2
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,23 @@ def test_a_dataset_goes_out_as_one_table_and_comes_back(tmp_path):
         back.records.sort_values(key, ignore_index=True)[[*key, "PGA"]],
         dataset.records.sort_values(key, ignore_index=True)[[*key, "PGA"]],
     )
+
+
+def test_what_a_user_says_of_a_table_reaches_the_reader(tmp_path):
+    columns = (
+        "event_id origin_time event_longitude event_latitude depth_km magnitude station_id network "
+        "station_longitude station_latitude component PGA"
+    )
+    row = "e1 2016-01-05T02:21:11Z 180,5 -17,5 10 6,1 S{0} nz {1} -17,{0}5 rotd50 0,1"
+    rows = [row.format(i, str(179 + i / 2).replace(".", ",")) for i in range(6)]
+    text = "\n".join(["sep=;", *(line.replace(" ", ";") for line in (columns, *rows))])
+    packed = bz2.compress(text.encode() + b"\n" * 11_000_000)
+    (tmp_path / "flat.csv.bz2").write_bytes(packed)
+    run("import", "table", tmp_path / "flat.csv.bz2", "--out", tmp_path / "data", "--decimal-comma",
+        "--large", "--unit", "%g", "--unit-as-stated", "--region=179.4,-20,-178.9,-16")  # fmt: skip
+    dataset = records.read(tmp_path / "data")
+    assert dataset.stations["longitude"].tolist() == [179.5, 180, -179.5, -179]
+    assert dataset.records["PGA"].tolist() == [0.001] * 4
 
 
 def test_append_needs_a_dataset_and_excludes_overwrite(tmp_path):

@@ -1,7 +1,5 @@
 """Table of points -> site layer: on the points' own raster, or interpolated onto one."""
 
-import io
-import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from tfgmm import files, layers
 from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.site_layers import values as layer_values
-from tfgmm.sources import bounded, column_names, sheet
+from tfgmm.sources import column_names, sheet
 
 #: How far a point may lie off the raster, in steps: coordinates are often rounded.
 TOLERANCE = 0.05
@@ -24,13 +22,8 @@ TOLERANCE = 0.05
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: Points that can be triangulated within 500 MB.
 MOST_SCATTERED = 500_000
-_NUMBER = rb"(?:[-+]?[\d.]+(?:[eE][-+]?\d+)?|NaN)"
-#: A first line of nothing but three numbers, as GMT writes it, after lines of comments and segments.
-XYZ = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:[#>].*\n|[ \t\r]*\n)*[ \t]*"
-    + rb"(?:[ \t]*[,;][ \t]*|[ \t]+)".join([_NUMBER] * 3)
-    + rb"[ \t]*\r?(?:\n|$)"
-)
+#: Columns of a table without header, as GMT writes it.
+XYZ = ("longitude", "latitude", "value")
 
 
 def read(
@@ -142,43 +135,22 @@ def _points(
     path: Path, name: str, latitude: str | None, longitude: str | None, value: str | None
 ) -> tuple[pd.DataFrame, str]:
     """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist or is no regular file: give the path of a table")
-    with path.open("rb") as stream:
-        without_header = XYZ.match(stream.read(2**16))
-    if without_header:
-        points, value = _xyz(path), "3"
-    else:
-        table = sheet.read(path)
-        names = {
-            "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
-            "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
-        }
-        value = value or _value_column(table, name, [*names.values()])
-        points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
-        points["value"] = table.number(value, sentinels=False)
-        points.index = pd.Index(table.rows, name="row")
-        points = points.dropna(how="all")
+    table = sheet.read(path, XYZ)
+    names = {
+        "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
+        "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
+    }
+    value = value or _value_column(table, name, [*names.values()])
+    points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
+    points["value"] = table.number(value, sentinels=False)
+    points.index = pd.Index(table.rows, name="row")
+    points = points.dropna(how="all")
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
     for what, limit in (("latitude", 90), ("longitude", 360)):
         expected = f"a {what}, at most {limit} degrees"
         refuse(path, points[what], ~(points[what].abs() <= limit), expected)
     return points, value
-
-
-def _xyz(path: Path) -> pd.DataFrame:
-    """Longitude, latitude and value of a file without header, as GMT writes it."""
-    content = bounded.content(path)
-    layers.refuse_large(path.name, (content.count(b"\n"), 1))
-    delimiter = next((character for character in ";," if character.encode() in content[: 2**16]), None)
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="replace")
-    try:
-        numbers = np.loadtxt(text, comments=["#", ">"], delimiter=delimiter, ndmin=2, usecols=(0, 1, 2))
-    except ValueError as error:
-        raise DataError(f"{path} is no table of longitude, latitude and value ({error})") from error
-    index = pd.RangeIndex(1, len(numbers) + 1, name="point")
-    return pd.DataFrame(numbers, index, ["longitude", "latitude", "value"])
 
 
 def _column(table: sheet.Sheet, names: Sequence[str], what: str) -> str:

@@ -25,6 +25,7 @@ NUMBERS = {
     "vs30_m_s": "Vs30",
 }
 QUALITY = ("snr", "fLow", "fHigh")
+MOST_PERIODS = 10_000
 #: Spectra this short are within half a unit step of PGA.
 SHORT_S = 0.05
 #: Standard deviation of ln SA(0.05 s) / PGA, generously.
@@ -266,6 +267,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarray:
+    if store["T"].size > MOST_PERIODS:
+        raise DataError(f"{path}, T: {store['T'].size} values, expected at most {MOST_PERIODS} periods")
     periods = np.atleast_1d(np.asarray(store["T"][()], float))
     if periods.ndim != 1 or not np.all(np.isfinite(periods)) or not np.all(np.diff(periods, prepend=0) > 0):
         raise DataError(
@@ -289,9 +292,9 @@ def _ln_mean(
         name = f"{group}/{component}/PSa"
         if name not in store:
             return np.full(count, np.nan)
+        if store[name].shape != (count,):  # before it is read: it may claim to fill any memory
+            raise DataError(f"{path}, {name}: {store[name].shape} values, expected {count}, one a period")
         values = np.asarray(store[name][()], float)
-        if values.shape != (count,):
-            raise DataError(f"{path}, {name}: {values.shape} values, expected {count}, one a period")
         total += np.log(np.where(values > 0, values, np.nan)) / len(components)
     return total
 

@@ -173,7 +173,7 @@ def _usable_stations(
         spans = *located[["longitude", "latitude"]].min(), *located[["longitude", "latitude"]].max()
         raise UsageError(
             f"no station lies in the region {_box(limits.region)} (west,south,east,north): "
-            f"the table spans {_box(spans)}"
+            f"the table spans {_box([round(float(degrees), 2) for degrees in spans])}"
         )
     return located, drop(located, ~inside, "station", "outside the region", tally)
 

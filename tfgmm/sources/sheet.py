@@ -5,7 +5,7 @@ What a file is: `kinds`. Text: `delimited`. Excel: `workbook`.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class Sheet:
                 f"{self.path} has no column {name!r}: its columns are {listed(self.columns, 100)}"
             )
         if count > 1:
-            raise DataError(f"{self.path}, row 1: column {name!r} is there {count} times, expected once")
+            raise DataError(f"{self.path}: column {name!r} is there {count} times, expected once")
         values = self.table.column(name)
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
@@ -118,7 +118,8 @@ class Sheet:
         if self.decimal == "." and bad.any() and text[bad].str.fullmatch(DECIMAL_COMMA).all():
             expected += "; tfgmm import reads decimal commas with --decimal-comma"
         self.refuse(text, bad, expected)
-        return values.mask(values.abs() >= FILL) if sentinels else values
+        fill = (values.abs() >= FILL) & np.isfinite(values)
+        return values.mask(fill) if sentinels else values
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""
@@ -131,10 +132,16 @@ class Sheet:
             raise DataError(f"{message}, expected {expected}")
 
 
-def read(path: Path) -> Sheet:
+def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     """The table of a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
 
     What the file is, its first bytes tell. It may be compressed (gzip, bzip2, xz).
+
+    Parameters
+    ----------
+    path : Path
+    unnamed : sequence of str
+        Names of the columns of text without a header: where its first line is of as many numbers.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def read(path: Path) -> Sheet:
             rows = np.arange(1, table.num_rows + 1)
         else:
             kinds.refuse(path, content)
-            table, rows, encoding = delimited.read(path, content)
+            table, rows, encoding = delimited.read(path, content, unnamed)
     except MemoryError as error:
         raise DataError(f"{path} does not fit into the memory there is") from error
     if not table.num_rows:

@@ -223,9 +223,7 @@ def _measures(table: sheet.Sheet) -> dict[str, str]:
     for column in dict.fromkeys(table.columns):
         name = layouts.measure(column)
         if imt.is_imt(name) and measures.setdefault(name, column) != column:
-            raise DataError(
-                f"{table.path}, row 1: columns {measures[name]!r} and {column!r} are both {name}"
-            )
+            raise DataError(f"{table.path}: columns {measures[name]!r} and {column!r} are both {name}")
     return measures
 
 

@@ -166,7 +166,7 @@ def check(
     refuse_negative(values, what)
     median, count = _residual(values, expected_ln)
     if count < FEWEST:
-        return f"not checked: {count} {what} have magnitude and distance within those of BSSA14", False
+        return f"not checked: of the {what} {count} can be compared with what is expected", False
     factors = {other: np.exp(median) * in_g(other) for other in (unit, "g", "%g", "m/s^2", "cm/s^2")}
     off = {other: abs(np.log(factor)) for other, factor in factors.items()}
     fit = min(off, key=off.__getitem__)
