@@ -232,9 +232,10 @@ def _parsed(path: Path, body: bytes, rows: array.array, delimiter: str, width: i
     except pa.ArrowException as error:
         if uneven and uneven[0].number is not None and uneven[0].number <= len(rows):
             row = uneven[0]
+            advice = "; remove lines above the header, or begin them with #" if width == 1 else ""
             raise DataError(
                 f"{path}, row {rows[row.number - 1]}: {row.actual_columns} cells, expected {width} as in "
-                f"the header (delimiter {delimiter!r}): {row.text[:60]!r}"
+                f"the header (delimiter {delimiter!r}): {row.text[:60]!r}{advice}"
             ) from error
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} is no table of text ({reason}): the file is cut or damaged") from error

@@ -81,9 +81,9 @@ def _zip(path: Path, content: bytes) -> tuple[str, str]:
 def _markup(start: bytes) -> tuple[str, str] | None:
     if re.match(rb'\{\s*["}]|\[\s*[\[{"\d\]-]', start):
         return "JSON", AS_CSV
-    if start.startswith((b"<!doctype html", b"<html")):
+    if re.match(rb"<(!doctype html|html|head|body|table)\b", start):
         return "a web page (HTML)", "fetch the file itself, or save the table as CSV"
-    return ("XML", AS_CSV) if start.startswith((b"<?xml", b"<!--")) else None
+    return ("XML", AS_CSV) if re.match(rb"<[?!a-z]", start) else None
 
 
 def _names(content: bytes) -> list[str]:

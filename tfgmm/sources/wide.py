@@ -1,5 +1,7 @@
 """Rows of a flatfile, one a record with all about its event and station -> events, stations, records."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -120,8 +122,8 @@ def _label(row: pd.Series) -> str:
     return f"{row['file']}, row {row['row']}"
 
 
-def _labels(rows: pd.DataFrame) -> list[str]:
-    return [f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True)]
+def _labels(rows: pd.DataFrame) -> Iterator[str]:
+    return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
 
 
 def _in_range(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
