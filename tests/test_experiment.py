@@ -220,3 +220,8 @@ def test_maps_with_site_channels_cannot_be_turned():
         preset("quick", networks=("kik",), reference="kik", training={"turns": True})
     kept = preset("quick", networks=("kik",), reference="kik", drop=("site",), training={"turns": True})
     assert Experiment(**kept.model_dump(mode="json")) == kept
+
+
+def test_a_projection_that_is_not_true_to_scale_makes_no_run():
+    with pytest.raises(UsageError, match=r"EPSG:3857 has a scale of 1\.2.*choose --crs EPSG:32654"):
+        preset("quick", networks=["kik"], reference="kik", grid={"crs": "EPSG:3857"})

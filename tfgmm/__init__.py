@@ -15,6 +15,11 @@ layers                          site layers (z_bedrock, vs30) on the grid
 mixed_effects                   linear regression with crossed random effects
 ergodic                         the ergodic ground-motion model that is fitted to the records
 sources.column_names            what columns of tables of places and events are called
+sources.bounded                 files -> bytes, with a bound on memory
+sources.kinds                   what a file is that is no table, and what to do about it
+sources.delimited               bytes of delimited text -> columns of text
+sources.workbook                an Excel workbook -> columns of text
+sources.sheet                   files of tables -> named columns of text
 sources.selection               what every reader of records keeps and drops, and why
 sources.matching                which events of two catalogues are one earthquake
 sources.combine                 two imports add up to one dataset
@@ -22,11 +27,6 @@ sources.jma_format              bytes of JMA intensity and acceleration files ->
 sources.jma_coordinates         better coordinates of JMA stations
 sources.jma                     JMA intensity and acceleration files -> records
 sources.units                   units of acceleration: which one a file is in, and whether it can be
-sources.bounded                 files -> bytes, with a bound on memory
-sources.kinds                   what a file is that is no table, and what to do about it
-sources.delimited               bytes of delimited text -> columns of text
-sources.workbook                an Excel workbook -> columns of text
-sources.sheet                   files of tables -> named columns of text
 sources.wide                    rows with all about a record -> events, stations, records
 sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV
@@ -52,9 +52,12 @@ accelerograms.continuous        WIN32 files of any length -> pieces of accelerat
 accelerograms.obspy_files       all other waveform files -> such pieces
 accelerograms.event_windows     pieces -> one gapless record an event and instrument
 accelerograms.mesonet           continuous waveforms and an event catalogue -> records
+site_layers.extent              longitudes of any convention, and regions -> one unbroken part of a map
+site_layers.values              values of a layer as files hold them; marks of missing ones
 site_layers.layer_table         table of points -> site layer
 site_layers.jshis               J-SHIS deep structure and surface Vs30 -> site layer
 site_layers.netcdf              NetCDF 3 or 4 -> one variable on longitude and latitude
+site_layers.geotiff             GeoTIFF -> one band, in degrees or a map projection
 site_layers.raster              GeoTIFF or NetCDF of any region -> site layer
 site_layers.site_layer          any file of a site layer, recognised by its first bytes
 simulation.random_field         Gaussian random fields that can be evaluated at any point

@@ -281,7 +281,8 @@ def preset(name: str, **changes) -> Experiment:
     Raises
     ------
     UsageError
-        Unknown preset, or settings that do not fit together.
+        Unknown preset, settings that do not fit together, or a map projection that is not true to
+        scale over the input window.
     """
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
@@ -292,6 +293,7 @@ def preset(name: str, **changes) -> Experiment:
     try:
         grid, network = Grid(**merged.get("grid", {})), Network(**merged["network"])
         fitting = {"output_size": check_size(grid.input_size, network.depth)}
+        grid.refuse_distortion()
         return Experiment(**merged | {"grid": grid.model_copy(update=fitting), "network": network})
     except pydantic.ValidationError as error:
         raise UsageError(reason(error)) from error

@@ -260,13 +260,25 @@ LayerData = Annotated[Path, typer.Option("--data", help="Dataset folder that get
 Value = Annotated[
     str | None, typer.Option(help="Column of a CSV, variable of a NetCDF, band of a GeoTIFF.")
 ]
-LayerRegion = Annotated[str | None, typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees.")]
+LayerRegion = Annotated[
+    str | None,
+    typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees; WEST > EAST crosses the date line."),
+]
+Missing = Annotated[
+    list[float] | None,
+    typer.Option(help="A value of the file that stands for a missing one, as -9999 or 0; repeatable."),
+]
 Scale = Annotated[float, typer.Option(help="Factor from the file's unit to m or m/s: 1000 for km.")]
 Step = Annotated[
     float | None, typer.Option(help="Step of the raster, degrees; needed for scattered points.")
 ]
-Latitude = Annotated[str, typer.Option(help="Column of a CSV with the latitude.")]
-Longitude = Annotated[str, typer.Option(help="Column of a CSV with the longitude.")]
+Latitude = Annotated[
+    str | None, typer.Option(help="Column of a CSV with the latitude (default: lat, latitude).")
+]
+Longitude = Annotated[
+    str | None,
+    typer.Option(help="Column of a CSV with the longitude (default: lon, lng, long, longitude)."),
+]
 
 
 def layer_command(command: str, name: str, what: str) -> None:
@@ -280,8 +292,9 @@ def layer_command(command: str, name: str, what: str) -> None:
         region: LayerRegion = None,
         scale: Scale = 1.0,
         step: Step = None,
-        latitude: Latitude = "lat",
-        longitude: Longitude = "lon",
+        missing: Missing = None,
+        latitude: Latitude = None,
+        longitude: Longitude = None,
         large: Large = False,
         decimal_comma: options.DecimalComma = False,
     ) -> None:
@@ -296,6 +309,7 @@ def layer_command(command: str, name: str, what: str) -> None:
                 region=options.numbers(region, 4, "--region"),
                 scale=scale,
                 step=step,
+                missing=missing or (),
                 latitude=latitude,
                 longitude=longitude,
             )

@@ -123,7 +123,7 @@ def read(
     reader = continuous.Win32Files if channels is not None else obspy_files.ObspyFiles
     source = reader(channels or stations, tally, settings.velocity == "differentiate")
     table, sites = catalogue.read(events, tally), _sites(source.stations, settings)
-    cutter = _cutter(table, sites, limits, settings.cut, tally)
+    cutter = _cutter(table, sites, limits, settings.cut)
     used = _in_order(paths, source, cutter, tally)
     cuttings = _cuttings(used, source, cutter, progress)
     measured = [_measured(cutting, table, sites, settings, tally) for cutting in cuttings]

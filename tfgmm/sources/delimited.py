@@ -5,6 +5,7 @@ import codecs
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import charset_normalizer
@@ -28,12 +29,13 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MOST_COLUMNS = 2**14
 
 
-def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray, str]:
+def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray, str]:
     """Read text with a header; blank lines and lines that begin with ``#`` are passed over.
 
     Encoded in UTF-8, UTF-16, cp932 or Western European; the delimiter is the comma, semicolon, tab or
     bar, or runs of blanks where the header has none of these. A first line ``sep=;`` names it. The header
-    may be the last line of comment, as in ``#EventID|Time|Latitude``.
+    may be the last line of comment, as in ``#EventID|Time|Latitude``. Where the first line is of numbers
+    alone, as many as there are names in `unnamed`, these are the header.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray, str]:
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
     stream = io.BytesIO(text)
-    header, delimiter, first_line = _header(stream)
+    header, delimiter, first_line = _header(stream, unnamed)
     names = _cells(header, delimiter)
     _refuse_names(path, names, first_line)
     body, rows = _body(path, stream, delimiter == BLANKS, first_line)
@@ -109,7 +111,7 @@ def _encoding(path: Path, content: bytes) -> str:
 # ---- header -------------------------------------------------------------------------------------
 
 
-def _header(stream: io.BytesIO) -> tuple[str, str, int]:
+def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int]:
     """The header, the delimiter, and the number of the line at which the rows begin."""
     number, delimiter, comment, start = 0, "", "", 0
     line = b""
@@ -128,7 +130,14 @@ def _header(stream: io.BytesIO) -> tuple[str, str, int]:
     if comment and _names_columns(comment, header, delimiter):
         stream.seek(start)
         return comment, delimiter or _delimiter(comment, header), number
-    return header, delimiter or _delimiter(header, following), number + 1
+    delimiter = delimiter or _delimiter(header, following or header)
+    cells = _cells(header, delimiter)
+    if len(cells) == len(unnamed) and all(
+        NUMBER.fullmatch(cell) or cell.lower() == "nan" for cell in cells
+    ):
+        stream.seek(start)
+        return delimiter.join(unnamed), delimiter, number
+    return header, delimiter, number + 1
 
 
 def _peek(stream: io.BytesIO) -> str:

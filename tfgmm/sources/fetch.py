@@ -12,6 +12,7 @@ import requests
 
 from tfgmm import files
 from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.sources import bounded
 
 #: Annual intensity and acceleration files of the Japan Meteorological Agency.
 JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
@@ -251,11 +252,11 @@ def _damage(path: Path) -> str | None:
 def _unpack(archive: Path, name: str) -> Path:
     """A member of a ZIP file, beside it."""
     with zipfile.ZipFile(archive) as packed:
-        members = [member for member in packed.namelist() if member.rpartition("/")[2].lower() == name]
+        members = [m for m in packed.infolist() if m.filename.rpartition("/")[2].lower() == name]
         if not members:
             raise DataError(f"{archive} holds no {name}, only {listed(packed.namelist())}")
-        with files.whole_file(archive.with_name(name)) as temporary:
-            temporary.write_bytes(packed.read(members[0]))
+        with packed.open(members[0]) as stream, files.whole_file(archive.with_name(name)) as temporary:
+            temporary.write_bytes(bounded.expand(stream, members[0].compress_size, archive))
     return archive.with_name(name)
 
 

@@ -5,7 +5,7 @@ What a file is: `kinds`. Text: `delimited`. Excel: `workbook`.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +70,8 @@ class Sheet:
         """Names of the columns, in order."""
         return self.table.column_names
 
-    def text(self, name: str) -> pd.Series:
-        """A column as stripped text; None where it is blank or a sentinel (-999, -9999, -99999).
+    def text(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as stripped text; None where it is blank or, with `sentinels`, -999, -9999, -99999.
 
         Raises
         ------
@@ -93,21 +93,21 @@ class Sheet:
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
             values = pa.array(map(workbook.as_text, values.to_pandas()), pa.string())
         column = values.to_pandas().astype("str").str.strip()
-        missing = column.isna() | (column == "") | column.str.fullmatch(SENTINEL)
+        missing = column.isna() | (column == "") | (sentinels & column.str.fullmatch(SENTINEL))
         return column.mask(missing).rename(name)
 
-    def number(self, name: str) -> pd.Series:
-        """A column as numbers, NaN where missing.
+    def number(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as numbers, NaN where missing as in `text`.
 
         Raises
         ------
         UsageError, DataError
             As `text`; or a cell is neither a number nor a sign of a missing one.
         """
-        return self.to_number(self.text(name))
+        return self.to_number(self.text(name, sentinels), sentinels)
 
-    def to_number(self, text: pd.Series) -> pd.Series:
-        """Text that `text` returned as numbers."""
+    def to_number(self, text: pd.Series, sentinels: bool = True) -> pd.Series:
+        """Return text of `text` as numbers; with `sentinels` 1e36 and more are missing."""
         values = pd.to_numeric(self.with_points(text), errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
         bad = values.isna() & ~absent
@@ -115,7 +115,8 @@ class Sheet:
         if self.decimal == "." and bad.any() and text[bad].str.fullmatch(DECIMAL_COMMA).all():
             expected += "; decimal commas are read with --decimal-comma"
         self.refuse(text, bad, expected)
-        return values.mask((values.abs() >= FILL) & np.isfinite(values))
+        fill = (values.abs() >= FILL) & np.isfinite(values)
+        return values.mask(fill) if sentinels else values
 
     def with_points(self, text: pd.Series) -> pd.Series:
         """Return numbers as text with decimal points, whatever the decimal sign of the table."""
@@ -135,10 +136,16 @@ class Sheet:
             raise DataError(f"{message}, expected {expected}")
 
 
-def read(path: Path) -> Sheet:
+def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     """The table of a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
 
     What the file is, its first bytes tell. It may be compressed (gzip, bzip2, xz).
+
+    Parameters
+    ----------
+    path : Path
+    unnamed : sequence of str
+        Names of the columns of text without a header: where its first line is of as many numbers.
 
     Raises
     ------
@@ -156,7 +163,7 @@ def read(path: Path) -> Sheet:
             rows = np.arange(1, table.num_rows + 1)
         else:
             kinds.refuse(path, content)
-            table, rows, encoding = delimited.read(path, content)
+            table, rows, encoding = delimited.read(path, content, unnamed)
     except MemoryError as error:
         raise DataError(f"{path} does not fit into the memory there is") from error
     if not table.num_rows:
