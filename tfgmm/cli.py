@@ -174,10 +174,11 @@ def train(
             "patience": patience,
         },
     )
+    folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
+    endings.refuse_file(folder, "a run")
     import_tensorflow()  # not before the options are known to be right: it takes seconds
     from tfgmm.model import training
 
-    folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
     run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)
     if train_missing(run, f"Run {folder}"):

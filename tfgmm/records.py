@@ -195,11 +195,12 @@ def _utc(times: pd.Series) -> np.ndarray:
 def wrapped(longitude) -> np.ndarray:
     """Return longitudes with those of 180 to 360 degrees turned into -180 to 0, and all others as they are.
 
-    >>> wrapped([140.0, 190.0, -170.0]).tolist()
-    [140.0, -170.0, -170.0]
+    >>> wrapped([140.0, 180.2, -170.0]).tolist()
+    [140.0, -179.8, -170.0]
     """
     longitude = np.asarray(longitude, float)
-    return np.where((longitude > 180) & (longitude <= 360), longitude - 360, longitude)
+    # Rounded to a tenth of a millimetre, so that 180.2 and -179.8 are one place.
+    return np.where((longitude > 180) & (longitude <= 360), np.round(longitude - 360, 9), longitude)
 
 
 def unit_vectors(longitude, latitude) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm import files, lease, records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment, reason
 from tfgmm.records import Dataset
 
@@ -192,7 +192,7 @@ class RunFolder:
         if ids is not None:
             unknown = [name for name in ids if name not in table.index]
             if unknown:
-                raise UsageError(f"run {self.path} has no station {', '.join(unknown)}")
+                raise UsageError(f"run {self.path} has no station {listed(unknown)}")
             table = table.loc[list(ids)]
         return table[["longitude", "latitude", "terms_of"]].reset_index()
 

@@ -271,7 +271,7 @@ def _next_version(model: Path, im: str) -> int:
         return 1
     last = model / str(max(versions)) / DESCRIPTION
     try:
-        other = json.loads(last.read_text())["intensity_measure"]
+        other = files.read_json(last)["intensity_measure"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{model} holds something else than exports of tfgmm: choose another --out"
