@@ -79,6 +79,7 @@ within_event                    within-event residuals: how far alike, what some
 model.unet                      channels -> parameter map
 model.random_terms              event and site terms while a network learns
 model.normal                    Normal distribution at every pixel, likelihood at station pixels
+model.checkpoint                the state of a training after each epoch
 model.member                    train, save, load one member
 model.training                  train what a run lacks; the predictions table
 analysis.calibration            scaling of the predicted standard deviation
