@@ -76,6 +76,8 @@ def read(
         values.refuse_unit(str(path), part.attrs["units"], scale)
         known, noted = values.in_unit(name, np.asarray(part.values), _namer(path, part), scale, missing)
         method, lat, lon, known = _on_degrees(part, known, path, region, step)
+        del part  # both at once may be too large
+        known = known.astype(float, copy=False)
     except TfgmmError:
         raise
     except Exception as error:  # the libraries meet a damaged file with errors of any kind
@@ -161,7 +163,7 @@ def _reprojected(
         method,
         (north - rows * step_y)[::-1].round(9),
         (west + cols * step_x).round(9),
-        known[::-1].astype(float),
+        known[::-1],
     )
 
 
