@@ -110,6 +110,8 @@ def read(
         "method": METHODS[name],
         "unusable": unusable,
     }
+    if missing:
+        attrs["missing"] = ", ".join(f"{mark:.9g}" for mark in missing)
     return layers.crop(layers.make(name, *raster, **attrs), region)
 
 
