@@ -1,6 +1,7 @@
 """What can be wrong with the data or with the command."""
 
 import itertools
+import re
 from collections.abc import Collection
 
 
@@ -31,3 +32,9 @@ def listed(names: Collection, most: int = 20) -> str:
     texts = map(str, itertools.islice(names, most))
     shown = ", ".join(text if len(text) <= 80 else f"{text[:79]}…" for text in texts)
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def one_line(error: Exception) -> str:
+    """Return a message on one line: control characters written out, the middle of a long one cut."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], str(error))
+    return text if len(text) <= 3000 else f"{text[:2000]} … {text[-500:]}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import files, layers, options, records
+from tfgmm import endings, files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
 from tfgmm.sources import bounded, combine, matching, selection, sheet
@@ -38,9 +38,6 @@ Large = Annotated[
     bool,
     typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
 ]
-DecimalComma = Annotated[
-    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
-]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -56,7 +53,7 @@ def _common(
     append: Append = False,
     same: Same = None,
     large: Large = False,
-    decimal_comma: DecimalComma = False,
+    decimal_comma: options.DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -94,6 +91,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         records.read(out)
     else:
+        endings.refuse_file(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
@@ -125,7 +123,7 @@ def nied_ascii(
     lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
-    """K-NET and KiK-net ASCII records as downloaded from NIED."""
+    """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.accelerograms import archive, waveforms
     from tfgmm.accelerograms import nied_ascii as source
 
@@ -188,12 +186,19 @@ def mesonet(
     correction: Annotated[
         str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
     ] = "ln",
+    velocity: Annotated[
+        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+    ] = "leave-out",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.accelerograms import mesonet as source
 
     settings = source.Settings(
-        network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
+        network=network,
+        ims=tuple(im or ("PGA", "SA(1.0)")),
+        component=component,
+        correction=correction,
+        velocity=velocity,
     )
     with progress("reading", len(waveforms)) as advance:
         return source.read(
@@ -291,7 +296,7 @@ def layer_command(command: str, name: str, what: str) -> None:
         latitude: Latitude = None,
         longitude: Longitude = None,
         large: Large = False,
-        decimal_comma: DecimalComma = False,
+        decimal_comma: options.DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 
@@ -308,7 +313,7 @@ def layer_command(command: str, name: str, what: str) -> None:
                 latitude=latitude,
                 longitude=longitude,
             )
-        show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
+        show_dataset(records.write_layers(layers.attach(dataset, layer), data))
 
 
 layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")

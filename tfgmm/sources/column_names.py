@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tfgmm.errors import UsageError, listed
 
 LONGITUDE = ("longitude", "lon", "long", "lng")
 LATITUDE = ("latitude", "lat")
@@ -35,3 +38,20 @@ def find(columns: Sequence[str], names: Iterable[str]) -> str | None:
     """
     present = {plain(column): column for column in reversed(columns)}
     return next((present[name] for name in names if name in present), None)
+
+
+def needed(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
+    """Return the column that has the first possible of some plain names.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    column = find(columns, names)
+    if column is None:
+        raise UsageError(
+            f"{path} has no column {names[0]}: name one of its columns ({listed(columns)}) "
+            f"{' or '.join(names[:4])}"
+        )
+    return column

@@ -138,7 +138,7 @@ def fetch_jma(
         raise DataError(f"cannot write into {folder}: {error.strerror or error}") from error
     if absent:
         raise UsageError(
-            f"{base} has no {', '.join(absent)}: leave these years out of --years "
+            f"{base} has no {listed(absent)}: leave these years out of --years "
             f"(the other files are in {folder})"
         )
     return [*(folder / name for name in names[:-1]), stations]
@@ -262,8 +262,8 @@ def _unpack(archive: Path, name: str) -> Path:
 
 def _recorded(folder: Path) -> dict:
     try:
-        return dict(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, TypeError):
+        return files.read_json(folder / RECORD)
+    except (OSError, ValueError):
         return {}
 
 

@@ -107,19 +107,23 @@ class Sheet:
         return self.to_number(self.text(name, sentinels), sentinels)
 
     def to_number(self, text: pd.Series, sentinels: bool = True) -> pd.Series:
-        """Text that `text` returned as numbers; with `sentinels` 1e36 and more are missing."""
-        plain = text
-        if self.decimal == ",":  # where it is, a point can only be one between thousands
-            plain = text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
-        values = pd.to_numeric(plain, errors="coerce").astype(float)
+        """Return text of `text` as numbers; with `sentinels` 1e36 and more are missing."""
+        values = pd.to_numeric(self.with_points(text), errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
         bad = values.isna() & ~absent
         expected = "a number, a blank or a sentinel such as -999"
         if self.decimal == "." and bad.any() and text[bad].str.fullmatch(DECIMAL_COMMA).all():
-            expected += "; tfgmm import reads decimal commas with --decimal-comma"
+            expected += "; decimal commas are read with --decimal-comma"
         self.refuse(text, bad, expected)
         fill = (values.abs() >= FILL) & np.isfinite(values)
         return values.mask(fill) if sentinels else values
+
+    def with_points(self, text: pd.Series) -> pd.Series:
+        """Return numbers as text with decimal points, whatever the decimal sign of the table."""
+        if self.decimal == ".":
+            return text
+        # Where it is the comma, a point can only be one between thousands.
+        return text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""
