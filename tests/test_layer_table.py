@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import layer_table
+from tfgmm.sources import sheet
 
 REAL = (
     Path(__file__).parents[1].parent / "shared" / "data" / "bedrock" / "kanto_jivsm_v4_bedrock_0125deg.csv"
@@ -52,6 +53,78 @@ def test_columns_and_layer_by_name(write):
     layer = layer_table.read(path, "v30", name="vs30", latitude="y", longitude="x")
     np.testing.assert_array_equal(layer, [[300, 500], [400, 600]])
     assert layer.attrs["units"] == "m/s"
+
+
+GRID = [
+    (lat, lon, 200 + 100 * i + j)
+    for i, lat in enumerate((35.0, 35.5))
+    for j, lon in enumerate((139.0, 139.25))
+]
+
+
+def table(header, row, points=GRID):
+    return "".join(
+        f"{line}\n" for line in [*header, *(row.format(lat=a, lon=o, v=v) for a, o, v in points)]
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        table(["lat,lon,vs30"], "{lat},{lon},{v}"),
+        table(["\ufefflat,lon,vs30"], "{lat},{lon},{v}"),
+        table(["sep=;", "lat;lon;vs30"], "{lat};{lon};{v}"),
+        table(["lat;lon;vs30"], "{lat};{lon};{v}"),
+        table(["Latitude\tLONG\tVs30 (m/s)"], "{lat}\t{lon}\t{v}"),
+        table(["# Vs30 of the region", "LAT,Lng,vs30_m_s,sigma"], "{lat},{lon},{v},0.1"),
+        table(["id,longitude,latitude,vs30"], "a,{lon},{lat},{v}"),
+        table(["lat lon vs30"], "{lat}  {lon}  {v}"),
+        table([], "{lon} {lat} {v}"),
+        table([], "{lon}\t{lat}\t{v}"),
+        table([], "  {lon}   {lat}   {v}  "),
+        table([], "{lon},{lat},{v}"),
+        table([], "{lon};{lat};{v}"),
+        table(["# made by grd2xyz", "#"], "{lon} {lat} {v}e0"),
+        table(["", "# lon lat vs30"], "{lon} {lat} {v}"),
+    ],
+)  # fmt: skip
+def test_the_same_points_however_they_are_written(tmp_path, content):
+    path = tmp_path / "points"
+    for encoding in ("utf-8", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        layer = layer_table.read(path, name="vs30")
+        np.testing.assert_array_equal(layer, [[200, 201], [300, 301]])
+        np.testing.assert_array_equal([*layer.latitude, *layer.longitude], [35, 35.5, 139, 139.25])
+
+
+def test_decimal_commas_are_read_on_request(write):
+    path = write(table(["lat;lon;vs30"], "{lat};{lon};{v},0").replace(".", ","))
+    with pytest.raises(DataError, match=r"row 2, column lat: '35,0', expected a number.*--decimal-comma"):
+        layer_table.read(path, name="vs30")
+    with sheet.decimal_comma():
+        np.testing.assert_array_equal(layer_table.read(path, name="vs30"), [[200, 201], [300, 301]])
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("35 139 200\n36 139 200\n", DataError, "row 1, column latitude: 139.0, expected a latitude"),
+        ("139 35 200\n140 35 x\n", DataError, "row 2, column value: 'x', expected a number"),
+        ("139 35 200\n140 36 1\n1 2\n", DataError, "row 3: 2 cells, expected 3"),
+        ("139 35 200 1\n140 36 300 1\n", DataError, "row 1: 139, 35, 200, 1 are no names of columns"),
+        ("y,x,vs30\n35,139,200\n", UsageError, "has no column of latitude: name it, --latitude .* y, x"),
+        ("lat,lon,a,b\n35,139,2,3\n", UsageError, "name the column with the values, --value COLUMN"),
+    ],
+)  # fmt: skip
+def test_points_whose_columns_are_not_clear(write, content, error, message):
+    with pytest.raises(error, match=rf"points\.csv[,:]? {message}"):
+        layer_table.read(write(content), name="vs30")
+
+
+def test_more_points_than_can_be_triangulated(write, monkeypatch):
+    monkeypatch.setattr(layer_table, "MOST_SCATTERED", 3)
+    with pytest.raises(UsageError, match="holds 4 points, at most 3 are interpolated: thin them out"):
+        layer_table.read(write(table(["lat,lon,z"], "{lat},{lon},{v}")), step=0.1)
 
 
 @settings(max_examples=50, deadline=None)

@@ -124,3 +124,17 @@ def test_describe_draws_the_stations_and_the_hit_counts(jma_dataset):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {"stations.png", "stations.pdf", "hit-counts.png", "hit-counts.pdf"}
     assert (folder / "figures" / "stations.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_options_of_layers_reach_the_reader(jma_dataset, tmp_path):
+    folder, _ = jma_dataset
+    rows = [
+        f"{lat};{lon};{300 if lon < 183 else -9999}" for lat in (-20, -19, -18) for lon in range(177, 185)
+    ]
+    (tmp_path / "v.csv").write_text("lat;lon;vs30\n" + "\n".join(rows).replace(".", ","))
+    run("import", "vs30", tmp_path / "v.csv", "--data", folder, "--missing", -9999, "--missing", 0,
+        "--region", "178,-20,-178,-18", "--decimal-comma", "--large")  # fmt: skip
+    layer = records.read(folder).layers["vs30"]
+    assert layer["longitude"].to_numpy().tolist() == [*range(177, 184)], "the region and its neighbours"
+    assert int(layer.isnull().sum()) == 3
+    assert records.read(folder).provenance["layers"][0]["missing"] == "-9999, 0: 6 values"

@@ -108,10 +108,8 @@ def cut(
         raise UsageError(f"{source} does not reach into the region {region}")
     layers.refuse_large(source, (len(rows), len(columns)))
     pieces = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
-    values = np.empty((len(rows), len(columns)))  # once: it may be large
-    for first, piece in zip(np.cumsum([0, *map(len, pieces[:-1])]), pieces, strict=True):
-        part = block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1))
-        values[:, first : first + len(piece)] = part
+    parts = (block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1)) for piece in pieces)
+    values = next(parts) if len(pieces) == 1 else np.concatenate([*parts], axis=1)
     axes = {"latitude": latitude[rows], "longitude": longitude[columns]}
     return _ascending(xr.DataArray(values, axes, list(axes)))
 

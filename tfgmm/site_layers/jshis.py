@@ -83,15 +83,12 @@ def read(
     NIED, J-SHIS data file rules (A-RULES.pdf), and the deep subsurface structure API, j-shis.bosai.go.jp.
     """
     layers.known(name)
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no regular file: give the path of a J-SHIS file")
+    bounded.refuse_irregular(path)
     if re.match(r"D-V[12]\b", path.name):
         raise UsageError(f"{path} is on the Tokyo Datum, 400 m off: bring version V3 or later")
     try:
         with _open(path) as stream:
             points, unusable = _points(path, stream, name, region, missing)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a J-SHIS file") from error
     except (
         OSError,
         ValueError,
@@ -113,6 +110,8 @@ def read(
         "method": METHODS[name],
         "unusable": unusable,
     }
+    if missing:
+        attrs["missing"] = ", ".join(f"{mark:.9g}" for mark in missing)
     return layers.crop(layers.make(name, *raster, **attrs), region)
 
 

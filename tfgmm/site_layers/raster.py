@@ -16,6 +16,7 @@ from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import geotiff, netcdf, values
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.site_layers.geotiff import DEGREES, Source
+from tfgmm.sources import bounded
 
 #: The same from 0 to 360, for what crosses the date line.
 DEGREES_EAST = rasterio.CRS.from_string("+proj=longlat +datum=WGS84 +lon_wrap=180 +no_defs")
@@ -69,13 +70,14 @@ def read(
         The file is damaged, has no position on the Earth, or holds values that cannot be.
     """
     layers.known(name)
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: give the path of a GeoTIFF or NetCDF file")
+    bounded.refuse_irregular(path)
     try:
         part = _open(path, value, region)
         values.refuse_unit(str(path), part.attrs["units"], scale)
         known, noted = values.in_unit(name, np.asarray(part.values), _namer(path, part), scale, missing)
         method, lat, lon, known = _on_degrees(part, known, path, region, step)
+        del part  # both at once may be too large
+        known = known.astype(float, copy=False)
     except TfgmmError:
         raise
     except Exception as error:  # the libraries meet a damaged file with errors of any kind
@@ -161,7 +163,7 @@ def _reprojected(
         method,
         (north - rows * step_y)[::-1].round(9),
         (west + cols * step_x).round(9),
-        known[::-1].astype(float),
+        known[::-1],
     )
 
 

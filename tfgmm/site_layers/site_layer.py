@@ -8,6 +8,7 @@ import xarray as xr
 from tfgmm import layers
 from tfgmm.errors import UsageError
 from tfgmm.site_layers import extent, jshis, layer_table, raster
+from tfgmm.sources import bounded
 
 #: First bytes of TIFF, BigTIFF and NetCDF.
 RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)
@@ -83,9 +84,7 @@ def read_layer(
 
 
 def _check(path: Path, scale: float, step: float | None) -> None:
-    if not path.is_file():
-        problem = "is no regular file" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {problem}: give the path of a GeoTIFF, NetCDF, J-SHIS or CSV file")
+    bounded.refuse_irregular(path)
     if not 0 < scale < float("inf"):
         raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")
     if step is not None and not 1e-4 <= step <= 5:

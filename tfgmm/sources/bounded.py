@@ -62,6 +62,21 @@ def refuse(size: float, compressed_size: int, name) -> None:
     raise DataError(f"{name} holds more than {most} unpacked: if that is right, read it with --large")
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuse what cannot be read as a file to its end: a folder, a pipe, a device, or nothing.
+
+    Raises
+    ------
+    UsageError
+        The message says what it is.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: give the path of a file")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is {_kind(mode)}: give a regular file")
+
+
 def content(path: Path) -> bytes:
     """Read a whole file; gzip, bzip2 and xz are unpacked, as their first bytes tell.
 
@@ -74,8 +89,7 @@ def content(path: Path) -> bytes:
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is {_kind(status.st_mode)}: give a regular file")
+        refuse_irregular(path)
         with path.open("rb", buffering=0) as stream:  # a buffer would make a second copy
             start = stream.read(max(map(len, COMPRESSED)))
             stream.seek(0)
