@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import endings, fetch_commands, import_commands, options, prediction_commands, site_amp_commands
+from tfgmm import (
+    endings,
+    fetch_commands,
+    import_commands,
+    options,
+    prediction_commands,
+    records,
+    site_amp_commands,
+)
 from tfgmm import experiment as experiments
 from tfgmm.console import (
     console,
@@ -143,6 +151,7 @@ def train(
     if not chosen:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")
     lon, lat = options.numbers(center, 2, "--center") or (None, None)
+    lon = None if lon is None else float(records.wrapped(lon))
     experiment = experiments.preset(
         preset,
         data=data,
@@ -278,7 +287,7 @@ def simulate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make records with a planted truth in the shape of the published study."""
-    from tfgmm import files, records
+    from tfgmm import files
     from tfgmm.simulation import simulated
 
     endings.refuse_file(out, "a dataset")
@@ -303,7 +312,6 @@ def describe(
     ] = None,
 ) -> None:
     """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
-    from tfgmm import records
     from tfgmm.analysis import dataset_figures
 
     if figures:
@@ -337,7 +345,7 @@ def export_table(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a dataset as one CSV, a row a record, that tfgmm import table reads back."""
-    from tfgmm import files, records
+    from tfgmm import files
     from tfgmm.sources import table
 
     endings.of_file(out, (".csv",), "datasets in one table")

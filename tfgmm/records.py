@@ -144,7 +144,7 @@ class Dataset:
         for name, layer in sorted((self.layers or {}).items()):
             digest.update(str(name).encode())
             for values in (*(layer[dim] for dim in sorted(layer.dims)), layer):
-                digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64").tobytes())
+                digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64"))
         return digest.hexdigest()
 
 
