@@ -1,6 +1,8 @@
 """One process at a time trains a member or finishes a run: leases that end with their owner."""
 
+import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,11 @@ from tfgmm.errors import DataError, UsageError
 #: After so long without a sign of life from a process on another machine its lease ends, s.
 #: One that died on this machine loses its lease at once.
 DURATION_S = 120.0
+#: Time in which a living process has written its name into the lease that it has made, s.
+BLANK_S = 2.0
 #: How long a process waits for another that finishes the same run, s.
 PATIENCE_S = 1800.0
+_log = logging.getLogger(__name__)
 NAME = files.PREFIX + "{}.lease"
 
 
@@ -50,6 +55,7 @@ class Lease:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._end_blank()
             self._lock.acquire(timeout=patience_s, poll_interval=0.5)
         except filelock.Timeout:
             return False
@@ -57,6 +63,18 @@ class Lease:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}") from error
         self.lost = False
         return True
+
+    def _end_blank(self) -> None:
+        """Remove a lease whose process was killed between making the file and writing its name."""
+        deadline = time.monotonic() + BLANK_S
+        while time.monotonic() < deadline:
+            try:
+                if self.path.stat().st_size:
+                    return
+            except FileNotFoundError:
+                return
+            time.sleep(0.1)
+        self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lease up."""
@@ -93,8 +111,10 @@ def held(target: Path) -> Iterator[None]:
         Another process holds it for longer than one waits.
     """
     lease = Lease(target)
-    if not lease.take(PATIENCE_S):
-        raise UsageError(f"{target} is in the hands of {lease.owner}: try again when it is done")
+    if not lease.take():
+        _log.warning("waiting for %s, which is at work on %s", lease.owner, target.parent)
+        if not lease.take(PATIENCE_S):
+            raise UsageError(f"{target} is in the hands of {lease.owner}: try again when it is done")
     try:
         yield
     finally:
