@@ -13,11 +13,11 @@ _FULL = (
 
 
 def punctual(limits: Limits) -> type[H11Protocol]:
-    """Uvicorn's protocol, with an end to what it leaves open.
+    """Return uvicorn's protocol, with an end to what it leaves open.
 
     A connection is closed when the head of its first request, or of the one after an answer, is not there
-    after ``patience_s``; uvicorn alone waits for ever once a byte has come. Connections beyond the limit
-    are turned away at once.
+    after ``patience_s``; uvicorn alone waits for ever once a byte has come. It is cut when its client does
+    not read for as long. Connections beyond the limit are turned away at once.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ def punctual(limits: Limits) -> type[H11Protocol]:
 
     class Punctual(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
@@ -43,9 +44,18 @@ def punctual(limits: Limits) -> type[H11Protocol]:
             self._wait()
             super().on_response_complete()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(limits.patience_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._unread.cancel()
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._deadline:
-                self._deadline.cancel()
+            for timer in (self._deadline, self._unread):
+                if timer:
+                    timer.cancel()
             super().connection_lost(exc)
 
         def _wait(self) -> None:
@@ -57,5 +67,7 @@ def punctual(limits: Limits) -> type[H11Protocol]:
             if not self.transport.is_closing():
                 self.transport.write(answer)
                 self.transport.close()
+            # Closing waits until all is read: for ever, if the client does not.
+            self.loop.call_later(limits.patience_s, self.transport.abort)
 
     return Punctual
