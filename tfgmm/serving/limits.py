@@ -85,7 +85,7 @@ class Workers:
         """
         if not self._places.acquire(blocking=False):
             raise RefusedError(Reason.BUSY, "too many requests are waiting: try again later")
-        future = self._executor.submit(function, *arguments)
+        future = self._executor.submit(_forgetting, function, *arguments)
         future.add_done_callback(lambda done: self._places.release())
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -114,3 +114,13 @@ class Workers:
     def close(self) -> None:
         """Start nothing more, and let the threads end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _forgetting(function: Callable[..., _T], *arguments) -> _T:
+    """Call a function; a refusal forgets the frames it came from, which hold all that was read."""
+    try:
+        return function(*arguments)
+    except RefusedError as error:
+        refusal = RefusedError(error.reason, str(error))
+    del arguments
+    raise refusal

@@ -101,13 +101,20 @@ def read(content: bytes) -> Request:
             f"the request has {len(outer.inputs)} inputs and {len(outer.output_filter)} names in "
             f"output_filter, at most {_MOST_INPUTS} and {_MOST_OUTPUTS} are taken",
         )
-    tensors = {}
-    for entry in outer.inputs:
-        given = parsed(_INPUT, entry)
-        if given.key in tensors:
-            raise RefusedError(Reason.BAD, f"the request has input {given.key[:50]!r} twice")
-        tensors[given.key] = parsed(_TENSOR, given.value)
-    return Request(parsed(model_pb2.ModelSpec, outer.model_spec), tensors, list(outer.output_filter))
+    specification, names = parsed(model_pb2.ModelSpec, outer.model_spec), list(outer.output_filter)
+    entries, tensors = list(outer.inputs), {}
+    del outer  # each level holds a copy of all that is below
+    while entries:
+        key, value = _entry(entries.pop())
+        if key in tensors:
+            raise RefusedError(Reason.BAD, f"the request has input {key[:50]!r} twice")
+        tensors[key] = parsed(_TENSOR, value)
+    return Request(specification, tensors, names)
+
+
+def _entry(content: bytes) -> tuple[str, bytes]:
+    given = parsed(_INPUT, content)
+    return given.key, given.value
 
 
 def parsed(kind: type[Message], content: bytes) -> Message:
@@ -152,11 +159,12 @@ def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> n
         raise RefusedError(
             Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {wanted.name}"
         )
-    values, fewest = _values(name, tensor, wanted, limits)
-    if not min(max(fewest, count - _MOST_REPEATED), count) <= len(values) <= count:
+    values = _values(name, tensor, wanted, limits)
+    missing = count - len(values)
+    if not 0 <= missing <= (0 if tensor.tensor_content or not len(values) else _MOST_REPEATED):
         message = f"input {name} ({wanted.name}) has shape {list(shape)}, but {len(values)} values"
         raise RefusedError(Reason.BAD, message)
-    return np.append(values, np.repeat(values[-1:], count - len(values))).reshape(shape)
+    return np.append(values, np.repeat(values[-1:], missing)).reshape(shape)
 
 
 def _shape(name: str, tensor: Message) -> tuple[int, ...]:
@@ -169,8 +177,8 @@ def _shape(name: str, tensor: Message) -> tuple[int, ...]:
     return sizes
 
 
-def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> tuple[np.ndarray, float]:
-    """Return the values as they lie in the message, in its one field that fits the type; and the fewest."""
+def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.ndarray:
+    """Return the values as they lie in the message, in its one field that fits the type."""
     typed = _FIELDS.get(wanted.name, "tensor_content")
     filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
     allowed = {typed} if wanted.name == "string" else {typed, "tensor_content"}
@@ -182,19 +190,17 @@ def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> tup
         raise RefusedError(Reason.BAD, message)
     dtype = np.dtype(wanted.as_numpy_dtype)
     if "tensor_content" in filled:
-        if len(tensor.tensor_content) % dtype.itemsize:
-            message = (
-                f"input {name} ({wanted.name}) has {len(tensor.tensor_content)} bytes of values: it is cut"
-            )
-            raise RefusedError(Reason.BAD, message)
-        return np.frombuffer(tensor.tensor_content, dtype), math.inf  # nothing may be left out
+        size = len(tensor.tensor_content)
+        if size % dtype.itemsize:
+            raise RefusedError(Reason.BAD, f"input {name} ({wanted.name}) is cut: {size} bytes of values")
+        return np.frombuffer(tensor.tensor_content, dtype)
     values = getattr(tensor, typed)
     if typed == "string_val":
-        return _texts(name, values, limits), 1
+        return _texts(name, values, limits)
     try:
         if typed == "half_val":  # whose bits lie in whole numbers
-            return np.fromiter(values, "uint16", len(values)).view(dtype), 1
-        return np.fromiter(values, dtype, len(values)), 1
+            return np.fromiter(values, "uint16", len(values)).view(dtype)
+        return np.fromiter(values, dtype, len(values))
     except OverflowError as error:
         message = f"input {name} has a value beyond what {wanted.name} can hold"
         raise RefusedError(Reason.BAD, message) from error
