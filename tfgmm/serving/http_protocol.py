@@ -2,10 +2,12 @@
 
 import asyncio
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tfgmm.serving.limits import Limits
 
+_BAD = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
@@ -43,6 +45,13 @@ def punctual(limits: Limits) -> type[H11Protocol]:
         def on_response_complete(self) -> None:
             self._wait()
             super().on_response_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no HTTP; nothing is added to an answer that has begun."""
+            if self.cycle:  # whose answer nobody could send any more
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            self._end(_BAD if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) else b"")
 
         def pause_writing(self) -> None:
             super().pause_writing()

@@ -44,7 +44,9 @@ def application(models: Models, workers: Workers, limits: Limits) -> Starlette:
             Route(place, handlers.status),
         ]
     failures = {RefusedError: _refused, HTTPException: _refused_by_http, Exception: _failed}
-    return Starlette(routes=routes, exception_handlers=failures)
+    found = Starlette(routes=routes, exception_handlers=failures)
+    found.router.redirect_slashes = False  # an address with a slash more is another one
+    return found
 
 
 class _Handlers:
