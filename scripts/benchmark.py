@@ -16,10 +16,8 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
-from rich.progress import track
 
-from tfgmm import experiment as experiments
-from tfgmm.console import console, import_tensorflow, run_script, show_table
+from tfgmm.console import import_tensorflow, run_script, show_table, tracked
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset
 from tfgmm.simulation import simulated
@@ -86,7 +84,7 @@ def step(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scratch
     rows = []
     rate = {precision: matmul_rate(precision) for precision in ("float32", "bfloat16")}
     settings = [(p, b, x) for p in presets for b in bases for x in rate]
-    for preset, base, precision in track(settings, "training step", console=console):
+    for preset, base, precision in tracked(settings, "training step"):
         chosen = contenders.material(dataset, preset, 32, network={"base": base, "precision": precision})
         events = chosen.experiment.training.batch_size
         found = median_of(contenders.all_steps(chosen, scratch))
@@ -127,7 +125,7 @@ def pipeline(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scr
     from tfgmm.model import member
 
     rows = []
-    for preset in track(list(presets), "pipeline", console=console):
+    for preset in tracked(list(presets), "pipeline"):
         chosen = contenders.material(dataset, preset, 32, network={"base": min(bases)})
         ours = contenders.batches(chosen)
         found = median_of(
@@ -152,7 +150,7 @@ def prediction(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], s
     import predictors
 
     rows = []
-    for preset in track([one for one in presets if one != "paper"], "prediction", console=console):
+    for preset in tracked([one for one in presets if one != "paper"], "prediction"):
         asked = predictors.Asked(dataset, preset, min(bases), scratch)
         for what, contenders in asked.contenders().items():
             for name, seconds in median_of(contenders).items():
@@ -167,10 +165,12 @@ def memory(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scrat
 
     settings = [(preset, base) for preset in presets for base in bases]
     rows = []
-    for preset, base in track(settings, "memory", console=console):
+    for preset, base in tracked(settings, "memory"):
         cost = growth.alone(growth.training_step, preset, {"base": base})
         rows.append({"preset": preset, "base": base, "peak GB": cost.peak_gb, "own GB": cost.own_gb})
-    title = f"Peak memory of a training step of tfgmm in {experiments.processor_precision()}"
+    from tfgmm.pipeline import device
+
+    title = f"Peak memory of a training step of tfgmm in {device.native_precision()}"
     return Result("memory", title, pd.DataFrame(rows), {"peak GB": ".2f", "own GB": ".2f"})
 
 
@@ -180,7 +180,7 @@ def growing(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scra
 
     points = [(what, size) for what, sizes in growth.SIZES.items() for size in sizes]
     rows = []
-    for what, size in track(points, "growth", console=console):
+    for what, size in tracked(points, "growth"):
         cost = growth.cost(what, size, min(bases))
         rows.append({"what": what, "size": size, "ms": 1e3 * cost.seconds, "own GB": cost.own_gb})
     table = pd.DataFrame(rows)
@@ -195,7 +195,7 @@ def quickstart(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], s
     run, program = str(scratch / "quick"), Path(sys.executable).with_name("tfgmm")
     commands = (["train", "--networks", "kik,meso", "--preset", "quick", "--out", run], ["evaluate", run])
     rows = []
-    for command in track(commands, "quickstart", console=console):
+    for command in tracked(commands, "quickstart"):
         started = time.perf_counter()
         subprocess.run([program, *command], check=True, capture_output=True)
         rows.append({"command": f"tfgmm {command[0]}", "seconds": time.perf_counter() - started})

@@ -10,14 +10,13 @@ import pandas as pd
 import typer
 import xarray as xr
 from result_page import head, of_run
-from rich.progress import track
 
 from tfgmm import ergodic, files, records
 from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
 from tfgmm.analysis.oracle import Oracle, map_errors
 from tfgmm.analysis.scores import ENSEMBLE
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.errors import DataError, UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
@@ -68,7 +67,7 @@ class Scene:
         """A function of (events, longitude, latitude), called block by block, [n_events, n_points]."""
         parts = [
             median(block, self.longitude, self.latitude)
-            for block in track(list(blocks(self.scored)), f"{self.im} {what}", console=console)
+            for block in tracked(list(blocks(self.scored)), f"{self.im} {what}")
         ]
         return np.concatenate(parts)
 
@@ -136,7 +135,7 @@ def fitted_oracle(scene: Scene) -> Oracle:
         scene.trained,
         scene.dataset.events,
         scene.stations,
-        watch=lambda parts: track(parts, f"{scene.im} oracle, reading records", console=console),
+        watch=lambda parts: tracked(parts, f"{scene.im} oracle, reading records"),
     )
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 import typer
 import xarray as xr
 from result_page import head, of_run
-from rich.progress import track
 from scipy.stats import t
 from simulated_accuracy import ORACLE, dataset_and_truth
 
@@ -17,7 +16,7 @@ from tfgmm import files
 from tfgmm.analysis.amplification import Z90
 from tfgmm.analysis.oracle import Oracle
 from tfgmm.analysis.site_terms import SiteTerms, correlation
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
+from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.errors import UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import truth
@@ -105,7 +104,7 @@ def oracle_map(study, planted: truth.Truth, im: str, trained: pd.DataFrame, plac
         trained,
         study.dataset.events,
         study.stations,
-        watch=lambda parts: track(parts, f"{im} oracle, reading records", console=console),
+        watch=lambda parts: tracked(parts, f"{im} oracle, reading records"),
     )
     layers = planted.site_parts(*places)[0, :, truth.IMS.index(im)]
     return layers + fitted.site.at(truth.project(*places))[:, 0]

@@ -97,6 +97,10 @@ TINY = {
 }
 
 
+#: Maps that its networks see.
+CHANNELS = ("magnitude", "r_hyp")
+
+
 @pytest.fixture
 def tiny() -> Experiment:
     """An experiment for `small`."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from conftest import CHANNELS
 from prediction_places import with_places
 
 from tfgmm.run_folder import RunFolder
@@ -10,7 +11,7 @@ from tfgmm.run_folder import RunFolder
 def make_run(path, tiny, small, table: pd.DataFrame, simulated: bool = True, **changes):
     """A run whose predictions are given."""
     small.provenance["simulated"] = simulated
-    run = RunFolder.begin(path, tiny.model_copy(update=changes), small)
+    run = RunFolder.begin(path, tiny.model_copy(update=changes), small, channels=CHANNELS)
     table.to_parquet(run.predictions)
     events = table.drop_duplicates("event_id")[["event_id"]]
     stations = table.drop_duplicates("station_id")[["station_id"]]

@@ -60,6 +60,41 @@ def ascii_record(
     return "".join(line + "\n" for line in lines).encode()
 
 
+def csv_record(
+    columns: dict[str, np.ndarray],
+    *,
+    code: str = "AKT013",
+    origin: str = "1996/08/11 03:12:00.00",
+    record: str = "1996/08/11 03:12:39.00",
+    max_acc: str | None = None,
+) -> bytes:
+    """A file of the CSV form: accelerations in gal by the names of their columns."""
+    peaks = ",".join(f"{np.abs(gal - gal.mean()).max():.3f}" for gal in columns.values())
+    n = len(next(iter(columns.values())))
+    header = {
+        "Origin Time": origin,
+        "Lat.": "38.920",
+        "Long.": "140.630",
+        "Depth. (km)": "7",
+        "Mag.": "5.9",
+        "Station Code": code,
+        "Station Lat.": "39.6069",
+        "Station Long.": "140.3213",
+        "Station Height(m)": "34",
+        "Record Time": record,
+        "Sampling Freq(Hz)": "100",
+        "Duration Time(s)": str(n // 100),
+        "Max. Acc. (gal)": peaks if max_acc is None else max_acc,
+        "Last Correction": record,
+        "Memo.": "",
+    }
+    lines = [f"#{name},{value}" for name, value in header.items()]
+    lines.append(",".join(["Time", *columns]))
+    rows = zip(*columns.values(), strict=True)
+    lines += [f"{i / 100:.2f}," + ",".join(f"{gal:.4f}" for gal in row) for i, row in enumerate(rows)]
+    return "".join(line + "\n" for line in lines).encode()
+
+
 def tar(contents: dict[str, bytes], mode: str = "w:") -> bytes:
     """A tar archive."""
     buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.analysis import bootstrap
+from tfgmm.analysis import bootstrap, section
 from tfgmm.errors import DataError
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4
@@ -133,3 +133,18 @@ def test_no_records_are_an_error():
     values, event, site = (table.iloc[:0] for table in crossed(np.random.default_rng(9)))
     with pytest.raises(DataError, match="no record"):
         bootstrap.resampled_means(values, event, site)
+
+
+def test_intervals_of_few_events_or_sites_are_marked():
+    rng = np.random.default_rng(0)
+    for events, sites, narrow in ((30, 30, False), (30, 17, True), (17, 30, True), (30, 3, False)):
+        event, site = (pd.Series(index.ravel()) for index in np.indices((events, sites)))
+        values = pd.DataFrame({"square": rng.exponential(size=events * sites)})
+        table = bootstrap.intervals(
+            values, event, site, {"mean": lambda mean: mean["square"]}, resamples=50
+        )
+        assert bootstrap.is_narrow(table).tolist() == [narrow]
+        (text,) = section.interval(table)
+        assert text.endswith("]*") is narrow
+        made = section.Section("name", "title", "Text.", shown=pd.DataFrame({"mean": [text]}))
+        assert made.text == "Text." + f" {section.NARROW_NOTE}" * narrow

@@ -1,10 +1,14 @@
 """What the command line shows."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from tfgmm import console
+from tfgmm.records import Tally
 
 
 @pytest.mark.parametrize(
@@ -58,11 +62,27 @@ def test_simulated_records_are_announced(capsys, simulated):
     assert ("Simulated records" in capsys.readouterr().out) == simulated
 
 
-def test_progress_adds_the_members_shares(capsys):
+def test_progress_adds_the_members_shares(monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(console, "bars", terminal)
     with console.training_progress(total=4, done=1) as report:
         report("PGA chunk 0 init 0", 0.5)
         report("PGA chunk 0 init 0", 1.0)
         report("PGA chunk 1 init 0", 0.4)
-    shown = capsys.readouterr().out
+    shown = terminal.file.getvalue()
     assert "60%" in shown  # (1 + 1 + 0.4) / 4
     assert "PGA chunk 1 init 0" in shown
+
+
+def test_what_is_left_out_is_counted_and_named(capsys):
+    tally = Tally()
+    tally.count("event", 1200)
+    tally.drop("event", "quarry blast, no earthquake", [f"row {i}" for i in range(1000)])
+    tally.drop("event", "no depth_km", ["a[/b]"])
+    console.say_dropped(tally)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "1,000 of 1,200 events left out: quarry blast, no earthquake (row 0, row 1, row 2 and 997 more)"
+        in shown
+    )
+    assert "1 of 1,200 events left out: no depth_km (a[/b])" in shown

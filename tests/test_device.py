@@ -43,3 +43,20 @@ def test_batches_go_to_the_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: processors)
     moved = device.on_device(batches)
     assert [int(one) for one in moved] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fma avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f avx512_bf16x", "float32")],
+)
+def test_precision_of_a_processor(monkeypatch, flags, precision):
+    monkeypatch.setattr(device.Path, "is_file", lambda self: True)
+    monkeypatch.setattr(device.Path, "read_text", lambda self: f"flags\t: {flags} sse\n")
+    assert device.processor_precision() == precision
+
+
+def test_only_auto_is_replaced(monkeypatch, tiny):
+    monkeypatch.setattr(device, "native_precision", lambda: "float16")
+    chosen = tiny.computed_in("auto")
+    assert device.resolved(chosen).network.precision == "float16"
+    assert device.resolved(tiny) == tiny

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
+from conftest import CHANNELS, TINY, small_dataset
 from finished_run import make_run
 from prediction_tables import predictions
 
@@ -209,7 +209,7 @@ def test_two_runs_are_compared_on_the_same_records(finished):
 
 
 def test_unfinished_run_and_no_run(tmp_path, tiny, small):
-    run = RunFolder.begin(tmp_path / "run", tiny, small)
+    run = RunFolder.begin(tmp_path / "run", tiny, small, channels=CHANNELS)
     with pytest.raises(UsageError, match="no predictions yet"):
         evaluation.evaluate(run.path)
     with pytest.raises(UsageError, match="is no run folder"):

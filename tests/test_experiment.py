@@ -81,21 +81,9 @@ def test_output_size_follows_input_size_and_depth():
     assert chosen.grid.output_size == 60
 
 
-def test_precision_is_that_of_the_processor_unless_given(monkeypatch):
-    for native, other in (("bfloat16", "float32"), ("float32", "bfloat16")):
-        monkeypatch.setattr(experiment, "processor_precision", lambda native=native: native)
-        assert preset("quick", **KIK).network.precision == native
-        assert preset("quick", **KIK, network={"precision": other}).network.precision == other
-
-
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [("fma avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f avx512_bf16x", "float32")],
-)
-def test_precision_of_a_processor(monkeypatch, flags, precision):
-    monkeypatch.setattr(experiment.Path, "is_file", lambda self: True)
-    monkeypatch.setattr(experiment.Path, "read_text", lambda self: f"flags\t: {flags} sse\n")
-    assert experiment.processor_precision() == precision
+def test_precision_is_left_to_the_device_unless_given():
+    assert preset("quick", **KIK).network.precision == "auto"
+    assert preset("quick", **KIK, network={"precision": "float32"}).network.precision == "float32"
 
 
 @pytest.mark.parametrize(
@@ -232,3 +220,8 @@ def test_maps_with_site_channels_cannot_be_turned():
         preset("quick", networks=("kik",), reference="kik", training={"turns": True})
     kept = preset("quick", networks=("kik",), reference="kik", drop=("site",), training={"turns": True})
     assert Experiment(**kept.model_dump(mode="json")) == kept
+
+
+def test_a_projection_that_is_not_true_to_scale_makes_no_run():
+    with pytest.raises(UsageError, match=r"EPSG:3857 has a scale of 1\.2.*choose --crs EPSG:32654"):
+        preset("quick", networks=["kik"], reference="kik", grid={"crs": "EPSG:3857"})

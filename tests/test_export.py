@@ -13,6 +13,7 @@ import tensorflow as tf
 import untrained_run
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from tfgmm import files
 from tfgmm.analysis import calibration
 from tfgmm.errors import DataError, UsageError
 from tfgmm.grid import Grid
@@ -370,7 +371,9 @@ def test_what_does_not_fit(run, settings, message):
 
 def test_projection_that_cannot_be_exported(copied, tmp_path):
     path = copied.path / "experiment.json"
-    path.write_text(path.read_text().replace("EPSG:6677", "EPSG:3034"))
+    content = files.read_json(path)
+    content["experiment"]["grid"]["crs"] = "EPSG:3034"
+    files.write_json(path, content)
     with pytest.raises(UsageError, match="Lambert Conic Conformal.*cannot be computed in a model server"):
         export.prepare(copied.path, tmp_path / "model")
 

@@ -61,6 +61,35 @@ def test_columns_of_later_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "columns",
+    [
+        ["Measured_VS30", "Vs30_mps_CA_map", "Vs30_mps_slope"],
+        ["EarthquakeMagnitudeType", "StationElevation"],
+        ["SA(1.000)"],
+        ["PGA"],
+    ],
+)
+def test_columns_that_the_format_does_not_promise(tmp_path, columns):
+    path = tmp_path / "x_rotd50.0.csv"
+    pd.DataFrame([ROW]).drop(columns=columns).to_csv(path, index=False)
+    dataset = gmprocess.read([path], ALL)
+    assert len(dataset.records) == 1
+    assert dataset.stations.vs30_m_s.isna().all() == ("Measured_VS30" in columns)
+
+
+def test_a_unit_that_is_not_that_of_gmprocess(tmp_path):
+    rows = [
+        {"EarthquakeId": f"ci{i}", "EarthquakeMagnitude": 5 + i / 10, "PGA": 0.05 + 0.005 * i}
+        for i in range(5)
+    ]
+    path = flatfile(tmp_path / "x_rotd50.0.csv", *rows)
+    with pytest.raises(DataError, match="--unit g would fit .* --unit-as-stated"):
+        gmprocess.read([path], ALL)
+    assert gmprocess.read([path], ALL, unit="g").records["PGA"].tolist()[0] == 0.05
+    assert gmprocess.read([path], ALL, unit_as_stated=True).records["PGA"].tolist()[0] == 0.0005
+
+
+@pytest.mark.parametrize(
     ("name", "option", "component"),
     [
         ("SA_rotd50.0_2020.03.31.csv", None, "rotd50"),
@@ -94,7 +123,11 @@ def ridgecrest(shared_data):
 
 def test_ridgecrest_is_read_whole(ridgecrest):
     counts = {"record": 22375, "event": 131, "station": 968}
-    assert ridgecrest.provenance["read"] == counts and ridgecrest.provenance["dropped"] == []
+    assert ridgecrest.provenance["read"] == counts
+    dropped = {entry["reason"]: entry["count"] for entry in ridgecrest.provenance["dropped"]}
+    tiny = {"3.0": 2, "4.0": 9, "5.0": 18, "7.5": 115, "10.0": 317}
+    assert dropped == {f"SA({period}): amplitude below 1e-07 g": count for period, count in tiny.items()}
+    assert "19779 values of PGA taken as %g is 0.995 times" in ridgecrest.provenance["choices"]["unit"]
     assert (len(ridgecrest.records), len(ridgecrest.events), len(ridgecrest.stations)) == (22375, 131, 968)
     assert len(ridgecrest.ims) == 22 and ridgecrest.ims[-1] == "SA(10.0)"
     assert len(ridgecrest.networks) == 18

@@ -160,3 +160,60 @@ def test_json_round_trip_after_use(grid):
     again = Grid.model_validate_json(grid.model_dump_json())
     assert again == grid
     assert hash(again) == hash(grid)
+
+
+# --- kilometres on the map are those of the Earth ----------------------------------------------------
+
+AZIMUTHAL = "+proj=aeqd +lat_0=35 +lon_0=139 +datum=WGS84 +units=m +type=crs"
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        *GRIDS,
+        Grid(crs="EPSG:26911", longitude=-117.6, latitude=35.75, pixel_km=4.0),
+        Grid(crs="EPSG:3460", longitude=180, latitude=-17.5),  # Fiji, across the date line
+        Grid(crs=AZIMUTHAL, longitude=139, latitude=35, pixel_km=10.0),
+        Grid(crs="EPSG:3857", longitude=10, latitude=0),  # Mercator is true at the equator
+    ],
+    ids=lambda grid: f"{grid.crs}-{grid.pixel_km}",
+)
+def test_true_projections_are_taken(grid):
+    grid.refuse_distortion()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crs": "EPSG:3857"}, r"EPSG:3857 has a scale of 1\.2\d\d to 1\.2\d\d .*choose --crs EPSG:32654$"),
+        ({"crs": "EPSG:32611"}, r"EPSG:32611 has .*139\.95 E 35\.75 N.* choose --crs EPSG:32654$"),
+        ({"crs": "+proj=eqc +lat_ts=35.75"}, r"a scale of 0\.98\d to 1\.02\d .*choose --crs EPSG:32654$"),
+        ({"crs": "EPSG:3413", "latitude": 90}, r"0\.970 to 0\.970 .*choose --crs '\+proj=aeqd \+lat_0=90 "),
+        ({"longitude": 50.0}, r"EPSG:6677 has .*choose --crs EPSG:32639$"),
+        ({"pixel_km": 10.0}, r"1880 km wide .*choose --crs '\+proj=aeqd \+lat_0=35\.75 \+lon_0=139\.95 "),
+        ({"pixel_km": 30.0}, r"no projection is true over so wide a window, make it smaller$"),
+    ],
+)
+def test_untrue_projections_are_refused_with_one_that_fits(changes, message):
+    grid = Grid(**changes)
+    with pytest.raises(UsageError, match=message) as error:
+        grid.refuse_distortion()
+    if fitting := re.search(r"--crs '?([^']+)'?$", str(error.value)):
+        grid.model_copy(update={"crs": fitting[1]}).refuse_distortion()
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:32653", "+proj=eqc +lat_ts=35.75", "ESRI:54009"])
+def test_the_scale_is_that_of_geodesics(crs):
+    """Lengths of short lines in four directions, at the corners, the edges and the centre."""
+    grid = Grid(crs=crs)
+    geod, half, short = pyproj.Geod(ellps="WGS84"), grid.input_size * grid.pixel_km / 2, 0.1
+    scales = []
+    for x in (-half, 0, half):
+        for y in (-half, 0, half):
+            angle = np.linspace(0, np.pi, 90)
+            start, end = (
+                grid.unproject(x + sign * short * np.cos(angle), y + sign * short * np.sin(angle))
+                for sign in (-1, 1)
+            )
+            scales.append(2000 * short / geod.inv(*start, *end)[2])
+    np.testing.assert_allclose(grid._scale(), (np.min(scales), np.max(scales)), rtol=5e-3)

@@ -58,24 +58,42 @@ def test_the_limit_is_two_km(tmp_path, north, taken):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (b"code,y\na,1\n", r"expected CSV in UTF-8 with the columns code, y, x \(.*x"),
-        (b"", r"expected CSV in UTF-8 .*No columns"),
-        (b"code,y,x\n\xff,1,2\n", "expected CSV in UTF-8 .*utf-8"),
-        (b'code,y,x\n"a,1,2\n', "expected CSV in UTF-8 .*string"),
-        (b"code,y,x\na,1,2,3\n", "expected CSV in UTF-8 .*Length of header"),
-        (b"code,y,x\na,1,2\nb,1,2,3\n", "expected CSV in UTF-8 .*line 3"),
-        (b"code,y,x\na,1,2\na,1,2\n", "row 3, column code: 'a', expected each code once"),
-        (b"code,y,x\n,1,2\n", "row 2, column code: nan, expected each code once"),
-        (b"code,y,x\na,91,2\n", "row 2, column y: '91', expected degrees from -90 to 90, or blank"),
-        (b"code,y,x\na,1,east\n", "row 2, column x: 'east', expected degrees from -180 to 180"),
+        b"code;y;x\nnear;35.01;140.01\n",
+        b"\xef\xbb\xbfcode\ty\tx\nnear\t35.01\t140.01\n",
+        b"Station_Code,Lat,Lon\nnear,35.01,140.01\n",
     ],
 )
-def test_another_table_is_refused(tmp_path, content, message):
+def test_tables_are_read_as_all_others_are(tmp_path, content):
     path = tmp_path / "better.csv"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"better\.csv[:,] {message}"):
+    stations, _ = jma_coordinates.improve(STATIONS, path)
+    assert stations.loc[0, ["latitude", "longitude"]].tolist() == [35.01, 140.01]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"code,y\na,1\n", UsageError, "has no column 'x': its columns are code, y"),
+        (b"", DataError, ".*"),
+        (b'code,y,x\n"a,1,2\n', DataError, ".*quotation mark"),
+        (b"code,y,x\na,1,2\nb,1,2,3\n", DataError, ".*"),
+        (b"code,y,x\na,1,2\na,1,2\n", DataError, "row 3, column code: 'a', expected each code once"),
+        (b"code,y,x\n,1,2\n", DataError, "row 2, column code: .*, expected each code once"),
+        (
+            b"code,y,x\na,91,2\n",
+            DataError,
+            "row 2, column y: '91', expected degrees from -90 to 90, or blank",
+        ),
+        (b"code,y,x\na,1,east\n", DataError, "row 2, column x: 'east', expected a number"),
+        (b"code,y,x\na,1,361\n", DataError, "row 2, column x: '361', expected degrees"),
+    ],
+)
+def test_another_table_is_refused(tmp_path, content, error, message):
+    path = tmp_path / "better.csv"
+    path.write_bytes(content)
+    with pytest.raises(error, match=rf"better\.csv[:,]? {message}"):
         jma_coordinates.improve(STATIONS, path)
 
 

@@ -1,3 +1,4 @@
+import os
 import tempfile
 import zipfile
 from datetime import datetime
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from jma_files import STATIONS, dat, row, source
 
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import jma_format
+from tfgmm.sources import bounded, jma_format
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,9 @@ def test_damaged_archives_are_refused(tmp_path):
     truncated.write_bytes(content[: len(content) // 2])
     flipped.write_bytes(content[:60] + bytes([content[60] ^ 0xFF]) + content[61:])
     for path in (truncated, flipped):
-        with pytest.raises(DataError, match=rf"{path.name} is no whole zip archive .*fetch it again"):
+        with pytest.raises(
+            DataError, match=rf"{path.name} is no whole (zip archive|compressed file) .*fetch it again"
+        ):
             jma_format.read_events(path)
     flipped.write_bytes(content[:26] + b"\xff" + content[27:])  # the length of the file's name
     with pytest.raises(DataError, match=r"no whole zip archive \(File name in directory .{,80}: fetch it"):
@@ -122,8 +125,22 @@ def test_missing_and_unreadable_files(tmp_path):
         jma_format.read_events(tmp_path / "i1890.zip")
     with pytest.raises(UsageError, match=r"nowhere\.dat does not exist"):
         jma_format.read_stations(tmp_path / "nowhere.dat")
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match="is a folder: give a regular file"):
         jma_format.read_stations(tmp_path)
+    os.mkfifo(tmp_path / "i2016.zip")
+    with pytest.raises(UsageError, match=r"i2016\.zip is a pipe: give a regular file"):
+        jma_format.read_events(tmp_path / "i2016.zip")
+
+
+def test_a_bomb_is_refused_and_read_on_request(tmp_path):
+    """A record of 98 bytes packs to less than a byte: 1.9 MB held 2 GB, and took 4 GB of memory."""
+    path = tmp_path / "i2016.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("i2016.dat", (source() + b"\r\n") + (row() + b"\r\n") * 110_000)
+    with pytest.raises(DataError, match=r"i2016\.zip holds more than 200 times its \d+ bytes .*--large"):
+        jma_format.read_events(path)
+    with bounded.large():
+        assert len(jma_format.read_events(path)[1]) == 110_000
 
 
 @pytest.mark.parametrize(

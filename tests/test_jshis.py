@@ -99,6 +99,31 @@ def test_meshes_without_a_usable_value_are_counted(write):
     assert layer.unusable == 3 and int(layer.notnull().sum()) == 4
 
 
+@pytest.mark.parametrize("mark", ["-9999", "-999", "9999", "12"])
+def test_marks_that_are_no_vs30_are_refused_or_declared(write, mark):
+    """Water is 0 in these files; no other number but a velocity is known."""
+    path = write(SURFACE.replace("180.0", mark))
+    with pytest.raises(
+        DataError, match=rf"line 6, AVS: {mark}, expected .* 30 to 5000 m/s: .*--missing={mark} "
+    ):
+        jshis.read(path, "vs30")
+    layer = jshis.read(path, "vs30", missing=[float(mark)])
+    assert int(layer.notnull().sum()) == 2 and layer.unusable == 2 and layer.missing == mark
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_mark_in_a_depth_is_refused_or_declared(write, column):
+    values = ["0.0", "85.5", "90.2", "228.5", "2402.8"]
+    values[column] = "-9999"
+    path = write(deep(DEEP | {"53394606": ", ".join(values)}))
+    with pytest.raises(
+        DataError, match=r"line 5, column .*: -9999.0, expected a depth of -5000 m or more, or --missing"
+    ):
+        jshis.read(path, "z_bedrock")
+    layer = jshis.read(path, "z_bedrock", missing=[-9999])
+    assert layer.unusable == int(column == 0)  # without a surface there is no depth
+
+
 @pytest.mark.parametrize("chunk", [37, 100_000])
 def test_region_and_chunks(write, monkeypatch, chunk):
     """The values name the meshes; whatever the chunks, the same part is kept."""

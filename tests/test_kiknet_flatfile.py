@@ -100,7 +100,7 @@ def test_a_record(read):
     assert station.sensor_depth_m == 0
     assert record["PGA"] == pytest.approx(20 / 980.665, rel=1e-12)
     assert (record.component, record.snr_EW2, record.fLow_NS2) == ("geometric_mean", 8, 0.1)
-    assert dataset.provenance["choices"]["unit"] == "cm/s^2, as stated"
+    assert dataset.provenance["choices"]["unit"].startswith("cm/s^2, as stated; not checked: of the values")
     assert "PRJ-2547" in dataset.provenance["attribution"]
 
 
@@ -204,6 +204,25 @@ def test_spectra_that_do_not_fit(tmp_path, read, period, groups, periods, messag
     path = spectra(tmp_path / "s.h5", groups, periods)
     with pytest.raises(DataError, match=message):
         read({"Adress": "['/e/A']"}, spectra=path, ims=[f"SA({period})"], spectra_unit="g")
+
+
+@pytest.mark.parametrize("name", ["T", "e/A/EW2/PSa"])
+def test_an_array_of_spectra_that_would_fill_the_memory(tmp_path, read, name):
+    path = spectra(tmp_path / "s.h5", dict.fromkeys(["e/A/EW2", "e/A/NS2"], [0.1] * 4))
+    with h5py.File(path, "a") as store:
+        del store[name]
+        store.create_dataset(name, (10**12,), chunks=(1000,))
+    with pytest.raises(DataError, match=r"1000000000000,?\)? values, expected"):
+        read({"Adress": "['/e/A']"}, spectra=path, ims=["SA(1.0)"], spectra_unit="g")
+
+
+def test_stated_units_are_checked(tmp_path, read):
+    rows = plausible(60, 1 / 980.665)
+    with pytest.raises(DataError, match="values of surface PGA .* --unit g would fit"):
+        read(*rows, unit="cm/s^2")
+    assert "as stated; the median of" in read(*rows, unit="g").provenance["choices"]["unit"]
+    stated = read(*rows, unit="cm/s^2", unit_as_stated=True)
+    assert stated.provenance["choices"]["unit"] == "cm/s^2, as stated; not checked (--unit-as-stated)"
 
 
 @pytest.mark.parametrize(

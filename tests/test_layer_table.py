@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import layer_table
+from tfgmm.sources import sheet
 
 REAL = (
     Path(__file__).parents[1].parent / "shared" / "data" / "bedrock" / "kanto_jivsm_v4_bedrock_0125deg.csv"
@@ -54,6 +55,78 @@ def test_columns_and_layer_by_name(write):
     assert layer.attrs["units"] == "m/s"
 
 
+GRID = [
+    (lat, lon, 200 + 100 * i + j)
+    for i, lat in enumerate((35.0, 35.5))
+    for j, lon in enumerate((139.0, 139.25))
+]
+
+
+def table(header, row, points=GRID):
+    return "".join(
+        f"{line}\n" for line in [*header, *(row.format(lat=a, lon=o, v=v) for a, o, v in points)]
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        table(["lat,lon,vs30"], "{lat},{lon},{v}"),
+        table(["\ufefflat,lon,vs30"], "{lat},{lon},{v}"),
+        table(["sep=;", "lat;lon;vs30"], "{lat};{lon};{v}"),
+        table(["lat;lon;vs30"], "{lat};{lon};{v}"),
+        table(["Latitude\tLONG\tVs30 (m/s)"], "{lat}\t{lon}\t{v}"),
+        table(["# Vs30 of the region", "LAT,Lng,vs30_m_s,sigma"], "{lat},{lon},{v},0.1"),
+        table(["id,longitude,latitude,vs30"], "a,{lon},{lat},{v}"),
+        table(["lat lon vs30"], "{lat}  {lon}  {v}"),
+        table([], "{lon} {lat} {v}"),
+        table([], "{lon}\t{lat}\t{v}"),
+        table([], "  {lon}   {lat}   {v}  "),
+        table([], "{lon},{lat},{v}"),
+        table([], "{lon};{lat};{v}"),
+        table(["# made by grd2xyz", "#"], "{lon} {lat} {v}e0"),
+        table(["", "# lon lat vs30"], "{lon} {lat} {v}"),
+    ],
+)  # fmt: skip
+def test_the_same_points_however_they_are_written(tmp_path, content):
+    path = tmp_path / "points"
+    for encoding in ("utf-8", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        layer = layer_table.read(path, name="vs30")
+        np.testing.assert_array_equal(layer, [[200, 201], [300, 301]])
+        np.testing.assert_array_equal([*layer.latitude, *layer.longitude], [35, 35.5, 139, 139.25])
+
+
+def test_decimal_commas_are_read_on_request(write):
+    path = write(table(["lat;lon;vs30"], "{lat};{lon};{v},0").replace(".", ","))
+    with pytest.raises(DataError, match=r"row 2, column lat: '35,0', expected a number.*--decimal-comma"):
+        layer_table.read(path, name="vs30")
+    with sheet.decimal_comma():
+        np.testing.assert_array_equal(layer_table.read(path, name="vs30"), [[200, 201], [300, 301]])
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("35 139 200\n36 139 200\n", DataError, "row 1, column latitude: 139.0, expected a latitude"),
+        ("139 35 200\n140 35 x\n", DataError, "row 2, column value: 'x', expected a number"),
+        ("139 35 200\n140 36 1\n1 2\n", DataError, "row 3: 2 cells, expected 3"),
+        ("139 35 200 1\n140 36 300 1\n", DataError, "row 1: 139, 35, 200, 1 are no names of columns"),
+        ("y,x,vs30\n35,139,200\n", UsageError, "has no column of latitude: name it, --latitude .* y, x"),
+        ("lat,lon,a,b\n35,139,2,3\n", UsageError, "name the column with the values, --value COLUMN"),
+    ],
+)  # fmt: skip
+def test_points_whose_columns_are_not_clear(write, content, error, message):
+    with pytest.raises(error, match=rf"points\.csv[,:]? {message}"):
+        layer_table.read(write(content), name="vs30")
+
+
+def test_more_points_than_can_be_triangulated(write, monkeypatch):
+    monkeypatch.setattr(layer_table, "MOST_SCATTERED", 3)
+    with pytest.raises(UsageError, match="holds 4 points, at most 3 are interpolated: thin them out"):
+        layer_table.read(write(table(["lat,lon,z"], "{lat},{lon},{v}")), step=0.1)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     shape=st.tuples(st.integers(2, 40), st.integers(2, 40)),
@@ -79,16 +152,19 @@ def test_what_is_written_in_any_order_with_rounded_coordinates_is_read(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("35,139,1\n35.5,139.5,deep\n", "line 3, column z: 'deep', expected a number"),
-        ("35,139,1\n35.5,139.5,inf\n", "line 3, column z: 'inf', expected a number"),
-        ("35,139,1\n\n,139.5,2\n", "line 4, column lat: nan, expected a number"),
-        ("35,139,1\n35.5,139.5,-2\n", "line 3, column z: '-2.0', expected a depth .* of 0 m or more"),
-        ("35,139,1\n35.5,139.5,2\n35,139,3\n", "line 4: the same point as line 2"),
+        ("35,139,1\n35.5,139.5,deep\n", "row 3, column z: 'deep', expected a number"),
+        ("35,139,1\n35.5,139.5,inf\n", "row 3, column z: inf, expected a depth .* of 0 to 30000 m"),
+        ("35,139,1\n\n,139.5,2\n", "row 4, column latitude: nan, expected a latitude, at most 90 degrees"),
+        (
+            "35,139,1\n35.5,139.5,-2\n",
+            "row 3, column z: -2, expected a depth .* of 0 to 30000 m: give --missing=-2 ",
+        ),
+        ("35,139,1\n35.5,139.5,2\n35,139,3\n", "row 4: the same point as row 2"),
         (
             "35,139.0,1\n36,139.1,2\n35,139.2,3\n35,139.33,4\n35,139.4,5\n35,139.5,6\n",
-            r"column lon: 139\.33 lies 30% of a step \(0\.1\) off",
+            r"column longitude: 139\.33 lies 30% of a step \(0\.1\) off",
         ),
-        ("35,139,1\n35,139.5,2\n", "column lat: 1 distinct values, a raster needs two"),
+        ("35,139,1\n35,139.5,2\n", "column latitude: 1 distinct values, a raster needs two"),
     ],
 )
 def test_bad_tables_are_named(write, rows, message):
@@ -104,11 +180,11 @@ def test_bad_commands_are_named(write, tmp_path):
         layer_table.read(path, "z", name="z1p0")
     with pytest.raises(UsageError, match=r"none\.csv does not exist"):
         layer_table.read(tmp_path / "none.csv", "z")
-    with pytest.raises(DataError, match="no readable CSV table"):
+    with pytest.raises(DataError, match=r"points\.csv"):
         layer_table.read(write(""), "z")
-    with pytest.raises(DataError, match="no readable CSV table"):
+    with pytest.raises(DataError, match=r"points\.csv"):
         layer_table.read(write(HEADER + "35,139,1,5\n"), "z")
-    with pytest.raises(DataError, match="holds no point"):
+    with pytest.raises(DataError, match=r"points\.csv (holds no point|has no rows)"):
         layer_table.read(write(HEADER + "\n"), "z")
 
 
@@ -134,7 +210,7 @@ def test_crop_keeps_a_neighbour_on_each_side(write):
 def test_scale(write):
     path = write(HEADER + "35,139,0.1\n36,140,2.5\n")
     assert layer_table.read(path, "z", scale=1000).max() == 2500
-    with pytest.raises(DataError, match=r"line 2, column z: '100000\.0', expected .* at most 30000"):
+    with pytest.raises(DataError, match=r"row 2, column z: 0\.1, expected .* of 0 to 30000 m: .*--scale"):
         layer_table.read(path, "z", scale=1e6)
 
 
@@ -168,7 +244,7 @@ def test_scattered_points_of_a_plane_are_interpolated_exactly(slope, seed, step,
     [
         ("35,139,1\n36,140,2\n", DataError, "2 points with a value span no area"),
         ("35,139,1\n36,140,2\n37,141,3\n", DataError, "3 points with a value span no area"),
-        ("35,139,1\n36,140,2\n35,139,3\n37,139,3\n", DataError, "line 4: the same point as line 2"),
+        ("35,139,1\n36,140,2\n35,139,3\n37,139,3\n", DataError, "row 4: the same point as row 2"),
         ("0,0,1\n80,170,2\n80,0,3\n", UsageError, "8001 x 17001 points .*--region, or a larger --step"),
     ],
 )

@@ -136,7 +136,7 @@ def test_nested_archives_folders_and_files_are_the_same(tmp_path):
     datasets = [nied_ascii.read(paths, Limits(), progress=seen.append) for paths in given]
     assert len({dataset.digest() for dataset in datasets}) == 1 and len(datasets[0].records) == 2
     assert [path.name for path in seen[-2:]] == ["event.tar", "all.zip"] and len(seen) == 9 + 9 + 2
-    assert dropped(datasets[3])["file", "no K-NET or KiK-net ASCII file"] == 1
+    assert dropped(datasets[3])["file", "no K-NET or KiK-net file"] == 1
     twice = nied_ascii.read([inside, tmp_path / "event.tar"], Limits())
     assert twice.digest() == datasets[0].digest() and dropped(twice)["file", "given twice"] == 4
     for dataset in [*datasets, twice]:
@@ -156,7 +156,7 @@ def test_what_is_damaged_is_counted_and_named(tmp_path):
     dataset = nied_ascii.read([write(tmp_path / "in", contents)], Limits())
     assert dropped(dataset) == {
         ("file", "cannot be read"): 4,
-        ("file", "no K-NET or KiK-net ASCII file"): 1,
+        ("file", "no K-NET or KiK-net file"): 1,
         ("file", "vertical component"): 1,
         ("file", "no partner within 1000 components"): 1,
         ("record", "waveform cannot be used"): 1,

@@ -71,6 +71,8 @@ def test_unknown_height():
         ("Dir.", "Dri.", "Dir. is '', expected"),
         ("2000(gal)", "0(gal)", "scale 0 and sampling rate 100 must be positive"),
         ("2000(gal)/8388608", "2000(gal)", "no K-NET or KiK-net ASCII"),
+        ("2000(gal)", "20(kine)", "Scale Factor is .20.kine./8388608., expected N.gal./N"),
+        ("2000(gal)", "1999.5(gal)", "Scale Factor is '1999.5.gal./8388608', expected"),
         ("100Hz", "0Hz", "must be positive|no K-NET"),
         ("Origin Time       1996/08", "Origin Time       1996/18", "no K-NET or KiK-net ASCII"),
         ("Time(s)  60", "Time(s)  61", None),
@@ -87,6 +89,14 @@ def test_damaged_headers(old, new, message):
     else:
         with pytest.raises(DataError, match=message):
             nied_format.read(content)
+
+
+def test_header_times_with_fractions_of_a_second():
+    content = ascii_record(origin="1996/08/11 03:12:00.04", record="1996/08/11 03:12:39.5")
+    component, whole = nied_format.read(content), nied_format.read(ascii_record())
+    assert component.origin_time == whole.origin_time + pd.Timedelta(milliseconds=40)
+    assert component.start == whole.start + pd.Timedelta(milliseconds=500)
+    np.testing.assert_array_equal(component.acceleration, whole.acceleration)
 
 
 @pytest.mark.parametrize("cut", [5, 200, 400, 700, 30_000])

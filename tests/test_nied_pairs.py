@@ -126,5 +126,5 @@ def test_places():
 
 
 def test_no_file_at_all(pairs):
-    with pytest.raises(DataError, match="in 0 files: give K-NET or KiK-net ASCII files"):
+    with pytest.raises(DataError, match="in 0 files: give K-NET or KiK-net files"):
         pairs.end()

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tfgmm import path_terms
+from tfgmm.errors import DataError
 from tfgmm.path_terms import Covariance, PathTerms, Residuals
 
 PLANTED = Covariance(
@@ -193,3 +194,9 @@ def test_those_of_records_are_those_of_their_places(planted, whole):
         source, site = [[one.event_x_km, one.event_y_km, one.depth_km]], [[one.x_km, one.y_km]]
         assert shared[row] == pytest.approx(planted.shared(source, site)[one.init, 0, 0], abs=1e-5)
         assert own[row] == pytest.approx(planted.own(source, [one.station_id])[one.init, 0, 0], abs=1e-5)
+
+
+def test_no_convergence_is_an_error(monkeypatch, table):
+    monkeypatch.setattr(path_terms, "_MAX_STEPS", 1)
+    with pytest.raises(DataError, match="conjugate gradients do not converge in 1 steps;"):
+        path_terms._weights(PLANTED, Residuals.of(table, table["residual"]))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CHANNELS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +37,12 @@ def train(run: RunFolder, chunk: int, im: str = "PGA", init: int = 0) -> None:
 
 @pytest.fixture
 def run(tmp_path, tiny, small):
-    begun = RunFolder.begin(tmp_path / "run", tiny.model_copy(update={"inits": 2}), small)
+    begun = RunFolder.begin(
+        tmp_path / "run",
+        tiny.model_copy(update={"inits": 2, "ims": ("PGA", "SA(1.0)")}),
+        small,
+        channels=CHANNELS,
+    )
     names = [*"DCBA"]
     stations = pd.DataFrame({"station_id": names, "x_km": range(4), "y_km": 0.0})
     begun.write_places(pd.DataFrame({"event_id": ["E"]}), stations)

@@ -75,7 +75,9 @@ def test_nodata_scale_and_offset_of_the_file(tmp_path):
 def test_undeclared_missing_values_are_refused(tmp_path):
     values = VALUES.astype("float32").copy()
     values[0, 0] = 3.4e38
-    with pytest.raises(DataError, match=r"z\.tif, 35\.05 N 139\.1 E: 3\.4e\+38, expected .*missing values"):
+    with pytest.raises(
+        DataError, match=r"z\.tif, 35\.05 N 139\.1 E: 3\.4e\+38, expected .*--missing=3\.4e\+38 "
+    ):
         raster.read(in_degrees(tmp_path / "z.tif", values), "z_bedrock")
 
 

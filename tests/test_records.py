@@ -136,6 +136,82 @@ def test_site_layers_cut_anywhere_are_one_line(small, tmp_path):
             records.read(tmp_path / "data")
 
 
+def flipped(path: Path, number: int) -> None:
+    """Change one bit of a file."""
+    whole = bytearray(path.read_bytes())
+    whole[number // 8 % len(whole)] ^= 1 << number % 8
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "records.parquet", "layers.nc", "dataset.json"])
+def test_a_flipped_bit_is_never_read_as_data(small, tmp_path, name):
+    """One line of error, or the very same data: not every bit of a file means something."""
+    written = records.write(layered(small), tmp_path / "data")
+    path = tmp_path / "data" / name
+    whole, refused = path.read_bytes(), 0
+    for number in np.random.default_rng(0).integers(0, 8 * len(whole), 40):
+        flipped(path, int(number))
+        try:
+            again = records.read(tmp_path / "data")
+        except DataError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        else:
+            assert again.digest() == written.digest()
+            assert again.simulated == written.simulated
+        path.write_bytes(whole)
+    assert refused > 10
+
+
+def test_a_replaced_layer_is_refused(small, tmp_path):
+    written = records.write(layered(small), tmp_path / "data")
+    files.write_netcdf(written.layers * 2, tmp_path / "data" / "layers.nc")
+    with pytest.raises(
+        DataError, match=r"layers\.nc is missing or damaged .*SHA-256.*: make the dataset again"
+    ):
+        records.read(tmp_path / "data")
+
+
+def test_a_dataset_of_an_earlier_version_is_read(small, tmp_path):
+    records.write(layered(small), tmp_path / "data")
+    path = tmp_path / "data" / "dataset.json"
+    content = json.loads(path.read_text())
+    del content["checksum"], content["files"]
+    path.write_text(json.dumps(content))
+    read = records.read(tmp_path / "data")
+    files.write_netcdf(read.layers * 2, tmp_path / "data" / "layers.nc")
+    with pytest.raises(
+        DataError, match=r"data is not what its dataset\.json says .data hash.: .* make the dataset"
+    ):
+        records.read(tmp_path / "data")
+
+
+def test_layers_are_added_beside_strangers_files(small, tmp_path):
+    """Through a link, from inside the folder, and tables stay the files that they are."""
+    records.write(small, tmp_path / "data")
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("data")
+    before = {path.name: path.stat().st_ino for path in (tmp_path / "data").glob("*.parquet")}
+    records.write_layers(layered(small), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "data").glob("*.parquet")} == before
+    assert records.read(tmp_path / "data").layers is not None
+    records.write(small, tmp_path / "link", overwrite=True)
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
+    assert records.read(tmp_path / "link").layers is None
+
+
+def test_a_dataset_in_the_current_folder(small, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    records.write(small, Path())
+    records.write_layers(layered(small), Path())
+    records.write(layered(small), Path(), overwrite=True)
+    assert records.read(Path()).layers is not None
+    assert not list(Path().glob(".*"))
+
+
 def test_missing_table_is_named(small, tmp_path):
     records.write(small, tmp_path / "data")
     (tmp_path / "data" / "stations.parquet").unlink()

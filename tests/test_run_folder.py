@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
+from conftest import CHANNELS, TINY, small_dataset
 
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
@@ -15,7 +15,7 @@ from tfgmm.run_folder import RunFolder
 
 @pytest.fixture
 def run(tmp_path, tiny, small) -> RunFolder:
-    return RunFolder.begin(tmp_path / "runs" / "tiny", tiny, small)
+    return RunFolder.begin(tmp_path / "runs" / "tiny", tiny, small, channels=CHANNELS)
 
 
 def test_what_is_begun_can_be_opened(run, small, tiny):
@@ -28,21 +28,21 @@ def test_what_is_begun_can_be_opened(run, small, tiny):
 
 def test_description_holds_versions_and_nothing_of_this_machine(run):
     content = json.loads((run.path / "experiment.json").read_text())
-    assert set(content) == {"experiment", "data", "versions"}
+    assert set(content) == {"experiment", "data", "channels", "versions", "checksum"}
     assert {"tfgmm", "tensorflow", "keras", "numpy"} <= set(content["versions"])
     assert str(run.path.parent) not in json.dumps(content)
 
 
 def test_measured_records_are_not_simulated(tmp_path, tiny, small):
     small.provenance["simulated"] = False
-    RunFolder.begin(tmp_path / "run", tiny, small)
+    RunFolder.begin(tmp_path / "run", tiny, small, channels=CHANNELS)
     assert RunFolder.open(tmp_path / "run").simulated is False
 
 
 def test_the_same_experiment_goes_on(run, small, tiny):
     (run.path / "members").mkdir()
     before = (run.path / "experiment.json").read_bytes()
-    assert RunFolder.begin(run.path, tiny, small) == run
+    assert RunFolder.begin(run.path, tiny, small, channels=CHANNELS) == run
     assert (run.path / "experiment.json").read_bytes() == before
     assert (run.path / "members").is_dir()
 
@@ -60,23 +60,23 @@ def test_another_experiment_is_refused_and_replaced_on_demand(run, small, change
     other = Experiment(**TINY | changes)
     (run.path / "members").mkdir()
     with pytest.raises(UsageError, match=rf"holds another run \(different: {named}\): .*--overwrite"):
-        RunFolder.begin(run.path, other, small)
+        RunFolder.begin(run.path, other, small, channels=CHANNELS)
     assert RunFolder.open(run.path) == run
-    RunFolder.begin(run.path, other, small, overwrite=True)
+    RunFolder.begin(run.path, other, small, overwrite=True, channels=CHANNELS)
     assert RunFolder.open(run.path).experiment == other
     assert not (run.path / "members").exists()
 
 
 def test_other_data_are_refused(run, tiny):
     with pytest.raises(UsageError, match="different: content of the data"):
-        RunFolder.begin(run.path, tiny, small_dataset(seed=5))
+        RunFolder.begin(run.path, tiny, small_dataset(seed=5), channels=CHANNELS)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path, tiny, small, overwrite):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="exists and is no run folder: choose another --out"):
-        RunFolder.begin(tmp_path, tiny, small, overwrite)
+        RunFolder.begin(tmp_path, tiny, small, overwrite, channels=CHANNELS)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -104,7 +104,7 @@ def test_members_have_a_folder_each(run, tmp_path, small):
     folders = {run.member(im, c, i) for im in ("PGA", "SA(1.0)") for c in range(2) for i in range(2)}
     assert len(folders) == 8
     dropped = Experiment(**TINY, drop=("site",))
-    arm = RunFolder.begin(tmp_path / "arm", dropped, small)
+    arm = RunFolder.begin(tmp_path / "arm", dropped, small, channels=CHANNELS)
     assert run.member("PGA", 1, 0) == run.path / "members" / "PGA" / "all" / "chunk-1_init-0"
     assert arm.member("PGA", 1, 0).parent.name == "drop-site"
 
@@ -135,7 +135,7 @@ def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
     with pytest.raises(UsageError, match="no run in .* has predictions: name a run, or make one"):
         RunFolder.latest(folder)
     for age, name in enumerate(("newest", "older", "unfinished")):
-        other = RunFolder.begin(folder / name, tiny, small)
+        other = RunFolder.begin(folder / name, tiny, small, channels=CHANNELS)
         os.utime(other.path / "experiment.json", times=(2e9 - age, 2e9 - age if age < 2 else 3e9))
     for name in ("older", "newest", "tiny"):
         (folder / name / "predictions.parquet").touch()
@@ -144,17 +144,19 @@ def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
 
 def test_damaged_predictions_are_one_line(run):
     run.predictions.write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"predictions\.parquet is damaged .*remove it") as error:
+    with pytest.raises(
+        DataError, match=r"predictions\.parquet is damaged .*give the tfgmm train command"
+    ) as error:
         run.read_predictions()
     assert "\n" not in str(error.value)
 
 
 def test_predictions_without_all_parts_are_to_be_made_again(tmp_path, tiny, small):
     mixed = tiny.model_copy(update={"random_effects": "site,event", "stopping": "blocks"})
-    run = RunFolder.begin(tmp_path / "mixed", mixed, small)
+    run = RunFolder.begin(tmp_path / "mixed", mixed, small, channels=CHANNELS)
     table = pd.DataFrame({"arm": [mixed.arm], "mean": 0.0})
     table.to_parquet(run.predictions)
-    with pytest.raises(DataError, match=r"made by an earlier version.*remove it and give"):
+    with pytest.raises(DataError, match=r"made by an earlier version.*give the tfgmm train command"):
         run.read_predictions()
     table.assign(phi_field=0.0).to_parquet(run.predictions)
     assert len(run.read_predictions()) == 1

@@ -68,6 +68,7 @@ def test_single_values_become_missing_and_only_wrong_ones_are_counted():
         (-0.1, "amplitude is negative"),
         (20.1, "amplitude above 20 g"),
         (np.inf, "amplitude above 20 g"),
+        (9.9e-8, "amplitude below 1e-07 g"),
         (np.nan, "amplitude is missing"),
     ],
 )
@@ -172,8 +173,46 @@ def test_stations_without_coordinates():
 
 
 def test_a_region_without_station():
-    with pytest.raises(UsageError, match=r"no station lies in the region 0,50,1,51 .*140\.00,35\.00"):
+    with pytest.raises(UsageError, match=r"no station lies in the region 0,50,1,51 .* spans 140,35,140,35"):
         select(events("E"), stations("A"), rows("E A"), region=(0, 50, 1, 51))
+
+
+def test_longitudes_of_0_to_360_are_wrapped():
+    dataset = select(
+        events("E").assign(longitude=180.5),
+        stations("A", "B", "C", longitude=[179.8, 180.2, 360.0], latitude=[35.0, 35.0, 35.0]),
+        rows("E A,E B,E C"),
+        max_distance_km=100,
+    )
+    assert dataset.events["longitude"].tolist() == [-179.5]
+    assert dataset.stations["longitude"].round(9).tolist() == [179.8, -179.8]
+    assert dropped(dataset)["record", "farther than 100 km"] == 1
+    assert dataset.provenance["choices"]["longitude"].startswith("1 events and 2 stations above 180")
+
+
+@pytest.mark.parametrize(
+    ("region", "kept"),
+    [
+        ((178, 30, -178, 40), ["A", "B", "C", "D"]),
+        ((179, 30, 181, 40), ["B", "C"]),
+        ((-180, 30, -178, 40), ["C", "D"]),
+        ((-10, 30, 185, 40), ["A", "B", "C", "D"]),
+        ((0, 30, 360, 40), ["A", "B", "C", "D"]),
+        ((-180, 30, 180, 40), ["A", "B", "C", "D"]),
+    ],
+)
+def test_a_region_across_the_date_line(region, kept):
+    table = stations(*"ABCD", longitude=[178.5, 179.5, -179.5, -178.5], latitude=[35.0] * 4)
+    dataset = select(events("E").assign(longitude=180.0), table, rows("E A,E B,E C,E D"), region=region)
+    assert dataset.stations["station_id"].tolist() == kept
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 40, 1, 30), (-190, 0, 0, 1), (0, 0, 361, 1), (0, 0, 1, 91), (0, 0, 1, np.nan)]
+)
+def test_a_region_that_is_none(region):
+    with pytest.raises(UsageError, match="the region .* is none: write WEST,SOUTH,EAST,NORTH"):
+        Limits(region=region)
 
 
 def test_a_table_without_amplitudes():

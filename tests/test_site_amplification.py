@@ -323,12 +323,6 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
         site_study.refuse_unpaired(study, other)
 
 
-def test_changed_data_are_refused(run):
-    changed = dataclasses.replace(run, data=run.data | {"digest": "other"})
-    with pytest.raises(DataError, match="the data of run .* have changed since it was trained"):
-        Study(changed, EVERYTHING)
-
-
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):

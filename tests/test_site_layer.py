@@ -44,14 +44,18 @@ def test_a_raster(path):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (TABLE, {}, "name the column with the values, --value COLUMN"),
+        (
+            TABLE.replace("lon,", "lon,v,").replace("139,", "139,1,").replace("140,", "140,1,"),
+            {},
+            "name the column with the values, --value COLUMN",
+        ),
         (MESHES, {"step": 0.1}, "of J-SHIS.*leave out --value, --scale, --step"),
         (TABLE, {"value": "z", "scale": 0.0}, "--scale 0: write a positive factor"),
         (TABLE, {"value": "z", "scale": float("nan")}, "--scale nan"),
         (TABLE, {"value": "z", "step": -1.0}, "--step -1: write degrees"),
         (TABLE, {"value": "z", "step": float("nan")}, "--step nan"),
-        (TABLE, {"value": "z", "region": (140, 35, 139, 36)}, "west and south first"),
-        (TABLE, {"value": "z", "region": (139, 35, 140, float("nan"))}, "west and south first"),
+        (TABLE, {"value": "z", "region": (139, 36, 140, 35)}, "--region 139,36,140,35: write WEST,SOUTH"),
+        (TABLE, {"value": "z", "region": (139, 35, 140, float("nan"))}, "--region 139,35,140,nan: write"),
     ],
 )
 def test_options_that_do_not_fit(path, content, options, message):

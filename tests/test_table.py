@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -103,6 +104,83 @@ def test_gal_that_nobody_declared_are_refused(read):
     assert read(*rows, form=layout.Layout(unit="gal")).records["PGA"].max() == pytest.approx(19 / 980.665)
 
 
+#: PGA in g of ten stations 20 to 200 km from the epicentre of CANONICAL, about what BSSA14 gives.
+NEAR = [
+    {"station_id": f"S{i}", "station_longitude": 132.5, "station_latitude": 30.5 + 0.18 * (i + 1)}
+    | {"PGA": pga, "SA(1.000)": ...}
+    for i, pga in enumerate([0.045, 0.038, 0.025, 0.024, 0.017, 0.010, 0.0113, 0.0075, 0.0069, 0.0046])
+]
+
+
+def near(change) -> list[dict]:
+    return [row | {"PGA": change(row["PGA"])} for row in NEAR]
+
+
+@pytest.mark.parametrize(
+    ("change", "unit", "message"),
+    [
+        (lambda pga: pga, "%g", "is 0.0.* times what is expected .1/20 to 20 can be.: --unit g would fit"),
+        (lambda pga: 9.8 * pga, "cm/s^2", "--unit m/s.2 would fit"),
+        (lambda pga: 981 * pga, None, "taken as g .* --unit cm/s.2 would fit .* --unit-as-stated"),
+        (lambda pga: 1e7 * pga, "g", "none of g, %g, .* fits"),
+        (np.log, "g", "10 of 10 values of PGA are negative, as logarithms are"),
+        (lambda pga: np.log10(981 * pga), "cm/s^2", r"look like logarithms \(log10 of cm/s.2\)"),
+        (lambda pga: np.log(981 * pga), "g", r"look like logarithms \(ln of cm/s.2\)"),
+    ],
+)
+def test_a_unit_that_the_amplitudes_contradict(read, change, unit, message):
+    with pytest.raises(DataError, match=message) as error:
+        read(*near(change), form=layout.Layout(unit=unit))
+    assert "\n" not in str(error.value)
+
+
+def test_a_unit_is_taken_as_stated(read):
+    form = layout.Layout(unit="%g", unit_as_stated=True)
+    dataset = read(*NEAR, form=form)
+    assert dataset.records["PGA"].max() == pytest.approx(0.00045)
+    assert dataset.provenance["choices"]["unit"] == "%g, as stated; not checked (--unit-as-stated)"
+
+
+def test_what_the_check_of_the_unit_gave_is_said(read):
+    dataset = read(*NEAR, form=layout.Layout(unit="g"))
+    assert (
+        "g, as stated; the median of 10 values of PGA taken as g is "
+        in dataset.provenance["choices"]["unit"]
+    )
+    assert dataset.provenance["noted"] == []
+    doubtful = read(*near(lambda pga: 9.8 * pga), form=layout.Layout(unit="g"))
+    assert any("--unit m/s^2 would fit" in entry["reason"] for entry in doubtful.provenance["noted"])
+    silent = [{**row, "magnitude": ""} for row in NEAR]
+    unknown = read(*silent, {"event_id": "e2", "SA(1.000)": ...}, form=layout.Layout(unit="%g"))
+    assert "not checked: of the values of PGA 1 can be compared" in unknown.provenance["choices"]["unit"]
+
+
+def test_each_file_is_checked_by_itself(tmp_path):
+    good = csv(tmp_path / "good.csv", *NEAR, *NEAR, *NEAR)
+    bad = csv(tmp_path / "bad.csv", *near(lambda pga: 981 * pga))
+    with pytest.raises(DataError, match="--unit cm/s.2 would fit"):
+        table.read([good, bad], ALL)
+
+
+def test_longitudes_of_0_to_360(read):
+    dataset = read(
+        {"event_longitude": "180.17", "station_longitude": "179.9"},
+        {"event_longitude": "180.17", "station_longitude": "180.2", "station_id": "S2"},
+    )
+    assert dataset.events.longitude.round(6).tolist() == [-179.83]
+    assert dataset.stations.longitude.round(6).tolist() == [179.9, -179.8]
+
+
+@pytest.mark.parametrize(
+    "mark", ["0", "-9999", "-3.4e38", "-3.4028234663852886e+38", "999", "9999.0", "1e38"]
+)
+def test_marks_of_missing_values(read, mark):
+    rows = {"vs30_m_s": mark, "record_quality": mark if mark[0] in "-1" else "", "sensor_depth_m": mark}
+    dataset = read(rows, {"station_id": "S2", "record_quality": "5", "sensor_depth_m": "1"})
+    assert np.isnan(dataset.stations.vs30_m_s[0]) and np.isnan(dataset.records.quality[0])
+    assert np.isnan(dataset.stations.sensor_depth_m[0]) == (mark != "0")
+
+
 @pytest.mark.parametrize(
     "blank", ["", " ", "-999", "-999.0", "-9999", "-99999", "-99999.00", "-999.9", "NaN", "N/A"]
 )
@@ -164,6 +242,85 @@ def test_a_layout_from_the_command_line(read):
     assert (dataset.records["PGA"][0], dataset.records["SA(1.0)"][0]) == (0.3, 0.4)
     station = dataset.stations.iloc[0]
     assert (station.station_id, station.network, station.vs30_m_s) == ("NZ.012", "nz", 350)
+
+
+def test_columns_of_spectra(read):
+    columns = {"pSA_0.1": 0.01, "pSA_.5": 0.02, "pSA_1": 0.03, "pSA_2": 0.04, "pSA_10": 0.05, "pSA_x": 9}
+    form = layout.choose(columns=["SA=pSA_{T}"])
+    record = read({"SA(1.000)": ..., **columns}, form=form).records.iloc[0]
+    names = ["SA(0.1)", "SA(0.5)", "SA(1.0)", "SA(2.0)", "SA(10.0)"]
+    assert record[names].tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "columns", "result"),
+    [
+        ("p{T}", ["p0", "p0p5", "p1_5", "q1"], {"PGA": "p0", "SA(0.5)": "p0p5", "SA(1.5)": "p1_5"}),
+        ("p{T:2}", ["p0.25", "p1.50", "p1", "p0.125"], {"SA(0.25)": "p0.25", "SA(1.5)": "p1.50"}),
+        ("f{f}", ["f10", "f0.5"], {"SA(0.1)": "f10", "SA(2.0)": "f0.5"}),
+        ("p{T}", ["q1"], {}),
+    ],
+)
+def test_patterns_of_spectra(pattern, columns, result):
+    assert layout.spectra(pattern, columns) == result
+
+
+@pytest.mark.parametrize(
+    ("pattern", "columns", "error", "message"),
+    [
+        ("p{T}", ["p1", "p1.0"], DataError, r"columns p1 and p1.0 are both SA\(1.0\)"),
+        ("rotD50_T{T}", ["rotD50_T90"], UsageError, r"rotD50_T90 would be SA\(90\), .* write \{T:3\}"),
+        ("p{T}", ["p1", "p1_0"], DataError, "both"),
+        ("p", ["p1"], UsageError, "write {T} where the period or {f} where"),
+        ("p{T}{f}", [], UsageError, "write {T} where the period or {f} where"),
+    ],
+)
+def test_patterns_of_spectra_that_do_not_fit(pattern, columns, error, message):
+    with pytest.raises(error, match=message):
+        layout.spectra(pattern, columns)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "message"),
+    [
+        ("SA=psa{T}", "flat.csv has no column that matches SA=psa{T}: its columns are event_id, "),
+        ("vs30_m_s=Vs", "flat.csv has no column 'Vs': its columns are event_id, "),
+        ("station_id={net}.{code}", "flat.csv has no column 'net': its columns are event_id, "),
+    ],
+)
+@pytest.mark.parametrize("base", [None, "esm"])
+def test_what_is_mapped_must_be_there(tmp_path, read, base, mapped, message):
+    with pytest.raises(UsageError, match=message):
+        if base is None:
+            read(form=layout.choose(columns=[mapped]))
+        else:
+            path = tmp_path / "flat.csv"
+            path.write_text(AGENCIES["esm"][0])
+            table.read([path], ALL, layout.choose("esm", columns=[mapped]))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("esm", ["st_elevation", "vs30_m_sec"]),
+        ("esm", ["rotD50_pga", "rotD50_T1_000"]),
+        ("nga-west2", ["Vs30 (m/s) selected for analysis"]),
+        ("nga-west2", ["T0.010S", "T1.000S"]),
+        ("nz", ["Vs30"]),
+    ],
+)
+def test_what_a_flatfile_of_an_agency_may_lack(tmp_path, name, columns):
+    frame = pd.read_csv(io.StringIO(AGENCIES[name][0]), sep=None, engine="python", dtype=str)
+    frame.drop(columns=columns).to_csv(tmp_path / "agency.csv", index=False)
+    assert len(table.read([tmp_path / "agency.csv"], ALL, layout.choose(name)).records) == 1
+
+
+def test_an_hour_that_is_not_known(tmp_path):
+    frame = pd.read_csv(io.StringIO(AGENCIES["nga-west2"][0]), dtype=str)
+    pd.concat([frame, frame.assign(EQID="119", HRMN="-999")]).to_csv(tmp_path / "nga.csv", index=False)
+    dataset = table.read([tmp_path / "nga.csv"], ALL, layout.choose("nga-west2"))
+    assert entries(dataset, "dropped")["event", "origin time or hypocentre undetermined"] == 1
+    assert_nothing_lost(dataset)
 
 
 def test_a_layout_from_a_file(tmp_path, read):
@@ -320,7 +477,7 @@ def test_a_station_in_two_places_is_two(read):
         (
             [{"station_id": "a,b"}],
             DataError,
-            "flat.csv is no table of text .*Row #2: Expected 14 columns, got 15",
+            "flat.csv, row 2: 15 cells, expected 14 as in the header",
         ),
         ([{"station_id": '"a'}], DataError, "a quotation mark is opened and not closed"),
         ([{"event_id": ""}], DataError, "no row names an event, a station and a network"),
@@ -420,7 +577,7 @@ def datasets(draw) -> records.Dataset:
         }
     )
     many = {"min_size": n_stations, "max_size": n_stations}
-    vs30 = st.one_of(st.just(np.nan), st.floats(30, 5000))
+    vs30 = st.one_of(st.just(np.nan), st.floats(30, 990))
     stations = pd.DataFrame(
         {
             "station_id": draw(st.lists(WORD, unique=True, **many)),
@@ -428,13 +585,13 @@ def datasets(draw) -> records.Dataset:
             "longitude": draw(st.lists(st.floats(-180, 180), **many)),
             "latitude": draw(st.lists(st.floats(-90, 90), **many)),
             "elevation_m": draw(st.lists(st.floats(-400, 8000), **many)),
-            "sensor_depth_m": draw(st.lists(st.one_of(st.just(np.nan), st.floats(0, 3000)), **many)),
+            "sensor_depth_m": draw(st.lists(st.one_of(st.just(np.nan), st.floats(0, 990)), **many)),
             "vs30_m_s": draw(st.lists(vs30, **many)),
             "name": draw(st.lists(WORD, **many)),
         }
     )
     pairs = events[["event_id"]].merge(stations[["station_id"]], how="cross")
-    amplitude = st.lists(st.floats(0, 20, exclude_min=True), min_size=len(pairs), max_size=len(pairs))
+    amplitude = st.lists(st.floats(1e-7, 20), min_size=len(pairs), max_size=len(pairs))
     rows = pairs.assign(component=draw(st.sampled_from(records.COMPONENTS)), quality=draw(amplitude))
     for im in draw(st.lists(st.sampled_from(["PGA", "SA(0.01)", "SA(1.0)"]), min_size=1, unique=True)):
         rows[im] = draw(amplitude)
@@ -449,7 +606,7 @@ def datasets(draw) -> records.Dataset:
 def test_what_is_written_is_read_back(tmp_path, dataset):
     tally = table.write(dataset, tmp_path / "flat.csv")
     assert tally.dropped() == []
-    again = table.read([tmp_path / "flat.csv"], ALL)
+    again = table.read([tmp_path / "flat.csv"], ALL, layout.Layout(unit_as_stated=True))
     assert_same_tables(dataset, again)
     assert again.simulated == dataset.simulated and again.provenance["dropped"] == []
 

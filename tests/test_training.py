@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,9 +12,11 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm import records
+from tfgmm.cli import main
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
-from tfgmm.model import member, training
+from tfgmm.model import ensemble, member, training
+from tfgmm.run_folder import RunFolder
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
@@ -156,6 +161,216 @@ def test_reopened_run_has_its_data_and_folds(run, data):
     again = training.reopen(run.run)
     for one, other in zip(again.folds, run.folds, strict=True):
         pd.testing.assert_series_equal(one.station_role, other.station_role)
-    changed = dataclasses.replace(run.run, data=run.run.data | {"digest": "other"})
-    with pytest.raises(DataError, match="have changed since it was trained: bring back"):
-        training.reopen(changed)
+
+
+def test_the_dataset_may_change_or_vanish(data, tmp_path):
+    """A run reopens its own copy, wherever the dataset has gone."""
+    shutil.copytree(data, tmp_path / "data")
+    begun = training.begin(Experiment(**QUICK | {"data": str(tmp_path / "data")}), tmp_path / "run")
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = training.reopen(RunFolder.open(tmp_path / "moved"))
+    assert again.dataset.digest() == begun.dataset.digest()
+    assert again.run.channels == begun.run.channels
+
+
+def test_a_damaged_copy_is_brought_back(data, tmp_path):
+    experiment = Experiment(**QUICK | {"data": data})
+    begun = training.begin(experiment, tmp_path / "run")
+    (tmp_path / "run" / "data" / "records.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"records\.parquet is missing or damaged .* brings it back"):
+        training.reopen(begun.run)
+    training.begin(experiment, tmp_path / "run")
+    assert training.reopen(begun.run).dataset.digest() == begun.dataset.digest()
+
+
+def test_a_run_of_an_earlier_version_is_completed(data, tmp_path):
+    """It has neither copy nor names of channels; predicting names the command, which brings them."""
+    experiment = Experiment(**QUICK | {"data": data})
+    begun = training.begin(experiment, tmp_path / "run")
+    description = tmp_path / "run" / "experiment.json"
+    old = {
+        k: v for k, v in json.loads(description.read_text()).items() if k not in ("channels", "checksum")
+    }
+    description.write_text(json.dumps(old))
+    shutil.rmtree(tmp_path / "run" / "data")
+    with pytest.raises(UsageError, match="made by an earlier version: give its tfgmm train command again"):
+        training.reopen(RunFolder.open(tmp_path / "run"))
+    training.begin(experiment, tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run") == begun.run
+
+
+# ---- damage and other processes ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(data, tmp_path) -> training.Training:
+    """A finished run of two members of one epoch."""
+    begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
+    assert begun.train() == []
+    return begun
+
+
+def again(run: training.Training) -> training.Training:
+    return training.begin(run.experiment, run.run.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [("predictions.parquet", False), ("model.keras", True), ("history.csv", True), ("done.json", True)],
+)
+def test_damaged_files_of_a_member_are_made_anew(whole, name, trained, caplog, monkeypatch):
+    """Predictions from the network, all else by training; what comes is what was there."""
+    folder = whole.folder(whole.members[0])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    table = whole.run.read_predictions()
+    content = bytearray(before[name])
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match="damaged.*: give the tfgmm train command of the run again"):
+        ensemble.load(whole.run.path)
+    trainings = []
+    original = member.train
+    monkeypatch.setattr(member, "train", lambda *args: trainings.append(original(*args)))
+    repaired = again(whole)
+    assert [one.name for one in repaired.missing] == ["PGA chunk 0 init 0"]
+    assert f"PGA chunk 0 init 0: {name} damaged, it is made anew" in caplog.text
+    assert repaired.train() == []
+    assert len(trainings) == trained
+    assert not again(whole).missing
+    for other in ("predictions.parquet", "history.csv"):
+        assert (folder / other).read_bytes() == before[other]
+    pd.testing.assert_frame_equal(whole.run.read_predictions(), table)
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "events.parquet"])
+def test_damaged_tables_of_a_run_are_written_anew(whole, name):
+    path = whole.run.path / name
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    again(whole).train()
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_begins_again(data, tmp_path, caplog):
+    begun = training.begin(
+        Experiment(**QUICK | {"data": data, "training": {"epochs": 3, "shift_pixels": 0}}), tmp_path / "run"
+    )
+    first = begun.members[0]
+
+    def interrupt(name, share):
+        if share > 0.7:
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            begun.train(interrupt)
+        work = member.work_folder(begun.folder(first))
+        for path in work.glob("epoch-*"):
+            path.write_bytes(path.read_bytes()[:-1])
+    begun.train()
+    assert "the training of this member begins again" in caplog.text
+    assert not begun.missing and not work.exists()
+
+
+def test_members_of_another_process_are_left_to_it(data, tmp_path):
+    """Somebody else, alive, holds the first member; then it is dead."""
+    begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
+    first, _ = begun.members
+    code = (
+        "import sys, time; from pathlib import Path; from tfgmm.lease import Lease; "
+        "print(Lease(Path(sys.argv[1])).take(), flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, begun.folder(first)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"True\n"
+        (line,) = begun.train()
+        assert line.startswith(f"PGA chunk 0 init 0: process {process.pid} on ")
+        assert begun.missing == [first]
+        assert not begun.run.predictions.exists()
+        with pytest.raises(UsageError, match=f"process {process.pid} on .* is at work in"):
+            training.begin(begun.experiment, begun.run.path, overwrite=True)
+        process.kill()
+    assert begun.train() == []
+    assert begun.run.read_predictions()["chunk"].nunique() == 2
+    assert not list(begun.run.path.rglob("*.lease"))
+
+
+def test_a_lost_lease_ends_the_training(data, tmp_path):
+    begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
+
+    def steal(self):
+        self.lost = True
+        raise DataError("has gone to another")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tfgmm.lease.Lease.refuse_lost", steal)
+        with pytest.raises(DataError, match="has gone to another"):
+            begun.train()
+    assert not (begun.folder(begun.members[0]) / "done.json").exists()
+
+
+def test_an_empty_folder_is_begun_in(data, tmp_path):
+    """Also one that a kill left before its description was there."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".tfgmm-00000000-1-1-00000000.experiment.json").write_text("{")
+    for overwrite in (False, True):
+        assert training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", overwrite).missing
+
+
+def test_overwrite_leaves_strangers_files(whole):
+    (whole.run.path / "notes.txt").write_text("mine")
+    training.begin(whole.experiment.model_copy(update={"seed": 7}), whole.run.path, overwrite=True)
+    assert (whole.run.path / "notes.txt").read_text() == "mine"
+    assert not (whole.run.path / "members").exists()
+
+
+FULL = """
+import resource, sys
+from tfgmm.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("limit", [20_000, 300])
+def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path, limit):
+    """No file may grow beyond a limit: weights do not fit, or nothing does."""
+    options = [
+        "train",
+        "--networks",
+        "kik",
+        "--data",
+        data,
+        "--chunks",
+        "2",
+        "--inits",
+        "1",
+        "--depth",
+        "2",
+    ]
+    options += [
+        "--base",
+        "4",
+        "--input-size",
+        "68",
+        "--pixel-km",
+        "4",
+        "--epochs",
+        "2",
+        "--preset",
+        "quick",
+    ]
+    options += ["--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(limit), *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("tfgmm: ")]
+    assert "cannot write" in line and "File too large" in line
+    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit) as end:
+        main(options)
+    assert end.value.code == 0
+    assert (tmp_path / "run" / "predictions.parquet").is_file()

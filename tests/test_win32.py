@@ -1,5 +1,4 @@
 import datetime
-import math
 import random
 from itertools import chain
 
@@ -8,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from win32_writer import SIZES, channel_block, channel_row, channel_table, second_block, win32_file
+from win32_writer import SIZES, channel_block, second_block, win32_file
 
 from tfgmm.accelerograms import win32
 from tfgmm.errors import DataError, UsageError
@@ -21,6 +20,14 @@ DATA = [5, -3, 4, 4, -4]
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "0301_201801051102.cnt"
+
+
+def read(path, **choices) -> dict[int, list[win32.Segment]]:
+    """Segments by channel."""
+    found = {}
+    for channel, segment in win32.segments(path, **choices):
+        found.setdefault(channel, []).append(segment)
+    return found
 
 
 def every_second(blocks) -> list[bytes]:
@@ -51,9 +58,9 @@ def test_what_is_written_is_read(tmp_path_factory, size, data):
     seconds = data.draw(st.lists(samples(size), min_size=1, max_size=3))
     path = tmp_path_factory.getbasetemp() / f"size{size}.cnt"
     win32_file(path, *every_second(channel_block(7, values, size) for values in seconds))
-    read = win32.read(path)[7]
-    assert np.concatenate([segment.samples for segment in read]).tolist() == [*chain(*seconds)]
-    assert all(segment.samples.dtype == np.int32 for segment in read)
+    segments = read(path)[7]
+    assert np.concatenate([segment.samples for segment in segments]).tolist() == [*chain(*seconds)]
+    assert all(segment.samples.dtype == np.int32 for segment in segments)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,7 @@ def test_golden_bytes(path, body, expected):
     block = bytes.fromhex("0207 8a01" + body)
     header = bytes.fromhex("2018010511023000 0000000a") + len(block).to_bytes(4, "big")
     path.write_bytes(bytes(4) + header + block)
-    [segment] = win32.read(path)[0x8A01]
+    [segment] = read(path)[0x8A01]
     assert segment.samples.tolist() == expected
     assert segment.sampling_rate == len(expected)
     assert segment.start == pd.Timestamp("2018-01-05T02:02:30Z"), "nine hours before Japan's time, once"
@@ -84,13 +91,13 @@ def test_gaps_and_changes_of_rate_end_a_segment(path):
     rates = [3, 3, 3, 4]
     blocks = [second_block(t, channel_block(1, [i] * n), channel_block(2, [9])) for i, (t, n) in
               enumerate(zip(times, rates, strict=True))]  # fmt: skip
-    read = win32.read(win32_file(path, *(blocks[i] for i in (3, 1, 0, 2))))  # the order does not matter
-    assert [(s.start - pd.Timestamp(NOON), s.samples.tolist()) for s in read[1]] == [
+    segments = read(win32_file(path, *(blocks[i] for i in (3, 1, 0, 2))))  # the order does not matter
+    assert [(s.start - pd.Timestamp(NOON), s.samples.tolist()) for s in segments[1]] == [
         (pd.Timedelta(0), [0, 0, 0, 1, 1, 1]),
         (pd.Timedelta(seconds=3), [2, 2, 2]),
         (pd.Timedelta(seconds=4), [3, 3, 3, 3]),
     ]
-    assert [len(segment.samples) for segment in read[2]] == [2, 2]
+    assert [len(segment.samples) for segment in segments[2]] == [2, 2]
     assert win32.span(path) == (pd.Timestamp(NOON), pd.Timestamp(NOON + 5 * SECOND))
 
 
@@ -99,11 +106,9 @@ def test_channels_and_seconds_that_nobody_wants(path):
         second_block(NOON + i * SECOND, channel_block(1, [i]), channel_block(2, [-i])) for i in range(3)
     ]
     win32_file(path, *blocks)
-    read = win32.read(
-        path, keeps=lambda channel: channel == 2, wanted=lambda time: time > pd.Timestamp(NOON)
-    )
-    assert list(read) == [2]
-    [segment] = read[2]
+    segments = read(path, keeps=lambda channel: channel == 2, wanted=lambda time: time > pd.Timestamp(NOON))
+    assert list(segments) == [2]
+    [segment] = segments[2]
     assert segment.samples.tolist() == [-1, -2] and segment.start == pd.Timestamp(NOON + SECOND)
 
 
@@ -111,7 +116,7 @@ def test_sizes_may_change_from_second_to_second(path):
     rng = np.random.default_rng(0)
     expected = [np.cumsum(rng.integers(-(10**k), 10**k, 100)) for k in (0, 1, 4, 6, 8)]
     win32_file(path, *every_second(channel_block(5, values) for values in expected))
-    [segment] = win32.read(path)[5]
+    [segment] = read(path)[5]
     np.testing.assert_array_equal(segment.samples, np.concatenate(expected))
 
 
@@ -148,13 +153,13 @@ def second(**changes) -> bytes:
 def test_damage_is_named_with_its_byte(path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        win32.read(path)
+        read(path)
     assert f"{path}, {message}" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_undamaged_second_is_read(path):
     path.write_bytes(second())
-    assert win32.read(path)[0x8A01][0].samples.tolist() == [0, 1]
+    assert read(path)[0x8A01][0].samples.tolist() == [0, 1]
 
 
 @settings(max_examples=300)
@@ -177,46 +182,21 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, seed):
                 content[place:place] = rng.randbytes(rng.randint(1, 20))
     path.write_bytes(content)
     try:
-        read = win32.read(path)
+        found = read(path)
     except DataError:
         return
-    assert all(segment.sampling_rate > 0 for segments in read.values() for segment in segments)
+    assert all(segment.sampling_rate > 0 for segments in found.values() for segment in segments)
+
+
+def test_long_segments_come_in_parts(path, monkeypatch):
+    monkeypatch.setattr(win32, "MOST_SAMPLES", 25)
+    values = [[10 * second + i for i in range(10)] for second in range(7)]
+    parts = read(win32_file(path, *every_second(channel_block(1, row) for row in values)))[1]
+    assert [len(part.samples) for part in parts] == [20, 20, 20, 10]
+    assert np.concatenate([part.samples for part in parts]).tolist() == [*chain(*values)]
+    assert [part.start for part in parts] == [pd.Timestamp(NOON + 2 * i * SECOND) for i in range(4)]
 
 
 def test_a_file_that_does_not_exist(path):
-    with pytest.raises(UsageError, match="cannot read"):
-        win32.read(path)
-
-
-def test_channel_table(tmp_path):
-    table = channel_table(
-        tmp_path / "0301.sjis.ch",
-        channel_row(),
-        "# " + channel_row("8a05"),
-        channel_row("8a02", component="U", sensitivity="*", gain_db="0").replace("somewhere", "東京"),
-        channel_row("8A03", unit="m/s", sensitivity="0"),
-    )
-    read = win32.read_channels(table)
-    assert read["channel"].tolist() == [0x8A01, 0x8A02, 0x8A03]
-    first = read.iloc[0]
-    assert (first.station, first.component, first.unit) == ("E.AC3M", "N", "m/s/s")
-    assert (first.latitude, first.longitude) == (35.6, 139.7)
-    assert first.per_count == pytest.approx(2e-7, rel=1e-12), "1e-6 V / (0.5 V s2/m x 10)"
-    assert math.isnan(read.per_count[1]) and math.isnan(read.per_count[2])
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([channel_row("8A0G")], r"line 3, column 1: '8A0G', expected a channel in hexadecimal"),
-        ([channel_row("18A01")], r"line 3, column 1: channel 18A01, expected 0000 to ffff"),
-        ([channel_row(gain_db="high")], r"line 3, column 12: 'high', expected a number \(gain_db\)"),
-        ([channel_row(longitude="nan")], r"line 3, column 15: 'nan', expected a number \(longitude\)"),
-        ([channel_row(), channel_row("8a01")], r"line 4: channel 8a01 is listed twice"),
-        (["8A01 1 0 E.AC3M N"], r"line 3: 5 columns, expected 15 or more"),
-        ([], r"lists no channel"),
-    ],
-)
-def test_channel_tables_that_are_wrong(tmp_path, rows, message):
-    with pytest.raises(DataError, match=message):
-        win32.read_channels(channel_table(tmp_path / "table.ch", *rows))
+    with pytest.raises(UsageError, match="does not exist"):
+        read(path)

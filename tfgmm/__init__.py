@@ -4,6 +4,7 @@ The house, in the order in which data flow through it. A module imports only fro
 above it (``tests/conformance/test_import_order.py`` holds us to it).
 
 errors                          what can be wrong with the data or the command
+endings                         endings of names of files mean formats, or are refused
 files                           write whole or not at all; content hashes
 imt                             intensity measure types and their units
 grid                            map projection, pixel geometry, input and output windows
@@ -13,40 +14,59 @@ records                         the flatfile: events, stations, records; checks,
 layers                          site layers (z_bedrock, vs30) on the grid
 mixed_effects                   linear regression with crossed random effects
 ergodic                         the ergodic ground-motion model that is fitted to the records
+sources.column_names            what columns of tables of places and events are called
+sources.bounded                 files -> bytes, with a bound on memory
+sources.kinds                   what a file is that is no table, and what to do about it
+sources.delimited               bytes of delimited text -> columns of text
+sources.workbook                an Excel workbook -> columns of text
+sources.sheet                   files of tables -> named columns of text
 sources.selection               what every reader of records keeps and drops, and why
 sources.matching                which events of two catalogues are one earthquake
 sources.combine                 two imports add up to one dataset
 sources.jma_format              bytes of JMA intensity and acceleration files -> tables
 sources.jma_coordinates         better coordinates of JMA stations
 sources.jma                     JMA intensity and acceleration files -> records
-sources.units                   units of acceleration, and which one a file is in
-sources.sheet                   bytes of CSV, Excel or Parquet -> named columns of text
+sources.units                   units of acceleration: which one a file is in, and whether it can be
 sources.wide                    rows with all about a record -> events, stations, records
 sources.layout                  which column of a table holds what
 sources.table                   any wide flatfile -> records, and records -> one wide CSV
 sources.gmprocess               flatfiles of gmprocess -> records
 sources.kiknet_flatfile         the KiK-net flatfile of Bahrampouri et al. -> records
-sources.catalogue               event catalogues, CSV or QuakeML; better magnitudes
+sources.quakeml                 QuakeML -> events, as they stand in the file
+sources.catalogue_table         tables of events of any agency -> events
+sources.catalogue               event catalogues, checked; better magnitudes
 sources.fetch                   files that are free to download: resumed, verified
 accelerograms.waveforms         accelerograms -> PGA and response spectra
 accelerograms.archive           files in folders and archives, one after the other
 accelerograms.nied_format       bytes of a K-NET or KiK-net file -> one component
+accelerograms.nied_csv          the CSV form of such a file -> its components
 accelerograms.nied_pairs        such files -> pairs of horizontals, events, stations
-accelerograms.nied_ascii        K-NET and KiK-net ASCII files -> records
-accelerograms.win32             NIED WIN32 files and channel tables -> samples and sensitivities
-accelerograms.continuous        waveform files of any length and their stations -> pieces of acceleration
-accelerograms.event_windows     pieces of acceleration -> one gapless record an event and station
+accelerograms.nied_ascii        K-NET and KiK-net files -> records
+accelerograms.instruments       what a channel measures, and which channels are the horizontals
+accelerograms.win32             NIED WIN32 files -> samples
+accelerograms.win32_channels    their channel table -> stations, units and sensitivities
+accelerograms.gse               GSE 1.0 and 2.0 files -> traces
+accelerograms.trace_files       MiniSEED, SAC, GSE and text files -> traces
+accelerograms.station_table     their station table -> places and scales
+accelerograms.continuous        WIN32 files of any length -> pieces of acceleration or velocity
+accelerograms.obspy_files       all other waveform files -> such pieces
+accelerograms.event_windows     pieces -> one gapless record an event and instrument
 accelerograms.mesonet           continuous waveforms and an event catalogue -> records
+site_layers.extent              longitudes of any convention, and regions -> one unbroken part of a map
+site_layers.values              values of a layer as files hold them; marks of missing ones
 site_layers.layer_table         table of points -> site layer
 site_layers.jshis               J-SHIS deep structure and surface Vs30 -> site layer
 site_layers.netcdf              NetCDF 3 or 4 -> one variable on longitude and latitude
+site_layers.geotiff             GeoTIFF -> one band, in degrees or a map projection
 site_layers.raster              GeoTIFF or NetCDF of any region -> site layer
 site_layers.site_layer          any file of a site layer, recognised by its first bytes
 simulation.random_field         Gaussian random fields that can be evaluated at any point
 simulation.truth                the truth behind simulated records: median, site, path and event terms
 simulation.scenario             where and when the simulated stations and events are
 simulation.simulated            simulated records with a planted truth
+lease                           one process at a time trains a member: leases that end with their owner
 run_folder                      what lies where in a run, and what the run is
+verification                    which files of a run or a dataset are what was written
 pipeline.channels               the maps: name, unit, group (source | path | site), formula
 pipeline.splits                 roles of events and sites: training, validation, stopping
 pipeline.device                 what the GPU of this machine is good at, if it has one
@@ -59,6 +79,7 @@ within_event                    within-event residuals: how far alike, what some
 model.unet                      channels -> parameter map
 model.random_terms              event and site terms while a network learns
 model.normal                    Normal distribution at every pixel, likelihood at station pixels
+model.checkpoint                the state of a training after each epoch
 model.member                    train, save, load one member
 model.training                  train what a run lacks; the predictions table
 analysis.calibration            scaling of the predicted standard deviation
@@ -125,8 +146,8 @@ serving.server                  both of them in front of models, for machines wi
 serving.transport               one request to a model server, over REST
 serving.grpc_transport          the same over gRPC
 serving.client                  ask a model server: tables in, xarray or tables out
-console                         tables and progress on the terminal
 options                         options of the command line
+console                         tables and progress on the terminal
 import_commands                 tfgmm import ...
 fetch_commands                  tfgmm fetch ...
 prediction_commands             tfgmm predict | export | serve | query

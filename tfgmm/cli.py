@@ -6,23 +6,27 @@ from typing import Annotated
 
 import typer
 
+from tfgmm import endings, fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm.console import (
     console,
     import_tensorflow,
+    say_dropped,
     say_simulated,
     show_dataset,
+    show_log,
     show_table,
+    show_version,
     stage_progress,
     train_missing,
 )
-from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.errors import DataError, TfgmmError, UsageError, one_line
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings=options.HELP,
 )
 app.add_typer(import_commands.app, name="import")
 app.add_typer(fetch_commands.app, name="fetch")
@@ -33,19 +37,23 @@ app.command("site-amp")(site_amp_commands.site_amp)
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+    ] = False,
 ) -> None:
     pass
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error is one readable line and an exit code (2 usage, 1 data)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = options.expanded(sys.argv[1:] if arguments is None else arguments)
+    show_log()
     try:
         app(arguments)
     except TfgmmError as error:
         if "--debug" in arguments:
             raise
-        print(f"tfgmm: {error}", file=sys.stderr)
+        print(f"tfgmm: {one_line(error)}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
 
 
@@ -166,17 +174,17 @@ def train(
             "patience": patience,
         },
     )
+    folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
+    endings.refuse_file(folder, "a run")
     import_tensorflow()  # not before the options are known to be right: it takes seconds
     from tfgmm.model import training
-    from tfgmm.pipeline import device
 
-    if precision is None:
-        experiment = experiment.computed_in(device.native_precision())
-    folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
     run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)
-    train_missing(run, f"Run {folder}")
-    console.print(f"Trained. Next: tfgmm evaluate {folder}")
+    if train_missing(run, f"Run {folder}"):
+        console.print(f"Trained. Next: tfgmm evaluate {folder}")
+    else:
+        console.print("The process that ends last writes the table of predictions.")
 
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]
@@ -191,6 +199,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 def _evaluated(paths: list[Path], baselines: bool) -> list:
     from tfgmm.analysis import evaluation, report
+    from tfgmm.analysis.section import NARROW_NOTE, has_narrow
 
     with stage_progress() as told:
         found = [evaluation.evaluate(path, baselines, told) for path in paths]
@@ -204,6 +213,8 @@ def _evaluated(paths: list[Path], baselines: bool) -> list:
         console.print(f"Tables: {one.run.path / 'tables'}   Figures: {one.run.path / 'figures'}")
     for section in report.compare(found) if len(found) > 1 else []:
         show_table(section.title, section.shown)
+        if has_narrow(section.shown):
+            console.print(NARROW_NOTE)
     return found
 
 
@@ -221,8 +232,11 @@ def write_report(
     """Write one self-contained page with everything that evaluate finds."""
     from tfgmm.analysis import report
 
-    found = _evaluated(runs, baselines)
     page = out or runs[0] / "report.html"
+    endings.of_file(page, (".html", ".htm"), "reports")
+    if markdown:
+        endings.refuse_file(markdown, "a report in Markdown")
+    found = _evaluated(runs, baselines)
     report.html(found, page)
     console.print(f"Report: {page}")
     if markdown:
@@ -267,6 +281,7 @@ def simulate(
     from tfgmm import files, records
     from tfgmm.simulation import simulated
 
+    endings.refuse_file(out, "a dataset")
     files.refuse_existing(out, overwrite)
     settings = simulated.Settings.of(
         events=events,
@@ -291,10 +306,28 @@ def describe(
     from tfgmm import records
     from tfgmm.analysis import dataset_figures
 
+    if figures:
+        endings.refuse_file(figures, "--figures")
     dataset = records.read(data)
     show_dataset(dataset)
     drawn = dataset_figures.draw(dataset, figures or data / "figures")
     console.print("Figures: " + ", ".join(map(str, drawn)))
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
+) -> None:
+    """Verify the files of a run or a dataset: whether they are what was written."""
+    from tfgmm import verification
+
+    states = verification.verify(folder)
+    show_table(str(folder), states)
+    damaged = states[~states["state"].isin([verification.WHOLE, verification.UNTRAINED])]
+    if len(damaged):
+        raise DataError(
+            f"{folder}: {len(damaged)} of {len(states)} damaged, the first {damaged['file'].iloc[0]}"
+        )
 
 
 @app.command()
@@ -307,7 +340,7 @@ def export_table(
     from tfgmm import files, records
     from tfgmm.sources import table
 
+    endings.of_file(out, (".csv",), "datasets in one table")
     files.refuse_existing(out, overwrite)
-    for row in table.write(records.read(data), out).dropped():
-        console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
+    say_dropped(table.write(records.read(data), out))
     console.print(f"Written: {out}")

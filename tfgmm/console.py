@@ -1,16 +1,17 @@
 """What the command line shows: tables, progress with time left."""
 
 import contextlib
+import importlib.metadata
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,15 +19,21 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    track,
 )
 from rich.table import Table
+from rich.text import Text
 
+from tfgmm import options
 from tfgmm.analysis import description
-from tfgmm.errors import TfgmmError
-from tfgmm.records import Dataset
+from tfgmm.errors import TfgmmError, one_line
+from tfgmm.records import Dataset, Tally
 
-#: Wide enough for a line a model where the terminal does not say its width.
-console = Console(width=max(Console().width, 100))
+#: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it
+#: is: brackets and colons in names of files are no markup.
+console = Console(width=max(Console().width, 100), markup=False, emoji=False)
+#: Where progress bars go: standard output may be a file, and holds results only.
+bars = Console(stderr=True, markup=False, emoji=False)
 
 
 def duration(seconds: float) -> str:
@@ -44,7 +51,7 @@ def duration(seconds: float) -> str:
 def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None = None) -> None:
     """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
     # A table's own title would be wrapped to the width of its columns.
-    console.print(escape(title), style="bold")
+    console.print(title, style="bold")
     shown = Table(header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     formats = formats or {}
     for name in table:
@@ -57,8 +64,14 @@ def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None =
 
 
 def _cell(value, specification: str) -> str:
-    """Text in a table, as it is: brackets in names of files are no markup."""
-    return "" if value is pd.NA else escape(format(value, specification))
+    return "" if value is pd.NA else format(value, specification)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end the command, if that is `wanted`."""
+    if wanted:
+        print(f"tfgmm {importlib.metadata.version('tfgmm')}")
+        raise typer.Exit
 
 
 def show_dataset(dataset: Dataset) -> None:
@@ -72,7 +85,22 @@ def show_dataset(dataset: Dataset) -> None:
 def say_simulated(simulated: bool) -> None:
     """Say that records are simulated, where they are."""
     if simulated:
-        console.print("[bold]Simulated records[/]: made by tfgmm with a planted truth, not measured.")
+        made = ": made by tfgmm with a planted truth, not measured."
+        console.print(Text("Simulated records", style="bold").append(made, style="not bold"))
+
+
+def say_dropped(tally: Tally) -> None:
+    """Say what was left out, why, and the first names."""
+    for row in tally.dropped():
+        whole, names = tally.read.get(row["what"], row["count"]), ", ".join(row["examples"])
+        more = (
+            f" and {row['count'] - len(row['examples']):,} more"
+            if row["count"] > len(row["examples"])
+            else ""
+        )
+        console.print(
+            f"{row['count']:,} of {whole:,} {row['what']}s left out: {row['reason']} ({names}{more})"
+        )
 
 
 @contextlib.contextmanager
@@ -81,6 +109,11 @@ def progress(description: str, total: int) -> Iterator:
     with _bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
+
+
+def tracked(pieces: Sequence, description: str) -> Iterable:
+    """Return the pieces of work one after the other, with a bar over them."""
+    return track(pieces, description, console=bars, disable=not bars.is_terminal)
 
 
 @contextlib.contextmanager
@@ -105,7 +138,22 @@ def training_progress(total: int, done: int) -> Iterator:
         yield report
 
 
-def train_missing(training, what: str) -> None:
+class _Notes(logging.Handler):
+    """Print what the package logs, as notes beside the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(f"Note: {record.getMessage()}", markup=False, highlight=False)
+
+
+def show_log() -> None:
+    """Print warnings that the package logs, in place of Python's own way."""
+    log = logging.getLogger("tfgmm")
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
+        log.propagate = False
+
+
+def train_missing(training, what: str) -> bool:
     """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
 
     Parameters
@@ -113,6 +161,11 @@ def train_missing(training, what: str) -> None:
     training : tfgmm.model.training.Training
     what : str
         Of what the members are, as ``Run runs/kik``.
+
+    Returns
+    -------
+    bool
+        Whether all is trained; else other processes are at work on the rest.
     """
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
@@ -128,21 +181,25 @@ def train_missing(training, what: str) -> None:
         )
     try:
         with training_progress(len(members), len(members) - len(missing)) as report:
-            training.train(report)
+            elsewhere = training.train(report)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.", markup=False)
         raise SystemExit(130) from None
+    for line in elsewhere:
+        console.print(f"Left to another process: {line}", markup=False)
+    return not elsewhere
 
 
 def _bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
+        console=bars,
+        disable=not bars.is_terminal,
         speed_estimate_period=600,
     )
 
@@ -164,8 +221,10 @@ def import_tensorflow() -> None:
 
 def run_script(main: Callable[..., None]) -> None:
     """Run the command of a script: an error is one line, and the exit code its own."""
+    app = typer.Typer(add_completion=False, context_settings=options.HELP)
+    app.command()(main)
     try:
-        typer.run(main)
+        app(options.expanded(sys.argv[1:]))
     except TfgmmError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).stem}: {one_line(error)}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

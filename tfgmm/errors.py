@@ -1,5 +1,9 @@
 """What can be wrong with the data or with the command."""
 
+import itertools
+import re
+from collections.abc import Collection
+
 
 class TfgmmError(Exception):
     """Base of the errors that a user can mend; the message says how."""
@@ -15,3 +19,22 @@ class UsageError(TfgmmError):
     """The command asks for something that does not fit together."""
 
     exit_code = 2
+
+
+def listed(names: Collection, most: int = 20) -> str:
+    """Return names with commas between them: the first `most`, and how many more there are.
+
+    A name longer than 80 characters is cut: it may be a file that was taken for a list of names.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    texts = map(str, itertools.islice(names, most))
+    shown = ", ".join(text if len(text) <= 80 else f"{text[:79]}…" for text in texts)
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def one_line(error: Exception) -> str:
+    """Return a message on one line: control characters written out, the middle of a long one cut."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], str(error))
+    return text if len(text) <= 3000 else f"{text[:2000]} … {text[-500:]}"

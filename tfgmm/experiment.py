@@ -1,7 +1,6 @@
 """The validated, serialisable description of a run, and its presets."""
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -62,12 +61,12 @@ class Network(Settings):
 
     ``base`` is the number of filters of the first level, doubled at each level down. With
     ``precision`` bfloat16 or float16 the convolutions compute in it; weights, the parameter map and the
-    likelihood stay float32.
+    likelihood stay float32. ``auto`` is the fastest that the device of the training has.
     """
 
     depth: int = pydantic.Field(3, ge=1, le=6)
     base: int = pydantic.Field(16, ge=1)
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     min_stddev: float = pydantic.Field(0.05, gt=0)
 
 
@@ -264,13 +263,6 @@ _PRESETS: dict[str, dict] = {
 PRESETS = tuple(_PRESETS)
 
 
-def processor_precision() -> str:
-    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
-    processor = Path("/proc/cpuinfo")
-    flags = processor.read_text().split() if processor.is_file() else []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
-
-
 def _given(settings: dict) -> dict:
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -284,22 +276,24 @@ def preset(name: str, **changes) -> Experiment:
         ``quick``, ``standard`` or ``paper``.
     **changes
         Fields of `Experiment`; a dict changes single fields of a nested settings object, None leaves
-        the preset's value. Precision, if not given, is that of `processor_precision`.
+        the preset's value. Precision, if not given, is ``auto``.
 
     Raises
     ------
     UsageError
-        Unknown preset, or settings that do not fit together.
+        Unknown preset, settings that do not fit together, or a map projection that is not true to
+        scale over the input window.
     """
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-    merged: dict = {"preset": name, "network": {"precision": processor_precision()}}
+    merged: dict = {"preset": name, "network": {"precision": "auto"}}
     for source in (_PRESETS[name], changes):
         for key, value in _given(source).items():
             merged[key] = merged.get(key, {}) | _given(value) if isinstance(value, dict) else value
     try:
         grid, network = Grid(**merged.get("grid", {})), Network(**merged["network"])
         fitting = {"output_size": check_size(grid.input_size, network.depth)}
+        grid.refuse_distortion()
         return Experiment(**merged | {"grid": grid.model_copy(update=fitting), "network": network})
     except pydantic.ValidationError as error:
         raise UsageError(reason(error)) from error

@@ -8,8 +8,13 @@ import functools
 import numpy as np
 import pydantic
 import pyproj
+import pyproj.aoi
+import pyproj.database
 
 from tfgmm.errors import UsageError
+
+#: Largest share by which a length on the map may differ from that on the Earth.
+SCALE_TOLERANCE = 0.01
 
 
 def output_size(input_size: int, depth: int) -> int | None:
@@ -98,6 +103,50 @@ class Grid(pydantic.BaseModel):
     def _center_m(self) -> tuple[float, float]:
         return self._transformer.transform(self.longitude, self.latitude)
 
+    def refuse_distortion(self) -> None:
+        """Refuse a map projection whose lengths are wrong by more than 1 % within the input window.
+
+        Distances and pixel sizes are taken from the map. The scale is that of Tissot's indicatrix,
+        largest and smallest over all directions, at the corners, the edges and the centre.
+
+        Raises
+        ------
+        UsageError
+            The scale leaves 0.99 to 1.01, or the projection does not reach so far. The message names
+            the scale and a coordinate reference system that fits.
+        """
+        low, high = self._scale()
+        if _is_true(low, high):
+            return
+        scale = f"a scale of {low:.3f} to {high:.3f}" if np.isfinite(high) else "no position"
+        raise UsageError(
+            f"{self.crs} has {scale} in parts of the {self.input_size * self.pixel_km:g} km wide window "
+            f"around {self.longitude:g} E {self.latitude:g} N, expected {1 - SCALE_TOLERANCE:g} to "
+            f"{1 + SCALE_TOLERANCE:g}: {self._fitting()}"
+        )
+
+    def _scale(self) -> tuple[float, float]:
+        """Smallest and largest scale factor in the input window; infinite where there is none."""
+        half = self.input_size * self.pixel_km / 2
+        x, y = np.meshgrid([-half, 0, half], [-half, 0, half])
+        longitude, latitude = self.unproject(x.ravel(), y.ravel())
+        factors = pyproj.Proj(self.crs).get_factors(longitude, latitude)
+        axes = np.array([factors.tissot_semiminor, factors.tissot_semimajor])
+        axes = np.where(np.isfinite(axes), axes, np.inf)
+        return float(axes.min()), float(axes.max())
+
+    def _fitting(self) -> str:
+        """Say what to take in place of the projection: the UTM zone, else a local azimuthal one."""
+        local = (
+            f"+proj=aeqd +lat_0={self.latitude:g} +lon_0={self.longitude:g} +datum=WGS84 +units=m +type=crs"
+        )
+        place = pyproj.aoi.AreaOfInterest(*[self.longitude, self.latitude] * 2)
+        zones = pyproj.database.query_utm_crs_info(datum_name="WGS 84", area_of_interest=place)
+        for crs in [*(f"{zone.auth_name}:{zone.code}" for zone in zones), local]:
+            if _is_true(*self.model_copy(update={"crs": crs})._scale()):
+                return f"choose --crs '{crs}'" if " " in crs else f"choose --crs {crs}"
+        return "no projection is true over so wide a window, make it smaller"
+
     def project(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray]:
         """Degrees -> km east and north of the centre."""
         x, y = self._transformer.transform(np.asarray(longitude), np.asarray(latitude))
@@ -139,3 +188,8 @@ class Grid(pydantic.BaseModel):
         size = self.output_size
         inside = (row >= 0) & (row < size) & (col >= 0) & (col < size)
         return row, col, inside
+
+
+def _is_true(low: float, high: float) -> bool:
+    """Whether scale factors are one within the tolerance."""
+    return low >= 1 - SCALE_TOLERANCE and high <= 1 + SCALE_TOLERANCE

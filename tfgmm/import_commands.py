@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import files, layers, options, records
+from tfgmm import endings, files, layers, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
-from tfgmm.sources import combine, matching, selection
+from tfgmm.sources import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -27,10 +27,17 @@ Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
 Unit = Annotated[
     str | None, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal (default: told from the values).")
 ]
+UnitAsStated = Annotated[
+    bool, typer.Option("--unit-as-stated", help="Take the unit even where the amplitudes contradict it.")
+]
 Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")]
 MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
 MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
 MinRecords = Annotated[int, typer.Option(help="Least records an event.")]
+Large = Annotated[
+    bool,
+    typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
+]
 Same = Annotated[
     str | None,
     typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
@@ -45,6 +52,8 @@ def _common(
     min_records: MinRecords = 1,
     append: Append = False,
     same: Same = None,
+    large: Large = False,
+    decimal_comma: options.DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """The options of all commands that read records."""
@@ -63,7 +72,8 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
         _refuse(out, append, overwrite)
         box = options.numbers(region, 4, "--region")
         tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
-        dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
+        with bounded.large(rest.pop("large")), sheet.decimal_comma(rest.pop("decimal_comma")):
+            dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
         if append:
             dataset = combine.combine(records.read(out), dataset, tolerance)
         show_dataset(records.write(dataset, out, overwrite or append))
@@ -81,6 +91,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         records.read(out)
     else:
+        endings.refuse_file(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
@@ -112,7 +123,7 @@ def nied_ascii(
     lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
-    """K-NET and KiK-net ASCII records as downloaded from NIED."""
+    """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.accelerograms import archive, waveforms
     from tfgmm.accelerograms import nied_ascii as source
 
@@ -141,6 +152,7 @@ def kiknet_flatfile(
     sensor: Sensor = "surface",
     unit: Unit = None,
     spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
 ) -> records.Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
@@ -155,6 +167,7 @@ def kiknet_flatfile(
             sensor=sensor,
             unit=unit,
             spectra_unit=spectra_unit,
+            unit_as_stated=unit_as_stated,
             time_zone=time_zone,
             progress=advance,
         )
@@ -173,12 +186,19 @@ def mesonet(
     correction: Annotated[
         str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
     ] = "ln",
+    velocity: Annotated[
+        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+    ] = "leave-out",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.accelerograms import mesonet as source
 
     settings = source.Settings(
-        network=network, ims=tuple(im or ("PGA", "SA(1.0)")), component=component, correction=correction
+        network=network,
+        ims=tuple(im or ("PGA", "SA(1.0)")),
+        component=component,
+        correction=correction,
+        velocity=velocity,
     )
     with progress("reading", len(waveforms)) as advance:
         return source.read(
@@ -199,12 +219,16 @@ def gmprocess(
     component: Annotated[
         str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
     ] = None,
+    unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
+    unit_as_stated: UnitAsStated = False,
 ) -> records.Dataset:
     """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
     from tfgmm.sources import gmprocess as source
 
     with progress("reading", len(tables)) as advance:
-        return source.read(tables, limits, component, progress=advance)
+        return source.read(
+            tables, limits, component, progress=advance, unit=unit, unit_as_stated=unit_as_stated
+        )
 
 
 @records_command
@@ -217,13 +241,14 @@ def table(
         list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
     ] = None,
     unit: Unit = None,
+    unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
 ) -> records.Dataset:
     """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
     from tfgmm.sources import layout as layouts
     from tfgmm.sources import table as source
 
-    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone)
+    form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone, unit_as_stated=unit_as_stated)
     with progress("reading", len(tables)) as advance:
         return source.read(tables, limits, form, progress=advance)
 
@@ -235,13 +260,25 @@ LayerData = Annotated[Path, typer.Option("--data", help="Dataset folder that get
 Value = Annotated[
     str | None, typer.Option(help="Column of a CSV, variable of a NetCDF, band of a GeoTIFF.")
 ]
-LayerRegion = Annotated[str | None, typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees.")]
+LayerRegion = Annotated[
+    str | None,
+    typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees; WEST > EAST crosses the date line."),
+]
+Missing = Annotated[
+    list[float] | None,
+    typer.Option(help="A value of the file that stands for a missing one, as -9999 or 0; repeatable."),
+]
 Scale = Annotated[float, typer.Option(help="Factor from the file's unit to m or m/s: 1000 for km.")]
 Step = Annotated[
     float | None, typer.Option(help="Step of the raster, degrees; needed for scattered points.")
 ]
-Latitude = Annotated[str, typer.Option(help="Column of a CSV with the latitude.")]
-Longitude = Annotated[str, typer.Option(help="Column of a CSV with the longitude.")]
+Latitude = Annotated[
+    str | None, typer.Option(help="Column of a CSV with the latitude (default: lat, latitude).")
+]
+Longitude = Annotated[
+    str | None,
+    typer.Option(help="Column of a CSV with the longitude (default: lon, lng, long, longitude)."),
+]
 
 
 def layer_command(command: str, name: str, what: str) -> None:
@@ -255,23 +292,28 @@ def layer_command(command: str, name: str, what: str) -> None:
         region: LayerRegion = None,
         scale: Scale = 1.0,
         step: Step = None,
-        latitude: Latitude = "lat",
-        longitude: Longitude = "lon",
+        missing: Missing = None,
+        latitude: Latitude = None,
+        longitude: Longitude = None,
+        large: Large = False,
+        decimal_comma: options.DecimalComma = False,
     ) -> None:
         from tfgmm.site_layers import site_layer
 
         dataset = records.read(data)
-        layer = site_layer.read_layer(
-            path,
-            name,
-            value=value,
-            region=options.numbers(region, 4, "--region"),
-            scale=scale,
-            step=step,
-            latitude=latitude,
-            longitude=longitude,
-        )
-        show_dataset(records.write(layers.attach(dataset, layer), data, overwrite=True))
+        with bounded.large(large), sheet.decimal_comma(decimal_comma):
+            layer = site_layer.read_layer(
+                path,
+                name,
+                value=value,
+                region=options.numbers(region, 4, "--region"),
+                scale=scale,
+                step=step,
+                missing=missing or (),
+                latitude=latitude,
+                longitude=longitude,
+            )
+        show_dataset(records.write_layers(layers.attach(dataset, layer), data))
 
 
 layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")

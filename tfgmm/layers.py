@@ -17,12 +17,14 @@ LAYERS = {
     "z_bedrock": ("m", "depth to seismic bedrock"),
     "vs30": ("m/s", "time-averaged shear-wave velocity of the upper 30 m"),
 }
-#: Largest value that is believed; more is a wrong unit or an undeclared missing value.
-MAXIMUM = {"z_bedrock": 30_000.0, "vs30": 5_000.0}
+#: Values that are believed; others are in a wrong unit or stand for a missing value. Bedrock at 0 m is an
+#: outcrop; a Vs30 of 0 m/s is water or nothing.
+RANGE = {"z_bedrock": (0.0, 30_000.0), "vs30": (30.0, 5_000.0)}
 #: Points of a raster that fit in memory several times over.
 MAX_POINTS = 20_000_000
 MIN_COVER = 0.9
 
+#: West, south, east, north, degrees; east of 180 where it crosses the date line.
 Region = tuple[float, float, float, float]
 
 
@@ -65,19 +67,24 @@ def make(
     units, long_name = known(name)
     if min(values.shape) < 2 or np.isnan(values).all():
         raise DataError(f"{attrs['source']} gives no raster of {name}: {values.shape} points, all missing")
-    bad = np.argwhere((values < 0) | (values > MAXIMUM[name]))
-    if len(bad):
-        row, col = bad[0]
+    low, high = RANGE[name]
+    bad = (values < low) | (values > high)
+    if bad.any():
+        row, col = np.unravel_index(np.argmax(bad), bad.shape)
         raise DataError(
             f"{attrs['source']}, {latitude[row]:g} N {longitude[col]:g} E: {values[row, col]:g}, expected "
-            f"a {long_name} of 0 to {MAXIMUM[name]:g} {units}: is it another unit (--scale), or a mark of "
-            "missing values that the file does not declare?"
+            f"a {long_name} of {low:g} to {high:g} {units}, or NaN where it is missing"
         )
     axes = {
         "latitude": ("latitude", latitude, {"units": "degrees_north", "standard_name": "latitude"}),
         "longitude": ("longitude", longitude, {"units": "degrees_east", "standard_name": "longitude"}),
     }
     return xr.DataArray(values, axes, name=name, attrs={"units": units, "long_name": long_name, **attrs})
+
+
+def beside(longitude: np.ndarray, centre: float) -> np.ndarray:
+    """Turn longitudes by whole circles to within 180 degrees of `centre`."""
+    return longitude - 360 * np.rint((longitude - centre) / 360)
 
 
 def refuse_large(source: str, shape: Sequence[int]) -> None:
@@ -168,8 +175,10 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
     DataError
         Less than 90 % of the output window is covered.
     """
-    lon, lat = grid.lonlat(size)
+    layer = _facing(layer, grid.longitude)
     raster = axes(layer)
+    lon, lat = grid.lonlat(size)
+    lon = beside(lon, (raster[1][0] + raster[1][-1]) / 2)
     edges = [(axis[0], axis[-1]) for axis in raster]
     points = np.stack([np.clip(lat, *edges[0]), np.clip(lon, *edges[1])], axis=-1)
     layer = layer.transpose(*sorted(layer.dims))
@@ -185,3 +194,12 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
             f"{MIN_COVER:.0%} are needed: move or shrink the grid, or bring a wider layer"
         )
     return values, covered
+
+
+def _facing(layer: xr.DataArray, longitude: float) -> xr.DataArray:
+    """Turn a layer that goes round the Earth so that its seam is opposite `longitude`."""
+    _, degrees = axes(layer)
+    if np.ptp(degrees) + 1.5 * np.diff(degrees).max() < 360:
+        return layer
+    dim = sorted(layer.dims)[1]
+    return layer.assign_coords({dim: beside(degrees, longitude)}).sortby(dim).drop_duplicates(dim)

@@ -9,6 +9,8 @@ from scipy.optimize import minimize, nnls
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.spatial.distance import cdist
 
+from tfgmm.errors import DataError
+
 #: Borders in km of the classes of distance between sources and between stations.
 SOURCE_CLASSES_KM = np.array([0, 1, 3, 6, 10, 15, 25, 40, 70, 100])
 SITE_CLASSES_KM = np.array([0, 0.5, 2, 4, 7, 10, 15, 25, 40, 60])
@@ -21,6 +23,7 @@ RANGE_BOUNDS_KM = 2.0, 150.0
 _LEAST_NOISE = 0.05
 #: Relative error of the weights' equations.
 _TOLERANCE = 1e-3
+_MAX_STEPS = 5000
 #: Places whose covariances with all stations are held in memory at once.
 _PLACES_AT_ONCE = 10_000
 _MEMBER = ["chunk", "init"]
@@ -368,11 +371,17 @@ def _weights(covariance: Covariance, residuals: Residuals) -> np.ndarray:
             return (x - (of_event * np.bincount(event, x, len(of_event)))[event]) / rest
 
         shape, kind = (len(residual), len(residual)), np.float32
-        weight, _ = cg(
+        weight, steps = cg(
             LinearOperator(shape, times, dtype=kind),
             residual,
             rtol=_TOLERANCE,
+            maxiter=_MAX_STEPS,
             M=LinearOperator(shape, nearly_inverse, dtype=kind),
         )
+        if steps:
+            raise DataError(
+                f"source and path terms of {len(residual)} records: conjugate gradients do not converge in "
+                f"{_MAX_STEPS} steps; look for wild values among the records (tfgmm describe)"
+            )
         found.append(residuals.matrix(member, weight))
     return np.stack(found)

@@ -3,17 +3,48 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from tfgmm import options
-from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table
+from tfgmm import endings, files, options
+from tfgmm.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
 from tfgmm.errors import UsageError
+from tfgmm.model import scenarios
 from tfgmm.run_folder import RunFolder
+from tfgmm.sources import sheet
 
 app = typer.Typer()
 
 #: What the one who asks knows already.
 _NOT_SHOWN = ["event_longitude", "event_latitude", "depth_km", "magnitude", "longitude", "latitude"]
+
+
+Catalogue = Annotated[
+    Path | None,
+    typer.Option(help="Many earthquakes: a table of any agency, or QuakeML; times are not needed."),
+]
+AnyType = Annotated[
+    bool,
+    typer.Option("--any-type", help="Keep quarry blasts, explosions and what else is no earthquake in it."),
+]
+
+
+def _events(catalogue: Path | None, any_type: bool, *scenario: float | None) -> pd.DataFrame:
+    """Return what is to be predicted, and say what was left out and what magnitudes are taken as Mw."""
+    if catalogue is None:
+        return scenarios.single(*scenario)
+    if any(value is not None for value in scenario):
+        raise UsageError("give either --catalogue or one scenario, not both")
+    events, tally = scenarios.from_catalogue(catalogue, any_type)
+    say_dropped(tally)
+    console.print(scenarios.taken_as_mw(events, catalogue.name))
+    return events
+
+
+def _sites(path: Path) -> pd.DataFrame:
+    sites, tally = scenarios.read_sites(path)
+    say_dropped(tally)
+    return sites
 
 
 @app.command()
@@ -23,9 +54,11 @@ def predict(
     longitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
     latitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
     depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="Many events instead, CSV or QuakeML.")] = None,
+    catalogue: Catalogue = None,
+    any_type: AnyType = False,
+    decimal_comma: options.DecimalComma = False,
     sites: Annotated[
-        Path | None, typer.Option(help="Table with longitude, latitude, perhaps site_id (default: maps).")
+        Path | None, typer.Option(help="Table with longitude, latitude, perhaps an id (default: maps).")
     ] = None,
     stations: Annotated[
         str | None,
@@ -54,28 +87,23 @@ def predict(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
-    from tfgmm import files
-    from tfgmm.model import scenarios
-
-    one = (magnitude, longitude, latitude, depth)
-    if catalogue and any(value is not None for value in one):
-        raise UsageError("give either --catalogue or one scenario, not both")
-    events, tally = scenarios.from_catalogue(catalogue) if catalogue else (scenarios.single(*one), None)
     if sites and stations:
         raise UsageError("give either --sites or --stations, not both")
-    places = scenarios.read_sites(sites) if sites else None
+    at_sites = sites is not None or stations is not None
+    out = out or Path("prediction.csv" if at_sites else "prediction.nc")
+    endings.of_prediction(out, at_sites)
+    files.refuse_existing(out, overwrite)
+    with sheet.decimal_comma(decimal_comma):
+        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
+        places = _sites(sites) if sites else None
     if stations:
         places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
-    out = out or Path("prediction.nc" if places is None else "prediction.csv")
-    files.refuse_existing(out, overwrite)
     import_tensorflow()
     from tfgmm.model import ensemble, prediction
 
     wanted = prediction.Quantities(tuple(exceed or ()), tuple(percentile or ()))
     loaded = ensemble.load(run, im)
     say_simulated(loaded.run.simulated)
-    for row in tally.dropped() if tally else []:
-        console.print(f"{row['count']} of {tally.read['event']} events left out: {row['reason']}")
     with progress("predicting", len(events)) as done:
         written = prediction.write(
             loaded,
@@ -106,6 +134,8 @@ def export(
     precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
+    if out:
+        endings.refuse_file(out, "an exported model")
     import_tensorflow()
     from tfgmm.serving import export as exports
 
@@ -153,7 +183,9 @@ def query(
     longitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
     latitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
     depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
-    catalogue: Annotated[Path | None, typer.Option(help="Many earthquakes: CSV or QuakeML.")] = None,
+    catalogue: Catalogue = None,
+    any_type: AnyType = False,
+    decimal_comma: options.DecimalComma = False,
     sites: Annotated[
         Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
     ] = None,
@@ -161,28 +193,26 @@ def query(
         str | None, typer.Option(help="Instead of sites, stations that the model knows, as K01,K02.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV of sites or .nc of maps (default: print the table).")
+        Path | None, typer.Option(help="Sites: .csv or .parquet (default: print them); maps: .nc.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="For one answer, s.")] = 60.0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Ask a model server for maps or values at sites."""
-    from tfgmm import files
-    from tfgmm.model import scenarios
     from tfgmm.serving import client
     from tfgmm.serving.transport import Patience
 
     maps = sites is None and stations is None
+    if sites and stations:
+        raise UsageError("give either --sites or --stations, not both")
     if maps and out is None:
         raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites or --stations")
     if out:
+        ending = endings.of_file(out, (".nc",), "maps") if maps else endings.of_prediction(out, True)
         files.refuse_existing(out, overwrite)
-    if catalogue:
-        events, tally = scenarios.from_catalogue(catalogue)
-        for row in tally.dropped():
-            console.print(f"{row['count']} {row['what']}s left out: {row['reason']}")
-    else:
-        events = scenarios.single(magnitude, longitude, latitude, depth)
+    with sheet.decimal_comma(decimal_comma):
+        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
+        places = _sites(sites) if sites else None
     asked = client.Client(url, Patience(timeout_s=timeout))
     if maps:
         found = asked.maps(events)
@@ -192,12 +222,14 @@ def query(
         if stations:
             found = asked.at_stations(events, options.names(stations))
         else:
-            found = asked.at_sites(events, scenarios.read_sites(sites))
+            found = asked.at_sites(events, places)
         rows = client.table(found)
         if out is None:
             shown = rows.drop(columns=_NOT_SHOWN, errors="ignore")
             show_table(url, shown, dict.fromkeys(shown.select_dtypes("float32"), ".3g"))
             return
         with files.whole_file(out) as temporary:
-            rows.to_csv(temporary, index=False)
+            rows.to_csv(temporary, index=False) if ending == ".csv" else rows.to_parquet(
+                temporary, index=False
+            )
     console.print(f"Written: {out}")

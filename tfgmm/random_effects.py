@@ -1,7 +1,6 @@
 """Event, site and path terms around what the networks predict: estimated, and added to predictions."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Self
 from zipfile import BadZipFile
@@ -14,6 +13,7 @@ from tfgmm.errors import DataError
 from tfgmm.mixture import combine_chunks
 from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.pipeline import splits
+from tfgmm.run_folder import RunFolder
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
@@ -338,11 +338,16 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
     paths = {f"{im} {name}": getattr(one.paths, name) for im, one in effects.items() for name in _PATHS}
     for name, parts in tables.items():
         with files.whole_file(folder / name) as temporary:
-            pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
+            files.write_parquet(pd.concat(parts, ignore_index=True), temporary)
     with files.whole_file(folder / PATHS) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **paths)
     with files.whole_file(folder / VARIANCES) as temporary:
-        temporary.write_text(json.dumps(variances, indent=1) + "\n")
+        files.write_json(temporary, variances)
+
+
+def of_run(run: RunFolder, im: str) -> RandomEffects | None:
+    """Read the random effects of one intensity measure, None for a run without; errors as `read`."""
+    return None if run.experiment.random_effects == "none" else read(run.path)[im]
 
 
 def read(folder: Path) -> dict[str, RandomEffects]:
@@ -354,8 +359,8 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         A file is missing or damaged.
     """
     try:
-        variances = json.loads((folder / VARIANCES).read_text())
-        terms, classes = (pd.read_parquet(folder / name) for name in (TERMS, CLASSES))
+        variances = files.read_json(folder / VARIANCES)
+        terms, classes = (files.read_parquet(folder / name) for name in (TERMS, CLASSES))
         paths = np.load(folder / PATHS)
         return {
             im: RandomEffects(

@@ -3,8 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,10 @@ EARTH_RADIUS_KM = 6371.0
 #: Of origin times; what lies outside is a damaged number, and overflows in nanoseconds.
 YEARS = range(1700, 2200)
 COMPONENTS = ("geometric_mean", "rotd50")
+#: Names of the tables of a dataset, and of the other files in its folder.
+TABLES = ("events", "stations", "records")
+LAYERS, DESCRIPTION = "layers.nc", "dataset.json"
+_ADVICE = "make the dataset again"
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
@@ -73,7 +75,7 @@ class Tally:
     """What a reader read, and what it dropped and why; nothing is lost silently."""
 
     read: dict[str, int] = dataclasses.field(default_factory=dict)
-    _dropped: dict[tuple[str, str], list[str]] = dataclasses.field(default_factory=dict)
+    _dropped: dict[tuple[str, str], tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
 
     def count(self, what: str, number: int) -> None:
         """Add `number` to what has been read of `what` (``event``, ``station``, ``record``)."""
@@ -81,14 +83,19 @@ class Tally:
 
     def drop(self, what: str, reason: str, names) -> None:
         """Note that `names` (any iterable) of kind `what` were dropped for `reason`."""
-        self._dropped.setdefault((what, reason), []).extend(map(str, names))
+        count, examples = self._dropped.get((what, reason), (0, []))
+        for name in names:  # one at a time: of millions three are kept
+            count += 1
+            if len(examples) < 3:
+                examples.append(str(name))
+        self._dropped[what, reason] = count, examples
 
     def dropped(self) -> list[dict]:
         """One row a reason, with the number dropped and up to three examples."""
         return [
-            {"what": what, "reason": reason, "count": len(names), "examples": names[:3]}
-            for (what, reason), names in self._dropped.items()
-            if names
+            {"what": what, "reason": reason, "count": count, "examples": list(examples)}
+            for (what, reason), (count, examples) in self._dropped.items()
+            if count
         ]
 
 
@@ -185,6 +192,17 @@ def _utc(times: pd.Series) -> np.ndarray:
     return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
+def wrapped(longitude) -> np.ndarray:
+    """Return longitudes with those of 180 to 360 degrees turned into -180 to 0, and all others as they are.
+
+    >>> wrapped([140.0, 180.2, -170.0]).tolist()
+    [140.0, -179.8, -170.0]
+    """
+    longitude = np.asarray(longitude, float)
+    # Rounded to a tenth of a millimetre, so that 180.2 and -179.8 are one place.
+    return np.where((longitude > 180) & (longitude <= 360), np.round(longitude - 360, 9), longitude)
+
+
 def unit_vectors(longitude, latitude) -> np.ndarray:
     """Points on the unit sphere, [n, 3]; chords of near points are their great-circle distances."""
     lon, lat = np.radians(np.asarray(longitude, float)), np.radians(np.asarray(latitude, float))
@@ -240,77 +258,131 @@ def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.
 def write(
     dataset: Dataset, folder: Path, overwrite: bool = False, extra: Callable[[Path], None] | None = None
 ) -> Dataset:
-    """Check a dataset and write its folder, whole or not at all.
+    """Check a dataset and write its files into a folder, all or none.
+
+    Files of others in the folder stay as they are.
 
     Parameters
     ----------
     dataset : Dataset
         What is written.
     folder : Path
-        Where it shall stand.
+        Where it shall stand; a symbolic link is followed.
     overwrite : bool
-        Replace what stands there.
+        Replace the dataset that stands there.
     extra : callable, optional
-        Writes more files into the folder it is given, before that becomes `folder`.
+        Writes more files into the folder it is given, which move into `folder` with the others.
 
     Raises
     ------
     UsageError
-        The folder exists, and `overwrite` is false or it is no dataset.
+        The folder holds something, and `overwrite` is false or it is no dataset.
     DataError
         The dataset breaks the contract, or the file system refuses to write.
     """
     dataset = check(dataset)
-    if overwrite and folder.exists() and not (folder / "dataset.json").is_file():
+    files.refuse_existing(folder, overwrite)
+    if not files.is_vacant(folder) and not _is_dataset(folder):
         raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
-    provenance = dataset.provenance | {
-        "digest": dataset.digest(),
-        "kept": {name: len(getattr(dataset, name)) for name in ("events", "stations", "records")},
-        "tfgmm": importlib.metadata.version("tfgmm"),
-    }
-    with files.whole_folder(folder, overwrite) as temporary:
-        for name in ("events", "stations", "records"):
-            getattr(dataset, name).to_parquet(temporary / f"{name}.parquet", index=False)
+    with files.whole_files(folder) as temporary:
+        for name in TABLES:
+            files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
+        # The hash is of what will be read: a column of an odd type comes back as another one.
+        tables = {name: files.read_parquet(temporary / f"{name}.parquet") for name in TABLES}
+        dataset = check(dataclasses.replace(dataset, **tables))
         if dataset.layers is not None:
-            # NetCDF-3: an HDF5 file would hold the time of writing, and the same data other bytes.
-            dataset.layers.to_netcdf(temporary / "layers.nc", engine="scipy")
-        (temporary / "dataset.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+            files.write_netcdf(dataset.layers, temporary / LAYERS)
+        provenance = _write_provenance(dataset, temporary, temporary)
         if extra is not None:
             extra(temporary)
+    if dataset.layers is None:
+        (folder / LAYERS).unlink(missing_ok=True)
     return dataclasses.replace(dataset, provenance=provenance)
 
 
+def write_layers(dataset: Dataset, folder: Path) -> Dataset:
+    """Write the site layers and the provenance of a dataset whose tables stand in `folder` already.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
+    with files.whole_files(folder) as temporary:
+        files.write_netcdf(dataset.layers, temporary / LAYERS)
+        provenance = _write_provenance(dataset, folder, temporary)
+    return dataclasses.replace(dataset, provenance=provenance)
+
+
+def _write_provenance(dataset: Dataset, tables: Path, folder: Path) -> dict:
+    """Write ``dataset.json`` into `folder`, where the layers are; the tables stand in folder `tables`."""
+    parts = [tables / f"{name}.parquet" for name in TABLES]
+    parts += [] if dataset.layers is None else [folder / LAYERS]
+    provenance = dataset.provenance | {
+        "digest": dataset.digest(),
+        "kept": {name: len(getattr(dataset, name)) for name in TABLES},
+        "files": {path.name: files.sha256(path) for path in parts},
+        "tfgmm": importlib.metadata.version("tfgmm"),
+    }
+    files.write_json(folder / DESCRIPTION, provenance)
+    return provenance
+
+
+def _is_dataset(folder: Path) -> bool:
+    files.finish_moves(folder)
+    return (folder / DESCRIPTION).is_file()
+
+
 def read(folder: Path) -> Dataset:
-    """Read a dataset folder and check it.
+    """Read a dataset folder, compare its content with the hash in ``dataset.json``, and check it.
 
     Raises
     ------
     UsageError
         There is no dataset.
     DataError
-        A file is missing, damaged or breaks the contract.
+        A file is missing, damaged, not what was written, or breaks the contract.
     """
-    if not (folder / "dataset.json").is_file():
+    provenance = _read_provenance(folder)
+    stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
+    if stated is not None:
+        files.refuse_changed(folder, stated, _ADVICE)
+    has_layers = (folder / LAYERS).is_file() if stated is None else LAYERS in stated
+    tables = {name: _load(folder / f"{name}.parquet", files.read_parquet) for name in TABLES}
+    layers = _load(folder / LAYERS, files.read_netcdf) if has_layers else None
+    dataset = check(Dataset(**tables, provenance=provenance, layers=layers))
+    if dataset.digest() != provenance.get("digest"):
+        raise DataError(
+            f"the content of {folder} is not what its {DESCRIPTION} says (data hash): a file was "
+            f"changed or damaged after it was written; {_ADVICE}"
+        )
+    return dataset
+
+
+def read_layers(folder: Path) -> xr.Dataset | None:
+    """Read the site layers of a dataset folder alone, and compare them with their hash.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `read`.
+    """
+    stated = _read_provenance(folder).get("files", {})
+    if LAYERS not in stated:
+        return None
+    files.refuse_changed(folder, {LAYERS: stated[LAYERS]}, _ADVICE)
+    return _load(folder / LAYERS, files.read_netcdf)
+
+
+def _read_provenance(folder: Path) -> dict:
+    if not _is_dataset(folder):
         raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
-    tables = {
-        name: _load(folder / f"{name}.parquet", pd.read_parquet)
-        for name in ("events", "stations", "records")
-    }
-    provenance = _load(folder / "dataset.json", lambda path: {**json.loads(path.read_text())})
-    layers = None
-    if (folder / "layers.nc").is_file():
-        layers = _load(folder / "layers.nc", _netcdf)
-    return check(Dataset(**tables, provenance=provenance, layers=layers))
-
-
-def _netcdf(path: Path) -> xr.Dataset:
-    # From memory: scipy maps a file by its name and cannot let go of a damaged one without a warning.
-    return xr.load_dataset(io.BytesIO(path.read_bytes()), engine="scipy")
+    return _load(folder / DESCRIPTION, files.read_json)
 
 
 def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
-    except (OSError, ValueError, TypeError, IndexError) as error:  # scipy raises the last two
+    except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} is missing or damaged ({reason}): make the dataset again") from error
+        raise DataError(f"{path} is missing or damaged ({reason}): {_ADVICE}") from error

@@ -2,19 +2,29 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import pandas as pd
+import xarray as xr
 
-from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm import files, lease, records
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment, reason
 from tfgmm.records import Dataset
 
+#: Files of a run.
+DESCRIPTION, PREDICTIONS, DATA, DONE = "experiment.json", "predictions.parquet", "data", "done.json"
+#: All that commands put into a run folder, and what replacing a run removes.
+_OWN = (
+    *("members", DATA, "tables", "figures", "baselines", "site_amplification"),
+    *("events.parquet", "stations.parquet", PREDICTIONS, "report.html", "calibration.json"),
+    *("random_effects.json", "random_effects.parquet", "path_terms.npz", "path_covariance.parquet"),
+)
+_OLD = "was made by an earlier version: give its tfgmm train command again, with the dataset it trained on"
+_REDO = "give the tfgmm train command of the run again, which makes it anew"
 _PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
 
 
@@ -28,11 +38,14 @@ class RunFolder:
     experiment : Experiment
     data : dict
         ``digest``, ``simulated``, ``component`` and ``name`` of the dataset.
+    channels : tuple of str
+        The maps that the networks see, in order; empty in a run of version 0.1.0.
     """
 
     path: Path
     experiment: Experiment
     data: dict
+    channels: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -42,7 +55,38 @@ class RunFolder:
     @property
     def predictions(self) -> Path:
         """The predictions table."""
-        return self.path / "predictions.parquet"
+        return self.path / PREDICTIONS
+
+    @property
+    def data_folder(self) -> Path:
+        """The run's own copy of the dataset that it was trained on."""
+        return self.path / DATA
+
+    def dataset(self) -> Dataset:
+        """Read the records and site layers that the run was trained on, from its own copy.
+
+        Raises
+        ------
+        UsageError
+            The run was made by an earlier version.
+        DataError
+            The copy is damaged.
+        """
+        return self._own_data(records.read)
+
+    def site_layers(self) -> xr.Dataset | None:
+        """Read the site layers that the networks see; errors as for `dataset`."""
+        return self._own_data(records.read_layers)
+
+    def _own_data(self, read):
+        if not self.channels or not self.data_folder.is_dir():
+            raise UsageError(f"run {self.path} {_OLD}")
+        try:
+            return read(self.data_folder)
+        except DataError as error:
+            raise DataError(
+                f"{error}: give the tfgmm train command of the run again, which brings it back"
+            ) from error
 
     def member(self, im: str, chunk: int, init: int, arm: str | None = None) -> Path:
         """Folder of one member, by default of the run's own arm."""
@@ -53,6 +97,25 @@ class RunFolder:
         own = self.experiment.arm
         others = {folder.name for folder in (self.path / "members" / im).glob("*/")} - {own}
         return [own, *sorted(others)]
+
+    def trained(self, im: str, arm: str | None = None) -> list[tuple[int, int]]:
+        """Return chunk and initialisation of the trained members of an arm, by default the run's own.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, or no trained member of it.
+        DataError
+            A member is damaged.
+        """
+        experiment = self.experiment
+        if im not in experiment.ims:
+            raise UsageError(f"run {self.path} has no {im}: it has {', '.join(experiment.ims)}")
+        members = [(c, i) for c in range(experiment.chunks) for i in range(experiment.inits)]
+        members = [member for member in members if is_trained(self.member(im, *member, arm))]
+        if not members:
+            raise UsageError(f"run {self.path} has no trained member of {im} yet: run tfgmm train")
+        return members
 
     def read_predictions(self) -> pd.DataFrame:
         """The predictions table of the run's own arm.
@@ -70,21 +133,21 @@ class RunFolder:
                 "that began it; it goes on where it stopped"
             )
         try:
-            table = pd.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
+            table = files.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
             if self.experiment.random_effects != "none" and "phi_field" not in table:
                 raise ValueError("made by an earlier version")
             return table
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{self.predictions} is damaged ({error}): remove it and give the tfgmm train command "
-                "again, which writes it anew from the members"
+                f"{self.predictions} is damaged ({error}): give the tfgmm train command of the run again, "
+                "which writes it anew from the members"
             ) from error
 
     def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
         """Keep what is known of the events and stations in use, for `with_places`."""
         for name, table in (("events", events), ("stations", stations)):
             with files.whole_file(self.path / f"{name}.parquet") as temporary:
-                table.to_parquet(temporary, index=False)
+                files.write_parquet(table, temporary)
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table of records with what is known of their events and stations.
@@ -129,14 +192,14 @@ class RunFolder:
         if ids is not None:
             unknown = [name for name in ids if name not in table.index]
             if unknown:
-                raise UsageError(f"run {self.path} has no station {', '.join(unknown)}")
+                raise UsageError(f"run {self.path} has no station {listed(unknown)}")
             table = table.loc[list(ids)]
         return table[["longitude", "latitude", "terms_of"]].reset_index()
 
     def _places(self, name: str) -> pd.DataFrame:
         path = self.path / f"{name}.parquet"
         try:
-            return pd.read_parquet(path)
+            return files.read_parquet(path)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path} is missing or damaged: give the tfgmm train command of the run again, "
@@ -154,48 +217,84 @@ class RunFolder:
         DataError
             Its description is damaged.
         """
-        description = path / "experiment.json"
+        description = path / DESCRIPTION
         if not description.is_file():
             raise UsageError(f"{path} is no run folder: make one with tfgmm train")
         try:
-            content = json.loads(description.read_text())
-            return cls(path, Experiment(**content["experiment"]), content["data"])
+            content = files.read_json(description)
+            channels = tuple(content.get("channels", ()))
+            return cls(path, Experiment(**content["experiment"]), content["data"], channels)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{description} is damaged or of another version ({reason(error)}): use another folder"
             ) from error
 
     @classmethod
-    def begin(cls, path: Path, experiment: Experiment, dataset: Dataset, overwrite: bool = False) -> Self:
-        """A new run, or the same experiment on the same data to go on with.
+    def begin(
+        cls,
+        path: Path,
+        experiment: Experiment,
+        dataset: Dataset,
+        overwrite: bool = False,
+        *,
+        channels: tuple[str, ...],
+    ) -> Self:
+        """Begin a new run, or go on with the same experiment on the same data.
+
+        The run gets a copy of the dataset. A run of version 0.1.0 gets what it lacks.
 
         Raises
         ------
         UsageError
-            The folder is no run, or it holds another run and `overwrite` is false.
+            The folder is no run, or it holds another run and `overwrite` is false, or another process is
+            at work in it.
         DataError
             The file system refuses to write.
         """
-        data = {
-            "name": dataset.provenance.get("name", ""),
-            "digest": dataset.digest(),
-            "simulated": dataset.simulated,
-            "component": dataset.provenance.get("component", ""),
-            "truncation": dataset.provenance.get("truncation", ""),
-        }
-        new = cls(path, experiment, data)
-        if path.exists() and not (path / "experiment.json").is_file():
+        names = ("digest", "simulated", "component", "name", "truncation", "attribution")
+        data = {name: dataset.provenance.get(name, "") for name in names}
+        data |= {"digest": dataset.digest(), "simulated": dataset.simulated}
+        new = cls(path, experiment, data, tuple(channels))
+        is_run = (path / DESCRIPTION).is_file()
+        if not is_run and not files.is_vacant(path):
             raise UsageError(f"{path} exists and is no run folder: choose another --out")
-        if path.exists() and not overwrite:
-            new._refuse_other(cls.open(path))
-            return new
-        if path.exists():
-            shutil.rmtree(path)
-        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-        content = {"experiment": experiment.model_dump(mode="json"), "data": data, "versions": versions}
-        with files.whole_file(path / "experiment.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        with lease.held(path / "run"):
+            if is_run and not overwrite:
+                new._refuse_other(cls.open(path))
+            elif is_run:
+                new._clear()
+            if not is_run or overwrite or not cls.open(path).channels:
+                new._describe()
+            new._copy(dataset)
         return new
+
+    def _describe(self) -> None:
+        content = {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "data": self.data,
+            "channels": self.channels,
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        }
+        with files.whole_file(self.path / DESCRIPTION) as temporary:
+            files.write_json(temporary, content)
+
+    def _copy(self, dataset: Dataset) -> None:
+        """Keep a copy of the dataset, unless there is a whole one."""
+        try:
+            records.read(self.data_folder)
+        except (UsageError, DataError):
+            shutil.rmtree(self.data_folder, ignore_errors=True)
+            records.write(dataset, self.data_folder)
+
+    def _clear(self) -> None:
+        """Remove what commands have put into the folder; the description last, by being replaced."""
+        lease.refuse_held(self.path / "members")
+        for name in _OWN:
+            target = self.path / name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
 
     @classmethod
     def latest(cls, folder: Path = Path("runs")) -> Self:
@@ -206,12 +305,12 @@ class RunFolder:
         UsageError
             There is none.
         """
-        finished = [path.parent for path in folder.glob("*/predictions.parquet")]
+        finished = [path.parent for path in folder.glob(f"*/{PREDICTIONS}")]
         if not finished:
             raise UsageError(
                 f"no run in {folder} has predictions: name a run, or make one with tfgmm train"
             )
-        return cls.open(max(finished, key=lambda path: (path / "experiment.json").stat().st_mtime))
+        return cls.open(max(finished, key=lambda path: (path / DESCRIPTION).stat().st_mtime))
 
     def _refuse_other(self, existing: "RunFolder") -> None:
         mine, theirs = (run.experiment.model_dump() for run in (self, existing))
@@ -223,3 +322,41 @@ class RunFolder:
                 f"{self.path} holds another run (different: {', '.join(different)}): "
                 "choose another --out, or replace it with --overwrite"
             )
+
+
+# ---- trained members ---------------------------------------------------------------------------------
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Return the names of a trained member's files that are missing or not what was written."""
+    try:
+        stated = files.read_json(folder / DONE).get("files", {})  # version 0.1.0 has no hashes
+    except (OSError, ValueError):
+        return [DONE]
+    return [
+        name for name, hexadecimal in stated.items() if not files.is_unchanged(folder / name, hexadecimal)
+    ]
+
+
+def is_trained(folder: Path) -> bool:
+    """Return whether a member's folder holds a whole training.
+
+    Raises
+    ------
+    DataError
+        Its ``done.json`` is damaged.
+    """
+    path = folder / DONE
+    if not path.is_file():
+        return False
+    try:
+        files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}): {_REDO}") from error
+    return True
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Raise `DataError` unless all files of a trained member are what was written."""
+    for name in damaged_files(folder):
+        raise DataError(f"{folder / name} is missing or damaged: {_REDO}")

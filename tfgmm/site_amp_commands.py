@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from tfgmm import imt, options
+from tfgmm import endings, imt, options
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
 from tfgmm.errors import UsageError
@@ -55,6 +55,8 @@ def site_amp(
     ] = None,
 ) -> None:
     """Map the site amplification that a run has learned, with its uncertainty."""
+    if out:
+        endings.refuse_file(out, "site amplification")
     opened = RunFolder.open(run) if run else RunFolder.latest()
     console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
     ims = tuple(dict.fromkeys(map(imt.canonical, im))) if im else opened.experiment.ims
@@ -75,7 +77,9 @@ def site_amp(
         study.refuse_unfinished(ims)
     for study in studies:
         for name in chosen.arms:
-            train_missing(study.arm(name, ims), f"Without site channels, {name}, into {study.run.path}")
+            arm = f"Without site channels, {name}, into {study.run.path}"
+            if not train_missing(study.arm(name, ims), arm):
+                raise UsageError(f"other processes train members of {study.run.path}: try again then")
     with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
         found = [{one: site_amplification.measure(study, one, step) for one in ims} for study in studies]
     folder = out or opened.path / "site_amplification"

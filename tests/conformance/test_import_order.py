@@ -98,6 +98,19 @@ def test_analysis_works_without_tensorflow(name):
     }
 
 
+@pytest.mark.parametrize("name", ["model.prediction", "serving.client"])
+def test_predicting_and_asking_a_server_do_not_load_obspy(name):
+    """It takes a second; a function that reads QuakeML loads it when it is called."""
+    at_once = {
+        module: [node for node in ast.parse(PATHS[module].read_text()).body if isinstance(node, ast.Import)]
+        for module in all_behind(name)
+    }
+    names = {
+        module: {alias.name for node in nodes for alias in node.names} for module, nodes in at_once.items()
+    }
+    assert not [module for module in names if "obspy" in names[module]]
+
+
 def test_the_rules_see_what_they_forbid(tmp_path):
     """Of a file that breaks all of them."""
     path = tmp_path / "bad.py"

@@ -1,5 +1,7 @@
 """The command line of the imports: records in, a dataset out, several of them added up."""
 
+import bz2
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +87,23 @@ def test_a_dataset_goes_out_as_one_table_and_comes_back(tmp_path):
     )
 
 
+def test_what_a_user_says_of_a_table_reaches_the_reader(tmp_path):
+    columns = (
+        "event_id origin_time event_longitude event_latitude depth_km magnitude station_id network "
+        "station_longitude station_latitude component PGA"
+    )
+    row = "e1 2016-01-05T02:21:11Z 180,5 -17,5 10 6,1 S{0} nz {1} -17,{0}5 rotd50 0,1"
+    rows = [row.format(i, str(179 + i / 2).replace(".", ",")) for i in range(6)]
+    text = "\n".join(["sep=;", *(line.replace(" ", ";") for line in (columns, *rows))])
+    packed = bz2.compress(text.encode() + b"\n" * 11_000_000)
+    (tmp_path / "flat.csv.bz2").write_bytes(packed)
+    run("import", "table", tmp_path / "flat.csv.bz2", "--out", tmp_path / "data", "--decimal-comma",
+        "--large", "--unit", "%g", "--unit-as-stated", "--region=179.4,-20,-178.9,-16")  # fmt: skip
+    dataset = records.read(tmp_path / "data")
+    assert dataset.stations["longitude"].tolist() == [179.5, 180, -179.5, -179]
+    assert dataset.records["PGA"].tolist() == [0.001] * 4
+
+
 def test_append_needs_a_dataset_and_excludes_overwrite(tmp_path):
     table = station_table(tmp_path / "code_p.dat")
     first = dat(tmp_path / "i2016.dat", source(), row())
@@ -105,3 +124,17 @@ def test_describe_draws_the_stations_and_the_hit_counts(jma_dataset):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {"stations.png", "stations.pdf", "hit-counts.png", "hit-counts.pdf"}
     assert (folder / "figures" / "stations.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_options_of_layers_reach_the_reader(jma_dataset, tmp_path):
+    folder, _ = jma_dataset
+    rows = [
+        f"{lat};{lon};{300 if lon < 183 else -9999}" for lat in (-20, -19, -18) for lon in range(177, 185)
+    ]
+    (tmp_path / "v.csv").write_text("lat;lon;vs30\n" + "\n".join(rows).replace(".", ","))
+    run("import", "vs30", tmp_path / "v.csv", "--data", folder, "--missing", -9999, "--missing", 0,
+        "--region", "178,-20,-178,-18", "--decimal-comma", "--large")  # fmt: skip
+    layer = records.read(folder).layers["vs30"]
+    assert layer["longitude"].to_numpy().tolist() == [*range(177, 184)], "the region and its neighbours"
+    assert int(layer.isnull().sum()) == 3
+    assert records.read(folder).provenance["layers"][0]["missing"] == "-9999, 0: 6 values"

@@ -1,177 +1,66 @@
-"""Waveform files of any length and their station table -> acceleration, piece by piece."""
+"""Continuous waveforms, as pieces without a gap; WIN32 files and their channel table -> pieces."""
 
-import glob
-import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import obspy
 import pandas as pd
 
-from tfgmm import imt, records
-from tfgmm.accelerograms import win32
-from tfgmm.errors import DataError, UsageError
+from tfgmm import records
+from tfgmm.accelerograms import instruments, win32, win32_channels
+from tfgmm.accelerograms.instruments import ACCELERATION, VELOCITY, Instrument
+from tfgmm.errors import DataError
 
-#: Formats that are tried in turn. Left to itself, ObsPy unpickles a file that it does not know.
-FORMATS = ("MSEED", "SAC", "SACXY", "GSE2", "GSE1", "SLIST", "TSPAIR")
-#: m/s^2 in the units that a station table may name; the value of a count is 1 / gain.
-UNITS = {"m/s^2": 1.0, "cm/s^2": 1e-2, "gal": 1e-2, "nm/s^2": 1e-9, "g": imt.STANDARD_GRAVITY}
-#: The two horizontals, as networks call them; their order does not matter here.
-HORIZONTALS = {"N": 0, "NS": 0, "X": 0, "1": 0, "E": 1, "EW": 1, "Y": 1, "2": 1}
 #: Channels of one station may not be farther apart than this (about 100 m).
 SAME_PLACE_DEG = 0.001
-_NUMBERS = {"longitude", "latitude", "elevation_m", "sensor_depth_m", "gain"}
 EPOCH = pd.Timestamp(0, tz="UTC")
+#: Why channels are left out.
+MEASURES_VELOCITY = "measures velocity, no acceleration"
+NOT_HORIZONTAL = "not horizontal"
+AMBIGUOUS = "which of 1, 2, 3 is the vertical cannot be told"
+
+
+class Channel(NamedTuple):
+    """A horizontal channel that is used: its station, instrument, place in the pair (0, 1), and scale.
+
+    `scale` is m/s^2, or m/s of a velocity, in one unit of the samples.
+    """
+
+    station: str
+    instrument: Instrument
+    component: int
+    scale: float
 
 
 class Piece(NamedTuple):
-    """Acceleration of one horizontal of a station, without a gap.
+    """Samples of one channel, without a gap.
 
     Attributes
     ----------
-    station : str
-    component : int
-        0 or 1.
+    channel : Channel
     start : float
         Time of the first sample, in s since 1970 (UTC).
     rate : float
         Hz.
-    acceleration : ndarray, [n]
-        m/s^2.
+    samples : ndarray, [n]
+        As they stand in the file.
     """
 
-    station: str
-    component: int
+    channel: Channel
     start: float
     rate: float
-    acceleration: np.ndarray
+    samples: np.ndarray
 
 
 def seconds(time):
-    """Time or times (UTC) in s since 1970."""
+    """Return a time or times (UTC) in s since 1970."""
     return (time - EPOCH) / pd.Timedelta(seconds=1)
 
 
-class Win32Files:
-    """Reads NIED WIN32 files with their channel table.
-
-    Parameters
-    ----------
-    table : Path
-        Channel table. Horizontal channels whose unit is an acceleration are used.
-    tally : Tally
-        Told of channels that are not used.
-
-    Attributes
-    ----------
-    stations : pandas.DataFrame
-        ``station_id``, ``longitude``, ``latitude``.
-    """
-
-    def __init__(self, table: Path, tally: records.Tally):
-        rows = win32.read_channels(table)
-        measured = rows["unit"].isin(win32.ACCELERATION)
-        reasons = {
-            "unit is no acceleration": ~measured,
-            "not horizontal": measured & ~rows["component"].str.upper().isin(list(HORIZONTALS)),
-            "sensitivity, gain or LSB unknown": measured & rows["per_count"].isna(),
-        }
-        for reason, bad in reasons.items():
-            tally.drop("channel", reason, rows["station"][bad] + " " + rows["component"][bad])
-        usable = rows[~np.any(list(reasons.values()), axis=0)]
-        if usable.empty:
-            raise DataError(
-                f"{table} lists no horizontal channel in {win32.ACCELERATION[0]}: nothing to read"
-            )
-        self.stations = _stations(usable, table)
-        self._known, self._usable = set(rows["channel"]), usable.set_index("channel")
-        self._foreign, self._tally = set(), tally
-
-    def span(self, path: Path) -> tuple[float, float]:
-        """Times at which a file begins and ends, in s since 1970."""
-        return tuple(map(seconds, win32.span(path)))
-
-    def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
-        """Pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
-        found = win32.read(path, self._keeps, lambda time: wanted(seconds(time), seconds(time) + 1))
-        for number, segments in found.items():
-            channel = self._usable.loc[number]
-            component = HORIZONTALS[channel["component"].upper()]
-            for start, rate, counts in segments:
-                acceleration = counts * channel["per_count"]
-                yield Piece(channel["station"], component, seconds(start), rate, acceleration)
-
-    def _keeps(self, channel: int) -> bool:
-        if channel not in self._known | self._foreign:
-            self._foreign.add(channel)
-            self._tally.drop("channel", "not in the channel table", [f"{channel:04x}"])
-        return channel in self._usable.index
-
-
-class ObspyFiles:
-    """Reads files of the `FORMATS` of ObsPy, with a station table (CSV).
-
-    Samples are taken as they stand in the file, times the scale of the table; a calibration factor
-    in the file's header is not applied.
-
-    Parameters
-    ----------
-    table : Path
-        CSV with ``station`` (``STA`` or ``NET.STA``), ``longitude``, ``latitude``, and ``unit`` (one
-        of `UNITS`) or ``gain`` (counts per m/s^2); optionally ``elevation_m``, ``sensor_depth_m``.
-    tally : Tally
-        Told of channels that are not used.
-
-    Attributes
-    ----------
-    stations : pandas.DataFrame
-        ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``.
-    """
-
-    def __init__(self, table: Path, tally: records.Tally):
-        rows = _station_csv(table)
-        self.stations = _stations(rows, table)
-        self._scales = dict(zip(rows["station"], rows["scale"], strict=True))
-        self._dropped, self._tally = set(), tally
-
-    def span(self, path: Path) -> tuple[float, float]:
-        """Times at which a file begins and ends, in s since 1970."""
-        traces = _traces(path, headonly=True)
-        begin = min(trace.stats.starttime for trace in traces)
-        return begin.timestamp, max(trace.stats.endtime + trace.stats.delta for trace in traces).timestamp
-
-    def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
-        """Pieces of a file; traces for which ``wanted(begin, end)`` is false are skipped."""
-        for trace in _traces(path):
-            stats = trace.stats
-            names = (f"{stats.network}.{stats.station}", stats.station)
-            station = next((name for name in names if name in self._scales), None)
-            component = (stats.channel if len(stats.channel) < 3 else stats.channel[-1]).upper()
-            start, end = stats.starttime.timestamp, (stats.endtime + stats.delta).timestamp
-            if station is None:
-                self._drop("its station is not in the table", trace.id)
-            elif component not in HORIZONTALS:
-                self._drop("not horizontal", trace.id)
-            elif not np.issubdtype(trace.data.dtype, np.number):
-                self._drop("samples are no numbers", trace.id)
-            elif wanted(start, end):
-                with np.errstate(invalid="ignore"):  # a NaN of a damaged file; its record is refused
-                    acceleration = trace.data.astype(float) * self._scales[station]
-                yield Piece(
-                    station, HORIZONTALS[component], start, float(stats.sampling_rate), acceleration
-                )
-
-    def _drop(self, reason: str, name: str) -> None:
-        if name not in self._dropped:
-            self._dropped.add(name)
-            self._tally.drop("channel", reason, [name])
-
-
-def _stations(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
-    """One row a station, or an error if its channels stand at two places."""
+def one_row_a_station(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """Return one row a station, or raise `DataError` if its channels stand at two places."""
     places = rows.groupby("station", sort=False)[["longitude", "latitude"]]
     apart = (places.max() - places.min() > SAME_PLACE_DEG).any(axis=1)
     if apart.any():
@@ -183,79 +72,122 @@ def _stations(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
     return first.rename(columns={"station": "station_id"})
 
 
-def _traces(path: Path, headonly: bool = False) -> obspy.Stream:
-    """Traces of a file that one of the `FORMATS` can be; what ObsPy only warns of is refused too."""
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist")
-    name = glob.escape(str(path))  # ObsPy takes a name for a pattern
-    for kind in FORMATS:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", UserWarning)
-                traces = obspy.read(name, format=kind, headonly=headonly)
-        except Exception:  # each format's reader fails in its own ways
-            continue
-        if all(
-            math.isfinite(trace.stats.sampling_rate) and trace.stats.sampling_rate > 0 for trace in traces
-        ):
-            return traces
-    raise DataError(f"{path} is damaged, or none of {', '.join(FORMATS)}: convert it to one of them")
+class Win32Files:
+    """Reads NIED WIN32 files with their channel table.
 
+    The unit column of the table says what a channel measures, and its sensitivity how much. Several
+    instruments of a station are told apart by their channel numbers: the lowest ones of both
+    horizontals are one, the next ones another.
 
-def _station_csv(path: Path) -> pd.DataFrame:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than names
-            rows = pd.read_csv(
-                path,
-                dtype=str,
-                encoding="utf-8-sig",
-                index_col=False,
-                keep_default_na=False,
-                na_values=[""],
+    Parameters
+    ----------
+    table : Path
+        Channel table.
+    tally : Tally
+        Told of channels that are not used.
+    differentiate : bool
+        Whether channels that measure velocity are used.
+
+    Attributes
+    ----------
+    stations : pandas.DataFrame
+        ``station_id``, ``longitude``, ``latitude``.
+    noted : Tally
+        Lines of the table whose columns were glued together and could be told apart, and channels with
+        samples that their digitiser cannot give.
+    """
+
+    def __init__(self, table: Path, tally: records.Tally, differentiate: bool = False):
+        listed = win32_channels.read(table)
+        messages = [fault.message for fault in listed.faults]
+        tally.drop("channel", "its line of the channel table cannot be read", messages)
+        rows = listed.rows.assign(component=listed.rows["component"].str.upper())
+        units = rows["unit"].map(instruments.unit)
+        rows["quantity"] = [unit.quantity if unit else "" for unit in units]
+        rows["scale"] = rows["per_count"] * [unit.si if unit else np.nan for unit in units]
+        self._used = _used_channels(rows, differentiate, tally)
+        if not self._used:
+            units = ", ".join(sorted(set(rows["unit"])))
+            raise DataError(
+                f"{table} lists no horizontal channel in m/s/s (its units are {units}): nothing to read"
             )
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path} is no CSV ({str(error).splitlines()[0]})") from error
-    missing = {"station", "longitude", "latitude"} - set(rows.columns)
-    if missing or not {"unit", "gain"} & set(rows.columns):
-        needed = ", ".join(sorted(missing)) or "unit or gain"
-        raise DataError(f"{path} has no column {needed}: see the docs on the station table of waveforms")
-    if rows["station"].isna().any() or rows["station"].duplicated().any():
-        bad = rows["station"].isna() | rows["station"].duplicated()
-        raise DataError(f"{path}, row {bad.idxmax() + 2}: a station's code is missing or listed twice")
-    numbers = [
-        name
-        for name in rows.columns
-        if name in ("longitude", "latitude", "elevation_m", "sensor_depth_m", "gain")
-    ]
-    for name in numbers:
-        rows[name] = _numbers(rows[name], path)
-    return rows.assign(scale=_scales(rows, path))
-
-
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce").astype(float)
-    bad = (values.isna() & column.notna()) | np.isinf(values)
-    if bad.any():
-        row = bad.idxmax()
-        raise DataError(f"{path}, row {row + 2}, column {column.name}: {column[row]!r}, expected a number")
-    return values
-
-
-def _scales(rows: pd.DataFrame, path: Path) -> pd.Series:
-    """m/s^2 in one unit of the samples, by station: of its unit, or 1 / gain."""
-    blank = pd.Series(np.nan, rows.index)
-    unit = rows.get("unit", blank)
-    scale = unit.map(UNITS).astype(float)
-    gain = rows.get("gain", blank)
-    bad = ~((scale.notna() & gain.isna()) | (unit.isna() & (gain > 0)))
-    if bad.any():
-        row = bad.idxmax()
-        raise DataError(
-            f"{path}, row {row + 2}: unit {unit[row]} and gain {gain[row]:g}, expected a unit "
-            f"({', '.join(UNITS)}) or a gain in counts per m/s^2, one of the two"
+        self.stations = one_row_a_station(rows[rows["channel"].isin(list(self._used))], table)
+        self.noted = records.Tally()
+        self.noted.drop(
+            "channel", "numbers of its line of the channel table are glued together", listed.repaired
         )
-    return scale.fillna(1 / gain)
+        self._known = {*rows["channel"], *(fault.channel for fault in listed.faults)}
+        self._bits = dict(zip(rows["channel"], rows["bits"], strict=True))
+        self._foreign, self._tally = set(), tally
+
+    def span(self, path: Path) -> tuple[float, float]:
+        """Return the times at which a file begins and ends, in s since 1970."""
+        return tuple(map(seconds, win32.span(path)))
+
+    def expect(self, paths: Sequence[Path]) -> None:
+        """Take notice of the files that will be read; nothing depends on them here."""
+
+    def awaited(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
+        """Whether pieces of an instrument may still come: which channels a file has, its span hides."""
+        return True
+
+    def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
+        """Read the pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
+        segments = win32.segments(path, self._keeps, lambda time: wanted(seconds(time), seconds(time) + 1))
+        for number, (start, rate, counts) in segments:
+            self._note_overflow(number, counts)
+            yield Piece(self._used[number], seconds(start), rate, counts)
+
+    def _note_overflow(self, channel: int, counts: np.ndarray) -> None:
+        """Note, once, a channel with samples that its digitiser cannot give: table or file are wrong."""
+        bits = self._bits.get(channel, np.nan)
+        if max(-int(counts.min()), int(counts.max()) + 1) > 2 ** (bits - 1):
+            self.noted.drop("channel", "samples beyond the bits of the channel table", [f"{channel:04x}"])
+            del self._bits[channel]
+
+    def _keeps(self, channel: int) -> bool:
+        if channel not in self._known | self._foreign:
+            self._foreign.add(channel)
+            self._tally.drop("channel", "not in the channel table", [f"{channel:04x}"])
+        return channel in self._used
+
+
+def _used_channels(rows: pd.DataFrame, differentiate: bool, tally: records.Tally) -> dict[int, Channel]:
+    """Channels of a WIN32 table that are used, by number; the others are tallied."""
+    used: dict[int, Channel] = {}
+    for (station, quantity), group in rows.groupby(["station", "quantity"], sort=False):
+        pairs, ambiguous = instruments.horizontals(set(group["component"]))
+        component = group["component"]
+        horizontal = component.isin(list(pairs))
+        reasons = {
+            "unit is no acceleration": quantity not in (ACCELERATION, VELOCITY),
+            MEASURES_VELOCITY: quantity == VELOCITY and not differentiate,
+            AMBIGUOUS: component.isin(ambiguous),
+            NOT_HORIZONTAL: ~horizontal,
+            "sensitivity, gain or LSB unknown": group["scale"].isna(),
+        }
+        left = group
+        for reason, applies in reasons.items():
+            bad = pd.Series(applies, group.index).loc[left.index]
+            tally.drop("channel", reason, left["station"][bad] + " " + left["component"][bad])
+            left = left[~bad]
+        used |= _instruments(station, quantity, left.sort_values("channel"), pairs)
+    return used
+
+
+def _instruments(station: str, quantity: str, rows: pd.DataFrame, pairs: dict) -> dict[int, Channel]:
+    """The channels of one station and quantity, in pairs by their numbers."""
+    scales = dict(zip(rows["channel"], rows["scale"], strict=True))
+    numbers: dict[str, tuple[list[int], list[int]]] = {}
+    for channel, component in zip(rows["channel"], rows["component"], strict=True):
+        axes, place = pairs[component]
+        numbers.setdefault(axes, ([], []))[place].append(channel)
+    used = {}
+    for axes, both in numbers.items():
+        for pair in zip_longest(*both):
+            lowest = min(channel for channel in pair if channel is not None)
+            instrument = Instrument(quantity, f"{lowest:04x}", axes=axes)
+            for place, channel in enumerate(pair):
+                if channel is not None:
+                    used[channel] = Channel(station, instrument, place, scales[channel])
+    return used

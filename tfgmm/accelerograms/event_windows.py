@@ -1,7 +1,8 @@
 """Pieces of continuous acceleration -> one gapless record an event and station."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,15 @@ from scipy.spatial.distance import cdist
 
 from tfgmm import records
 from tfgmm.accelerograms.continuous import Piece, seconds
+from tfgmm.accelerograms.instruments import Instrument
 from tfgmm.errors import UsageError
 
 MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"
 ONE_HORIZONTAL = "only one horizontal"
 GAP = "a gap, or no data, in the part of its window that is needed"
+#: Sampling intervals by which the start of a part may differ from the end of the one before it.
+SAME_SAMPLE = 0.75
 CROWDED = "another event, as large or larger, in its window"
 
 
@@ -121,100 +125,154 @@ def _extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class Cutting(NamedTuple):
-    """What was cut out for an event and a station: a record, or the reason why there is none.
+    """What was cut out for an event and an instrument: a record, or the reason why there is none.
 
-    `event` and `station` are rows of the tables, `acceleration` is [2, n] in m/s^2, `rate` in Hz.
+    `event` and `station` are rows of the tables, `motion` is [2, n] in m/s^2, or m/s where the instrument
+    measures velocity, `rate` in Hz.
     """
 
     event: int
     station: int
+    instrument: Instrument
     rate: float
-    acceleration: np.ndarray | None = None
+    motion: np.ndarray | None = None
     reason: str = ""
 
 
 class Cutter:
-    """Puts pieces into the windows they belong to; holds only windows that are not complete yet.
+    """Puts pieces into the windows they belong to; holds only windows that more may come to.
 
     Parameters
     ----------
     windows : Windows
     stations : sequence of str
         Their order in `windows`.
-    tally : Tally
-        Told of pieces that come too late.
     """
 
-    def __init__(self, windows: Windows, stations: Iterable[str], tally: records.Tally):
-        self._windows, self._tally = windows, tally
-        self._column = {station: i for i, station in enumerate(stations)}
+    def __init__(self, windows: Windows, stations: Iterable[str]):
+        self._windows, self._stations = windows, list(stations)
+        self._column = {station: i for i, station in enumerate(self._stations)}
         self._first, self._last = _extent(windows.start, windows.end)
-        self._open: dict[tuple[int, int], _Buffer] = {}
-        self._finished: set[tuple[int, int]] = set()
+        self._open: dict[tuple[int, int, Instrument], _Window] = {}
 
     def wanted(self, begin: float, end: float) -> bool:
-        """Whether an event has a window that overlaps a stretch of time."""
+        """Return whether an event has a window that overlaps a stretch of time."""
         return bool(((self._first < end) & (self._last > begin)).any())
 
     def add(self, piece: Piece) -> None:
-        """Copy a piece to all windows it overlaps, but for those that were complete without it."""
-        station = self._column[piece.station]
+        """Copy a piece to all windows it overlaps."""
+        station = self._column[piece.channel.station]
         start, end = self._windows.start[:, station], self._windows.end[:, station]
-        stop = piece.start + len(piece.acceleration) / piece.rate
+        stop = piece.start + len(piece.samples) / piece.rate
         for event in np.flatnonzero((start < stop) & (end > piece.start)):
-            key = (int(event), station)
-            if key in self._finished:
-                self._tally.drop("piece", "its window was complete without it", [piece.station])
-            else:
-                buffer = self._open.setdefault(key, _Buffer.of(piece, start[event], end[event]))
-                buffer.put(piece)
+            part = _part(piece, start[event], end[event])
+            if len(part.values):
+                key = (int(event), station, piece.channel.instrument)
+                window = self._open.setdefault(key, _Window(start[event], end[event]))
+                window.parts[piece.channel.component].append(part)
 
-    def finished(self, until: float = np.inf) -> Iterator[Cutting]:
-        """What is complete, or ends before `until`, the beginning of all pieces to come."""
-        done = [key for key, b in self._open.items() if b.complete or self._windows.end[key] <= until]
-        self._finished.update(done)
-        for event, station in done:
-            yield self._cut(event, station, self._open.pop((event, station)))
+    def finished(
+        self,
+        until: float = np.inf,
+        awaited: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
+    ) -> Iterator[Cutting]:
+        """Cut out what no piece can come to any more.
 
-    def _cut(self, event: int, station: int, buffer: "_Buffer") -> Cutting:
+        Parameters
+        ----------
+        until : float
+            The beginning of all pieces to come.
+        awaited : callable
+            Given a station, an instrument, and the ends of a window, whether a piece of it may come.
+        """
+        done = [
+            (event, station, instrument)
+            for (event, station, instrument), window in self._open.items()
+            if window.end <= until
+            or not awaited(self._stations[station], instrument, window.start, window.end)
+        ]
+        for key in done:
+            yield self._cut(*key, self._open.pop(key))
+
+    def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> Cutting:
         needed = self._windows.needed_start[event, station], self._windows.needed_end[event, station]
-        reason = CROWDED if self._windows.crowded[event, station] else buffer.fault_in(*needed)
-        if reason:
-            return Cutting(event, station, buffer.rate, reason=reason)
-        return Cutting(event, station, buffer.rate, buffer.around(*needed))
+        joined = window.joined()
+        reason = CROWDED if self._windows.crowded[event, station] else joined.fault_in(*needed)
+        motion = None if reason else joined.around(*needed)
+        return Cutting(event, station, instrument, joined.rate, motion, reason)
 
 
-@dataclasses.dataclass
-class _Buffer:
-    """Both horizontals of a window, NaN where there is no sample yet."""
+class _Part(NamedTuple):
+    """What a window has of a piece: its first sample's time, rate, and values in SI units."""
 
     start: float
     rate: float
     values: np.ndarray
-    fault: str = ""
-
-    @classmethod
-    def of(cls, piece: Piece, start: float, end: float) -> "_Buffer":
-        """An empty window on the sampling times of its first piece."""
-        first = piece.start + np.ceil((start - piece.start) * piece.rate) / piece.rate
-        return cls(first, piece.rate, np.full((2, int((end - first) * piece.rate) + 1), np.nan))
 
     @property
-    def complete(self) -> bool:
-        return not np.isnan(self.values).any()
+    def end(self) -> float:
+        """Time at which the next sample would come."""
+        return self.start + len(self.values) / self.rate
 
-    def put(self, piece: Piece) -> None:
-        if not np.isclose(piece.rate, self.rate, rtol=1e-6):
-            self.fault = MIXED_RATES
-            return
-        offset = round((piece.start - self.start) * self.rate)  # to the nearest sample
-        first, last = max(offset, 0), min(offset + len(piece.acceleration), self.values.shape[1])
-        if first < last:
-            place = self.values[piece.component, first:last]
-            new = piece.acceleration[first - offset : last - offset]
-            if (~np.isnan(place) & (place != new)).any():
-                self.fault = DISAGREES
-            place[:] = new
+
+def _part(piece: Piece, start: float, end: float) -> _Part:
+    """A copy of what of a piece lies in a window."""
+    first = max(math.ceil((start - piece.start) * piece.rate), 0)
+    stop = max(math.floor((end - piece.start) * piece.rate) + 1, 0)
+    with np.errstate(invalid="ignore"):  # a NaN of a damaged file; its record is refused
+        values = piece.samples[first:stop].astype(float) * piece.channel.scale
+    return _Part(piece.start + first / piece.rate, piece.rate, values)
+
+
+@dataclasses.dataclass
+class _Window:
+    """The parts of both horizontals that lie in a window."""
+
+    start: float
+    end: float
+    parts: tuple[list[_Part], list[_Part]] = dataclasses.field(default_factory=lambda: ([], []))
+
+    def joined(self) -> "_Joined":
+        """Both horizontals on common sampling times, whatever the order in which the parts came.
+
+        Parts follow each other where the next sample of the one comes within three quarters of a sampling
+        interval of the first of the other, each by its own clock.
+        """
+        parts = [sorted(row, key=lambda part: (part.start, part.end)) for row in self.parts]
+        rates = [part.rate for part in parts[0] + parts[1]]
+        begin, rate = min(part.start for part in parts[0] + parts[1]), float(np.median(rates))
+        n = int((self.end - begin) * rate) + 1
+        if (max(rates) - min(rates)) * (self.end - self.start) >= 1:
+            return _Joined(begin, rate, np.full((2, n), np.nan), MIXED_RATES)
+        rows, agree = zip(*(_on_samples(row, begin, rate, n) for row in parts), strict=True)
+        return _Joined(begin, rate, np.stack(rows), "" if all(agree) else DISAGREES)
+
+
+def _on_samples(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[np.ndarray, bool]:
+    """Values [n] of one horizontal, NaN where there are none, and whether overlapping parts agree."""
+    values, agree = np.full(n, np.nan), True
+    stop, clock = 0, begin  # index and time at which the part that reaches farthest ends
+    for part in parts:
+        late = (part.start - clock) * rate
+        first = stop + (0 if abs(late) < SAME_SAMPLE and stop else round(late))
+        place = values[max(first, 0) : first + len(part.values)]
+        new = part.values[max(-first, 0) :][: len(place)]
+        both = ~np.isnan(place) & ~np.isnan(new)
+        agree &= bool((place[both] == new[both]).all())
+        place[:] = np.where(np.isnan(new), place, new)
+        if first + len(part.values) > stop:
+            stop, clock = first + len(part.values), part.end
+    return values, agree
+
+
+@dataclasses.dataclass
+class _Joined:
+    """Both horizontals of a window [2, n], NaN where there is no sample, and what is wrong with them."""
+
+    start: float
+    rate: float
+    values: np.ndarray
+    fault: str
 
     def fault_in(self, start: float, end: float) -> str:
         """Why the part from `start` to `end` is no record; nothing if it is one."""
@@ -222,15 +280,17 @@ class _Buffer:
             return self.fault
         if np.isnan(self.values).all(axis=1).any():
             return ONE_HORIZONTAL
-        return GAP if np.isnan(self.values[:, self._part(start, end)]).any() else ""
+        first, stop = self._ends(start, end)
+        if first < 0 or stop > self.values.shape[1]:
+            return GAP
+        return GAP if np.isnan(self.values[:, first:stop]).any() else ""
 
     def around(self, start: float, end: float) -> np.ndarray:
         """The part from `start` to `end` and what is joined to it without a gap, [2, n]."""
-        part = self._part(start, end)
+        first, stop = self._ends(start, end)
         missing = np.flatnonzero(np.isnan(self.values).any(axis=0))
-        before, after = missing[missing < part.start], missing[missing >= part.stop]
+        before, after = missing[missing < first], missing[missing >= stop]
         return self.values[:, before.max(initial=-1) + 1 : after.min(initial=self.values.shape[1])]
 
-    def _part(self, start: float, end: float) -> slice:
-        first = int(np.ceil((start - self.start) * self.rate))
-        return slice(max(first, 0), int((end - self.start) * self.rate) + 1)
+    def _ends(self, start: float, end: float) -> tuple[int, int]:
+        return math.ceil((start - self.start) * self.rate), int((end - self.start) * self.rate) + 1

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import files, imt, records
-from tfgmm.accelerograms import continuous, event_windows, waveforms
+from tfgmm.accelerograms import continuous, event_windows, instruments, obspy_files, waveforms
 from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import catalogue, selection
+from tfgmm.sources import catalogue, selection, units
 
 #: Factor on what a sensor in a borehole measures, by the base that "adds 0.5 to log PGA" may mean
 #: (Sunny, Cotton and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94;
 #: decimal logarithm; no correction.
 CORRECTIONS = {"ln": math.exp(0.5), "intensity": 10 ** (0.5 / 2), "log10": 10**0.5, "none": 1.0}
+VELOCITIES = ("leave-out", "differentiate")
 HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
 
 
@@ -33,6 +34,9 @@ class Settings:
     component : {"geometric_mean", "rotd50"}
     correction : {"ln", "intensity", "log10", "none"}
         Which of the `CORRECTIONS` every intensity measure of a sensor below the surface gets.
+    velocity : {"leave-out", "differentiate"}
+        What becomes of channels that measure velocity. They are differentiated only where the unit is told
+        (by the WIN32 channel table, the file or the station table), and never preferred.
     sensor_depth_m : float
         Depth of sensors for which the station table has none.
     cut : Cut
@@ -45,6 +49,7 @@ class Settings:
     ims: tuple[str, ...] = ("PGA", "SA(1.0)")
     component: str = "geometric_mean"
     correction: str = "ln"
+    velocity: str = "leave-out"
     sensor_depth_m: float = 20.0
     cut: event_windows.Cut = dataclasses.field(default_factory=event_windows.Cut)
     processing: waveforms.Processing = dataclasses.field(default_factory=waveforms.Processing)
@@ -57,6 +62,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.correction not in CORRECTIONS:
             raise UsageError(f"correction {self.correction!r} is unknown: choose {', '.join(CORRECTIONS)}")
+        if self.velocity not in VELOCITIES:
+            raise UsageError(f"velocity {self.velocity!r} is unknown: choose {' or '.join(VELOCITIES)}")
         if not self.sensor_depth_m >= 0:
             raise UsageError(f"sensor depth is {self.sensor_depth_m:g} m: it must be 0 or more")
         there, asked = self.cut.needed_before_s, self.processing.pre_event_s
@@ -80,8 +87,8 @@ def read(
     """Records of the events of a catalogue in continuous waveforms.
 
     Files are read one after the other in the order of time, and a record is measured as soon as its
-    window is complete or the next file begins after it: what is held in memory is one file and the
-    windows that are not complete. A window may span any number of files.
+    window can get no more samples: what is held in memory is one file and the windows that can. A
+    window may span any number of files.
 
     Parameters
     ----------
@@ -91,9 +98,9 @@ def read(
         Event catalogue.
     limits : Limits
     channels : Path, optional
-        Channel table of WIN32 files (`win32.read_channels`).
+        Channel table of WIN32 files (`win32_channels.read`).
     stations : Path, optional
-        Station table of files that ObsPy reads (`continuous.ObspyFiles`).
+        Station table of files that ObsPy reads (`obspy_files.ObspyFiles`).
     settings : Settings
     progress : callable, optional
         Called with each file once it is done with.
@@ -113,25 +120,23 @@ def read(
     if (channels is None) == (stations is None):
         raise UsageError("give a channel table, for WIN32 files, or else a station table: one of the two")
     tally = records.Tally()
-    if channels is not None:
-        source = continuous.Win32Files(channels, tally)
-    else:
-        source = continuous.ObspyFiles(stations, tally)
-    table, sites = catalogue.read(events), _sites(source.stations, settings)
-    cutter = _cutter(table, sites, limits, settings.cut, tally)
+    reader = continuous.Win32Files if channels is not None else obspy_files.ObspyFiles
+    source = reader(channels or stations, tally, settings.velocity == "differentiate")
+    table, sites = catalogue.read(events, tally), _sites(source.stations, settings)
+    cutter = _cutter(table, sites, limits, settings.cut)
     used = _in_order(paths, source, cutter, tally)
     cuttings = _cuttings(used, source, cutter, progress)
     measured = [_measured(cutting, table, sites, settings, tally) for cutting in cuttings]
-    keys = ["event_id", "station_id", *settings.measures, "component", "duration_s"]
-    rows = pd.DataFrame([row for row in measured if row], columns=keys)
+    rows = _one_instrument([row for row in measured if row], settings, tally)
     if rows.empty:
         reasons = (f"{entry['count']} {entry['what']}: {entry['reason']}" for entry in tally.dropped())
         raise DataError(
             f"no record in {len(paths)} files ({'; '.join(reasons)}): check events and stations"
         )
-    tally.count("event", len(table))
     tally.count("station", len(sites))
     provenance = _provenance([*used, events, channels or stations], settings)
+    provenance["choices"]["taken as Mw"] = f"{catalogue.magnitude_types(table)}, as {events.name} lists"
+    provenance["noted"] = source.noted.dropped() + _implausible(rows, table, sites, settings)
     return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
 
 
@@ -151,17 +156,15 @@ def _cutter(
     sites: pd.DataFrame,
     limits: selection.Limits,
     cut: event_windows.Cut,
-    tally: records.Tally,
 ) -> event_windows.Cutter:
     """Windows for the events and stations within the limits; `selection` counts the others."""
     unknown = events[[*HYPOCENTRE, "magnitude"]].isna().any(axis=1)
     single = ~unknown & ~events.duplicated([*HYPOCENTRE, "magnitude"])
-    west, south, east, north = limits.region or (-180, -90, 180, 90)
-    inside = sites["longitude"].between(west, east) & sites["latitude"].between(south, north)
+    inside = limits.inside(sites)
     windows = event_windows.windows(
         events.where(single), sites.where(inside), limits.max_distance_km, limits.min_magnitude, cut
     )
-    return event_windows.Cutter(windows, sites["station_id"], tally)
+    return event_windows.Cutter(windows, sites["station_id"])
 
 
 def _in_order(
@@ -179,7 +182,9 @@ def _in_order(
             begins[path] = begin
             seen.add(content)
     tally.count("file", len(paths))
-    return dict(sorted(begins.items(), key=lambda item: item[1]))
+    used = dict(sorted(begins.items(), key=lambda item: item[1]))
+    source.expect(list(used))
+    return used
 
 
 def _cuttings(
@@ -187,7 +192,7 @@ def _cuttings(
 ) -> Iterator[event_windows.Cutting]:
     """Records as they become complete, while the files are read one after the other."""
     for path, begin in used.items():
-        yield from cutter.finished(until=begin)
+        yield from cutter.finished(begin, source.awaited)
         for piece in source.pieces(path, cutter.wanted):
             cutter.add(piece)
         if progress:
@@ -201,15 +206,17 @@ def _measured(
     sites: pd.DataFrame,
     settings: Settings,
     tally: records.Tally,
-) -> tuple | None:
-    """The row of a record; nothing, and the reason tallied, if it cannot be used."""
+) -> dict | None:
+    """The row of a record, and its instrument; nothing, and the reason tallied, if it cannot be used."""
     names = events["event_id"].iat[cutting.event], sites["station_id"].iat[cutting.station]
     tally.count("record", 1)
-    motion, rate, reason = cutting.acceleration, cutting.rate, cutting.reason
+    motion, dt, reason = cutting.motion, 1 / cutting.rate, cutting.reason
     if not reason:
         try:
-            found = waveforms.intensity_measures(
-                motion, 1 / rate, settings.measures, settings.component, settings.processing
+            if cutting.instrument.quantity == instruments.VELOCITY:
+                motion = waveforms.differentiated(motion, dt, settings.processing.taper_s)
+            amplitudes = waveforms.intensity_measures(
+                motion, dt, settings.measures, settings.component, settings.processing
             )
         except DataError as error:
             reason = str(error).partition(":")[0]
@@ -217,8 +224,46 @@ def _measured(
         tally.drop("record", reason, [" ".join(names)])
         return None
     factor = sites["correction"].iat[cutting.station]
-    corrected = (found[name] * factor for name in settings.measures)
-    return *names, *corrected, settings.component, motion.shape[1] / rate
+    return {
+        "event_id": names[0],
+        "station_id": names[1],
+        **{name: amplitudes[name] * factor for name in settings.measures},
+        "component": settings.component,
+        "duration_s": motion.shape[1] / cutting.rate,
+        "preference": (cutting.instrument.quantity, -round(cutting.rate), cutting.instrument),
+    }
+
+
+def _one_instrument(rows: list[dict], settings: Settings, tally: records.Tally) -> pd.DataFrame:
+    """One record an event and station, of the preferred of its instruments; the others are tallied.
+
+    Acceleration goes before velocity, then the higher sampling rate, then the location code and the
+    channel codes in the order of the alphabet: nothing of it depends on names of files.
+    """
+    rows = sorted(rows, key=lambda row: (row["event_id"], row["station_id"], row["preference"]))
+    keys = ["event_id", "station_id", *settings.measures, "component", "duration_s"]
+    table = pd.DataFrame(rows, columns=keys)
+    again = table.duplicated(["event_id", "station_id"])
+    return selection.drop(table, again, "record", "another instrument of its station is taken", tally)
+
+
+def _implausible(
+    rows: pd.DataFrame, events: pd.DataFrame, sites: pd.DataFrame, settings: Settings
+) -> list[dict]:
+    """Note the stations whose unit or gain must be wrong: median amplitudes a factor of 20 off BSSA14."""
+    counts = rows["station_id"].value_counts()
+    some = rows[rows["station_id"].isin(counts.index[counts >= units.FEWEST])]
+    if some.empty:
+        return []
+    name = settings.measures[0]
+    distance = selection.hypocentral_km(some, events, sites)
+    magnitude = events.set_index("event_id")["magnitude"].loc[some["event_id"]].to_numpy(float)
+    residual = np.log(some[name]) - units.bssa14_ln(name, magnitude, distance)
+    median = residual.groupby(some["station_id"]).median()
+    factors = np.exp(median[median.abs() > units.IMPLAUSIBLE])
+    reason = "amplitudes a factor of 20 or more off what is expected: is its unit or gain right?"
+    texts = [f"{station}: {factor:.3g} times {name}" for station, factor in factors.items()]
+    return selection.note("station", reason, texts)
 
 
 def _provenance(paths: Sequence[Path], settings: Settings) -> dict:
@@ -228,6 +273,8 @@ def _provenance(paths: Sequence[Path], settings: Settings) -> dict:
         "unit": dict.fromkeys(settings.measures, "g"),
         "sources": [{"file": path.name, "sha256": files.sha256(path)} for path in paths],
         "choices": {
+            "velocity": settings.velocity,
+            "instrument": "one a station: acceleration before velocity, higher sampling rate, lower codes",
             "correction": settings.correction,
             "correction_factor": CORRECTIONS[settings.correction],
             "corrected": "every intensity measure of sensors below the surface",

@@ -1,4 +1,4 @@
-"""K-NET and KiK-net ASCII records, as downloaded from NIED -> records."""
+"""K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED -> records."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -36,7 +36,8 @@ def read(
     Parameters
     ----------
     paths : sequence of Path
-        ASCII files, folders of them, and ``.tar``, ``.tar.gz`` and ``.zip`` archives, also nested.
+        Files in the ASCII or the CSV form, folders of them, and ``.tar``, ``.tar.gz`` and ``.zip``
+        archives, also nested.
     limits : Limits
     ims : sequence of str
         ``PGA``, ``SA(T)``.
@@ -68,7 +69,8 @@ def read(
     if sensor not in nied_pairs.SENSORS:
         raise UsageError(f"sensor {sensor!r} is unknown: choose {' or '.join(nied_pairs.SENSORS)}")
     names = [imt.canonical(name) for name in ims]
-    better = None if catalogue is None else catalogues.read(catalogue)  # or fail after hours
+    left_out = records.Tally()
+    better = None if catalogue is None else catalogues.read(catalogue, left_out)  # or fail after hours
 
     def measure(motion: np.ndarray, dt: float) -> list[float]:
         measured = waveforms.intensity_measures(motion, dt, names, component, processing)
@@ -90,6 +92,7 @@ def read(
     if better is not None:
         events, report = catalogues.improve(events, better, tolerance)
         report |= {"file": catalogue.name, "tolerance": dataclasses.asdict(tolerance)}
+        report |= {"left_out": left_out.dropped()}
         provenance["choices"]["catalogue"] = report
         provenance["sources"].append(archive.source(catalogue))
     rows = pairs.rows(names).assign(component=component)

@@ -24,6 +24,14 @@ DIRECTIONS = {
     "6": ("kik", "surface", "UD"),
 }
 UNKNOWN_HEIGHT = -9999
+#: Record Time is so much after the first sample.
+TRIGGER_DELAY = pd.Timedelta(seconds=15)
+#: Times of the header, and the fraction of a second that ObsPy does not read.
+_TIME = re.compile(
+    rb"^((Origin Time|Record Time|Last Correction)\s+\d+/\d+/\d+\s+\d+:\d+:\d+)(\.\d*)?(?=\s*$)",
+    re.MULTILINE,
+)
+_HEADER_BYTES = 2000
 #: Names of numbers in ObsPy's header and the range they must be in.
 RANGES = {
     "evla": ("Lat.", -90, 90),
@@ -93,7 +101,7 @@ def direction(content: bytes) -> tuple[str, str, str]:
     DataError
         The header has no direction, or an unknown one.
     """
-    line = re.search(rb"^Dir\.\s+(\S+)", content[:2000], re.MULTILINE)
+    line = re.search(rb"^Dir\.\s+(\S+)", content[:_HEADER_BYTES], re.MULTILINE)
     name = line[1].decode("ascii", "replace") if line else ""
     if name not in DIRECTIONS:
         raise DataError(f"header line Dir. is {name!r}, expected {', '.join(DIRECTIONS)}")
@@ -111,6 +119,7 @@ def read(content: bytes) -> Component:
         The file is not what NIED specifies, or is cut.
     """
     network, _, component = direction(content)
+    content, fractions = _without_fractions(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a scale of 0, which is refused below
@@ -121,6 +130,11 @@ def read(content: bytes) -> Component:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"no K-NET or KiK-net ASCII ({reason}): fetch it again") from error
     _refuse(stats)
+    line = re.search(rb"^Scale Factor\s+(\S*)", content[:_HEADER_BYTES], re.MULTILINE)
+    scale = line[1].decode("ascii", "replace") if line else ""
+    if not re.fullmatch(r"\d+\(gal\)/\d+(\.\d*)?", scale):  # ObsPy takes any number for gal
+        raise DataError(f"header line Scale Factor is {scale!r}, expected N(gal)/N: fetch it again")
+    origin, start = origin + fractions[b"Origin Time"], start + fractions[b"Record Time"]
     height = np.nan if header.stel == UNKNOWN_HEIGHT else header.stel
     return Component(
         origin_time=origin,
@@ -134,6 +148,18 @@ def read(content: bytes) -> Component:
         acceleration=trace.data * stats.calib,
         listed_max_gal=header.accmax,
     )
+
+
+def _without_fractions(content: bytes) -> tuple[bytes, dict[bytes, pd.Timedelta]]:
+    """The file with whole seconds in its header, and what was taken off."""
+    fractions = dict.fromkeys((b"Origin Time", b"Record Time", b"Last Correction"), pd.Timedelta(0))
+
+    def whole(match: re.Match) -> bytes:
+        fractions[match[2]] = pd.Timedelta(seconds=float(b"0" + (match[3] or b".") + b"0"))
+        return match[1]
+
+    header = _TIME.sub(whole, content[:_HEADER_BYTES])
+    return header + content[_HEADER_BYTES:], fractions
 
 
 def _refuse(stats: obspy.core.trace.Stats) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import records
-from tfgmm.accelerograms import archive, nied_format
+from tfgmm.accelerograms import archive, nied_csv, nied_format
 from tfgmm.errors import DataError
 from tfgmm.sources import catalogue
 
@@ -67,7 +67,8 @@ class Pairs:
     Attributes
     ----------
     tally : Tally
-        Of files (``file``: each is in a pair or dropped), pairs (``record``), events and stations.
+        Of files (``file``: each is in a pair, or is one in the CSV form, or dropped), pairs (``record``),
+        events and stations.
     disagreements : list of str
         Components whose largest sample is not the Max. Acc. of their header.
     """
@@ -85,6 +86,9 @@ class Pairs:
         """Take a file: measure the pair it completes, or let it wait, or drop it."""
         self.tally.count("file", 1)
         try:
+            if not member.problem and nied_csv.is_record(member.content):
+                self._take_csv(member.name, nied_csv.read(member.content))
+                return
             unused = self._unused(member)
             if unused:
                 self.tally.drop("file", unused, [member.name])
@@ -109,7 +113,7 @@ class Pairs:
             ]
             raise DataError(
                 f"no pair of {self._sensor} horizontals in {self.tally.read.get('file', 0)} files: "
-                f"{'; '.join(reasons) or 'give K-NET or KiK-net ASCII files or archives of them'}"
+                f"{'; '.join(reasons) or 'give K-NET or KiK-net files (ASCII or CSV) or archives of them'}"
             )
         self.tally.count("event", len(self.events))
         self.tally.count("station", len(self.stations))
@@ -138,11 +142,34 @@ class Pairs:
         if not nied_format.is_record(member.content):
             if member.name.lower().endswith(ENDINGS):
                 raise DataError("does not begin with Origin Time: fetch it again")
-            return "no K-NET or KiK-net ASCII file"
+            return "no K-NET or KiK-net file"
         _, sensor, component = nied_format.direction(member.content)
         if component == "UD":
             return "vertical component"
-        return "" if sensor == self._sensor else f"{sensor} sensor"
+        return "" if sensor == self._sensor else self._other_sensor
+
+    def _take_csv(self, name: str, components: dict[tuple[str, str, str], nied_format.Component]) -> None:
+        """Measure the pair of a file in the CSV form."""
+        pair = {
+            direction: component
+            for (_, sensor, direction), component in components.items()
+            if sensor == self._sensor and direction != "UD"
+        }
+        if len(pair) < 2:
+            reason = f"only one horizontal of the {self._sensor} sensor" if pair else self._other_sensor
+            self.tally.drop("file", reason, [name])
+            return
+        key = (*self._names(pair["EW"]), pair["EW"].start.value)
+        if key in self._done:
+            self.tally.drop("file", "given twice", [name])
+        else:
+            self._done.add(key)
+            self._record(key, pair)
+
+    @property
+    def _other_sensor(self) -> str:
+        """Why a file of the sensor that is not asked for is not used."""
+        return f"{next(sensor for sensor in SENSORS if sensor != self._sensor)} sensor"
 
     def _join(self, name: str, component: nied_format.Component) -> None:
         key = (*self._names(component), component.start.value)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import signal
+from scipy import fft, signal
 
 from tfgmm import imt, records
 from tfgmm.errors import DataError, UsageError
@@ -117,6 +117,40 @@ def intensity_measures(
     }
 
 
+def differentiated(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray:
+    """Return the acceleration of a pair of velocities, by their Fourier transform.
+
+    A straight line is taken off and `taper_s` seconds at each end are tapered before, so that the ends
+    give no step. The response of the instrument stays in.
+
+    Parameters
+    ----------
+    velocity : ndarray, [2, n]
+        As recorded, in m/s.
+    dt : float
+        Sampling interval in s.
+    taper_s : float
+        Length of the cosine taper at each end.
+
+    Returns
+    -------
+    ndarray, [2, n]
+        In m/s^2.
+
+    Raises
+    ------
+    DataError
+        The record is not finite, without motion or clipped.
+    """
+    _refuse_samples(velocity, "m/s")
+    n = velocity.shape[1]
+    motion = signal.detrend(velocity, type="linear")
+    motion *= signal.windows.tukey(n, min(1.0, 2 * taper_s / (n * dt)))
+    length = fft.next_fast_len(n, real=True)
+    frequency = fft.rfftfreq(length, dt)
+    return fft.irfft(2j * np.pi * frequency * fft.rfft(motion, length), length)[:, :n]
+
+
 def process(acceleration: np.ndarray, dt: float, processing: Processing) -> np.ndarray:
     """The acceleration without baseline, tapered, padded with zeros and filtered, [2, n + padding].
 
@@ -173,16 +207,21 @@ def _refuse_untrustworthy(
     if not (np.isfinite(dt) and dt > 0):
         raise DataError(f"sampling interval is {dt} s, expected a positive number")
     _refuse_sampling(acceleration.shape[1], dt, periods, processing)
-    for number, motion in enumerate(acceleration, 1):
+    _refuse_samples(acceleration, "m/s^2")
+
+
+def _refuse_samples(pair: np.ndarray, unit: str) -> None:
+    """Refuse what is not finite, too large for any ground motion, flat or clipped."""
+    for number, motion in enumerate(pair, 1):
         good = np.abs(motion) < MAX_M_S2  # false for NaN
         if not good.all():
             sample = int(np.argmin(good))
             raise DataError(
-                f"horizontal {number}, sample {sample + 1} is {motion[sample]:g} m/s^2, expected a number "
+                f"horizontal {number}, sample {sample + 1} is {motion[sample]:g} {unit}, expected a number "
                 f"within {MAX_M_S2:g}"
             )
         if np.ptp(motion) == 0:
-            raise DataError(f"horizontal {number} is flat: all samples are {motion[0]:g} m/s^2")
+            raise DataError(f"horizontal {number} is flat: all samples are {motion[0]:g} {unit}")
         if _is_clipped(motion):
             raise DataError(f"horizontal {number} looks clipped: an extreme value is a plateau")
 

@@ -1,4 +1,4 @@
-"""NIED WIN32 files and their channel tables: bytes -> samples and sensitivities, nothing chosen.
+"""NIED WIN32 files: bytes -> samples, nothing chosen.
 
 A file is four zero bytes and then blocks of one second: time (8 bytes BCD, ``YYYYMMDDhhmmsscc`` in
 Japan Standard Time), duration in 0.1 s and length in bytes (4 each), then for each channel its
@@ -7,8 +7,9 @@ its first sample (4 bytes) and ``count - 1`` differences. All numbers are big-en
 two's complement. Differences of size 0 are half a byte, the high one first, padded to whole bytes.
 """
 
+import array
 import datetime
-import math
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,20 +18,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError
+from tfgmm.sources import bounded
 
 JST = datetime.timedelta(hours=9)
-#: Acceleration as the channel tables of several networks spell it.
-ACCELERATION = ("m/s/s", "m/s2", "m/s^2", "m/s**2")
 _FILE_HEADER = bytes(4)
 _SECOND = struct.Struct(">8sII")
 _CHANNEL = struct.Struct(">HHH")
 _FIRST_SAMPLE_BYTES = 4
 _MAX_SIZE = 4
+_COUNT = 0xFFF
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+#: Samples that are decoded at a time.
+MOST_SAMPLES = 2**21
 _YEARS = range(1970, 2200)
-#: Numbers of the channel table and their columns, from 1.
-_NUMBERS = {"sensitivity": 8, "gain_db": 12, "lsb_v": 13, "latitude": 14, "longitude": 15}
-_STATION, _COMPONENT, _UNIT = 4, 5, 9
 
 
 class Segment(NamedTuple):
@@ -47,33 +48,44 @@ class _Second(NamedTuple):
     end: int
 
 
-class _Block(NamedTuple):
-    time: datetime.datetime
-    size: int
-    count: int
-    start: int
+class _Blocks(NamedTuple):
+    """Blocks of one channel: times in microseconds since 1970 (UTC), packed size and count, first bytes.
+
+    Arrays and no objects, or a file of the shortest blocks would take twenty times its size.
+    """
+
+    times: array.array
+    forms: array.array
+    starts: array.array
+
+    @classmethod
+    def empty(cls) -> "_Blocks":
+        return cls(array.array("q"), array.array("H"), array.array("Q"))
 
 
 def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Times (UTC) at which a file begins and ends; channels are not looked into.
+    """Return the times (UTC) at which a file begins and ends; channels are not looked into.
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        As `read`, but for the content of channel blocks.
+        As `segments`, but for the content of channel blocks.
     """
-    times = [second.time for second in _seconds(_bytes(path), path)]
-    return pd.Timestamp(min(times)), pd.Timestamp(max(times)) + pd.Timedelta(seconds=1)
+    begin, end = None, None
+    for second in _seconds(bounded.content(path), path):
+        begin = second.time if begin is None else min(begin, second.time)
+        end = second.time if end is None else max(end, second.time)
+    return pd.Timestamp(begin), pd.Timestamp(end) + pd.Timedelta(seconds=1)
 
 
-def read(
+def segments(
     path: Path,
     keeps: Callable[[int], bool] = lambda channel: True,
     wanted: Callable[[pd.Timestamp], bool] = lambda second: True,
-) -> dict[int, list[Segment]]:
-    """Samples of a WIN32 file, by channel number.
+) -> Iterator[tuple[int, Segment]]:
+    """Read the samples of a WIN32 file.
 
     Parameters
     ----------
@@ -83,11 +95,12 @@ def read(
     wanted : callable
         Given the time (UTC) of a second, whether it is read; the others are skipped as a whole.
 
-    Returns
-    -------
-    dict of list of Segment
-        By channel, in the order of time. A missing second, or a change of sampling rate, ends a
-        segment and begins another: no sample is made up.
+    Yields
+    ------
+    channel : int
+    segment : Segment
+        One channel after the other, each in the order of time. A missing second, or a change of sampling
+        rate, ends a segment and begins another: no sample is made up. Long ones come in parts.
 
     Raises
     ------
@@ -97,22 +110,20 @@ def read(
         The file is truncated, or a time, length, sample size or count is impossible, or a channel
         has a second twice; the message names the byte.
     """
-    data = _bytes(path)
-    blocks: dict[int, list[_Block]] = {}
+    data = bounded.content(path)
+    blocks: dict[int, _Blocks] = {}
     for second in _seconds(data, path):
         if wanted(pd.Timestamp(second.time)):
-            for channel, block in _channel_blocks(data, second, path):
+            time = (second.time - EPOCH) // datetime.timedelta(microseconds=1)
+            for channel, form, start in _channel_blocks(data, second, path):
                 if keeps(channel):
-                    blocks.setdefault(channel, []).append(block)
-    array = np.frombuffer(data, np.uint8)
-    return {channel: _segments(array, found, path) for channel, found in blocks.items()}
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+                    columns = blocks.setdefault(channel, _Blocks.empty())
+                    for column, value in zip(columns, (time, form, start), strict=True):
+                        column.append(value)
+    content = np.frombuffer(data, np.uint8)
+    for channel, columns in blocks.items():
+        for segment in _segments(content, columns, path):
+            yield channel, segment
 
 
 def _damaged(path: Path, byte: int, found: str, expected: str) -> DataError:
@@ -150,14 +161,15 @@ def _time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
         raise _damaged(path, byte, f"time {text}", "YYYYMMDDhhmmsscc in decimal digits") from error
 
 
-def _channel_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int, _Block]]:
+def _channel_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int, int, int]]:
+    """Channel, packed size and count, and first byte of the samples, of the blocks of a second."""
     position = second.start
     while position < second.end:
         start = position + _CHANNEL.size
         if start > second.end:
             raise _damaged(path, position, "end of the second", f"a header of {_CHANNEL.size} bytes")
         _, channel, packed = _CHANNEL.unpack_from(data, position)
-        size, count = packed >> 12, packed & 0xFFF
+        size, count = packed >> 12, packed & _COUNT
         if size > _MAX_SIZE:
             raise _damaged(path, position + 4, f"sample size {size}", f"0 to {_MAX_SIZE}")
         if count == 0:
@@ -166,7 +178,7 @@ def _channel_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[
         if end > second.end:
             found, left = f"channel {channel:04x} of {end - position} bytes", second.end - position
             raise _damaged(path, position, found, f"at most {left}")
-        yield channel, _Block(second.time, size, count, start)
+        yield channel, packed, start
         position = end
 
 
@@ -174,29 +186,33 @@ def _difference_bytes(size: int, count: int) -> int:
     return size * (count - 1) if size else count // 2  # ceil((count - 1) / 2)
 
 
-def _segments(data: np.ndarray, blocks: list[_Block], path: Path) -> list[Segment]:
-    """Blocks of one channel, decoded all of one form at a time, joined where they follow each other."""
-    blocks = sorted(blocks, key=lambda block: block.time)
-    rows: dict[int, np.ndarray] = {}
-    for form in {(block.size, block.count) for block in blocks}:
-        members = [i for i, block in enumerate(blocks) if (block.size, block.count) == form]
-        samples = _decode(data, np.array([blocks[i].start for i in members]), *form, path)
-        rows.update(zip(members, samples, strict=True))
-    first = 0
-    segments = []
-    for i in range(1, len(blocks) + 1):
-        if i == len(blocks) or not _follows(blocks[i - 1], blocks[i], path):
-            samples = np.concatenate([rows[k] for k in range(first, i)])
-            segments.append(Segment(pd.Timestamp(blocks[first].time), blocks[first].count, samples))
-            first = i
-    return segments
+def _segments(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segment]:
+    """Blocks of one channel, joined where they follow each other."""
+    times, forms, starts = (np.array(column) for column in blocks)
+    order = np.argsort(times, kind="stable")
+    times, forms, starts = times[order], forms[order].astype(int), starts[order].astype(np.int64)
+    steps = np.diff(times)
+    if (steps < 10**6).any():
+        byte = int(starts[1 + np.argmax(steps < 10**6)])
+        raise _damaged(path, byte, "a channel's second that is in the file already", "it once")
+    counts = forms & _COUNT
+    ends = np.flatnonzero((steps > 10**6) | (np.diff(counts) != 0)) + 1
+    for first, last in itertools.pairwise([0, *ends, len(times)]):
+        count = int(counts[first])
+        most = max(1, MOST_SAMPLES // count)
+        for begin in range(first, last, most):
+            part = slice(begin, min(begin + most, last))
+            samples = _rows(data, forms[part] >> 12, starts[part], count, path)
+            start = pd.Timestamp(int(times[begin]), unit="us", tz="UTC")
+            yield Segment(start, count, samples.ravel())
 
 
-def _follows(block: _Block, after: _Block, path: Path) -> bool:
-    step = after.time - block.time
-    if step < datetime.timedelta(seconds=1):
-        raise _damaged(path, after.start, "a channel's second that is in the file already", "it once")
-    return step == datetime.timedelta(seconds=1) and block.count == after.count
+def _rows(data: np.ndarray, sizes: np.ndarray, starts: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Samples [n_blocks, count] of blocks that have one count; all of one size are decoded at once."""
+    rows = np.empty((len(sizes), count), np.int32)
+    for size in np.unique(sizes):
+        rows[sizes == size] = _decode(data, starts[sizes == size], int(size), count, path)
+    return rows
 
 
 def _decode(data: np.ndarray, starts: np.ndarray, size: int, count: int, path: Path) -> np.ndarray:
@@ -229,72 +245,3 @@ def _nibbles(raw: np.ndarray) -> np.ndarray:
     """Bytes [n, m] -> signed integers of half a byte, the high ones first, [n, 2 m]."""
     halves = np.stack([raw >> 4, raw & 15], axis=-1).reshape(len(raw), -1).astype(np.int64)
     return (halves ^ 8) - 8
-
-
-def read_channels(path: Path) -> pd.DataFrame:
-    """Channel table: one row a channel; lines that begin with ``#`` are comments.
-
-    One count is ``lsb_v / (sensitivity * 10^(gain_db / 20))`` of the unit.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``channel`` (int), ``station``, ``component``, ``unit``, ``sensitivity`` (V per unit),
-        ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and ``per_count``, the units
-        of one count. NaN where the table has ``*``; ``per_count`` also where it would be no number.
-
-    Raises
-    ------
-    UsageError
-        The file does not exist.
-    DataError
-        A line has too few columns or no number where one must be, or a channel is listed twice.
-    """
-    rows = {}
-    # Bytes: names in the last columns come in several encodings.
-    for number, line in enumerate(_bytes(path).split(b"\n"), 1):
-        fields = [field.decode("ascii", "replace") for field in line.split()]
-        if fields and not fields[0].startswith("#"):
-            row = _channel(fields, f"{path}, line {number}")
-            if row["channel"] in rows:
-                raise DataError(f"{path}, line {number}: channel {fields[0]} is listed twice: keep one")
-            rows[row["channel"]] = row
-    if not rows:
-        raise DataError(f"{path} lists no channel: is it the channel table of the WIN32 files?")
-    return pd.DataFrame(list(rows.values()))
-
-
-def _channel(fields: list[str], where: str) -> dict:
-    if len(fields) < max(_NUMBERS.values()):
-        raise DataError(f"{where}: {len(fields)} columns, expected {max(_NUMBERS.values())} or more")
-    row = {"channel": _parsed(fields, 1, lambda text: int(text, 16), "a channel in hexadecimal", where)}
-    if not 0 <= row["channel"] <= 0xFFFF:
-        raise DataError(f"{where}, column 1: channel {fields[0]}, expected 0000 to ffff")
-    for name, column in (("station", _STATION), ("component", _COMPONENT), ("unit", _UNIT)):
-        row[name] = fields[column - 1]
-    for name, column in _NUMBERS.items():
-        row[name] = _parsed(fields, column, _number, f"a number ({name})", where)
-    return row | {"per_count": _per_count(row)}
-
-
-def _parsed(fields: list[str], column: int, parse: Callable, expected: str, where: str):
-    try:
-        return parse(fields[column - 1])
-    except ValueError as error:
-        raise DataError(f"{where}, column {column}: {fields[column - 1]!r}, expected {expected}") from error
-
-
-def _number(text: str) -> float:
-    if text == "*":
-        return math.nan
-    if not math.isfinite(float(text)):
-        raise ValueError(text)
-    return float(text)
-
-
-def _per_count(row: dict) -> float:
-    try:
-        value = row["lsb_v"] / (row["sensitivity"] * 10 ** (row["gain_db"] / 20))
-    except (ZeroDivisionError, OverflowError):
-        return math.nan
-    return value if math.isfinite(value) and value != 0 else math.nan

@@ -8,6 +8,7 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
+from tfgmm import files
 from tfgmm.analysis.amplification import Z90, Estimate, significant
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.analysis.site_terms import correlation
@@ -263,7 +264,7 @@ def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
 
 def write_netcdf(maps: xr.Dataset, path: Path) -> None:
     """Write what `conform` made as NetCDF 3: the same maps give the same bytes."""
-    maps.to_netcdf(path, engine="scipy", format="NETCDF3_64BIT")
+    files.write_netcdf(maps, path, format="NETCDF3_64BIT")
 
 
 def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ...]) -> None:

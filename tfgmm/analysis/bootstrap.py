@@ -13,6 +13,9 @@ Statistic = Callable[[pd.DataFrame], pd.Series]
 LEVEL, RESAMPLES = 0.9, 1000
 #: From fewer events or sites than this no interval is given.
 MIN_CLUSTERS = 5
+#: Intervals from fewer events or sites than this are too narrow: in simulations with 17 sites those of
+#: 90 % held the true value in 71 to 84 %.
+FEW_CLUSTERS = 20
 
 _BLOCK = 50  # resamples at a time: bounds the memory to records x this
 
@@ -170,6 +173,11 @@ def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: 
     tail = (1 - level) / 2
     low, high = np.quantile(evaluated.iloc[1:], [tail, 1 - tail], axis=0) if enough else (np.nan, np.nan)
     return pd.DataFrame({"value": evaluated.iloc[0], "low": low, "high": high}).assign(**counts)
+
+
+def is_narrow(table: pd.DataFrame) -> pd.Series:
+    """Return which rows have an interval from so few ``events`` or ``sites`` that it is too narrow."""
+    return table["low"].notna() & (table[["events", "sites"]].min(axis=1) < FEW_CLUSTERS)
 
 
 def band(shares: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:

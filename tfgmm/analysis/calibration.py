@@ -1,7 +1,6 @@
 """Post-hoc scaling of the predicted standard deviation, fitted on the stopping cells of all folds."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Self
 
@@ -231,7 +230,7 @@ def write(calibrations: dict[str, Calibration], folder: Path) -> None:
         "parameters": {im: dataclasses.asdict(one) for im, one in calibrations.items()},
     }
     with files.whole_file(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        files.write_json(temporary, content)
 
 
 def read(folder: Path) -> dict[str, Calibration]:
@@ -248,7 +247,7 @@ def read(folder: Path) -> dict[str, Calibration]:
     if not path.is_file():
         raise UsageError(f"run {folder} has no calibration: make it with tfgmm evaluate {folder}")
     try:
-        parameters = json.loads(path.read_text())["parameters"]
+        parameters = files.read_json(path)["parameters"]
         found = {im: Calibration(**{k: float(v) for k, v in one.items()}) for im, one in parameters.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}): remove it and give tfgmm evaluate again") from error

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
+from tfgmm.errors import listed
 from tfgmm.layers import axes
 from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 
@@ -16,7 +17,7 @@ def headline(dataset: Dataset) -> str:
     return (
         f"Dataset {dataset.provenance.get('name', '')}: {len(dataset.events):,} events, "
         f"{len(dataset.stations):,} stations, {len(dataset.records):,} records of "
-        f"{', '.join(dataset.ims)} ({dataset.provenance.get('component', '')}). "
+        f"{listed(dataset.ims)} ({dataset.provenance.get('component', '')}). "
         f"Data hash {dataset.digest()[:16]}."
     )
 

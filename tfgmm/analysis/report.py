@@ -11,9 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from tfgmm import files
-from tfgmm.analysis import comparison, scores
+from tfgmm.analysis import bootstrap, comparison, scores
 from tfgmm.analysis.evaluation import Evaluation, markdown_table
-from tfgmm.analysis.section import Section
+from tfgmm.analysis.section import NARROW_MARK, Section
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("tfgmm.analysis"),
@@ -62,7 +62,8 @@ def _between(first: str, second: str, difference: pd.DataFrame) -> Section:
         **{first: rows["first"].map(number), second: rows["second"].map(number)},
         difference=rows["value"].map("{:+.3f}".format),
         interval=[
-            f"{low:+.3f} to {high:+.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)
+            f"[{low:+.3f}, {high:+.3f}]{NARROW_MARK * narrow}"
+            for low, high, narrow in zip(rows["low"], rows["high"], bootstrap.is_narrow(rows), strict=True)
         ],
     )
     return Section(
@@ -113,11 +114,12 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
     ----------
     evaluations : sequence of Evaluation
     folder : Path
-        Replaced if it holds an earlier report.
+        An earlier report in it is replaced; files of others stay.
     command : str
         What made it, to be printed there.
     """
-    with files.whole_folder(folder, overwrite=(folder / "README.md").is_file()) as temporary:
+    files.refuse_existing(folder, overwrite=(folder / "README.md").is_file())
+    with files.whole_files(folder) as temporary:
         for one in evaluations:
             _copy(one, temporary / one.run.path.name)
         compared = compare(evaluations) if len(evaluations) > 1 else []

@@ -128,8 +128,10 @@ def _kept_baselines(
 
 
 def _origin(folder: Path) -> str | None:
-    path = folder / "origin.json"
-    return json.loads(path.read_text()).get("records_sha256") if path.is_file() else None
+    try:
+        return files.read_json(folder / "origin.json").get("records_sha256")
+    except (OSError, ValueError):
+        return None
 
 
 def _steps(report: Report, what: str, count: int) -> Callable[[], None]:

@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from tfgmm.analysis import bootstrap
+
 #: The cell that matters most: sites and events that no network has seen.
 HELD_OUT = "validation / validation"
 
@@ -36,18 +38,34 @@ class Section:
     shown: pd.DataFrame | None = None
     draw: Callable[[], plt.Figure] | None = None
 
+    def __post_init__(self) -> None:
+        if self.shown is not None and has_narrow(self.shown):
+            object.__setattr__(self, "text", f"{self.text} {NARROW_NOTE}")
+
+
+#: Stands behind an interval from few events or sites; `NARROW_NOTE` says what it means.
+NARROW_MARK = "*"
+NARROW_NOTE = f"{NARROW_MARK} Too narrow: from fewer than {bootstrap.FEW_CLUSTERS} events or sites."
+
 
 def interval(table: pd.DataFrame, digits: int = 3) -> pd.Series:
-    """Values with their intervals, as text."""
+    """Write values with their intervals as text, those from few events or sites with a mark."""
     number = f"{{:.{digits}f}}".format
-    return table.apply(
+    narrow = {"events", "sites"} <= {*table} and bootstrap.is_narrow(table)
+    return table.assign(mark=np.where(narrow, NARROW_MARK, "")).apply(
         lambda row: (
             number(row["value"])
             if np.isnan(row["low"])
-            else f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+            else f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]{row['mark']}"
         ),
         axis=1,
     )
+
+
+def has_narrow(shown: pd.DataFrame) -> bool:
+    """Return whether an interval among texts bears the mark of few events or sites."""
+    texts = shown.select_dtypes(exclude="number").astype(str)
+    return bool(texts.apply(lambda column: column.str.endswith("]" + NARROW_MARK)).any(axis=None))
 
 
 def wide(table: pd.DataFrame, index: list[str], statistics: list[str]) -> pd.DataFrame:

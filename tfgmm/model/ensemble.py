@@ -20,9 +20,8 @@ from tfgmm.model import member, scenarios
 from tfgmm.model.normal import GroundMotionModel
 from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
-from tfgmm.model.training import open_dataset
 from tfgmm.path_terms import PathTerms
-from tfgmm.pipeline.channels import Rasteriser, event_vectors, select
+from tfgmm.pipeline.channels import Rasteriser, event_vectors
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 
@@ -381,18 +380,7 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
         No such run, it has no such intensity measure, or no member of it is trained.
     """
     folder = RunFolder.open(Path(run))
-    experiment = folder.experiment
-    im = imt.canonical(im) if im else experiment.ims[0]
-    if im not in experiment.ims:
-        raise UsageError(f"run {run} has no {im}: it has {', '.join(experiment.ims)}")
-    paths = {
-        (c, i): folder.member(im, c, i) for c in range(experiment.chunks) for i in range(experiment.inits)
-    }
-    members = {key: member.load(path) for key, path in paths.items() if (path / "done.json").is_file()}
-    if not members:
-        raise UsageError(f"run {run} has no trained member of {im} yet: run tfgmm train")
-    site_layers = open_dataset(experiment.data).layers
-    names = select(site_layers or (), experiment.drop)
-    rasteriser = Rasteriser(experiment.grid, names, site_layers)
-    effects = random_effects.read(folder.path)[im] if experiment.random_effects != "none" else None
-    return Ensemble(folder, im, members, rasteriser, effects)
+    im = imt.canonical(im) if im else folder.experiment.ims[0]
+    rasteriser = Rasteriser.of_run(folder)
+    members = {one: member.load(folder.member(im, *one)) for one in folder.trained(im)}
+    return Ensemble(folder, im, members, rasteriser, random_effects.of_run(folder, im))

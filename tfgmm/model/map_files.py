@@ -9,6 +9,7 @@ import rasterio
 import xarray as xr
 from scipy.io import netcdf_file
 
+from tfgmm import files
 from tfgmm.grid import Grid
 
 #: Bits of the flag ``outside``, and the variables that they stand for.
@@ -70,7 +71,7 @@ def write_netcdf(batches: Iterator[xr.Dataset], path: Path, grid: Grid, id_bytes
     """
     conform = (_conform(batch, grid, id_bytes) for batch in batches)
     first = next(conform)
-    first.to_netcdf(path, engine="scipy", format="NETCDF3_64BIT", unlimited_dims=["event"])
+    files.write_netcdf(first, path, format="NETCDF3_64BIT", unlimited_dims=["event"])
     count, record = first.sizes["event"], _record_type(path)
     with path.open("r+b") as stream:
         stream.seek(0, 2)
@@ -140,9 +141,16 @@ def write_bands(bands: xr.Dataset, path: Path, grid: Grid, tags: dict) -> None:
         "transform": rasterio.Affine(side, 0, x[0] - side / 2, 0, -side, y[0] + side / 2),
         "compress": "deflate",
     }
-    with rasterio.open(path, "w", **profile) as file:
-        for number, (name, band) in enumerate(bands.data_vars.items(), start=1):
-            file.write(band.to_numpy().astype("float32"), number)
-            file.set_band_description(number, name)
-            file.set_band_unit(number, band.attrs.get("units", ""))
-        file.update_tags(**{name: str(value) for name, value in tags.items()})
+    # Through memory: on a full disk GDAL leaves a broken file behind and reports no error.
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            _fill(file, bands, tags)
+        path.write_bytes(memory.getbuffer())
+
+
+def _fill(file: rasterio.DatasetBase, bands: xr.Dataset, tags: dict) -> None:
+    for number, (name, band) in enumerate(bands.data_vars.items(), start=1):
+        file.write(band.to_numpy().astype("float32"), number)
+        file.set_band_description(number, name)
+        file.set_band_unit(number, band.attrs.get("units", ""))
+    file.update_tags(**{name: str(value) for name, value in tags.items()})

@@ -1,7 +1,6 @@
 """Train, save, load ONE member."""
 
 import dataclasses
-import json
 import shutil
 import time
 import zipfile
@@ -13,17 +12,21 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import ergodic, files
+from tfgmm import ergodic, files, run_folder
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment, Training
 from tfgmm.grid import Grid
+from tfgmm.model.checkpoint import Checkpoint
 from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import Rasteriser, select
 from tfgmm.records import Dataset
+
+#: Files of a trained member.
+MODEL, PREDICTIONS = "model.keras", "predictions.parquet"
 
 #: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
 _OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
@@ -67,6 +70,7 @@ class Material:
         DataError
             A site layer covers too little, or a set of records is empty.
         """
+        experiment = device.resolved(experiment)
         records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
         training = splits.training_records(records)
         stopping = splits.stopping_records(records, experiment)
@@ -155,57 +159,6 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, weight_decay=decay, global_clipnorm=settings.clipnorm)
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, optimiser, weights to keep and history on disk; stops when patience ends.
-
-    ``state.json`` is written last and names the files that belong to it, so that a kill at any moment
-    leaves a state to go on from.
-    """
-
-    def __init__(self, folder: Path, patience: int | None) -> None:
-        super().__init__()
-        self.folder, self.patience = folder, patience
-        self.history: list[dict] = []
-        state = folder / "state.json"
-        if state.is_file():
-            self.history = json.loads(state.read_text())
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.history)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch (from 0) whose weights are kept: with the smallest stopping loss, or the last one."""
-        if self.patience is None:
-            return self.epoch - 1
-        return int(np.argmin([row["stopping_loss"] for row in self.history]))
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the stopping loss has not fallen for `patience` epochs."""
-        if self.patience is None or not self.history:
-            return False
-        return self.epoch - 1 - self.best_epoch >= self.patience
-
-    def weights(self, epoch: int) -> Path:
-        """Weights and optimiser state after an epoch."""
-        return self.folder / f"epoch-{epoch}.weights.h5"
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Save, forget what is neither the last nor the best, and decide whether to stop."""
-        self.history.append({"epoch": epoch, "loss": logs["loss"], "stopping_loss": logs["val_loss"]})
-        self.model.save_weights(self.weights(epoch))
-        with files.whole_file(self.folder / "state.json") as temporary:
-            temporary.write_text(json.dumps(self.history))
-        for path in self.folder.glob("epoch-*.weights.h5"):
-            if path not in (self.weights(epoch), self.weights(self.best_epoch)):
-                path.unlink()
-        self.model.stop_training = self.exhausted
-
-
 def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
     if not np.isfinite(logs["loss"]):
         raise DataError(
@@ -219,25 +172,24 @@ def train(
 ) -> None:
     """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
 
-    The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``.
+    The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``,
+    which has the hashes of the others.
 
     Raises
     ------
     DataError
-        The loss is not finite.
+        The loss is not finite, or the file system refuses to write.
     """
-    if (folder / "done.json").is_file():
-        return
     experiment = material.experiment
     settings, seed = experiment.training, experiment.member_seed(chunk, init)
     started = time.monotonic()
-    checkpoint = Checkpoint(folder.with_name(f".{folder.name}.work"), settings.patience)
+    checkpoint = Checkpoint(work_folder(folder), settings.patience)
     model = _fitted(material, checkpoint, seed, report)
-    with files.whole_folder(folder) as temporary:
-        model.save(temporary / "model.keras")
+    with files.whole_folder(folder, overwrite=True) as temporary:
+        model.save(temporary / MODEL)
         pd.DataFrame(checkpoint.history).to_csv(temporary / "history.csv", index=False)
         table = predictions(in_float32(model), material, chunk, init)
-        table.to_parquet(temporary / "predictions.parquet", index=False)
+        files.write_parquet(table, temporary / PREDICTIONS)
         done = {
             "seed": seed,
             "epochs": checkpoint.epoch,
@@ -245,10 +197,32 @@ def train(
             "stopping_loss": checkpoint.history[checkpoint.best_epoch]["stopping_loss"],
             "seconds": round(time.monotonic() - started, 1),
             "filled": material.fixed.filled,
+            "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
         }
-        (temporary / "done.json").write_text(json.dumps(done, indent=1) + "\n")
+        files.write_json(temporary / run_folder.DONE, done)
     shutil.rmtree(checkpoint.folder)
     report(1.0)
+
+
+def work_folder(folder: Path) -> Path:
+    """Return where the unfinished training of a member is kept."""
+    return folder.with_name(f".{folder.name}.work")
+
+
+def restore_predictions(material: Material, folder: Path, chunk: int, init: int) -> None:
+    """Make a trained member's table of predictions anew, from its network.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
+    table = predictions(_read_model(folder), material, chunk, init)
+    done = files.read_json(folder / run_folder.DONE)
+    with files.whole_files(folder) as temporary:
+        files.write_parquet(table, temporary / PREDICTIONS)
+        done["files"] |= {PREDICTIONS: files.sha256(temporary / PREDICTIONS)}
+        files.write_json(temporary / run_folder.DONE, done)
 
 
 def compiled(material: Material, seed: int) -> GroundMotionModel:
@@ -279,7 +253,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
     first = checkpoint.epoch
     if first:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(checkpoint.weights(first - 1))
+        checkpoint.load(model, first - 1)
     if first < material.epochs and not checkpoint.exhausted:
         remaining = range(first, material.epochs)
         total = material.epochs * material.steps
@@ -310,7 +284,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
             shuffle=False,
             verbose=0,
         )
-    model.load_weights(checkpoint.weights(checkpoint.best_epoch))
+    checkpoint.load(model, checkpoint.best_epoch)
     return model
 
 
@@ -340,14 +314,19 @@ def in_float32(model: GroundMotionModel) -> GroundMotionModel:
 
 
 def load(folder: Path) -> GroundMotionModel:
-    """The trained network of a member folder, which predicts in float32.
+    """Load the trained network of a member folder, which predicts in float32.
 
     Raises
     ------
     DataError
-        The file is damaged.
+        A file of the member is damaged.
     """
-    path = folder / "model.keras"
+    run_folder.refuse_damaged(folder)
+    return _read_model(folder)
+
+
+def _read_model(folder: Path) -> GroundMotionModel:
+    path = folder / MODEL
     try:
         return in_float32(keras.saving.load_model(path, compile=False))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

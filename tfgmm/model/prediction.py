@@ -14,16 +14,13 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm import files
+from tfgmm import endings, files
 from tfgmm.analysis import figures, scenario_figures
 from tfgmm.errors import UsageError
 from tfgmm.model import map_files, scenarios
 from tfgmm.model.ensemble import Ensemble
 from tfgmm.model.places import Interpolation
 from tfgmm.sources import catalogue
-
-MAPS = (".nc", ".tif", ".tiff", ".png", ".pdf")
-TABLES = (".csv", ".parquet")
 
 #: Rows of a table that are written at once.
 _ROWS = 100_000
@@ -158,15 +155,15 @@ def write(
     DataError
         An event or a site cannot be, or the file system refuses to write.
     """
-    ending = _ending(out, sites is not None)
+    ending = endings.of_prediction(out, sites is not None)
     events = scenarios.check_events(events)
-    folder = ending not in (".nc", *TABLES) and len(events) > 1
+    folder = ending not in (".nc", *endings.TABLES) and len(events) > 1
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
     found = ensemble.batches(events, sites, known=known, interpolation=interpolation, calibrated=calibrated)
     wanted = _watched(map(quantities.of, found), progress)
-    with files.whole_folder(target, overwrite) if folder else files.whole_file(target) as temporary:
-        if ending in TABLES:
+    with (files.whole_files if folder else files.whole_file)(target) as temporary:
+        if ending in endings.TABLES:
             _write_table(wanted, temporary, ending)
         elif ending == ".nc":
             id_bytes = max(len(name.encode()) for name in events["event_id"])
@@ -175,14 +172,6 @@ def write(
             paths = _paths(temporary, events["event_id"], ending) if folder else [temporary]
             _write_each(wanted, paths, ending, ensemble)
     return target
-
-
-def _ending(out: Path, at_sites: bool) -> str:
-    ending, allowed = out.suffix.lower(), TABLES if at_sites else MAPS
-    if ending not in allowed:
-        what = "a table of sites" if at_sites else "maps"
-        raise UsageError(f"{out}: {what} can be written as {', '.join(allowed)}: give such a name")
-    return ending
 
 
 def _refuse_existing(target: Path, folder: bool, ending: str, overwrite: bool) -> None:

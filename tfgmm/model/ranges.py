@@ -5,7 +5,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm import files
+from tfgmm.errors import DataError
 from tfgmm.experiment import Settings
 from tfgmm.pipeline.splits import TRAINING
 from tfgmm.run_folder import RunFolder
@@ -80,7 +81,7 @@ def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
     trained = _training_records(run, im or run.experiment.ims[0], ["station_id"])["station_id"].unique()
     path = run.path / "stations.parquet"
     try:
-        stations = pd.read_parquet(path)
+        stations = files.read_parquet(path)
         return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
@@ -96,23 +97,20 @@ def _within(values, lowest: float, highest: float) -> np.ndarray:
 
 def _training_records(run: RunFolder, im: str, columns) -> pd.DataFrame:
     """Columns of the training records of all chunks, of one member a chunk: they share their records."""
-    experiment, parts = run.experiment, []
-    for chunk in range(experiment.chunks):
-        members = (run.member(im, chunk, init) for init in range(experiment.inits))
-        trained = next((path for path in members if (path / "done.json").is_file()), None)
-        if trained is not None:
-            parts.append(_read(trained / "predictions.parquet", [*columns, *_ROLES]))
-    if not parts:
-        raise UsageError(f"run {run.path} has no trained member of {im} yet: run tfgmm train")
+    one_a_chunk = {chunk: (chunk, init) for chunk, init in reversed(run.trained(im))}
+    parts = [
+        _read(run.member(im, *place) / "predictions.parquet", [*columns, *_ROLES])
+        for place in one_a_chunk.values()
+    ]
     table = pd.concat(parts, ignore_index=True)
     return table[(table[list(_ROLES)] == TRAINING).all(axis=1)][[*columns]]
 
 
 def _read(path, columns: list[str]) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, columns=columns)
+        return files.read_parquet(path, columns=columns)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{path} is missing or damaged: remove its folder and give the tfgmm train command again, "
-            "which trains that member anew"
+            f"{path} is missing or damaged: give the tfgmm train command of the run again, "
+            "which makes it anew"
         ) from error

@@ -1,12 +1,13 @@
 """What is to be predicted: earthquakes, and sites; read and checked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from tfgmm.errors import DataError, UsageError
-from tfgmm.records import Tally
-from tfgmm.sources import catalogue, sheet
+from tfgmm.records import Tally, wrapped
+from tfgmm.sources import catalogue, column_names, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.
 LIMITS = catalogue.RANGES
@@ -34,21 +35,30 @@ def single(
             raise UsageError(
                 f"the scenario's {name} is {given[name]}, expected a number from {lowest} to {highest}"
             )
+    given["longitude"] = float(wrapped(longitude))
     return pd.DataFrame([{"event_id": "scenario"} | given])
 
 
-def from_catalogue(path: Path) -> tuple[pd.DataFrame, Tally]:
-    """Events of a catalogue, CSV or QuakeML, and how many were dropped because a value is blank.
+def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Tally]:
+    """Read the earthquakes of a catalogue, a table or QuakeML, and count what was left out and why.
+
+    Origin times are not needed.
+
+    Parameters
+    ----------
+    path : Path
+    any_type : bool
+        Also keep what the catalogue calls a quarry blast, an explosion, ...
 
     Raises
     ------
     UsageError
-        The file does not exist.
+        The file or a column does not exist.
     DataError
         It is no catalogue (`tfgmm.sources.catalogue.read`), or no event is complete.
     """
-    events, tally = catalogue.read(path), Tally()
-    tally.count("event", len(events))
+    tally = Tally()
+    events = catalogue.read(path, tally, times=False, any_type=any_type)
     for column in LIMITS:
         blank = events[column].isna()
         tally.drop("event", f"no {column}", events.loc[blank, "event_id"])
@@ -56,6 +66,26 @@ def from_catalogue(path: Path) -> tuple[pd.DataFrame, Tally]:
     if events.empty:
         raise DataError(f"{path}: no event has all of {', '.join(LIMITS)}: fill what is blank")
     return events.reset_index(drop=True), tally
+
+
+def taken_as_mw(events: pd.DataFrame, source: str) -> str:
+    """Return a sentence on how many magnitudes are of which type, and how many are taken as Mw unsaid.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        With ``magnitude_source``, of `from_catalogue`.
+    source : str
+        Whose word it is.
+
+    >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}), "list.csv")
+    'Magnitudes of list.csv: 1 mb, 1 Mww, 1 not stated; 2 of 3 are taken as Mw, which it does not say.'
+    """
+    others = int((~events["magnitude_source"].map(quakeml.is_moment)).sum())
+    said = f"Magnitudes of {source}: {catalogue.magnitude_types(events)}"
+    if not others:
+        return f"{said}."
+    return f"{said}; {others:,} of {len(events):,} are taken as Mw, which it does not say."
 
 
 def check_events(events: pd.DataFrame) -> pd.DataFrame:
@@ -70,7 +100,8 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
     """
     _check(events, "events", LIMITS)
     ids = events["event_id"] if "event_id" in events else pd.Series(range(1, len(events) + 1))
-    return events.assign(event_id=ids.astype(str).to_numpy()).reset_index(drop=True)
+    longitude = wrapped(events["longitude"])
+    return events.assign(event_id=ids.astype(str).to_numpy(), longitude=longitude).reset_index(drop=True)
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
@@ -83,36 +114,70 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     UsageError
         A column is missing.
     DataError
-        There is no site, or a coordinate is missing or cannot be.
+        There is no site, a coordinate is missing or cannot be, or two places have one id.
     """
     coordinates = ["longitude", "latitude"]
     _check(sites, "sites", coordinates)
     named = next((name for name in _SITE_IDS if name in sites), None)
     ids = sites[named] if named else pd.Series(range(1, len(sites) + 1))
-    return sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
+    checked = sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
+    checked["longitude"] = wrapped(checked["longitude"])
+    _refuse_two_places(checked, "sites", range(1, len(checked) + 1))
+    return checked
 
 
-def read_sites(path: Path) -> pd.DataFrame:
-    """Sites of a CSV, Excel or Parquet table with ``longitude``, ``latitude`` and perhaps an id.
+def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
+    """Raise `DataError` that names the first id with two places; one place listed twice is no fault."""
+    places = sites.drop_duplicates()
+    twice = places.duplicated("site_id")
+    if twice.any():
+        second = int(twice.idxmax())
+        name = sites.at[second, "site_id"]
+        first = int((sites["site_id"] == name).idxmax())
+        where = (
+            f"{sites.at[row, 'longitude']:g}, {sites.at[row, 'latitude']:g}" for row in (first, second)
+        )
+        raise DataError(
+            f"{what}, rows {rows[first]} and {rows[second]}: site {name!r} has two places "
+            f"({' and '.join(where)}): give each place an id of its own"
+        )
+
+
+def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
+    """Read the sites of a table, and count the rows that list a site again.
+
+    Columns are called ``longitude, lon, long, lng`` and ``latitude, lat``, and the id ``site_id``,
+    ``custom_site_id``, ``station_id``, ... (`column_names.SITE`), in any case. Without an id, sites are
+    numbered.
 
     Raises
     ------
     UsageError
         The file does not exist or lacks a column.
     DataError
-        It is no table, has no rows, or a coordinate is blank, no number or out of range.
+        It is no table, has no rows, a coordinate is blank, no number or out of range, or one id has
+        two places.
     """
     table = sheet.read(path)
-    found = {}
-    for name in ("longitude", "latitude"):
-        text, (lowest, highest) = table.text(name), LIMITS[name]
-        found[name] = table.to_number(text)
-        table.refuse(text, ~found[name].between(lowest, highest), f"a number from {lowest} to {highest}")
-    for name in _SITE_IDS:
-        if name in table.columns:
-            found[name] = table.text(name)
-            table.refuse(found[name], found[name].isna(), "an id")
-    return check_sites(pd.DataFrame(found))
+    sites = {}
+    for name, names in (("longitude", column_names.LONGITUDE), ("latitude", column_names.LATITUDE)):
+        text = table.text(column_names.needed(path, table.columns, names))
+        lowest, highest = LIMITS[name]
+        sites[name] = table.to_number(text)
+        table.refuse(text, ~sites[name].between(lowest, highest), f"a number from {lowest} to {highest}")
+    named = column_names.find(table.columns, column_names.SITE)
+    if named:
+        ids = table.text(named)
+        table.refuse(ids, ids.isna(), "an id")
+    else:
+        ids = pd.Series(range(1, len(text) + 1)).astype(str)
+    sites["longitude"] = wrapped(sites["longitude"])
+    listed, tally = pd.DataFrame(sites | {"site_id": ids.astype(object)}), Tally()
+    _refuse_two_places(listed, str(path), table.rows)
+    tally.count("site", len(listed))
+    again = listed.duplicated()
+    tally.drop("site", "listed again", listed.loc[again, "site_id"])
+    return listed[~again].reset_index(drop=True), tally
 
 
 def _check(table: pd.DataFrame, what: str, columns) -> None:

@@ -52,7 +52,7 @@ def write(
     maps = _with_bedrock(study, xr.concat([one.maps for one in measures.values()], "im"))
     stations = pd.concat([one.stations for one in measures.values()], ignore_index=True)
     table = amplification_maps.summary(maps, stations)
-    with files.whole_folder(folder, overwrite=True) as temporary:
+    with files.whole_files(folder) as temporary:
         _write_maps(study, maps, temporary)
         for name, rows in (("stations", stations), ("summary", table)):
             _csv(rows, temporary / f"{name}.csv", study)

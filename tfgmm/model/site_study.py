@@ -11,7 +11,7 @@ from tfgmm import random_effects
 from tfgmm.analysis import layer_response
 from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment, Settings
 from tfgmm.grid import Grid
 from tfgmm.model import training
@@ -111,9 +111,7 @@ class Study:
         """Raise `UsageError` unless the run has all members of these intensity measures."""
         for im in ims:
             if im not in self.experiment.ims:
-                raise UsageError(
-                    f"run {self.run.path} has no {im}: it has {', '.join(self.experiment.ims)}"
-                )
+                raise UsageError(f"run {self.run.path} has no {im}: it has {listed(self.experiment.ims)}")
         missing = [one.name for one in self.training.missing if one.im in ims]
         if missing:
             raise UsageError(
@@ -157,10 +155,8 @@ class Study:
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
 
     def effects(self, im: str) -> RandomEffects | None:
-        """The random effects of an intensity measure, if the run has any."""
-        if self.experiment.random_effects == "none":
-            return None
-        return random_effects.read(self.run.path)[im]
+        """Return the random effects of an intensity measure, if the run has any."""
+        return random_effects.of_run(self.run, im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:

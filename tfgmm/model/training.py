@@ -1,22 +1,29 @@
 """Train all members of a run: what is missing, what it will cost, the predictions table."""
 
 import dataclasses
+import functools
 import itertools
+import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files, random_effects, records, within_event
+from tfgmm import files, random_effects, records, run_folder, within_event
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
+from tfgmm.lease import DURATION_S, Lease, held
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.pipeline import device, splits
+from tfgmm.pipeline.channels import select
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated
+
+_log = logging.getLogger(__name__)
 
 #: Receives the name of a member and the share of its training that is done.
 Report = Callable[[str, float], None]
@@ -86,8 +93,29 @@ class Training:
 
     @property
     def missing(self) -> list[Member]:
-        """Members that are not trained yet."""
-        return [one for one in self.members if not (self.folder(one) / "done.json").is_file()]
+        """Members that are not trained yet, or whose files are damaged."""
+        return [
+            one
+            for one in self.members
+            if one in self.damaged or not (self.folder(one) / run_folder.DONE).is_file()
+        ]
+
+    @functools.cached_property
+    def damaged(self) -> dict[Member, list[str]]:
+        """Trained members of which files are damaged, with the names of these; each is logged once."""
+        damaged = {}
+        for one in self.members:
+            folder = self.folder(one)
+            files.finish_moves(folder)
+            if not (folder / run_folder.DONE).is_file():
+                continue
+            names = run_folder.damaged_files(folder)
+            if names:
+                damaged[one] = names
+                _log.warning("%s: %s damaged, it is made anew", one.name, ", ".join(names))
+            else:  # what was left by a kill just before its end
+                shutil.rmtree(member.work_folder(folder), ignore_errors=True)
+        return damaged
 
     def material(self, one: Member) -> member.Material:
         """Records and maps of a member."""
@@ -113,43 +141,79 @@ class Training:
         final = len(material.scored) / settings.batch_size / 3
         return 2 * (started - begun) + step * (material.epochs * epoch + final)
 
-    def train(self, report: Report = lambda name, share: None) -> None:
+    def train(self, report: Report = lambda name, share: None) -> list[str]:
         """Train what is missing, then write the predictions table.
+
+        Members that other processes are training are left to them, and so is the table then: the
+        process that ends last writes it.
 
         Parameters
         ----------
         report : callable
             Called with a member's name and the share of its training that is done.
+
+        Returns
+        -------
+        list of str
+            Members that were left to other processes, and to which.
         """
-        for one in self.missing:
-            member.train(
-                self.material(one),
-                self.folder(one),
-                one.chunk,
-                one.init,
-                lambda share, n=one.name: report(n, share),
-            )
-        self.write_predictions()
+        leases = {one: Lease(self.folder(one)) for one in self.missing}
+        for patience_s in (0.0, 0.0, DURATION_S):
+            for one in list(leases):
+                # Of a process on another machine it takes a while to see that it is dead.
+                if leases[one].take(patience_s if leases[one].is_remote else 0.0):
+                    self._train_leased(one, leases.pop(one), report)
+        if leases:
+            return [f"{one.name}: {lease.owner}" for one, lease in leases.items()]
+        with held(self.run.path / "run"):
+            self.write_predictions()
+        return []
+
+    def _train_leased(self, one: Member, lease: Lease, report: Report) -> None:
+        folder = self.folder(one)
+
+        def watched(share: float) -> None:
+            lease.refuse_lost()
+            report(one.name, share)
+
+        try:
+            damaged = self.damaged.pop(one, None)
+            if damaged is None and (folder / run_folder.DONE).is_file():
+                report(one.name, 1.0)  # another process has trained it meanwhile
+            elif damaged == [member.PREDICTIONS]:
+                member.restore_predictions(self.material(one), folder, one.chunk, one.init)
+                report(one.name, 1.0)
+            else:
+                member.train(self.material(one), folder, one.chunk, one.init, watched)
+        finally:
+            lease.release()
 
     def write_predictions(self) -> None:
         """Gather the predictions of the trained members of all arms, estimate random effects."""
         run, experiment = self.run, self.run.experiment
-        folders = {
-            run.member(im, chunk, init, arm): im
+        tables = [
+            self._read_predictions(run.member(im, chunk, init, arm), arm).assign(im=im)
             for im in experiment.ims
             for arm in run.arms(im)
             for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits))
-        }
-        tables = [
-            pd.read_parquet(folder / "predictions.parquet").assign(im=im)
-            for folder, im in folders.items()
-            if (folder / "done.json").is_file()
+            if (run.member(im, chunk, init, arm) / run_folder.DONE).is_file()
         ]
         together = pd.concat(tables, ignore_index=True)
         if experiment.random_effects != "none":
             together = self._with_random_effects(together)
         with files.whole_file(self.run.predictions) as temporary:
-            together.to_parquet(temporary, index=False)
+            files.write_parquet(together, temporary)
+
+    def _read_predictions(self, folder: Path, arm: str) -> pd.DataFrame:
+        """Read a member's table; one of another arm that is damaged is left out, and logged."""
+        try:
+            run_folder.refuse_damaged(folder)
+        except DataError as error:
+            if arm == self.experiment.arm:
+                raise
+            _log.warning("%s", error)
+            return pd.DataFrame()
+        return files.read_parquet(folder / member.PREDICTIONS)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those of every arm; the run's own ones are kept for predicting."""
@@ -169,20 +233,24 @@ class Training:
 
 
 def reopen(run: RunFolder) -> Training:
-    """The training of an existing run, on the data that it was begun with.
+    """Reopen the training of an existing run, on its own copy of the data.
 
     Raises
     ------
+    UsageError
+        The run was made by an earlier version.
     DataError
-        The data cannot be read, or have changed.
+        The copy is damaged.
     """
-    dataset = open_dataset(run.experiment.data)
-    if dataset.digest() != run.data["digest"]:
-        raise DataError(
-            f"the data of run {run.path} have changed since it was trained: bring back what it was trained "
-            "on, or train it again with --overwrite"
-        )
+    dataset = run.dataset()
     return Training(run, dataset, splits.folds(dataset, run.experiment))
+
+
+def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
+    """Replace a precision of ``auto`` by that of the run to go on with, else of this machine's device."""
+    if experiment.network.precision == "auto" and (folder / run_folder.DESCRIPTION).is_file():
+        return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
+    return device.resolved(experiment)
 
 
 def begin(
@@ -197,6 +265,7 @@ def begin(
     DataError
         The data cannot be read or split.
     """
+    experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
     dataset = open_dataset(experiment.data)
     folds = splits.folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
@@ -204,6 +273,7 @@ def begin(
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
-    run = RunFolder.begin(folder, experiment, dataset, overwrite)
+    channels = select(dataset.layers or (), experiment.drop)
+    run = RunFolder.begin(folder, experiment, dataset, overwrite, channels=channels)
     run.write_places(*data_pipeline.places(dataset, experiment))
     return Training(run, dataset, folds, chunks)

@@ -10,6 +10,7 @@ import xarray as xr
 from tfgmm import layers
 from tfgmm.errors import UsageError
 from tfgmm.grid import Grid
+from tfgmm.run_folder import RunFolder
 
 #: Columns of the event vector from which maps are computed.
 EVENT_VECTOR = ("longitude", "latitude", "depth_km", "magnitude", "x_km", "y_km")
@@ -130,6 +131,11 @@ class Rasteriser:
             values, covered = layers.on_grid(site_layers[name], grid, size)
             self._layers[name] = values.astype("float32")
             self.filled[name] = float(1 - covered.mean())
+
+    @classmethod
+    def of_run(cls, run: RunFolder) -> "Rasteriser":
+        """Return the maker of the maps that the networks of a run see; errors as `RunFolder.dataset`."""
+        return cls(run.experiment.grid, run.channels, run.site_layers())
 
     def __call__(self, event: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
         """Maps of one event.

@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm import layers
-from tfgmm.errors import DataError
+from tfgmm.errors import DataError, listed
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
 from tfgmm.pipeline.device import on_device
@@ -31,7 +31,7 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         The dataset lacks the intensity measure.
     """
     if im not in dataset.ims:
-        raise DataError(f"the dataset has no {im}: it has {', '.join(dataset.ims)}")
+        raise DataError(f"the dataset has no {im}: it has {listed(dataset.ims)}")
     stations = stations_in_use(dataset, experiment)
     grid = experiment.grid
     row, col, _ = grid.locate(stations["longitude"], stations["latitude"])

@@ -1,8 +1,17 @@
 """What the GPU of this machine is good at, if it has one."""
 
+from pathlib import Path
+
 import tensorflow as tf
 
-from tfgmm.experiment import processor_precision
+from tfgmm.experiment import Experiment
+
+
+def processor_precision() -> str:
+    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text().split() if processor.is_file() else []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
 def native_precision() -> str:
@@ -16,6 +25,13 @@ def native_precision() -> str:
         return processor_precision()
     capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
     return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+
+
+def resolved(experiment: Experiment) -> Experiment:
+    """Return the experiment with a precision of ``auto`` replaced by that of `native_precision`."""
+    if experiment.network.precision != "auto":
+        return experiment
+    return experiment.computed_in(native_precision())
 
 
 def on_device(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment
 from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 
@@ -63,7 +63,7 @@ def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
     unknown = set(experiment.networks) - set(dataset.networks)
     if unknown:
         raise UsageError(
-            f"unknown network {', '.join(sorted(unknown))}: the dataset has {', '.join(dataset.networks)}"
+            f"unknown network {listed(sorted(unknown))}: the dataset has {listed(dataset.networks)}"
         )
     stations = dataset.stations
     _, _, inside = experiment.grid.locate(stations["longitude"], stations["latitude"])

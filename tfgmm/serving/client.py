@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.errors import UsageError
+from tfgmm.errors import UsageError, listed
 from tfgmm.model import scenarios
 from tfgmm.serving.transport import PATIENCE, Address, Patience, Rest, Transport
 
@@ -143,7 +143,7 @@ class Client:
         """
         known = self._known()
         if signature not in known:
-            names = ", ".join(name for name in known if not name.startswith("_"))
+            names = listed([name for name in known if not name.startswith("_")])
             raise UsageError(f"{self.address} has no signature {signature}: it has {names}")
         return self._transport.predict(signature, inputs)
 

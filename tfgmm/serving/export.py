@@ -16,8 +16,7 @@ from tfgmm.analysis import calibration
 from tfgmm.errors import DataError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
-from tfgmm.model.training import open_dataset
-from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.pipeline.channels import Rasteriser
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
@@ -131,25 +130,20 @@ class Export:
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
-        experiment, dataset = self.run.experiment, open_dataset(self.run.experiment.data)
-        names = select(dataset.layers or (), experiment.drop)
-        rasteriser = Rasteriser(experiment.grid, names, dataset.layers)
         chosen, trained_km = _calibration(self.run, self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
-        effects = terms = None
-        if experiment.random_effects != "none":
-            effects = random_effects.read(self.run.path)[self.im]
-            terms = self._site_terms(effects)
+        effects = random_effects.of_run(self.run, self.im)
+        terms = None if effects is None else self._site_terms(effects)
         graph = Graph(
             functions,
-            rasteriser,
+            Rasteriser.of_run(self.run),
             calibration=chosen,
             trained_km=trained_km,
             effects=effects,
             terms=terms,
         )
-        return graph, self._description(chosen, effects, dataset.provenance.get("attribution", ""))
+        return graph, self._description(chosen, effects)
 
     def _site_terms(self, effects: RandomEffects) -> SiteTerms:
         table, grid = self.run.stations(), self.run.experiment.grid
@@ -162,9 +156,7 @@ class Export:
         paths = PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km)
         return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field, paths)
 
-    def _description(
-        self, chosen: calibration.Calibration | None, effects: RandomEffects | None, attribution: str
-    ) -> dict:
+    def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:
         experiment, data = self.run.experiment, self.run.data
         return {
             "name": self.name,
@@ -189,7 +181,7 @@ class Export:
             "run": self.run.path.name,
             "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
             "licence": _LICENCE,
-            "attribution": attribution,
+            "attribution": data.get("attribution", ""),
         }
 
     def _write_beside(self, description: dict) -> None:
@@ -250,9 +242,8 @@ def prepare(
 
 def _path_terms(run: RunFolder, im: str) -> int:
     """Weights of the path terms of a member."""
-    if run.experiment.random_effects == "none":
-        return 0
-    return random_effects.read(run.path)[im].paths.weights[0].size
+    effects = random_effects.of_run(run, im)
+    return 0 if effects is None else effects.paths.weights[0].size
 
 
 def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
@@ -264,13 +255,7 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
     """Trained members, one of every chunk before a second of any."""
-    experiment = run.experiment
-    if im not in experiment.ims:
-        raise UsageError(f"run {run.path} has no {im}: it has {', '.join(experiment.ims)}")
-    places = [(chunk, init) for init in range(experiment.inits) for chunk in range(experiment.chunks)]
-    trained = [place for place in places if (run.member(im, *place) / "done.json").is_file()]
-    if not trained:
-        raise UsageError(f"run {run.path} has no trained member of {im} yet: run tfgmm train")
+    trained = sorted(run.trained(im), key=lambda place: place[::-1])
     if count is not None and not 1 <= count <= len(trained):
         raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
     return trained[:count]
@@ -290,7 +275,7 @@ def _next_version(model: Path, im: str) -> int:
         return 1
     last = versions[max(versions)] / DESCRIPTION
     try:
-        other = json.loads(last.read_text())["intensity_measure"]
+        other = files.read_json(last)["intensity_measure"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{model} holds something else than exports of tfgmm: choose another --out"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import records
+from tfgmm import files, records
 from tfgmm.errors import UsageError
 from tfgmm.records import Dataset, Tally
 from tfgmm.simulation import scenario, truth
@@ -72,7 +72,7 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
     """
 
     def truth_files(into: Path) -> None:
-        truth_maps(planted).to_netcdf(into / "truth.nc", engine="scipy")
+        files.write_netcdf(truth_maps(planted), into / "truth.nc")
         summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
         (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
 

@@ -9,7 +9,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,8 +19,9 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm import files, layers
-from tfgmm.errors import DataError, UsageError
-from tfgmm.site_layers import layer_table
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.site_layers import layer_table, values
+from tfgmm.sources import bounded
 
 #: Rows read at a time: the national files have millions.
 CHUNK = 100_000
@@ -37,11 +38,15 @@ METHODS = {
 }
 #: Stands for what a line has beyond the named columns.
 MORE = "(more)"
+#: Lowest depth of a surface or boundary, m: the highest mountain of Japan rises to -3776.
+LEAST_DEPTH_M = -5000.0
 #: Two steps of the coarser mesh: what is kept around the region.
 PADDING = 0.025
 
 
-def read(path: Path, name: str, *, region: layers.Region | None = None) -> xr.DataArray:
+def read(
+    path: Path, name: str, *, region: layers.Region | None = None, missing: Sequence[float] = ()
+) -> xr.DataArray:
     """Depth to bedrock or Vs30 at the mesh centres of a J-SHIS file.
 
     ``z_bedrock`` is the deepest listed layer boundary minus the surface, ``max(D) - S0``. The file
@@ -56,6 +61,8 @@ def read(path: Path, name: str, *, region: layers.Region | None = None) -> xr.Da
         ``z_bedrock`` or ``vs30``.
     region : (west, south, east, north), optional
         Only this part, degrees; memory then does not grow with the file.
+    missing : sequence of float
+        Numbers that stand for a missing one; ``-``, blanks and an AVS of 0 do anyway.
 
     Returns
     -------
@@ -76,13 +83,12 @@ def read(path: Path, name: str, *, region: layers.Region | None = None) -> xr.Da
     NIED, J-SHIS data file rules (A-RULES.pdf), and the deep subsurface structure API, j-shis.bosai.go.jp.
     """
     layers.known(name)
+    bounded.refuse_irregular(path)
     if re.match(r"D-V[12]\b", path.name):
         raise UsageError(f"{path} is on the Tokyo Datum, 400 m off: bring version V3 or later")
     try:
         with _open(path) as stream:
-            points, unusable = _points(path, stream, name, region)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a J-SHIS file") from error
+            points, unusable = _points(path, stream, name, region, missing)
     except (
         OSError,
         ValueError,
@@ -104,13 +110,23 @@ def read(path: Path, name: str, *, region: layers.Region | None = None) -> xr.Da
         "method": METHODS[name],
         "unusable": unusable,
     }
+    if missing:
+        attrs["missing"] = ", ".join(f"{mark:.9g}" for mark in missing)
     return layers.crop(layers.make(name, *raster, **attrs), region)
+
+
+def is_one(path: Path, start: bytes) -> bool:
+    """Return whether a file is of J-SHIS, or a ZIP file that may hold one, from its first bytes."""
+    if start.startswith(b"PK"):
+        return path.suffix.lower() not in (".xlsx", ".xlsm")
+    return re.match(rb"(?:#.*\n)*#\s*CODE\s*,", start) is not None
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     """The CSV file, also from inside a ZIP file."""
     if not zipfile.is_zipfile(path):
+        bounded.refuse(path.stat().st_size, path.stat().st_size, path)
         with path.open("rb") as stream:
             yield stream
         return
@@ -118,11 +134,13 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         tables = [member for member in archive.namelist() if member.lower().endswith(".csv")]
         if len(tables) != 1:
             raise UsageError(f"{path} holds {len(tables)} CSV files: take out the one that is meant")
-        with archive.open(tables[0]) as stream:
+        member = archive.getinfo(tables[0])  # what is read of it is never longer than it says
+        bounded.refuse(member.file_size, member.compress_size, f"{path}/{member.filename[:80]}")
+        with archive.open(member) as stream:
             yield stream
 
 
-def _points(path: Path, stream: IO[bytes], name: str, region) -> tuple[pd.DataFrame, int]:
+def _points(path: Path, stream: IO[bytes], name: str, region, missing) -> tuple[pd.DataFrame, int]:
     """Latitude, longitude and value by line number, and how many meshes have no usable value."""
     columns, lines = _header(path, stream)
     wanted = _wanted(path, name, columns)
@@ -135,7 +153,10 @@ def _points(path: Path, stream: IO[bytes], name: str, region) -> tuple[pd.DataFr
         )  # fmt: skip
         numbered = (chunk.set_index(chunk.index + lines + 1) for chunk in chunks)
         try:
-            kept = [_chunk(path, chunk, name, wanted=wanted, region=region) for chunk in numbered]
+            kept = [
+                _chunk(path, chunk, name, wanted=wanted, region=region, missing=missing)
+                for chunk in numbered
+            ]
         except pd.errors.ParserError as error:  # counts lines from the first one of data
             reason = re.sub(r"(?<=line )\d+", lambda found: str(int(found[0]) + lines), str(error).strip())
             raise DataError(f"{path} is no readable J-SHIS file ({reason}): download it again") from error
@@ -166,11 +187,11 @@ def _wanted(path: Path, name: str, columns: list[str]) -> list[str]:
         boundaries = [column for column in columns if re.fullmatch(r"D\d+", column)]
         wanted, complete = ["S0", *boundaries], "S0" in columns and boundaries
     if not complete:
-        raise UsageError(f"{path} has no {name}: its columns are {', '.join(columns)}")
+        raise UsageError(f"{path} has no {name}: its columns are {listed(columns)}")
     return wanted
 
 
-def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region) -> tuple[pd.DataFrame, int]:
+def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region, missing) -> tuple:
     """The meshes in the region with a usable value."""
     table = table.dropna(how="all")
     level = MESHES[name][0]
@@ -182,16 +203,31 @@ def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region) -> tup
     for column in wanted:
         bad = ~np.isfinite(numbers[column]) & table[column].notna()
         layer_table.refuse(path, table[column], bad, "a number")
+    numbers = numbers.mask(values.is_declared(numbers, missing))
     points = pd.DataFrame(
         dict(zip(("latitude", "longitude"), _centres(table["CODE"]), strict=True)), table.index
     )
-    depth = numbers.filter(regex=r"^D").max(axis=1)
-    points["value"] = numbers["AVS"] if name == "vs30" else depth - numbers["S0"]
+    points["value"] = numbers["AVS"].replace(0, np.nan) if name == "vs30" else _depth(path, numbers)
     if region is not None:
         west, south, east, north = np.add(region, PADDING * np.array([-1, -1, 1, 1]))
         points = points[points["longitude"].between(west, east) & points["latitude"].between(south, north)]
-    usable = points["value"] > 0 if name == "vs30" else points["value"] >= 0
+    what = "AVS" if name == "vs30" else "depth of the deepest boundary below the surface"
+    points["value"], _ = values.in_unit(
+        name,
+        points["value"].to_numpy(copy=True),
+        lambda index: f"{path}, line {points.index[index[0]]}, {what}",
+    )
+    usable = points["value"].notna()
     return points[usable], int((~usable).sum())
+
+
+def _depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
+    """Deepest boundary minus surface; NaN where unknown or where it lies above the surface."""
+    for _, depths in numbers.items():
+        expected = f"a depth of {LEAST_DEPTH_M:g} m or more, or --missing {depths.min():g}"
+        layer_table.refuse(path, depths, depths < LEAST_DEPTH_M, expected)
+    depth = numbers.filter(regex=r"^D").max(axis=1) - numbers["S0"]
+    return depth.where(depth >= 0)
 
 
 def _on_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarray, ...]:

@@ -1,7 +1,7 @@
 """Table of points -> site layer: on the points' own raster, or interpolated onto one."""
 
 import statistics
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +11,48 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from tfgmm import files, layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.site_layers import extent
+from tfgmm.site_layers import values as layer_values
+from tfgmm.sources import column_names, sheet
 
 #: How far a point may lie off the raster, in steps: coordinates are often rounded.
 TOLERANCE = 0.05
+#: Plain names of the values.
+VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
+#: Points that can be triangulated within 500 MB.
+MOST_SCATTERED = 500_000
+#: Columns of a table without header, as GMT writes it.
+XYZ = ("longitude", "latitude", "value")
 
 
 def read(
     path: Path,
-    value: str,
+    value: str | None = None,
     *,
     name: str = "z_bedrock",
-    latitude: str = "lat",
-    longitude: str = "lon",
+    latitude: str | None = None,
+    longitude: str | None = None,
     region: layers.Region | None = None,
     scale: float = 1.0,
     step: float | None = None,
+    missing: Sequence[float] = (),
 ) -> xr.DataArray:
-    """A site layer from a CSV file of points.
+    """Read a site layer from a table of points.
 
     Parameters
     ----------
     path : Path
-        CSV with a header; points may be missing anywhere.
-    value : str
-        Column with the layer's values; a blank is a missing value.
+        A table with a header (see `sheet.read`), or GMT's longitude, latitude and value without one.
+        Points may be missing anywhere.
+    value : str, optional
+        Column with the layer's values; a blank is a missing value. Needed where no column is named as
+        the layer and there are several.
     name : str
         Which layer it is, one of ``tfgmm.layers.LAYERS``.
-    latitude, longitude : str
-        Columns with degrees.
+    latitude, longitude : str, optional
+        Columns with degrees (default: ``lat``, ``latitude``; ``lon``, ``lng``, ``long``, ``longitude``, in
+        any case). Longitudes may count from 0 to 360.
     region : (west, south, east, north), optional
         Only this part, degrees.
     scale : float
@@ -47,6 +60,8 @@ def read(
     step : float, optional
         The points are on no raster: interpolate them linearly on their Delaunay triangles onto one
         of this step in degrees. Without it they must be on a regular raster.
+    missing : sequence of float
+        Values, as in the file, that stand for a missing one.
 
     Returns
     -------
@@ -62,38 +77,44 @@ def read(
         A cell is not a number or cannot be, a point is there twice, or without `step` the points are
         on no regular raster.
     """
-    units, long_name = layers.known(name)
-    points = _points(path, [latitude, longitude, value])
-    points[value] *= scale
-    unlikely = ~points[value].between(0, layers.MAXIMUM[name]) & points[value].notna()
-    expected = f"a {long_name} of 0 {units} or more, at most {layers.MAXIMUM[name]:g}, or a blank"
-    refuse(path, points[value].astype(str), unlikely, expected)
-    lat, lon, values = points[latitude], points[longitude], points[value]
+    layers.known(name)
+    points, column = _points(path, name, latitude, longitude, value)
+
+    def place(index: tuple[int, ...]) -> str:
+        return f"{path}, {points.index.name} {points.index[index[0]]}, column {column}"
+
+    points["value"], noted = layer_values.in_unit(
+        name, points["value"].to_numpy(copy=True), place, scale, missing
+    )
+    points["longitude"] = extent.unbroken(points["longitude"], region)
     if step is None:
-        raster, method = _on_raster(path, lat, lon, values), "as listed"
+        raster, method = _on_raster(path, points), "as listed"
     else:
-        raster, method = (
-            _interpolated(path, lat, lon, values, region=region, step=step),
-            f"linear, step {step:g} degrees",
-        )
-    attrs = {"column": value, "scale": scale, "method": method}
+        raster, method = _interpolated(path, points, region, step), f"linear, step {step:g} degrees"
+    attrs = {"column": column, "scale": scale, "method": method, **noted}
     source = {"source": path.name, "sha256": files.sha256(path)}
     return layers.crop(layers.make(name, *raster, **source, **attrs), region)
 
 
-def _on_raster(path: Path, lat: pd.Series, lon: pd.Series, values) -> tuple[np.ndarray, ...]:
+def _on_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
     """Latitudes, longitudes and values [latitude, longitude] of points on a regular raster."""
-    row, rows = _axis(path, lat)
-    col, cols = _axis(path, lon)
+    row, rows = _axis(path, points["latitude"])
+    col, cols = _axis(path, points["longitude"])
     layers.refuse_large(path.name, (len(rows), len(cols)))
-    refuse_repeats(path, pd.Series(row * len(cols) + col, lat.index))
+    refuse_repeats(path, pd.Series(row * len(cols) + col, points.index))
     raster = np.full((len(rows), len(cols)), np.nan)
-    raster[row, col] = values
+    raster[row, col] = points["value"]
     return rows, cols, raster
 
 
-def _interpolated(path, lat, lon, values, *, region, step) -> tuple[np.ndarray, ...]:
+def _interpolated(path: Path, points: pd.DataFrame, region, step: float) -> tuple[np.ndarray, ...]:
     """Linear interpolation at the multiples of `step` in the region, or around all points."""
+    if len(points) > MOST_SCATTERED:
+        raise UsageError(
+            f"{path} holds {len(points)} points, at most {MOST_SCATTERED} are interpolated: thin them out, "
+            "or bring a raster"
+        )
+    lat, lon, values = points["latitude"], points["longitude"], points["value"]
     west, south, east, north = region or (lon.min(), lat.min(), lon.max(), lat.max())
     ends = np.array([[south, north], [west, east]]) / step
     first, last = np.floor(ends[:, 0].round(6)), np.ceil(ends[:, 1].round(6))
@@ -110,30 +131,49 @@ def _interpolated(path, lat, lon, values, *, region, step) -> tuple[np.ndarray, 
     return rows.round(9), cols.round(9), surface(*np.meshgrid(rows, cols, indexing="ij"))
 
 
-def _points(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The columns as numbers, without blank lines; the index holds line numbers."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines that are longer than the header
-            table = pd.read_csv(path, dtype=str, skip_blank_lines=False, index_col=False)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a CSV file") from error
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path} is no readable CSV table: {error}") from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}: its columns are {', '.join(table.columns)}")
-    table.index += 2
-    table = table.dropna(how="all")[columns]
-    if table.empty:
-        raise DataError(f"{path} holds no point: expected a line for each below the header")
-    points = table.apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
-    for column, limit in zip(columns, (90, 180, np.inf), strict=True):
-        required = column != columns[-1]
-        bad = points[column].isna() & (required | table[column].notna())
-        refuse(path, table[column], bad, "a number")
-        refuse(path, table[column], points[column].abs() > limit, f"at most {limit} degrees")
-    return points
+def _points(
+    path: Path, name: str, latitude: str | None, longitude: str | None, value: str | None
+) -> tuple[pd.DataFrame, str]:
+    """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
+    table = sheet.read(path, XYZ)
+    names = {
+        "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
+        "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
+    }
+    value = value or _value_column(table, name, [*names.values()])
+    points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
+    points["value"] = table.number(value, sentinels=False)
+    points.index = pd.Index(table.rows, name="row")
+    points = points.dropna(how="all")
+    if points.empty:
+        raise DataError(f"{path} holds no point: expected a row for each below the header")
+    for what, limit in (("latitude", 90), ("longitude", 360)):
+        expected = f"a {what}, at most {limit} degrees"
+        refuse(path, points[what], ~(points[what].abs() <= limit), expected)
+    return points, value
+
+
+def _column(table: sheet.Sheet, names: Sequence[str], what: str) -> str:
+    """The column of one of these names."""
+    column = column_names.find(table.columns, names)
+    if column is None:
+        raise UsageError(
+            f"{table.path} has no column of {what}: name it, --{what} COLUMN; its columns are "
+            f"{listed(table.columns)}"
+        )
+    return column
+
+
+def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
+    """The column that is named as the layer, or the only one beside the coordinates."""
+    others = [column for column in table.columns if column not in coordinates]
+    named = column_names.find(others, VALUES[name])
+    if named is None and len(others) != 1:
+        raise UsageError(
+            f"{table.path}: name the column with the values, --value COLUMN; its columns are "
+            f"{listed(table.columns)}"
+        )
+    return named or others[0]
 
 
 def _axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +203,8 @@ def refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None
     if bad.any():
         line = bad.idxmax()
         value = column[line] if isinstance(column[line], str) else float(column[line])
-        raise DataError(f"{path}, line {line}, column {column.name}: {value!r}, expected {expected}")
+        kind = column.index.name or "line"
+        raise DataError(f"{path}, {kind} {line}, column {column.name}: {value!r}, expected {expected}")
 
 
 def refuse_repeats(path: Path, cell: pd.Series) -> None:
@@ -172,4 +213,5 @@ def refuse_repeats(path: Path, cell: pd.Series) -> None:
     if twice.any():
         line = twice.idxmax()
         first = (cell == cell[line]).idxmax()
-        raise DataError(f"{path}, line {line}: the same point as line {first}: keep one of them")
+        kind = cell.index.name or "line"
+        raise DataError(f"{path}, {kind} {line}: the same point as {kind} {first}: keep one of them")

@@ -13,11 +13,27 @@ import xarray as xr
 from scipy.io import netcdf_file
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.site_layers import extent
+from tfgmm.sources import bounded
 
 #: First bytes of NetCDF 4, which is HDF5.
 HDF5 = b"\x89HDF"
-AXES = {"latitude": ("lat", "degrees_north", 90), "longitude": ("lon", "degrees_east", 360)}
+#: Short name, units of CF, and largest absolute value of an axis.
+AXES = {
+    "latitude": (
+        "lat",
+        ("degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"),
+        90,
+    ),
+    "longitude": (
+        "lon",
+        ("degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"),
+        360,
+    ),
+}
+#: Units of an axis that is known by its name.
+DEGREES = ("", "degrees", "degree", "deg")
 #: Attributes that make an HDF5 file NetCDF, and are none in NetCDF.
 HIDDEN = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates")
 
@@ -40,22 +56,24 @@ def read(path: Path, value: str | None = None, region: layers.Region | None = No
     Returns
     -------
     DataArray, [latitude, longitude]
-        Both ascend, longitude from -180 to 180; NaN where missing.
+        Both ascend, longitude from -180 to 180 or, across the date line, beyond; NaN where missing.
+        Attribute ``units``.
 
     Raises
     ------
     UsageError
         There is no such variable, or it does not reach into the region.
     DataError
-        There is no variable on latitude and longitude.
+        There is no variable on latitude and longitude, or they are not in degrees.
     OSError, ValueError, TypeError, ...
         The file is damaged.
     """
     with path.open("rb") as stream:
-        if stream.read(4) == HDF5:
-            with h5py.File(path) as file:
-                return _choose(path, _hdf5_variables(file), value, region)
-    with netcdf_file(io.BytesIO(path.read_bytes()), mmap=False) as file:
+        is_hdf5 = stream.read(4) == HDF5
+    if is_hdf5:
+        with h5py.File(path) as file:
+            return _choose(path, _hdf5_variables(file), value, region)
+    with netcdf_file(io.BytesIO(bounded.content(path)), mmap=False) as file:
         items = file.variables.items()
         variables = {
             name: (item.dimensions, item.data, _attributes(item._attributes)) for name, item in items
@@ -100,22 +118,34 @@ def _choose(path: Path, variables: dict[str, Variable], value: str | None, regio
     fields = {name: dims for name, dims in fields.items() if None not in dims.values()}
     if not fields:
         raise DataError(
-            f"{path} does not say where on the Earth it lies: no variable on latitude and longitude"
+            f"{path} does not say where on the Earth it lies: expected a variable on longitude and "
+            f"latitude in degrees, found {_axes_of_largest(variables)}"
         )
     if value is None and len(fields) == 1:
         value = next(iter(fields))
     if value not in fields:
-        raise UsageError(f"{path}: --value {value or ''} names no variable; there are {', '.join(fields)}")
+        raise UsageError(f"{path}: --value {value or ''} names no variable; there are {listed(fields)}")
     return _part(path, variables, value, fields[value], region)
 
 
-def _is_axis(axis: str, name: str, item: Variable) -> bool:
-    short, unit, _ = AXES[axis]
-    dims, _, attrs = item
-    named = (
-        name.lower() in (short, axis) or attrs.get("units") == unit or attrs.get("standard_name") == axis
+def _axes_of_largest(variables: dict[str, Variable]) -> str:
+    """Name the axes of the variable that has most, with their units."""
+    name, (dims, _, _) = max(
+        variables.items(), key=lambda item: len(item[1][0]), default=("nothing", ((),) * 3)
     )
-    return dims == (name,) and named
+    units = {dim: variables[dim][2].get("units", "") for dim in dims if dim in variables}
+    axes = (f"{dim} in {units[dim]!r}" if units.get(dim) else dim for dim in dims)
+    return f"{name} on {', '.join(axes) or 'no axis'}"[:200]
+
+
+def _is_axis(axis: str, name: str, item: Variable) -> bool:
+    _, units, _ = AXES[axis]
+    dims, _, attrs = item
+    if dims != (name,):
+        return False
+    named = {other for other, (short, *_) in AXES.items() if name.lower() in (short, other)}
+    unit = str(attrs.get("units", "")).lower()
+    return axis in named or (not named and (unit in units or attrs.get("standard_name") == axis))
 
 
 def _part(
@@ -127,30 +157,62 @@ def _part(
         size > 1 for dim, size in zip(dims, data.shape, strict=True) if dim not in names.values()
     ):
         raise DataError(f"{path}: variable {value} has the axes {', '.join(dims)}, expected one map")
-    index, axes = {}, {}
-    for axis, limits in (("latitude", (1, 3)), ("longitude", (0, 2))):
-        degrees = _degrees(path, axis, variables[names[axis]])
-        low, high = (region[i] for i in limits) if region else (-np.inf, np.inf)
-        step = np.abs(np.diff(degrees)).max(initial=0.0, where=np.abs(np.diff(degrees)) < 180)
-        inside = np.flatnonzero((degrees >= low - 2 * step) & (degrees <= high + 2 * step))
-        if not len(inside):
-            raise UsageError(f"{path} does not reach into the region {region}")
-        index[names[axis]] = slice(inside[0], inside[-1] + 1)
-        axes[axis] = degrees[index[names[axis]]]
-    layers.refuse_large(path.name, [len(degrees) for degrees in axes.values()])
-    block = np.asarray(data[tuple(index.get(dim, slice(None)) for dim in dims)])
-    coded = xr.Dataset({value: (dims, block.astype(block.dtype.newbyteorder("=")), attrs)})
-    field = xr.decode_cf(coded, decode_times=False, decode_coords=False)[value].squeeze(
-        set(dims) - set(index), drop=True
-    )
-    field = field.rename({names[axis]: axis for axis in names}).assign_coords(axes).astype(float)
-    return field.transpose(*AXES).sortby(list(AXES)).drop_duplicates(...)
+    mapping = variables.get(str(attrs.get("grid_mapping")), ((), None, {}))[2].get("grid_mapping_name")
+    if mapping not in (None, "latitude_longitude"):
+        raise DataError(f"{path}: variable {value} is in the map projection {mapping}, expected degrees")
+    latitude, longitude = (_degrees(path, axis, names[axis], variables[names[axis]]) for axis in AXES)
+    order = [dims.index(names[axis]) for axis in AXES]
+
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        index: list = [0] * len(dims)
+        index[order[0]], index[order[1]] = rows, columns
+        sizes = [part.stop - part.start for part in (rows, columns)]
+        _refuse_large(path, data, sizes)
+        values = np.asarray(data[tuple(index)])
+        return _decoded(values if order[0] < order[1] else values.T, attrs)
+
+    field = extent.cut(path.name, latitude, longitude, region, block)
+    return field.assign_attrs(units=str(attrs.get("units", "")))
 
 
-def _degrees(path: Path, axis: str, variable: Variable) -> np.ndarray:
-    """The values of an axis, longitude within -180 to 180."""
-    degrees = np.asarray(variable[1], dtype=float)
-    limit = AXES[axis][2]
-    if degrees.ndim != 1 or not (np.abs(degrees) <= limit).all():
-        raise DataError(f"{path}: the {axis} is not in degrees, expected at most {limit}")
-    return np.where(degrees > 180, degrees - 360, degrees)
+def _refuse_large(path: Path, data, sizes: list[int]) -> None:
+    """Refuse a part of a variable, or a chunk in which it is packed, that unpacks beyond all bounds."""
+    chunk = getattr(data, "chunks", None) or ()
+    points = max(np.prod(sizes, dtype=float), np.prod(chunk, dtype=float))
+    bounded.refuse(points * data.dtype.itemsize, path.stat().st_size, path)
+
+
+def _decoded(values: np.ndarray, attrs: dict) -> np.ndarray:
+    """Numbers with scale and offset applied and missing ones as NaN, as CF has it."""
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    dims = [f"axis_{number}" for number in range(values.ndim)]
+    coded = xr.Dataset({"values": (dims, native, attrs)})
+    decoded = xr.decode_cf(coded, decode_times=False, decode_coords=False)["values"].to_numpy()
+    return decoded.astype(float, copy=False)
+
+
+def _degrees(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray:
+    """The values of an axis, unpacked.
+
+    Raises
+    ------
+    DataError
+        Its unit, its standard name or its values are not those of a latitude or longitude in degrees.
+    """
+    _, data, attrs = variable
+    _, units, limit = AXES[axis]
+    unit, standard_name = str(attrs.get("units", "")), attrs.get("standard_name", axis)
+    if unit.lower() not in (*units, *DEGREES) or standard_name != axis:
+        raise DataError(
+            f"{path}: the axis {name} is a {standard_name} in {unit!r}, expected a {axis} in degrees: "
+            "bring a file on longitude and latitude"
+        )
+    points = int(np.prod(data.shape, dtype=float))
+    extent.refuse_long(f"{path}, {name},", points)
+    _refuse_large(path, data, [points])
+    degrees = _decoded(np.asarray(data[:]), attrs)
+    bad = np.flatnonzero(~(np.abs(degrees) <= limit)) if degrees.ndim == 1 else [0]
+    if len(bad) or not len(degrees):
+        first = f": {degrees.ravel()[bad[0]]:g}" if len(bad) else ""
+        raise DataError(f"{path}: the {axis} is not in degrees{first}, expected at most {limit}")
+    return degrees

@@ -1,48 +1,29 @@
 """GeoTIFF or NetCDF of any region and map projection -> site layer."""
 
 import dataclasses
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
-from rasterio.windows import Window, from_bounds
 
 from tfgmm import files, layers
 from tfgmm.errors import DataError, TfgmmError, UsageError
-from tfgmm.site_layers import netcdf
+from tfgmm.site_layers import geotiff, netcdf, values
+from tfgmm.site_layers.extent import PADDING
+from tfgmm.site_layers.geotiff import DEGREES, Source
+from tfgmm.sources import bounded
 
-DEGREES = rasterio.CRS.from_epsg(4326)
-#: Rows and columns kept around the region: interpolation needs a neighbour.
-PADDING = 2
+#: The same from 0 to 360, for what crosses the date line.
+DEGREES_EAST = rasterio.CRS.from_string("+proj=longlat +datum=WGS84 +lon_wrap=180 +no_defs")
 #: First bytes of NetCDF 3 and 4.
 NETCDF = (b"CDF", netcdf.HDF5)
 #: How much the steps of a regular raster may differ, as a share of the step.
 TOLERANCE = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A part of a raster file: values [row, col], NaN where unknown, and where they are."""
-
-    values: np.ndarray
-    transform: rasterio.Affine
-    crs: rasterio.CRS
-
-    @property
-    def as_stored(self) -> bool:
-        """Whether rows and columns are already parallels and meridians."""
-        return self.crs == DEGREES and self.transform.is_rectilinear and not self.transform.is_degenerate
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """West, south, east, north in the file's own map projection."""
-        return rasterio.transform.array_bounds(*self.values.shape, self.transform)
 
 
 def read(
@@ -53,6 +34,7 @@ def read(
     region: layers.Region | None = None,
     scale: float = 1.0,
     step: float | None = None,
+    missing: Sequence[float] = (),
 ) -> xr.DataArray:
     """A site layer from a GeoTIFF, or a NetCDF file with regular axes.
 
@@ -70,6 +52,8 @@ def read(
         Factor from the file's unit to the layer's, 1000 for km.
     step : float, optional
         Step of the layer in degrees (default: that of the file).
+    missing : sequence of float
+        Values, as in the file, that stand for a missing one and that the file does not declare.
 
     Returns
     -------
@@ -86,10 +70,14 @@ def read(
         The file is damaged, has no position on the Earth, or holds values that cannot be.
     """
     layers.known(name)
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: give the path of a GeoTIFF or NetCDF file")
+    bounded.refuse_irregular(path)
     try:
-        method, lat, lon, values = _read(path, value, region, step)
+        part = _open(path, value, region)
+        values.refuse_unit(str(path), part.attrs["units"], scale)
+        known, noted = values.in_unit(name, np.asarray(part.values), _namer(path, part), scale, missing)
+        method, lat, lon, known = _on_degrees(part, known, path, region, step)
+        del part  # both at once may be too large
+        known = known.astype(float, copy=False)
     except TfgmmError:
         raise
     except Exception as error:  # the libraries meet a damaged file with errors of any kind
@@ -97,24 +85,42 @@ def read(
         raise DataError(
             f"{path} is no readable raster ({reason}): bring a GeoTIFF or NetCDF file"
         ) from error
-    attrs = {"column": value or "1", "scale": scale, "method": method}
+    attrs = {"column": value or "1", "scale": scale, "method": method, **noted}
     attrs |= {"source": path.name, "sha256": files.sha256(path)}
-    return layers.crop(layers.make(name, lat, lon, values * scale, **attrs), region)
+    return layers.crop(layers.make(name, lat, lon, known, **attrs), region)
 
 
-def _read(path: Path, value: str | None, region, step: float | None) -> tuple:
-    """What was done, ascending latitudes and longitudes, and values [latitude, longitude]."""
+def _open(path: Path, value: str | None, region: layers.Region | None) -> xr.DataArray | Source:
+    """The region of a map on parallels and meridians, or of one in a map projection."""
     with path.open("rb") as stream:
         start = stream.read(4)
     if start.startswith(NETCDF):
-        field = netcdf.read(path, value, region)
-        if step is None:
-            return "as stored", *(field[axis].to_numpy().round(9) for axis in field.dims), field.to_numpy()
-        return _on_degrees(_regular(path, field), path, region, step)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        source = _geotiff(path, value, region)
-    return _on_degrees(source, path, region, step)
+        return netcdf.read(path, value, region)
+    return geotiff.read(path, value, region)
+
+
+def _namer(path: Path, part: xr.DataArray | Source):
+    """How to name file and place of a value by its row and column."""
+
+    def name(index: tuple[int, ...]) -> str:
+        row, col = map(int, index)
+        if isinstance(part, Source):
+            latitude, longitude = part.place(row, col)
+        else:
+            latitude, longitude = float(part.latitude[row]), float(part.longitude[col])
+        return f"{path}, {latitude:g} N {longitude:g} E"
+
+    return name
+
+
+def _on_degrees(part: xr.DataArray | Source, known: np.ndarray, path: Path, region, step) -> tuple:
+    """What was done, ascending latitudes and longitudes, and values [latitude, longitude]."""
+    if isinstance(part, Source):
+        return _reprojected(dataclasses.replace(part, values=known), path, region, step)
+    field = part.copy(data=known)
+    if step is not None:
+        return _reprojected(_regular(path, field), path, region, step)
+    return "as stored", *(field[axis].to_numpy().round(9) for axis in field.dims), known
 
 
 def _regular(path: Path, field: xr.DataArray) -> Source:
@@ -128,72 +134,57 @@ def _regular(path: Path, field: xr.DataArray) -> Source:
     return Source(field.to_numpy()[::-1], from_origin(west, north, step_x, step_y), DEGREES)
 
 
-def _geotiff(path: Path, value: str | None, region: layers.Region | None) -> Source:
-    """The region of a band as numbers, with missing values as NaN."""
-    with rasterio.open(path, driver="GTiff") as file:
-        band = 1 + _choice(path, [str(index) for index in file.indexes], value)
-        if file.crs is None or file.transform.is_identity:
-            raise DataError(
-                f"{path} does not say where on the Earth it lies: save it with a map projection"
-            )
-        window = _window(path, file, region)
-        layers.refuse_large(path.name, (window.height, window.width))
-        values = file.read(band, window=window, masked=True).astype(float).filled(np.nan)
-        values = values * file.scales[band - 1] + file.offsets[band - 1]
-        return Source(values, file.window_transform(window), file.crs)
-
-
-def _choice(path: Path, names: list[str], value: str | None) -> int:
-    """Index of the band that is asked for, or of the only one."""
-    if value is None and len(names) == 1:
-        return 0
-    if value not in names:
-        raise UsageError(f"{path}: --value {value or ''} names no band; there are {', '.join(names)}")
-    return names.index(value)
-
-
-def _window(path: Path, file, region: layers.Region | None) -> Window:
-    """Rows and columns that hold the region and `PADDING` around it."""
-    whole = Window(0, 0, file.width, file.height)
-    if region is None:
-        return whole
-    wanted = from_bounds(*transform_bounds(DEGREES, file.crs, *region), file.transform)
-    first_row, first_col = int(wanted.row_off) - PADDING, int(wanted.col_off) - PADDING
-    height, width = (int(np.ceil(size)) + 2 * PADDING + 1 for size in (wanted.height, wanted.width))
-    try:
-        return whole.intersection(Window(first_col, first_row, width, height))
-    except RasterioError as error:
-        raise UsageError(f"{path} does not reach into the region {region}") from error
-
-
-def _on_degrees(source: Source, path: Path, region, step) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+def _reprojected(
+    source: Source, path: Path, region, step
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """What was done, ascending latitudes and longitudes, and values [latitude, longitude]."""
-    if source.as_stored and step is None:
-        return "as stored", *_ascending(source)
-    own, _, _ = calculate_default_transform(source.crs, DEGREES, *source.values.shape[::-1], *source.bounds)
-    step_y, step_x = (step, step) if step else (-own.e, own.a)
-    resampling = Resampling.average if step and step > own.a else Resampling.bilinear
-    west, south, east, north = transform_bounds(source.crs, DEGREES, *source.bounds)
+    degrees, (west, south, east, north), own = _extent(source, path, region)
+    step_y, step_x = (step, step) if step else own
+    resampling = Resampling.average if step and step > own[1] else Resampling.bilinear
     if region is not None:
         pad = PADDING * max(step_x, step_y)
         west, south = max(west, region[0] - pad), max(south, region[1] - pad)
         east, north = min(east, region[2] + pad), min(north, region[3] + pad)
-    shape = int(np.ceil((north - south) / step_y)), int(np.ceil((east - west) / step_x))
+    shape = tuple(
+        int(np.ceil(width - 1e-6)) for width in ((north - south) / step_y, (east - west) / step_x)
+    )
+    if min(shape) < 1:
+        raise UsageError(f"{path} does not reach into the region {region}")
     layers.refuse_large(path.name, shape)
     target = from_origin(west, north, step_x, step_y)
-    values = np.full(shape, np.nan)
+    own_values, known = source.values.astype(np.float32, copy=False), np.full(shape, np.nan, np.float32)
     reproject(
-        source.values, values, src_transform=source.transform, src_crs=source.crs, src_nodata=np.nan,
-        dst_transform=target, dst_crs=DEGREES, dst_nodata=np.nan, resampling=resampling,
+        own_values, known, src_transform=source.transform, src_crs=source.crs, src_nodata=np.nan,
+        dst_transform=target, dst_crs=degrees, dst_nodata=np.nan, resampling=resampling,
     )  # fmt: skip
     method = f"{resampling.name}, from {source.crs.to_string()} to a step of {step_y:.6g} degrees"
-    return method, *_ascending(Source(values, target, DEGREES))
+    rows, cols = (np.arange(points) + 0.5 for points in shape)
+    return (
+        method,
+        (north - rows * step_y)[::-1].round(9),
+        (west + cols * step_x).round(9),
+        known[::-1],
+    )
 
 
-def _ascending(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Latitudes and longitudes of cell centres, and the values in their order."""
-    rows, cols = source.values.shape
-    lat = source.transform.f + (np.arange(rows) + 0.5) * source.transform.e
-    lon = source.transform.c + (np.arange(cols) + 0.5) * source.transform.a
-    order = np.argsort(lat)
-    return lat[order].round(9), lon.round(9), source.values[order]
+def _extent(
+    source: Source, path: Path, region
+) -> tuple[rasterio.CRS, tuple[float, ...], tuple[float, float]]:
+    """Convention of longitudes that does not break the map, its extent, and its steps north and east."""
+    bounds = dict.fromkeys((DEGREES, DEGREES_EAST), source.bounds)
+    if source.crs != DEGREES:
+        bounds = {crs: transform_bounds(source.crs, crs, *source.bounds) for crs in bounds}
+    west, south, east, north = bounds[DEGREES]
+    degrees = DEGREES_EAST if west > east else DEGREES
+    shape = source.values.shape[::-1]
+    own, _, _ = calculate_default_transform(source.crs, degrees, *shape, *source.bounds)
+    crosses = region is not None and region[2] > 180
+    wanted = DEGREES_EAST if crosses else DEGREES
+    if region is None or source.crs == DEGREES or wanted == degrees:
+        return degrees, bounds[degrees], (-own.e, own.a)
+    if crosses and west < region[2] - 360 and east > region[0]:
+        raise UsageError(
+            f"{path} breaks at the date line, which the region crosses: bring it in degrees, or in a map "
+            "projection with its centre there"
+        )
+    return wanted, (-np.inf, south, np.inf, north), (-own.e, own.a)

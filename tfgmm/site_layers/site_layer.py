@@ -1,12 +1,14 @@
 """Any file of a site layer -> the layer: recognised by its first bytes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from tfgmm import layers
 from tfgmm.errors import UsageError
-from tfgmm.site_layers import jshis, layer_table, raster
+from tfgmm.site_layers import extent, jshis, layer_table, raster
+from tfgmm.sources import bounded
 
 #: First bytes of TIFF, BigTIFF and NetCDF.
 RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)
@@ -17,11 +19,12 @@ def read_layer(
     name: str,
     *,
     value: str | None = None,
-    latitude: str = "lat",
-    longitude: str = "lon",
+    latitude: str | None = None,
+    longitude: str | None = None,
     region: layers.Region | None = None,
     scale: float = 1.0,
     step: float | None = None,
+    missing: Sequence[float] = (),
 ) -> xr.DataArray:
     """A site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a CSV file of points.
 
@@ -33,14 +36,16 @@ def read_layer(
         One of ``tfgmm.layers.LAYERS``.
     value : str, optional
         Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
-    latitude, longitude : str
+    latitude, longitude : str, optional
         Columns of a CSV file.
     region : (west, south, east, north), optional
-        Only this part, degrees.
+        Only this part, degrees; a west beyond the east means across the date line.
     scale : float
         Factor from the file's unit to the layer's, 1000 for km.
     step : float, optional
         Interpolate onto a raster with this step in degrees.
+    missing : sequence of float
+        Values, as in the file, that stand for a missing one.
 
     Returns
     -------
@@ -53,19 +58,18 @@ def read_layer(
     DataError
         The file cannot be trusted.
     """
-    _check(path, region, scale, step)
+    _check(path, scale, step)
+    region = None if region is None else extent.box(region)
     with path.open("rb") as stream:
-        start = stream.read(8)
+        start = stream.read(2**16)
     if start.startswith(RASTERS):
-        return raster.read(path, name, value=value, region=region, scale=scale, step=step)
-    if start.startswith((b"#", b"PK")):
+        return raster.read(path, name, value=value, region=region, scale=scale, step=step, missing=missing)
+    if jshis.is_one(path, start):
         if value is not None or scale != 1 or step is not None:
             raise UsageError(
                 f"{path} is of J-SHIS, in m and m/s on its own raster: leave out --value, --scale, --step"
             )
-        return jshis.read(path, name, region=region)
-    if value is None:
-        raise UsageError(f"{path}: name the column with the values, --value COLUMN")
+        return jshis.read(path, name, region=region, missing=missing)
     return layer_table.read(
         path,
         value,
@@ -75,16 +79,12 @@ def read_layer(
         region=region,
         scale=scale,
         step=step,
+        missing=missing,
     )
 
 
-def _check(path: Path, region: layers.Region | None, scale: float, step: float | None) -> None:
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: give the path of a GeoTIFF, NetCDF, J-SHIS or CSV file")
-    if region is not None and not (
-        -180 <= region[0] < region[2] <= 180 and -90 <= region[1] < region[3] <= 90
-    ):
-        raise UsageError(f"--region {region}: write WEST,SOUTH,EAST,NORTH in degrees, west and south first")
+def _check(path: Path, scale: float, step: float | None) -> None:
+    bounded.refuse_irregular(path)
     if not 0 < scale < float("inf"):
         raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")
     if step is not None and not 1e-4 <= step <= 5:

@@ -1,76 +1,88 @@
-"""Event catalogues, CSV or QuakeML -> the events table; better magnitudes for events."""
+"""Event catalogues, tables or QuakeML -> the events table; better magnitudes for events."""
 
 import re
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import obspy
 import pandas as pd
 
-from tfgmm import records
-from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import matching
+from tfgmm import errors, records
+from tfgmm.errors import DataError
+from tfgmm.records import Tally
+from tfgmm.sources import bounded, catalogue_table, matching, quakeml, sheet
 
-#: Names that a column of a CSV may have, best first; case, blanks, _, . and units do not matter.
-NAMES = {
-    "event_id": ("eventid", "id", "publicid", "cuspid"),
-    "origin_time": ("origintime", "time", "datetime"),
-    "longitude": ("longitude", "lon", "long", "eventlongitude"),
-    "latitude": ("latitude", "lat", "eventlatitude"),
-    "depth_km": ("depthkm", "depth", "eventdepth"),
-    "magnitude": ("mw", "magnitude", "mag"),
-    "magnitude_source": ("magnitudesource", "magnitudetype", "magtype"),
-}
-OPTIONAL = ("event_id", "magnitude_source")
-RANGES = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
+#: What an event may have; longitudes of 0 to 360 are wrapped.
+RANGES = {"longitude": (-180, 360), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 QUAKEML = (".xml", ".qml", ".quakeml")
+#: ``magnitude_source`` where the catalogue tells no type.
+NOT_STATED = "not stated"
+
+#: Types of events that are no earthquakes, as written by QuakeML, FDSN services, ISC and SCEDC.
+_NO_EARTHQUAKE = re.compile(
+    r"blast|explo|quarr|\bmin(?:e|es|ing)\b|collapse|rock ?burst|\bice|sonic|acoustic|thunder|avalanche"
+    r"|slide|meteor|crash|eruption|glaci|nuclear|noise|atmospher|anthropogenic|road cut|other|duplicate"
+    r"|false|fake|\bno[nt]\b(?! reported)|^(?:[ks][hmnrx]|ls|qb|ex|sn|nt)$"
+)
+_TIME = "a time such as 2016-12-28T12:38:49Z"
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Events of a catalogue.
+def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False) -> pd.DataFrame:
+    """Read the earthquakes of a catalogue, and count what is left out.
 
-    A CSV has a header such as ``time,latitude,longitude,depth,mag`` (`NAMES`) and depths in km. Times
-    are ISO 8601, in UTC unless they give an offset (``2016-12-28T21:38:49+09:00``). Of a QuakeML event
-    the preferred origin and magnitude are taken; else the first origin, and the first Mw or else
-    the first magnitude.
+    A table (`sheet.read`: CSV, FDSN text, Excel, ...) has a header such as
+    ``time,latitude,longitude,depth,mag`` (`catalogue_table`) and depths in km. Times are ISO 8601, in UTC
+    unless they give an offset (``2016-12-28T21:38:49+09:00``). Of several magnitudes a moment magnitude
+    is taken. An event with a value that cannot be is left out, and so is what the catalogue does not
+    call an earthquake: quarry blasts, explosions, ice quakes, ...
 
     Parameters
     ----------
     path : Path
-        QuakeML ends in ``.xml``, ``.qml`` or ``.quakeml``; all else is read as CSV.
+        QuakeML is told from its ending or its first character.
+    tally : Tally
+        Gets the number of events, and those left out.
+    times : bool
+        Whether origin times are needed: without, what is no time is missing.
+    any_type : bool
+        Keep events of all types.
 
     Returns
     -------
     pandas.DataFrame
         The columns of the data contract, NaN or NaT where blank. ``magnitude_source`` is the type as
-        listed, else ``Mw``. An event without id has its origin time for one (`time_ids`).
+        listed, else ``not stated``. An event without id has its origin time for one (`time_ids`).
 
     Raises
     ------
     UsageError
-        The file does not exist.
+        The file or a column does not exist.
     DataError
-        It is no catalogue, lacks a column, or a value is not what it should be.
+        It is no catalogue, or no event can be used.
     """
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: give an event catalogue, CSV or QuakeML")
-    quakeml = path.suffix.lower() in QUAKEML
-    table = _read_quakeml(path) if quakeml else _read_csv(path)
+    table = _rows(path)
+    tally.count("event", len(table))
     if table.empty:
         raise DataError(f"{path} lists no event: give a catalogue with at least one")
-    row = "event" if quakeml else "line"
-    year = table["origin_time"].dt.year
-    first, last = records.YEARS[0], records.YEARS[-1]
-    _refuse(
-        path, row, table["origin_time"], year.notna() & ~year.between(first, last), f"a year from {first}"
-    )
-    for column, (lowest, highest) in RANGES.items():
-        outside = table[column].notna() & ~table[column].between(lowest, highest)
-        _refuse(path, row, table[column], outside, f"a number from {lowest} to {highest}, or blank")
-    ids = table["event_id"].fillna(pd.Series(time_ids(table["origin_time"]), table.index))
-    source = table["magnitude_source"].fillna("Mw")
-    return table.assign(event_id=unique(ids), magnitude_source=source).reset_index(drop=True)
+    if not any_type:
+        table = _earthquakes(path, table, tally)
+    events = _values(path, table, tally, times)
+    events["longitude"] = records.wrapped(events["longitude"])
+    ids, times = events["event_id"].copy(), events["origin_time"]
+    ids[ids.isna() & times.notna()] = time_ids(times[ids.isna() & times.notna()])
+    ids[ids.isna()] = _places(ids[ids.isna()])
+    source = events["magnitude_source"].fillna(NOT_STATED)
+    return events.assign(event_id=unique(ids), magnitude_source=source).reset_index(drop=True)
+
+
+def magnitude_types(events: pd.DataFrame) -> str:
+    """Return how many events have a magnitude of which type, the most frequent first.
+
+    >>> magnitude_types(pd.DataFrame({"magnitude_source": ["mb", "Mww", "Mww"]}))
+    '2 Mww, 1 mb'
+    """
+    counts = events["magnitude_source"].value_counts()
+    return errors.listed([f"{count:,} {kind}" for kind, count in counts.items()])
 
 
 def improve(
@@ -89,8 +101,9 @@ def improve(
     events : pandas.DataFrame
         ``magnitude_source`` of a matched event is ``catalogue`` and the type of magnitude.
     report : dict
-        ``events``, ``matched``, ``unmatched`` with up to three ``examples``, and ``mean_change``
-        and ``largest_change`` of the magnitude (None where nothing changed).
+        ``events``, ``matched``, ``unmatched`` with up to three ``examples``, ``taken_as_mw`` (types of the
+        magnitudes taken, see `magnitude_types`), and ``mean_change`` and ``largest_change`` of the
+        magnitude (None where nothing changed).
     """
     usable = catalogue[catalogue["magnitude"].notna()]
     partner = matching.match(events, usable, tolerance)
@@ -105,6 +118,7 @@ def improve(
         "matched": int(found.sum()),
         "unmatched": int((~found).sum()),
         "examples": events["event_id"][~found].head(3).tolist(),
+        "taken_as_mw": magnitude_types(usable.iloc[partner[found]]),
         "mean_change": float(change.mean()) if len(change) else None,
         "largest_change": float(np.abs(change).max()) if len(change) else None,
     }
@@ -130,98 +144,85 @@ def unique(ids: pd.Series) -> pd.Series:
     return ids + ("-" + (again + 1).astype(str)).where(again > 0, "")
 
 
-# ---- CSV ---------------------------------------------------------------------------------------
+def _rows(path: Path) -> pd.DataFrame:
+    """Return the events as they stand in the file; the index, and its name, say where."""
+    content = bounded.content(path)
+    xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    if xml or path.suffix.lower() in QUAKEML:
+        return quakeml.read(path, content)
+    del content
+    return catalogue_table.read(sheet.read(path))
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Columns of the contract; the index is the line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than names
-            table = pd.read_csv(
-                path, dtype=str, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
-            )
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # ValueError: not UTF-8, no header
-        raise DataError(f"{path} is no CSV in UTF-8 ({str(error).strip()}): save it as such") from error
-    table.index += 2
-    table = table.dropna(how="all").apply(lambda column: column.str.strip())
-    columns = {name: _column(path, table, name) for name in NAMES}
-    if _plain(columns["magnitude"].name) == "mw":
-        columns["magnitude_source"] = pd.Series("Mw", table.index)  # a type column tells of another one
-    numbers = {name: _numbers(path, columns[name]) for name in RANGES}
-    return pd.DataFrame(columns | {"origin_time": _times(path, columns["origin_time"])} | numbers)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"\(.*\)|[\s_.]", "", name.lower())
-
-
-def _column(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
-    present = {_plain(column): column for column in reversed(table.columns)}
-    for candidate in NAMES[name]:
-        if candidate in present:
-            return table[present[candidate]].replace("", np.nan)
-    if name in OPTIONAL:
-        return pd.Series(np.nan, table.index, dtype=object)
-    raise DataError(
-        f"{path} has no column {name}: name one of its columns ({', '.join(table.columns)}) "
-        f"{' or '.join(NAMES[name])}"
+def _earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+    """Return the rows that are, or may be, earthquakes."""
+    others = table["event_type"].isin(
+        list(filter(_is_no_earthquake, table["event_type"].dropna().unique()))
     )
-
-
-def _numbers(path: Path, column: pd.Series) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce")
-    _refuse(path, "line", column, column.notna() & ~np.isfinite(values), "a number or blank")
-    return values.astype(float)
-
-
-def _times(path: Path, column: pd.Series) -> pd.Series:
-    times = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
-    bad = column.notna() & (times.isna() | ~column.str.contains(":", na=False))
-    _refuse(path, "line", column, bad, "YYYY-MM-DDThh:mm:ss, UTC unless an offset such as +09:00 follows")
-    return times.astype("datetime64[us, UTC]")
-
-
-def _refuse(path: Path, row: str, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    if bad.any():
-        number = bad.idxmax()
+    for kind, rows in table[others].groupby("event_type"):
+        tally.drop("event", f"{kind}, no earthquake", _names(rows))
+    if others.all():
+        kinds = [f"{count:,} {kind}" for kind, count in table["event_type"].value_counts().items()]
         raise DataError(
-            f"{path}, {row} {number}, column {column.name}: {column[number]!r}, expected {expected}"
+            f"{path}: none of its {len(table):,} events is an earthquake ({errors.listed(kinds)}): give "
+            "earthquakes, or --any-type to predict these as if they were"
         )
+    return table[~others]
 
 
-# ---- QuakeML -----------------------------------------------------------------------------------
+def _is_no_earthquake(event_type: str) -> bool:
+    kind = re.sub(r"[_\s-]+", " ", event_type).strip().lower()
+    if re.search(r"earthquake|induced", kind) and not re.search(r"\bno[nt]\b", kind):
+        return False
+    return _NO_EARTHQUAKE.search(kind) is not None
 
 
-def _read_quakeml(path: Path) -> pd.DataFrame:
-    """Columns of the contract; the index counts the events from 1."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what ObsPy leaves out is missing in the table
-            events = obspy.read_events(path, format="QUAKEML")
-    except Exception as error:  # lxml, ObsPy and Python's own: the file is to blame
-        raise DataError(f"{path} is no QuakeML ({str(error).strip()}): save it as such") from error
-    table = pd.DataFrame([_row(event) for event in events], columns=list(NAMES))
-    table["origin_time"] = pd.to_datetime(table["origin_time"], utc=True).astype("datetime64[us, UTC]")
-    table.index += 1
-    return table.astype(dict.fromkeys(RANGES, float))
+def _values(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
+    """Return the rows whose values can be, as numbers and times."""
+    events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
+    wrong = ""
+    for name, expected, values, cannot_be in _converted(table, times):
+        events[name] = values
+        new = cannot_be & ~bad
+        rows = table[new]
+        names = [f"{row}: {text}" for row, text in zip(_names(rows), rows[name], strict=True)]
+        tally.drop("event", f"{name} is not {expected}", names)
+        if new.any() and not wrong:
+            value = rows[name].iat[0]
+            wrong = f"{path}, {_places(rows)[0]}, column {name}: {value!r}, expected {expected}"
+            if re.fullmatch(sheet.DECIMAL_COMMA, value):
+                wrong += "; decimal commas are read with --decimal-comma"
+        bad |= cannot_be
+    if bad.all():
+        raise DataError(wrong + (f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""))
+    return events[~bad]
 
 
-def _row(event: obspy.core.event.Event) -> dict:
-    origin = event.preferred_origin() or next(iter(event.origins), None)
-    magnitudes = [event.preferred_magnitude(), *sorted(event.magnitudes, key=_is_not_mw)]
-    magnitude = next((magnitude for magnitude in magnitudes if magnitude), None)
-    depth_m = getattr(origin, "depth", None)
-    return {
-        "event_id": event.resource_id.id.rsplit("/")[-1],
-        "origin_time": origin.time.datetime if origin and origin.time else None,
-        "longitude": getattr(origin, "longitude", None),
-        "latitude": getattr(origin, "latitude", None),
-        "depth_km": None if depth_m is None else depth_m / 1000,
-        "magnitude": getattr(magnitude, "mag", None),
-        "magnitude_source": getattr(magnitude, "magnitude_type", None),
-    }
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Return where the rows stand in the file, with their ids, as ``row 3 (us7000abcd)``."""
+    ids = rows["event_id"]
+    named = zip(_places(rows), ids, ids.notna(), strict=True)
+    return [f"{place} ({name})" if known else place for place, name, known in named]
 
 
-def _is_not_mw(magnitude: obspy.core.event.Magnitude) -> bool:
-    return not (magnitude.magnitude_type or "").lower().startswith("mw")
+def _places(rows: pd.DataFrame | pd.Series) -> list[str]:
+    return [f"{rows.index.name} {number}" for number in rows.index]
+
+
+def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
+    """Yield of each column its name, what is expected, the values, and whether one cannot be."""
+    time = _times(table["origin_time"])
+    yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
+    for name, (lowest, highest) in RANGES.items():
+        values = pd.to_numeric(table[name], errors="coerce").astype(float)
+        absent = table[name].isna() | table[name].str.lower().isin(sheet.NO_NUMBER)
+        cannot_be = ~absent & ~values.between(lowest, highest)
+        yield name, f"a number from {lowest} to {highest}", values, cannot_be
+
+
+def _times(texts: pd.Series) -> pd.Series:
+    """Return times in UTC; NaT for what is none, or of a year that cannot be."""
+    texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
+    texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
+    times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    return times.where(times.dt.year.isin(records.YEARS)).astype("datetime64[us, UTC]")

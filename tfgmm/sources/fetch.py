@@ -11,7 +11,8 @@ from pathlib import Path
 import requests
 
 from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.sources import bounded
 
 #: Annual intensity and acceleration files of the Japan Meteorological Agency.
 JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
@@ -137,7 +138,7 @@ def fetch_jma(
         raise DataError(f"cannot write into {folder}: {error.strerror or error}") from error
     if absent:
         raise UsageError(
-            f"{base} has no {', '.join(absent)}: leave these years out of --years "
+            f"{base} has no {listed(absent)}: leave these years out of --years "
             f"(the other files are in {folder})"
         )
     return [*(folder / name for name in names[:-1]), stations]
@@ -251,18 +252,18 @@ def _damage(path: Path) -> str | None:
 def _unpack(archive: Path, name: str) -> Path:
     """A member of a ZIP file, beside it."""
     with zipfile.ZipFile(archive) as packed:
-        members = [member for member in packed.namelist() if member.rpartition("/")[2].lower() == name]
+        members = [m for m in packed.infolist() if m.filename.rpartition("/")[2].lower() == name]
         if not members:
-            raise DataError(f"{archive} holds no {name}, only {', '.join(packed.namelist())}")
-        with files.whole_file(archive.with_name(name)) as temporary:
-            temporary.write_bytes(packed.read(members[0]))
+            raise DataError(f"{archive} holds no {name}, only {listed(packed.namelist())}")
+        with packed.open(members[0]) as stream, files.whole_file(archive.with_name(name)) as temporary:
+            temporary.write_bytes(bounded.expand(stream, members[0].compress_size, archive))
     return archive.with_name(name)
 
 
 def _recorded(folder: Path) -> dict:
     try:
-        return dict(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, TypeError):
+        return files.read_json(folder / RECORD)
+    except (OSError, ValueError):
         return {}
 
 

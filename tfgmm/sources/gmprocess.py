@@ -39,10 +39,14 @@ def read(
     limits: selection.Limits,
     component: str | None = None,
     progress: Callable[[Path], None] | None = None,
+    *,
+    unit: str = "%g",
+    unit_as_stated: bool = False,
 ) -> records.Dataset:
-    """Records of the flatfiles of one component: PGA and all SA(T) they have, %g in the file.
+    """Records of the flatfiles of one component: PGA and all SA(T) they have.
 
-    Magnitudes are taken as listed, whatever their type, which becomes ``magnitude_source``. Vs30 is the
+    Magnitudes are taken as listed, whatever their type, which becomes ``magnitude_source`` where the
+    file has it. Vs30 is the
     measured one, else that of the map of California, else that of the slope, as far as the file has
     them. Two instruments at one place (``HN``, ``BN``) are two stations of one site.
 
@@ -55,6 +59,10 @@ def read(
         One of `records.COMPONENTS`; default: as the names of the files say (``SA_rotd50.0_2020.csv``).
     progress : callable, optional
         Called with each file once it has been read.
+    unit : str
+        Of the amplitudes; gmprocess writes %g.
+    unit_as_stated : bool
+        Take the unit as it is, also where `units.check` would refuse it.
 
     Raises
     ------
@@ -66,7 +74,9 @@ def read(
     form = layout.Layout(
         columns=COLUMNS,
         constants={"component": component or _component(paths)},
-        unit="%g",
+        optional=layout.UNPROMISED,
+        unit=unit,
+        unit_as_stated=unit_as_stated,
         name="gmprocess flatfile",
     )
     dataset = table.read(paths, limits, form, progress)

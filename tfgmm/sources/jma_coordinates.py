@@ -1,17 +1,20 @@
 """Better coordinates of JMA stations than the whole arc minutes of ``code_p.dat``."""
 
-import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from tfgmm import records
-from tfgmm.errors import DataError, UsageError
-from tfgmm.sources import selection
+from tfgmm.sources import column_names, selection, sheet
 
 #: Rounding to a minute of arc and to 0.01 degree explains no more than 1.9 km.
 MAX_SHIFT_KM = 2.0
-COLUMNS = ["code", "y", "x"]
+#: Accepted names of the columns.
+COLUMNS = {
+    "code": ("code", *column_names.STATION),
+    "latitude": ("y", *column_names.LATITUDE),
+    "longitude": ("x", *column_names.LONGITUDE),
+}
 
 
 def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict]]:
@@ -26,13 +29,13 @@ def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict
     stations : pandas.DataFrame
         With ``station_id``, ``latitude``, ``longitude``.
     path : Path
-        CSV in UTF-8 with the columns ``code`` (the agency's), ``y`` and ``x`` (degrees north and east;
-        blank where unknown).
+        Table with the columns ``code`` (the agency's), ``y`` and ``x`` (degrees north and east; blank
+        where unknown), or ``lat`` and ``lon``.
 
     Raises
     ------
     UsageError
-        The file does not exist.
+        The file or a column does not exist.
     DataError
         It is no such table.
     """
@@ -58,31 +61,16 @@ def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict
 
 def _read(path: Path) -> pd.DataFrame:
     """Latitude and longitude by station code."""
-    try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # too long a row
-            table = pd.read_csv(path, dtype=str, encoding="utf-8", index_col=False)[COLUMNS]
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give a table of better coordinates") from error
-    except (OSError, KeyError, ValueError, pd.errors.ParserWarning) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: expected CSV in UTF-8 with the columns code, y, x ({reason})") from error
-    _refuse(path, table["code"], table["code"].isna() | table["code"].duplicated(), "each code once")
-    limits = {"y": ("latitude", 90), "x": ("longitude", 180)}
-    return pd.DataFrame(
-        {name: _degrees(path, table[column], limit) for column, (name, limit) in limits.items()}
-    ).set_axis(table["code"])
-
-
-def _degrees(path: Path, column: pd.Series, limit: float) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce")
-    bad = column.notna() & ~values.between(-limit, limit)
-    _refuse(path, column, bad, f"degrees from {-limit} to {limit}, or blank")
-    return values
-
-
-def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    if bad.any():
-        row = bad.idxmax()
-        raise DataError(
-            f"{path}, row {row + 2}, column {column.name}: {column[row]!r}, expected {expected}"
-        )
+    table = sheet.read(path)
+    names = {
+        what: column_names.find(table.columns, accepted) or accepted[0]
+        for what, accepted in COLUMNS.items()
+    }
+    code = table.text(names["code"])
+    table.refuse(code, code.isna() | code.duplicated(), "each code once")
+    texts = [table.text(names[what]) for what in ("latitude", "longitude")]
+    latitude, longitude = map(table.to_number, texts)
+    table.refuse(texts[0], latitude.abs() > 90, "degrees from -90 to 90, or blank")
+    table.refuse(texts[1], ~longitude.between(-180, 360) & longitude.notna(), "degrees, or blank")
+    places = {"latitude": latitude, "longitude": records.wrapped(longitude)}
+    return pd.DataFrame(places).set_axis(code)

@@ -5,6 +5,7 @@ stripped: numbers carry implied decimals, and their place is all that tells 10 k
 """
 
 import dataclasses
+import io
 import lzma
 import struct
 import zipfile
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError
+from tfgmm.sources import bounded
 
 RECORD_BYTES = 96
 JST = pd.Timedelta(hours=9)
@@ -50,6 +52,8 @@ DAMAGED_ZIP = (
     ValueError,
     struct.error,
 )
+#: Lines of a station table; the agency's has some 5,000.
+MOST_STATIONS = 100_000
 STATION_COLUMNS = ["station_id", "name", "latitude", "longitude", "operating_from", "operating_to"]
 
 
@@ -99,8 +103,11 @@ def read_stations(path: Path) -> pd.DataFrame:
     DataError
         The file is not in CP932, or a line is not what the specification says.
     """
+    packed = _load(path)
+    if packed.count(b"\n") > MOST_STATIONS:
+        raise DataError(f"{path} has more than {MOST_STATIONS} lines: it is no station table of JMA")
     try:
-        content = _load(path).decode("cp932").replace("\r\n", "\n")
+        content = packed.decode("cp932").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}, byte {error.start + 1}: expected CP932; take the file as JMA offers it"
@@ -125,21 +132,21 @@ def read_stations(path: Path) -> pd.DataFrame:
 
 def _load(path: Path) -> bytes:
     """Content of a file, or of the only ``.dat`` in an archive."""
+    content = bounded.content(path)
+    if path.suffix.lower() != ".zip":
+        return content
     try:
-        if path.suffix.lower() != ".zip":
-            return path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".dat")]
-            if len(names) != 1:
-                raise DataError(f"{path} holds {len(names)} .dat files, expected one: is it an iYYYY.zip?")
-            return archive.read(names[0])
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a JMA file") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [member for member in archive.infolist() if member.filename.lower().endswith(".dat")]
+            if len(members) != 1:
+                raise DataError(
+                    f"{path} holds {len(members)} .dat files, expected one: is it an iYYYY.zip?"
+                )
+            with archive.open(members[0]) as stream:
+                return bounded.expand(stream, members[0].compress_size, path)
     except DAMAGED_ZIP as error:
         reason = str(error)[:80]  # it may quote a name of 64 kB
         raise DataError(f"{path} is no whole zip archive ({reason}): fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 # ---- fixed-width records -----------------------------------------------------------------------
@@ -215,10 +222,10 @@ def _lines(path: Path) -> Lines:
     stride = RECORD_BYTES + len(end)
     matrix = np.frombuffer(content, np.uint8)
     if len(matrix) % stride or np.any(matrix.reshape(-1, stride)[:, RECORD_BYTES:] != list(end)):
-        sizes = np.array([len(line) for line in content.removesuffix(end).split(end)])
-        wrong = int(np.argmax(sizes != RECORD_BYTES))
+        sizes = (len(line.removesuffix(end)) for line in io.BytesIO(content))
+        wrong, size = next((n, size) for n, size in enumerate(sizes, 1) if size != RECORD_BYTES)
         raise DataError(
-            f"{path}, line {wrong + 1}: {sizes[wrong]} bytes, expected a CP932 record of {RECORD_BYTES}: "
+            f"{path}, line {wrong}: {size} bytes, expected a CP932 record of {RECORD_BYTES}: "
             "the file is cut or was converted to another encoding; take it as JMA offers it"
         )
     matrix = matrix.reshape(-1, stride)[:, :RECORD_BYTES]

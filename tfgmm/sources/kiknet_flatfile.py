@@ -25,6 +25,7 @@ NUMBERS = {
     "vs30_m_s": "Vs30",
 }
 QUALITY = ("snr", "fLow", "fHigh")
+MOST_PERIODS = 10_000
 #: Spectra this short are within half a unit step of PGA.
 SHORT_S = 0.05
 #: Standard deviation of ln SA(0.05 s) / PGA, generously.
@@ -40,6 +41,7 @@ def read(
     sensor: str = "surface",
     unit: str | None = None,
     spectra_unit: str | None = None,
+    unit_as_stated: bool = False,
     time_zone: str = "Asia/Tokyo",
     progress: Callable[[Path], None] | None = None,
 ) -> records.Dataset:
@@ -62,6 +64,8 @@ def read(
     unit, spectra_unit : str, optional
         Of PGA and of the spectra. Neither is documented; by default PGA's is told from its size at
         the surface against magnitude and distance, that of the spectra from their ratio to PGA.
+    unit_as_stated : bool
+        Take stated units as they are, also where `units.check` would refuse them.
     time_zone : str
         Of the origin times; undocumented too, those of the provider of the records are JST.
     progress : callable, optional
@@ -90,7 +94,7 @@ def read(
     table = sheet.read(attributes)
     rows, noted = _rows(table, sensor, time_zone)
     surface = _mean_of(table, "pga", SENSORS["surface"])
-    chosen, reason = _pga_unit(unit, surface, rows)
+    chosen, reason, doubts = _pga_unit(unit, unit_as_stated, surface, rows)
     pga = _mean_of(table, "pga", SENSORS[sensor]) * units.in_g(chosen)
     said = {"unit": reason}
     if "PGA" in measures:
@@ -98,7 +102,7 @@ def read(
     if progress:
         progress(attributes)
     if periods:
-        how = {"pga": pga, "wanted": periods, "unit": spectra_unit}
+        how = {"pga": pga, "wanted": periods, "unit": spectra_unit, "as_stated": unit_as_stated}
         values, said["spectra_unit"], absent = _spectra(spectra, table, SENSORS[sensor], **how)
         rows, noted = rows.assign(**values), noted + absent
         if progress:
@@ -106,7 +110,7 @@ def read(
     provenance = _provenance(
         [attributes, *([spectra] if periods else [])], measures, sensor, time_zone, said
     )
-    found = wide.found(rows, provenance | {"noted": noted}, records.Tally())
+    found = wide.found(rows, provenance | {"noted": noted + doubts}, records.Tally())
     return selection.select(found, limits)
 
 
@@ -129,7 +133,7 @@ def _rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame
     for name in (f"{quality}_{component}" for quality in QUALITY for component in SENSORS[sensor]):
         if name in table.columns:
             rows[f"record_{name}"] = table.number(name)
-    return rows.assign(file=table.path.name, row=np.arange(len(rows)) + 2), noted
+    return rows.assign(file=table.path.name, row=table.rows), noted
 
 
 def _origin(table: sheet.Sheet) -> pd.Series:
@@ -178,23 +182,34 @@ def _mean_of(table: sheet.Sheet, quantity: str, components: Sequence[str]) -> pd
     return np.sqrt(first) * np.sqrt(second)
 
 
-def _pga_unit(unit: str | None, surface: pd.Series, rows: pd.DataFrame) -> tuple[str, str]:
-    if unit is not None:
-        units.in_g(unit)
-        return unit, f"{unit}, as stated"
-    return units.detect(surface, wide.expected_ln_pga(rows), "values of surface PGA")
+def _pga_unit(
+    unit: str | None, as_stated: bool, surface: pd.Series, rows: pd.DataFrame
+) -> tuple[str, str, list[dict]]:
+    what = "values of surface PGA"
+    if unit is None:
+        return *units.detect(surface, wide.expected_ln_pga(rows), what), []
+    result, doubtful = units.check(surface, wide.expected_ln("PGA", rows), unit, what, as_stated=as_stated)
+    noted = selection.note("file", result, rows["file"].unique() if doubtful else [])
+    return unit, f"{unit}, as stated; {result}", noted
 
 
 # ---- spectra ------------------------------------------------------------------------------------
 
 
 def _spectra(
-    path: Path, table: sheet.Sheet, components, *, pga: pd.Series, wanted: Sequence[float], unit: str | None
+    path: Path,
+    table: sheet.Sheet,
+    components,
+    *,
+    pga: pd.Series,
+    wanted: Sequence[float],
+    unit: str | None,
+    as_stated: bool,
 ) -> tuple[dict[str, np.ndarray], str, list[dict]]:
     """SA(T) in g of each row, NaN where there is no spectrum; the unit and why; notes."""
     values, short = _ordinates(path, table.text("Adress"), components, wanted)
     what = f"values of SA({short:g}), PGA being what is expected,"
-    unit, reason = _spectral_unit(unit, values[:, 0], pga, what)
+    unit, reason = _spectral_unit(unit, as_stated, values[:, 0], pga, what)
     absent = table.text("Code")[np.isnan(values).all(axis=1)]
     noted = selection.note("record", "no spectrum at its address: SA is missing", absent)
     names = [imt.canonical(f"SA({period})") for period in wanted]
@@ -222,12 +237,14 @@ def _ordinates(
     return np.exp(ln), short
 
 
-def _spectral_unit(unit: str | None, short: np.ndarray, pga: pd.Series, what: str) -> tuple[str, str]:
-    if unit is not None:
-        units.in_g(unit)
-        return unit, f"{unit}, as stated"
+def _spectral_unit(
+    unit: str | None, as_stated: bool, short: np.ndarray, pga: pd.Series, what: str
+) -> tuple[str, str]:
     expected = np.log(pga.where(pga > 0)).to_numpy()
-    return units.detect(short, expected, what, SPECTRAL_SCATTER, "--spectra-unit")
+    if unit is None:
+        return units.detect(short, expected, what, SPECTRAL_SCATTER, "--spectra-unit")
+    result, _ = units.check(short, expected, unit, what, as_stated=as_stated, option="--spectra-unit")
+    return unit, f"{unit}, as stated; {result}"
 
 
 @contextlib.contextmanager
@@ -250,6 +267,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarray:
+    if store["T"].size > MOST_PERIODS:
+        raise DataError(f"{path}, T: {store['T'].size} values, expected at most {MOST_PERIODS} periods")
     periods = np.atleast_1d(np.asarray(store["T"][()], float))
     if periods.ndim != 1 or not np.all(np.isfinite(periods)) or not np.all(np.diff(periods, prepend=0) > 0):
         raise DataError(
@@ -273,9 +292,9 @@ def _ln_mean(
         name = f"{group}/{component}/PSa"
         if name not in store:
             return np.full(count, np.nan)
+        if store[name].shape != (count,):  # before it is read: it may claim to fill any memory
+            raise DataError(f"{path}, {name}: {store[name].shape} values, expected {count}, one a period")
         values = np.asarray(store[name][()], float)
-        if values.shape != (count,):
-            raise DataError(f"{path}, {name}: {values.shape} values, expected {count}, one a period")
         total += np.log(np.where(values > 0, values, np.nan)) / len(components)
     return total
 

@@ -3,15 +3,21 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tfgmm import imt
 from tfgmm.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import units, wide
+from tfgmm.sources import bounded, units, wide
 
 #: Keys beside canonical names: a pattern of the columns of spectra.
 SPECTRA = "SA"
+#: What stands for the number in that pattern, with the number of its decimals where these are fixed.
+PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
+#: Longest period of a response spectrum, s; a longer one is the number of something else.
+LONGEST_S = 50.0
+#: What flatfiles of one agency have or lack, from version to version.
+UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", SPECTRA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +31,15 @@ class Layout:
         with ``event_``, ``station_`` or ``record_``) -> where: a column; ``A|B``, the first of them that
         has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded with zeros
         to four characters. For ``SA`` the pattern holds the period in s, ``T{T}S``, or the frequency in
-        Hz, ``f{f}SA``.
+        Hz, ``f{f}SA``; ``{T:3}`` stands for numbers with three decimals alone.
     constants : mapping
         What -> its value in all rows.
+    optional : collection of str
+        What of ``columns`` a file may lack.
     unit : str or None
-        Of all amplitudes, a key of `units.IN_G`; None: g, refused where that is implausible.
+        Of all amplitudes, a key of `units.IN_G`; None: g.
+    unit_as_stated : bool
+        Take the unit as it is, also where `units.check` would refuse it.
     time_format : str or None
         Of the origin time, as ``strptime`` has it; None: ISO 8601.
     time_zone : str
@@ -40,7 +50,9 @@ class Layout:
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    optional: Collection[str] = ()
     unit: str | None = None
+    unit_as_stated: bool = False
     time_format: str | None = None
     time_zone: str = "UTC"
     name: str = "table"
@@ -75,10 +87,11 @@ KNOWN = {
             "elevation_m": "st_elevation",
             "vs30_m_s": "vs30_m_sec",
             "PGA": "rotD50_pga",
-            "SA": "rotD50_T{T}",
+            "SA": "rotD50_T{T:3}",  # rotD50_T90 is a duration
         },
         constants={"component": "rotd50"},
         unit="cm/s^2",
+        optional=UNPROMISED,
         name="Engineering Strong-Motion flatfile",
     ),
     "nga-west2": Layout(
@@ -99,6 +112,7 @@ KNOWN = {
         constants={"component": "rotd50", "network": "nga"},
         unit="g",
         time_format="%Y-%m%dT%H%M",
+        optional=UNPROMISED,
         name="NGA-West2 flatfile",
     ),
     "nz": Layout(
@@ -118,6 +132,7 @@ KNOWN = {
         },
         constants={"component": "geometric_mean", "network": "nz"},
         unit="g",
+        optional=UNPROMISED,
         name="New Zealand Strong Motion Database flatfile",
     ),
 }
@@ -129,6 +144,8 @@ def choose(
     constants: Sequence[str] = (),
     unit: str | None = None,
     time_zone: str | None = None,
+    *,
+    unit_as_stated: bool = False,
 ) -> Layout:
     """A layout from what stands on the command line.
 
@@ -140,6 +157,8 @@ def choose(
         Added to those of `base`, before which they go.
     unit, time_zone : str or None
         Instead of those of `base`.
+    unit_as_stated : bool
+        As of `Layout`.
 
     Raises
     ------
@@ -155,28 +174,49 @@ def choose(
         # What is mapped anew is no constant any more, and the other way round.
         columns={k: v for k, v in start.columns.items() if k not in fixed} | given,
         constants={k: v for k, v in start.constants.items() if k not in given} | fixed,
+        optional=[name for name in start.optional if name not in given],
         unit=unit or start.unit,
+        unit_as_stated=unit_as_stated or start.unit_as_stated,
         time_zone=time_zone or start.time_zone,
     )
 
 
 def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
-    """Intensity measure -> column, for the columns that match a pattern with ``{T}`` or ``{f}``.
+    """Return intensity measure -> column, for the columns that match a pattern with ``{T}`` or ``{f}``.
 
-    >>> spectra("rotD50_T{T}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
+    The number may be written ``1``, ``0.5``, ``.5``, ``0_5`` or ``0p5``. A period of 0 is PGA.
+
+    Raises
+    ------
+    UsageError
+        The pattern has no ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
+    DataError
+        Two columns are one intensity measure.
+
+    >>> spectra("rotD50_T{T:3}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
     ({'SA(0.01)': 'rotD50_T0_010'}, {'SA(0.03)': 'f33.3333SA'})
     """
-    if ("{T}" in pattern) == ("{f}" in pattern):
+    if len(PERIOD.findall(pattern)) != 1:
         raise UsageError(
             f"SA={pattern}: write {{T}} where the period or {{f}} where the frequency stands, as T{{T}}S"
         )
-    digits = r"(\d+[._]\d+)"
-    expression = re.compile(re.escape(pattern).replace(r"\{T\}", digits).replace(r"\{f\}", digits))
-    matches = ((name, expression.fullmatch(name)) for name in names)
-    numbers = {name: float(match[1].replace("_", ".")) for name, match in matches if match}
-    if "{f}" in pattern:
-        numbers = {name: float(f"{1 / number:.3g}") for name, number in numbers.items() if number}
-    return {imt.canonical(f"SA({number})"): name for name, number in numbers.items() if number}
+    before, kind, decimals, after = PERIOD.split(pattern)
+    number = rf"(\d*[._p]\d{{{decimals}}})" if decimals else r"(\d+|\d*[._p]\d+)"
+    expression = re.compile(re.escape(before) + number + re.escape(after))
+    columns: dict[str, str] = {}
+    for name in names:
+        if match := expression.fullmatch(name):
+            value = float(re.sub("[_p]", ".", match[1]))
+            period = value if kind == "T" else float(f"{1 / value:.3g}") if value else 0.0
+            if period > LONGEST_S:
+                raise UsageError(
+                    f"SA={pattern}: column {name} would be SA({period:g}), expected up to {LONGEST_S:g} s; "
+                    "write {T:3} for {T} if all periods have three decimals, or map each SA(T) by itself"
+                )
+            measure = imt.canonical(f"SA({period})") if period else "PGA"
+            if columns.setdefault(measure, name) != name:
+                raise DataError(f"SA={pattern}: columns {columns[measure]} and {name} are both {measure}")
+    return columns
 
 
 def _load(path: Path) -> Layout:
@@ -185,10 +225,10 @@ def _load(path: Path) -> Layout:
             f"unknown layout {str(path)!r}: write one of {', '.join(KNOWN)} or the path of a TOML file"
         )
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(bounded.content(path).decode("utf-8"))
         constants = {what: str(value) for what, value in content.pop("constants", {}).items()}
         return Layout(**{"name": path.stem, **content}, constants=constants)
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         fields = ", ".join(field.name for field in dataclasses.fields(Layout))
         raise DataError(f"{path} is no layout ({error}): a TOML file may hold {fields}") from error
     except TfgmmError as error:

@@ -8,8 +8,9 @@ import pandas as pd
 from tfgmm import imt, records
 from tfgmm.errors import DataError, UsageError
 
-#: Larger amplitudes (in g) are a wrong unit or a broken instrument, not ground motion.
-MAX_AMPLITUDE_G = 20.0
+#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones the noise of numbers.
+MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
+WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,19 +20,44 @@ class Limits:
     Attributes
     ----------
     region : (west, south, east, north) or None
-        Degrees, edges included; stations outside are left out, events are not.
+        Degrees, edges included; a west beyond the east means across the date line, and longitudes may
+        count from 0 to 360. Stations outside are left out, events are not.
     min_magnitude : float
         Smallest Mw.
     max_distance_km : float
         Largest hypocentral distance, ``sqrt(epicentral^2 + depth^2)``.
     min_records : int
         Fewest records an event must have after all other limits.
+
+    Raises
+    ------
+    UsageError
+        The region is none.
     """
 
     region: tuple[float, float, float, float] | None = None
     min_magnitude: float = 4.0
     max_distance_km: float = 300.0
     min_records: int = 1
+
+    def __post_init__(self) -> None:
+        west, south, east, north = self.region or WHOLE_EARTH
+        if not (-90 <= south <= north <= 90 and all(-180 <= edge <= 360 for edge in (west, east))):
+            raise UsageError(
+                f"the region {_box(self.region)} is none: write WEST,SOUTH,EAST,NORTH in degrees, south "
+                "below north; west beyond east means across the date line"
+            )
+
+    def inside(self, places: pd.DataFrame) -> pd.Series:
+        """Return whether each place lies in the region, from its ``longitude`` and ``latitude``."""
+        west, south, east, north = self.region or WHOLE_EARTH
+        longitude = pd.Series(records.wrapped(places["longitude"]), places.index)
+        west, east = records.wrapped([west, east]) if east - west < 360 else (-180, 180)
+        if west <= east:
+            within = longitude.between(west, east)
+        else:  # across the date line
+            within = (longitude >= west) | (longitude <= east)
+        return within & places["latitude"].between(south, north)
 
 
 @dataclasses.dataclass
@@ -42,9 +68,9 @@ class Found:
     ----------
     events, stations, records : pandas.DataFrame
         Columns of the data contract and those of the source. NaN where unknown: an event's
-        magnitude or hypocentre, a station's coordinates, an intensity measure. Stations have no
-        ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or both, in `records`) the
-        first that can be used is kept.
+        magnitude or hypocentre, a station's coordinates, an intensity measure. Longitudes may count
+        from 0 to 360. Stations have no ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or
+        both, in `records`) the first that can be used is kept.
     provenance : dict
         ``name``, ``sources``, ``choices`` and what else belongs into ``dataset.json``, such as ``noted``
         (see `note`).
@@ -70,10 +96,10 @@ def select(found: Found, limits: Limits) -> records.Dataset:
         No record is left, or a table breaks the data contract.
     """
     tally = found.tally
-    events = _usable_events(found.events, limits.min_magnitude, tally)
-    table = found.stations
+    events = _usable_events(_wrapped(found.events), limits.min_magnitude, tally)
+    table = _wrapped(found.stations)
     table = drop(table, table.duplicated("station_id"), "station", "second entry of its code", tally)
-    located, within = _usable_stations(table, limits.region, tally)
+    located, within = _usable_stations(table, limits, tally)
     rows = found.records.reset_index(drop=True)
     for key, known, reason in (
         ("event_id", events, "its event was dropped"),
@@ -88,7 +114,7 @@ def select(found: Found, limits: Limits) -> records.Dataset:
     again = rows.duplicated(["event_id", "station_id"])
     rows = drop(rows, again, "record", "second record of a station in an event", tally)
     events, rows = _enough_records(events, rows, limits.min_records, tally)
-    silent = ~within["station_id"].isin(rows["station_id"])
+    silent = ~within["station_id"].isin(rows["station_id"].unique())
     kept = drop(within, silent, "station", "no record is kept", tally)
     kept = kept.assign(site_id=records.site_ids(kept) if len(kept) else "")
     provenance = _provenance(found, limits, _out_of_service(rows, events, kept))
@@ -106,6 +132,14 @@ def note(what: str, reason: str, names) -> list[dict]:
     tally = records.Tally()
     tally.drop(what, reason, names)
     return tally.dropped()
+
+
+def _wrapped(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(longitude=records.wrapped(table["longitude"]))
+
+
+def _box(region) -> str:
+    return ",".join(f"{value:.7g}" for value in region or WHOLE_EARTH)
 
 
 def _names(table: pd.DataFrame, what: str) -> pd.Series:
@@ -127,20 +161,19 @@ def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: records.Ta
 
 
 def _usable_stations(
-    table: pd.DataFrame, region, tally: records.Tally
+    table: pd.DataFrame, limits: Limits, tally: records.Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stations that have coordinates, and those of them that lie in the region."""
     blank = table[["longitude", "latitude"]].isna().any(axis=1)
     located = drop(table, blank, "station", "no coordinates", tally)
     if located.empty:
         raise DataError("no station has coordinates: check the station table")
-    west, south, east, north = region or (-180, -90, 180, 90)
-    inside = located["longitude"].between(west, east) & located["latitude"].between(south, north)
+    inside = limits.inside(located)
     if not inside.any():
+        spans = *located[["longitude", "latitude"]].min(), *located[["longitude", "latitude"]].max()
         raise UsageError(
-            f"no station lies in the region {west:g},{south:g},{east:g},{north:g} (west,south,east,north): "
-            f"the table spans {located['longitude'].min():.2f},{located['latitude'].min():.2f},"
-            f"{located['longitude'].max():.2f},{located['latitude'].max():.2f}"
+            f"no station lies in the region {_box(limits.region)} (west,south,east,north): "
+            f"the table spans {_box([round(float(degrees), 2) for degrees in spans])}"
         )
     return located, drop(located, ~inside, "station", "outside the region", tally)
 
@@ -156,6 +189,7 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame
     reasons = {
         "amplitude is zero": values == 0,
         "amplitude is negative": values < 0,
+        f"amplitude below {MIN_AMPLITUDE_G:g} g": (values > 0) & (values < MIN_AMPLITUDE_G),
         f"amplitude above {MAX_AMPLITUDE_G:g} g": values > MAX_AMPLITUDE_G,
     }
     good = values.mask(sum(reasons.values(), start=values.isna()))
@@ -188,9 +222,14 @@ def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataF
 
 def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
     """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
-    source = events.set_index("event_id").loc[rows["event_id"]]
-    site = stations.set_index("station_id").loc[rows["station_id"]]
-    places = (point[name] for point in (source, site) for name in ("longitude", "latitude"))
+    source, site = (
+        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
+        for key, table, names in (
+            ("event_id", events, ["longitude", "latitude", "depth_km"]),
+            ("station_id", stations, ["longitude", "latitude"]),
+        )
+    )
+    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
     return np.hypot(records.distance_km(*places), source["depth_km"].to_numpy())
 
 
@@ -209,6 +248,10 @@ def _enough_records(
 
 def _provenance(found: Found, limits: Limits, noted: list[dict]) -> dict:
     chosen = dataclasses.asdict(limits) | {"region": list(limits.region) if limits.region else None}
+    east = {what: int((getattr(found, what)["longitude"] > 180).sum()) for what in ("events", "stations")}
+    if any(east.values()):
+        counts = " and ".join(f"{count} {what}" for what, count in east.items())
+        chosen["longitude"] = f"{counts} above 180 degrees, wrapped to -180 to 180"
     return found.provenance | {
         "simulated": False,
         "choices": chosen | {"distance": "hypocentral"} | found.provenance.get("choices", {}),

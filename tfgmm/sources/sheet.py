@@ -1,50 +1,77 @@
-"""Bytes of CSV, TSV, Excel or Parquet -> named columns of text; nothing is chosen or dropped."""
+"""Files of tables -> named columns of text; nothing is chosen or dropped. The one reader of tables.
 
-import bz2
+What a file is: `kinds`. Text: `delimited`. Excel: `workbook`.
+"""
+
+import contextlib
 import dataclasses
-import gzip
-import io
-import warnings
-import zlib
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import charset_normalizer
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.sources import bounded, delimited, kinds, workbook
 
-DELIMITERS = ",;\t|"
-#: Encodings of text that is not UTF-8: Western European, Japanese, and Excel's "Unicode text".
-ENCODINGS = ["cp1252", "cp932", "utf_16"]
-#: Numbers that stand for a missing value: -999, -9999 or -99999, also with zeros or nines after the point.
-SENTINEL = r"-(?:999|9999|99999)(?:\.0*|\.9+)?"
+#: Text that stands for a missing value: -999, -9999 ..., also with zeros or nines after the point.
+SENTINEL = r"-9{3,}(?:\.0*|\.9+)?|#N/A"
+#: Numbers this large fill in for missing ones too: the greatest of 32 bits, NetCDF's 9.97e36.
+FILL = 1e36
 #: Words that stand for a missing number. In columns of text they are text: NA is a network.
-NO_NUMBER = ["nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "."]
+NO_NUMBER = ["nan", "na", "n/a", "null", "none", "-", "--", "."]
+DECIMAL_COMMA = r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?"
+PARQUET = b"PAR1"
+
+_comma = False
+
+
+@contextlib.contextmanager
+def decimal_comma(used: bool = True) -> Iterator[None]:
+    """Take the comma for the decimal sign of numbers in text while the block runs, if `used`.
+
+    The option ``--decimal-comma`` of the commands.
+    """
+    global _comma  # noqa: PLW0603 - the user says it once for all tables that a command reads
+    before, _comma = _comma, used
+    try:
+        yield
+    finally:
+        _comma = before
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
     """A table as it stands in a file.
 
-    Rows are named as a spreadsheet numbers them: the header is row 1 (blank lines not counted).
+    Attributes
+    ----------
+    path : Path
+    table : pyarrow.Table
+    rows : ndarray of int, [n_rows]
+        Where each row begins, as an editor or a spreadsheet numbers lines; in Parquet from 1.
+    encoding : str or None
+        Of text.
+    decimal : str
+        Decimal sign of numbers in text.
     """
 
     path: Path
     table: pa.Table
+    rows: np.ndarray
     encoding: str | None = None
+    decimal: str = "."
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, in order."""
         return self.table.column_names
 
-    def text(self, name: str) -> pd.Series:
-        """A column as stripped text; None where it is blank or a sentinel (-999, -9999, -99999).
+    def text(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as stripped text; None where it is blank or, with `sentinels`, -999, -9999, -99999.
 
         Raises
         ------
@@ -56,152 +83,124 @@ class Sheet:
         count = self.columns.count(name)
         if count == 0:
             raise UsageError(
-                f"{self.path} has no column {name!r}: its columns are {', '.join(self.columns)}"
+                f"{self.path} has no column {name!r}: its columns are {listed(self.columns, 100)}"
             )
         if count > 1:
-            raise DataError(f"{self.path}, row 1: column {name!r} is there {count} times, expected once")
+            raise DataError(f"{self.path}: column {name!r} is there {count} times, expected once")
         values = self.table.column(name)
-        if not pa.types.is_string(values.type):
-            values = pa.array(map(_as_text, values.to_pandas()), pa.string())
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            values = pa.array(map(workbook.as_text, values.to_pandas()), pa.string())
         column = values.to_pandas().astype("str").str.strip()
-        missing = column.isna() | (column == "") | column.str.fullmatch(SENTINEL)
+        missing = column.isna() | (column == "") | (sentinels & column.str.fullmatch(SENTINEL))
         return column.mask(missing).rename(name)
 
-    def number(self, name: str) -> pd.Series:
-        """A column as numbers, NaN where missing.
+    def number(self, name: str, sentinels: bool = True) -> pd.Series:
+        """A column as numbers, NaN where missing as in `text`.
 
         Raises
         ------
         UsageError, DataError
             As `text`; or a cell is neither a number nor a sign of a missing one.
         """
-        return self.to_number(self.text(name))
+        return self.to_number(self.text(name, sentinels), sentinels)
 
-    def to_number(self, text: pd.Series) -> pd.Series:
-        """Text that `text` returned as numbers."""
-        values = pd.to_numeric(text, errors="coerce").astype(float)
+    def to_number(self, text: pd.Series, sentinels: bool = True) -> pd.Series:
+        """Return text of `text` as numbers; with `sentinels` 1e36 and more are missing."""
+        values = pd.to_numeric(self.with_points(text), errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
-        self.refuse(text, values.isna() & ~absent, "a number, a blank or a sentinel such as -999")
-        return values
+        bad = values.isna() & ~absent
+        expected = "a number, a blank or a sentinel such as -999"
+        if self.decimal == "." and bad.any() and text[bad].str.fullmatch(DECIMAL_COMMA).all():
+            expected += "; decimal commas are read with --decimal-comma"
+        self.refuse(text, bad, expected)
+        fill = (values.abs() >= FILL) & np.isfinite(values)
+        return values.mask(fill) if sentinels else values
+
+    def with_points(self, text: pd.Series) -> pd.Series:
+        """Return numbers as text with decimal points, whatever the decimal sign of the table."""
+        if self.decimal == ".":
+            return text
+        # Where it is the comma, a point can only be one between thousands.
+        return text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
         """Raise `DataError` that names the first `bad` cell of a column."""
         bad = np.asarray(bad, bool)
         if bad.any():
             row = int(np.argmax(bad))
-            raise DataError(
-                f"{self.path}, row {row + 2}, column {column.name}: {column.iloc[row]!r}, "
-                f"expected {expected}"
-            )
+            message = f"{self.path}, row {self.rows[row]}, column {column.name}: {column.iloc[row]!r}"
+            if row == 0 and bad.sum() == 1 and column.iloc[1:].notna().any():
+                expected += "; if the row is a second line of the header, as of units, delete it"
+            raise DataError(f"{message}, expected {expected}")
 
 
-def read(path: Path) -> Sheet:
-    """The table of a file: ``.xlsx`` (first sheet), ``.parquet``, else text with a header.
+def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
+    """The table of a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
 
-    Text may be compressed (gzip, bzip2). Its delimiter is the comma, semicolon, tab or bar that the
-    header has most of; its encoding UTF-8, else as charset-normalizer decides between cp1252,
-    cp932 and UTF-16.
+    What the file is, its first bytes tell. It may be compressed (gzip, bzip2, xz).
+
+    Parameters
+    ----------
+    path : Path
+    unnamed : sequence of str
+        Names of the columns of text without a header: where its first line is of as many numbers.
 
     Raises
     ------
     UsageError
-        The file does not exist.
+        The file does not exist, or is no regular file.
     DataError
-        The file is damaged, no table, or has no rows.
+        The file is damaged, no table, has no rows, or would take too much memory (`bounded.refuse`).
     """
-    content = _load(path)
-    suffix = path.suffix.lower()
-    encoding = None
-    if suffix in (".xlsx", ".xlsm"):
-        table = _excel(path, content)
-    elif suffix == ".parquet":
-        table = _parquet(path, content)
-    else:
-        text, encoding = _decode(path, content)
-        table = _delimited(path, text)
+    content, encoding = bounded.content(path), None
+    try:
+        if kinds.is_workbook(content):
+            table, rows = workbook.read(path, content)
+        elif content.startswith(PARQUET):
+            table = _parquet(path, content)
+            rows = np.arange(1, table.num_rows + 1)
+        else:
+            kinds.refuse(path, content)
+            table, rows, encoding = delimited.read(path, content, unnamed)
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into the memory there is") from error
     if not table.num_rows:
         raise DataError(f"{path} has no rows below its header")
-    return Sheet(path, table.rename_columns([str(name).strip() for name in table.column_names]), encoding)
-
-
-def _load(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            return gzip.decompress(content)
-        return bz2.decompress(content) if content.startswith(b"BZh") else content
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a table") from error
-    except (zlib.error, EOFError, ValueError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no whole compressed file ({error}): fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _decode(path: Path, content: bytes) -> tuple[str, str]:
-    try:
-        return content.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        best = charset_normalizer.from_bytes(content, cp_isolation=ENCODINGS).best()
-    if best is None:
-        raise DataError(
-            f"{path} is text in no known encoding (UTF-8, {', '.join(ENCODINGS)}): save it as UTF-8"
-        )
-    return str(best), best.encoding
-
-
-def _delimited(path: Path, text: str) -> pa.Table:
-    header = text.partition("\n")[0]
-    if text.count('"') % 2:
-        raise DataError(f"{path}: a quotation mark is opened and not closed; the file is cut or damaged")
-    delimiter = max(DELIMITERS, key=header.count)
-    names = header.rstrip("\r").replace('"', "").split(delimiter)
-    try:
-        return pa.csv.read_csv(
-            io.BytesIO(text.encode()),
-            read_options=pa.csv.ReadOptions(use_threads=False),  # one thread can name the row of an error
-            parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except (pa.ArrowException, UnicodeEncodeError) as error:
-        raise DataError(
-            f"{path} is no table of text ({_reason(error)}): the file is cut or damaged"
-        ) from error
-
-
-def _excel(path: Path, content: bytes) -> pa.Table:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about styles and validation rules that are left out
-            frame = pd.read_excel(io.BytesIO(content), dtype=object, na_filter=False, engine="openpyxl")
-        frame = frame.map(_as_text).set_axis(map(str, frame.columns), axis=1)
-        return pa.table(
-            [pa.array(frame.iloc[:, i], pa.string()) for i in range(frame.shape[1])], list(frame)
-        )
-    except Exception as error:  # openpyxl meets a damaged file with errors of any kind
-        raise DataError(f"{path} is no whole Excel workbook ({_reason(error)})") from error
+    names = [str(name).strip() for name in table.column_names]
+    decimal = "," if encoding and _comma else "."
+    return Sheet(path, table.rename_columns(names), rows, encoding, decimal)
 
 
 def _parquet(path: Path, content: bytes) -> pa.Table:
+    """The table, its columns of text as dictionaries, so that a repeated text is held once."""
     try:
-        return pa.parquet.read_table(io.BytesIO(content))
+        with pa.BufferReader(content) as source:
+            file = pa.parquet.ParquetFile(source)
+            layout = file.metadata
+            unpacked = sum(layout.row_group(i).total_byte_size for i in range(layout.num_row_groups))
+            bounded.refuse(max(unpacked, 8 * layout.num_rows * layout.num_columns), len(content), path)
+            texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+            file = pa.parquet.ParquetFile(source, read_dictionary=texts)
+            batches, size = [], 0
+            for batch in file.iter_batches():
+                size += sum(map(_decoded_bytes, batch.columns))
+                bounded.refuse(size, len(content), path)
+                batches.append(batch)
+            return pa.Table.from_batches(batches, file.schema_arrow)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} is no whole Parquet file ({_reason(error)})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{path} is no whole Parquet file ({reason})") from error
 
 
-def _reason(error: Exception) -> str:
-    """What a library says, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _as_text(value) -> str | None:
-    """A cell as a person would type it: 4 for 4.0, ISO 8601 for a time."""
-    if value is None or value is pd.NaT or value != value:  # noqa: PLR0124
-        return None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return repr(float(value)) if isinstance(value, np.floating | float) else str(value)
+def _decoded_bytes(column: pa.Array) -> int:
+    """Bytes of a column when each row has its own text."""
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes
+    lengths = pc.binary_length(column.dictionary)
+    return 8 * len(column) + (pc.sum(lengths.take(column.indices)).as_py() or 0)

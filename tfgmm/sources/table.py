@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import files, imt, records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, UsageError, listed
 from tfgmm.sources import layout as layouts
 from tfgmm.sources import selection, sheet, units, wide
 
@@ -22,6 +22,8 @@ REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
 #: An end of a time that names its zone.
 ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
+#: Rows from which the unit is checked; of more, every second, third ...
+MOST_CHECKED = 100_000
 FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 
 
@@ -55,26 +57,54 @@ def read(
         A file is damaged, a value cannot be trusted, or no record is left.
     """
     layout = layout or layouts.Layout()
-    sheets, parts = [], []
+    tally = records.Tally()
+    parts, sources = [], []
     for path in paths:
-        sheets.append(sheet.read(path))
-        parts.append(_rows(sheets[-1], layout))
+        rows, source = _file(path, layout, tally)
+        parts.append(rows)
+        sources.append(source)
         if progress:
             progress(path)
     rows = pd.concat(parts, ignore_index=True)
-    measures = [name for name in rows if imt.is_imt(name)]
-    if layout.unit is None and "PGA" in rows:
-        units.refuse_implausible(rows["PGA"], wide.expected_ln_pga(rows), "values of PGA")
-    rows[measures] *= units.in_g(layout.unit or "g")
-    provenance = _provenance(sheets, layout, rows)
-    found = wide.found(rows, provenance, records.Tally())
+    del parts
+    found = wide.found(rows, _provenance(sources, layout, rows), tally)
     dataset = selection.select(found, limits)
-    simulated = any(SIMULATED in part.columns for part in sheets)
     return dataclasses.replace(
         dataset,
         stations=_sites(dataset.stations, found.stations),
-        provenance=dataset.provenance | {"simulated": simulated},
+        provenance=dataset.provenance | {"simulated": any(source["simulated"] for source in sources)},
     )
+
+
+def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.DataFrame, dict]:
+    """Rows of one file with canonical names and amplitudes in g, and what is told of the file."""
+    table = sheet.read(path)
+    where = _columns(table, layout)
+    source = {
+        "source": {"file": path.name, "sha256": files.sha256(path)},
+        "simulated": SIMULATED in table.columns,
+        "encoding": table.encoding,
+        "decimal": table.decimal,
+        "columns": where,
+    }
+    rows = _rows(table, where, layout)
+    del table
+    measures = sorted(filter(imt.is_imt, rows), key=imt.period)
+    rows = wide.without_marks(rows, measures, tally)
+    unit = layout.unit or "g"
+    source["unit"], doubtful = _checked(rows, measures, unit, layout.unit_as_stated)
+    source["noted"] = selection.note("file", source["unit"], [path.name] if doubtful else [])
+    return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
+
+
+def _checked(rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool) -> tuple[str, bool]:
+    """What the check of the unit says of the amplitudes of the shortest period."""
+    if not as_stated:
+        for name in measures:
+            units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
+    some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
+    expected, what = wide.expected_ln(measures[0], some), f"values of {measures[0]}"
+    return units.check(some[measures[0]], expected, unit, what, as_stated=as_stated)
 
 
 def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +161,7 @@ def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
 # ---- a sheet -> rows with canonical names -------------------------------------------------------
 
 
-def _rows(table: sheet.Sheet, layout: layouts.Layout) -> pd.DataFrame:
-    where = _sources(table, layout)
+def _rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> pd.DataFrame:
     columns, origin = {}, None
     for name, expression in where.items():
         if name in NUMBERS or imt.is_imt(name):
@@ -152,14 +181,24 @@ def _rows(table: sheet.Sheet, layout: layouts.Layout) -> pd.DataFrame:
     for name in TIMES:
         if name not in rows and any(other in rows for other in TIMES):
             rows[name] = pd.Series(pd.NaT, rows.index, dtype="datetime64[us, UTC]")
-    return rows.assign(file=table.path.name, row=np.arange(len(rows)) + 2)
+    file = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), [table.path.name])  # held once
+    return rows.assign(file=file, row=table.rows)
 
 
-def _sources(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
+def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
     """What -> column or expression, for all that the table and the layout have."""
-    where = dict(layout.columns)
+    where = {
+        name: source
+        for name, source in layout.columns.items()
+        if name == layouts.SPECTRA or name not in layout.optional or _holds(table, source)
+    }
     pattern = where.pop(layouts.SPECTRA, None)
     spectra = layouts.spectra(pattern, table.columns) if pattern else {}
+    if pattern and not spectra and layouts.SPECTRA not in layout.optional:
+        raise UsageError(
+            f"{table.path} has no column that matches SA={pattern}: its columns are "
+            f"{listed(table.columns, 100)}"
+        )
     fixed = layout.constants.keys()
     own = {name: name for name in table.columns if name in wide.CANONICAL or name.startswith(wide.PREFIXES)}
     where = {**_measures(table), **own, **spectra, **where}
@@ -168,12 +207,12 @@ def _sources(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
     if missing:
         raise UsageError(
             f"{table.path} has no column for {', '.join(missing)}: name one with --map {missing[0]}=COLUMN "
-            f"or give one value with --set {missing[0]}=VALUE; its columns are {', '.join(table.columns)}"
+            f"or give one value with --set {missing[0]}=VALUE; its columns are {listed(table.columns, 100)}"
         )
     if not any(imt.is_imt(name) for name in where):
         raise UsageError(
             f"{table.path} has no intensity measure: name columns with --map PGA=COLUMN or "
-            f"--map 'SA=T{{T}}S'; its columns are {', '.join(table.columns)}"
+            f"--map 'SA=T{{T}}S'; its columns are {listed(table.columns, 100)}"
         )
     return where
 
@@ -184,10 +223,16 @@ def _measures(table: sheet.Sheet) -> dict[str, str]:
     for column in dict.fromkeys(table.columns):
         name = layouts.measure(column)
         if imt.is_imt(name) and measures.setdefault(name, column) != column:
-            raise DataError(
-                f"{table.path}, row 1: columns {measures[name]!r} and {column!r} are both {name}"
-            )
+            raise DataError(f"{table.path}: columns {measures[name]!r} and {column!r} are both {name}")
     return measures
+
+
+def _holds(table: sheet.Sheet, expression: str) -> bool:
+    """Whether the table has what an expression names."""
+    fields = [field[1] for field in FIELD.finditer(expression)]
+    if fields and expression not in table.columns:
+        return all(name in table.columns for name in fields)
+    return any(name in table.columns for name in _alternatives(table, expression))
 
 
 def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
@@ -268,21 +313,26 @@ def _constant(name: str, value: str):
         raise UsageError(f"--set {name}={value}: write a number") from error
 
 
-def _provenance(sheets: Sequence[sheet.Sheet], layout: layouts.Layout, rows: pd.DataFrame) -> dict:
+def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFrame) -> dict:
     measures = [name for name in rows if imt.is_imt(name)]
-    encodings = {part.path.name: part.encoding for part in sheets if part.encoding}
+    names = [source["source"]["file"] for source in sources]
+    encodings = {name: s["encoding"] for name, s in zip(names, sources, strict=True) if s["encoding"]}
+    checks = dict.fromkeys(source["unit"] for source in sources)
+    stated = f"{layout.unit}, as stated" if layout.unit else "g, as nothing else is stated"
     components = sorted(set(rows["component"].dropna()))
     return {
         "name": layout.name,
         "component": ", ".join(components),
         "unit": dict.fromkeys(measures, "g"),
-        "sources": [{"file": part.path.name, "sha256": files.sha256(part.path)} for part in sheets],
+        "sources": [source["source"] for source in sources],
+        "noted": [note for source in sources for note in source["noted"]],
         "choices": {
-            "unit": f"{layout.unit}, as stated" if layout.unit else "g, as nothing else is stated",
-            "columns": _sources(sheets[0], layout),
+            "unit": "; ".join([stated, *checks]),
+            "columns": sources[0]["columns"],
             "constants": dict(layout.constants),
             "time_zone": layout.time_zone,
             "encoding": encodings,
+            "decimal": sources[0]["decimal"],
             "magnitude": "as listed, taken as Mw; magnitude_source names the column or the type",
         },
     }

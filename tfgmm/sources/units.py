@@ -1,6 +1,9 @@
-"""Units of acceleration: which one a file is in, where it does not say so."""
+"""Units of acceleration: which one a file is in, and whether the one that is stated can be."""
+
+import functools
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm import imt, records
 from tfgmm.errors import DataError, UsageError
@@ -17,9 +20,15 @@ IN_G = {
 HALF_STEP = np.log(imt.STANDARD_GRAVITY) / 2
 #: Standard deviation of ln PGA about the reference model (0.74 on two years of JMA records).
 SCATTER = 0.8
-#: A median residual beyond a factor of 20 is a wrong unit in any region.
-IMPLAUSIBLE = np.log(20)
-FEWEST = 10
+#: A median residual beyond a factor of 20 is a wrong unit in any region, beyond one of 5 in most.
+IMPLAUSIBLE, DOUBTFUL = np.log(20), np.log(5)
+FEWEST, FEWEST_LOGARITHMS = 3, 10
+#: Least spread of ln amplitude over that of what is expected: below the first the values are logarithms,
+#: below the second they are if their size is implausible too (measured amplitudes: 0.9 to 1.1, of single
+#: earthquakes listed above a level only: 0.43).
+LEAST_SPREAD, LEAST_SPREAD_IMPLAUSIBLE = 0.4, 0.7
+#: Where BSSA14 is compared with: magnitude, and km.
+MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
 def in_g(unit: str) -> float:
@@ -96,14 +105,111 @@ def detect(
     return unit, f"{unit}, detected ({found})"
 
 
-def refuse_implausible(amplitude_g, expected_ln, what: str) -> None:
-    """Raise `DataError` if amplitudes taken as g are a factor of 20 off what is expected."""
-    median, count = _residual(amplitude_g, expected_ln)
-    if count >= FEWEST and abs(median) > IMPLAUSIBLE:
+def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
+    """Return the median ln IM in g of BSSA14 at Vs30 400 m/s, NaN outside `MAGNITUDES` and `DISTANCES_KM`.
+
+    The model of Boore, Stewart, Seyhan and Atkinson (2014, Earthquake Spectra 30(3), 1057-1085) by pygmm,
+    mechanism and region unspecified, with the given distance for its own.
+    """
+    magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
+    near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
+    return _bssa14(im)(np.stack([magnitude, near], axis=-1))
+
+
+@functools.cache
+def _bssa14(im: str) -> RegularGridInterpolator:
+    import pygmm  # half a second
+
+    axes = np.linspace(*MAGNITUDES, 23), np.linspace(*np.log(DISTANCES_KM), 31)
+    values = np.full([len(axis) for axis in axes], np.nan)
+    for i, j in np.ndindex(values.shape):
+        scenario = {"mag": axes[0][i], "dist_jb": np.exp(axes[1][j]), "v_s30": 400, "mechanism": "U"}
+        model = pygmm.BooreStewartSeyhanAtkinson2014(pygmm.Scenario(**scenario))
+        spectrum = model.interp_ln_spec_accels
+        values[i, j] = np.log(model.pga) if im == "PGA" else spectrum([imt.period(im)])[0]
+    return RegularGridInterpolator(axes, values, bounds_error=False)
+
+
+def check(
+    values, expected_ln, unit: str, what: str, *, as_stated: bool = False, option: str = "--unit"
+) -> tuple[str, bool]:
+    """Return how far values in a stated unit are from what is expected, or refuse the unit.
+
+    Parameters
+    ----------
+    values : array_like, [n]
+        As the file has them; NaN where unknown.
+    expected_ln : array_like, [n]
+        ln of what is expected, in g; NaN where nothing is.
+    unit : str
+        A key of `IN_G`.
+    what : str
+        What the values are, for the message.
+    as_stated : bool
+        Take the unit as it is.
+    option : str
+        How the user says the unit, for the message.
+
+    Returns
+    -------
+    str, bool
+        A sentence, and whether another unit is much nearer, which a user should know.
+
+    Raises
+    ------
+    DataError
+        The median of values over expected lies outside 1/20 to 20, or the values are logarithms.
+    """
+    if as_stated:
+        return "not checked (--unit-as-stated)", False
+    values, expected_ln = np.asarray(values, float), np.asarray(expected_ln, float)
+    refuse_negative(values, what)
+    median, count = _residual(values, expected_ln)
+    if count < FEWEST:
+        return f"not checked: of the {what} {count} can be compared with what is expected", False
+    factors = {other: np.exp(median) * in_g(other) for other in (unit, "g", "%g", "m/s^2", "cm/s^2")}
+    off = {other: abs(np.log(factor)) for other, factor in factors.items()}
+    fit = min(off, key=off.__getitem__)
+    measured = f"the median of {count} {what} taken as {unit} is {factors[unit]:.3g} times what is expected"
+    override = "or take them as they are with --unit-as-stated"
+    least_spread = LEAST_SPREAD_IMPLAUSIBLE if off[unit] > IMPLAUSIBLE else LEAST_SPREAD
+    if logarithm := _logarithm(values, expected_ln, least_spread):
         raise DataError(
-            f"the median of {count} {what} taken as g is {np.exp(median):.3g} times what is expected: "
-            f"say the unit ({', '.join(IN_G)}) with --unit"
+            f"{what} look like logarithms ({logarithm}): {measured}, and they hardly vary with it; give "
+            f"the amplitudes, {override}"
         )
+    nearer = f"{option} {fit} would fit ({factors[fit]:.3g} times)"
+    if off[unit] > IMPLAUSIBLE:
+        advice = nearer if off[fit] < IMPLAUSIBLE else f"none of {', '.join(IN_G)} fits"
+        raise DataError(f"{measured} (1/20 to 20 can be): {advice}; say the unit with {option}, {override}")
+    doubtful = off[unit] > DOUBTFUL and fit != unit
+    return (f"{measured}; {nearer}" if doubtful else measured), doubtful
+
+
+def refuse_negative(values: np.ndarray, what: str) -> None:
+    """Raise `DataError` if more than a quarter of the values are negative, as those of logarithms are."""
+    known = values[np.isfinite(values)]
+    negative = int((known < 0).sum())
+    if len(known) >= FEWEST and negative > len(known) / 4:
+        raise DataError(
+            f"{negative} of {len(known)} {what} are negative, as logarithms are (ln or log10), or peaks "
+            "with a sign: give the amplitudes, or leave the negative ones out with --unit-as-stated"
+        )
+
+
+def _logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
+    """Of which unit and base the values may be logarithms, if they vary too little for amplitudes."""
+    known = np.isfinite(values) & (values > 0) & np.isfinite(expected_ln)
+    values, expected_ln = values[known], expected_ln[known]
+    spread = np.std(expected_ln)
+    if len(values) < FEWEST_LOGARITHMS or np.std(np.log(values)) > least_spread * spread:
+        return ""
+    for base, factor in (("ln", 1.0), ("log10", np.log(10.0))):
+        for unit in ("g", "m/s^2", "cm/s^2"):
+            median = np.median(factor * values - expected_ln) + np.log(in_g(unit))
+            if 0.6 < np.std(factor * values) / spread < 1.5 and abs(median) < IMPLAUSIBLE:
+                return f"{base} of {unit}"
+    return ""
 
 
 def _residual(amplitude, expected_ln) -> tuple[float, int]:

@@ -1,5 +1,7 @@
 """Rows of a flatfile, one a record with all about its event and station -> events, stations, records."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -27,15 +29,17 @@ STATION = {
 }
 #: Numbers that an event or a station cannot do without: outside the range the file is refused.
 NEEDED = {
-    "event_longitude": (-180, 180),
+    "event_longitude": (-180, 360),
     "event_latitude": (-90, 90),
     "depth_km": (-5, 800),
     "magnitude": (-1, 10),
-    "station_longitude": (-180, 180),
+    "station_longitude": (-180, 360),
     "station_latitude": (-90, 90),
 }
 #: Numbers that may be missing: outside the range they are, and are counted.
 OPTIONAL = {"elevation_m": (-12000, 9000), "sensor_depth_m": (0, 12000), "vs30_m_s": (30, 5000)}
+#: Numbers that mark a missing value; not in elevations, where 999 is one and 9999 out of range.
+MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0.99, 0.999)]
 #: Other columns are kept with the table that their prefix names.
 PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
@@ -85,10 +89,28 @@ def found(rows: pd.DataFrame, provenance: dict, tally: records.Tally) -> selecti
 
 
 def expected_ln_pga(rows: pd.DataFrame) -> np.ndarray:
-    """Ln PGA in g that `units` expects for each row."""
+    """Ln PGA in g of the model by which `units.detect` tells a unit, of each row."""
+    return units.expected_ln_pga(rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), _distance(rows))
+
+
+def expected_ln(im: str, rows: pd.DataFrame) -> np.ndarray:
+    """Ln IM in g of the model by which `units.check` judges a stated unit, of each row."""
+    return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance(rows))
+
+
+def _distance(rows: pd.DataFrame) -> np.ndarray:
     places = ("event_longitude", "event_latitude", "depth_km", "station_longitude", "station_latitude")
-    distance = units.hypocentral_km(*(rows[name].to_numpy() for name in places))
-    return units.expected_ln_pga(rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), distance)
+    return units.hypocentral_km(*(rows[name].to_numpy() for name in places))
+
+
+def without_marks(rows: pd.DataFrame, names, tally: records.Tally) -> pd.DataFrame:
+    """The rows with 999, 9999 ... in the columns `names` made missing, which is counted."""
+    checked = {}
+    for name in names:
+        marked = rows[name].isin(MARKS)
+        tally.drop("value", f"{name}: 999, 9999 ... marks a missing value", _labels(rows[marked]))
+        checked[name] = rows[name].mask(marked)
+    return rows.assign(**checked)
 
 
 def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
@@ -100,11 +122,14 @@ def _label(row: pd.Series) -> str:
     return f"{row['file']}, row {row['row']}"
 
 
-def _labels(rows: pd.DataFrame) -> list[str]:
-    return [f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True)]
+def _labels(rows: pd.DataFrame) -> Iterator[str]:
+    return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
 
 
 def _in_range(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+    rows = without_marks(
+        rows, [name for name in (*NEEDED, "sensor_depth_m", "vs30_m_s") if name in rows], tally
+    )
     for name, (low, high) in NEEDED.items():
         bad = rows[name].notna() & ~rows[name].between(low, high)
         if bad.any():

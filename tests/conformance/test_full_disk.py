@@ -1,0 +1,61 @@
+"""On a full disk every command ends in one line, and leaves what was there before as it was."""
+
+import pytest
+import untrained_run
+from conftest import small_dataset
+from small_disk import small_disk
+
+from tfgmm import records
+from tfgmm.cli import main
+
+EVENT = ["--magnitude", 6, "--longitude", 139.8, "--latitude", 35.5, "--depth", 30]
+SITES = ["--sites", "{root}/sites.csv"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A run with random effects, its dataset, and a table of sites."""
+    root = tmp_path_factory.mktemp("full")
+    untrained_run.make(root, random_effects="site,event", stopping="blocks", ims=("PGA",))
+    (root / "sites.csv").write_text("longitude,latitude\n" + "139.8,35.6\n" * 200)
+    (root / "bedrock.csv").write_text(
+        "lat,lon,z\n" + "".join(f"{35 + i / 10},{139 + j / 10},500\n" for i in range(20) for j in range(20))
+    )
+    records.write(small_dataset(), root / "other")
+    return root
+
+
+def below(folder) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "command"),
+    [
+        (1000, ["simulate", "{root}/new", "--events", 20]),
+        (2000, ["import", "bedrock", "{root}/bedrock.csv", "--value", "z", "--data", "{root}/other"]),
+        (200, ["import", "bedrock", "{root}/bedrock.csv", "--value", "z", "--data", "{root}/other"]),
+        (1000, ["describe", "{root}/data"]),
+        (1000, ["export-table", "{root}/data", "--out", "{root}/table.csv"]),
+        (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.nc"]),
+        (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.tif"]),
+        (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.png"]),
+        (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.csv"]),
+        (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.parquet"]),
+        (1000, ["export", "{root}/run", "--out", "{root}/model"]),
+        (60_000, ["export", "{root}/run", "--out", "{root}/model"]),
+        (500, ["site-amp", "{root}/run", "--no-site", "none"]),
+    ],
+)  # fmt: skip
+def test_one_line_and_nothing_lost(root, capsys, size, command):
+    before = below(root)
+    with small_disk(size), pytest.raises(SystemExit) as end:
+        main([str(part).format(root=root) for part in command])
+    told = capsys.readouterr()
+    assert end.value.code == 1, told.err
+    lines = [line for line in told.err.splitlines() if line.startswith("tfgmm: ")]
+    assert len(lines) == 1 and "cannot write" in lines[0]
+    assert "Traceback" not in told.err and "Exception ignored" not in told.err
+    assert below(root) == before

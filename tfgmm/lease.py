@@ -1,0 +1,110 @@
+"""One process at a time trains a member or finishes a run: leases that end with their owner."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from tfgmm import files
+from tfgmm.errors import DataError, UsageError
+
+#: After so long without a sign of life from a process on another machine its lease ends, s.
+#: One that died on this machine loses its lease at once.
+DURATION_S = 120.0
+#: How long a process waits for another that finishes the same run, s.
+PATIENCE_S = 1800.0
+NAME = files.PREFIX + "{}.lease"
+
+
+class Lease:
+    """A file, made by exclusive creation, that says which process is at work on something.
+
+    Holds on a file system that several machines share; the owner touches the file, and an owner that is
+    dead, or was not heard of for `DURATION_S`, is succeeded by the next who asks.
+
+    Parameters
+    ----------
+    target : Path
+        What the lease is of; the lease stands beside it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(NAME.format(target.name))
+        self.lost = False
+        self._lock = filelock.SoftFileLease(
+            self.path, lease_duration=DURATION_S, thread_local=False, on_compromise=self._lose
+        )
+
+    def _lose(self, compromise: filelock.LeaseCompromise) -> None:
+        self.lost = True
+
+    def take(self, patience_s: float = 0.0) -> bool:
+        """Return whether the lease is this process's own now; wait for it at most `patience_s`.
+
+        Raises
+        ------
+        DataError
+            The file system refuses to write.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=patience_s, poll_interval=0.5)
+        except filelock.Timeout:
+            return False
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self.lost = False
+        return True
+
+    def release(self) -> None:
+        """Give the lease up."""
+        self._lock.release()
+
+    @property
+    def owner(self) -> str:
+        """The process that holds the lease, for messages."""
+        record = self._lock.owner
+        return "another process" if record is None else f"process {record.pid} on {record.hostname}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the owner is on another machine, where nobody here can see if it is alive."""
+        record = self._lock.owner
+        return record is not None and record.hostname != socket.gethostname()
+
+    def refuse_lost(self) -> None:
+        """Raise `DataError` if another process has taken over, because this one gave no sign of life."""
+        if self.lost:
+            raise DataError(
+                f"{self.path} has gone to {self.owner}, since this process could not renew it: its work on "
+                "this member is left to that one"
+            )
+
+
+@contextmanager
+def held(target: Path) -> Iterator[None]:
+    """Hold the lease of `target` while the block runs.
+
+    Raises
+    ------
+    UsageError
+        Another process holds it for longer than one waits.
+    """
+    lease = Lease(target)
+    if not lease.take(PATIENCE_S):
+        raise UsageError(f"{target} is in the hands of {lease.owner}: try again when it is done")
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def refuse_held(folder: Path) -> None:
+    """Raise `UsageError` if a process is at work on anything in `folder`; end the leases of dead ones."""
+    for path in folder.rglob(NAME.format("*")):
+        lease = Lease(path.with_name(path.name.removeprefix(files.PREFIX).removesuffix(".lease")))
+        if not lease.take():
+            raise UsageError(f"{lease.owner} is at work in {folder}: wait until it is done, or end it")
+        lease.release()

@@ -1,0 +1,57 @@
+"""What columns of tables of places, sites, stations and events are called, in one place."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tfgmm.errors import UsageError, listed
+
+LONGITUDE = ("longitude", "lon", "long", "lng")
+LATITUDE = ("latitude", "lat")
+SITE = ("siteid", "customsiteid", "stationid", "site", "station", "id")
+STATION = ("stationid", "station", "stationcode", "code", "sta")
+
+_UNITS = re.compile(r"\(.*?\)|\[.*?\]|/[a-z]+$|_(?:deg|degrees?|dd|wgs84)$")
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case without unit, blanks and punctuation.
+
+    >>> [plain(name) for name in ("Longitude [deg]", "LAT_deg", "#EventID", "Depth/km", "site_id ")]
+    ['longitude', 'lat', 'eventid', 'depth', 'siteid']
+    """
+    return re.sub(r"[\W_]", "", _UNITS.sub("", name.strip().lower()))
+
+
+def find(columns: Sequence[str], names: Iterable[str]) -> str | None:
+    """Return the column that has the first possible of some plain names, or None.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names as they stand in the file.
+    names : iterable of str
+        Names that it may have, best first, as `LONGITUDE`; see `plain`.
+
+    >>> find(["Site_ID", "Lng", "Lat"], LONGITUDE)
+    'Lng'
+    """
+    present = {plain(column): column for column in reversed(columns)}
+    return next((present[name] for name in names if name in present), None)
+
+
+def needed(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
+    """Return the column that has the first possible of some plain names.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    column = find(columns, names)
+    if column is None:
+        raise UsageError(
+            f"{path} has no column {names[0]}: name one of its columns ({listed(columns)}) "
+            f"{' or '.join(names[:4])}"
+        )
+    return column

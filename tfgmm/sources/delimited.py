@@ -1,0 +1,241 @@
+"""Bytes of delimited text -> columns of text: encoding, delimiter, comments, header, rows."""
+
+import array
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import charset_normalizer
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from tfgmm.errors import DataError
+
+DELIMITERS = ",;\t|"
+#: Stands for runs of blanks.
+BLANKS = " "
+#: Encodings of text that is not UTF-8: Western European, Japanese.
+ENCODINGS = ["cp1252", "cp932"]
+#: Excel's word on the delimiter.
+SEP_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+#: A line of comment; what Excel writes for an error is none.
+COMMENT = re.compile(rb"\s*#(?!N/A|VALUE!|REF!|NAME\?|DIV/0!|NUM!|NULL!)")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+#: As many as a spreadsheet can have: a column costs memory whatever it holds.
+MOST_COLUMNS = 2**14
+
+
+def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray, str]:
+    """Read text with a header; blank lines and lines that begin with ``#`` are passed over.
+
+    Encoded in UTF-8, UTF-16, cp932 or Western European; the delimiter is the comma, semicolon, tab or
+    bar, or runs of blanks where the header has none of these. A first line ``sep=;`` names it. The header
+    may be the last line of comment, as in ``#EventID|Time|Latitude``. Where the first line is of numbers
+    alone, as many as there are names in `unnamed`, these are the header.
+
+    Returns
+    -------
+    pyarrow.Table, ndarray of int, str
+        Columns of text, the lines at which the rows begin, from 1, and the encoding.
+
+    Raises
+    ------
+    DataError
+        It is no text or no table.
+    """
+    text, encoding = _utf8(path, content)
+    if b"\n" not in text:
+        text = text.replace(b"\r", b"\n")
+    stream = io.BytesIO(text)
+    header, delimiter, first_line = _header(stream, unnamed)
+    names = _cells(header, delimiter)
+    _refuse_names(path, names, first_line)
+    body, rows = _body(path, stream, delimiter == BLANKS, first_line)
+    del text, stream
+    table = _parsed(path, body, rows, "\t" if delimiter == BLANKS else delimiter, len(names))
+    lines = np.frombuffer(rows, np.int64) if rows else np.zeros(0, np.int64)
+    return table.rename_columns(names), lines, encoding
+
+
+def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
+    """The bytes in UTF-8 without byte-order mark, and what they were in."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _transcoded(path, content, "utf_16"), "utf_16"
+    if b"\0" in content:
+        raise DataError(f"{path} is no text (it holds zero bytes): give CSV, TSV, Excel or Parquet")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(content), 2**20):
+            decoder.decode(content[start : start + 2**20])
+        decoder.decode(b"", final=True)
+        return content.removeprefix(codecs.BOM_UTF8), "utf-8"
+    except UnicodeDecodeError:
+        encoding = _encoding(path, content)
+    return _transcoded(path, content, encoding), encoding
+
+
+def _transcoded(path: Path, content: bytes, encoding: str) -> bytes:
+    try:
+        return content.decode(encoding).encode()
+    except UnicodeError as error:
+        raise DataError(
+            f"{path} is no text in {encoding}, as it seemed ({error}): save it as UTF-8"
+        ) from error
+
+
+def _encoding(path: Path, content: bytes) -> str:
+    """Western European if most bytes beyond ASCII are its letters, else what charset-normalizer says.
+
+    In cp932 most of them begin a character, which those from 0xA0 do rarely.
+    """
+    sample = b"\n".join(line for line in content[: 2**24].splitlines() if not line.isascii())[: 2**16]
+    beyond = [byte for byte in sample if byte > 0x7F]
+    if sum(byte >= 0xA0 for byte in beyond) > 0.6 * len(beyond):
+        try:
+            content.decode("cp1252")
+            return "cp1252"
+        except UnicodeDecodeError:
+            return "latin_1"
+    best = charset_normalizer.from_bytes(sample, cp_isolation=ENCODINGS).best()
+    if best is None:
+        raise DataError(
+            f"{path} is text in no known encoding (UTF-8, UTF-16, {', '.join(ENCODINGS)}): save it as UTF-8"
+        )
+    return best.encoding
+
+
+# ---- header -------------------------------------------------------------------------------------
+
+
+def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int]:
+    """The header, the delimiter, and the number of the line at which the rows begin."""
+    number, delimiter, comment, start = 0, "", "", 0
+    line = b""
+    while line := stream.readline():
+        number += 1
+        if match := SEP_LINE.fullmatch(line.strip(b"\r\n ")):
+            delimiter = match[1].decode()
+        elif COMMENT.match(line):
+            comment = line.strip().lstrip(b"#").decode()
+        elif line.strip():
+            break
+        start = stream.tell()
+    while line.count(b'"') % 2 and (more := stream.readline()):  # a name with a line break in it
+        line, number = line + more, number + 1
+    header, following = line.decode().strip("\r\n"), _peek(stream)
+    if comment and _names_columns(comment, header, delimiter):
+        stream.seek(start)
+        return comment, delimiter or _delimiter(comment, header), number
+    delimiter = delimiter or _delimiter(header, following or header)
+    cells = _cells(header, delimiter)
+    if len(cells) == len(unnamed) and all(
+        NUMBER.fullmatch(cell) or cell.lower() == "nan" for cell in cells
+    ):
+        stream.seek(start)
+        return delimiter.join(unnamed), delimiter, number
+    return header, delimiter, number + 1
+
+
+def _peek(stream: io.BytesIO) -> str:
+    """The next line that is not blank and no comment."""
+    start = stream.tell()
+    line = next((line for line in stream if line.strip() and not COMMENT.match(line)), b"")
+    stream.seek(start)
+    return line.decode().strip("\r\n")
+
+
+def _names_columns(comment: str, line: str, delimiter: str) -> bool:
+    """Whether a comment is the header of the line below: as many cells, numbers only in the latter."""
+    delimiter = delimiter or _delimiter(comment, line)
+    names, cells = _cells(comment, delimiter), _cells(line, delimiter)
+    numbers = [sum(bool(NUMBER.fullmatch(cell)) for cell in row) for row in (names, cells)]
+    return len(names) == len(cells) > 1 and numbers[0] == 0 < numbers[1]
+
+
+def _delimiter(header: str, following: str) -> str:
+    """The one with which header and first row have as many cells, else the one the header has most of."""
+    counts = {mark: len(_cells(header, mark)) for mark in DELIMITERS}
+    agreeing = {m: n for m, n in counts.items() if n > 1 and len(_cells(following, m)) == n}
+    if max(counts.values()) == 1 and '"' not in header + following:
+        words = len(header.split())
+        return BLANKS if words > 1 and len(following.split()) == words else DELIMITERS[0]
+    return max(agreeing or counts, key=counts.__getitem__)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    if delimiter == BLANKS:
+        return line.split()
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # a cell of more than 128 KiB
+        return [line]
+
+
+def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{path} has {len(names)} columns, expected at most {MOST_COLUMNS}")
+    numbers = sum(bool(NUMBER.fullmatch(name)) for name in names)
+    if numbers and len(names) - numbers <= 2:
+        raise DataError(
+            f"{path}, row {first_line - 1}: {', '.join(names[:5])} are no names of columns; "
+            "put a line with the names above the first row"
+        )
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+def _body(path: Path, stream: io.BytesIO, blanks: bool, first_line: int) -> tuple[bytes, array.array]:
+    """The rows without blank lines and comments, tabs for runs of `blanks`, and where they begin."""
+    body, rows, opened = io.BytesIO(), array.array("q"), 0
+    for number, line in enumerate(stream, first_line):
+        if not opened:
+            if not line.strip() or COMMENT.match(line):
+                continue
+            rows.append(number)
+        body.write(b"\t".join(line.split()) + b"\n" if blanks else line)
+        if line.count(b'"') % 2:
+            opened = 0 if opened else number
+    if opened:
+        raise DataError(
+            f"{path}, row {opened}: a quotation mark is opened and not closed; close it, write it twice "
+            "within a cell, or fetch the file again if it is cut"
+        )
+    return body.getvalue(), rows
+
+
+def _parsed(path: Path, body: bytes, rows: array.array, delimiter: str, width: int) -> pa.Table:
+    names, uneven = [str(i) for i in range(width)], []
+    if not body:
+        return pa.table([pa.array([], pa.string())] * width, names)
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        uneven.append(row)
+        return "error"
+
+    try:
+        return pa.csv.read_csv(
+            pa.BufferReader(body),
+            # One thread can name the row of an error.
+            read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=2**22),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowException as error:
+        if uneven and uneven[0].number is not None and uneven[0].number <= len(rows):
+            row = uneven[0]
+            advice = "; remove lines above the header, or begin them with #" if width == 1 else ""
+            raise DataError(
+                f"{path}, row {rows[row.number - 1]}: {row.actual_columns} cells, expected {width} as in "
+                f"the header (delimiter {delimiter!r}): {row.text[:60]!r}{advice}"
+            ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is no table of text ({reason}): the file is cut or damaged") from error
