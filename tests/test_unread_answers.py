@@ -1,5 +1,6 @@
 """Clients that do not read their answers, and connections that go on for ever."""
 
+import asyncio
 import json
 import re
 import socket
@@ -17,7 +18,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from tfgmm.serving.client import Client
 from tfgmm.serving.graph import EVENT
-from tfgmm.serving.limits import Limits, Workers
+from tfgmm.serving.http_body import Answer
+from tfgmm.serving.limits import LIMITS, Limits, Workers
 from tfgmm.serving.models import Models
 from tfgmm.serving.refusal import RefusedError
 from tfgmm.serving.server import Server, running
@@ -41,15 +43,42 @@ def hurried(exported):
         yield found
 
 
-@pytest.mark.parametrize("ending", ["", "connection: close\r\n"])
-def test_a_client_that_does_not_read_over_rest(hurried, ending):
+def large(ending=""):
+    """A request whose answer is larger than what the system takes for a client."""
     content = {"signature_name": "at_stations", "inputs": ONE | {"station_id": [["abc"] * 240_000]}}
     body = json.dumps(content).encode()
+    return HEAD + f"{ending}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def test_others_have_their_turn_between_pieces():
+    """Also the connection itself, which else would not notice that its client hung up."""
+    pieces, seen = [], []
+
+    async def send(message):
+        pieces.append(message.get("body"))
+
+    async def another():
+        seen.append(len(pieces))
+
+    async def scenario():
+        workers = Workers(LIMITS)
+        task = asyncio.create_task(another())
+        await Answer(b"x" * (1 << 20), workers)({}, None, send)
+        await task
+        workers.close()
+
+    asyncio.run(scenario())
+    assert len(b"".join(pieces[1:])) == 1 << 20
+    assert 1 < seen[0] < len(pieces)
+
+
+@pytest.mark.parametrize("ending", ["", "connection: close\r\n"])
+def test_a_client_that_does_not_read_over_rest(hurried, ending):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
         connection.connect(("127.0.0.1", hurried.rest_port))
-        connection.sendall(HEAD + f"{ending}content-length: {len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(large(ending))
         head = connection.recv(200)
         until(lambda: not connected(hurried.rest_port))
         received = len(head) + sum(map(len, iter(lambda: connection.recv(1 << 20), b"")))

@@ -109,6 +109,7 @@ class Answer(Response):
             for first in range(0, len(self.body), _PIECE):
                 piece = self.body[first : first + _PIECE]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await asyncio.sleep(0)  # others have their turn, and a lost connection is noticed
             await send({"type": "http.response.body", "body": b""})
         finally:
             release()
