@@ -4,6 +4,7 @@
 import asyncio
 import collections
 import contextlib
+import gzip
 import itertools
 import json
 import multiprocessing
@@ -121,17 +122,19 @@ def bad_requests(name: str, good: dict[str, np.ndarray]) -> dict[str, list[bytes
     event = {key: values.tolist() for key, values in good.items()}
     host = b"host: x\r\n"
 
-    def post(content: bytes, model: str = name, length: int | None = None) -> list[bytes]:
+    def post(
+        content: bytes, model: str = name, length: int | None = None, more: bytes = b""
+    ) -> list[bytes]:
         size = len(content) if length is None else length
         head = f"POST /v1/models/{model}:predict HTTP/1.1\r\ncontent-length: {size}\r\n".encode()
-        return [head + host + b"\r\n" + content]
+        return [head + host + more + b"\r\n" + content]
 
     def predict(signature: str = "at_sites", **changes) -> list[bytes]:
         return post(json.dumps({"signature_name": signature, "inputs": event | changes}).encode())
 
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     chunked = f"POST /v1/models/{name}:predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n".encode() + host
-    whole = predict()[0]
+    whole, zipped = predict()[0], b"content-encoding: gzip\r\n"
     return {
         "no HTTP": [b"\x16\x03\x01\x02\x00\x01\r\n\r\n"],
         "huge head": [b"GET / HTTP/1.1\r\n" + host + b"x: " + b"y" * 100_000],
@@ -139,6 +142,12 @@ def bad_requests(name: str, good: dict[str, np.ndarray]) -> dict[str, list[bytes
         "deep JSON": post(b"[" * 100_000),
         "neither inputs nor instances": post(b'{"x": 1}'),
         "text for a number": predict(magnitude=["six"]),
+        "a long text among many": predict(magnitude=["x" * 1000] + ["a"] * 100_000),
+        "a key twice": post(b'{"inputs": {}, "inputs": {}}'),
+        "no base64": predict("at_stations", station_id=[[{"b64": "?"}]]),
+        "gzip bomb": post(gzip.compress(b" " * (1 << 28)), more=zipped),
+        "damaged gzip": post(gzip.compress(b" " * 1000)[:-5], more=zipped),
+        "another coding": post(b"{}", more=b"content-encoding: br\r\n"),
         "NaN": predict(magnitude=[float("nan")]),
         "ragged": predict(site_longitude=[[139.0, 140.0], [139.0]]),
         "impossible magnitude": predict(magnitude=[99.0]),
@@ -198,7 +207,7 @@ def mistreat_grpc(url: str, good: dict[str, np.ndarray], count: int) -> dict:
     import_tensorflow()
     import grpc
     import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+    from tensorflow_serving.apis import predict_pb2
 
     from tfgmm.serving.transport import Address
 
@@ -211,21 +220,28 @@ def mistreat_grpc(url: str, good: dict[str, np.ndarray], count: int) -> dict:
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
         return request
 
-    vast = message()
+    vast, elsewhere, repeated = message(), message(), message()
     vast.inputs["magnitude"].tensor_shape.dim[0].size = 1 << 40
+    elsewhere.inputs["magnitude"].ClearField("float_val")
+    elsewhere.inputs["magnitude"].int_val.append(6)
+    repeated.output_filter.extend(["mean"] * 100_000)
     kinds = {
         "gRPC: another model": message("another"),
         "gRPC: another type": message(magnitude=np.array([6])),
         "gRPC: NaN": message(magnitude=np.array([np.nan], "float32")),
         "gRPC: says to be huge": vast,
+        "gRPC: values in another field": elsewhere,
+        "gRPC: one name 100,000 times": repeated,
         "gRPC: is huge": message(site_longitude=np.zeros((1, 700_000))),
         "gRPC: given up": message(),
     }
+    contents = {name: request.SerializeToString() for name, request in kinds.items()}
+    contents["gRPC: no message"] = contents["gRPC: given up"][:-1]
     with grpc.insecure_channel(address.place, [("grpc.max_send_message_length", -1)]) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        for name in itertools.islice(itertools.cycle(kinds), count):
+        predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for name in itertools.islice(itertools.cycle(contents), count):
             try:
-                stub.Predict(kinds[name], timeout=0.001 if name.endswith("up") else 60)
+                predict(contents[name], timeout=0.001 if name.endswith("up") else 60)
                 found[name]["OK"] += 1
             except grpc.RpcError as error:
                 found[name][error.code().name] += 1

@@ -180,7 +180,15 @@ def test_no_model_server(httpserver, answer):
 
 
 @pytest.mark.parametrize(
-    "text", ["http://x", "127.0.0.1:8501", "ftp://x/v1/models/m", "http://x/v1/models/m:predict", ""]
+    "text",
+    [
+        "http://x",
+        "127.0.0.1:8501",
+        "ftp://x/v1/models/m",
+        "http://x/v1/models/m:predict",
+        "",
+        "grpc://x/v1/models/m/versions/9999999999999999999",
+    ],
 )
 def test_address_of_nothing(text):
     with pytest.raises(UsageError, match="is no address of a model: write http://HOST:PORT/v1/models/NAME"):

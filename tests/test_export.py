@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import json
+import re
 import shutil
 import weakref
 
@@ -20,6 +21,7 @@ from tfgmm.model import ensemble, member, ranges
 from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
+from tfgmm.serving.model import definitions
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
 EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)
@@ -259,6 +261,36 @@ def test_description_and_pages(run, version):
     assert 'base_path: "/models/tiny"' in (version.parent / "models.config").read_text()
 
 
+def test_page_names_every_signature_input_and_output(mixed, version):
+    """From the model itself: one with random effects, and one without."""
+    for folder in (mixed[1], version):
+        page = (folder.parent / "README.md").read_text()
+        for signature, definition in definitions(folder).signature_def.items():
+            if signature.startswith("__"):
+                continue
+            (line,) = re.findall(rf"^- `{signature}` \(.+", page, re.MULTILINE)
+            for name in {*definition.inputs, *definition.outputs}:
+                assert f" `{name}` [n" in line
+                assert re.search(rf"^\| `{name}` \| \w+ \| \w.+ \|$", page, re.MULTILINE)
+    assert "`at_stations`" not in page and "between_event" not in page
+    page = (mixed[1].parent / "README.md").read_text()
+    assert "`station_id` [n, m] -> `mean` [n, m]" in page
+    assert "`between_event` [n, 28, 28], `within_event` [n, 28, 28]" in page
+
+
+def test_example_of_the_page_runs(mixed, version, monkeypatch):
+    for folder, places in ((mixed[1], 2), (version, 1)):
+        page = (folder.parent / "README.md").read_text()
+        (code,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+        monkeypatch.chdir(folder.parents[1])
+        names: dict = {}
+        exec(code, names)  # as its reader does
+        assert names["median_g"].shape == (1, places)
+        request = json.loads(re.search(r"-d '(.+)'", page)[1])
+        found = ask(tf.saved_model.load(folder).signatures["at_sites"], **request["inputs"])
+        assert np.isfinite(found["mean"]).all() and found["inside"].all()
+
+
 def test_no_place_of_this_machine_is_told(run, version):
     told = [path.read_bytes() for path in version.parent.rglob("*") if path.is_file()]
     assert len(told) > 5
@@ -281,6 +313,9 @@ def test_warm_up_requests_can_be_answered(version, signatures):
 def test_versions_count_up(run, version):
     again = export.prepare(run.path, version.parent, members=1)
     assert again.version == version.with_name("2")
+    (version.parent / ("9" * 30)).mkdir()  # no version of a server
+    assert export.prepare(run.path, version.parent, members=1).version == again.version
+    (version.parent / ("9" * 30)).rmdir()
     with pytest.raises(UsageError, match=r"tiny is a model of PGA, not SA\(1.0\): choose another --out"):
         export.prepare(run.path, version.parent, im="SA(1.0)")
 

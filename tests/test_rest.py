@@ -1,5 +1,8 @@
 """The REST interface: answers and refusals."""
 
+import gzip
+import json
+
 import numpy as np
 import pytest
 import requests
@@ -89,6 +92,16 @@ def test_status_metadata_health(rest):
         ({"inputs": several(0)}, 400, "inputs need one length above 0"),
         ({"inputs": ONE | {"magnitude": [9.5]}}, 400, "magnitude must lie between -1 and 9"),
         ({"inputs": ONE | {"magnitude": [1e300]}}, 400, "magnitude must lie between -1 and 9"),
+        (
+            {"inputs": ONE | {"magnitude": [6, "x" * 1000]}},
+            400,
+            "numbers only, of type float32: it has a text",
+        ),
+        (
+            {"signature_name": "at_stations", "inputs": ONE | {"station_id": [["x" * 300]]}},
+            413,
+            "at most 256",
+        ),
         ({"inputs": several(5)}, 413, "5 events, but at most 4 fit in a request"),
         ({"inputs": several(3)}, 413, "an answer of 3072 bytes, at most 3000"),
         ({"inputs": several(2000)}, 413, "a request may have 20000 bytes"),
@@ -98,6 +111,38 @@ def test_refused(rest, content, status, error):
     answer = post(rest, content)
     assert answer.status_code == status
     assert error in answer.json()["error"]
+
+
+STATIONS = {"signature_name": "at_stations", "inputs": ONE | {"station_id": [["abc", {"b64": "YWI="}]]}}
+
+
+def test_bytes_in_base64_and_a_compressed_body(rest):
+    """As TensorFlow Serving takes them."""
+    body, coded = json.dumps(STATIONS).encode(), {"content-encoding": "gzip"}
+    answer = requests.post(f"{rest}:predict", data=gzip.compress(body), headers=coded, timeout=5)
+    np.testing.assert_allclose(answer.json()["outputs"]["mean"], [[8.7, 7.7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "error"),
+    [
+        ("gzip", b"{}", 400, "the request is no gzip"),
+        ("gzip", gzip.compress(b"{}" * 1000)[:-9], 400, "ends too early"),
+        ("gzip", gzip.compress(b" " * 10_000_000), 413, "may have 20000 bytes"),
+        ("br", b"{}", 415, "content-encoding 'br' is not known"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415, "send gzip or none"),
+    ],
+)
+def test_other_compressed_bodies(rest, coding, body, status, error):
+    headers = {"content-encoding": coding}
+    answer = requests.post(f"{rest}:predict", data=body, headers=headers, timeout=5)
+    assert answer.status_code == status and error in answer.json()["error"]
+
+
+def test_infinite(rest):
+    content = json.dumps({"inputs": ONE}).replace("6.0", "1e999")
+    answer = requests.post(f"{rest}:predict", data=content, timeout=5)
+    assert answer.status_code == 400 and "magnitude must lie between" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 5000, b'{"inputs": {"magnitude": [NaN]}}'])

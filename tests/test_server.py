@@ -1,6 +1,7 @@
 """The server as a whole: strange clients, queues, new versions under load, its end."""
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -64,6 +65,30 @@ def raw(server, content, seconds=5.0):
 def test_strange_slow_and_cut_off(server, content, status):
     answer = raw(server, content)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+CHUNKED = b" /v1/models/tiny HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "statuses"),
+    [
+        (b"GET" + CHUNKED, [400]),
+        (b"HEAD" + CHUNKED, [400]),
+        (b"DELETE" + CHUNKED, [400]),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n\x16\x03\x01\r\n\r\n", [200, 400]),
+        (HEAD + b"content-length: 1000000000000\r\n\r\n" + b"{" * 100_000, [413, 408]),
+        (b"GET /v1/models/tiny/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", [404]),
+        (b"GET * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", [404]),
+        (b"GET /%ff%00 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", [404]),
+        (b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", [404]),
+    ],
+)
+def test_bad_input_is_no_news_for_the_owner(server, caplog, content, statuses):
+    """One answer each, and nothing in the log."""
+    answer = raw(server, content)
+    assert [int(status) for status in re.findall(rb"HTTP/1.1 (\d+) ", answer)] == statuses
+    assert not caplog.records
 
 
 def test_too_many_connections(server):

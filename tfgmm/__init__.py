@@ -129,13 +129,17 @@ serving.projection              longitude and latitude -> pixel by TensorFlow op
 serving.path_graph              source and path terms as TensorFlow operations
 serving.graph                   an ensemble as TensorFlow functions that need no Python
 serving.warmup                  requests that a model server runs while it loads a model
-serving.readme                  what stands beside an exported model
-serving.export                  an ensemble -> one SavedModel in a new version folder
 serving.refusal                 why a server does not answer a request, in the words of HTTP and of gRPC
 serving.limits                  how much a server takes on, and who computes
 serving.model                   one version of a SavedModel in memory: its signatures, what they accept
 serving.models                  the newest version of every model, which changes under way
+serving.readme                  what stands beside an exported model
+serving.export                  an ensemble -> one SavedModel in a new version folder
+serving.json_request            the JSON of a request -> arrays, checked before they are made
+serving.messages                the message of a gRPC request -> arrays, checked before it is unpacked
+serving.http_body               bodies of HTTP messages with an end to them, also compressed ones
 serving.rest                    the REST interface of TensorFlow Serving
+serving.grpc_health             the health checks of gRPC
 serving.grpc_service            the gRPC interface of TensorFlow Serving
 serving.http_protocol           HTTP/1.1 that does not wait for ever
 serving.server                  both of them in front of models, for machines without docker

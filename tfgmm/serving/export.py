@@ -21,6 +21,8 @@ from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
+from tfgmm.serving.model import definitions
+from tfgmm.serving.models import version_number
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, readme
@@ -183,7 +185,8 @@ class Export:
         }
 
     def _write_beside(self, description: dict) -> None:
-        texts = {"models.config": MODELS_CONFIG.format(name=self.name), "README.md": readme(description)}
+        page = readme(description, definitions(self.version).signature_def)
+        texts = {"models.config": MODELS_CONFIG.format(name=self.name), "README.md": page}
         for name, text in texts.items():
             with files.whole_file(self.version.parent / name) as temporary:
                 temporary.write_text(text)
@@ -266,10 +269,11 @@ def _default_name(run: RunFolder, im: str) -> str:
 
 def _next_version(model: Path, im: str) -> int:
     """One more than the highest version there is, which must be of the same intensity measure."""
-    versions = [int(path.name) for path in model.glob("*") if path.is_dir() and path.name.isdigit()]
+    versions = {version_number(path.name): path for path in sorted(model.glob("*")) if path.is_dir()}
+    versions.pop(None, None)
     if not versions:
         return 1
-    last = model / str(max(versions)) / DESCRIPTION
+    last = versions[max(versions)] / DESCRIPTION
     try:
         other = files.read_json(last)["intensity_measure"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,7 +1,6 @@
 """An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -22,6 +21,9 @@ SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
 STATIONS = {"station_id": tf.string}
 #: What records may hold, and so what a request may; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
+
+#: Trained sites whose distances from all places are in memory at once.
+_SITES_AT_ONCE = 16
 
 #: Maps [n, input_size, input_size, channels] -> mean and standard deviation [n, rows, cols].
 Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -241,11 +243,15 @@ class Graph:
         }
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
-        """Distance to the nearest trained site; a few sites at a time, for memory's sake."""
+        """Distance to the nearest trained site; a few sites at a time and in turn, for memory's sake."""
         x, y = (tf.cast(one, tf.float32)[..., None] for one in (x_km, y_km))
-        blocks = np.array_split(self._trained_km.astype("float32"), -(-len(self._trained_km) // 64))
-        squares = (tf.reduce_min((x - one[:, 0]) ** 2 + (y - one[:, 1]) ** 2, axis=-1) for one in blocks)
-        return tf.sqrt(functools.reduce(tf.minimum, squares))
+        count = -(-len(self._trained_km) // _SITES_AT_ONCE)
+        nearest = tf.fill(tf.shape(x)[:-1], np.float32(np.inf))
+        for block in np.array_split(self._trained_km.astype("float32"), count):
+            with tf.control_dependencies([nearest]):
+                squares = (x - block[:, 0]) ** 2 + (y - block[:, 1]) ** 2
+            nearest = tf.minimum(nearest, tf.reduce_min(squares, axis=-1))
+        return tf.sqrt(nearest)
 
 
 def _moments(mean: tf.Tensor, variance: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -98,7 +98,7 @@ class Models:
         """Look for versions that came or went, and serve the newest of each model that can be loaded."""
         for name, folder in self._folders.items():
             versions = _versions(folder)
-            if any(self._offer(name, folder / str(version)) for version in versions):
+            if any(self._offer(name, path) for path in versions.values()):
                 served = self._served[name].version
                 kept = {served, *versions}
                 self._status[name] = {
@@ -148,19 +148,31 @@ def _by_name(folders: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def _versions(folder: Path) -> list[int]:
-    """The newest first; a folder that is being written has no ``saved_model.pb`` yet."""
+def version_number(name: str) -> int | None:
+    """Return the number that the name of a version folder stands for; other names have none.
+
+    It is that of TensorFlow Serving: digits, also ``00000123``, that fit in 64 bits with a sign.
+    """
+    number = int(name) if name.isascii() and name.isdigit() else -1
+    return number if 0 <= number < 1 << 63 else None
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    """Return the newest first; a folder that is being written has no ``saved_model.pb`` yet."""
     try:
-        found = [path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()]
+        paths = sorted(folder.iterdir())
     except OSError:
-        return []
-    numbers = [int(path.name) for path in found if (path / "saved_model.pb").is_file()]
-    return sorted((one for one in numbers if (folder / str(one)).is_dir()), reverse=True)
+        return {}
+    found = {version_number(path.name): path for path in paths if (path / "saved_model.pb").is_file()}
+    return {version: found[version] for version in sorted(found.keys() - {None}, reverse=True)}
 
 
 def _fingerprint(folder: Path) -> tuple:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    try:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    except OSError:  # it is being written or deleted
+        return ()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,10 @@
 """What stands beside an exported model: how to serve it, how to ask it."""
 
 import json
+from collections.abc import Mapping
+
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 #: Configuration file of TensorFlow Serving, in its container.
 MODELS_CONFIG = """\
@@ -12,6 +16,32 @@ model_config_list {{
   }}
 }}
 """
+
+#: What inputs and outputs are.
+MEANINGS = {
+    "longitude": "of the epicentre, degrees",
+    "latitude": "of the epicentre, degrees",
+    "depth_km": "of the hypocentre",
+    "magnitude": "as in the training records",
+    "site_longitude": "of the sites, degrees",
+    "site_latitude": "of the sites, degrees",
+    "station_id": "of stations that the model knows, listed in `assets.extra/tfgmm.json`",
+    "mean": "of ln IM, with IM in g",
+    "stddev": "total standard deviation of ln IM",
+    "aleatory": "its part that more records would not lower",
+    "epistemic": "its part that the networks do not agree on; `stddev`^2 = `aleatory`^2 + `epistemic`^2",
+    "between_event": "its part that all places share in one earthquake",
+    "within_event": "the rest: `stddev`^2 = `between_event`^2 + `within_event`^2",
+    "inside": "1 where the site lies on the map; elsewhere 0, and the values of the map's edge",
+}
+#: What signatures are for.
+_PURPOSES = {
+    "serving_default": "maps, row 0 in the north",
+    "at_sites": "places by their coordinates",
+    "at_stations": "stations by their names, with what their records tell of site and paths",
+    "normal_parameters": "maps of every network by itself, neither calibrated nor with random effects",
+}
+_TYPES = {"DT_DOUBLE": "float64", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_STRING": "text"}
 
 _README = """\
 # {name}
@@ -38,17 +68,24 @@ curl http://127.0.0.1:8501/v1/models/{name}:predict \\
   -d '{request}'
 ```
 
-Signatures, for n events (every input is a vector of n) and m sites:
+## Use it in Python, without a server
 
-- `serving_default`: `longitude`, `latitude` (degrees), `depth_km`, `magnitude` -> maps `mean`, `stddev`,
-  `aleatory`, `epistemic` [n, {size}, {size}]; row 0 is north
-- `at_sites`: the same and `site_longitude`, `site_latitude` [n, m] -> the same [n, m], and `inside`: 0
-  where a site lies off the map and has the values of its edge
-- `normal_parameters`: as `serving_default` -> `mean`, `stddev` [n, {count}, {size}, {size}] of every
-  network, not calibrated
+From the folder above this one; nothing of tfgmm is needed, but TensorFlow is:
 
-`mean` is ln IM with IM in g; the others are standard deviations in ln units, `stddev`^2 = `aleatory`^2 +
-`epistemic`^2. gRPC clients accept messages of up to 4 MB by default: ask for maps of a few events at once.
+```python
+{example}```
+
+## Signatures
+
+n events and m sites or stations; every input is needed, and all are given for the same n events.
+
+{signatures}
+
+| input or output | type | what it is |
+|:--|:--|:--|
+{glossary}
+
+gRPC clients accept messages of up to 4 MB by default: ask for maps of a few events at once.
 
 It has learned from magnitudes {magnitude}, depths {depth_km} km and hypocentral distances {r_hyp_km} km.
 {calibrated} More: `VERSION/assets.extra/tfgmm.json`.
@@ -56,25 +93,40 @@ It has learned from magnitudes {magnitude}, depths {depth_km} km and hypocentral
 {licence} {attribution}
 """
 
+_EXAMPLE = """\
+import tensorflow as tf
 
-def readme(description: dict) -> str:
-    """The page for a model, from its description (`tfgmm.serving.export.DESCRIPTION`)."""
+model = tf.saved_model.load("{name}/{version}")  # keep it: its functions need it
+event = {event}
+inputs = event | {places}
+known = model.signatures["{signature}"].structured_input_signature[1]
+tensors = {{key: tf.constant(inputs[key], spec.dtype) for key, spec in known.items()}}
+found = model.signatures["{signature}"](**tensors)
+median_g = tf.exp(found["mean"]).numpy()
+"""
+
+
+def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
+    """Write the page for a model.
+
+    Parameters
+    ----------
+    description : dict
+        As `tfgmm.serving.export.DESCRIPTION` has it.
+    signatures : dict of str to SignatureDef
+        Those of the SavedModel itself (`tfgmm.serving.model.definitions`).
+    """
+    signatures = {name: signatures[name] for name in sorted(signatures) if not name.startswith("__")}
     ranges = {name: f"{low:g} to {high:g}" for name, (low, high) in description["ranges"].items()}
-    grid = description["grid"]
-    inputs = {
-        "longitude": [grid["longitude"]],
-        "latitude": [grid["latitude"]],
-        "depth_km": [30.0],
-        "magnitude": [6.0],
-        "site_longitude": [[grid["longitude"]]],
-        "site_latitude": [[grid["latitude"]]],
-    }
+    event, sites = _question(description["grid"])
     return (
         _README.format(
             **description | ranges,
             count=len(description["members"]),
-            size=grid["output_size"],
-            request=json.dumps({"signature_name": "at_sites", "inputs": inputs}),
+            request=json.dumps({"signature_name": "at_sites", "inputs": event | sites}),
+            example=_example(description, event, sites),
+            signatures="\n".join(_signature(name, one) for name, one in signatures.items()),
+            glossary=_glossary(signatures),
             origin="Its records are SIMULATED, not measured: it says nothing about real earthquakes."
             if description["simulated"]
             else "Its records were measured.",
@@ -84,3 +136,52 @@ def readme(description: dict) -> str:
         ).rstrip()
         + "\n"
     )
+
+
+def _question(grid: dict) -> tuple[dict[str, list], dict[str, list]]:
+    """Return an event in the middle of the map, and a site there."""
+    place = {"longitude": [round(grid["longitude"], 4)], "latitude": [round(grid["latitude"], 4)]}
+    sites = {f"site_{name}": [values] for name, values in place.items()}
+    return place | {"depth_km": [30.0], "magnitude": [6.0]}, sites
+
+
+def _example(description: dict, event: dict[str, list], sites: dict[str, list]) -> str:
+    """Return code for stations where the model knows some, else for sites."""
+    signature, places = "at_sites", sites
+    if description["random_effects"]:
+        signature, places = "at_stations", {"station_id": [description["random_effects"]["stations"][:2]]}
+    return _EXAMPLE.format(
+        **description, signature=signature, event=json.dumps(event), places=json.dumps(places)
+    )
+
+
+def _signature(name: str, definition: SignatureDef) -> str:
+    inputs, outputs = (
+        ", ".join(f"`{key}` {_shape(tensors[key])}" for key in _ordered(tensors))
+        for tensors in (definition.inputs, definition.outputs)
+    )
+    purpose = f" ({_PURPOSES[name]})" if name in _PURPOSES else ""
+    return f"- `{name}`{purpose}: {inputs} -> {outputs}"
+
+
+def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
+    tensors: dict[str, TensorInfo] = {}
+    for definition in signatures.values():
+        tensors |= dict(definition.inputs) | dict(definition.outputs)
+    kinds = {name: types_pb2.DataType.Name(tensor.dtype) for name, tensor in tensors.items()}
+    return "\n".join(
+        f"| `{name}` | {_TYPES.get(kinds[name], kinds[name])} | {MEANINGS.get(name, '')} |"
+        for name in _ordered(tensors)
+    )
+
+
+def _ordered(names: Mapping[str, object]) -> list[str]:
+    """Return names as `MEANINGS` has them; a SavedModel keeps no order."""
+    known = list(MEANINGS)
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _shape(tensor: TensorInfo) -> str:
+    free = iter("nm")
+    sizes = [dim.size if dim.size >= 0 else next(free, "?") for dim in tensor.tensor_shape.dim]
+    return f"[{', '.join(map(str, sizes))}]"

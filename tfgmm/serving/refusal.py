@@ -9,6 +9,7 @@ class Reason(enum.Enum):
     BAD = (400, "INVALID_ARGUMENT")
     UNKNOWN = (404, "NOT_FOUND")
     SLOW = (408, "DEADLINE_EXCEEDED")
+    CODING = (415, "INVALID_ARGUMENT")
     LARGE = (413, "RESOURCE_EXHAUSTED")
     BUSY = (503, "UNAVAILABLE")
     LATE = (504, "DEADLINE_EXCEEDED")
@@ -24,9 +25,13 @@ class Reason(enum.Enum):
         return self.value[1]
 
 
+#: Characters of a message: gRPC carries it in a header, whose room has an end.
+_LONGEST = 500
+
+
 class RefusedError(Exception):
     """A request is not answered; the message tells its sender why."""
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ...")
         self.reason = reason

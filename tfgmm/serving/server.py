@@ -98,7 +98,7 @@ class Server:
             workers.close()
 
     async def _grpc(self, workers: Workers) -> grpc.aio.Server:
-        server = grpc_service.server(self.models, workers, self._limits)
+        server = grpc_service.server(self.models, workers, self._limits, self._stopping)
         try:
             self.grpc_port = server.add_insecure_port(_place(self.host, self.grpc_port))
         except RuntimeError as error:

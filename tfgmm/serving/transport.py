@@ -13,7 +13,7 @@ from urllib3.util import Retry
 
 from tfgmm.errors import DataError, UsageError
 
-_ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/(\d+))?/?")
+_ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?/?")
 _HTTP_AGAIN = (429, 502, 503, 504)
 
 

@@ -1,0 +1,221 @@
+"""The message of a gRPC request -> arrays of a signature; what it holds is checked before it is unpacked.
+
+An empty message within a message takes two bytes on the wire and a hundred in memory. So a request is read
+a level at a time, by types of the same format whose inner messages stay bytes.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2
+
+from tfgmm.serving.limits import Limits
+from tfgmm.serving.model import Signature
+from tfgmm.serving.refusal import Reason, RefusedError
+
+#: Inputs, names of outputs, and bytes of a shape: more than any model has.
+_MOST_INPUTS, _MOST_OUTPUTS, _LONGEST_SHAPE = 64, 64, 512
+#: Values that the last one of an input may stand for: a small message becomes no large array.
+_MOST_REPEATED = 10_000
+#: Type -> where a TensorProto has its values, if not in ``tensor_content``.
+_FIELDS = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int8": "int_val",
+    "int16": "int_val",
+    "int32": "int_val",
+    "uint8": "int_val",
+    "uint16": "int_val",
+    "int64": "int64_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    "bool": "bool_val",
+    "string": "string_val",
+    "float16": "half_val",
+    "bfloat16": "half_val",
+}
+_ABOUT = {"dtype", "tensor_shape", "version_number"}
+
+
+def _flat(described: Descriptor) -> type[Message]:
+    """Return a type of the same wire format whose fields that are messages are bytes."""
+    definition = descriptor_pb2.DescriptorProto()
+    described.CopyToProto(definition)
+    flat = descriptor_pb2.DescriptorProto(name=definition.name)
+    for field in definition.field:
+        kind = {field.TYPE_MESSAGE: field.TYPE_BYTES, field.TYPE_ENUM: field.TYPE_INT32}.get(
+            field.type, field.type
+        )
+        flat.field.add(name=field.name, number=field.number, label=field.label, type=kind)
+    name = f"tfgmm/{definition.name}.proto"
+    file = descriptor_pb2.FileDescriptorProto(
+        name=name, package="tfgmm", syntax="proto3", message_type=[flat]
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tfgmm.{definition.name}"))
+
+
+_OUTER = _flat(predict_pb2.PredictRequest.DESCRIPTOR)
+_INPUT = _flat(predict_pb2.PredictRequest.DESCRIPTOR.fields_by_name["inputs"].message_type)
+_TENSOR = _flat(tensor_pb2.TensorProto.DESCRIPTOR)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a request asks.
+
+    Attributes
+    ----------
+    specification : tensorflow.serving.ModelSpec
+        Model, version and signature.
+    tensors : dict of str to Message
+        Inputs by name, their shapes still bytes.
+    output_filter : list of str
+        Outputs that are wanted; all of them if there is none.
+    """
+
+    specification: model_pb2.ModelSpec
+    tensors: dict[str, Message]
+    output_filter: list[str]
+
+
+def read(content: bytes) -> Request:
+    """Read a ``PredictRequest``.
+
+    Raises
+    ------
+    RefusedError
+        It is none, or holds more inputs or names than any model has.
+    """
+    outer = parsed(_OUTER, content)
+    if len(outer.inputs) > _MOST_INPUTS or len(outer.output_filter) > _MOST_OUTPUTS:
+        raise RefusedError(
+            Reason.BAD,
+            f"the request has {len(outer.inputs)} inputs and {len(outer.output_filter)} names in "
+            f"output_filter, at most {_MOST_INPUTS} and {_MOST_OUTPUTS} are taken",
+        )
+    specification, names = parsed(model_pb2.ModelSpec, outer.model_spec), list(outer.output_filter)
+    entries, tensors = list(outer.inputs), {}
+    del outer  # each level holds a copy of all that is below
+    while entries:
+        key, value = _entry(entries.pop())
+        if key in tensors:
+            raise RefusedError(Reason.BAD, f"the request has input {key[:50]!r} twice")
+        tensors[key] = parsed(_TENSOR, value)
+    return Request(specification, tensors, names)
+
+
+def _entry(content: bytes) -> tuple[str, bytes]:
+    given = parsed(_INPUT, content)
+    return given.key, given.value
+
+
+def parsed(kind: type[Message], content: bytes) -> Message:
+    """Read a message of a kind.
+
+    Raises
+    ------
+    RefusedError
+        It is none.
+    """
+    try:
+        return kind.FromString(content)
+    except DecodeError as error:
+        message = f"the request is no message of gRPC that can be read: no {kind.DESCRIPTOR.name}"
+        raise RefusedError(Reason.BAD, message) from error
+
+
+def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> np.ndarray:
+    """Make the array of an input; values that are left out are the last one, as in TensorFlow.
+
+    Parameters
+    ----------
+    signature : Signature
+    name : str
+        Of an input of the signature.
+    tensor : Message
+        Of `Request.tensors`.
+    limits : Limits
+
+    Raises
+    ------
+    RefusedError
+        Type, shape or values do not fit the input or one another.
+    """
+    wanted, shape = signature.inputs[name].dtype, _shape(name, tensor)
+    count = math.prod(shape)
+    size_of, most = (1, limits.values) if wanted.name == "string" else (wanted.size, limits.request_bytes)
+    if count * size_of > most:
+        raise RefusedError(Reason.LARGE, f"input {name} has shape {list(shape)}: ask for less at once")
+    signature.check_shape(name, shape)
+    if tensor.dtype != wanted.as_datatype_enum:
+        raise RefusedError(
+            Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {wanted.name}"
+        )
+    values = _values(name, tensor, wanted, limits)
+    missing = count - len(values)
+    if not 0 <= missing <= (0 if tensor.tensor_content or not len(values) else _MOST_REPEATED):
+        message = f"input {name} ({wanted.name}) has shape {list(shape)}, but {len(values)} values"
+        raise RefusedError(Reason.BAD, message)
+    return np.append(values, np.repeat(values[-1:], missing)).reshape(shape)
+
+
+def _shape(name: str, tensor: Message) -> tuple[int, ...]:
+    if len(tensor.tensor_shape) > _LONGEST_SHAPE:
+        raise RefusedError(Reason.BAD, f"input {name} has a shape of more dimensions than any array")
+    shape = parsed(tensor_shape_pb2.TensorShapeProto, tensor.tensor_shape)
+    sizes = tuple(one.size for one in shape.dim)
+    if shape.unknown_rank or any(size < 0 for size in sizes):
+        raise RefusedError(Reason.BAD, f"input {name} has shape {list(sizes)}, which no array has")
+    return sizes
+
+
+def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.ndarray:
+    """Return the values as they lie in the message, in its one field that fits the type."""
+    typed = _FIELDS.get(wanted.name, "tensor_content")
+    filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
+    allowed = {typed} if wanted.name == "string" else {typed, "tensor_content"}
+    if len(filled) > 1 or not filled <= allowed:
+        places = " or ".join(sorted(allowed))
+        message = (
+            f"input {name} ({wanted.name}) needs its values in {places}, has {', '.join(sorted(filled))}"
+        )
+        raise RefusedError(Reason.BAD, message)
+    dtype = np.dtype(wanted.as_numpy_dtype)
+    if "tensor_content" in filled:
+        size = len(tensor.tensor_content)
+        if size % dtype.itemsize:
+            raise RefusedError(Reason.BAD, f"input {name} ({wanted.name}) is cut: {size} bytes of values")
+        return np.frombuffer(tensor.tensor_content, dtype)
+    values = getattr(tensor, typed)
+    if typed == "string_val":
+        return _texts(name, values, limits)
+    try:
+        if typed == "half_val":  # whose bits lie in whole numbers
+            return np.fromiter(values, "uint16", len(values)).view(dtype)
+        return np.fromiter(values, dtype, len(values))
+    except OverflowError as error:
+        message = f"input {name} has a value beyond what {wanted.name} can hold"
+        raise RefusedError(Reason.BAD, message) from error
+
+
+def _texts(name: str, values, limits: Limits) -> np.ndarray:
+    longest = max(map(len, values), default=0)
+    if len(values) > limits.values or longest > limits.text_bytes:
+        raise RefusedError(
+            Reason.LARGE,
+            f"input {name} has {len(values)} texts of up to {longest} bytes, at most {limits.values} of "
+            f"{limits.text_bytes} are taken",
+        )
+    return np.fromiter(values, object, len(values))
+
+
+def _type_name(number: int) -> str:
+    return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else str(number)
