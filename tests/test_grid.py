@@ -179,7 +179,7 @@ AZIMUTHAL = "+proj=aeqd +lat_0=35 +lon_0=139 +datum=WGS84 +units=m +type=crs"
     ids=lambda grid: f"{grid.crs}-{grid.pixel_km}",
 )
 def test_true_projections_are_taken(grid):
-    grid.refuse_distortion()
+    assert grid.refuse_distortion() is None
 
 
 @pytest.mark.parametrize(
