@@ -1,6 +1,7 @@
 """One process at a time is at work on something."""
 
 import os
+import time
 
 import pytest
 
@@ -43,18 +44,26 @@ def test_what_another_holds_is_refused_by_name(tmp_path, monkeypatch):
     lease.refuse_held(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["another", None])
-def test_a_lease_of_another_machine_ends_when_it_is_silent(tmp_path, monkeypatch, name):
-    """Its file names another host; nobody touches it."""
+OTHER = "filelock/2\npid=1\nhost=another\nmode=lease\ntoken=00\nduration={}\n"
+
+
+@pytest.mark.parametrize("text", [OTHER.format(0.6), "no lease at all\n", OTHER.format(0.6)[:30]])
+def test_a_lease_of_another_machine_ends_when_it_is_silent(tmp_path, monkeypatch, text):
+    """Its file names another host, or nothing that can be read; nobody touches it."""
     monkeypatch.setattr(lease, "DURATION_S", 0.6)
-    text = "filelock/2\npid=1\nhost=another\nmode=lease\ntoken=00\nduration=0.6\n"
-    (tmp_path / ".tfgmm-x.lease").write_text(text if name else "no lease at all\n")
+    monkeypatch.setattr(lease, "BLANK_S", 0.1)
+    (tmp_path / ".tfgmm-x.lease").write_text(text)
     mine = Lease(tmp_path / "x")
-    assert mine.is_remote is bool(name)
+    assert mine.is_remote
     assert not mine.take()
-    if name:
-        assert mine.take(5.0)
-        mine.release()
+    time.sleep(0.7)
+    assert mine.take(5.0)
+    mine.release()
+
+
+def test_a_lease_under_another_duration_is_held(tmp_path):
+    (tmp_path / ".tfgmm-x.lease").write_text(OTHER.format(30.0))
+    assert not Lease(tmp_path / "x").take()
 
 
 def test_a_lost_lease_is_told(tmp_path):

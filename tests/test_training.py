@@ -130,7 +130,7 @@ def test_records_know_their_places(run):
 
 def test_places_that_are_gone(run, tmp_path):
     moved = dataclasses.replace(run.run, path=tmp_path)
-    with pytest.raises(DataError, match=r"events\.parquet is missing .*tfgmm train command"):
+    with pytest.raises(DataError, match=r"files\.json is missing .*tfgmm train command"):
         moved.with_places(run.material(run.members[0]).records)
 
 
@@ -178,7 +178,7 @@ def test_a_damaged_copy_is_brought_back(data, tmp_path):
     experiment = Experiment(**QUICK | {"data": data})
     begun = training.begin(experiment, tmp_path / "run")
     (tmp_path / "run" / "data" / "records.parquet").write_bytes(b"")
-    with pytest.raises(DataError, match=r"records\.parquet is missing or damaged .* brings it back"):
+    with pytest.raises(DataError, match=r"records\.parquet is missing or damaged .* brings the data back"):
         training.reopen(begun.run)
     training.begin(experiment, tmp_path / "run")
     assert training.reopen(begun.run).dataset.digest() == begun.dataset.digest()
@@ -239,7 +239,7 @@ def test_damaged_files_of_a_member_are_made_anew(whole, name, trained, caplog, m
         ensemble.load(whole.run.path)
     trainings = []
     original = member.train
-    monkeypatch.setattr(member, "train", lambda *args: trainings.append(original(*args)))
+    monkeypatch.setattr(member, "train", lambda *args, **more: trainings.append(original(*args, **more)))
     repaired = again(whole)
     assert [one.name for one in repaired.missing] == ["PGA chunk 0 init 0"]
     assert f"PGA chunk 0 init 0: {name} damaged, it is made anew" in caplog.text
@@ -317,6 +317,37 @@ def test_a_lost_lease_ends_the_training(data, tmp_path):
         with pytest.raises(DataError, match="has gone to another"):
             begun.train()
     assert not (begun.folder(begun.members[0]) / "done.json").exists()
+
+
+def test_a_run_that_was_replaced_is_left_alone(data, tmp_path):
+    """Two processes begin with --overwrite: the first one's member is not taken for the second one's."""
+    experiment = Experiment(**QUICK | {"data": data})
+    first = training.begin(experiment, tmp_path / "run", overwrite=True)
+    folder = first.folder(first.members[0])
+    place = first.members[0].chunk, first.members[0].init
+    member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
+    second = training.begin(experiment.model_copy(update={"seed": 7}), tmp_path / "run", overwrite=True)
+    member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
+    with pytest.raises(DataError, match="was replaced by another run: this training ends"):
+        first.train()
+    assert second.train() == []
+    done = json.loads((folder / "done.json").read_text())
+    assert done["seed"] == second.experiment.member_seed(*place)
+
+
+def test_a_run_goes_on_where_its_dataset_has_moved_or_vanished(data, tmp_path, caplog):
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(data, tmp_path / "moved")
+    experiment = Experiment(**QUICK | {"data": str(tmp_path / "data")})
+    begun = training.begin(experiment, tmp_path / "run")
+    moved = experiment.model_copy(update={"data": str(tmp_path / "moved")})
+    assert training.begin(moved, tmp_path / "run").run.fingerprint == begun.run.fingerprint
+    shutil.rmtree(tmp_path / "data")
+    again = training.begin(experiment, tmp_path / "run")
+    assert "the run goes on with its own copy of the data" in caplog.text
+    assert again.dataset.digest() == begun.dataset.digest()
+    with pytest.raises(UsageError, match="is no dataset folder"):
+        training.begin(experiment, tmp_path / "other")
 
 
 def test_an_empty_folder_is_begun_in(data, tmp_path):

@@ -9,10 +9,12 @@ import untrained_run
 from conftest import TINY, small_dataset
 
 from tfgmm import records
+from tfgmm.analysis import calibration
 from tfgmm.cli import main
-from tfgmm.errors import TfgmmError, UsageError
+from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, training
+from tfgmm.run_folder import RunFolder
 from tfgmm.verification import UNTRAINED, WHOLE, verify
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
@@ -39,7 +41,8 @@ def states(folder) -> pd.Series:
 
 
 def test_what_was_written_is_whole(root):
-    assert states(root / "data").tolist() == [WHOLE]
+    of_data = states(root / "data")
+    assert (of_data == WHOLE).all() and "records.parquet" in of_data
     of_run = states(root / "run")
     assert (of_run == WHOLE).all()
     assert {"data", "predictions.parquet", "path_terms.npz", "members/PGA/all/chunk-1_init-0"} <= {
@@ -47,11 +50,54 @@ def test_what_was_written_is_whole(root):
     }
 
 
-def test_members_that_are_missing_are_no_damage(root):
-    shutil.rmtree(root / "run" / "members" / "PGA" / "all" / "chunk-1_init-0")
-    of_run = states(root / "run")
-    assert of_run["members/PGA/all/chunk-1_init-0"] == UNTRAINED
-    main_ends(["check", str(root / "run")], 0)
+def test_members_that_are_not_trained_are_no_damage(root):
+    experiment = Experiment(**QUICK | {"data": str(root / "data")})
+    training.begin(experiment, root / "other")
+    assert states(root / "other")["members/PGA/all/chunk-1_init-0"] == UNTRAINED
+    main_ends(["check", str(root / "other")], 0)
+
+
+@pytest.mark.parametrize("name", ["done.json", ""])
+def test_a_member_that_is_lost_is_missed(root, name):
+    """The table of predictions knows of it; without it the ensemble would be another."""
+    folder = root / "run" / "members" / "PGA" / "all" / "chunk-1_init-0"
+    shutil.rmtree(folder) if not name else (folder / name).unlink()
+    assert states(root / "run")["members/PGA/all/chunk-1_init-0"] == "missing"
+    with pytest.raises(DataError, match="chunk-1_init-0 is missing or not whole: give the tfgmm"):
+        ensemble.load(root / "run")
+    main_ends(["check", str(root / "run")], 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["stations.parquet", "random_effects.json", "path_terms.npz", "files.json"]
+)
+def test_tables_that_are_lost_are_missed(root, name):
+    (root / "run" / name).unlink()
+    assert "is missing or damaged" in states(root / "run")[name]
+    with pytest.raises(DataError, match=f"{name} is missing or damaged .*: give the tfgmm train command"):
+        ensemble.load(root / "run").at_stations(untrained_run.events(1))
+
+
+def test_a_calibration_that_is_lost_is_missed(root):
+    run = RunFolder.open(root / "run")
+    assert calibration.of_run(run, "PGA") is None
+    calibration.write({"PGA": calibration.Calibration(1.0, 0.1, 10.0, 1.0)}, run.path)
+    run.note(calibration.FILE)
+    assert calibration.of_run(run, "PGA") == calibration.Calibration(1.0, 0.1, 10.0, 1.0)
+    (run.path / calibration.FILE).unlink()
+    with pytest.raises(DataError, match=r"calibration\.json is missing or damaged .*: give tfgmm evaluate"):
+        calibration.of_run(run, "PGA")
+
+
+def test_data_of_another_kind_in_a_run_are_refused_and_brought_back(root):
+    """A whole dataset, but not the one that the run was trained on."""
+    changed = small_dataset(seed=3)
+    records.write(changed, root / "run" / "data", overwrite=True)
+    assert "is not the data that the run was trained on" in states(root / "run")["data"]
+    with pytest.raises(DataError, match=r"is not the data that the run was .*brings the data back"):
+        ensemble.load(root / "run")
+    training.begin(RunFolder.open(root / "run").experiment, root / "run")
+    assert (states(root / "run") == WHOLE).all()
 
 
 def main_ends(command: list[str], code: int) -> None:

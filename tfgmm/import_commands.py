@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import endings, files, layers, options, records
+from tfgmm import endings, files, layers, lease, options, records
 from tfgmm.console import progress, show_dataset
 from tfgmm.errors import UsageError
 from tfgmm.sources import bounded, combine, matching, selection, sheet
@@ -74,9 +74,13 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
         tolerance = matching.Tolerance(*(options.numbers(same, 3, "--same") or ()))
         with bounded.large(rest.pop("large")), sheet.decimal_comma(rest.pop("decimal_comma")):
             dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
-        if append:
-            dataset = combine.combine(records.read(out), dataset, tolerance)
-        show_dataset(records.write(dataset, out, overwrite or append))
+        if not (append or overwrite) or files.is_vacant(out):
+            written = records.write(dataset, out)
+        else:  # another import into the same dataset waits
+            with lease.held(out / "dataset"):
+                whole = combine.combine(records.read(out), dataset, tolerance) if append else dataset
+                written = records.write(whole, out, overwrite=True)
+        show_dataset(written)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
     command.__signature__ = inspect.Signature(parameters)
@@ -300,7 +304,7 @@ def layer_command(command: str, name: str, what: str) -> None:
     ) -> None:
         from tfgmm.site_layers import site_layer
 
-        dataset = records.read(data)
+        records.read(data)  # what is wrong with it shows before the layer is read
         with bounded.large(large), sheet.decimal_comma(decimal_comma):
             layer = site_layer.read_layer(
                 path,
@@ -313,7 +317,9 @@ def layer_command(command: str, name: str, what: str) -> None:
                 latitude=latitude,
                 longitude=longitude,
             )
-        show_dataset(records.write_layers(layers.attach(dataset, layer), data))
+        with lease.held(data / "dataset"):  # another import into the same dataset waits
+            written = records.write_layers(layers.attach(records.read(data), layer), data)
+        show_dataset(written)
 
 
 layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")

@@ -1,10 +1,10 @@
 """One process at a time trains a member or finishes a run: leases that end with their owner."""
 
+import contextlib
 import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -55,26 +55,26 @@ class Lease:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._end_blank()
+            self._end_nameless()
             self._lock.acquire(timeout=patience_s, poll_interval=0.5)
-        except filelock.Timeout:
+        except (filelock.Timeout, filelock.LeaseSettingsMismatch):
             return False
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}") from error
         self.lost = False
         return True
 
-    def _end_blank(self) -> None:
-        """Remove a lease whose process was killed between making the file and writing its name."""
+    def _end_nameless(self) -> None:
+        """Remove a lease that names no process: left blank by a kill, or damaged and old."""
         deadline = time.monotonic() + BLANK_S
         while time.monotonic() < deadline:
-            try:
-                if self.path.stat().st_size:
-                    return
-            except FileNotFoundError:
+            if not self.path.exists() or self._lock.owner is not None:
                 return
             time.sleep(0.1)
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            state = self.path.stat()
+            if not state.st_size or time.time() - state.st_mtime > DURATION_S:
+                self.path.unlink()
 
     def release(self) -> None:
         """Give the lease up."""
@@ -90,7 +90,7 @@ class Lease:
     def is_remote(self) -> bool:
         """Whether the owner is on another machine, where nobody here can see if it is alive."""
         record = self._lock.owner
-        return record is not None and record.hostname != socket.gethostname()
+        return record is None or record.hostname != socket.gethostname()
 
     def refuse_lost(self) -> None:
         """Raise `DataError` if another process has taken over, because this one gave no sign of life."""
@@ -101,9 +101,9 @@ class Lease:
             )
 
 
-@contextmanager
+@contextlib.contextmanager
 def held(target: Path) -> Iterator[None]:
-    """Hold the lease of `target` while the block runs.
+    """Hold the lease of `target` while the block runs; a process holds one at a time.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from tfgmm.run_folder import RunFolder
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
+FILES = (VARIANCES, TERMS, PATHS, CLASSES)
 #: Of a site, to tell how far sites differ: the mean of fewer is mostly chance, or a site far from all.
 MIN_RECORDS = 10
 #: Names of the effects.
@@ -347,7 +348,11 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
 
 def of_run(run: RunFolder, im: str) -> RandomEffects | None:
     """Read the random effects of one intensity measure, None for a run without; errors as `read`."""
-    return None if run.experiment.random_effects == "none" else read(run.path)[im]
+    if run.experiment.random_effects == "none":
+        return None
+    for name in FILES:
+        run.file(name)
+    return read(run.path)[im]
 
 
 def read(folder: Path) -> dict[str, RandomEffects]:

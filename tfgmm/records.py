@@ -284,6 +284,7 @@ def write(
     files.refuse_existing(folder, overwrite)
     if not files.is_vacant(folder) and not _is_dataset(folder):
         raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
+    before = _own_files(folder)
     with files.whole_files(folder) as temporary:
         for name in TABLES:
             files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
@@ -292,11 +293,12 @@ def write(
         dataset = check(dataclasses.replace(dataset, **tables))
         if dataset.layers is not None:
             files.write_netcdf(dataset.layers, temporary / LAYERS)
-        provenance = _write_provenance(dataset, temporary, temporary)
         if extra is not None:
             extra(temporary)
-    if dataset.layers is None:
-        (folder / LAYERS).unlink(missing_ok=True)
+        hashes = {path.name: files.sha256(path) for path in sorted(temporary.iterdir())}
+        provenance = _write_provenance(dataset, hashes, temporary)
+    for name in before - hashes.keys():
+        (folder / name).unlink(missing_ok=True)
     return dataclasses.replace(dataset, provenance=provenance)
 
 
@@ -310,22 +312,45 @@ def write_layers(dataset: Dataset, folder: Path) -> Dataset:
     """
     with files.whole_files(folder) as temporary:
         files.write_netcdf(dataset.layers, temporary / LAYERS)
-        provenance = _write_provenance(dataset, folder, temporary)
+        hashes = {f"{name}.parquet": files.sha256(folder / f"{name}.parquet") for name in TABLES}
+        hashes = dataset.provenance.get("files", {}) | hashes | {LAYERS: files.sha256(temporary / LAYERS)}
+        provenance = _write_provenance(dataset, hashes, temporary)
     return dataclasses.replace(dataset, provenance=provenance)
 
 
-def _write_provenance(dataset: Dataset, tables: Path, folder: Path) -> dict:
-    """Write ``dataset.json`` into `folder`, where the layers are; the tables stand in folder `tables`."""
-    parts = [tables / f"{name}.parquet" for name in TABLES]
-    parts += [] if dataset.layers is None else [folder / LAYERS]
+def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) -> dict:
+    """Write ``dataset.json`` into `folder`, with the hashes of the other files."""
     provenance = dataset.provenance | {
         "digest": dataset.digest(),
         "kept": {name: len(getattr(dataset, name)) for name in TABLES},
-        "files": {path.name: files.sha256(path) for path in parts},
+        "files": hashes,
         "tfgmm": importlib.metadata.version("tfgmm"),
     }
     files.write_json(folder / DESCRIPTION, provenance)
     return provenance
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the names of the files that the dataset in a folder consists of, none if it is damaged."""
+    try:
+        return {*_read_provenance(folder).get("files", {LAYERS: ""})}
+    except (UsageError, DataError):
+        return set()
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Return what is wrong with each file of a dataset, nothing for a whole one.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `read`.
+    """
+    stated = _read_provenance(folder).get("files", {})
+    return {
+        name: "" if files.is_unchanged(folder / name, hexadecimal) else "missing or damaged"
+        for name, hexadecimal in stated.items()
+    }
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -346,7 +371,8 @@ def read(folder: Path) -> Dataset:
     provenance = _read_provenance(folder)
     stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
     if stated is not None:
-        files.refuse_changed(folder, stated, _ADVICE)
+        needed = {f"{name}.parquet" for name in TABLES} | {LAYERS}
+        files.refuse_changed(folder, {name: stated[name] for name in needed & stated.keys()}, _ADVICE)
     has_layers = (folder / LAYERS).is_file() if stated is None else LAYERS in stated
     tables = {name: _load(folder / f"{name}.parquet", files.read_parquet) for name in TABLES}
     layers = _load(folder / LAYERS, files.read_netcdf) if has_layers else None
@@ -357,6 +383,11 @@ def read(folder: Path) -> Dataset:
             f"changed or damaged after it was written; {_ADVICE}"
         )
     return dataset
+
+
+def read_digest(folder: Path) -> str:
+    """Read the data hash that a dataset folder states; errors as for `read`."""
+    return str(_read_provenance(folder).get("digest"))
 
 
 def read_layers(folder: Path) -> xr.Dataset | None:

@@ -1,6 +1,7 @@
 """What lies where in a run, and what the run is."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Sequence
@@ -17,13 +18,19 @@ from tfgmm.records import Dataset
 
 #: Files of a run.
 DESCRIPTION, PREDICTIONS, DATA, DONE = "experiment.json", "predictions.parquet", "data", "done.json"
+#: Hashes of the tables of a run, and the members whose predictions are in them.
+MANIFEST = "files.json"
 #: All that commands put into a run folder, and what replacing a run removes.
 _OWN = (
     *("members", DATA, "tables", "figures", "baselines", "site_amplification"),
-    *("events.parquet", "stations.parquet", PREDICTIONS, "report.html", "calibration.json"),
+    *("events.parquet", "stations.parquet", PREDICTIONS, "report.html", "calibration.json", MANIFEST),
     *("random_effects.json", "random_effects.parquet", "path_terms.npz", "path_covariance.parquet"),
 )
 _OLD = "was made by an earlier version: give its tfgmm train command again, with the dataset it trained on"
+_AGAIN = "give the tfgmm train command of the run again, which writes it anew"
+#: Files that `tfgmm evaluate` writes.
+_EVALUATED = ("calibration.json",)
+_EVALUATE = "give tfgmm evaluate for the run again, which writes it anew"
 _REDO = "give the tfgmm train command of the run again, which makes it anew"
 _PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
 
@@ -79,14 +86,78 @@ class RunFolder:
         return self._own_data(records.read_layers)
 
     def _own_data(self, read):
-        if not self.channels or not self.data_folder.is_dir():
+        if not self.channels:
             raise UsageError(f"run {self.path} {_OLD}")
         try:
+            if records.read_digest(self.data_folder) != self.data["digest"]:
+                raise DataError(
+                    f"{self.data_folder} is not the data that the run was trained on (data hash)"
+                )
             return read(self.data_folder)
-        except DataError as error:
+        except (UsageError, DataError) as error:
             raise DataError(
-                f"{error}: give the tfgmm train command of the run again, which brings it back"
+                f"{error}: give the tfgmm train command of the run again, which brings the data back"
             ) from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the settings and of the data, which every member bears."""
+        content = self.experiment.model_dump_json(exclude={"data"}) + self.data["digest"]
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def refuse_replaced(self) -> None:
+        """Raise `DataError` if another process has begun another run in the folder."""
+        if self.open(self.path).fingerprint != self.fingerprint:
+            raise DataError(f"{self.path} was replaced by another run: this training ends")
+
+    # ---- hashes of the tables of a run
+
+    def note(self, *names: str, **more) -> None:
+        """Keep the hashes of files of the run, as they are now, and more facts in `MANIFEST`.
+
+        The caller holds the lease of the run.
+        """
+        try:
+            manifest = self._manifest()
+        except DataError:
+            manifest = {}  # there is none yet, or it is made anew
+        hashes = {name: files.sha256(self.path / name) for name in names}
+        manifest |= more | {"files": manifest.get("files", {}) | hashes}
+        with files.whole_file(self.path / MANIFEST) as temporary:
+            files.write_json(temporary, manifest)
+
+    def _manifest(self) -> dict:
+        path = self.path / MANIFEST
+        if not self.channels:
+            return {}  # a run of version 0.1.0 has none
+        try:
+            return files.read_json(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is missing or damaged ({error}): {_AGAIN}") from error
+
+    def noted(self) -> dict[str, str]:
+        """Return the hashes of the files of the run by name; errors as for `file`."""
+        return self._manifest().get("files", {})
+
+    def lost(self, im: str) -> list[tuple[int, int]]:
+        """Return the members whose predictions are in the table, and whose folders are not whole."""
+        members = map(tuple, self._manifest().get("members", {}).get(im, []))
+        return [member for member in members if not (self.member(im, *member) / DONE).is_file()]
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of the run, which is what was written.
+
+        Raises
+        ------
+        DataError
+            It is missing, or was damaged or changed.
+        """
+        stated = self.noted()
+        if name in stated:
+            files.refuse_changed(
+                self.path, {name: stated[name]}, _EVALUATE if name in _EVALUATED else _AGAIN
+            )
+        return self.path / name
 
     def member(self, im: str, chunk: int, init: int, arm: str | None = None) -> Path:
         """Folder of one member, by default of the run's own arm."""
@@ -113,6 +184,9 @@ class RunFolder:
             raise UsageError(f"run {self.path} has no {im}: it has {', '.join(experiment.ims)}")
         members = [(c, i) for c in range(experiment.chunks) for i in range(experiment.inits)]
         members = [member for member in members if is_trained(self.member(im, *member, arm))]
+        if arm is None:
+            for lost in self.lost(im):
+                raise DataError(f"{self.member(im, *lost)} is missing or not whole: {_REDO}")
         if not members:
             raise UsageError(f"run {self.path} has no trained member of {im} yet: run tfgmm train")
         return members
@@ -133,21 +207,22 @@ class RunFolder:
                 "that began it; it goes on where it stopped"
             )
         try:
-            table = files.read_parquet(self.predictions, filters=[("arm", "==", self.experiment.arm)])
+            table = files.read_parquet(self.file(PREDICTIONS), filters=[("arm", "==", self.experiment.arm)])
             if self.experiment.random_effects != "none" and "phi_field" not in table:
                 raise ValueError("made by an earlier version")
             return table
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.predictions} is damaged ({error}): give the tfgmm train command of the run again, "
-                "which writes it anew from the members"
-            ) from error
+            raise DataError(f"{self.predictions} is damaged ({error}): {_AGAIN}") from error
 
     def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
-        """Keep what is known of the events and stations in use, for `with_places`."""
+        """Keep what is known of the events and stations in use, for `with_places`.
+
+        The caller holds the lease of the run.
+        """
         for name, table in (("events", events), ("stations", stations)):
             with files.whole_file(self.path / f"{name}.parquet") as temporary:
                 files.write_parquet(table, temporary)
+        self.note("events.parquet", "stations.parquet")
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table of records with what is known of their events and stations.
@@ -197,14 +272,11 @@ class RunFolder:
         return table[["longitude", "latitude", "terms_of"]].reset_index()
 
     def _places(self, name: str) -> pd.DataFrame:
-        path = self.path / f"{name}.parquet"
+        path = self.file(f"{name}.parquet")
         try:
             return files.read_parquet(path)
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path} is missing or damaged: give the tfgmm train command of the run again, "
-                "which writes it anew"
-            ) from error
+            raise DataError(f"{path} is missing or damaged: {_AGAIN}") from error
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -266,6 +338,8 @@ class RunFolder:
             if not is_run or overwrite or not cls.open(path).channels:
                 new._describe()
             new._copy(dataset)
+            if not (path / MANIFEST).is_file():
+                new.note()
         return new
 
     def _describe(self) -> None:
@@ -281,7 +355,7 @@ class RunFolder:
     def _copy(self, dataset: Dataset) -> None:
         """Keep a copy of the dataset, unless there is a whole one."""
         try:
-            records.read(self.data_folder)
+            self.dataset()
         except (UsageError, DataError):
             shutil.rmtree(self.data_folder, ignore_errors=True)
             records.write(dataset, self.data_folder)
@@ -314,7 +388,8 @@ class RunFolder:
 
     def _refuse_other(self, existing: "RunFolder") -> None:
         mine, theirs = (run.experiment.model_dump() for run in (self, existing))
-        different = [name for name in mine if mine[name] != theirs[name]]
+        # The dataset may have moved: its content counts, not its path.
+        different = [name for name in mine if mine[name] != theirs[name] and name != "data"]
         if self.data["digest"] != existing.data["digest"]:
             different.append("content of the data")
         if different:
@@ -327,11 +402,18 @@ class RunFolder:
 # ---- trained members ---------------------------------------------------------------------------------
 
 
-def damaged_files(folder: Path) -> list[str]:
-    """Return the names of a trained member's files that are missing or not what was written."""
+def damaged_files(folder: Path, fingerprint: str | None = None) -> list[str]:
+    """Return the names of a trained member's files that are missing or not what was written.
+
+    With a fingerprint, a member of another run has a damaged ``done.json``. One of version 0.1.0 bears
+    none, and has no hashes.
+    """
     try:
-        stated = files.read_json(folder / DONE).get("files", {})  # version 0.1.0 has no hashes
+        done = files.read_json(folder / DONE)
+        stated = done.get("files", {})
     except (OSError, ValueError):
+        return [DONE]
+    if fingerprint is not None and done.get("run", fingerprint) != fingerprint:
         return [DONE]
     return [
         name for name, hexadecimal in stated.items() if not files.is_unchanged(folder / name, hexadecimal)

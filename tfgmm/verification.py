@@ -1,22 +1,17 @@
 """Verify the files of a run or a dataset: which are what was written, which are damaged."""
 
-import zipfile
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tfgmm import files, records, run_folder
+from tfgmm import records, run_folder
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.run_folder import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"
-_READERS: dict[str, Callable[[Path], object]] = {
-    ".json": files.read_json,
-    ".parquet": files.read_parquet,
-    ".npz": lambda path: {name: array.shape for name, array in np.load(path).items()},
-}
 
 
 def verify(folder: Path) -> pd.DataFrame:
@@ -35,7 +30,7 @@ def verify(folder: Path) -> pd.DataFrame:
     if (folder / run_folder.DESCRIPTION).is_file():
         states = dict(_run(folder))
     elif (folder / records.DESCRIPTION).is_file():
-        states = {records.DESCRIPTION: _state(lambda: records.read(folder))}
+        states = {records.DESCRIPTION: _state(lambda: records.read(folder))} | dict(_dataset(folder))
     else:
         raise UsageError(f"{folder} is neither a run nor a dataset folder")
     return pd.DataFrame({"file": states.keys(), "state": states.values()})
@@ -49,28 +44,37 @@ def _run(folder: Path) -> Iterator[tuple[str, str]]:
         return
     yield run_folder.DESCRIPTION, WHOLE
     yield run_folder.DATA, _state(run.dataset)
-    for path in sorted(folder.iterdir()):
-        if path.suffix in _READERS and path.name != run_folder.DESCRIPTION:
-            yield path.name, _state(lambda path=path: _READERS[path.suffix](path))
+    yield run_folder.MANIFEST, _state(run.noted)
+    if states_hashes := _state(run.noted) == WHOLE:
+        yield from ((name, _state(lambda name=name: run.file(name))) for name in run.noted())
     experiment = run.experiment
     for im in experiment.ims:
+        lost = [run.member(im, *place) for place in run.lost(im)] if states_hashes else []
+        yield from ((str(path.relative_to(folder)), "missing") for path in lost)
         for arm in run.arms(im):
             for place in np.ndindex(experiment.chunks, experiment.inits):
-                yield from _member(run.path, run.member(im, *place, arm))
+                member = run.member(im, *place, arm)
+                yield from () if member in lost else _member(run, member)
 
 
-def _member(root: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    name = str(folder.relative_to(root))
+def _member(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
+    name = str(folder.relative_to(run.path))
     if not (folder / run_folder.DONE).is_file():
         yield name, UNTRAINED
         return
-    damaged = run_folder.damaged_files(folder)
+    damaged = run_folder.damaged_files(folder, run.fingerprint)
     yield name, f"damaged: {', '.join(damaged)}" if damaged else WHOLE
+
+
+def _dataset(folder: Path) -> Iterator[tuple[str, str]]:
+    with contextlib.suppress(TfgmmError):  # said of the description already
+        for name, wrong in records.verify(folder).items():
+            yield name, wrong or WHOLE
 
 
 def _state(read: Callable[[], object]) -> str:
     try:
         read()
-    except (TfgmmError, OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (TfgmmError, OSError, ValueError) as error:
         return " ".join(f"{error}".split())
     return WHOLE

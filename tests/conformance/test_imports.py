@@ -9,7 +9,7 @@ from conftest import small_dataset
 from jma_files import dat, row, source, station_table
 from nied_files import ascii_record, shaking, tar
 
-from tfgmm import records
+from tfgmm import lease, records
 from tfgmm.cli import main
 from tfgmm.errors import UsageError
 
@@ -138,3 +138,20 @@ def test_options_of_layers_reach_the_reader(jma_dataset, tmp_path):
     assert layer["longitude"].to_numpy().tolist() == [*range(177, 184)], "the region and its neighbours"
     assert int(layer.isnull().sum()) == 3
     assert records.read(folder).provenance["layers"][0]["missing"] == "-9999, 0: 6 values"
+
+
+def test_an_import_waits_for_another_into_the_same_dataset(tmp_path, monkeypatch, capsys):
+    """What it adds is added to what the other has written, not to what stood there before."""
+    records.write(small_dataset(), tmp_path / "data")
+    (tmp_path / "a.csv").write_text("lat,lon,vs30\n35,139,400\n35,140,400\n36,139,400\n36,140,400\n")
+    other = lease.Lease(tmp_path / "data" / "dataset")
+    assert other.take()
+    monkeypatch.setattr(lease, "PATIENCE_S", 0.1)
+    with pytest.raises(SystemExit) as end:
+        main(["import", "vs30", str(tmp_path / "a.csv"), "--data", str(tmp_path / "data")])
+    assert end.value.code == 2
+    assert "is in the hands of process" in capsys.readouterr().err
+    other.release()
+    run("import", "vs30", tmp_path / "a.csv", "--data", tmp_path / "data")
+    assert "vs30" in records.read(tmp_path / "data").layers
+    assert not list((tmp_path / "data").glob(".*"))

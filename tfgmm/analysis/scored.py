@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files
+from tfgmm import files, lease
 from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
 from tfgmm.run_folder import RunFolder
 
@@ -84,7 +84,9 @@ def gather(
         models.append(scores.map_part(partial))
     elif run.experiment.stopping != "paper":  # which has nothing to calibrate on
         calibrations = calibration.fit(partial, run.experiment.reference)
-        calibration.write(calibrations, run.path)
+        with lease.held(run.path / "run"):
+            calibration.write(calibrations, run.path)
+            run.note(calibration.FILE)
         models.append(calibration.apply(partial, calibrations))
     published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
     if with_baselines:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from tfgmm import imt, random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.mixture import Mixture, combine
 from tfgmm.model import member, scenarios
@@ -78,13 +78,7 @@ class Ensemble:
     @functools.cached_property
     def calibration(self) -> calibration.Calibration | None:
         """The run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
-        path = self.run.path / calibration.FILE
-        if not path.is_file():
-            return None
-        found = calibration.read(self.run.path)
-        if self.im not in found:
-            raise DataError(f"{path} has no {self.im}: give tfgmm evaluate again")
-        return found[self.im]
+        return calibration.of_run(self.run, self.im)
 
     def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Maps of ln IM for events, all of them in memory.

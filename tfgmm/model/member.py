@@ -168,12 +168,18 @@ def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
 
 
 def train(
-    material: Material, folder: Path, chunk: int, init: int, report: Report = lambda share: None
+    material: Material,
+    folder: Path,
+    chunk: int,
+    init: int,
+    report: Report = lambda share: None,
+    *,
+    fingerprint: str | None = None,
 ) -> None:
     """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
 
     The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``,
-    which has the hashes of the others.
+    which has the hashes of the others and the fingerprint of the run.
 
     Raises
     ------
@@ -197,6 +203,7 @@ def train(
             "stopping_loss": checkpoint.history[checkpoint.best_epoch]["stopping_loss"],
             "seconds": round(time.monotonic() - started, 1),
             "filled": material.fixed.filled,
+            **({"run": fingerprint} if fingerprint else {}),
             "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
         }
         files.write_json(temporary / run_folder.DONE, done)

@@ -79,7 +79,7 @@ def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
         As for `Ranges.of`; or the run's table of stations is missing or damaged.
     """
     trained = _training_records(run, im or run.experiment.ims[0], ["station_id"])["station_id"].unique()
-    path = run.path / "stations.parquet"
+    path = run.file("stations.parquet")
     try:
         stations = files.read_parquet(path)
         return stations[stations["station_id"].isin(trained)].reset_index(drop=True)

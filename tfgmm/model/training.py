@@ -109,7 +109,7 @@ class Training:
             files.finish_moves(folder)
             if not (folder / run_folder.DONE).is_file():
                 continue
-            names = run_folder.damaged_files(folder)
+            names = run_folder.damaged_files(folder, self.run.fingerprint)
             if names:
                 damaged[one] = names
                 _log.warning("%s: %s damaged, it is made anew", one.name, ", ".join(names))
@@ -177,20 +177,28 @@ class Training:
             report(one.name, share)
 
         try:
+            self.run.refuse_replaced()
             damaged = self.damaged.pop(one, None)
-            if damaged is None and (folder / run_folder.DONE).is_file():
+            if damaged is None and self._is_trained(folder):
                 report(one.name, 1.0)  # another process has trained it meanwhile
             elif damaged == [member.PREDICTIONS]:
                 member.restore_predictions(self.material(one), folder, one.chunk, one.init)
                 report(one.name, 1.0)
             else:
-                member.train(self.material(one), folder, one.chunk, one.init, watched)
+                place = one.chunk, one.init
+                member.train(self.material(one), folder, *place, watched, fingerprint=self.run.fingerprint)
         finally:
             lease.release()
+
+    def _is_trained(self, folder: Path) -> bool:
+        """Return whether a member is there, of this run and not of one that it replaced."""
+        is_there = (folder / run_folder.DONE).is_file()
+        return is_there and not run_folder.damaged_files(folder, self.run.fingerprint)
 
     def write_predictions(self) -> None:
         """Gather the predictions of the trained members of all arms, estimate random effects."""
         run, experiment = self.run, self.run.experiment
+        run.refuse_replaced()
         tables = [
             self._read_predictions(run.member(im, chunk, init, arm), arm).assign(im=im)
             for im in experiment.ims
@@ -203,6 +211,11 @@ class Training:
             together = self._with_random_effects(together)
         with files.whole_file(self.run.predictions) as temporary:
             files.write_parquet(together, temporary)
+        names = [run_folder.PREDICTIONS]
+        names += random_effects.FILES if experiment.random_effects != "none" else []
+        own = together.loc[together["arm"] == experiment.arm, ["im", "chunk", "init"]].drop_duplicates()
+        members = {im: rows[["chunk", "init"]].to_numpy().tolist() for im, rows in own.groupby("im")}
+        run.note(*names, members=members)
 
     def _read_predictions(self, folder: Path, arm: str) -> pd.DataFrame:
         """Read a member's table; one of another arm that is damaged is left out, and logged."""
@@ -253,6 +266,17 @@ def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
     return device.resolved(experiment)
 
 
+def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> records.Dataset:
+    """Read the dataset, or the run's own copy where a run goes on whose dataset is gone."""
+    try:
+        return open_dataset(experiment.data)
+    except UsageError:
+        if overwrite or not (folder / run_folder.DATA).is_dir():
+            raise
+    _log.warning("%s is gone: the run goes on with its own copy of the data", experiment.data)
+    return RunFolder.open(folder).dataset()
+
+
 def begin(
     experiment: Experiment, folder: Path, overwrite: bool = False, chunks: tuple[int, ...] | None = None
 ) -> Training:
@@ -266,7 +290,7 @@ def begin(
         The data cannot be read or split.
     """
     experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
-    dataset = open_dataset(experiment.data)
+    dataset = _dataset(experiment, folder, overwrite)
     folds = splits.folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
         member.Material.of(dataset, experiment, im, folds[0])
@@ -275,5 +299,6 @@ def begin(
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
     channels = select(dataset.layers or (), experiment.drop)
     run = RunFolder.begin(folder, experiment, dataset, overwrite, channels=channels)
-    run.write_places(*data_pipeline.places(dataset, experiment))
+    with held(run.path / "run"):
+        run.write_places(*data_pipeline.places(dataset, experiment))
     return Training(run, dataset, folds, chunks)

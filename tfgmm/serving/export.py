@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfgmm import files, random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser
@@ -130,7 +130,7 @@ class Export:
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
-        chosen, trained_km = _calibration(self.run, self.im), None
+        chosen, trained_km = calibration.of_run(self.run, self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
         effects = random_effects.of_run(self.run, self.im)
@@ -293,16 +293,6 @@ def _refuse_small_disk(export: Export) -> None:
             f"{export.summary}, but only {free / 1e6:,.1f} MB are free at {export.version.parent}: "
             "make room, or choose fewer --members or --precision float16"
         )
-
-
-def _calibration(run: RunFolder, im: str) -> calibration.Calibration | None:
-    """The run's calibration, if it has one."""
-    if not (run.path / calibration.FILE).is_file():
-        return None
-    found = calibration.read(run.path)
-    if im not in found:
-        raise DataError(f"{run.path / calibration.FILE} has no {im}: give tfgmm evaluate again")
-    return found[im]
 
 
 def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
