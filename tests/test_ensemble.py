@@ -48,7 +48,8 @@ def calibrated(loaded, run, tmp_path):
     path.mkdir()
     for name in ("members", "stations.parquet"):
         (path / name).symlink_to(run.run.path / name)
-    shutil.copy(run.run.path / "experiment.json", path)
+    for name in ("experiment.json", "files.json"):
+        shutil.copy(run.run.path / name, path)
     calibration.write({"PGA": calibration.Calibration(a=0.9, b=0.4, length_km=5.0, c=1.2)}, path)
     other = ensemble.RunFolder.open(path)
     return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser)

@@ -275,6 +275,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "weight"] = np.linspace(-0.1, 0.1, of_sites.sum())
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
+    mixed.note(*random_effects.FILES)
     found = site_amplification.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
@@ -285,6 +286,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     assert one["station_part"].std() > 0
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
+    mixed.note(*random_effects.FILES)
     of_networks = site_amplification.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
