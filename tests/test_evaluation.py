@@ -125,6 +125,44 @@ def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, 
         scored.gather(run)
 
 
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _write_other_scores(path):
+    table = pd.read_parquet(path)
+    table.assign(mean=table["mean"] + 1).to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("fitted.parquet", _write_other_scores),
+        ("published.parquet", _cut),
+        ("ranges.csv", lambda path: path.unlink()),
+        ("origin.json", lambda path: path.write_bytes(b"\xff{")),
+        ("origin.json", lambda path: path.write_text(path.read_text().replace("a", "b"))),
+        ("origin.json", lambda path: path.write_text('{"files_sha256": []}')),
+    ],
+)
+def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, caplog, name, damage):
+    result, _ = evaluated
+    run = dataclasses.replace(result.run, path=shutil.copytree(result.run.path, tmp_path / "run"))
+    folder = run.path / "baselines"
+    fitted, published = (pd.read_parquet(folder / f"{one}.parquet") for one in ("fitted", "published"))
+    ranges = pd.read_csv(folder / "ranges.csv")
+    monkeypatch.setattr(scored.baselines, "fitted_predictions", lambda *args: fitted)
+    monkeypatch.setattr(scored.published_models, "published_predictions", lambda *args: (published, ranges))
+    damage(folder / name)
+    again = scored.gather(run)
+    pd.testing.assert_frame_equal(again.models, result.scored.models)
+    pd.testing.assert_frame_equal(again.published, result.scored.published)
+    assert "baselines is incomplete, damaged" in caplog.text
+    caplog.clear()
+    scored.gather(run)
+    assert not caplog.records  # they are whole again
+
+
 def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
     table = predictions()
     result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 3)), with_baselines=False)
@@ -217,7 +255,7 @@ def test_unfinished_run_and_no_run(tmp_path, tiny, small):
     assert not (run.path / "tables").exists()
 
 
-@pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "matplotlib.figure.Figure.savefig"])
+@pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "pathlib.Path.write_bytes"])
 def test_full_disk(finished, monkeypatch, method):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
