@@ -143,8 +143,8 @@ def export(
     say_simulated(found.run.simulated)
     console.print(found.summary)
     with progress("export", len(found.members)) as step:
-        found.write(step)
-    console.print(f"Written: {found.version}   How to serve it: {found.version.parent / 'README.md'}")
+        version = found.write(step)
+    console.print(f"Written: {version}   How to serve it: {version.parent / 'README.md'}")
 
 
 @app.command()

@@ -42,6 +42,8 @@ def below(folder) -> dict[str, bytes]:
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.nc"]),
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.tif"]),
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.png"]),
+        (1, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.pdf"]),
+        (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.pdf"]),
         (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.csv"]),
         (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.parquet"]),
         (1000, ["export", "{root}/run", "--out", "{root}/model"]),
@@ -57,5 +59,6 @@ def test_one_line_and_nothing_lost(root, capsys, size, command):
     assert end.value.code == 1, told.err
     lines = [line for line in told.err.splitlines() if line.startswith("tfgmm: ")]
     assert len(lines) == 1 and "cannot write" in lines[0]
+    assert len(told.err.splitlines()) == 1 and ".tfgmm-" not in lines[0]
     assert "Traceback" not in told.err and "Exception ignored" not in told.err
     assert below(root) == before

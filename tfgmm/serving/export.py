@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfgmm import files, random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, UsageError
+from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser
@@ -105,7 +105,7 @@ class Export:
         Returns
         -------
         Path
-            The version folder.
+            The version folder: a higher number where another process has taken that of `version`.
 
         Raises
         ------
@@ -122,10 +122,22 @@ class Export:
             report(len(functions))
         graph, description = self._graph(functions)
         module.table, module.paths = graph.table, graph.path_weights
-        with files.whole_folder(self.version) as temporary:
-            _save(module, graph, temporary)
-            warmup.write(temporary, self.name, _requests(description))
-            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        return self._write(module, graph, description)
+
+    def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
+        """Write what `write` has made, under the next version number that is free."""
+        description = description | {"version": int(self.version.name)}
+        try:
+            with files.whole_folder(self.version) as temporary:
+                _save(module, graph, temporary)
+                warmup.write(temporary, self.name, _requests(description))
+                (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        except TfgmmError:
+            if not self.version.exists():
+                raise
+            # Another process has taken the number meanwhile: both exports are kept.
+            version = self.version.with_name(str(_next_version(self.version.parent, self.im)))
+            return dataclasses.replace(self, version=version)._write(module, graph, description)
         self._write_beside(description)
         return self.version
 
@@ -219,8 +231,10 @@ def prepare(
     Raises
     ------
     UsageError
-        Something does not fit the run, the run's map projection cannot be exported, the folder holds a
-        model of another intensity measure, or the disk is too small.
+        Something does not fit the run, the run's map projection cannot be exported, or the folder holds
+        a model of another intensity measure.
+    DataError
+        The disk is too small.
     """
     folder = RunFolder.open(Path(run))
     im = im or folder.experiment.ims[0]
@@ -289,7 +303,7 @@ def _refuse_small_disk(export: Export) -> None:
     existing = next(path for path in export.version.resolve().parents if path.exists())
     free = shutil.disk_usage(existing).free
     if free < export.size_bytes:
-        raise UsageError(
+        raise DataError(
             f"{export.summary}, but only {free / 1e6:,.1f} MB are free at {export.version.parent}: "
             "make room, or choose fewer --members or --precision float16"
         )
