@@ -170,6 +170,14 @@ def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
     assert f"{scores.ENSEMBLE}, {HELD_OUT} (PGA): over-confident" in text
 
 
+def test_a_run_of_one_epoch_is_scored(finished, no_figures):
+    """Its standard deviations may be hundreds of times too small: no score is infinite, nothing warns."""
+    table = predictions()
+    result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 500)), with_baselines=False)
+    four_way = result.section("four_way").table
+    assert np.isfinite(four_way["z_std"]).all() and four_way["z_std"].max() > 38
+
+
 def test_without_baselines_the_ergodic_ones_stay(finished, no_figures):
     result = evaluation.evaluate(finished(predictions()), with_baselines=False)
     assert result.section("four_way").table["model"].unique().tolist() == ERGODIC
@@ -230,6 +238,22 @@ def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
     assert "`tfgmm report runs/x`" in page and "**simulated**" in page
     for picture in re.findall(r"\]\((.+?\.png)\)", page):
         assert (tmp_path / "docs" / picture).is_file()
+
+
+def test_files_of_others_are_not_replaced(evaluated, tmp_path):
+    result, _ = evaluated
+    page, readme = tmp_path / "page.html", tmp_path / "md" / "README.md"
+    readme.parent.mkdir()
+    for path in (page, readme):
+        path.write_text("mine")
+    with pytest.raises(UsageError, match=r"page.html exists already and was not made by.*--overwrite"):
+        report.html([result], page)
+    with pytest.raises(UsageError, match=r"README.md exists already and was not made by.*--overwrite"):
+        report.markdown([result], readme.parent, "tfgmm report runs/x")
+    assert page.read_text() == readme.read_text() == "mine"
+    for overwrite in (True, False):  # the second time it is ours
+        report.html([result], page, overwrite)
+        report.markdown([result], readme.parent, "tfgmm report runs/x", overwrite)
 
 
 def test_two_runs_are_compared_on_the_same_records(finished):

@@ -338,6 +338,19 @@ def test_two_exports_at_once_are_both_kept(run, tmp_path, monkeypatch):
         assert json.loads((path / export.DESCRIPTION).read_text())["version"] == int(path.name)
 
 
+@pytest.mark.parametrize("name", ["README.md", "models.config"])
+def test_files_of_others_are_not_replaced(run, tmp_path, name):
+    path = tmp_path / "model" / name
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(UsageError, match=f"{name} exists already and was not made by this.*--overwrite"):
+        export.prepare(run.path, tmp_path / "model")
+    assert path.read_text() == "mine"
+    export.prepare(run.path, tmp_path / "model", members=1, overwrite=True).write()
+    assert path.read_text() != "mine"
+    assert export.prepare(run.path, tmp_path / "model").version.name == "2"  # these are ours
+
+
 def test_a_folder_of_something_else(run, tmp_path):
     (tmp_path / "7").mkdir()
     with pytest.raises(UsageError, match="holds something else than exports of tfgmm"):

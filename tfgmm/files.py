@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,34 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
     if is_vacant(path) or overwrite:
         return
     raise UsageError(f"{path} exists already: choose another name, or replace it with --overwrite")
+
+
+def refuse_strangers(paths: Iterable[Path], is_ours: Callable[[Path], bool], overwrite: bool) -> None:
+    """Raise `UsageError` if a file that would be replaced was not made by tfgmm, and may not be replaced.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        What will be written.
+    is_ours : callable
+        Whether a path that exists is an earlier result of tfgmm.
+    overwrite : bool
+        Replace any.
+    """
+    for path in paths:
+        if not overwrite and os.path.lexists(path) and not is_ours(path):
+            raise UsageError(
+                f"{path} exists already and was not made by this command: choose another name, or replace "
+                "it with --overwrite"
+            )
+
+
+def holds(path: Path, text: str) -> bool:
+    """Return whether a file is there that can be read and has `text` in it."""
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def is_vacant(path: Path) -> bool:

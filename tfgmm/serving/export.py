@@ -25,7 +25,7 @@ from tfgmm.serving.model import definitions
 from tfgmm.serving.models import version_number
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
-from tfgmm.serving.readme import MODELS_CONFIG, readme
+from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 
 #: How weights may be stored. What is computed is float32 in any case.
 PRECISIONS = ("float32", "float16")
@@ -210,6 +210,8 @@ def prepare(
     im: str | None = None,
     members: int | None = None,
     precision: str = "float32",
+    *,
+    overwrite: bool = False,
 ) -> Export:
     """Decide what is written where, before hours or gigabytes are spent.
 
@@ -228,11 +230,14 @@ def prepare(
     precision : str
         How weights are stored; ``float16`` halves the size and changes ln IM by some thousandths.
 
+    overwrite : bool
+        Replace a ``README.md`` and a ``models.config`` in the folder that are not of an export.
+
     Raises
     ------
     UsageError
         Something does not fit the run, the run's map projection cannot be exported, or the folder holds
-        a model of another intensity measure.
+        a model of another intensity measure or files of others.
     DataError
         The disk is too small.
     """
@@ -250,6 +255,7 @@ def prepare(
     weights = member.load(folder.member(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
     found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
+    _refuse_strangers(found, overwrite)
     _refuse_small_disk(found)
     return found
 
@@ -264,7 +270,8 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), graph.signatures())
     except tf.errors.OpError as error:  # TensorFlow's own word for a full disk
-        raise OSError(error.message) from error
+        reason = error.message.rpartition("; ")[2]  # after the name of a temporary file
+        raise OSError(reason.partition(" [Op:")[0]) from error
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
@@ -297,6 +304,12 @@ def _next_version(model: Path, im: str) -> int:
     if other != im:
         raise UsageError(f"{model} is a model of {other}, not {im}: choose another --out")
     return max(versions) + 1
+
+
+def _refuse_strangers(export: Export, overwrite: bool) -> None:
+    texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
+    paths = [export.version.parent / name for name in texts]
+    files.refuse_strangers(paths, lambda path: files.holds(path, texts[path.name]), overwrite)
 
 
 def _refuse_small_disk(export: Export) -> None:
