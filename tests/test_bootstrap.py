@@ -125,7 +125,9 @@ def test_a_column_that_never_varies_has_a_band_of_no_width():
 def test_a_value_that_is_not_finite_is_named(value):
     values, event, site = crossed(np.random.default_rng(9), 5, 5, 1.0)
     values.loc[7, "x^2"] = value
-    with pytest.raises(DataError, match=rf"x\^2 .* event 1 at site 2 is {value}, expected a finite"):
+    with pytest.raises(
+        DataError, match=rf"x\^2 .* 1 at site 2 is {value}, expected a finite.*train longer"
+    ):
         bootstrap.intervals(values, event, site, STATISTICS)
 
 

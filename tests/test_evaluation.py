@@ -125,11 +125,57 @@ def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, 
         scored.gather(run)
 
 
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _write_other_scores(path):
+    table = pd.read_parquet(path)
+    table.assign(mean=table["mean"] + 1).to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("fitted.parquet", _write_other_scores),
+        ("published.parquet", _cut),
+        ("ranges.csv", lambda path: path.unlink()),
+        ("origin.json", lambda path: path.write_bytes(b"\xff{")),
+        ("origin.json", lambda path: path.write_text(path.read_text().replace("a", "b"))),
+        ("origin.json", lambda path: path.write_text('{"files_sha256": []}')),
+    ],
+)
+def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, caplog, name, damage):
+    result, _ = evaluated
+    run = dataclasses.replace(result.run, path=shutil.copytree(result.run.path, tmp_path / "run"))
+    folder = run.path / "baselines"
+    fitted, published = (pd.read_parquet(folder / f"{one}.parquet") for one in ("fitted", "published"))
+    ranges = pd.read_csv(folder / "ranges.csv")
+    monkeypatch.setattr(scored.baselines, "fitted_predictions", lambda *args: fitted)
+    monkeypatch.setattr(scored.published_models, "published_predictions", lambda *args: (published, ranges))
+    damage(folder / name)
+    again = scored.gather(run)
+    pd.testing.assert_frame_equal(again.models, result.scored.models)
+    pd.testing.assert_frame_equal(again.published, result.scored.published)
+    assert "baselines is incomplete, damaged" in caplog.text
+    caplog.clear()
+    scored.gather(run)
+    assert not caplog.records  # they are whole again
+
+
 def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
     table = predictions()
     result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 3)), with_baselines=False)
     text = result.section("scores").text
     assert f"{scores.ENSEMBLE}, {HELD_OUT} (PGA): over-confident" in text
+
+
+def test_a_run_of_one_epoch_is_scored(finished, no_figures):
+    """Its standard deviations may be hundreds of times too small: no score is infinite, nothing warns."""
+    table = predictions()
+    result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 500)), with_baselines=False)
+    four_way = result.section("four_way").table
+    assert np.isfinite(four_way["z_std"]).all() and four_way["z_std"].max() > 38
 
 
 def test_without_baselines_the_ergodic_ones_stay(finished, no_figures):
@@ -194,6 +240,22 @@ def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
         assert (tmp_path / "docs" / picture).is_file()
 
 
+def test_files_of_others_are_not_replaced(evaluated, tmp_path):
+    result, _ = evaluated
+    page, readme = tmp_path / "page.html", tmp_path / "md" / "README.md"
+    readme.parent.mkdir()
+    for path in (page, readme):
+        path.write_text("mine")
+    with pytest.raises(UsageError, match=r"page.html exists already and was not made by.*--overwrite"):
+        report.html([result], page)
+    with pytest.raises(UsageError, match=r"README.md exists already and was not made by.*--overwrite"):
+        report.markdown([result], readme.parent, "tfgmm report runs/x")
+    assert page.read_text() == readme.read_text() == "mine"
+    for overwrite in (True, False):  # the second time it is ours
+        report.html([result], page, overwrite)
+        report.markdown([result], readme.parent, "tfgmm report runs/x", overwrite)
+
+
 def test_two_runs_are_compared_on_the_same_records(finished):
     table = predictions()
     worse = table.assign(mean=table["mean"] + 3)
@@ -217,7 +279,7 @@ def test_unfinished_run_and_no_run(tmp_path, tiny, small):
     assert not (run.path / "tables").exists()
 
 
-@pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "matplotlib.figure.Figure.savefig"])
+@pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "pathlib.Path.write_bytes"])
 def test_full_disk(finished, monkeypatch, method):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -320,6 +320,37 @@ def test_versions_count_up(run, version):
         export.prepare(run.path, version.parent, im="SA(1.0)")
 
 
+def test_two_exports_at_once_are_both_kept(run, tmp_path, monkeypatch):
+    """One ends while the other is in the middle of writing, a third between preparing and writing."""
+    first, second, third = (export.prepare(run.path, tmp_path / "model", members=1) for _ in range(3))
+    assert first.version == second.version == third.version
+    save, written = export._save, []
+
+    def save_slowly(*args):
+        monkeypatch.setattr(export, "_save", save)
+        written.append(second.write())
+        save(*args)
+
+    monkeypatch.setattr(export, "_save", save_slowly)
+    written += [first.write(), third.write()]
+    assert [path.name for path in written] == ["1", "2", "3"]
+    for path in written:
+        assert json.loads((path / export.DESCRIPTION).read_text())["version"] == int(path.name)
+
+
+@pytest.mark.parametrize("name", ["README.md", "models.config"])
+def test_files_of_others_are_not_replaced(run, tmp_path, name):
+    path = tmp_path / "model" / name
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(UsageError, match=f"{name} exists already and was not made by this.*--overwrite"):
+        export.prepare(run.path, tmp_path / "model")
+    assert path.read_text() == "mine"
+    export.prepare(run.path, tmp_path / "model", members=1, overwrite=True).write()
+    assert path.read_text() != "mine"
+    assert export.prepare(run.path, tmp_path / "model").version.name == "2"  # these are ours
+
+
 def test_a_folder_of_something_else(run, tmp_path):
     (tmp_path / "7").mkdir()
     with pytest.raises(UsageError, match="holds something else than exports of tfgmm"):
@@ -386,5 +417,5 @@ def test_says_what_is_huge_and_what_does_not_fit(run, tmp_path, monkeypatch):
     paper = dataclasses.replace(paper, members=[(0, 0)] * 50)
     assert "6,200.0 MB. A server needs as much memory. --members K" in paper.summary
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 5))
-    with pytest.raises(UsageError, match="but only 0.0 MB are free"):
+    with pytest.raises(DataError, match="but only 0.0 MB are free"):
         export.prepare(run.path, tmp_path / "model")

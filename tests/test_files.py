@@ -86,6 +86,48 @@ def test_old_folder_is_not_lost_when_the_new_one_cannot_take_its_place(old, monk
     assert [p.read_text() for p in old.parent.rglob("*") if p.is_file()] == ["old"]
 
 
+def test_what_another_process_made_meanwhile_stays(tmp_path):
+    target = tmp_path / "out"
+    with (
+        pytest.raises(DataError, match=r"cannot write .*out: another process has made it meanwhile$"),
+        files.whole_folder(target) as temporary,
+    ):
+        (temporary / "mine").write_text("1")
+        target.mkdir()
+        (target / "theirs").write_text("2")
+    assert content(tmp_path) == ["out", "out/theirs"]
+
+
+def test_folder_of_leftovers_is_filled(tmp_path):
+    (tmp_path / "out" / ".tfgmm-folder").mkdir(parents=True)
+    (tmp_path / "out" / ".tfgmm-lease").touch()
+    with files.whole_folder(tmp_path / "out") as temporary:
+        (temporary / "x").write_text("1")
+    assert content(tmp_path) == ["out", "out/x"]
+
+
+def test_names_in_messages_are_those_asked_for(tmp_path, monkeypatch):
+    """Not those of the temporary files in which files are written."""
+    monkeypatch.setattr(os, "replace", full_disk)
+    (tmp_path / "out").mkdir()
+    folder = tmp_path / "out"
+    for whole, name in ((files.whole_files, "sub/x.png"), (files.whole_folder, "x.png")):
+        with (
+            pytest.raises(DataError) as told,
+            whole(folder) as temporary,
+            files.whole_file(temporary / name) as inner,
+        ):
+            inner.write_text("1")
+        assert str(told.value) == f"cannot write {folder / name}: No space left on device"
+    with (
+        pytest.raises(DataError) as told,
+        files.whole_file(folder) as outer,
+        files.whole_file(outer) as inner,
+    ):
+        inner.write_text("1")
+    assert str(told.value) == f"cannot write {folder}: No space left on device"
+
+
 def test_file_appears_when_the_block_ends(tmp_path):
     target = tmp_path / "a" / "x.csv"
     with files.whole_file(target) as temporary:

@@ -129,6 +129,13 @@ def test_models_see_the_same_resamples():
     pd.testing.assert_frame_equal(one, same)
 
 
+def test_records_far_outside_what_an_untrained_network_predicts():
+    """The density of these is 0 in double precision, its logarithm is not infinite."""
+    table = scored(3, 3, ln_im=0.0, mean=1.0, stddev=0.01)
+    expected = 100**2 / 2 + np.log(0.01 * np.sqrt(2 * np.pi))
+    assert probabilistic.per_record(table)["nll"].to_numpy() == pytest.approx(expected)
+
+
 def test_a_missing_prediction_is_an_error():
     table = scored(5, 5)
     table.loc[7, "mean"] = np.nan

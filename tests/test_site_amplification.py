@@ -21,7 +21,7 @@ from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.errors import DataError, UsageError
-from tfgmm.model import ensemble, site_amplification, site_study, training
+from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study, training
 from tfgmm.model.site_study import Options, Study
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
@@ -189,6 +189,22 @@ def test_bad_options_are_refused_in_one_line(run, root, capfd, arguments, says):
         main(["site-amp", str(run.path), "--no-site", "none", *arguments])
     assert stop.value.code == 2
     assert re.fullmatch(rf"tfgmm: {says}.*\n", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["stations.csv", "PGA.png", "site_amplification.nc"])
+def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["site-amp", str(run.path), "--no-site", "none", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    told = capfd.readouterr().err
+    assert re.fullmatch(rf"tfgmm: \S+{name} exists already and was not made by .*--overwrite\n", told)
+    site_amplification_files.refuse_strangers(tmp_path, IMS, [], overwrite=True)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_own_files_are_replaced(written, run):
+    site_amplification_files.refuse_strangers(written[1], IMS, ["sparse"], overwrite=False)
 
 
 def test_no_run_at_all(tmp_path, monkeypatch, capfd):

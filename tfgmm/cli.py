@@ -237,20 +237,23 @@ def write_report(
         Path | None, typer.Option(help="Also write a folder of Markdown and figures.")
     ] = None,
     baselines: Baselines = True,
+    overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Write one self-contained page with everything that evaluate finds."""
     from tfgmm.analysis import report
 
     page = out or runs[0] / "report.html"
     endings.of_file(page, (".html", ".htm"), "reports")
+    report.refuse_page(page, overwrite)
     if markdown:
         endings.refuse_file(markdown, "a report in Markdown")
+        report.refuse_folder(markdown, overwrite)
     found = _evaluated(runs, baselines)
-    report.html(found, page)
+    report.html(found, page, overwrite)
     console.print(f"Report: {page}")
     if markdown:
         names = " ".join(map(str, runs))
-        report.markdown(found, markdown, f"tfgmm report {names} --markdown {markdown}")
+        report.markdown(found, markdown, f"tfgmm report {names} --markdown {markdown}", overwrite)
         console.print(f"Markdown: {markdown}")
 
 
@@ -318,8 +321,14 @@ def describe(
         endings.refuse_file(figures, "--figures")
     dataset = records.read(data)
     show_dataset(dataset)
-    drawn = dataset_figures.draw(dataset, figures or data / "figures")
-    console.print("Figures: " + ", ".join(map(str, drawn)))
+    try:
+        drawn = dataset_figures.draw(dataset, figures or data / "figures")
+    except DataError as error:
+        if figures:
+            raise
+        console.print(f"No figures: {error}. Name a folder for them with --figures FOLDER", soft_wrap=True)
+    else:
+        console.print("Figures: " + ", ".join(map(str, drawn)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ PREFIX = ".tfgmm-"
 #: Folder in which files wait that `whole_files` is moving to their places.
 PENDING = PREFIX + "pending"
 #: Names of temporary files and folders: host, process, its start in seconds, chance.
-_TEMPORARY = re.compile(r"\.tfgmm-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\..*", re.DOTALL)
+_TEMPORARY = re.compile(r"\.tfgmm-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.(.*)", re.DOTALL)
 #: Age at which a temporary file of another machine counts as left behind, s.
 _FORSAKEN_S = 86_400
 #: Start times of one process, told by the clock, differ by at most so much, s.
@@ -38,6 +38,34 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
     if is_vacant(path) or overwrite:
         return
     raise UsageError(f"{path} exists already: choose another name, or replace it with --overwrite")
+
+
+def refuse_strangers(paths: Iterable[Path], is_ours: Callable[[Path], bool], overwrite: bool) -> None:
+    """Raise `UsageError` if a file that would be replaced was not made by tfgmm, and may not be replaced.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        What will be written.
+    is_ours : callable
+        Whether a path that exists is an earlier result of tfgmm.
+    overwrite : bool
+        Replace any.
+    """
+    for path in paths:
+        if not overwrite and os.path.lexists(path) and not is_ours(path):
+            raise UsageError(
+                f"{path} exists already and was not made by this command: choose another name, or replace "
+                "it with --overwrite"
+            )
+
+
+def holds(path: Path, text: str) -> bool:
+    """Return whether a file is there that can be read and has `text` in it."""
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def is_vacant(path: Path) -> bool:
@@ -67,7 +95,8 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     UsageError
         `path` exists and `overwrite` is false.
     DataError
-        The file system refuses to write (full, read-only, ...).
+        The file system refuses to write (full, read-only, ...), or without `overwrite` another process
+        has made `path` meanwhile, which stays.
     """
     refuse_existing(path, overwrite)
     target = path.resolve()
@@ -77,8 +106,13 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             temporary.mkdir(parents=True)
             yield temporary
-            if target.exists():
+            if overwrite and target.exists():
                 target.rename(replaced)
+            elif not is_vacant(target):
+                raise FileExistsError(errno.EEXIST, "another process has made it meanwhile", str(path))
+            elif target.exists():
+                for leftover in target.glob(PREFIX + "*"):  # or nothing can be renamed onto it
+                    _remove(leftover)
             try:
                 temporary.rename(target)
             except OSError:
@@ -170,7 +204,7 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
-        raise DataError(f"cannot write {path}: {reason}") from error
+        raise DataError(f"cannot write {_asked_for(path)}: {reason}") from error
 
 
 # ---- temporary files and their owners --------------------------------------------------------------
@@ -181,6 +215,12 @@ def _temporary(target: Path) -> Path:
     started = int(psutil.Process().create_time())
     owner = f"{_host()}-{os.getpid()}-{started}-{uuid.uuid4().hex[:8]}"
     return target.with_name(f"{PREFIX}{owner}.{target.name}")
+
+
+def _asked_for(path: Path) -> Path:
+    """Return the path that a user gave, of one inside a temporary folder or of a temporary name."""
+    names = [_TEMPORARY.sub(r"\4", part) for part in path.parts]
+    return Path(*(name for name in names if name != PENDING))
 
 
 def _host() -> str:
@@ -194,13 +234,18 @@ def clear_leftovers(folder: Path) -> None:
     """
     for path in folder.glob(PREFIX + "*"):
         made_by = _TEMPORARY.fullmatch(path.name)
-        if made_by is None or _is_at_work(path, *made_by.groups()):
+        if made_by is None or _is_at_work(path, *made_by.groups()[:3]):
             continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all in it, as far as the file system lets us."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _is_at_work(path: Path, host: str, pid: str, started: str) -> bool:

@@ -14,6 +14,10 @@ from tfgmm.errors import UsageError
 HELP = {"help_option_names": ["-h", "--help"]}
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
+OverwriteOthers = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace also files of these names that it did not make."),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
 

@@ -132,6 +132,7 @@ def export(
         int | None, typer.Option(help="Keep so many members, spread over chunks first (default: all).")
     ] = None,
     precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
+    overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
     if out:
@@ -139,12 +140,12 @@ def export(
     import_tensorflow()
     from tfgmm.serving import export as exports
 
-    found = exports.prepare(run, out, im, members, precision)
+    found = exports.prepare(run, out, im, members, precision, overwrite=overwrite)
     say_simulated(found.run.simulated)
     console.print(found.summary)
     with progress("export", len(found.members)) as step:
-        found.write(step)
-    console.print(f"Written: {found.version}   How to serve it: {found.version.parent / 'README.md'}")
+        version = found.write(step)
+    console.print(f"Written: {version}   How to serve it: {version.parent / 'README.md'}")
 
 
 @app.command()

@@ -53,6 +53,7 @@ def site_amp(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results (default: site_amplification in the run).")
     ] = None,
+    overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Map the site amplification that a run has learned, with its uncertainty."""
     if out:
@@ -69,6 +70,8 @@ def site_amp(
         arms=_ARMS[no_site], events=selection, within_km=within_km, min_records=min_records
     )
     runs = [opened] + ([RunFolder.open(against)] if against else [])
+    folder = out or opened.path / "site_amplification"
+    site_amplification_files.refuse_strangers(folder, ims, [one.path.name for one in runs[1:]], overwrite)
     studies = [site_study.Study(one, chosen) for one in runs]
     say_simulated(opened.simulated)
     if against:
@@ -82,7 +85,6 @@ def site_amp(
                 raise UsageError(f"other processes train members of {study.run.path}: try again then")
     with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
         found = [{one: site_amplification.measure(study, one, step) for one in ims} for study in studies]
-    folder = out or opened.path / "site_amplification"
     table = site_amplification_files.write(studies, found, folder, pd.DataFrame(places))
     about = studies[0].about()
     show_table(

@@ -37,11 +37,13 @@ def below(folder) -> dict[str, bytes]:
         (1000, ["simulate", "{root}/new", "--events", 20]),
         (2000, ["import", "bedrock", "{root}/bedrock.csv", "--value", "z", "--data", "{root}/other"]),
         (200, ["import", "bedrock", "{root}/bedrock.csv", "--value", "z", "--data", "{root}/other"]),
-        (1000, ["describe", "{root}/data"]),
+        (1000, ["describe", "{root}/data", "--figures", "{root}/figures"]),
         (1000, ["export-table", "{root}/data", "--out", "{root}/table.csv"]),
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.nc"]),
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.tif"]),
         (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.png"]),
+        (1, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.pdf"]),
+        (1000, ["predict", "{root}/run", *EVENT, "--out", "{root}/maps.pdf"]),
         (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.csv"]),
         (1000, ["predict", "{root}/run", *EVENT, *SITES, "--out", "{root}/out.parquet"]),
         (1000, ["export", "{root}/run", "--out", "{root}/model"]),
@@ -57,5 +59,16 @@ def test_one_line_and_nothing_lost(root, capsys, size, command):
     assert end.value.code == 1, told.err
     lines = [line for line in told.err.splitlines() if line.startswith("tfgmm: ")]
     assert len(lines) == 1 and "cannot write" in lines[0]
+    assert len(told.err.splitlines()) == 1 and ".tfgmm-" not in lines[0]
     assert "Traceback" not in told.err and "Exception ignored" not in told.err
+    assert below(root) == before
+
+
+def test_describe_prints_what_it_knows_where_figures_cannot_be_kept(root, capsys):
+    before = below(root)
+    with small_disk(1000), pytest.raises(SystemExit) as end:
+        main(["describe", str(root / "data")])
+    told = capsys.readouterr()
+    assert end.value.code == 0 and told.err == ""
+    assert "No figures: cannot write " in told.out and "--figures FOLDER" in told.out
     assert below(root) == before

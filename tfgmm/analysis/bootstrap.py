@@ -75,7 +75,8 @@ def _check(values: pd.DataFrame, event: pd.Series, site: pd.Series) -> None:
         row, column = np.argwhere(bad)[0]
         raise DataError(
             f"{values.columns[column]} of the record of event {event.iloc[row]} at site {site.iloc[row]} "
-            f"is {values.iat[row, column]}, expected a finite number"
+            f"is {values.iat[row, column]}, expected a finite number: a network predicts a standard "
+            "deviation so small that the record is impossible, or no number; train longer (--epochs)"
         )
 
 

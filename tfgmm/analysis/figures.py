@@ -1,5 +1,6 @@
 """Maps and distributions. A drawing function takes an Axes and a table or map and returns the artist."""
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -198,6 +199,10 @@ def save(figure: plt.Figure, path: Path, endings: tuple[str, ...] = (".png", ".p
     with mpl.rc_context(STYLE):
         for ending in endings:
             # A name such as SA(1.0) has no suffix of its own to replace.
-            with files.whole_file(path.with_name(path.name + ending)) as temporary:
-                figure.savefig(temporary, bbox_inches="tight", **options)
+            named, drawn = path.with_name(path.name + ending), io.BytesIO()
+            # In memory: on a full disk the writer of PDF cannot let go of its file without a warning.
+            kind = named.suffix.lower().removeprefix(".")
+            figure.savefig(drawn, format=kind, bbox_inches="tight", **options)
+            with files.whole_file(named) as temporary:
+                temporary.write_bytes(drawn.getbuffer())
     plt.close(figure)

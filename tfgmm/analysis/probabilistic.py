@@ -43,7 +43,7 @@ def per_record(table: pd.DataFrame) -> pd.DataFrame:
         record = table[~(stddev > 0)].iloc[0]
         raise DataError(
             f"the standard deviation predicted for the record of event {record['event_id']} at site "
-            f"{record['site_id']} is {record['stddev']}, expected a number above 0"
+            f"{record['site_id']} is {record['stddev']}, expected a number above 0: train longer (--epochs)"
         )
     residual = observed - mean
     z = residual / stddev
@@ -53,7 +53,8 @@ def per_record(table: pd.DataFrame) -> pd.DataFrame:
         "residual^2": residual**2,
         "z": z,
         "z^2": z**2,
-        "nll": scoringrules.logs_normal(observed, mean, stddev),
+        # Not the logarithm of the density, which is 0 beyond 38 standard deviations.
+        "nll": -norm.logpdf(observed, mean, stddev),
         "crps": scoringrules.crps_normal(observed, mean, stddev),
         "stddev": stddev,
     }

@@ -23,6 +23,10 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 
+#: By these texts of the templates a report is known.
+_PAGE_MARK = "<p>Made by tfgmm on "
+_FOLDER_MARK = " by `tfgmm report "
+
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
     """Runs beside each other: four-way tables, and paired differences of the first to the others.
@@ -76,14 +80,31 @@ def _between(first: str, second: str, difference: pd.DataFrame) -> Section:
     )
 
 
-def html(evaluations: Sequence[Evaluation], path: Path) -> None:
+def refuse_page(path: Path, overwrite: bool = False) -> None:
+    """Raise `UsageError` if `path` is something else than a report, and may not be replaced."""
+    files.refuse_strangers([path], lambda page: files.holds(page, _PAGE_MARK), overwrite)
+
+
+def refuse_folder(folder: Path, overwrite: bool = False) -> None:
+    """Raise `UsageError` if `folder` holds something else than a report, and may not be replaced."""
+    readme = folder / "README.md"
+    files.refuse_strangers([readme], lambda page: files.holds(page, _FOLDER_MARK), overwrite)
+    files.refuse_existing(folder, overwrite or readme.is_file())
+
+
+def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False) -> None:
     """Write one page with everything in it; nothing else is needed to read it.
+
+    An earlier report is replaced, any other file only with `overwrite`.
 
     Raises
     ------
+    UsageError
+        `path` is something else than a report.
     DataError
         The file system refuses to write.
     """
+    refuse_page(path, overwrite)
     template = _TEMPLATES.get_template("report.html")
     page = template.render(
         runs=evaluations,
@@ -107,7 +128,9 @@ def _embedded(one: Evaluation, section: Section) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> None:
+def markdown(
+    evaluations: Sequence[Evaluation], folder: Path, command: str, overwrite: bool = False
+) -> None:
     """Write a folder of Markdown and figures, for documentation; the runs keep the CSV files.
 
     Parameters
@@ -116,9 +139,11 @@ def markdown(evaluations: Sequence[Evaluation], folder: Path, command: str) -> N
     folder : Path
         An earlier report in it is replaced; files of others stay.
     command : str
-        What made it, to be printed there.
+        What made it, to be printed there: ``tfgmm report ...``.
+    overwrite : bool
+        Replace a README that is no report.
     """
-    files.refuse_existing(folder, overwrite=(folder / "README.md").is_file())
+    refuse_folder(folder, overwrite)
     with files.whole_files(folder) as temporary:
         for one in evaluations:
             _copy(one, temporary / one.run.path.name)

@@ -1,7 +1,7 @@
 """Everything that predicts the records of a run: its ensemble, raw and calibrated, and the baselines."""
 
 import dataclasses
-import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from tfgmm import files, lease
 from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
 from tfgmm.run_folder import RunFolder
 
+_LOG = logging.getLogger(__name__)
+#: Files of the baselines that are kept in a run.
+_KEPT = ("fitted.parquet", "published.parquet", "ranges.csv")
 #: Receives what is being done and the share of it that is done.
 Report = Callable[[str, float], None]
 
@@ -67,7 +70,7 @@ def gather(
     """Combine the members, fit the calibration and the baselines.
 
     The calibration is written into the run. The baselines, which take minutes, are kept there too and
-    fitted again only when the records or their roles have changed.
+    fitted again only when the records or their roles have changed, or the files (a warning says so).
 
     Raises
     ------
@@ -108,32 +111,44 @@ def _kept_baselines(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Fitted baselines, published models and their ranges, on the records of the reference network."""
     folder = run.path / "baselines"
-    origin = baselines.fingerprint(predictions)
-    if _origin(folder) != origin:
+    records_sha256 = baselines.fingerprint(predictions)
+    if not _is_kept(folder, records_sha256):
         table = run.with_places(predictions)
         count = len(list(baselines.folds(predictions)))
         with files.whole_folder(folder, overwrite=True) as temporary:
             done = _steps(report, "fitting baselines", count)
             fitted = baselines.fitted_predictions(table, done)
-            _of_reference(run, fitted).to_parquet(temporary / "fitted.parquet", index=False)
+            files.write_parquet(_of_reference(run, fitted), temporary / "fitted.parquet")
             count = len(published_models.MODELS) * len(run.experiment.ims)
             done = _steps(report, "evaluating published models", count)
             published, ranges = published_models.published_predictions(_of_reference(run, table), done)
-            published.to_parquet(temporary / "published.parquet", index=False)
+            files.write_parquet(published, temporary / "published.parquet")
             ranges.to_csv(temporary / "ranges.csv", index=False)
-            (temporary / "origin.json").write_text(json.dumps({"records_sha256": origin}) + "\n")
+            hashes = {name: files.sha256(temporary / name) for name in _KEPT}
+            origin = {"records_sha256": records_sha256, "files_sha256": hashes}
+            files.write_json(temporary / "origin.json", origin)
     return (
-        pd.read_parquet(folder / "fitted.parquet"),
-        pd.read_parquet(folder / "published.parquet"),
+        files.read_parquet(folder / "fitted.parquet"),
+        files.read_parquet(folder / "published.parquet"),
         pd.read_csv(folder / "ranges.csv"),
     )
 
 
-def _origin(folder: Path) -> str | None:
+def _is_kept(folder: Path, records_sha256: str) -> bool:
+    """Return whether the baselines of these records stand in the run as they were written."""
+    if not folder.exists():
+        return False
     try:
-        return files.read_json(folder / "origin.json").get("records_sha256")
-    except (OSError, ValueError):
-        return None
+        origin = files.read_json(folder / "origin.json")
+        if origin["records_sha256"] != records_sha256:
+            return False
+        stated = origin["files_sha256"]
+        if all(files.is_unchanged(folder / name, stated[name]) for name in _KEPT):
+            return True
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    _LOG.warning("%s is incomplete, damaged or of an earlier version: they are fitted again", folder)
+    return False
 
 
 def _steps(report: Report, what: str, count: int) -> Callable[[], None]:

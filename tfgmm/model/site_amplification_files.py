@@ -11,10 +11,30 @@ import xarray as xr
 from tfgmm import files, layers
 from tfgmm.analysis import amplification_figures, amplification_maps, figures
 from tfgmm.model.site_amplification import Measure
-from tfgmm.model.site_study import Study
+from tfgmm.model.site_study import TITLE, Study
 
 _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
+
+
+def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], overwrite: bool) -> None:
+    """Raise `UsageError` if `write` would replace a file that it did not write, and may not.
+
+    Parameters
+    ----------
+    folder : Path
+    ims : sequence of str
+    others : sequence of str
+        Names of the runs to compare with.
+    overwrite : bool
+        Replace any file.
+    """
+    stems = [*ims, "periods", *(f"minus_{other}_{im}" for other in others for im in ims)]
+    names = ["site_amplification.nc", "stations.csv", "summary.csv", "places.csv"]
+    names += [f"minus_{other}.nc" for other in others]
+    names += [stem + ending for stem in stems for ending in (".tif", ".png", ".pdf")]
+    has_ours = files.holds(folder / "site_amplification.nc", TITLE)
+    files.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
 
 
 def write(

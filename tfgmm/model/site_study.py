@@ -25,6 +25,8 @@ from tfgmm.simulation.truth import footprint
 #: Arms without site channels.
 ARMS = ("published", "isotropic")
 #: What two runs must share for their members to be pairs.
+#: Of the maps; a folder of results is known by it.
+TITLE = "ln site amplification learned by tfgmm"
 _PAIRED = ("grid", "reference", "split", "chunks", "inits", "stopping", "seed")
 
 
@@ -173,7 +175,7 @@ class Study:
     def about(self) -> dict[str, str]:
         """What the maps rest on, for their attributes."""
         return {
-            "title": "ln site amplification learned by tfgmm",
+            "title": TITLE,
             "run": self.run.path.name,
             "networks": ",".join(self.experiment.networks),
             "preset": self.experiment.preset,

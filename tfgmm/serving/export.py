@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfgmm import files, random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import UsageError
+from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser
@@ -25,7 +25,7 @@ from tfgmm.serving.model import definitions
 from tfgmm.serving.models import version_number
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
-from tfgmm.serving.readme import MODELS_CONFIG, readme
+from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 
 #: How weights may be stored. What is computed is float32 in any case.
 PRECISIONS = ("float32", "float16")
@@ -105,7 +105,7 @@ class Export:
         Returns
         -------
         Path
-            The version folder.
+            The version folder: a higher number where another process has taken that of `version`.
 
         Raises
         ------
@@ -122,10 +122,22 @@ class Export:
             report(len(functions))
         graph, description = self._graph(functions)
         module.table, module.paths = graph.table, graph.path_weights
-        with files.whole_folder(self.version) as temporary:
-            _save(module, graph, temporary)
-            warmup.write(temporary, self.name, _requests(description))
-            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        return self._write(module, graph, description)
+
+    def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
+        """Write what `write` has made, under the next version number that is free."""
+        description = description | {"version": int(self.version.name)}
+        try:
+            with files.whole_folder(self.version) as temporary:
+                _save(module, graph, temporary)
+                warmup.write(temporary, self.name, _requests(description))
+                (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        except TfgmmError:
+            if not self.version.exists():
+                raise
+            # Another process has taken the number meanwhile: both exports are kept.
+            version = self.version.with_name(str(_next_version(self.version.parent, self.im)))
+            return dataclasses.replace(self, version=version)._write(module, graph, description)
         self._write_beside(description)
         return self.version
 
@@ -198,6 +210,8 @@ def prepare(
     im: str | None = None,
     members: int | None = None,
     precision: str = "float32",
+    *,
+    overwrite: bool = False,
 ) -> Export:
     """Decide what is written where, before hours or gigabytes are spent.
 
@@ -216,11 +230,16 @@ def prepare(
     precision : str
         How weights are stored; ``float16`` halves the size and changes ln IM by some thousandths.
 
+    overwrite : bool
+        Replace a ``README.md`` and a ``models.config`` in the folder that are not of an export.
+
     Raises
     ------
     UsageError
-        Something does not fit the run, the run's map projection cannot be exported, the folder holds a
-        model of another intensity measure, or the disk is too small.
+        Something does not fit the run, the run's map projection cannot be exported, or the folder holds
+        a model of another intensity measure or files of others.
+    DataError
+        The disk is too small.
     """
     folder = RunFolder.open(Path(run))
     im = im or folder.experiment.ims[0]
@@ -236,6 +255,7 @@ def prepare(
     weights = member.load(folder.member(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
     found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
+    _refuse_strangers(found, overwrite)
     _refuse_small_disk(found)
     return found
 
@@ -250,7 +270,8 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), graph.signatures())
     except tf.errors.OpError as error:  # TensorFlow's own word for a full disk
-        raise OSError(error.message) from error
+        reason = error.message.rpartition("; ")[2]  # after the name of a temporary file
+        raise OSError(reason.partition(" [Op:")[0]) from error
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
@@ -285,11 +306,17 @@ def _next_version(model: Path, im: str) -> int:
     return max(versions) + 1
 
 
+def _refuse_strangers(export: Export, overwrite: bool) -> None:
+    texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
+    paths = [export.version.parent / name for name in texts]
+    files.refuse_strangers(paths, lambda path: files.holds(path, texts[path.name]), overwrite)
+
+
 def _refuse_small_disk(export: Export) -> None:
     existing = next(path for path in export.version.resolve().parents if path.exists())
     free = shutil.disk_usage(existing).free
     if free < export.size_bytes:
-        raise UsageError(
+        raise DataError(
             f"{export.summary}, but only {free / 1e6:,.1f} MB are free at {export.version.parent}: "
             "make room, or choose fewer --members or --precision float16"
         )

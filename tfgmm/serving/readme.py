@@ -17,6 +17,9 @@ model_config_list {{
 }}
 """
 
+#: By this text a README is known.
+README_MARK = "made by tfgmm: "
+
 #: What inputs and outputs are.
 MEANINGS = {
     "longitude": "of the epicentre, degrees",
