@@ -92,19 +92,26 @@ def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.
     measures = sorted(filter(imt.is_imt, rows), key=imt.period)
     rows = wide.without_marks(rows, measures, tally)
     unit = layout.unit or "g"
-    source["unit"], doubtful = _checked(rows, measures, unit, layout.unit_as_stated)
-    source["noted"] = selection.note("file", source["unit"], [path.name] if doubtful else [])
+    source["unit"], source["noted"] = _checked(path, rows, measures, unit, layout.unit_as_stated)
     return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
 
 
-def _checked(rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool) -> tuple[str, bool]:
-    """What the check of the unit says of the amplitudes of the shortest period."""
+def _checked(
+    path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
+) -> tuple[str, list[dict]]:
+    """What the check of the unit says of the shortest period, and notes of doubtful columns."""
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
     some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
-    expected, what = wide.expected_ln(measures[0], some), f"values of {measures[0]}"
-    return units.check(some[measures[0]], expected, unit, what, as_stated=as_stated)
+    results, noted = [], []
+    for name in measures:
+        expected, what = wide.expected_ln(name, some), f"values of {name}"
+        beside = measures[0] if results else ""
+        result, doubtful = units.check(some[name], expected, unit, what, as_stated=as_stated, beside=beside)
+        results.append(result)
+        noted += selection.note("file", result, [path.name] if doubtful else [])
+    return results[0], noted
 
 
 def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
