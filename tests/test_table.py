@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
 from tfgmm import records
+from tfgmm.console import show_dataset
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import jma, layout, sheet, table
 from tfgmm.sources.selection import Limits
@@ -317,6 +318,30 @@ def test_columns_of_spectra(read):
     assert record[names].tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
 
 
+def test_periods_with_an_s(read):
+    columns = {"SA(0.1s)": 0.01, "sa(1 s)": 0.02, "SA(10)": 0.03}
+    assert read({"SA(1.000)": ..., **columns}).ims == ["PGA", "SA(0.1)", "SA(1.0)", "SA(10.0)"]
+
+
+def test_spectra_that_are_not_read_are_noted(read, capsys):
+    columns = {
+        "PSA_1": 1,
+        "psa_0,5": 1,
+        "pSA_2s": 1,
+        "SA T=3": 1,
+        "f2.0SA": 1,
+        "pSA_0p3": 0.02,
+        "usage_1": 1,
+    }
+    dataset = read({**columns}, sep=";", form=layout.choose(columns=["SA=pSA_{T}"]))
+    assert dataset.ims == ["PGA", "SA(0.3)", "SA(1.0)"]
+    unread = ["PSA_1", "psa_0,5", "pSA_2s", "SA T=3", "f2.0SA"]
+    assert dataset.provenance["choices"]["spectra_not_read"] == {"flat.csv": unread}
+    assert entries(dataset, "noted")["column", table.UNREAD] == 5
+    show_dataset(dataset)
+    assert "looks like a spectral" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("pattern", "columns", "result"),
     [
@@ -487,6 +512,16 @@ def test_rows_that_cannot_be_used_are_counted(read):
     }
     assert dataset.records["PGA"].tolist() == [0.01]
     assert_nothing_lost(dataset)
+
+
+def test_why_no_record_is_left(read):
+    rows = [{"station_id": f"S{i}", "PGA": 0, "SA(1.000)": 0} for i in range(3)]
+    with pytest.raises(
+        DataError, match=r"no record is left: dropped are .*amplitude is zero \(3 records\)"
+    ):
+        read(*rows)
+    with pytest.raises(DataError, match=r"dropped are .*magnitude below 7 \(1 events\)"):
+        read({}, limits=Limits(min_magnitude=7))
 
 
 def test_a_station_in_two_places_is_two(read):
