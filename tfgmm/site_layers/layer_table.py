@@ -143,6 +143,8 @@ def _points(
 ) -> tuple[pd.DataFrame, str]:
     """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
     table = sheet.read(path, XYZ)
+    if not (latitude and longitude):
+        column_names.refuse_contradictions(table)
     names = {
         "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
         "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
