@@ -86,5 +86,6 @@ def refuse_contradictions(table: sheet.Sheet) -> None:
             if len(rows):
                 raise DataError(
                     f"{table.path}, row {table.rows[rows[0]]}: columns {columns[0]!r} and {other!r} are "
-                    f"both a {names[0]} and differ ({first[rows[0]]:g}, {second[rows[0]]:g}): rename one of them"
+                    f"both a {names[0]} and differ ({first[rows[0]]:g}, {second[rows[0]]:g}): "
+                    "rename one of them"
                 )
