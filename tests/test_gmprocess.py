@@ -80,6 +80,7 @@ def test_columns_that_the_format_does_not_promise(tmp_path, columns):
 def test_a_unit_that_is_not_that_of_gmprocess(tmp_path):
     rows = [
         {"EarthquakeId": f"ci{i}", "EarthquakeMagnitude": 5 + i / 10, "PGA": 0.05 + 0.005 * i}
+        | {"SA(1.000)": 0.01 + 0.001 * i}
         for i in range(5)
     ]
     path = flatfile(tmp_path / "x_rotd50.0.csv", *rows)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from rasterio.transform import from_origin
 from test_raster import write_tif
@@ -112,3 +113,49 @@ def test_a_unit_of_the_file_that_is_not_the_layers(tmp_path, unit, scale):
     with pytest.raises(UsageError, match=rf"z\.nc holds values in '{unit}': .* --scale {scale:g}$"):
         site_layer.read_layer(path, "z_bedrock")
     assert float(site_layer.read_layer(path, "z_bedrock", scale=scale).max()) == pytest.approx(4 * scale)
+
+
+@pytest.mark.parametrize("kind", ["netcdf", "tif", "csv"])
+@pytest.mark.parametrize(("column", "name"), [("vs30", "z_bedrock"), ("bedrock_depth", "vs30")])
+def test_a_column_of_the_other_layer_must_be_named(tmp_path, kind, column, name):
+    path, data = tmp_path / f"field.{kind}", field(400.0).rename(column)
+    if kind == "netcdf":
+        data.to_netcdf(path, engine="scipy")
+    elif kind == "csv":
+        data.to_dataframe().to_csv(path)
+    else:
+        write_tif(path, data.to_numpy()[::-1].astype("float32"), from_origin(137.875, 35.875, 0.25, 0.25))
+        with rasterio.open(path, "r+") as file:
+            file.set_band_description(1, column)
+    with pytest.raises(UsageError, match=f"'{column}' is named as .* --value"):
+        site_layer.read_layer(path, name)
+    assert site_layer.read_layer(path, name, value="1" if kind == "tif" else column).max() == 515
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("z_bedrock", "m/s"),
+        ("z_bedrock", "m s-1"),
+        ("z_bedrock", "km/s"),
+        ("vs30", "m"),
+        ("vs30", "meters"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["netcdf", "csv"])
+def test_units_of_another_dimension_are_refused(tmp_path, kind, name, unit):
+    path, value = tmp_path / f"field.{kind}", "v" if kind == "netcdf" else f"v ({unit})"
+    data = field(400.0).rename(value).assign_attrs(units=unit)
+    if kind == "netcdf":
+        data.to_netcdf(path, engine="scipy")
+    else:
+        data.to_dataframe().to_csv(path)
+    with pytest.raises(UsageError, match=f"'{unit}', expected m"):
+        site_layer.read_layer(path, name, value=value, scale=2)
+
+
+def test_a_scale_turns_into_the_unit_of_the_layer():
+    with pytest.raises(UsageError, match="turn them into m/s, --scale 1000"):
+        values.refuse_unit("a.nc", "km/s", 1, "vs30")
+    with pytest.raises(UsageError, match="turn them into m, --scale 0.3048"):
+        values.refuse_unit("a.nc", "feet", 1, "z_bedrock")

@@ -206,3 +206,20 @@ def test_events_that_cannot_be(events, error, message):
 def test_events_without_names_are_numbered():
     events = pd.DataFrame([GOOD, GOOD], index=[7, 7])
     assert scenarios.check_events(events)["event_id"].to_dict() == {0: "1", 1: "2"}
+
+
+def test_two_columns_of_one_coordinate(tmp_path):
+    path = tmp_path / "sites.csv"
+    path.write_text("lon,lat,longitude,name\n139.5,35.5,139.5,A\n139.6,35.6,139.6,B\n")
+    assert scenarios.read_sites(path)[0]["site_id"].tolist() == ["A", "B"]
+    path.write_text("lon,lat,longitude\n139.5,35.5,139.5\n139.6,35.6,140.6\n")
+    with pytest.raises(
+        DataError, match=r"row 3: columns 'lon' and 'longitude' are both a longitude and differ"
+    ):
+        scenarios.read_sites(path)
+
+
+@pytest.mark.parametrize("column", ["code", "Name", "station_code"])
+def test_codes_and_names_are_ids_of_sites(tmp_path, column):
+    (tmp_path / "sites.csv").write_text(f"lon,lat,{column}\n139.5,35.5,TKY007\n")
+    assert scenarios.read_sites(tmp_path / "sites.csv")[0]["site_id"].tolist() == ["TKY007"]

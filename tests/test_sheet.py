@@ -380,3 +380,23 @@ def test_scraps_are_refused_in_one_line(read, content):
     with pytest.raises(TfgmmError) as error:
         read(content)
     assert "\n" not in str(error.value)
+
+
+FDSN = "#EventID|Time|Latitude|Longitude|EventLocationName|EventType\n"
+
+
+@pytest.mark.parametrize("place", ['5" N of A', '"Old" town', '"A', "A"])
+def test_quotation_marks_in_fdsn_text(tmp_path, place):
+    path = tmp_path / "events.txt"
+    path.write_text(FDSN + f"e1|2020-01-01T00:00:00|35.1|139.2|{place}|earthquake\n" * 2)
+    table = sheet.read(path)
+    assert table.text("EventLocationName").tolist() == [place] * 2
+    assert table.text("EventType").tolist() == ["earthquake"] * 2
+
+
+def test_fdsn_text_without_the_type_of_the_event(tmp_path):
+    path = tmp_path / "events.txt"
+    path.write_text(FDSN + "e1|2020|35.1|139.2|A\ne2|2020|35.2|139.3|B|earthquake\n")
+    table = sheet.read(path)
+    assert table.number("Latitude").tolist() == [35.1, 35.2]
+    assert table.text("EventType").isna().tolist() == [True, False]

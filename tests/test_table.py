@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
 from tfgmm import records
+from tfgmm.console import show_dataset
 from tfgmm.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import jma, layout, sheet, table
 from tfgmm.sources.selection import Limits
@@ -98,7 +99,7 @@ def test_units(read, unit, factor):
 
 
 def test_gal_that_nobody_declared_are_refused(read):
-    rows = [{"station_id": f"S{i}", "PGA": 10 + i} for i in range(10)]
+    rows = [{"station_id": f"S{i}", "PGA": 10 + i, "SA(1.000)": ...} for i in range(10)]
     with pytest.raises(DataError, match="10 values of PGA taken as g is .* say the unit"):
         read(*rows)
     assert read(*rows, form=layout.Layout(unit="gal")).records["PGA"].max() == pytest.approx(19 / 980.665)
@@ -132,6 +133,71 @@ def test_a_unit_that_the_amplitudes_contradict(read, change, unit, message):
     with pytest.raises(DataError, match=message) as error:
         read(*near(change), form=layout.Layout(unit=unit))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("logarithm", [np.log, np.log10])
+@pytest.mark.parametrize("unit", ["g", "%g", "m/s^2", "cm/s^2"])
+def test_logarithms_of_any_unit_are_refused(read, logarithm, unit):
+    factor = {"g": 1, "%g": 100, "m/s^2": 9.80665, "cm/s^2": 980.665}[unit]
+    rows = near(lambda pga: logarithm(factor * pga))
+    for stated in ("g", "%g", "m/s^2", "cm/s^2"):
+        with pytest.raises(DataError, match="logarithms") as error:
+            read(*rows, form=layout.Layout(unit=stated))
+        assert "would fit" not in str(error.value)
+
+
+def test_logarithms_of_percent_g_without_a_negative_one_are_refused(read):
+    strong = [row | {"magnitude": 7.5, "PGA": np.log(100 * 6 * row["PGA"])} for row in NEAR]
+    assert min(row["PGA"] for row in strong) > 0
+    with pytest.raises(DataError, match=r"look like logarithms \(ln of %g\)"):
+        read(*strong, form=layout.Layout(unit="%g"))
+
+
+def test_a_few_negative_amplitudes_are_left_out(read):
+    many = [row | {"station_id": f"{row['station_id']}_{i}"} for i in range(5) for row in NEAR]
+    many[3], many[13] = many[3] | {"PGA": -0.02}, many[13] | {"PGA": -0.02}
+    assert len(read(*many).records) == 48
+    many[23] |= {"PGA": -0.02}
+    with pytest.raises(DataError, match="3 of 50 values of PGA are negative"):
+        read(*many)
+    assert len(read(*many, form=layout.Layout(unit_as_stated=True)).records) == 47
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda sa: 980.665 * sa,
+            r"values of SA\(1.0\) taken as g .* cm/s.2 would fit .* unlike PGA; bring",
+        ),
+        (lambda sa: np.log(980.665 * sa), r"values of SA\(1.0\) look like logarithms \(ln of cm/s.2\)"),
+    ],
+)
+def test_a_column_in_another_unit_than_pga_is_refused(read, change, message):
+    rows = [row | {"SA(1.000)": change(0.3 * row["PGA"])} for row in NEAR]
+    with pytest.raises(DataError, match=message) as error:
+        read(*rows)
+    assert "--unit cm" not in str(error.value)
+    assert len(read(*rows, form=layout.Layout(unit_as_stated=True)).records) == 10
+    fitting = [row | {"SA(1.000)": 0.3 * row["PGA"]} for row in NEAR]
+    assert read(*fitting).ims == ["PGA", "SA(1.0)"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("cm/s2", 1 / 980.665),
+        ("Gal", 1 / 980.665),
+        ("m/s2", 1 / 9.80665),
+        ("cm/s²", 1 / 980.665),
+        ("G", 1),
+        ("%G", 0.01),
+        ("m/s/s", 1 / 9.80665),
+    ],
+)
+def test_spellings_of_units(read, unit, factor):
+    dataset = read(*near(lambda pga: pga / factor), form=layout.Layout(unit=unit))
+    assert dataset.records["PGA"].max() == pytest.approx(0.045)
 
 
 def test_a_unit_is_taken_as_stated(read):
@@ -250,6 +316,30 @@ def test_columns_of_spectra(read):
     record = read({"SA(1.000)": ..., **columns}, form=form).records.iloc[0]
     names = ["SA(0.1)", "SA(0.5)", "SA(1.0)", "SA(2.0)", "SA(10.0)"]
     assert record[names].tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
+
+
+def test_periods_with_an_s(read):
+    columns = {"SA(0.1s)": 0.01, "sa(1 s)": 0.02, "SA(10)": 0.03}
+    assert read({"SA(1.000)": ..., **columns}).ims == ["PGA", "SA(0.1)", "SA(1.0)", "SA(10.0)"]
+
+
+def test_spectra_that_are_not_read_are_noted(read, capsys):
+    columns = {
+        "PSA_1": 1,
+        "psa_0,5": 1,
+        "pSA_2s": 1,
+        "SA T=3": 1,
+        "f2.0SA": 1,
+        "pSA_0p3": 0.02,
+        "usage_1": 1,
+    }
+    dataset = read({**columns}, sep=";", form=layout.choose(columns=["SA=pSA_{T}"]))
+    assert dataset.ims == ["PGA", "SA(0.3)", "SA(1.0)"]
+    unread = ["PSA_1", "psa_0,5", "pSA_2s", "SA T=3", "f2.0SA"]
+    assert dataset.provenance["choices"]["spectra_not_read"] == {"flat.csv": unread}
+    assert entries(dataset, "noted")["column", table.UNREAD] == 5
+    show_dataset(dataset)
+    assert "looks like a spectral" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -422,6 +512,16 @@ def test_rows_that_cannot_be_used_are_counted(read):
     }
     assert dataset.records["PGA"].tolist() == [0.01]
     assert_nothing_lost(dataset)
+
+
+def test_why_no_record_is_left(read):
+    rows = [{"station_id": f"S{i}", "PGA": 0, "SA(1.000)": 0} for i in range(3)]
+    with pytest.raises(
+        DataError, match=r"no record is left: dropped are .*amplitude is zero \(3 records\)"
+    ):
+        read(*rows)
+    with pytest.raises(DataError, match=r"dropped are .*magnitude below 7 \(1 events\)"):
+        read({}, limits=Limits(min_magnitude=7))
 
 
 def test_a_station_in_two_places_is_two(read):

@@ -10,14 +10,14 @@ from tfgmm.errors import UsageError
 #: Standard gravity, the g in which PGA and SA are given, in m/s^2.
 STANDARD_GRAVITY = 9.80665
 
-_SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\)")
+_SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\s*S?\)")
 
 
 def canonical(name: str) -> str:
     """One spelling for each intensity measure type.
 
-    >>> canonical("pga"), canonical("SA(1)")
-    ('PGA', 'SA(1.0)')
+    >>> canonical("pga"), canonical("SA(1)"), canonical("SA(0.1s)")
+    ('PGA', 'SA(1.0)', 'SA(0.1)')
 
     Raises
     ------

@@ -228,7 +228,7 @@ def check(dataset: Dataset) -> Dataset:
         for name, schema in (("events", EVENTS), ("stations", STATIONS), ("records", RECORDS))
     }
     if tables["records"].empty:
-        raise DataError("no record is left: widen the region or relax the limits of the import")
+        raise DataError(f"no record is left: {_why_empty(dataset.provenance)}")
     for key, table in (("event_id", "events"), ("station_id", "stations")):
         orphans = ~tables["records"][key].isin(tables[table][key])
         if orphans.any():
@@ -238,6 +238,13 @@ def check(dataset: Dataset) -> Dataset:
     if not checked.ims:
         raise DataError("records table has no intensity measure column such as PGA or SA(1.0)")
     return checked
+
+
+def _why_empty(provenance: dict) -> str:
+    """Name the three reasons for which most was dropped, with their counts."""
+    dropped = sorted(provenance.get("dropped", []), key=lambda row: -row["count"])[:3]
+    reasons = "; ".join(f"{row['reason']} ({row['count']} {row['what']}s)" for row in dropped)
+    return f"dropped are {reasons}" if reasons else "the source holds none that can be used"
 
 
 def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def read(path: Path) -> pd.DataFrame:
         It is no table, lacks a column, or a cell is not what it should be.
     """
     table = sheet.read(path)
+    column_names.refuse_contradictions(table)
     columns = {name: column_names.find(table.columns, plain) for name, plain in NAMES.items()}
     missing = [name for name in REQUIRED if columns[name] is None]
     if not (columns["unit"] or columns["gain"] or columns["velocity_unit"] or columns["velocity_gain"]):

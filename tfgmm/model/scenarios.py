@@ -159,6 +159,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         two places.
     """
     table = sheet.read(path)
+    column_names.refuse_contradictions(table)
     sites = {}
     for name, names in (("longitude", column_names.LONGITUDE), ("latitude", column_names.LATITUDE)):
         text = table.text(column_names.needed(path, table.columns, names))

@@ -63,7 +63,8 @@ def read(
     Returns
     -------
     DataArray, [latitude, longitude], or Source
-        Scale and offset of the file applied, NaN where it says so. Attribute ``units``.
+        Scale and offset of the file applied, NaN where it says so. Attributes ``units``, and
+        ``title``, the band's description.
 
     Raises
     ------
@@ -93,6 +94,7 @@ def read(
             values = _band(path, file, band, window, np.float32)
             part = Source(values, file.window_transform(window), file.crs)
         part.attrs["units"] = file.units[band - 1] or ""
+        part.attrs["title"] = file.descriptions[band - 1] or ""
         return part
 
 

@@ -1,5 +1,6 @@
 """Table of points -> site layer: on the points' own raster, or interpolated onto one."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from tfgmm.sources import column_names, sheet
 TOLERANCE = 0.05
 #: Plain names of the values.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
+#: A unit in brackets at the end of a column's name.
+UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
 #: Points that can be triangulated within 500 MB.
 MOST_SCATTERED = 500_000
 #: Columns of a table without header, as GMT writes it.
@@ -79,6 +82,10 @@ def read(
     """
     layers.known(name)
     points, column = _points(path, name, latitude, longitude, value)
+    if unit := UNIT.search(column):
+        layer_values.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
+    if value is None:
+        layer_values.refuse_other_layer(str(path), column, name)
 
     def place(index: tuple[int, ...]) -> str:
         return f"{path}, {points.index.name} {points.index[index[0]]}, column {column}"
@@ -136,6 +143,8 @@ def _points(
 ) -> tuple[pd.DataFrame, str]:
     """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
     table = sheet.read(path, XYZ)
+    if not (latitude and longitude):
+        column_names.refuse_contradictions(table)
     names = {
         "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
         "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),

@@ -57,7 +57,7 @@ def read(path: Path, value: str | None = None, region: layers.Region | None = No
     -------
     DataArray, [latitude, longitude]
         Both ascend, longitude from -180 to 180 or, across the date line, beyond; NaN where missing.
-        Attribute ``units``.
+        Attributes ``units``, and ``title``, the variable's name.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _part(
         return _decoded(values if order[0] < order[1] else values.T, attrs)
 
     field = extent.cut(path.name, latitude, longitude, region, block)
-    return field.assign_attrs(units=str(attrs.get("units", "")))
+    return field.assign_attrs(units=str(attrs.get("units", "")), title=value)
 
 
 def _refuse_large(path: Path, data, sizes: list[int]) -> None:

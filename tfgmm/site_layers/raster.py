@@ -73,7 +73,9 @@ def read(
     bounded.refuse_irregular(path)
     try:
         part = _open(path, value, region)
-        values.refuse_unit(str(path), part.attrs["units"], scale)
+        values.refuse_unit(str(path), part.attrs["units"], scale, name)
+        if value is None:
+            values.refuse_other_layer(str(path), part.attrs["title"], name)
         known, noted = values.in_unit(name, np.asarray(part.values), _namer(path, part), scale, missing)
         method, lat, lon, known = _on_degrees(part, known, path, region, step)
         del part  # both at once may be too large

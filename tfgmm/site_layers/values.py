@@ -1,5 +1,6 @@
 """Values of a site layer as a file holds them -> the layer's unit; what cannot be a value is refused."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,17 @@ from tfgmm.layers import LAYERS, RANGE
 MARKS = (999.0, 9999.0)
 #: Units in which files hold layers, by how they begin: what they are multiplied by.
 OTHER_UNITS = {"km": 1000.0, "kilomet": 1000.0, "cm": 0.01, "ft": 0.3048, "feet": 0.3048, "foot": 0.3048}
+#: What columns, variables and bands of a layer are called.
+NAMES = {
+    "z_bedrock": re.compile(r"bedrock|depth|(?:^|_)z(?:1|2)[._]?[05]", re.IGNORECASE),
+    "vs30": re.compile(r"vs_?30|v_?s30|(?:^|[^a-z])(?:a?vs|v)_?30", re.IGNORECASE),
+}
+#: A length, or a length by a second.
+UNIT = re.compile(
+    r"(?:[kc]?m|(?:kilo|centi)?met(?:er|re)s?|ft|feet|foot)"
+    r"(?P<speed>\s*(?:/|per)\s*s(?:ec(?:onds?)?)?|[ .*]*s(?:ec)?(?:\^|\*\*)?-1)?$",
+    re.IGNORECASE,
+)
 
 
 def in_unit(
@@ -77,16 +89,37 @@ def is_declared(values: np.ndarray, missing: Sequence[float]) -> np.ndarray:
     return declared
 
 
-def refuse_unit(source: str, unit: str, scale: float) -> None:
-    """Refuse values in km, cm or feet without a scale that turns them into metres.
+def refuse_other_layer(source: str, column: str, name: str) -> None:
+    """Refuse values that are named as another layer, where the user has not named them.
 
     Raises
     ------
     UsageError
-        The message names the scale.
+        The message says how to name them.
     """
+    for other, names in NAMES.items():
+        if other != name and names.search(column) and not NAMES[name].search(column):
+            raise UsageError(
+                f"{source}: {column!r} is named as a {LAYERS[other][1]}, expected a {LAYERS[name][1]}: "
+                "bring another file, or name the values with --value if they are what the layer needs"
+            )
+
+
+def refuse_unit(source: str, unit: str, scale: float, name: str) -> None:
+    """Refuse values of another dimension than the layer's, or in km, cm or feet without a scale.
+
+    Raises
+    ------
+    UsageError
+        The message names the unit that is expected, or the scale.
+    """
+    expected = LAYERS[name][0]
+    if match := UNIT.match(unit.strip()):
+        found = "m/s" if match["speed"] else "m"
+        if found != expected:
+            raise UsageError(f"{source} holds values in {unit!r}, expected {expected}: they are no {name}")
     for start, factor in OTHER_UNITS.items():
         if unit.strip().lower().startswith(start) and scale == 1:
             raise UsageError(
-                f"{source} holds values in {unit!r}: turn them into metres, --scale {factor:g}"
+                f"{source} holds values in {unit!r}: turn them into {expected}, --scale {factor:g}"
             )

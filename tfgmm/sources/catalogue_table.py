@@ -61,6 +61,7 @@ def read(sheet: Sheet) -> pd.DataFrame:
         A column is not there.
     """
     sheet = _distinct(sheet)
+    column_names.refuse_contradictions(sheet)
     columns = {
         name: sheet.with_points(sheet.text(column_names.needed(sheet.path, sheet.columns, names)))
         for name, names in NEEDED.items()

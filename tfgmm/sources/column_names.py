@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tfgmm.errors import UsageError, listed
+import numpy as np
+import pandas as pd
+
+from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.sources import sheet
 
 LONGITUDE = ("longitude", "lon", "long", "lng")
 LATITUDE = ("latitude", "lat")
-SITE = ("siteid", "customsiteid", "stationid", "site", "station", "id")
+SITE = (
+    *("siteid", "customsiteid", "stationid", "site", "station", "id"),
+    *("stationcode", "sitecode", "code", "stationname", "sitename", "name"),
+)
 STATION = ("stationid", "station", "stationcode", "code", "sta")
+
+#: Degrees by which two columns of one coordinate may differ, by rounding.
+SAME_DEGREES = 0.001
 
 _UNITS = re.compile(r"\(.*?\)|\[.*?\]|/[a-z]+$|_(?:deg|degrees?|dd|wgs84)$")
 
@@ -55,3 +65,27 @@ def needed(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
             f"{' or '.join(names[:4])}"
         )
     return column
+
+
+def refuse_contradictions(table: sheet.Sheet) -> None:
+    """Refuse a table with two columns of longitude or of latitude that differ.
+
+    Raises
+    ------
+    DataError
+        The message names both columns and the first row in which they differ.
+    """
+    for names in (LONGITUDE, LATITUDE):
+        columns = [column for column in dict.fromkeys(table.columns) if plain(column) in names]
+        for other in columns[1:]:
+            first, second = (
+                pd.to_numeric(table.with_points(table.text(column)), errors="coerce").to_numpy(float)
+                for column in (columns[0], other)
+            )
+            rows = np.flatnonzero(np.abs(first - second) > SAME_DEGREES)
+            if len(rows):
+                raise DataError(
+                    f"{table.path}, row {table.rows[rows[0]]}: columns {columns[0]!r} and {other!r} are "
+                    f"both a {names[0]} and differ ({first[rows[0]]:g}, {second[rows[0]]:g}): "
+                    "rename one of them"
+                )

@@ -51,12 +51,18 @@ def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Ta
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
     stream = io.BytesIO(text)
-    header, delimiter, first_line = _header(stream, unnamed)
+    header, delimiter, first_line, commented = _header(stream, unnamed)
     names = _cells(header, delimiter)
     _refuse_names(path, names, first_line)
-    body, rows = _body(path, stream, delimiter == BLANKS, first_line)
+    bars = len(names) - 1 if commented and delimiter == "|" else 0
+    body, rows = _body(path, stream, delimiter == BLANKS, first_line, bars)
     del text, stream
-    table = _parsed(path, body, rows, "\t" if delimiter == BLANKS else delimiter, len(names))
+    form = pa.csv.ParseOptions(
+        delimiter="\t" if delimiter == BLANKS else delimiter,
+        newlines_in_values=not bars,
+        quote_char=False if bars else '"',
+    )
+    table = _parsed(path, body, rows, form, len(names))
     lines = np.frombuffer(rows, np.int64) if rows else np.zeros(0, np.int64)
     return table.rename_columns(names), lines, encoding
 
@@ -111,8 +117,8 @@ def _encoding(path: Path, content: bytes) -> str:
 # ---- header -------------------------------------------------------------------------------------
 
 
-def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int]:
-    """The header, the delimiter, and the number of the line at which the rows begin."""
+def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, bool]:
+    """The header, the delimiter, the line at which the rows begin, and whether the header is a comment."""
     number, delimiter, comment, start = 0, "", "", 0
     line = b""
     while line := stream.readline():
@@ -124,20 +130,23 @@ def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int]:
         elif line.strip():
             break
         start = stream.tell()
-    while line.count(b'"') % 2 and (more := stream.readline()):  # a name with a line break in it
+    fdsn = b"|" in line and comment.count("|") - line.count(b"|") in (0, 1)
+    while (
+        not fdsn and line.count(b'"') % 2 and (more := stream.readline())
+    ):  # a name with a line break in it
         line, number = line + more, number + 1
     header, following = line.decode().strip("\r\n"), _peek(stream)
     if comment and _names_columns(comment, header, delimiter):
         stream.seek(start)
-        return comment, delimiter or _delimiter(comment, header), number
+        return comment, delimiter or _delimiter(comment, header), number, True
     delimiter = delimiter or _delimiter(header, following or header)
     cells = _cells(header, delimiter)
     if len(cells) == len(unnamed) and all(
         NUMBER.fullmatch(cell) or cell.lower() == "nan" for cell in cells
     ):
         stream.seek(start)
-        return delimiter.join(unnamed), delimiter, number
-    return header, delimiter, number + 1
+        return delimiter.join(unnamed), delimiter, number, False
+    return header, delimiter, number + 1, False
 
 
 def _peek(stream: io.BytesIO) -> str:
@@ -149,11 +158,16 @@ def _peek(stream: io.BytesIO) -> str:
 
 
 def _names_columns(comment: str, line: str, delimiter: str) -> bool:
-    """Whether a comment is the header of the line below: as many cells, numbers only in the latter."""
+    """Whether a comment is the header of the line below: as many cells, numbers only in the latter.
+
+    FDSN text may lack the last cell of its rows, the type of the event.
+    """
     delimiter = delimiter or _delimiter(comment, line)
     names, cells = _cells(comment, delimiter), _cells(line, delimiter)
     numbers = [sum(bool(NUMBER.fullmatch(cell)) for cell in row) for row in (names, cells)]
-    return len(names) == len(cells) > 1 and numbers[0] == 0 < numbers[1]
+    lacking = len(names) - len(cells)
+    fits = len(cells) > 1 and (not lacking or (lacking == 1 and delimiter == "|"))
+    return fits and numbers[0] == 0 < numbers[1]
 
 
 def _delimiter(header: str, following: str) -> str:
@@ -189,16 +203,23 @@ def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
 # ---- rows ---------------------------------------------------------------------------------------
 
 
-def _body(path: Path, stream: io.BytesIO, blanks: bool, first_line: int) -> tuple[bytes, array.array]:
-    """The rows without blank lines and comments, tabs for runs of `blanks`, and where they begin."""
+def _body(
+    path: Path, stream: io.BytesIO, blanks: bool, first_line: int, bars: int
+) -> tuple[bytes, array.array]:
+    """The rows without blank lines and comments, tabs for runs of `blanks`, and where they begin.
+
+    In FDSN text of so many `bars` a row a quotation mark is one, and the last cell may be absent.
+    """
     body, rows, opened = io.BytesIO(), array.array("q"), 0
     for number, line in enumerate(stream, first_line):
         if not opened:
             if not line.strip() or COMMENT.match(line):
                 continue
             rows.append(number)
-        body.write(b"\t".join(line.split()) + b"\n" if blanks else line)
-        if line.count(b'"') % 2:
+        lacking = bars and line.count(b"|") == bars - 1
+        row = line.rstrip(b"\r\n") + b"|\n" if lacking else line
+        body.write(b"\t".join(row.split()) + b"\n" if blanks else row)
+        if not bars and line.count(b'"') % 2:
             opened = 0 if opened else number
     if opened:
         raise DataError(
@@ -208,7 +229,7 @@ def _body(path: Path, stream: io.BytesIO, blanks: bool, first_line: int) -> tupl
     return body.getvalue(), rows
 
 
-def _parsed(path: Path, body: bytes, rows: array.array, delimiter: str, width: int) -> pa.Table:
+def _parsed(path: Path, body: bytes, rows: array.array, form: pa.csv.ParseOptions, width: int) -> pa.Table:
     names, uneven = [str(i) for i in range(width)], []
     if not body:
         return pa.table([pa.array([], pa.string())] * width, names)
@@ -217,14 +238,13 @@ def _parsed(path: Path, body: bytes, rows: array.array, delimiter: str, width: i
         uneven.append(row)
         return "error"
 
+    form.invalid_row_handler = keep
     try:
         return pa.csv.read_csv(
             pa.BufferReader(body),
             # One thread can name the row of an error.
             read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=2**22),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
-            ),
+            parse_options=form,
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
             ),
@@ -235,7 +255,7 @@ def _parsed(path: Path, body: bytes, rows: array.array, delimiter: str, width: i
             advice = "; remove lines above the header, or begin them with #" if width == 1 else ""
             raise DataError(
                 f"{path}, row {rows[row.number - 1]}: {row.actual_columns} cells, expected {width} as in "
-                f"the header (delimiter {delimiter!r}): {row.text[:60]!r}{advice}"
+                f"the header (delimiter {form.delimiter!r}): {row.text[:60]!r}{advice}"
             ) from error
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} is no table of text ({reason}): the file is cut or damaged") from error

@@ -14,6 +14,8 @@ from tfgmm.sources import bounded, units, wide
 SPECTRA = "SA"
 #: What stands for the number in that pattern, with the number of its decimals where these are fixed.
 PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
+#: Columns that look like a spectral acceleration: SA or PSA beside a number.
+SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re.IGNORECASE)
 #: Longest period of a response spectrum, s; a longer one is the number of something else.
 LONGEST_S = 50.0
 #: What flatfiles of one agency have or lack, from version to version.
@@ -217,6 +219,16 @@ def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
             if columns.setdefault(measure, name) != name:
                 raise DataError(f"SA={pattern}: columns {columns[measure]} and {name} are both {measure}")
     return columns
+
+
+def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
+    """Return the columns that look like a spectral acceleration and stand in no source of the layout.
+
+    >>> unread_spectra(["PSA_1", "psa_0,5", "SA(1.0)", "Sample 3"], ["SA(1.0)"])
+    ['PSA_1', 'psa_0,5']
+    """
+    read = {*sources}.union(*(re.split(r"\s*\|\s*", source) for source in sources))
+    return [name for name in names if name not in read and SPECTRAL.search(name)]
 
 
 def _load(path: Path) -> Layout:

@@ -24,6 +24,7 @@ ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
 #: Rows from which the unit is checked; of more, every second, third ...
 MOST_CHECKED = 100_000
+UNREAD = "looks like a spectral acceleration and is not read: name it with --map"
 FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 
 
@@ -86,25 +87,34 @@ def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.
         "encoding": table.encoding,
         "decimal": table.decimal,
         "columns": where,
+        "unread": layouts.unread_spectra(table.columns, where.values()),
     }
     rows = _rows(table, where, layout)
     del table
     measures = sorted(filter(imt.is_imt, rows), key=imt.period)
     rows = wide.without_marks(rows, measures, tally)
     unit = layout.unit or "g"
-    source["unit"], doubtful = _checked(rows, measures, unit, layout.unit_as_stated)
-    source["noted"] = selection.note("file", source["unit"], [path.name] if doubtful else [])
+    source["unit"], source["noted"] = _checked(path, rows, measures, unit, layout.unit_as_stated)
+    source["noted"] += selection.note("column", UNREAD, source["unread"])
     return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
 
 
-def _checked(rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool) -> tuple[str, bool]:
-    """What the check of the unit says of the amplitudes of the shortest period."""
+def _checked(
+    path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
+) -> tuple[str, list[dict]]:
+    """What the check of the unit says of the shortest period, and notes of doubtful columns."""
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
     some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
-    expected, what = wide.expected_ln(measures[0], some), f"values of {measures[0]}"
-    return units.check(some[measures[0]], expected, unit, what, as_stated=as_stated)
+    results, noted = [], []
+    for name in measures:
+        expected, beside = wide.expected_ln(name, some), measures[0] if results else ""
+        what = f"values of {name}"
+        result, doubtful = units.check(some[name], expected, unit, what, as_stated=as_stated, beside=beside)
+        results.append(result)
+        noted += selection.note("file", result, [path.name] if doubtful else [])
+    return results[0], noted
 
 
 def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -317,18 +327,19 @@ def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFr
     measures = [name for name in rows if imt.is_imt(name)]
     names = [source["source"]["file"] for source in sources]
     encodings = {name: s["encoding"] for name, s in zip(names, sources, strict=True) if s["encoding"]}
+    unread = {source["source"]["file"]: source["unread"] for source in sources}
     checks = dict.fromkeys(source["unit"] for source in sources)
     stated = f"{layout.unit}, as stated" if layout.unit else "g, as nothing else is stated"
-    components = sorted(set(rows["component"].dropna()))
     return {
         "name": layout.name,
-        "component": ", ".join(components),
+        "component": ", ".join(sorted(set(rows["component"].dropna()))),
         "unit": dict.fromkeys(measures, "g"),
         "sources": [source["source"] for source in sources],
         "noted": [note for source in sources for note in source["noted"]],
         "choices": {
             "unit": "; ".join([stated, *checks]),
             "columns": sources[0]["columns"],
+            "spectra_not_read": {name: columns for name, columns in unread.items() if columns},
             "constants": dict(layout.constants),
             "time_zone": layout.time_zone,
             "encoding": encodings,

@@ -1,6 +1,8 @@
 """Units of acceleration: which one a file is in, and whether the one that is stated can be."""
 
 import functools
+import itertools
+import re
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -16,6 +18,10 @@ IN_G = {
     "cm/s^2": 0.01 / imt.STANDARD_GRAVITY,
     "gal": 0.01 / imt.STANDARD_GRAVITY,
 }
+#: Units of which values may be the logarithm.
+OF_LOGARITHMS = ("g", "%g", "m/s^2", "cm/s^2")
+#: How else the square of a second is written.
+_SQUARE = re.compile(r"(?:/s(?:ec)?(?:\^|\*\*)?[2²]|/s/s)$")
 #: Half the distance between the nearest of g, m/s^2 and cm/s^2, in ln units.
 HALF_STEP = np.log(imt.STANDARD_GRAVITY) / 2
 #: Standard deviation of ln PGA about the reference model (0.74 on two years of JMA records).
@@ -27,12 +33,26 @@ FEWEST, FEWEST_LOGARITHMS = 3, 10
 #: below the second they are if their size is implausible too (measured amplitudes: 0.9 to 1.1, of single
 #: earthquakes listed above a level only: 0.43).
 LEAST_SPREAD, LEAST_SPREAD_IMPLAUSIBLE = 0.4, 0.7
+#: So many negative values are no mistake if they are such a share, and `MOST_NEGATIVE` are none anyway.
+FEWEST_NEGATIVE, MOST_NEGATIVE, MOST_NEGATIVE_SHARE = 2, 3, 0.05
+#: How much likelier normal values must be than log-normal ones to be taken for logarithms, ln.
+LIKELIER = 2.5
 #: Where BSSA14 is compared with: magnitude, and km.
 MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
+def spelled(unit: str) -> str:
+    """Return the key of `IN_G` that a unit in another spelling is, or the unit as it is.
+
+    >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "furlong")]
+    ['cm/s^2', 'gal', 'm/s^2', '%g', 'furlong']
+    """
+    plain = _SQUARE.sub("/s^2", "".join(unit.lower().split()))
+    return plain if plain in IN_G else unit
+
+
 def in_g(unit: str) -> float:
-    """One of `unit`, in g.
+    """Return one of `unit`, in any spelling that `spelled` knows, in g.
 
     >>> in_g("%g")
     0.01
@@ -42,9 +62,10 @@ def in_g(unit: str) -> float:
     UsageError
         The unit is not known.
     """
-    if unit not in IN_G:
+    known = spelled(unit)
+    if known not in IN_G:
         raise UsageError(f"unknown unit {unit!r}: write one of {', '.join(IN_G)}")
-    return IN_G[unit]
+    return IN_G[known]
 
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
@@ -113,25 +134,42 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     """
     magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
     near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
-    return _bssa14(im)(np.stack([magnitude, near], axis=-1))
+    axes, periods, spectra = _bssa14()
+    period = imt.period(im)
+    if period > 0 and not periods[1] <= period <= periods[-1]:
+        return np.full(np.broadcast(magnitude, near).shape, np.nan)
+    upper = int(np.searchsorted(periods, period))
+    values = spectra[..., upper]
+    if periods[upper] != period:
+        share = np.log(period / periods[upper - 1]) / np.log(periods[upper] / periods[upper - 1])
+        values = (1 - share) * spectra[..., upper - 1] + share * values
+    return RegularGridInterpolator(axes, values, bounds_error=False)(np.stack([magnitude, near], axis=-1))
 
 
 @functools.cache
-def _bssa14(im: str) -> RegularGridInterpolator:
+def _bssa14() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Magnitudes and ln km, periods in s (0 for PGA), and ln IM in g [magnitude, distance, period]."""
     import pygmm  # half a second
 
     axes = np.linspace(*MAGNITUDES, 23), np.linspace(*np.log(DISTANCES_KM), 31)
-    values = np.full([len(axis) for axis in axes], np.nan)
-    for i, j in np.ndindex(values.shape):
-        scenario = {"mag": axes[0][i], "dist_jb": np.exp(axes[1][j]), "v_s30": 400, "mechanism": "U"}
+    spectra = []
+    for magnitude, near in itertools.product(*axes):
+        scenario = {"mag": magnitude, "dist_jb": np.exp(near), "v_s30": 400, "mechanism": "U"}
         model = pygmm.BooreStewartSeyhanAtkinson2014(pygmm.Scenario(**scenario))
-        spectrum = model.interp_ln_spec_accels
-        values[i, j] = np.log(model.pga) if im == "PGA" else spectrum([imt.period(im)])[0]
-    return RegularGridInterpolator(axes, values, bounds_error=False)
+        spectra.append(np.log([model.pga, *model.spec_accels]))
+    periods = np.array([0.0, *model.periods])
+    return axes, periods, np.reshape(spectra, (*map(len, axes), len(periods)))
 
 
 def check(
-    values, expected_ln, unit: str, what: str, *, as_stated: bool = False, option: str = "--unit"
+    values,
+    expected_ln,
+    unit: str,
+    what: str,
+    *,
+    as_stated: bool = False,
+    option: str = "--unit",
+    beside: str = "",
 ) -> tuple[str, bool]:
     """Return how far values in a stated unit are from what is expected, or refuse the unit.
 
@@ -149,6 +187,8 @@ def check(
         Take the unit as it is.
     option : str
         How the user says the unit, for the message.
+    beside : str
+        Other values, which the unit fits, so that another unit of all values is no help.
 
     Returns
     -------
@@ -162,6 +202,7 @@ def check(
     """
     if as_stated:
         return "not checked (--unit-as-stated)", False
+    unit = spelled(unit)
     values, expected_ln = np.asarray(values, float), np.asarray(expected_ln, float)
     refuse_negative(values, what)
     median, count = _residual(values, expected_ln)
@@ -175,22 +216,24 @@ def check(
     least_spread = LEAST_SPREAD_IMPLAUSIBLE if off[unit] > IMPLAUSIBLE else LEAST_SPREAD
     if logarithm := _logarithm(values, expected_ln, least_spread):
         raise DataError(
-            f"{what} look like logarithms ({logarithm}): {measured}, and they hardly vary with it; give "
-            f"the amplitudes, {override}"
+            f"{what} look like logarithms ({logarithm}): {measured}; give the amplitudes, {override}"
         )
     nearer = f"{option} {fit} would fit ({factors[fit]:.3g} times)"
+    if beside:
+        nearer = f"{fit} would fit ({factors[fit]:.3g} times), unlike {beside}"
     if off[unit] > IMPLAUSIBLE:
         advice = nearer if off[fit] < IMPLAUSIBLE else f"none of {', '.join(IN_G)} fits"
-        raise DataError(f"{measured} (1/20 to 20 can be): {advice}; say the unit with {option}, {override}")
+        cure = "bring all columns to one unit" if beside else f"say the unit with {option}"
+        raise DataError(f"{measured} (1/20 to 20 can be): {advice}; {cure}, {override}")
     doubtful = off[unit] > DOUBTFUL and fit != unit
     return (f"{measured}; {nearer}" if doubtful else measured), doubtful
 
 
 def refuse_negative(values: np.ndarray, what: str) -> None:
-    """Raise `DataError` if more than a quarter of the values are negative, as those of logarithms are."""
+    """Raise `DataError` if some of the values are negative, as those of logarithms are, not by mistake."""
     known = values[np.isfinite(values)]
     negative = int((known < 0).sum())
-    if len(known) >= FEWEST and negative > len(known) / 4:
+    if negative >= min(MOST_NEGATIVE, max(FEWEST_NEGATIVE, MOST_NEGATIVE_SHARE * len(known))):
         raise DataError(
             f"{negative} of {len(known)} {what} are negative, as logarithms are (ln or log10), or peaks "
             "with a sign: give the amplitudes, or leave the negative ones out with --unit-as-stated"
@@ -198,18 +241,34 @@ def refuse_negative(values: np.ndarray, what: str) -> None:
 
 
 def _logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
-    """Of which unit and base the values may be logarithms, if they vary too little for amplitudes."""
+    """Of which unit and base the values may be logarithms, if they vary too little for amplitudes.
+
+    Or if, about a line over what is expected, they are normal rather than log-normal as amplitudes are.
+    """
     known = np.isfinite(values) & (values > 0) & np.isfinite(expected_ln)
     values, expected_ln = values[known], expected_ln[known]
     spread = np.std(expected_ln)
-    if len(values) < FEWEST_LOGARITHMS or np.std(np.log(values)) > least_spread * spread:
+    if len(values) < FEWEST_LOGARITHMS or not spread:
         return ""
+    if np.std(np.log(values)) > least_spread * spread and _likelier(values, expected_ln) < LIKELIER:
+        return ""
+    fits, most = {}, 1.5 * np.hypot(spread, SCATTER)
     for base, factor in (("ln", 1.0), ("log10", np.log(10.0))):
-        for unit in ("g", "m/s^2", "cm/s^2"):
+        for unit in OF_LOGARITHMS:
             median = np.median(factor * values - expected_ln) + np.log(in_g(unit))
-            if 0.6 < np.std(factor * values) / spread < 1.5 and abs(median) < IMPLAUSIBLE:
-                return f"{base} of {unit}"
-    return ""
+            if 0.6 * spread < np.std(factor * values) < most and abs(median) < IMPLAUSIBLE:
+                fits[f"{base} of {unit}"] = abs(median)
+    return min(fits, key=fits.__getitem__, default="")
+
+
+def _likelier(values: np.ndarray, expected_ln: np.ndarray) -> float:
+    """Ln of how much likelier values are normal than log-normal about a line over `expected_ln`."""
+    scatters = []
+    for each in (values, np.log(values)):
+        line = np.polynomial.Polynomial.fit(expected_ln, each, 1)
+        scatters.append(np.std(each - line(expected_ln)))
+    normal, log_normal = np.log(np.maximum(scatters, 1e-12))
+    return float(len(values) * (log_normal - normal + np.log(values).mean()))
 
 
 def _residual(amplitude, expected_ln) -> tuple[float, int]:
