@@ -204,7 +204,8 @@ def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
 
 
 def test_own_files_are_replaced(written, run):
-    site_amplification_files.refuse_strangers(written[1], IMS, ["sparse"], overwrite=False)
+    folder = written[1]
+    assert site_amplification_files.refuse_strangers(folder, IMS, ["sparse"], overwrite=False) is None
 
 
 def test_no_run_at_all(tmp_path, monkeypatch, capfd):
