@@ -105,7 +105,7 @@ REST = {
     "long names": (columns("at_stations", station_id=[["x" * 250] + ["a"] * 240_000]), "400"),
     "lists": (in_place_of_magnitude("[" + "[]," * 240_000 + "[]]"), "400"),
     "objects": (in_place_of_magnitude("[" + "{}," * 240_000 + "{}]"), "400"),
-    "keys": (in_place_of_magnitude("{" + OBJECTS + "}"), "400"),
+    "keys": (in_place_of_magnitude("{" + OBJECTS + "}"), "413"),
     "wide characters": (in_place_of_magnitude("[" + '"\U0001f600xxxxxxxxxxx",' * 200_000 + "1]"), "400"),
     "deep": (b"[" * 4_000_000, "400"),
     "many stations": (columns("at_stations", station_id=[["abcd"] * 240_000]), "200"),

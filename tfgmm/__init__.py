@@ -14,12 +14,12 @@ records                         the flatfile: events, stations, records; checks,
 layers                          site layers (z_bedrock, vs30) on the grid
 mixed_effects                   linear regression with crossed random effects
 ergodic                         the ergodic ground-motion model that is fitted to the records
-sources.column_names            what columns of tables of places and events are called
 sources.bounded                 files -> bytes, with a bound on memory
 sources.kinds                   what a file is that is no table, and what to do about it
 sources.delimited               bytes of delimited text -> columns of text
 sources.workbook                an Excel workbook -> columns of text
 sources.sheet                   files of tables -> named columns of text
+sources.column_names            what columns of tables of places and events are called
 sources.selection               what every reader of records keeps and drops, and why
 sources.matching                which events of two catalogues are one earthquake
 sources.combine                 two imports add up to one dataset

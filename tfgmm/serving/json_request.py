@@ -42,6 +42,10 @@ def read(content: bytes, limits: Limits) -> dict:
     """
     if content.count(b",") >= limits.values:
         raise RefusedError(Reason.LARGE, f"a request may hold {limits.values} values: ask for less at once")
+    if content.count(b":") >= limits.values // 4:  # keys of objects take several times the memory of values
+        raise RefusedError(
+            Reason.LARGE, f"a request may hold {limits.values // 4} keys: ask for less at once"
+        )
     try:
         request = json.loads(
             content.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant
