@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from tfgmm import records
 from tfgmm.cli import main
 from tfgmm.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
+from tfgmm.lease import Lease
 from tfgmm.model import ensemble, member, training
 from tfgmm.run_folder import RunFolder
 
@@ -303,6 +305,18 @@ def test_members_of_another_process_are_left_to_it(data, tmp_path):
     assert begun.train() == []
     assert begun.run.read_predictions()["chunk"].nunique() == 2
     assert not list(begun.run.path.rglob("*.lease"))
+
+
+def test_a_lease_that_outlived_its_member_is_ended(whole):
+    """A kill between the end of a member and that of its lease."""
+    left = whole.run.member("PGA", 0, 0).with_name(".tfgmm-chunk-0_init-0.lease")
+    left.write_text("filelock/2\npid=999999\nhost=another\nmode=lease\ntoken=00\nduration=120.0\n")
+    assert not again(whole).missing and left.exists()  # nobody here can see that it is dead
+    mine = Lease(whole.run.member("PGA", 0, 0))
+    left.write_text(left.read_text().replace("host=another", f"host={socket.gethostname()}"))
+    assert not again(whole).missing and not left.exists()
+    assert mine.take()
+    mine.release()
 
 
 def test_a_lost_lease_ends_the_training(data, tmp_path):

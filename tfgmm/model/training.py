@@ -115,6 +115,9 @@ class Training:
                 _log.warning("%s: %s damaged, it is made anew", one.name, ", ".join(names))
             else:  # what was left by a kill just before its end
                 shutil.rmtree(member.work_folder(folder), ignore_errors=True)
+                lease = Lease(folder)
+                if lease.path.exists() and lease.take():
+                    lease.release()
         return damaged
 
     def material(self, one: Member) -> member.Material:
