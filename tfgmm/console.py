@@ -142,7 +142,7 @@ class _Notes(logging.Handler):
     """Print what the package logs, as notes beside the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(f"Note: {record.getMessage()}", markup=False, highlight=False)
+        console.print(f"Note: {record.getMessage()}", highlight=False)
 
 
 def show_log() -> None:
@@ -183,10 +183,10 @@ def train_missing(training, what: str) -> bool:
         with training_progress(len(members), len(members) - len(missing)) as report:
             elsewhere = training.train(report)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on with {training.run.path}.", markup=False)
+        console.print(f"Interrupted. The same command goes on with {training.run.path}.")
         raise SystemExit(130) from None
     for line in elsewhere:
-        console.print(f"Left to another process: {line}", markup=False)
+        console.print(f"Left to another process: {line}")
     return not elsewhere
 
 

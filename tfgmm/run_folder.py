@@ -31,7 +31,6 @@ _AGAIN = "give the tfgmm train command of the run again, which writes it anew"
 #: Files that `tfgmm evaluate` writes.
 _EVALUATED = ("calibration.json",)
 _EVALUATE = "give tfgmm evaluate for the run again, which writes it anew"
-_REDO = "give the tfgmm train command of the run again, which makes it anew"
 _PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
 
 
@@ -169,8 +168,8 @@ class RunFolder:
         others = {folder.name for folder in (self.path / "members" / im).glob("*/")} - {own}
         return [own, *sorted(others)]
 
-    def trained(self, im: str, arm: str | None = None) -> list[tuple[int, int]]:
-        """Return chunk and initialisation of the trained members of an arm, by default the run's own.
+    def trained(self, im: str) -> list[tuple[int, int]]:
+        """Return chunk and initialisation of the trained members of the run's own arm.
 
         Raises
         ------
@@ -183,10 +182,9 @@ class RunFolder:
         if im not in experiment.ims:
             raise UsageError(f"run {self.path} has no {im}: it has {', '.join(experiment.ims)}")
         members = [(c, i) for c in range(experiment.chunks) for i in range(experiment.inits)]
-        members = [member for member in members if is_trained(self.member(im, *member, arm))]
-        if arm is None:
-            for lost in self.lost(im):
-                raise DataError(f"{self.member(im, *lost)} is missing or not whole: {_REDO}")
+        members = [member for member in members if is_trained(self.member(im, *member))]
+        for lost in self.lost(im):
+            raise DataError(f"{self.member(im, *lost)} is missing or not whole: {_AGAIN}")
         if not members:
             raise UsageError(f"run {self.path} has no trained member of {im} yet: run tfgmm train")
         return members
@@ -331,11 +329,12 @@ class RunFolder:
         if not is_run and not files.is_vacant(path):
             raise UsageError(f"{path} exists and is no run folder: choose another --out")
         with lease.held(path / "run"):
-            if is_run and not overwrite:
-                new._refuse_other(cls.open(path))
+            existing = cls.open(path) if is_run and not overwrite else None
+            if existing is not None:
+                new._refuse_other(existing)
             elif is_run:
                 new._clear()
-            if not is_run or overwrite or not cls.open(path).channels:
+            if existing is None or not existing.channels:
                 new._describe()
             new._copy(dataset)
             if not (path / MANIFEST).is_file():
@@ -434,11 +433,11 @@ def is_trained(folder: Path) -> bool:
     try:
         files.read_json(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}): {_REDO}") from error
+        raise DataError(f"{path} is damaged ({error}): {_AGAIN}") from error
     return True
 
 
 def refuse_damaged(folder: Path) -> None:
     """Raise `DataError` unless all files of a trained member are what was written."""
     for name in damaged_files(folder):
-        raise DataError(f"{folder / name} is missing or damaged: {_REDO}")
+        raise DataError(f"{folder / name} is missing or damaged: {_AGAIN}")

@@ -44,12 +44,14 @@ def _run(folder: Path) -> Iterator[tuple[str, str]]:
         return
     yield run_folder.DESCRIPTION, WHOLE
     yield run_folder.DATA, _state(run.dataset)
-    yield run_folder.MANIFEST, _state(run.noted)
-    if states_hashes := _state(run.noted) == WHOLE:
-        yield from ((name, _state(lambda name=name: run.file(name))) for name in run.noted())
+    state = _state(run.noted)
+    yield run_folder.MANIFEST, state
+    has_hashes = state == WHOLE
+    for name in run.noted() if has_hashes else ():
+        yield name, _state(lambda name=name: run.file(name))
     experiment = run.experiment
     for im in experiment.ims:
-        lost = [run.member(im, *place) for place in run.lost(im)] if states_hashes else []
+        lost = [run.member(im, *place) for place in run.lost(im)] if has_hashes else []
         yield from ((str(path.relative_to(folder)), "missing") for path in lost)
         for arm in run.arms(im):
             for place in np.ndindex(experiment.chunks, experiment.inits):

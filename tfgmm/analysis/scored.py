@@ -11,7 +11,7 @@ from tfgmm import files, lease
 from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
 from tfgmm.run_folder import RunFolder
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 #: Files of the baselines that are kept in a run.
 _KEPT = ("fitted.parquet", "published.parquet", "ranges.csv")
 #: Receives what is being done and the share of it that is done.
@@ -147,7 +147,7 @@ def _is_kept(folder: Path, records_sha256: str) -> bool:
             return True
     except (OSError, ValueError, LookupError, TypeError):
         pass
-    _LOG.warning("%s is incomplete, damaged or of an earlier version: they are fitted again", folder)
+    _log.warning("%s is incomplete, damaged or of an earlier version: they are fitted again", folder)
     return False
 
 

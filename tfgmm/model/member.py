@@ -25,8 +25,8 @@ from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import Rasteriser, select
 from tfgmm.records import Dataset
 
-#: Files of a trained member.
-MODEL, PREDICTIONS = "model.keras", "predictions.parquet"
+#: The network of a trained member.
+MODEL = "model.keras"
 
 #: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
 _OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
@@ -195,7 +195,7 @@ def train(
         model.save(temporary / MODEL)
         pd.DataFrame(checkpoint.history).to_csv(temporary / "history.csv", index=False)
         table = predictions(in_float32(model), material, chunk, init)
-        files.write_parquet(table, temporary / PREDICTIONS)
+        files.write_parquet(table, temporary / run_folder.PREDICTIONS)
         done = {
             "seed": seed,
             "epochs": checkpoint.epoch,
@@ -227,8 +227,8 @@ def restore_predictions(material: Material, folder: Path, chunk: int, init: int)
     table = predictions(_read_model(folder), material, chunk, init)
     done = files.read_json(folder / run_folder.DONE)
     with files.whole_files(folder) as temporary:
-        files.write_parquet(table, temporary / PREDICTIONS)
-        done["files"] |= {PREDICTIONS: files.sha256(temporary / PREDICTIONS)}
+        files.write_parquet(table, temporary / run_folder.PREDICTIONS)
+        done["files"] |= {run_folder.PREDICTIONS: files.sha256(temporary / run_folder.PREDICTIONS)}
         files.write_json(temporary / run_folder.DONE, done)
 
 

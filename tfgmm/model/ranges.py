@@ -9,7 +9,7 @@ from tfgmm import files
 from tfgmm.errors import DataError
 from tfgmm.experiment import Settings
 from tfgmm.pipeline.splits import TRAINING
-from tfgmm.run_folder import RunFolder
+from tfgmm.run_folder import PREDICTIONS, RunFolder
 
 _ROLES = ("event_role", "site_role")
 
@@ -99,8 +99,7 @@ def _training_records(run: RunFolder, im: str, columns) -> pd.DataFrame:
     """Columns of the training records of all chunks, of one member a chunk: they share their records."""
     one_a_chunk = {chunk: (chunk, init) for chunk, init in reversed(run.trained(im))}
     parts = [
-        _read(run.member(im, *place) / "predictions.parquet", [*columns, *_ROLES])
-        for place in one_a_chunk.values()
+        _read(run.member(im, *place) / PREDICTIONS, [*columns, *_ROLES]) for place in one_a_chunk.values()
     ]
     table = pd.concat(parts, ignore_index=True)
     return table[(table[list(_ROLES)] == TRAINING).all(axis=1)][[*columns]]

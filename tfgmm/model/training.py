@@ -182,9 +182,9 @@ class Training:
         try:
             self.run.refuse_replaced()
             damaged = self.damaged.pop(one, None)
-            if damaged is None and self._is_trained(folder):
-                report(one.name, 1.0)  # another process has trained it meanwhile
-            elif damaged == [member.PREDICTIONS]:
+            if damaged is None and not run_folder.damaged_files(folder, self.run.fingerprint):
+                report(one.name, 1.0)  # another process has trained it meanwhile, of this very run
+            elif damaged == [run_folder.PREDICTIONS]:
                 member.restore_predictions(self.material(one), folder, one.chunk, one.init)
                 report(one.name, 1.0)
             else:
@@ -192,11 +192,6 @@ class Training:
                 member.train(self.material(one), folder, *place, watched, fingerprint=self.run.fingerprint)
         finally:
             lease.release()
-
-    def _is_trained(self, folder: Path) -> bool:
-        """Return whether a member is there, of this run and not of one that it replaced."""
-        is_there = (folder / run_folder.DONE).is_file()
-        return is_there and not run_folder.damaged_files(folder, self.run.fingerprint)
 
     def write_predictions(self) -> None:
         """Gather the predictions of the trained members of all arms, estimate random effects."""
@@ -229,7 +224,7 @@ class Training:
                 raise
             _log.warning("%s", error)
             return pd.DataFrame()
-        return files.read_parquet(folder / member.PREDICTIONS)
+        return files.read_parquet(folder / run_folder.PREDICTIONS)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those of every arm; the run's own ones are kept for predicting."""
