@@ -18,7 +18,7 @@ import pandas as pd
 import typer
 
 from tfgmm.console import import_tensorflow, run_script, show_table, tracked
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.records import Dataset
 from tfgmm.simulation import simulated
 

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import typer
 
-from tfgmm import files
 from tfgmm.console import console, import_tensorflow, run_script
-from tfgmm.errors import DataError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
 
 import_tensorflow()
 from tfgmm.model import member  # noqa: E402

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm.grid import output_size
+from tfgmm.core.grid import output_size
 
 #: What grows, and how far.
 SIZES = {

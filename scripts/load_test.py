@@ -23,7 +23,7 @@ import psutil
 import typer
 
 from tfgmm.console import console, import_tensorflow, show_table
-from tfgmm.errors import TfgmmError
+from tfgmm.core.errors import TfgmmError
 from tfgmm.serving.client import Client
 from tfgmm.serving.transport import Patience
 

@@ -10,10 +10,11 @@ import typer
 from result_page import head, of_run
 from simulated_accuracy import dataset_and_truth
 
-from tfgmm import files, random_effects
+from tfgmm import random_effects
 from tfgmm.analysis import parts, scores
 from tfgmm.console import console, run_script, say_simulated, show_table
-from tfgmm.errors import UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import UsageError
 from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import truth

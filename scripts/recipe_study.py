@@ -14,9 +14,9 @@ import typer
 from result_page import head, made
 
 from tfgmm import experiment as experiments
-from tfgmm import files
 from tfgmm.analysis import probabilistic, scores
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, train_missing
+from tfgmm.core import files
 from tfgmm.experiment import Experiment, Split
 
 PLAIN = "plain recipe"

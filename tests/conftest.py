@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 
 from tfgmm import records
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment
-from tfgmm.grid import Grid
 
 # A time limit for each example fails on a busy machine.
 settings.register_profile("tfgmm", deadline=None)

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
 
 from tfgmm.analysis import amplification_figures, amplification_maps
-from tfgmm.grid import Grid
+from tfgmm.core.grid import Grid
 
 mpl.use("Agg")
 

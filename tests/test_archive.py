@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.accelerograms import archive
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 FILES = {"a.EW": b"first " * 500, "b.NS": b"", "c/d.EW": b"third " * 300}
 

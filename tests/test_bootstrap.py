@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.analysis import bootstrap, section
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4
 SIGMA = np.sqrt(TAU**2 + PHI_S2S**2 + PHI_SS**2)

@@ -9,7 +9,7 @@ from prediction_tables import predictions
 
 from tfgmm.analysis import calibration, residuals, scores
 from tfgmm.analysis.calibration import Calibration
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 PLANTED = Calibration(a=1.3, b=0.5, length_km=8.0, c=2.0)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
 
 from tfgmm import records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources import catalogue
 from tfgmm.sources.matching import Tolerance
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tfgmm import records
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import catalogue, sheet
 
 TIME = pd.Timestamp("2016-12-28T12:38:49.04Z")

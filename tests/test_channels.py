@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.pipeline import channels
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)

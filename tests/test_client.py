@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import served_model
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving import client
 from tfgmm.serving.client import Client, table
 from tfgmm.serving.models import Models

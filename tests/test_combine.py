@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tallies import dropped
 
 from tfgmm import records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.records import Dataset
 from tfgmm.sources import combine
 from tfgmm.sources.matching import Tolerance

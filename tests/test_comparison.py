@@ -6,7 +6,7 @@ import pytest
 from prediction_tables import predictions
 
 from tfgmm.analysis import comparison, scores
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 FEW = {"resamples": 50}
 UNKNOWN = "validation / validation"

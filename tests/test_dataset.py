@@ -10,7 +10,7 @@ import tensorflow as tf
 import xarray as xr
 from conftest import TINY, small_dataset
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline.channels import Rasteriser

@@ -6,7 +6,7 @@ import pytest
 from prediction_tables import predictions
 
 from tfgmm.analysis import effects, scores
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 CELL = 0.25
 SOURCE = np.array([-0.6, -0.1, 0.2, 0.5])  # by cell, mean zero

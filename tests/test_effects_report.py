@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection, PatchCollection, PathCollecti
 from prediction_tables import predictions
 
 from tfgmm.analysis import effects, effects_report, figures
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 IMS = ("PGA", "SA(1.0)")
 

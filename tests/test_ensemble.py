@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm import records
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.mixture import combine
 from tfgmm.model import ensemble, training

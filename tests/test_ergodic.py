@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tfgmm import ergodic
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 PLANTED = (-3.0, 1.2, -0.1, -1.3, 0.1, -0.003, 0.01)
 

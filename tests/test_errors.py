@@ -1,6 +1,6 @@
 """Names in messages."""
 
-from tfgmm.errors import DataError, listed, one_line
+from tfgmm.core.errors import DataError, listed, one_line
 
 
 def test_short_lists_are_whole():

@@ -15,7 +15,7 @@ from prediction_tables import predictions
 from tfgmm import random_effects
 from tfgmm.analysis import baselines, bootstrap, calibration, evaluation, figures, report, scored, scores
 from tfgmm.analysis.section import HELD_OUT
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder

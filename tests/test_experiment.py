@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm import experiment
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment, Split, preset
-from tfgmm.grid import Grid
 
 KIK = {"networks": ("kik", "meso"), "reference": "kik"}
 

@@ -13,10 +13,10 @@ import tensorflow as tf
 import untrained_run
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from tfgmm import files
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.model import ensemble, member, ranges
 from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached

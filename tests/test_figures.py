@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, QuadMesh
 from prediction_tables import predictions
 
 from tfgmm.analysis import figures, scores
-from tfgmm.grid import Grid
+from tfgmm.core.grid import Grid
 
 mpl.use("Agg")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
 
 
 @pytest.fixture

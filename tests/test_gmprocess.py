@@ -5,7 +5,7 @@ from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import gmprocess
 from tfgmm.sources.selection import Limits
 

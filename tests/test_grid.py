@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid, check_size, output_size
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid, check_size, output_size
 
 GRIDS = [
     Grid(),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm import imt
-from tfgmm.errors import UsageError
+from tfgmm.core import imt
+from tfgmm.core.errors import UsageError
 
 PERIODS = st.floats(0, 1e6, exclude_min=True)
 

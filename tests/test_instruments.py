@@ -24,7 +24,7 @@ from waveform_files import (
 from tfgmm import records
 from tfgmm.accelerograms import instruments, mesonet
 from tfgmm.cli import main
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources.selection import Limits
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfgmm.analysis.interpolation import InterpolationVariance
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 PLANTED = InterpolationVariance(far=0.4, length_km=8.0, alone=0.3)
 

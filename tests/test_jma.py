@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jma_files import dat, row, source, station_table
 from tallies import assert_nothing_lost, dropped
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources import jma
 from tfgmm.sources.selection import Limits
 

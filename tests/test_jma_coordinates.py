@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources import jma_coordinates
 
 STATIONS = pd.DataFrame(

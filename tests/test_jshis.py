@@ -10,7 +10,7 @@ from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import jshis
 
 COMMENTS = "# VER. = 4.0\n# DATE = 2023-12-11\n# UPDATED\n"

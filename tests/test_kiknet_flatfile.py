@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import kiknet_flatfile, units
 from tfgmm.sources.selection import Limits
 

@@ -15,7 +15,7 @@ import rasterio
 from rasterio.transform import from_origin
 from test_raster import write_tif
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.site_layers import jshis, layer_table, raster, site_layer
 
 pytestmark = [

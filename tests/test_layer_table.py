@@ -9,7 +9,7 @@ from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import layer_table
 from tfgmm.sources import sheet
 

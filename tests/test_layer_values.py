@@ -9,7 +9,7 @@ import xarray as xr
 from rasterio.transform import from_origin
 from test_raster import write_tif
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.site_layers import site_layer, values
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.

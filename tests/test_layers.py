@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tfgmm import layers, records
-from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 SLOPE = st.floats(-1000, 1000)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from tfgmm import lease
-from tfgmm.errors import UsageError
-from tfgmm.lease import Lease
+from tfgmm.core import lease
+from tfgmm.core.errors import UsageError
+from tfgmm.core.lease import Lease
 
 
 def test_one_holds_it_at_a_time(tmp_path):

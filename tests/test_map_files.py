@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import xarray as xr
 
-from tfgmm.grid import Grid
+from tfgmm.core.grid import Grid
 from tfgmm.model import map_files
 
 GRID = Grid(pixel_km=4.0, input_size=69 + 1, output_size=7)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.sources.matching import Tolerance, distance, match
 
 KM = 1 / 111.195  # degrees of latitude

@@ -10,9 +10,9 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm import ergodic
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment
-from tfgmm.grid import Grid
 from tfgmm.model import member, random_terms
 from tfgmm.model.normal import ErgodicMedian
 from tfgmm.pipeline import dataset as data_pipeline

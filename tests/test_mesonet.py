@@ -18,7 +18,7 @@ from win32_writer import channel_block, channel_row, channel_table, second_block
 from tfgmm import records
 from tfgmm.accelerograms import mesonet, obspy_files, waveforms
 from tfgmm.accelerograms.event_windows import Cut
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources.selection import Limits
 
 RATE = 100

@@ -7,7 +7,7 @@ import statsmodels.formula.api as smf
 from hypothesis import given, settings
 
 from tfgmm import mixed_effects
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 TRUTH = {"tau": 0.35, "phi_s2s": 0.42, "phi_ss": 0.5}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import served_model
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving.models import Models, version_number
 
 

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from test_raster import LAT, LON, VALUES, dataset, write_netcdf4
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.site_layers import raster
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.

@@ -16,7 +16,7 @@ from tallies import dropped
 from tfgmm import records
 from tfgmm.accelerograms import nied_ascii
 from tfgmm.accelerograms.waveforms import Processing
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources.selection import Limits
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"

@@ -5,7 +5,7 @@ from nied_files import GAL, ascii_record, csv_record, shaking
 from tallies import dropped
 
 from tfgmm.accelerograms import nied_ascii, nied_csv, nied_format
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources.selection import Limits
 
 EAST, NORTH, UP = (GAL * shaking(peak, offset=0) for peak in (40, 10, 5))

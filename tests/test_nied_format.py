@@ -7,7 +7,7 @@ import pytest
 from nied_files import GAL, ascii_record, shaking
 
 from tfgmm.accelerograms import nied_format
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
 

@@ -5,7 +5,7 @@ from nied_files import ascii_record, shaking
 from tfgmm.accelerograms import nied_pairs
 from tfgmm.accelerograms.archive import Member
 from tfgmm.accelerograms.nied_pairs import Pairs, Places
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:

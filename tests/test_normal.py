@@ -10,12 +10,7 @@ from scipy.stats import norm
 from tensorflow_probability import distributions as tfd
 
 from tfgmm import ergodic
-from tfgmm.model.normal import (
-    ErgodicMedian,
-    GroundMotionModel,
-    NormalLayer,
-    at_stations,
-)
+from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.model.random_terms import RandomTerms
 
 SIZE = 6

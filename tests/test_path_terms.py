@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tfgmm import path_terms
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.path_terms import Covariance, PathTerms, Residuals
 
 PLANTED = Covariance(

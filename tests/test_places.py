@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid, output_size
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid, output_size
 from tfgmm.model.places import Places, Window
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)

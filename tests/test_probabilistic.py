@@ -7,7 +7,7 @@ from prediction_tables import predictions
 from scipy.stats import kstest
 
 from tfgmm.analysis import probabilistic, scores
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 SIGMA = 0.7
 FEW = {"resamples": 60}

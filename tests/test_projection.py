@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.serving.projection import REACH_KM, Projection
 
 GRIDS = {

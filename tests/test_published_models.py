@@ -11,7 +11,7 @@ from prediction_tables import predictions
 
 from tfgmm.analysis import published_models
 from tfgmm.analysis.published_models import MODELS, published_predictions
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 BY_NAME = {model.name: model for model in MODELS}
 RECORD = ["event_id", "station_id"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfgmm import records
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import catalogue
 from tfgmm.sources import quakeml as quakeml_reader
 

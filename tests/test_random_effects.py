@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from tfgmm import random_effects, site_kriging
 from tfgmm.analysis import scores
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
 
 KEYS = ["chunk", "event_id", "station_id"]

@@ -7,7 +7,7 @@ from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
 from tfgmm.analysis import scores
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.random_effects import RandomEffects
 
 

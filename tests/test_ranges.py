@@ -7,7 +7,7 @@ from conftest import CHANNELS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.run_folder import RunFolder
 

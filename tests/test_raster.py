@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import raster
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.

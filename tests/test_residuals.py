@@ -7,7 +7,7 @@ from prediction_tables import predictions
 from scipy.stats import t
 
 from tfgmm.analysis import bootstrap, residuals, scores
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.mixture import combine
 
 HELD_OUT = "validation / validation"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import CHANNELS, TINY, small_dataset
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.run_folder import RunFolder
 

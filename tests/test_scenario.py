@@ -6,8 +6,8 @@ import pydantic
 import pytest
 from scipy.spatial import KDTree
 
-from tfgmm import coast
-from tfgmm.errors import UsageError
+from tfgmm.core import coast
+from tfgmm.core.errors import UsageError
 from tfgmm.simulation import scenario, truth
 from tfgmm.simulation.scenario import Settings
 

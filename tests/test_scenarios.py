@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.model import scenarios
 
 GOOD = {"magnitude": 7.0, "longitude": 139.8, "latitude": 35.5, "depth_km": 30.0}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost, dropped
 
 from tfgmm import records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.sources import selection
 from tfgmm.sources.selection import Found, Limits
 

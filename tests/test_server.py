@@ -15,7 +15,7 @@ import requests
 import served_model
 from served_model import ONE, SOON, until
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.serving.limits import Limits
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, docker_command, running

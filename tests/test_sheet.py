@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.io
 
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import sheet, workbook
 
 TEXT = "id,time,PGA\na,2016-01-05,0.1\nb,2016-01-06,0.2\n"

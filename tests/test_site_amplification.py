@@ -20,7 +20,7 @@ from tfgmm.analysis.event_selection import Selection
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study, training
 from tfgmm.model.site_study import Options, Study
 from tfgmm.pipeline import dataset as data_pipeline

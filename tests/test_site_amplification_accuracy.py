@@ -9,7 +9,7 @@ from finished_run import make_run
 from prediction_tables import predictions
 
 from tfgmm.analysis.site_terms import SiteTerms
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
 

@@ -3,7 +3,7 @@
 import pytest
 import xarray as xr
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.site_layers import site_layer
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import Experiment, Split
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfgmm.accelerograms import station_table
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tallies import assert_nothing_lost
 
 from tfgmm import records
 from tfgmm.console import show_dataset
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import jma, layout, sheet, table
 from tfgmm.sources.selection import Limits
 

@@ -14,9 +14,9 @@ from conftest import TINY, small_dataset
 
 from tfgmm import records
 from tfgmm.cli import main
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.lease import Lease
 from tfgmm.experiment import Experiment
-from tfgmm.lease import Lease
 from tfgmm.model import ensemble, member, training
 from tfgmm.run_folder import RunFolder
 
@@ -288,7 +288,7 @@ def test_members_of_another_process_are_left_to_it(data, tmp_path):
     begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
     first, _ = begun.members
     code = (
-        "import sys, time; from pathlib import Path; from tfgmm.lease import Lease; "
+        "import sys, time; from pathlib import Path; from tfgmm.core.lease import Lease; "
         "print(Lease(Path(sys.argv[1])).take(), flush=True); time.sleep(100)"
     )
     with subprocess.Popen(
@@ -327,7 +327,7 @@ def test_a_lost_lease_ends_the_training(data, tmp_path):
         raise DataError("has gone to another")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tfgmm.lease.Lease.refuse_lost", steal)
+        patch.setattr("tfgmm.core.lease.Lease.refuse_lost", steal)
         with pytest.raises(DataError, match="has gone to another"):
             begun.train()
     assert not (begun.folder(begun.members[0]) / "done.json").exists()

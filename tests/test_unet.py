@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfgmm.core.grid import output_size
 from tfgmm.experiment import Network
-from tfgmm.grid import output_size
 from tfgmm.model.unet import parameter_map
 
 

@@ -11,7 +11,7 @@ from conftest import TINY, small_dataset
 from tfgmm import records
 from tfgmm.analysis import calibration
 from tfgmm.cli import main
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, training
 from tfgmm.run_folder import RunFolder

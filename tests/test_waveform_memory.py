@@ -24,7 +24,7 @@ from win32_writer import channel_block, channel_row, channel_table, second_block
 
 from tfgmm import records
 from tfgmm.accelerograms import archive, continuous
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 MB = 2**20
 LONG_NAME = tarfile.GNUTYPE_LONGNAME

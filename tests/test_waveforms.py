@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from tfgmm.accelerograms.waveforms import Processing, intensity_measures, oscillator, process
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 G = 9.80665
 DT = 0.01

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from win32_writer import SIZES, channel_block, second_block, win32_file
 
 from tfgmm.accelerograms import win32
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 NOON = datetime.datetime(2018, 1, 5, 2, 2, 30, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

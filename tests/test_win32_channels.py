@@ -4,7 +4,7 @@ import pytest
 from win32_writer import channel_row, channel_table
 
 from tfgmm.accelerograms import win32_channels
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 
 def test_channel_table(tmp_path):

@@ -21,7 +21,7 @@ from waveform_files import (
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
 from tfgmm.accelerograms import mesonet
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources.selection import Limits
 
 

@@ -6,16 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import (
-    endings,
-    fetch_commands,
-    import_commands,
-    options,
-    prediction_commands,
-    records,
-    site_amp_commands,
-)
 from tfgmm import experiment as experiments
+from tfgmm import fetch_commands, import_commands, options, prediction_commands, records, site_amp_commands
 from tfgmm.console import (
     console,
     import_tensorflow,
@@ -28,7 +20,8 @@ from tfgmm.console import (
     stage_progress,
     train_missing,
 )
-from tfgmm.errors import DataError, TfgmmError, UsageError, one_line
+from tfgmm.core import endings
+from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
@@ -290,7 +283,7 @@ def simulate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make records with a planted truth in the shape of the published study."""
-    from tfgmm import files
+    from tfgmm.core import files
     from tfgmm.simulation import simulated
 
     endings.refuse_file(out, "a dataset")
@@ -354,7 +347,7 @@ def export_table(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a dataset as one CSV, a row a record, that tfgmm import table reads back."""
-    from tfgmm import files
+    from tfgmm.core import files
     from tfgmm.sources import table
 
     endings.of_file(out, (".csv",), "datasets in one table")

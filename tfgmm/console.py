@@ -26,7 +26,7 @@ from rich.text import Text
 
 from tfgmm import options
 from tfgmm.analysis import description
-from tfgmm.errors import TfgmmError, one_line
+from tfgmm.core.errors import TfgmmError, one_line
 from tfgmm.records import Dataset, Tally
 
 #: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it

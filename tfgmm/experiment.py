@@ -6,9 +6,9 @@ from typing import Literal, Self
 import numpy as np
 import pydantic
 
-from tfgmm import imt
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid, check_size
+from tfgmm.core import imt
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid, check_size
 
 
 class Settings(pydantic.BaseModel):

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import endings
 from tfgmm.console import console, stage_progress
+from tfgmm.core import endings
 from tfgmm.sources import fetch
 
 app = typer.Typer(

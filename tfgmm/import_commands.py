@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import endings, files, layers, lease, options, records
+from tfgmm import layers, options, records
 from tfgmm.console import progress, show_dataset
-from tfgmm.errors import UsageError
+from tfgmm.core import endings, files, lease
+from tfgmm.core.errors import UsageError
 from tfgmm.sources import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)

@@ -8,8 +8,8 @@ import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import distance_transform_edt
 
-from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.records import Dataset
 
 #: Known layers: unit and long name.

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Range in which tau / phi_ss and phi_s2s / phi_ss are sought.
 RATIO_BOUNDS = 1e-4, 1e3

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 #: Settings of every command.
 HELP = {"help_option_names": ["-h", "--help"]}

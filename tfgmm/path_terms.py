@@ -9,7 +9,7 @@ from scipy.optimize import minimize, nnls
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.spatial.distance import cdist
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Borders in km of the classes of distance between sources and between stations.
 SOURCE_CLASSES_KM = np.array([0, 1, 3, 6, 10, 15, 25, 40, 70, 100])

@@ -6,9 +6,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from tfgmm import endings, files, options
+from tfgmm import options
 from tfgmm.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
-from tfgmm.errors import UsageError
+from tfgmm.core import endings, files
+from tfgmm.core.errors import UsageError
 from tfgmm.model import scenarios
 from tfgmm.run_folder import RunFolder
 from tfgmm.sources import sheet

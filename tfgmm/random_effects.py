@@ -8,8 +8,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from tfgmm import files, mixed_effects, site_kriging
-from tfgmm.errors import DataError
+from tfgmm import mixed_effects, site_kriging
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
 from tfgmm.mixture import combine_chunks
 from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.pipeline import splits

@@ -15,8 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from tfgmm import files, imt
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core import files, imt
+from tfgmm.core.errors import DataError, UsageError
 
 EARTH_RADIUS_KM = 6371.0
 #: Of origin times; what lies outside is a damaged number, and overflows in nanoseconds.

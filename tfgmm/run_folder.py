@@ -11,8 +11,9 @@ from typing import Self
 import pandas as pd
 import xarray as xr
 
-from tfgmm import files, lease, records
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm import records
+from tfgmm.core import files, lease
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment, reason
 from tfgmm.records import Dataset
 

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from tfgmm import endings, imt, options
+from tfgmm import options
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid
+from tfgmm.core import endings, imt
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.run_folder import RunFolder
 
 _ARMS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import records, run_folder
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.run_folder import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"

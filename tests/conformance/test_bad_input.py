@@ -17,7 +17,7 @@ from prediction_tables import predictions
 
 from tfgmm import records
 from tfgmm.cli import main
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import preset
 from tfgmm.run_folder import RunFolder
 

@@ -118,7 +118,7 @@ def test_the_rules_see_what_they_forbid(tmp_path):
         "from tfgmm.model import member",
         "from . import x",
         "import tfgmm.cli",
-        "from tfgmm.errors import DataError",
+        "from tfgmm.core.errors import DataError",
         "def f():",
         "    import tensorflow as tf",
         "    from keras import ops",

@@ -9,9 +9,10 @@ from conftest import small_dataset
 from jma_files import dat, row, source, station_table
 from nied_files import ascii_record, shaking, tar
 
-from tfgmm import lease, records
+from tfgmm import records
 from tfgmm.cli import main
-from tfgmm.errors import UsageError
+from tfgmm.core import lease
+from tfgmm.core.errors import UsageError
 
 
 def run(*arguments) -> None:

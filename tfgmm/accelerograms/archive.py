@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tfgmm import files
-from tfgmm.errors import UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import UsageError
 from tfgmm.sources import bounded
 
 #: Bytes of the largest file, and of the largest zip archive within another, that are read; records of

@@ -11,7 +11,7 @@ import pandas as pd
 from tfgmm import records
 from tfgmm.accelerograms import instruments, win32, win32_channels
 from tfgmm.accelerograms.instruments import ACCELERATION, VELOCITY, Instrument
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Channels of one station may not be farther apart than this (about 100 m).
 SAME_PLACE_DEG = 0.001

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from tfgmm import records
 from tfgmm.accelerograms.continuous import Piece, seconds
 from tfgmm.accelerograms.instruments import Instrument
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"

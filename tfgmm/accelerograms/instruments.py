@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tfgmm import imt
+from tfgmm.core import imt
 
 ACCELERATION, VELOCITY = "acceleration", "velocity"
 #: What is measured, by the instrument code of SEED (second letter of a channel). G is a gravimeter, or

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.accelerograms.nied_format import DIRECTIONS, RANGES, TRIGGER_DELAY, UNKNOWN_HEIGHT, Component
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Columns by their names without unit and hyphen; 1 is the borehole sensor of KiK-net, 2 its surface one.
 COLUMNS = {

@@ -9,7 +9,7 @@ import numpy as np
 import obspy
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Direction in the header -> network, sensor and component.
 DIRECTIONS = {

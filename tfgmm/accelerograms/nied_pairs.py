@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfgmm import records
 from tfgmm.accelerograms import archive, nied_csv, nied_format
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import catalogue
 
 SENSORS = ("surface", "borehole")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfgmm import records
 from tfgmm.accelerograms import instruments
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import column_names, sheet
 
 #: Names of the columns, plain; all but the first three may be left out.

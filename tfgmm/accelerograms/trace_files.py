@@ -9,7 +9,7 @@ from pathlib import Path
 import obspy
 
 from tfgmm.accelerograms import gse
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import bounded
 
 #: Left to itself, ObsPy unpickles a file that it does not know, and takes one text format for another.

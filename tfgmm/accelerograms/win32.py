@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import bounded
 
 JST = datetime.timedelta(hours=9)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import bounded
 
 _STATION, _COMPONENT, _UNIT = 4, 5, 9

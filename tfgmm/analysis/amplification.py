@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 from scipy.stats import false_discovery_control, t
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Sets of events over which is averaged: all of them, and two halves.
 SETS = ("all", "first half", "second half")

@@ -8,11 +8,11 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
-from tfgmm import files
 from tfgmm.analysis.amplification import Z90, Estimate, significant
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.analysis.site_terms import correlation
-from tfgmm.grid import Grid
+from tfgmm.core import files
+from tfgmm.core.grid import Grid
 from tfgmm.model import map_files
 
 #: What the estimators are called in figures.

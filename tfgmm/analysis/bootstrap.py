@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Means of per-record values, a column each -> a statistic; on one row or on a table of resamples.
 Statistic = Callable[[pd.DataFrame], pd.Series]

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.spatial import KDTree
 
-from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.run_folder import RunFolder
 
 #: What the name of a calibrated model ends in.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import bootstrap, probabilistic, published, scores
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 #: What the difference of two models is taken of.
 STATISTICS = {

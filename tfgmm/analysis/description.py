@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
-from tfgmm.errors import listed
+from tfgmm.core.errors import listed
 from tfgmm.layers import axes
 from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import ergodic
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 #: Side of a source cell, degrees.
 CELL_DEG = 0.25

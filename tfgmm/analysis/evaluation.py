@@ -6,9 +6,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
-from tfgmm import files
 from tfgmm.analysis import figures, scored, sections
 from tfgmm.analysis.section import Section
+from tfgmm.core import files
 from tfgmm.run_folder import RunFolder
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pydantic
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Settings, reason
-from tfgmm.grid import Grid
 
 _USAGE = (
     "write role:validation, role:training or role:all, magnitude:FROM,TO, distance:FROM,TO (km from the "

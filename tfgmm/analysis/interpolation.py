@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Within which the length in km and the variances are sought.
 LENGTH_BOUNDS_KM = 1.0, 100.0

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from tfgmm.analysis import bootstrap
 from tfgmm.analysis.scores import Grouping, groups
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: Central intervals whose coverage is scored.
 NOMINAL = (0.5, 0.8, 0.9, 0.95)

@@ -12,9 +12,9 @@ import pandas as pd
 import pygmm
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm import imt
 from tfgmm.analysis.baselines import folds, scored
-from tfgmm.errors import DataError
+from tfgmm.core import imt
+from tfgmm.core.errors import DataError
 from tfgmm.pipeline import splits
 
 #: Where neither the layer nor the station knows Vs30.

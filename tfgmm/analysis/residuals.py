@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.stats import t
 
 from tfgmm.analysis import bootstrap, scores
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.mixture import combine_table
 
 FULL_ENSEMBLE = "U-Net full ensemble"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files, lease
 from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
+from tfgmm.core import files, lease
 from tfgmm.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfgmm import files
-from tfgmm.errors import DataError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
 from tfgmm.model.normal import GroundMotionModel
 
 STATE = "state.json"

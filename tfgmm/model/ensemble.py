@@ -11,9 +11,10 @@ import pandas as pd
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm import imt, random_effects
+from tfgmm import random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import UsageError
+from tfgmm.core import imt
+from tfgmm.core.errors import UsageError
 from tfgmm.experiment import Experiment
 from tfgmm.mixture import Mixture, combine
 from tfgmm.model import member, scenarios

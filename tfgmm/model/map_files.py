@@ -9,8 +9,8 @@ import rasterio
 import xarray as xr
 from scipy.io import netcdf_file
 
-from tfgmm import files
-from tfgmm.grid import Grid
+from tfgmm.core import files
+from tfgmm.core.grid import Grid
 
 #: Bits of the flag ``outside``, and the variables that they stand for.
 FLAGS = {1: "outside_magnitude", 2: "outside_depth", 4: "outside_distance", 8: "outside_map"}

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import ergodic, files, run_folder
-from tfgmm.errors import DataError, UsageError
+from tfgmm import ergodic, run_folder
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment, Training
-from tfgmm.grid import Grid
 from tfgmm.model.checkpoint import Checkpoint
 from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm.errors import DataError, UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.grid import Grid
 
 Interpolation = Literal["nearest", "bilinear"]
 

@@ -14,9 +14,9 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm import endings, files
 from tfgmm.analysis import figures, scenario_figures
-from tfgmm.errors import UsageError
+from tfgmm.core import endings, files
+from tfgmm.core.errors import UsageError
 from tfgmm.model import map_files, scenarios
 from tfgmm.model.ensemble import Ensemble
 from tfgmm.model.places import Interpolation

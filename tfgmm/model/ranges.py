@@ -5,8 +5,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from tfgmm import files
-from tfgmm.errors import DataError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
 from tfgmm.experiment import Settings
 from tfgmm.pipeline.splits import TRAINING
 from tfgmm.run_folder import PREDICTIONS, RunFolder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.records import Tally, wrapped
 from tfgmm.sources import catalogue, column_names, quakeml, sheet
 

@@ -12,7 +12,7 @@ from tfgmm import ergodic, layers
 from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.model.event_means import Question, ask
 from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import files, layers
+from tfgmm import layers
 from tfgmm.analysis import amplification_figures, amplification_maps, figures
+from tfgmm.core import files
 from tfgmm.model.site_amplification import Measure
 from tfgmm.model.site_study import TITLE, Study
 

@@ -11,9 +11,9 @@ from tfgmm import random_effects
 from tfgmm.analysis import layer_response
 from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment, Settings
-from tfgmm.grid import Grid
 from tfgmm.model import training
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits

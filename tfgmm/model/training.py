@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import files, random_effects, records, run_folder, within_event
-from tfgmm.errors import DataError, UsageError
+from tfgmm import random_effects, records, run_folder, within_event
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.experiment import Experiment
-from tfgmm.lease import DURATION_S, Lease, held
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import device, splits

@@ -8,8 +8,8 @@ import tensorflow as tf
 import xarray as xr
 
 from tfgmm import layers
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 from tfgmm.run_folder import RunFolder
 
 #: Columns of the event vector from which maps are computed.

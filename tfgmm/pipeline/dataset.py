@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm import layers
-from tfgmm.errors import DataError, listed
+from tfgmm.core.errors import DataError, listed
 from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
 from tfgmm.pipeline.device import on_device

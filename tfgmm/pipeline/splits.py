@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.experiment import Experiment
 from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 

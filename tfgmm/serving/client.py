@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.errors import UsageError, listed
+from tfgmm.core.errors import UsageError, listed
 from tfgmm.model import scenarios
 from tfgmm.serving.transport import PATIENCE, Address, Patience, Rest, Transport
 

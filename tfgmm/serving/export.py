@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgmm import files, random_effects
+from tfgmm import random_effects
 from tfgmm.analysis import calibration
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser

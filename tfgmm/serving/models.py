@@ -5,7 +5,7 @@ import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving.limits import LIMITS, Limits
 from tfgmm.serving.model import Model
 from tfgmm.serving.refusal import Reason, RefusedError

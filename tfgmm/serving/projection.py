@@ -6,8 +6,8 @@ import numpy as np
 import pyproj
 import tensorflow as tf
 
-from tfgmm.errors import UsageError
-from tfgmm.grid import Grid
+from tfgmm.core.errors import UsageError
+from tfgmm.core.grid import Grid
 
 #: Distance from the grid's centre, in km, up to which the series is checked against PROJ ...
 REACH_KM = 500.0

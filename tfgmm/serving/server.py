@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import uvicorn
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.serving import grpc_service, rest
 from tfgmm.serving.http_protocol import punctual
 from tfgmm.serving.limits import LIMITS, Limits, Workers

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 _ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?/?")
 _HTTP_AGAIN = (429, 502, 503, 504)

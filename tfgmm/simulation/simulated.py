@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import files, records
-from tfgmm.errors import UsageError
+from tfgmm import records
+from tfgmm.core import files
+from tfgmm.core.errors import UsageError
 from tfgmm.records import Dataset, Tally
 from tfgmm.simulation import scenario, truth
 from tfgmm.simulation.scenario import NETWORKS, Network, Settings

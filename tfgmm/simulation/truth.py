@@ -8,9 +8,10 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import Delaunay
 
-from tfgmm import ergodic, imt
-from tfgmm.coast import on_land
-from tfgmm.grid import Grid
+from tfgmm import ergodic
+from tfgmm.core import imt
+from tfgmm.core.coast import on_land
+from tfgmm.core.grid import Grid
 from tfgmm.layers import LAYERS
 from tfgmm.simulation.random_field import RandomField
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.layers import Region, beside
 
 #: Points along an axis; a circle of the Earth in steps of 20 m.

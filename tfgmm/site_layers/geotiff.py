@@ -13,7 +13,7 @@ from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.sources import bounded

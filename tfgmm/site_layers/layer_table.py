@@ -11,8 +11,9 @@ import xarray as xr
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
-from tfgmm import files, layers
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm import layers
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.site_layers import values as layer_values
 from tfgmm.sources import column_names, sheet

@@ -13,7 +13,7 @@ import xarray as xr
 from scipy.io import netcdf_file
 
 from tfgmm import layers
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.site_layers import extent
 from tfgmm.sources import bounded
 

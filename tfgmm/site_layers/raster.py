@@ -11,8 +11,9 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
-from tfgmm import files, layers
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm import layers
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.site_layers import geotiff, netcdf, values
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.site_layers.geotiff import DEGREES, Source

@@ -6,7 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from tfgmm import layers
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.site_layers import extent, jshis, layer_table, raster
 from tfgmm.sources import bounded
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.layers import LAYERS, RANGE
 
 #: Values of `RANGE` that stand for a missing value in many files.

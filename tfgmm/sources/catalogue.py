@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import errors, records
-from tfgmm.errors import DataError
+from tfgmm import records
+from tfgmm.core import errors
+from tfgmm.core.errors import DataError
 from tfgmm.records import Tally
 from tfgmm.sources import bounded, catalogue_table, matching, quakeml, sheet
 

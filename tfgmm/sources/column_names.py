@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.sources import sheet
 
 LONGITUDE = ("longitude", "lon", "long", "lng")

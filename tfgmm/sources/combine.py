@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import records
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.records import Dataset
 from tfgmm.sources import matching
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 DELIMITERS = ",;\t|"
 #: Stands for runs of blanks.

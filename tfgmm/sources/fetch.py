@@ -10,8 +10,8 @@ from pathlib import Path
 
 import requests
 
-from tfgmm import files
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.sources import bounded
 
 #: Annual intensity and acceleration files of the Japan Meteorological Agency.

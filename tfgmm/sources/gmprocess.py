@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfgmm import records
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 from tfgmm.sources import layout, selection, table
 
 COLUMNS = {

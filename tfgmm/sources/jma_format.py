@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 from tfgmm.sources import bounded
 
 RECORD_BYTES = 96

@@ -5,7 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 AS_CSV = "write the table as CSV"
 UNPACK = "unpack it and give the table in it"

@@ -6,8 +6,8 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from tfgmm import imt
-from tfgmm.errors import DataError, TfgmmError, UsageError
+from tfgmm.core import imt
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.sources import bounded, units, wide
 
 #: Keys beside canonical names: a pattern of the columns of spectra.

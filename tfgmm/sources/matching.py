@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm import records
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

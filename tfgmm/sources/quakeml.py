@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from tfgmm.errors import DataError
+from tfgmm.core.errors import DataError
 
 #: What is taken of an event.
 COLUMNS = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]

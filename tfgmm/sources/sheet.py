@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from tfgmm.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.sources import bounded, delimited, kinds, workbook
 
 #: Text that stands for a missing value: -999, -9999 ..., also with zeros or nines after the point.

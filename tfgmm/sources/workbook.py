@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from openpyxl.utils import get_column_letter
 
-from tfgmm.errors import DataError, TfgmmError
+from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.sources import bounded
 
 #: Parts that hold cells; of the others (styles ...) openpyxl makes 100 bytes of one.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 #: What predictions can be written as.
 MAPS = (".nc", ".tif", ".tiff", ".png", ".pdf")

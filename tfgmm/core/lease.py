@@ -9,8 +9,8 @@ from pathlib import Path
 
 import filelock
 
-from tfgmm import files
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
 
 #: After so long without a sign of life from a process on another machine its lease ends, s.
 #: One that died on this machine loses its lease at once.

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 #: Standard gravity, the g in which PGA and SA are given, in m/s^2.
 STANDARD_GRAVITY = 9.80665

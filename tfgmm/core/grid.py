@@ -11,7 +11,7 @@ import pyproj
 import pyproj.aoi
 import pyproj.database
 
-from tfgmm.errors import UsageError
+from tfgmm.core.errors import UsageError
 
 #: Largest share by which a length on the map may differ from that on the Earth.
 SCALE_TOLERANCE = 0.01

@@ -18,7 +18,7 @@ import pandas as pd
 import psutil
 import xarray as xr
 
-from tfgmm.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError
 
 #: Beginning of the names of files that are no content: temporary ones, leases.
 PREFIX = ".tfgmm-"
