@@ -19,7 +19,7 @@ import typer
 
 from tfgmm.console import import_tensorflow, run_script, show_table, tracked
 from tfgmm.core.errors import UsageError
-from tfgmm.records import Dataset
+from tfgmm.data.records import Dataset
 from tfgmm.simulation import simulated
 
 #: Repeats of each measurement, interleaved; the median is shown.

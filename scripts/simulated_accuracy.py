@@ -11,7 +11,7 @@ import typer
 import xarray as xr
 from result_page import head, of_run
 
-from tfgmm import ergodic, records
+from tfgmm import ergodic
 from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
 from tfgmm.analysis.oracle import Oracle, map_errors
@@ -19,6 +19,7 @@ from tfgmm.analysis.scores import ENSEMBLE
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from conftest import TINY, small_dataset
 
-from tfgmm import records
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
 from tfgmm.run_folder import RunFolder

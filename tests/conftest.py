@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from tfgmm import records
 from tfgmm.core.grid import Grid
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 
 # A time limit for each example fails on a busy machine.

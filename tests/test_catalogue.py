@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
 
-from tfgmm import records
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources import catalogue
 from tfgmm.sources.matching import Tolerance
 

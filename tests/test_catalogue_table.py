@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from tfgmm import records
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 from tfgmm.sources import catalogue, sheet
 
 TIME = pd.Timestamp("2016-12-28T12:38:49.04Z")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallies import dropped
 
-from tfgmm import records
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.records import Dataset
+from tfgmm.data import records
+from tfgmm.data.records import Dataset
 from tfgmm.sources import combine
 from tfgmm.sources.matching import Tolerance
 

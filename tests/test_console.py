@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tfgmm import console
-from tfgmm.records import Tally
+from tfgmm.data.records import Tally
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, to_hex
 
-from tfgmm.analysis import dataset_figures as drawn
+from tfgmm.data import figures as drawn
 
 mpl.use("Agg")
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tfgmm.analysis import description
-from tfgmm.records import Dataset
+from tfgmm.data import description
+from tfgmm.data.records import Dataset
 
 PROVENANCE = {
     "name": "JMA files",

@@ -8,9 +8,9 @@ import pytest
 from conftest import TINY, small_dataset
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm import records
 from tfgmm.analysis import calibration
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.mixture import combine
 from tfgmm.model import ensemble, training

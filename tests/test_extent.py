@@ -9,9 +9,9 @@ from pyproj import Transformer
 from rasterio.transform import Affine, from_origin
 from test_raster import write_tif
 
-from tfgmm import layers
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data import layers
 from tfgmm.site_layers import extent, site_layer
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.

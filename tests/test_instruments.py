@@ -21,10 +21,10 @@ from waveform_files import (
     write,
 )
 
-from tfgmm import records
 from tfgmm.accelerograms import instruments, mesonet
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources.selection import Limits
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tfgmm import layers, records
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data import layers, records
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 SLOPE = st.floats(-1000, 1000)

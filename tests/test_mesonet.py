@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost, dropped
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
-from tfgmm import records
 from tfgmm.accelerograms import mesonet, obspy_files, waveforms
 from tfgmm.accelerograms.event_windows import Cut
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources.selection import Limits
 
 RATE = 100

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from nied_files import ascii_record, shaking, tar
 from tallies import dropped
 
-from tfgmm import records
 from tfgmm.accelerograms import nied_ascii
 from tfgmm.accelerograms.waveforms import Processing
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources.selection import Limits
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfgmm import records
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 from tfgmm.sources import catalogue
 from tfgmm.sources import quakeml as quakeml_reader
 

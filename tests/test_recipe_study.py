@@ -4,7 +4,7 @@ import keras
 import pytest
 from conftest import TINY, small_dataset
 
-from tfgmm import records
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 

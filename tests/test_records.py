@@ -12,9 +12,9 @@ from conftest import small_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm import records
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 
 KM_PER_DEGREE = np.pi * records.EARTH_RADIUS_KM / 180
 SMALL = small_dataset()

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallies import assert_nothing_lost, dropped
 
-from tfgmm import records
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources import selection
 from tfgmm.sources.selection import Found, Limits
 

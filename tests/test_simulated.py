@@ -10,10 +10,10 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm import layers, records
 from tfgmm.core import coast
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data import layers, records
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
 from tfgmm.simulation.truth import IMS, Truth

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
-from tfgmm import records
 from tfgmm.console import show_dataset
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.data import records
 from tfgmm.sources import jma, layout, sheet, table
 from tfgmm.sources.selection import Limits
 

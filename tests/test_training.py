@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
 
-from tfgmm import records
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, member, training
 from tfgmm.run_folder import RunFolder

@@ -8,10 +8,10 @@ import pytest
 import untrained_run
 from conftest import TINY, small_dataset
 
-from tfgmm import records
 from tfgmm.analysis import calibration
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, training
 from tfgmm.run_folder import RunFolder

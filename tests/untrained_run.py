@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from conftest import TINY, small_dataset
 
-from tfgmm import random_effects, records
+from tfgmm import random_effects
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
 from tfgmm.path_terms import Covariance, PathTerms

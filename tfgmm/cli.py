@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tfgmm import experiment as experiments
-from tfgmm import fetch_commands, import_commands, options, prediction_commands, records, site_amp_commands
+from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm.console import (
     console,
     import_tensorflow,
@@ -22,6 +22,7 @@ from tfgmm.console import (
 )
 from tfgmm.core import endings
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
+from tfgmm.data import records
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
@@ -308,14 +309,14 @@ def describe(
     ] = None,
 ) -> None:
     """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
-    from tfgmm.analysis import dataset_figures
+    from tfgmm.data import figures
 
     if figures:
         endings.refuse_file(figures, "--figures")
     dataset = records.read(data)
     show_dataset(dataset)
     try:
-        drawn = dataset_figures.draw(dataset, figures or data / "figures")
+        drawn = figures.draw(dataset, figures or data / "figures")
     except DataError as error:
         if figures:
             raise

@@ -25,9 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tfgmm import options
-from tfgmm.analysis import description
 from tfgmm.core.errors import TfgmmError, one_line
-from tfgmm.records import Dataset, Tally
+from tfgmm.data import description
+from tfgmm.data.records import Dataset, Tally
 
 #: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it
 #: is: brackets and colons in names of files are no markup.

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import layers, options, records
+from tfgmm import options
 from tfgmm.console import progress, show_dataset
 from tfgmm.core import endings, files, lease
 from tfgmm.core.errors import UsageError
+from tfgmm.data import layers, records
 from tfgmm.sources import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)

@@ -11,11 +11,11 @@ from typing import Self
 import pandas as pd
 import xarray as xr
 
-from tfgmm import records
 from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import records
+from tfgmm.data.records import Dataset
 from tfgmm.experiment import Experiment, reason
-from tfgmm.records import Dataset
 
 #: Files of a run.
 DESCRIPTION, PREDICTIONS, DATA, DONE = "experiment.json", "predictions.parquet", "data", "done.json"

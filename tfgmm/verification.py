@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records, run_folder
+from tfgmm import run_folder
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.data import records
 from tfgmm.run_folder import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"

@@ -15,9 +15,9 @@ from finished_run import make_run
 from jma_files import dat, row, source, station_table
 from prediction_tables import predictions
 
-from tfgmm import records
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.experiment import preset
 from tfgmm.run_folder import RunFolder
 

@@ -11,7 +11,8 @@ import typer
 from conftest import small_dataset
 from rich.console import Console
 
-from tfgmm import cli, console, options, records
+from tfgmm import cli, console, options
+from tfgmm.data import records
 
 GROUP = typer.main.get_command(cli.app)
 

@@ -14,7 +14,8 @@ from conftest import small_dataset
 from matplotlib.testing.compare import compare_images
 from prediction_tables import predictions
 
-from tfgmm.analysis import dataset_figures, figures, residual_figures, residuals, scores
+from tfgmm.analysis import figures, residual_figures, residuals, scores
+from tfgmm.data import figures
 
 IMAGES = Path(__file__).parent / "images"
 #: Root mean square of grey levels: fonts of another FreeType pass, a line that is gone does not.
@@ -44,7 +45,7 @@ def full_ensemble() -> plt.Figure:
 
 def stations() -> plt.Figure:
     figure, ax = plt.subplots(figsize=(4, 4))
-    dataset_figures.station_map(ax, small_dataset().stations)
+    figures.station_map(ax, small_dataset().stations)
     return figure
 
 

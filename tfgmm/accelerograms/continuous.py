@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.accelerograms import instruments, win32, win32_channels
 from tfgmm.accelerograms.instruments import ACCELERATION, VELOCITY, Instrument
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 
 #: Channels of one station may not be farther apart than this (about 100 m).
 SAME_PLACE_DEG = 0.001

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from tfgmm import records
 from tfgmm.accelerograms.continuous import Piece, seconds
 from tfgmm.accelerograms.instruments import Instrument
 from tfgmm.core.errors import UsageError
+from tfgmm.data import records
 
 MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"

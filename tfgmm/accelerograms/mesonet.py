@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.accelerograms import continuous, event_windows, instruments, obspy_files, waveforms
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources import catalogue, selection, units
 
 #: Factor on what a sensor in a borehole measures, by the base that "adds 0.5 to log PGA" may mean

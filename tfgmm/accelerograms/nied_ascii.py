@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.accelerograms import archive, nied_pairs, waveforms
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
+from tfgmm.data import records
 from tfgmm.sources import catalogue as catalogues
 from tfgmm.sources import jma, matching, selection
 

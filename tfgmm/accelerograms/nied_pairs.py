@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.accelerograms import archive, nied_csv, nied_format
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 from tfgmm.sources import catalogue
 
 SENSORS = ("surface", "borehole")

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import obspy
 
-from tfgmm import records
 from tfgmm.accelerograms import continuous, instruments, station_table, trace_files
 from tfgmm.accelerograms.continuous import Channel, Piece
 from tfgmm.accelerograms.instruments import ACCELERATION, VELOCITY, Instrument
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 
 #: What SAC has for a number that is not told.
 UNDEFINED = -12345.0

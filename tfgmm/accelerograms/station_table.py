@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.accelerograms import instruments
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 from tfgmm.sources import column_names, sheet
 
 #: Names of the columns, plain; all but the first three may be left out.

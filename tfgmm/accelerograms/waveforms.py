@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft, signal
 
-from tfgmm import records
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 
 DAMPING = 0.05
 #: Larger samples, offset included, are no acceleration.

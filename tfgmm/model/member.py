@@ -16,6 +16,7 @@ from tfgmm import ergodic, run_folder
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data.records import Dataset
 from tfgmm.experiment import Experiment, Training
 from tfgmm.model.checkpoint import Checkpoint
 from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
@@ -24,7 +25,6 @@ from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import Rasteriser, select
-from tfgmm.records import Dataset
 
 #: The network of a trained member.
 MODEL = "model.keras"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.records import Tally, wrapped
+from tfgmm.data.records import Tally, wrapped
 from tfgmm.sources import catalogue, column_names, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.

@@ -8,11 +8,12 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic, layers
+from tfgmm import ergodic
 from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.core.errors import DataError
+from tfgmm.data import layers
 from tfgmm.model.event_means import Question, ask
 from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import layers
 from tfgmm.analysis import amplification_figures, amplification_maps, figures
 from tfgmm.core import files
+from tfgmm.data import layers
 from tfgmm.model.site_amplification import Measure
 from tfgmm.model.site_study import TITLE, Study
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import random_effects, records, run_folder, within_event
+from tfgmm import random_effects, run_folder, within_event
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
+from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline

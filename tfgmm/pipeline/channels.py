@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm import layers
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data import layers
 from tfgmm.run_folder import RunFolder
 
 #: Columns of the event vector from which maps are computed.

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 from tfgmm.experiment import Experiment
-from tfgmm.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 
 TRAINING, VALIDATION, STOPPING = ROLES = ("training", "validation", "stopping")
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pydantic
 from scipy.spatial import KDTree
 
-from tfgmm import records
 from tfgmm.core.coast import on_land
 from tfgmm.core.errors import UsageError
+from tfgmm.data import records
 from tfgmm.simulation.truth import BOX, GRID, project, stream
 
 Network = Literal["kik", "meso"]

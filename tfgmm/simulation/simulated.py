@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import records
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.records import Dataset, Tally
+from tfgmm.data import records
+from tfgmm.data.records import Dataset, Tally
 from tfgmm.simulation import scenario, truth
 from tfgmm.simulation.scenario import NETWORKS, Network, Settings
 from tfgmm.simulation.truth import IMS, Truth

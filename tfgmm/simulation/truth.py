@@ -12,7 +12,7 @@ from tfgmm import ergodic
 from tfgmm.core import imt
 from tfgmm.core.coast import on_land
 from tfgmm.core.grid import Grid
-from tfgmm.layers import LAYERS
+from tfgmm.data.layers import LAYERS
 from tfgmm.simulation.random_field import RandomField
 
 #: All planted terms live in the km of this grid's projection.

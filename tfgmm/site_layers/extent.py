@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from tfgmm import layers
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.layers import Region, beside
+from tfgmm.data import layers
+from tfgmm.data.layers import Region, beside
 
 #: Points along an axis; a circle of the Earth in steps of 20 m.
 LONGEST_AXIS = 2_000_000

@@ -12,8 +12,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
-from tfgmm import layers
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import layers
 from tfgmm.site_layers import extent
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.sources import bounded

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm import layers
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import layers
 from tfgmm.site_layers import layer_table, values
 from tfgmm.sources import bounded
 

@@ -11,9 +11,9 @@ import xarray as xr
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
-from tfgmm import layers
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import layers
 from tfgmm.site_layers import extent
 from tfgmm.site_layers import values as layer_values
 from tfgmm.sources import column_names, sheet
@@ -53,7 +53,7 @@ def read(
         Column with the layer's values; a blank is a missing value. Needed where no column is named as
         the layer and there are several.
     name : str
-        Which layer it is, one of ``tfgmm.layers.LAYERS``.
+        Which layer it is, one of ``tfgmm.data.layers.LAYERS``.
     latitude, longitude : str, optional
         Columns with degrees (default: ``lat``, ``latitude``; ``lon``, ``lng``, ``long``, ``longitude``, in
         any case). Longitudes may count from 0 to 360.

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from scipy.io import netcdf_file
 
-from tfgmm import layers
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import layers
 from tfgmm.site_layers import extent
 from tfgmm.sources import bounded
 

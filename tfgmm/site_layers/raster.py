@@ -11,9 +11,9 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
-from tfgmm import layers
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.data import layers
 from tfgmm.site_layers import geotiff, netcdf, values
 from tfgmm.site_layers.extent import PADDING
 from tfgmm.site_layers.geotiff import DEGREES, Source
@@ -44,7 +44,7 @@ def read(
     path : Path
         A GeoTIFF in any map projection, or NetCDF on longitude and latitude.
     name : str
-        Which layer it is, one of ``tfgmm.layers.LAYERS``.
+        Which layer it is, one of ``tfgmm.data.layers.LAYERS``.
     value : str, optional
         Band number of a GeoTIFF or variable of a NetCDF file; needed where there are several.
     region : (west, south, east, north), optional

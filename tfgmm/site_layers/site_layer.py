@@ -5,8 +5,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from tfgmm import layers
 from tfgmm.core.errors import UsageError
+from tfgmm.data import layers
 from tfgmm.site_layers import extent, jshis, layer_table, raster
 from tfgmm.sources import bounded
 
@@ -33,7 +33,7 @@ def read_layer(
     path : Path
         See `raster.read`, `jshis.read` and `layer_table.read`.
     name : str
-        One of ``tfgmm.layers.LAYERS``.
+        One of ``tfgmm.data.layers.LAYERS``.
     value : str, optional
         Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
     latitude, longitude : str, optional

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.layers import LAYERS, RANGE
+from tfgmm.data.layers import LAYERS, RANGE
 
 #: Values of `RANGE` that stand for a missing value in many files.
 MARKS = (999.0, 9999.0)

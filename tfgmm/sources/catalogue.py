@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import errors
 from tfgmm.core.errors import DataError
-from tfgmm.records import Tally
+from tfgmm.data import records
+from tfgmm.data.records import Tally
 from tfgmm.sources import bounded, catalogue_table, matching, quakeml, sheet
 
 #: What an event may have; longitudes of 0 to 360 are wrapped.

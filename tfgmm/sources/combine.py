@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.records import Dataset
+from tfgmm.data import records
+from tfgmm.data.records import Dataset
 from tfgmm.sources import matching
 
 #: Entries of one station code may differ by this much: coordinates are rounded differently.

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfgmm import records
 from tfgmm.core.errors import UsageError
+from tfgmm.data import records
 from tfgmm.sources import layout, selection, table
 
 COLUMNS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import files, imt
+from tfgmm.data import records
 from tfgmm.sources import jma_coordinates, jma_format, selection
 
 #: Moment magnitude from a JMA magnitude: slope and intercept of a fit on the 742 events in these

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import records
+from tfgmm.data import records
 from tfgmm.sources import column_names, selection, sheet
 
 #: Rounding to a minute of arc and to 0.01 degree explains no more than 1.9 km.

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 from tfgmm.sources import jma, selection, sheet, units, wide
 
 #: Which sensor: the horizontal components of the flatfile.

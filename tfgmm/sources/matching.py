@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core.errors import UsageError
+from tfgmm.data import records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 
 #: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones the noise of numbers.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import records
 from tfgmm.sources import layout as layouts
 from tfgmm.sources import selection, sheet, units, wide
 

@@ -7,9 +7,9 @@ import re
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm import records
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import records
 
 #: One of each unit, in g.
 IN_G = {

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from tfgmm import records
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
+from tfgmm.data import records
 from tfgmm.sources import selection, units
 
 #: Column of the flatfile -> column of the events table.

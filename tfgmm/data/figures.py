@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import LogNorm
 
 from tfgmm.analysis import figures
-from tfgmm.records import Dataset
+from tfgmm.data.records import Dataset
 from tfgmm.sources import selection
 
 #: Of the networks in turn, colours of Okabe & Ito (2008); the first two look as published.
