@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.accelerograms import archive
 from tfgmm.core.errors import UsageError
+from tfgmm.readers.waveforms import archive
 
 FILES = {"a.EW": b"first " * 500, "b.NS": b"", "c/d.EW": b"third " * 300}
 

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.sources import bounded
+from tfgmm.readers.common import bounded
 
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 

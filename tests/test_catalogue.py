@@ -11,8 +11,8 @@ from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifi
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.sources import catalogue
-from tfgmm.sources.matching import Tolerance
+from tfgmm.readers.common import catalogue
+from tfgmm.readers.common.matching import Tolerance
 
 HEADER = "event_id,origin_time,longitude,latitude,depth_km,magnitude,magnitude_source\n"
 

@@ -5,7 +5,7 @@ import pytest
 
 from tfgmm.core.errors import DataError
 from tfgmm.data import records
-from tfgmm.sources import catalogue, sheet
+from tfgmm.readers.common import catalogue, sheet
 
 TIME = pd.Timestamp("2016-12-28T12:38:49.04Z")
 #: One earthquake of magnitude 5.9 in the forms of several agencies.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfgmm.sources import column_names
+from tfgmm.readers.common import column_names
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from tallies import dropped
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
 from tfgmm.data.records import Dataset
-from tfgmm.sources import combine
-from tfgmm.sources.matching import Tolerance
+from tfgmm.readers.common import combine
+from tfgmm.readers.common.matching import Tolerance
 
 KINDS = ("event", "station", "record")
 

@@ -12,7 +12,7 @@ from test_raster import write_tif
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data import layers
-from tfgmm.site_layers import extent, site_layer
+from tfgmm.readers.layers import extent, recognise
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -104,7 +104,7 @@ def write(request, tmp_path):
 def test_a_region_across_the_date_line(write, start, step):
     """Of files from -180 to 180, from 0 to 360, and from 170 to 190."""
     width = 20 if start == 170 else 360
-    layer = site_layer.read_layer(
+    layer = recognise.read_layer(
         write(np.arange(start, start + width, 0.5)), "vs30", region=ACROSS, step=step
     )
     assert layer.longitude[0] <= 177 and layer.longitude[-1] >= 182 and layer.sizes["longitude"] < 28
@@ -116,13 +116,13 @@ def test_a_region_across_the_date_line(write, start, step):
 def test_files_from_0_to_360_are_found_west_of_greenwich(write, start):
     path = write(np.arange(start, start + 8, 0.5), np.arange(34.0, 40, 0.5))
     for options in ({"region": (-123, 35, -119, 38)}, {}):
-        layer = site_layer.read_layer(path, "vs30", **options)
+        layer = recognise.read_layer(path, "vs30", **options)
         assert -124 <= layer.longitude[0] <= -123 and -119 <= layer.longitude[-1] <= -116.5
         np.testing.assert_allclose(layer, smooth(layer.latitude, layer.longitude), atol=1e-4)
 
 
 def test_a_file_across_the_date_line_stays_one_piece_without_a_region(write):
-    layer = site_layer.read_layer(
+    layer = recognise.read_layer(
         write(np.array([*np.arange(170, 180, 0.5), *np.arange(180, 190, 0.5)])), "vs30"
     )
     np.testing.assert_allclose(layer.longitude, np.arange(170, 190, 0.5))
@@ -139,7 +139,7 @@ def test_a_map_projection_across_the_date_line(tmp_path, region, crs):
     lon, lat = to_map.transform(columns, rows, direction="INVERSE")
     transform = from_origin(x - 6e5, y + 6e5, 10_000, 10_000)
     path = write_tif(tmp_path / "v.tif", smooth(lat, lon).astype("float32"), transform, crs)
-    layer = site_layer.read_layer(path, "vs30", region=region)
+    layer = recognise.read_layer(path, "vs30", region=region)
     inner = layer.sel(longitude=slice(*extent.box(region or ACROSS)[::2]), latitude=slice(-19, -16))
     assert inner.size > 200 and layer.longitude[-1] - layer.longitude[0] < 15
     np.testing.assert_allclose(inner, smooth(inner.latitude, inner.longitude), atol=0.1)
@@ -151,15 +151,15 @@ def test_a_world_map_whose_edge_is_the_date_line_is_refused_for_a_region_across_
     values, transform = np.full((120, 720), 300.0), from_origin(-edge, 61 * step, step, step)
     path = write_tif(tmp_path / "v.tif", values, transform, "EPSG:3857")
     with pytest.raises(UsageError, match=r"v\.tif breaks at the date line, which the region crosses"):
-        site_layer.read_layer(path, "vs30", region=ACROSS)
-    layer = site_layer.read_layer(path, "vs30", region=(175, -20, 180, -15))
+        recognise.read_layer(path, "vs30", region=ACROSS)
+    layer = recognise.read_layer(path, "vs30", region=(175, -20, 180, -15))
     assert layer.sel(longitude=slice(175, 179.5)).notnull().all()
 
 
 @pytest.mark.parametrize("crs", ["EPSG:6668", "EPSG:4612", "EPSG:4269"])
 def test_datums_that_agree_with_wgs_84_are_taken_as_stored(tmp_path, crs):
     values = np.arange(30.0).reshape(5, 6) + 100
-    layer = site_layer.read_layer(
+    layer = recognise.read_layer(
         write_tif(tmp_path / "v.tif", values, from_origin(138, 36, 0.2, 0.2), crs), "vs30"
     )
     np.testing.assert_array_equal(layer, values[::-1])
@@ -175,7 +175,7 @@ def test_the_tokyo_datum_is_400_m_off_and_is_moved(tmp_path):
         from_origin(137.999, 36.001, 0.002, 0.002),
         "EPSG:4301",
     )
-    layer = site_layer.read_layer(path, "vs30", region=(138.03, 35.92, 138.09, 35.96))
+    layer = recognise.read_layer(path, "vs30", region=(138.03, 35.92, 138.09, 35.96))
     off = (layer - 1000) / 5000 + 35.9 - layer.latitude
     np.testing.assert_allclose(off, -0.0032, atol=0.0004)
 

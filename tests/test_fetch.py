@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.sources import fetch
+from tfgmm.readers.common import fetch
 
 
 def archive(name: str, size: int = 300_000, seed: int = 0) -> bytes:

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import gmprocess
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.flatfiles import gmprocess
 
 ALL = Limits(min_magnitude=0, max_distance_km=1000)
 ROW = {

@@ -21,11 +21,11 @@ from waveform_files import (
     write,
 )
 
-from tfgmm.accelerograms import instruments, mesonet
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.waveforms import instruments, mesonet
 
 
 def read(folder: Path, paths, table: str = "AAA,gal,,,", settings=SETTINGS):

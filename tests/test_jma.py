@@ -13,8 +13,8 @@ from jma_files import dat, row, source, station_table
 from tallies import assert_nothing_lost, dropped
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.sources import jma
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.flatfiles import jma
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "jma"
 GAL_G = 0.01 / 9.80665

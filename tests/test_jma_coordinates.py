@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.sources import jma_coordinates
+from tfgmm.readers.flatfiles import jma_coordinates
 
 STATIONS = pd.DataFrame(
     {

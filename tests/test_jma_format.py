@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jma_files import STATIONS, dat, row, source
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.sources import bounded, jma_format
+from tfgmm.readers.common import bounded
+from tfgmm.readers.flatfiles import jma_format
 
 
 @pytest.mark.parametrize(

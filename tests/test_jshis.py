@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.site_layers import jshis
+from tfgmm.readers.layers import jshis
 
 COMMENTS = "# VER. = 4.0\n# DATE = 2023-12-11\n# UPDATED\n"
 DEEP_HEADER = "# CODE,S0,D0,D1,D2,D3\n"

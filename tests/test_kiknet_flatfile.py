@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import kiknet_flatfile, units
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common import units
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.flatfiles import kiknet_flatfile
 
 ALL = Limits(min_magnitude=0, max_distance_km=1000)
 PERIODS = np.array([0.01, 0.1, 1.0, 10.0])
@@ -284,7 +285,7 @@ def test_the_reference_model():
 
 
 def test_the_reference_model_fits_jma(shared_data):
-    from tfgmm.sources import jma
+    from tfgmm.readers.flatfiles import jma
 
     folder = shared_data / "jma"
     year = jma.read([folder / "i1999.zip"], folder / "code_p.dat", Limits())

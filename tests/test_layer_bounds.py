@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from test_raster import write_tif
 
 from tfgmm.core.errors import UsageError
-from tfgmm.site_layers import jshis, layer_table, raster, site_layer
+from tfgmm.readers.layers import jshis, point_table, raster, recognise
 
 pytestmark = [
     # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
@@ -126,6 +126,6 @@ def test_the_largest_raster_that_is_read_fits(tmp_path):
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
     path = tmp_path / "layer"
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
-    for read in (site_layer.read_layer, raster.read, jshis.read, layer_table.read):
+    for read in (recognise.read_layer, raster.read, jshis.read, point_table.read):
         with pytest.raises(UsageError, match=rf"layer is a {kind}: give a regular file"):
             read(path, "vs30")

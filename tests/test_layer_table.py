@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.site_layers import layer_table
-from tfgmm.sources import sheet
+from tfgmm.readers.common import sheet
+from tfgmm.readers.layers import point_table
 
 REAL = (
     Path(__file__).parents[1].parent / "shared" / "data" / "bedrock" / "kanto_jivsm_v4_bedrock_0125deg.csv"
@@ -31,7 +31,7 @@ def write(tmp_path):
 
 def test_points_become_a_raster(write):
     path = write(HEADER + "35.5,139.0,10\n35.0,139.5,20\n35.0,139.0,\n\n36.5,139.5,40.5\n")
-    layer = layer_table.read(path, "z")
+    layer = point_table.read(path, "z")
     nan = np.nan
     np.testing.assert_array_equal(layer, [[nan, 20], [10, nan], [nan, nan], [nan, 40.5]])
     np.testing.assert_array_equal(layer.latitude, [35.0, 35.5, 36.0, 36.5])
@@ -50,7 +50,7 @@ def test_points_become_a_raster(write):
 
 def test_columns_and_layer_by_name(write):
     path = write("x,y,v30\n139,35,300\n139,36,400\n140,35,500\n140,36,600\n")
-    layer = layer_table.read(path, "v30", name="vs30", latitude="y", longitude="x")
+    layer = point_table.read(path, "v30", name="vs30", latitude="y", longitude="x")
     np.testing.assert_array_equal(layer, [[300, 500], [400, 600]])
     assert layer.attrs["units"] == "m/s"
 
@@ -92,7 +92,7 @@ def test_the_same_points_however_they_are_written(tmp_path, content):
     path = tmp_path / "points"
     for encoding in ("utf-8", "utf-16"):
         path.write_bytes(content.encode(encoding))
-        layer = layer_table.read(path, name="vs30")
+        layer = point_table.read(path, name="vs30")
         np.testing.assert_array_equal(layer, [[200, 201], [300, 301]])
         np.testing.assert_array_equal([*layer.latitude, *layer.longitude], [35, 35.5, 139, 139.25])
 
@@ -100,9 +100,9 @@ def test_the_same_points_however_they_are_written(tmp_path, content):
 def test_decimal_commas_are_read_on_request(write):
     path = write(table(["lat;lon;vs30"], "{lat};{lon};{v},0").replace(".", ","))
     with pytest.raises(DataError, match=r"row 2, column lat: '35,0', expected a number.*--decimal-comma"):
-        layer_table.read(path, name="vs30")
+        point_table.read(path, name="vs30")
     with sheet.decimal_comma():
-        np.testing.assert_array_equal(layer_table.read(path, name="vs30"), [[200, 201], [300, 301]])
+        np.testing.assert_array_equal(point_table.read(path, name="vs30"), [[200, 201], [300, 301]])
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_decimal_commas_are_read_on_request(write):
 )  # fmt: skip
 def test_points_whose_columns_are_not_clear(write, content, error, message):
     with pytest.raises(error, match=rf"points\.csv[,:]? {message}"):
-        layer_table.read(write(content), name="vs30")
+        point_table.read(write(content), name="vs30")
 
 
 def test_more_points_than_can_be_triangulated(write, monkeypatch):
-    monkeypatch.setattr(layer_table, "MOST_SCATTERED", 3)
+    monkeypatch.setattr(point_table, "MOST_SCATTERED", 3)
     with pytest.raises(UsageError, match="holds 4 points, at most 3 are interpolated: thin them out"):
-        layer_table.read(write(table(["lat,lon,z"], "{lat},{lon},{v}")), step=0.1)
+        point_table.read(write(table(["lat,lon,z"], "{lat},{lon},{v}")), step=0.1)
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,7 +143,7 @@ def test_what_is_written_in_any_order_with_rounded_coordinates_is_read(
     table = pd.DataFrame(values, lat, lon).melt(ignore_index=False, var_name="lon", value_name="z")
     path = tmp_path_factory.mktemp("raster") / "points.csv"
     table.rename_axis("lat").reset_index().sample(frac=1, random_state=seed).to_csv(path, index=False)
-    layer = layer_table.read(path, "z")
+    layer = point_table.read(path, "z")
     np.testing.assert_allclose(layer, values)
     np.testing.assert_allclose(layer.latitude, lat, atol=1e-5)
     np.testing.assert_allclose(layer.longitude, lon, atol=1e-5)
@@ -169,29 +169,29 @@ def test_what_is_written_in_any_order_with_rounded_coordinates_is_read(
 )
 def test_bad_tables_are_named(write, rows, message):
     with pytest.raises(DataError, match=rf"points\.csv, {message}"):
-        layer_table.read(write(HEADER + rows), "z")
+        point_table.read(write(HEADER + rows), "z")
 
 
 def test_bad_commands_are_named(write, tmp_path):
     path = write(HEADER + "35,139,1\n")
     with pytest.raises(UsageError, match=r"no column 'depth': its columns are lat, lon, z"):
-        layer_table.read(path, "depth")
+        point_table.read(path, "depth")
     with pytest.raises(UsageError, match="unknown site layer 'z1p0': choose one of z_bedrock, vs30"):
-        layer_table.read(path, "z", name="z1p0")
+        point_table.read(path, "z", name="z1p0")
     with pytest.raises(UsageError, match=r"none\.csv does not exist"):
-        layer_table.read(tmp_path / "none.csv", "z")
+        point_table.read(tmp_path / "none.csv", "z")
     with pytest.raises(DataError, match=r"points\.csv"):
-        layer_table.read(write(""), "z")
+        point_table.read(write(""), "z")
     with pytest.raises(DataError, match=r"points\.csv"):
-        layer_table.read(write(HEADER + "35,139,1,5\n"), "z")
+        point_table.read(write(HEADER + "35,139,1,5\n"), "z")
     with pytest.raises(DataError, match=r"points\.csv (holds no point|has no rows)"):
-        layer_table.read(write(HEADER + "\n"), "z")
+        point_table.read(write(HEADER + "\n"), "z")
 
 
 def test_the_real_bedrock_table():
     if not REAL.is_file():
         pytest.skip("the bedrock table is not at hand")
-    bedrock = layer_table.read(REAL, "z_deepest_listed_m")
+    bedrock = point_table.read(REAL, "z_deepest_listed_m")
     assert bedrock.shape == (15, 23) and int(bedrock.notnull().sum()) == 336
     assert float(bedrock.sel(latitude=34.9375, longitude=139.8125)) == 2385
     assert np.isnan(bedrock.sel(latitude=34.9375, longitude=138.5625))
@@ -199,19 +199,19 @@ def test_the_real_bedrock_table():
 
 def test_crop_keeps_a_neighbour_on_each_side(write):
     rows = "".join(f"{lat},{lon},{lat + lon}\n" for lat in range(30, 40) for lon in range(130, 140))
-    part = layer_table.read(write(HEADER + rows), "z", region=(132.5, 33, 134, 35.5))
+    part = point_table.read(write(HEADER + rows), "z", region=(132.5, 33, 134, 35.5))
     np.testing.assert_array_equal(part.longitude, [132, 133, 134, 135])
     np.testing.assert_array_equal(part.latitude, [32, 33, 34, 35, 36])
     np.testing.assert_array_equal(part, part.latitude + part.longitude)
     with pytest.raises(UsageError, match=r"points\.csv has no z_bedrock in the region"):
-        layer_table.read(write(HEADER + rows), "z", region=(10, 33, 20, 35))
+        point_table.read(write(HEADER + rows), "z", region=(10, 33, 20, 35))
 
 
 def test_scale(write):
     path = write(HEADER + "35,139,0.1\n36,140,2.5\n")
-    assert layer_table.read(path, "z", scale=1000).max() == 2500
+    assert point_table.read(path, "z", scale=1000).max() == 2500
     with pytest.raises(DataError, match=r"row 2, column z: 0\.1, expected .* of 0 to 30000 m: .*--scale"):
-        layer_table.read(path, "z", scale=1e6)
+        point_table.read(path, "z", scale=1e6)
 
 
 @settings(max_examples=30)
@@ -230,7 +230,7 @@ def test_scattered_points_of_a_plane_are_interpolated_exactly(slope, seed, step,
     table["z"] = plane(table["lat"], table["lon"])
     path = tmp_path_factory.mktemp("scattered") / "points.csv"
     table.to_csv(path, index=False)
-    layer = layer_table.read(path, "z", step=step)
+    layer = point_table.read(path, "z", step=step)
     np.testing.assert_allclose(np.diff(layer.latitude), step)
     np.testing.assert_allclose(layer.longitude / step, np.round(layer.longitude / step), atol=1e-6)
     expected = plane(layer.latitude, layer.longitude).where(layer.notnull())
@@ -250,15 +250,15 @@ def test_scattered_points_of_a_plane_are_interpolated_exactly(slope, seed, step,
 )
 def test_points_that_cannot_be_interpolated(write, rows, error, message):
     with pytest.raises(error, match=message):
-        layer_table.read(write(HEADER + rows), "z", step=0.01)
+        point_table.read(write(HEADER + rows), "z", step=0.01)
 
 
 def test_the_real_mesonet_table(shared_data):
     path = shared_data / "stations" / "mesonet_sites.csv"
     table = pd.read_csv(path)
     with pytest.raises(DataError, match=r"off a regular raster.*--step"):
-        layer_table.read(path, "depthbas", scale=1000)
-    layer = layer_table.read(path, "depthbas", scale=1000, step=0.01)
+        point_table.read(path, "depthbas", scale=1000)
+    layer = point_table.read(path, "depthbas", scale=1000, step=0.01)
     at_stations = layer.interp(
         latitude=("station", table["lat"]), longitude=("station", table["lon"])
     ).to_numpy()
@@ -276,4 +276,4 @@ def test_mutated_bytes_give_an_error_or_a_layer(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "points.csv"
     path.write_bytes(mutated(data, good))
     with contextlib.suppress(TfgmmError):
-        assert layer_table.read(path, "z", step=data.draw(st.sampled_from([None, 0.25]))).notnull().any()
+        assert point_table.read(path, "z", step=data.draw(st.sampled_from([None, 0.25]))).notnull().any()

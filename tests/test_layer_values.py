@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from test_raster import write_tif
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.site_layers import site_layer, values
+from tfgmm.readers.layers import recognise, values
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -54,7 +54,7 @@ def write(request, tmp_path):
 def test_an_undeclared_mark_is_refused_by_place_and_value(write, mark):
     path, options = write(float(mark))
     with pytest.raises(DataError) as error:
-        site_layer.read_layer(path, "vs30", **options)
+        recognise.read_layer(path, "vs30", **options)
     message = str(error.value)
     place = r"3[456][\d.]* N 13\d[\d.]* E|row \d+, column (?:vs30|value)"
     named = re.fullmatch(
@@ -62,14 +62,14 @@ def test_an_undeclared_mark_is_refused_by_place_and_value(write, mark):
         message,
     )
     assert named and named[2] == named[3] and float(named[2]) == pytest.approx(float(mark), rel=1e-2)
-    layer = site_layer.read_layer(path, "vs30", missing=[float(named[2])], **options)
+    layer = recognise.read_layer(path, "vs30", missing=[float(named[2])], **options)
     assert layer.attrs["missing"].endswith(": 4 values"), "what the message names can be given"
 
 
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_declared_mark_is_missing_and_averaged_into_nothing(write, mark):
     path, options = write(float(mark))
-    layer = site_layer.read_layer(path, "vs30", missing=[-12345.0, float(mark)], **options)
+    layer = recognise.read_layer(path, "vs30", missing=[-12345.0, float(mark)], **options)
     assert layer.min() >= 200 and layer.max() <= 515
     assert layer.isnull().any() or "step" in options  # scattered points are interpolated between
     assert layer.attrs["missing"] == f"-12345, {float(mark):.9g}: 4 values"
@@ -78,8 +78,8 @@ def test_a_declared_mark_is_missing_and_averaged_into_nothing(write, mark):
 def test_bedrock_at_0_m_is_an_outcrop_and_may_be_declared_missing(tmp_path):
     values = np.array([[0.0, 10.0], [20.0, 30.0]])
     path = write_tif(tmp_path / "z.tif", values, from_origin(138, 36, 0.5, 0.5))
-    assert float(site_layer.read_layer(path, "z_bedrock").min()) == 0
-    assert int(site_layer.read_layer(path, "z_bedrock", missing=[0]).isnull().sum()) == 1
+    assert float(recognise.read_layer(path, "z_bedrock").min()) == 0
+    assert int(recognise.read_layer(path, "z_bedrock", missing=[0]).isnull().sum()) == 1
 
 
 def taken(name, numbers, **options):
@@ -111,8 +111,8 @@ def test_a_unit_of_the_file_that_is_not_the_layers(tmp_path, unit, scale):
     )
     data.rename("z").assign_attrs(units=unit).to_netcdf(path, engine="scipy")
     with pytest.raises(UsageError, match=rf"z\.nc holds values in '{unit}': .* --scale {scale:g}$"):
-        site_layer.read_layer(path, "z_bedrock")
-    assert float(site_layer.read_layer(path, "z_bedrock", scale=scale).max()) == pytest.approx(4 * scale)
+        recognise.read_layer(path, "z_bedrock")
+    assert float(recognise.read_layer(path, "z_bedrock", scale=scale).max()) == pytest.approx(4 * scale)
 
 
 @pytest.mark.parametrize("kind", ["netcdf", "tif", "csv"])
@@ -128,8 +128,8 @@ def test_a_column_of_the_other_layer_must_be_named(tmp_path, kind, column, name)
         with rasterio.open(path, "r+") as file:
             file.set_band_description(1, column)
     with pytest.raises(UsageError, match=f"'{column}' is named as .* --value"):
-        site_layer.read_layer(path, name)
-    assert site_layer.read_layer(path, name, value="1" if kind == "tif" else column).max() == 515
+        recognise.read_layer(path, name)
+    assert recognise.read_layer(path, name, value="1" if kind == "tif" else column).max() == 515
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_units_of_another_dimension_are_refused(tmp_path, kind, name, unit):
     else:
         data.to_dataframe().to_csv(path)
     with pytest.raises(UsageError, match=f"'{unit}', expected m"):
-        site_layer.read_layer(path, name, value=value, scale=2)
+        recognise.read_layer(path, name, value=value, scale=2)
 
 
 def test_a_scale_turns_into_the_unit_of_the_layer():

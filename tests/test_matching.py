@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import UsageError
-from tfgmm.sources.matching import Tolerance, distance, match
+from tfgmm.readers.common.matching import Tolerance, distance, match
 
 KM = 1 / 111.195  # degrees of latitude
 

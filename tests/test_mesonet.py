@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tallies import assert_nothing_lost, dropped
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
-from tfgmm.accelerograms import mesonet, obspy_files, waveforms
-from tfgmm.accelerograms.event_windows import Cut
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.waveforms import intensity_measures, mesonet, obspy_files
+from tfgmm.readers.waveforms.event_windows import Cut
 
 RATE = 100
 PER_COUNT = 2e-7  # of the default channel_row
@@ -27,7 +27,7 @@ ORIGIN = datetime.datetime(2018, 1, 5, 2, 2, 30, tzinfo=datetime.UTC)
 BEGIN = ORIGIN - datetime.timedelta(seconds=60)
 #: Depth, so that P (8 km/s) comes 5 s and S (3 km/s) 13.33 s after the origin.
 DEPTH_KM = 40.0
-LIGHT = waveforms.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
+LIGHT = intensity_measures.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
 SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT)
 
 
@@ -297,8 +297,10 @@ def test_files_of_one_channel_that_disagree_give_no_record_in_any_order(tmp_path
 
 
 def test_a_record_is_measured_before_later_files_are_read(tmp_path, catalogue, channels, monkeypatch):
-    paths, log, measure = minutes(tmp_path, motion(600)), [], waveforms.intensity_measures
-    monkeypatch.setattr(waveforms, "intensity_measures", lambda *a: log.append("measured") or measure(*a))
+    paths, log, measure = minutes(tmp_path, motion(600)), [], intensity_measures.intensity_measures
+    monkeypatch.setattr(
+        intensity_measures, "intensity_measures", lambda *a: log.append("measured") or measure(*a)
+    )
     later = ORIGIN + datetime.timedelta(seconds=240)
     table = catalogue(*(f"{time.isoformat()},139.7,35.6,{DEPTH_KM},5" for time in (ORIGIN, later)))
     dataset = mesonet.read(

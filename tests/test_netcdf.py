@@ -7,7 +7,7 @@ import xarray as xr
 from test_raster import LAT, LON, VALUES, dataset, write_netcdf4
 
 from tfgmm.core.errors import DataError
-from tfgmm.site_layers import raster
+from tfgmm.readers.layers import raster
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

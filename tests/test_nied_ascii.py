@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from nied_files import ascii_record, shaking, tar
 from tallies import dropped
 
-from tfgmm.accelerograms import nied_ascii
-from tfgmm.accelerograms.waveforms import Processing
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.waveforms import nied_ascii
+from tfgmm.readers.waveforms.intensity_measures import Processing
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
 EAST, NORTH = shaking(40, hz=2.0), shaking(10, hz=1.0)

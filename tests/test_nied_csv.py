@@ -4,9 +4,9 @@ import pytest
 from nied_files import GAL, ascii_record, csv_record, shaking
 from tallies import dropped
 
-from tfgmm.accelerograms import nied_ascii, nied_csv, nied_format
 from tfgmm.core.errors import DataError
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.waveforms import nied_ascii, nied_csv, nied_format
 
 EAST, NORTH, UP = (GAL * shaking(peak, offset=0) for peak in (40, 10, 5))
 KNET = {"NS": NORTH, "EW": EAST, "UD": UP}

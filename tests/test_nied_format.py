@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from nied_files import GAL, ascii_record, shaking
 
-from tfgmm.accelerograms import nied_format
 from tfgmm.core.errors import DataError
+from tfgmm.readers.waveforms import nied_format
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from nied_files import ascii_record, shaking
 
-from tfgmm.accelerograms import nied_pairs
-from tfgmm.accelerograms.archive import Member
-from tfgmm.accelerograms.nied_pairs import Pairs, Places
 from tfgmm.core.errors import DataError
+from tfgmm.readers.waveforms import nied_pairs
+from tfgmm.readers.waveforms.archive import Member
+from tfgmm.readers.waveforms.nied_pairs import Pairs, Places
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:

@@ -10,8 +10,8 @@ import pytest
 
 from tfgmm.core.errors import DataError
 from tfgmm.data import records
-from tfgmm.sources import catalogue
-from tfgmm.sources import quakeml as quakeml_reader
+from tfgmm.readers.common import catalogue
+from tfgmm.readers.common import quakeml as quakeml_reader
 
 ORIGIN = """<origin publicID="smi:x/o/{n}"><time><value>2018-01-0{n}T10:39:37Z</value></time>
 <latitude><value>35.5</value></latitude><longitude><value>139.8</value></longitude>

@@ -17,7 +17,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.site_layers import raster
+from tfgmm.readers.layers import raster
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

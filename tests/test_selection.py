@@ -9,8 +9,8 @@ from tallies import assert_nothing_lost, dropped
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.sources import selection
-from tfgmm.sources.selection import Found, Limits
+from tfgmm.readers.common import selection
+from tfgmm.readers.common.selection import Found, Limits
 
 
 def events(*ids: str, **columns) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import pytest
 import scipy.io
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.sources import sheet, workbook
+from tfgmm.readers.common import sheet, workbook
 
 TEXT = "id,time,PGA\na,2016-01-05,0.1\nb,2016-01-06,0.2\n"
 

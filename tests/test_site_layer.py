@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 
 from tfgmm.core.errors import UsageError
-from tfgmm.site_layers import site_layer
+from tfgmm.readers.layers import recognise
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -20,15 +20,15 @@ def path(tmp_path):
 
 def test_a_table(path):
     path.write_text(TABLE)
-    layer = site_layer.read_layer(path, "z_bedrock", value="z", scale=1000)
+    layer = recognise.read_layer(path, "z_bedrock", value="z", scale=1000)
     assert layer.values.ravel().tolist() == [100, 200, 300, 400]
-    finer = site_layer.read_layer(path, "z_bedrock", value="z", scale=1000, step=0.5)
+    finer = recognise.read_layer(path, "z_bedrock", value="z", scale=1000, step=0.5)
     assert finer.shape == (3, 3)
 
 
 def test_meshes(path):
     path.write_text(MESHES)
-    assert site_layer.read_layer(path, "z_bedrock").values.ravel().tolist() == [100, 200, 300, 400]
+    assert recognise.read_layer(path, "z_bedrock").values.ravel().tolist() == [100, 200, 300, 400]
 
 
 def test_a_raster(path):
@@ -37,7 +37,7 @@ def test_a_raster(path):
         {"lat": ("lat", [35.0, 36.0]), "lon": ("lon", [139.0, 140.0])},
         name="z",
     ).to_netcdf(path, engine="scipy")
-    layer = site_layer.read_layer(path, "z_bedrock", region=(139, 35, 139.5, 36))
+    layer = recognise.read_layer(path, "z_bedrock", region=(139, 35, 139.5, 36))
     assert layer.values.ravel().tolist() == [100, 200, 300, 400]
 
 
@@ -61,9 +61,9 @@ def test_a_raster(path):
 def test_options_that_do_not_fit(path, content, options, message):
     path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        site_layer.read_layer(path, "z_bedrock", **options)
+        recognise.read_layer(path, "z_bedrock", **options)
 
 
 def test_a_file_that_is_not_there(path):
     with pytest.raises(UsageError, match="does not exist"):
-        site_layer.read_layer(path, "z_bedrock")
+        recognise.read_layer(path, "z_bedrock")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tfgmm.accelerograms import station_table
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.readers.waveforms import station_table
 
 
 @pytest.mark.parametrize(

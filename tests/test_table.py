@@ -16,8 +16,9 @@ from tallies import assert_nothing_lost
 from tfgmm.console import show_dataset
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
-from tfgmm.sources import jma, layout, sheet, table
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common import sheet
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.flatfiles import jma, layout, table
 
 ALL = Limits(min_magnitude=-1, max_distance_km=30000)
 CANONICAL = {

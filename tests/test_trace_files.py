@@ -2,8 +2,8 @@ import numpy as np
 import obspy
 import pytest
 
-from tfgmm.accelerograms import trace_files
 from tfgmm.core.errors import DataError
+from tfgmm.readers.waveforms import trace_files
 
 HEAD = {"station": "AAA", "channel": "HNE", "sampling_rate": 100.0}
 WID2 = "WID2 2018/01/05 02:02:10.000 AAA   HNN      {:3} {:8d}  100.000000   1.00e+00   1.000"

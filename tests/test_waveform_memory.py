@@ -22,9 +22,9 @@ import pytest
 from nied_files import ascii_record, shaking, tar
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
-from tfgmm.accelerograms import archive, continuous
 from tfgmm.core.errors import DataError
 from tfgmm.data import records
+from tfgmm.readers.waveforms import archive, continuous
 
 MB = 2**20
 LONG_NAME = tarfile.GNUTYPE_LONGNAME

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from tfgmm.accelerograms.waveforms import Processing, intensity_measures, oscillator, process
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.readers.waveforms.intensity_measures import Processing, intensity_measures, oscillator, process
 
 G = 9.80665
 DT = 0.01

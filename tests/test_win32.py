@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from win32_writer import SIZES, channel_block, second_block, win32_file
 
-from tfgmm.accelerograms import win32
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.readers.waveforms import win32
 
 NOON = datetime.datetime(2018, 1, 5, 2, 2, 30, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

@@ -3,8 +3,8 @@ import math
 import pytest
 from win32_writer import channel_row, channel_table
 
-from tfgmm.accelerograms import win32_channels
 from tfgmm.core.errors import DataError
+from tfgmm.readers.waveforms import win32_channels
 
 
 def test_channel_table(tmp_path):

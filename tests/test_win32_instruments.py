@@ -20,9 +20,9 @@ from waveform_files import (
 )
 from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
-from tfgmm.accelerograms import mesonet
 from tfgmm.core.errors import DataError
-from tfgmm.sources.selection import Limits
+from tfgmm.readers.common.selection import Limits
+from tfgmm.readers.waveforms import mesonet
 
 
 def win32(folder: Path, pairs: dict[int, np.ndarray]) -> Path:

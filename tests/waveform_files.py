@@ -8,15 +8,15 @@ import obspy
 import pandas as pd
 import pytest
 
-from tfgmm.accelerograms import mesonet, waveforms
-from tfgmm.accelerograms.event_windows import Cut
+from tfgmm.readers.waveforms import intensity_measures, mesonet
+from tfgmm.readers.waveforms.event_windows import Cut
 
 RATE = 100
 #: Seconds of data before the origin.
 BEFORE = 20
 ORIGIN = pd.Timestamp("2018-01-05T02:02:30Z")
 CATALOGUE = f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
-LIGHT = waveforms.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
+LIGHT = intensity_measures.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
 CUT = Cut(before_s=12, after_s=30)
 SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT, cut=CUT)
 DIFFERENTIATE = dataclasses.replace(SETTINGS, velocity="differentiate")

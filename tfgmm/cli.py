@@ -349,7 +349,7 @@ def export_table(
 ) -> None:
     """Write a dataset as one CSV, a row a record, that tfgmm import table reads back."""
     from tfgmm.core import files
-    from tfgmm.sources import table
+    from tfgmm.readers.flatfiles import table
 
     endings.of_file(out, (".csv",), "datasets in one table")
     files.refuse_existing(out, overwrite)

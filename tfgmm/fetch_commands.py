@@ -7,7 +7,7 @@ import typer
 
 from tfgmm.console import console, stage_progress
 from tfgmm.core import endings
-from tfgmm.sources import fetch
+from tfgmm.readers.common import fetch
 
 app = typer.Typer(
     help="Download records that are free to download.", epilog=fetch.ACCOUNTS, no_args_is_help=True

@@ -12,7 +12,7 @@ from tfgmm.console import progress, show_dataset
 from tfgmm.core import endings, files, lease
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers, records
-from tfgmm.sources import bounded, combine, matching, selection, sheet
+from tfgmm.readers.common import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -111,7 +111,7 @@ def jma(
     ] = None,
 ) -> records.Dataset:
     """Intensity and acceleration files of the Japan Meteorological Agency."""
-    from tfgmm.sources import jma as source
+    from tfgmm.readers.flatfiles import jma as source
 
     with progress("reading", len(archives)) as advance:
         return source.read(archives, stations, limits, progress=advance, coordinates=coordinates)
@@ -130,10 +130,10 @@ def nied_ascii(
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
 ) -> records.Dataset:
     """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
-    from tfgmm.accelerograms import archive, waveforms
-    from tfgmm.accelerograms import nied_ascii as source
+    from tfgmm.readers.waveforms import archive, intensity_measures
+    from tfgmm.readers.waveforms import nied_ascii as source
 
-    processing = waveforms.Processing(
+    processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None
     )
     with progress("reading", sum(len(archive.files_in(path)) for path in paths)) as advance:
@@ -162,7 +162,7 @@ def kiknet_flatfile(
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
 ) -> records.Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
-    from tfgmm.sources import kiknet_flatfile as source
+    from tfgmm.readers.flatfiles import kiknet_flatfile as source
 
     with progress("reading", 1) as advance:
         return source.read(
@@ -197,7 +197,7 @@ def mesonet(
     ] = "leave-out",
 ) -> records.Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
-    from tfgmm.accelerograms import mesonet as source
+    from tfgmm.readers.waveforms import mesonet as source
 
     settings = source.Settings(
         network=network,
@@ -206,9 +206,9 @@ def mesonet(
         correction=correction,
         velocity=velocity,
     )
-    with progress("reading", len(waveforms)) as advance:
+    with progress("reading", len(intensity_measures)) as advance:
         return source.read(
-            waveforms,
+            intensity_measures,
             catalogue,
             limits,
             channels=channels,
@@ -229,7 +229,7 @@ def gmprocess(
     unit_as_stated: UnitAsStated = False,
 ) -> records.Dataset:
     """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
-    from tfgmm.sources import gmprocess as source
+    from tfgmm.readers.flatfiles import gmprocess as source
 
     with progress("reading", len(tables)) as advance:
         return source.read(
@@ -251,8 +251,8 @@ def table(
     time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
 ) -> records.Dataset:
     """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
-    from tfgmm.sources import layout as layouts
-    from tfgmm.sources import table as source
+    from tfgmm.readers.flatfiles import layout as layouts
+    from tfgmm.readers.flatfiles import table as source
 
     form = layouts.choose(layout, map_ or (), set_ or (), unit, time_zone, unit_as_stated=unit_as_stated)
     with progress("reading", len(tables)) as advance:
@@ -304,11 +304,11 @@ def layer_command(command: str, name: str, what: str) -> None:
         large: Large = False,
         decimal_comma: options.DecimalComma = False,
     ) -> None:
-        from tfgmm.site_layers import site_layer
+        from tfgmm.readers.layers import recognise
 
         records.read(data)  # what is wrong with it shows before the layer is read
         with bounded.large(large), sheet.decimal_comma(decimal_comma):
-            layer = site_layer.read_layer(
+            layer = recognise.read_layer(
                 path,
                 name,
                 value=value,

@@ -11,8 +11,8 @@ from tfgmm.console import console, import_tensorflow, progress, say_dropped, say
 from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
 from tfgmm.model import scenarios
+from tfgmm.readers.common import sheet
 from tfgmm.run_folder import RunFolder
-from tfgmm.sources import sheet
 
 app = typer.Typer()
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 
 from tfgmm.analysis import figures
 from tfgmm.data.records import Dataset
-from tfgmm.sources import selection
+from tfgmm.readers.common import selection
 
 #: Of the networks in turn, colours of Okabe & Ito (2008); the first two look as published.
 MARKERS = ["o", "^", "s", "D", "v", "P"]

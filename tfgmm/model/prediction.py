@@ -20,7 +20,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.model import map_files, scenarios
 from tfgmm.model.ensemble import Ensemble
 from tfgmm.model.places import Interpolation
-from tfgmm.sources import catalogue
+from tfgmm.readers.common import catalogue
 
 #: Rows of a table that are written at once.
 _ROWS = 100_000

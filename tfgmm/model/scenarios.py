@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.records import Tally, wrapped
-from tfgmm.sources import catalogue, column_names, quakeml, sheet
+from tfgmm.readers.common import catalogue, column_names, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.
 LIMITS = catalogue.RANGES
@@ -55,7 +55,7 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     UsageError
         The file or a column does not exist.
     DataError
-        It is no catalogue (`tfgmm.sources.catalogue.read`), or no event is complete.
+        It is no catalogue (`tfgmm.readers.common.catalogue.read`), or no event is complete.
     """
     tally = Tally()
     events = catalogue.read(path, tally, times=False, any_type=any_type)

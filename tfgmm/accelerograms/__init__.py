@@ -1,1 +1,0 @@
-"""Waveform files of seismic networks -> records."""

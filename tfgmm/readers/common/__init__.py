@@ -1,0 +1,1 @@
+"""What readers share: tables, units, selection, catalogues, downloads."""

@@ -1,0 +1,129 @@
+"""An Excel workbook -> columns of text of its first sheet, row by row, with a bound on memory."""
+
+import io
+import itertools
+import warnings
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pyarrow as pa
+from openpyxl.utils import get_column_letter
+
+from tfgmm.core.errors import DataError, TfgmmError
+from tfgmm.readers.common import bounded
+
+#: Parts that hold cells; of the others (styles ...) openpyxl makes 100 bytes of one.
+CELLS = ("xl/worksheets/", "xl/sharedStrings.xml")
+MOST_OTHER_BYTES = 4 * 10**6
+#: A sheet may have this many blank cells, and one more for each byte it is stored in.
+BLANK_CELLS = 10**7
+CHUNK_ROWS = 2000
+
+
+def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
+    """Read the first sheet; blank rows, and rows whose one cell begins with ``#``, are passed over.
+
+    Returns
+    -------
+    pyarrow.Table, ndarray of int
+        Columns of text, and the numbers of the rows in the sheet.
+
+    Raises
+    ------
+    DataError
+        It is no whole workbook, no table, or would take too much memory.
+    """
+    size = _size(path, content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and validation rules that are left out
+            # With dimensions as stated a row could be told as wide as the widest sheet there can be.
+            book = openpyxl.load_workbook(
+                io.BytesIO(content), read_only=True, data_only=True, keep_links=False
+            )
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()
+            return _table(path, _rows(sheet), size)
+    except (TfgmmError, MemoryError):
+        raise
+    except Exception as error:  # openpyxl meets a damaged file with errors of any kind
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{path} is no whole Excel workbook ({reason})") from error
+
+
+def _size(path: Path, content: bytes) -> int:
+    """Bytes of the workbook unpacked, as its directory says, more than which are not unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path} is no whole Excel workbook ({error}): save or fetch it again") from error
+    size = sum(part.file_size for part in parts)
+    bounded.refuse(size, len(content), path)
+    for part in parts:
+        if not part.filename.startswith(CELLS) and part.file_size > MOST_OTHER_BYTES:
+            raise DataError(
+                f"{path}: its part {part.filename} has {part.file_size} bytes, expected at most "
+                f"{MOST_OTHER_BYTES}: save the first sheet as CSV"
+            )
+    return size
+
+
+def _rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
+    """Number and cells of each row that is not blank and no comment, without blanks at its end."""
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        texts = list(map(as_text, cells))
+        while texts and not (texts[-1] and texts[-1].strip()):
+            texts.pop()
+        if texts and not (texts[0] and texts[0].lstrip().startswith("#") and not any(texts[1:])):
+            yield number, texts
+
+
+def _table(
+    path: Path, rows: Iterator[tuple[int, list[str | None]]], size: int
+) -> tuple[pa.Table, np.ndarray]:
+    header_row, header = next(rows, (0, []))
+    width, numbers, chunks = len(header), [], []
+    names = [(name or "").strip() for name in header]
+    rows = _refused(path, rows, header_row, width, BLANK_CELLS + size)
+    while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+        numbers += [number for number, _ in chunk]
+        columns = zip(*(cells + [None] * (width - len(cells)) for _, cells in chunk), strict=True)
+        chunks.append(pa.table([pa.array(column, pa.string()) for column in columns], names))
+    empty = pa.table([pa.array([], pa.string())] * width, names)
+    return pa.concat_tables([empty, *chunks]), np.array(numbers, int)
+
+
+def _refused(
+    path: Path, rows: Iterator, header_row: int, width: int, most_cells: int
+) -> Iterator[tuple[int, list[str | None]]]:
+    """The rows, while they are no wider than the header and not too many cells in all."""
+    for count, (number, cells) in enumerate(rows, 1):
+        if len(cells) > width:
+            raise DataError(
+                f"{path}, row {number}, column {get_column_letter(len(cells))}: {cells[-1]!r} stands "
+                f"beyond the header, which is row {header_row} and ends in column "
+                f"{get_column_letter(max(width, 1))}; remove it, or what stands above the header"
+            )
+        if count * width > most_cells:
+            raise DataError(
+                f"{path}: {count} rows and more span {width} columns, and most of these cells are blank: "
+                "delete them, or save the table as CSV"
+            )
+        yield number, cells
+
+
+def as_text(value) -> str | None:
+    """A cell as a person would type it: 4 for 4.0, ISO 8601 for a time."""
+    if value is None or value is pd.NaT or value != value:  # noqa: PLR0124
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return repr(float(value)) if isinstance(value, np.floating | float) else str(value)

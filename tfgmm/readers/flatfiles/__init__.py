@@ -1,0 +1,1 @@
+"""Tables of intensity measures of any agency -> a dataset."""

@@ -1,0 +1,267 @@
+"""Which column of a table holds what: given by the user, a TOML file, or known of an agency."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from tfgmm.core import imt
+from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.readers.common import bounded, units
+from tfgmm.readers.flatfiles import wide
+
+#: Keys beside canonical names: a pattern of the columns of spectra.
+SPECTRA = "SA"
+#: What stands for the number in that pattern, with the number of its decimals where these are fixed.
+PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
+#: Columns that look like a spectral acceleration: SA or PSA beside a number.
+SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re.IGNORECASE)
+#: Longest period of a response spectrum, s; a longer one is the number of something else.
+LONGEST_S = 50.0
+#: What flatfiles of one agency have or lack, from version to version.
+UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", SPECTRA)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a table is to be read.
+
+    Attributes
+    ----------
+    columns : mapping
+        What (a canonical name as ``event_id``, an intensity measure, ``SA``, or a name that begins
+        with ``event_``, ``station_`` or ``record_``) -> where: a column; ``A|B``, the first of them that
+        has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded with zeros
+        to four characters. For ``SA`` the pattern holds the period in s, ``T{T}S``, or the frequency in
+        Hz, ``f{f}SA``; ``{T:3}`` stands for numbers with three decimals alone.
+    constants : mapping
+        What -> its value in all rows.
+    optional : collection of str
+        What of ``columns`` a file may lack.
+    unit : str or None
+        Of all amplitudes, a key of `units.IN_G`; None: g.
+    unit_as_stated : bool
+        Take the unit as it is, also where `units.check` would refuse it.
+    time_format : str or None
+        Of the origin time, as ``strptime`` has it; None: ISO 8601.
+    time_zone : str
+        Of origin times that name none, as ``Asia/Tokyo``.
+    name : str
+        For the provenance.
+    """
+
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    optional: Collection[str] = ()
+    unit: str | None = None
+    unit_as_stated: bool = False
+    time_format: str | None = None
+    time_zone: str = "UTC"
+    name: str = "table"
+
+    def __post_init__(self) -> None:
+        if self.unit is not None:
+            units.in_g(self.unit)
+        for what in [*self.columns, *self.constants]:
+            known = what in wide.CANONICAL or what == SPECTRA or what.startswith(wide.PREFIXES)
+            if not known and not imt.is_imt(what):
+                raise UsageError(
+                    f"unknown column {what!r}: expected one of {', '.join(sorted(wide.CANONICAL))}, PGA, "
+                    f"SA(T), SA, or a name that begins with {', '.join(wide.PREFIXES)}"
+                )
+
+
+#: Column names of NZ: the agency's own explanation of columns and its files. Of ESM and NGA-West2: the
+#: published code of several users of these files.
+KNOWN = {
+    "esm": Layout(
+        columns={
+            "event_id": "event_id",
+            "origin_time": "event_time",
+            "event_longitude": "ev_longitude",
+            "event_latitude": "ev_latitude",
+            "depth_km": "ev_depth_km",
+            "magnitude": "EMEC_Mw|Mw",
+            "station_id": "{network_code}.{station_code}",
+            "network": "network_code",
+            "station_longitude": "st_longitude",
+            "station_latitude": "st_latitude",
+            "elevation_m": "st_elevation",
+            "vs30_m_s": "vs30_m_sec",
+            "PGA": "rotD50_pga",
+            "SA": "rotD50_T{T:3}",  # rotD50_T90 is a duration
+        },
+        constants={"component": "rotd50"},
+        unit="cm/s^2",
+        optional=UNPROMISED,
+        name="Engineering Strong-Motion flatfile",
+    ),
+    "nga-west2": Layout(
+        columns={
+            "event_id": "EQID",
+            "origin_time": "{YEAR}-{MODY:4}T{HRMN:4}",
+            "event_longitude": "Hypocenter Longitude (deg)",
+            "event_latitude": "Hypocenter Latitude (deg)",
+            "depth_km": "Hypocenter Depth (km)",
+            "magnitude": "Earthquake Magnitude",
+            "station_id": "Station Sequence Number",
+            "station_longitude": "Station Longitude",
+            "station_latitude": "Station Latitude",
+            "vs30_m_s": "Vs30 (m/s) selected for analysis",
+            "PGA": "PGA (g)",
+            "SA": "T{T}S",
+        },
+        constants={"component": "rotd50", "network": "nga"},
+        unit="g",
+        time_format="%Y-%m%dT%H%M",
+        optional=UNPROMISED,
+        name="NGA-West2 flatfile",
+    ),
+    "nz": Layout(
+        columns={
+            "event_id": "CuspID",
+            "origin_time": "Origin_time",
+            "event_longitude": "HypLon",
+            "event_latitude": "HypLat",
+            "depth_km": "HypDepth_km",
+            "magnitude": "Mw",
+            "station_id": "SiteCode",
+            "station_longitude": "StationLon",
+            "station_latitude": "StationLat",
+            "vs30_m_s": "Vs30",
+            "PGA": "PGA_Geomean",
+            "SA": "f{f}SA_GeoMean",
+        },
+        constants={"component": "geometric_mean", "network": "nz"},
+        unit="g",
+        optional=UNPROMISED,
+        name="New Zealand Strong Motion Database flatfile",
+    ),
+}
+
+
+def choose(
+    base: str | None = None,
+    columns: Sequence[str] = (),
+    constants: Sequence[str] = (),
+    unit: str | None = None,
+    time_zone: str | None = None,
+    *,
+    unit_as_stated: bool = False,
+) -> Layout:
+    """A layout from what stands on the command line.
+
+    Parameters
+    ----------
+    base : str or None
+        One of `KNOWN`, or the path of a TOML file with the attributes of `Layout`.
+    columns, constants : sequence of ``WHAT=WHERE``, ``WHAT=VALUE``
+        Added to those of `base`, before which they go.
+    unit, time_zone : str or None
+        Instead of those of `base`.
+    unit_as_stated : bool
+        As of `Layout`.
+
+    Raises
+    ------
+    UsageError
+        A name is not known, or a pair has no ``=``.
+    DataError
+        The TOML file is damaged or holds something else.
+    """
+    start = Layout() if base is None else KNOWN.get(base) or _load(Path(base))
+    given, fixed = _pairs(columns, "--map"), _pairs(constants, "--set")
+    return dataclasses.replace(
+        start,
+        # What is mapped anew is no constant any more, and the other way round.
+        columns={k: v for k, v in start.columns.items() if k not in fixed} | given,
+        constants={k: v for k, v in start.constants.items() if k not in given} | fixed,
+        optional=[name for name in start.optional if name not in given],
+        unit=unit or start.unit,
+        unit_as_stated=unit_as_stated or start.unit_as_stated,
+        time_zone=time_zone or start.time_zone,
+    )
+
+
+def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
+    """Return intensity measure -> column, for the columns that match a pattern with ``{T}`` or ``{f}``.
+
+    The number may be written ``1``, ``0.5``, ``.5``, ``0_5`` or ``0p5``. A period of 0 is PGA.
+
+    Raises
+    ------
+    UsageError
+        The pattern has no ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
+    DataError
+        Two columns are one intensity measure.
+
+    >>> spectra("rotD50_T{T:3}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
+    ({'SA(0.01)': 'rotD50_T0_010'}, {'SA(0.03)': 'f33.3333SA'})
+    """
+    if len(PERIOD.findall(pattern)) != 1:
+        raise UsageError(
+            f"SA={pattern}: write {{T}} where the period or {{f}} where the frequency stands, as T{{T}}S"
+        )
+    before, kind, decimals, after = PERIOD.split(pattern)
+    number = rf"(\d*[._p]\d{{{decimals}}})" if decimals else r"(\d+|\d*[._p]\d+)"
+    expression = re.compile(re.escape(before) + number + re.escape(after))
+    columns: dict[str, str] = {}
+    for name in names:
+        if match := expression.fullmatch(name):
+            value = float(re.sub("[_p]", ".", match[1]))
+            period = value if kind == "T" else float(f"{1 / value:.3g}") if value else 0.0
+            if period > LONGEST_S:
+                raise UsageError(
+                    f"SA={pattern}: column {name} would be SA({period:g}), expected up to {LONGEST_S:g} s; "
+                    "write {T:3} for {T} if all periods have three decimals, or map each SA(T) by itself"
+                )
+            measure = imt.canonical(f"SA({period})") if period else "PGA"
+            if columns.setdefault(measure, name) != name:
+                raise DataError(f"SA={pattern}: columns {columns[measure]} and {name} are both {measure}")
+    return columns
+
+
+def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
+    """Return the columns that look like a spectral acceleration and stand in no source of the layout.
+
+    >>> unread_spectra(["PSA_1", "psa_0,5", "SA(1.0)", "Sample 3"], ["SA(1.0)"])
+    ['PSA_1', 'psa_0,5']
+    """
+    read = {*sources}.union(*(re.split(r"\s*\|\s*", source) for source in sources))
+    return [name for name in names if name not in read and SPECTRAL.search(name)]
+
+
+def _load(path: Path) -> Layout:
+    if not path.is_file():
+        raise UsageError(
+            f"unknown layout {str(path)!r}: write one of {', '.join(KNOWN)} or the path of a TOML file"
+        )
+    try:
+        content = tomllib.loads(bounded.content(path).decode("utf-8"))
+        constants = {what: str(value) for what, value in content.pop("constants", {}).items()}
+        return Layout(**{"name": path.stem, **content}, constants=constants)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        fields = ", ".join(field.name for field in dataclasses.fields(Layout))
+        raise DataError(f"{path} is no layout ({error}): a TOML file may hold {fields}") from error
+    except TfgmmError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        what, equals, where = text.partition("=")
+        if not equals or not where.strip():
+            raise UsageError(f"{option} {text}: write it as {option} event_id=VALUE")
+        what = what.strip()
+        pairs[what if what in wide.CANONICAL or what == SPECTRA else measure(what)] = where.strip()
+    return pairs
+
+
+def measure(name: str) -> str:
+    """The one spelling of an intensity measure; any other name as it is."""
+    try:
+        return imt.canonical(name)
+    except UsageError:
+        return name

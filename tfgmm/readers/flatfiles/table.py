@@ -1,0 +1,351 @@
+"""Any wide flatfile, one row a record, -> records; and records -> one wide CSV file."""
+
+import dataclasses
+import re
+import zoneinfo
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.core import files, imt
+from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import records
+from tfgmm.readers.common import selection, sheet, units
+from tfgmm.readers.flatfiles import layout as layouts
+from tfgmm.readers.flatfiles import wide
+
+NUMBERS = {*wide.NEEDED, *wide.OPTIONAL}
+#: Columns of the source with a meaning elsewhere in the package, and so with a type.
+TIMES = ("station_operating_from", "station_operating_to")
+TEXTS = ("station_name", "station_locality", "station_site_id")
+REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
+#: An end of a time that names its zone.
+ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
+SIMULATED = "simulated"
+#: Rows from which the unit is checked; of more, every second, third ...
+MOST_CHECKED = 100_000
+UNREAD = "looks like a spectral acceleration and is not read: name it with --map"
+FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
+
+
+def read(
+    paths: Sequence[Path],
+    limits: selection.Limits,
+    layout: layouts.Layout | None = None,
+    progress: Callable[[Path], None] | None = None,
+) -> records.Dataset:
+    """Records of wide flatfiles: CSV, TSV, Excel or Parquet with one row a record.
+
+    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns
+    are left out, unless their names begin with ``event_``, ``station_`` or ``record_``. A column
+    ``station_site_id`` says which stations are one place; without it `records.site_ids` does.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files of one layout.
+    limits : Limits
+    layout : Layout, optional
+        Which column holds what, the unit, constant values.
+    progress : callable, optional
+        Called with each file once it has been read.
+
+    Raises
+    ------
+    UsageError
+        A file or a column does not exist, or no station lies in the region.
+    DataError
+        A file is damaged, a value cannot be trusted, or no record is left.
+    """
+    layout = layout or layouts.Layout()
+    tally = records.Tally()
+    parts, sources = [], []
+    for path in paths:
+        rows, source = _file(path, layout, tally)
+        parts.append(rows)
+        sources.append(source)
+        if progress:
+            progress(path)
+    rows = pd.concat(parts, ignore_index=True)
+    del parts
+    found = wide.found(rows, _provenance(sources, layout, rows), tally)
+    dataset = selection.select(found, limits)
+    return dataclasses.replace(
+        dataset,
+        stations=_sites(dataset.stations, found.stations),
+        provenance=dataset.provenance | {"simulated": any(source["simulated"] for source in sources)},
+    )
+
+
+def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.DataFrame, dict]:
+    """Rows of one file with canonical names and amplitudes in g, and what is told of the file."""
+    table = sheet.read(path)
+    where = _columns(table, layout)
+    source = {
+        "source": {"file": path.name, "sha256": files.sha256(path)},
+        "simulated": SIMULATED in table.columns,
+        "encoding": table.encoding,
+        "decimal": table.decimal,
+        "columns": where,
+        "unread": layouts.unread_spectra(table.columns, where.values()),
+    }
+    rows = _rows(table, where, layout)
+    del table
+    measures = sorted(filter(imt.is_imt, rows), key=imt.period)
+    rows = wide.without_marks(rows, measures, tally)
+    unit = layout.unit or "g"
+    source["unit"], source["noted"] = _checked(path, rows, measures, unit, layout.unit_as_stated)
+    source["noted"] += selection.note("column", UNREAD, source["unread"])
+    return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
+
+
+def _checked(
+    path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
+) -> tuple[str, list[dict]]:
+    """What the check of the unit says of the shortest period, and notes of doubtful columns."""
+    if not as_stated:
+        for name in measures:
+            units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
+    some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
+    results, noted = [], []
+    for name in measures:
+        expected, beside = wide.expected_ln(name, some), measures[0] if results else ""
+        what = f"values of {name}"
+        result, doubtful = units.check(some[name], expected, unit, what, as_stated=as_stated, beside=beside)
+        results.append(result)
+        noted += selection.note("file", result, [path.name] if doubtful else [])
+    return results[0], noted
+
+
+def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Stations with the sites that the table names, where it does."""
+    if "site_id" not in listed:
+        return kept
+    named = kept["station_id"].map(listed.set_index("station_id")["site_id"])
+    return kept.assign(site_id=named.fillna(kept["site_id"]))
+
+
+def write(dataset: records.Dataset, path: Path) -> records.Tally:
+    """A dataset as one wide CSV file, which `read` reads without a layout to the same tables.
+
+    The rows of a table may stand in another order then. Site layers and provenance stay behind; that
+    records are simulated does not: the column ``simulated`` says so.
+
+    Returns
+    -------
+    Tally
+        What was read, and the events and stations that no record names, which a table of records
+        cannot hold.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
+    tally = records.Tally()
+    rows = dataset.records.rename(columns=lambda name: _wide_name(name, "record_", {}))
+    for what, names in (("event", wide.EVENT), ("station", wide.STATION)):
+        table = getattr(dataset, f"{what}s")
+        tally.count(what, len(table))
+        silent = ~table[f"{what}_id"].isin(rows[f"{what}_id"])
+        tally.drop(what, "no record names it", table.loc[silent, f"{what}_id"])
+        own = {column: name for name, column in names.items()}
+        table = table.rename(columns=lambda name, what=what, own=own: _wide_name(name, f"{what}_", own))
+        rows = rows.merge(table, on=f"{what}_id", how="left")
+    tally.count("record", len(rows))
+    for name in rows.select_dtypes("datetimetz"):
+        rows[name] = rows[name].dt.tz_convert("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if dataset.simulated:
+        rows[SIMULATED] = 1
+    with files.whole_file(path) as temporary:
+        rows.to_csv(temporary, index=False)
+    return tally
+
+
+def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
+    if name in own or name in wide.CANONICAL or imt.is_imt(name):
+        return own.get(name, name)
+    return prefix + name
+
+
+# ---- a sheet -> rows with canonical names -------------------------------------------------------
+
+
+def _rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> pd.DataFrame:
+    columns, origin = {}, None
+    for name, expression in where.items():
+        if name in NUMBERS or imt.is_imt(name):
+            columns[name], source = _number(table, expression)
+            origin = source if name == "magnitude" else origin
+        elif name == "origin_time" or name in TIMES:
+            columns[name] = _time(table, _text(table, expression), layout, name)
+        elif name in wide.CANONICAL or name in TEXTS:
+            columns[name] = _text(table, expression)
+        else:
+            columns[name] = _any(table, expression)
+    rows = pd.DataFrame(columns)
+    for name, value in layout.constants.items():
+        rows[name] = _constant(name, value)
+    if "magnitude_source" not in rows:
+        rows["magnitude_source"] = origin if origin is not None else "given"
+    for name in TIMES:
+        if name not in rows and any(other in rows for other in TIMES):
+            rows[name] = pd.Series(pd.NaT, rows.index, dtype="datetime64[us, UTC]")
+    file = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), [table.path.name])  # held once
+    return rows.assign(file=file, row=table.rows)
+
+
+def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
+    """What -> column or expression, for all that the table and the layout have."""
+    where = {
+        name: source
+        for name, source in layout.columns.items()
+        if name == layouts.SPECTRA or name not in layout.optional or _holds(table, source)
+    }
+    pattern = where.pop(layouts.SPECTRA, None)
+    spectra = layouts.spectra(pattern, table.columns) if pattern else {}
+    if pattern and not spectra and layouts.SPECTRA not in layout.optional:
+        raise UsageError(
+            f"{table.path} has no column that matches SA={pattern}: its columns are "
+            f"{listed(table.columns, 100)}"
+        )
+    fixed = layout.constants.keys()
+    own = {name: name for name in table.columns if name in wide.CANONICAL or name.startswith(wide.PREFIXES)}
+    where = {**_measures(table), **own, **spectra, **where}
+    where = {name: source for name, source in where.items() if name not in fixed}
+    missing = [name for name in REQUIRED if name not in where and name not in fixed]
+    if missing:
+        raise UsageError(
+            f"{table.path} has no column for {', '.join(missing)}: name one with --map {missing[0]}=COLUMN "
+            f"or give one value with --set {missing[0]}=VALUE; its columns are {listed(table.columns, 100)}"
+        )
+    if not any(imt.is_imt(name) for name in where):
+        raise UsageError(
+            f"{table.path} has no intensity measure: name columns with --map PGA=COLUMN or "
+            f"--map 'SA=T{{T}}S'; its columns are {listed(table.columns, 100)}"
+        )
+    return where
+
+
+def _measures(table: sheet.Sheet) -> dict[str, str]:
+    """Columns that are called as an intensity measure, in any spelling."""
+    measures = {}
+    for column in dict.fromkeys(table.columns):
+        name = layouts.measure(column)
+        if imt.is_imt(name) and measures.setdefault(name, column) != column:
+            raise DataError(f"{table.path}: columns {measures[name]!r} and {column!r} are both {name}")
+    return measures
+
+
+def _holds(table: sheet.Sheet, expression: str) -> bool:
+    """Whether the table has what an expression names."""
+    fields = [field[1] for field in FIELD.finditer(expression)]
+    if fields and expression not in table.columns:
+        return all(name in table.columns for name in fields)
+    return any(name in table.columns for name in _alternatives(table, expression))
+
+
+def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
+    """Columns of ``A|B`` that the table has; all where it has none, for the message."""
+    if expression in table.columns:
+        return [expression]
+    names = [name.strip() for name in expression.split("|")]
+    return [name for name in names if name in table.columns] or names
+
+
+def _number(table: sheet.Sheet, expression: str) -> tuple[pd.Series, pd.Series]:
+    """First known number of the alternatives, and the column it is from."""
+    value, origin = None, None
+    for name in _alternatives(table, expression):
+        column = table.number(name)
+        source = pd.Series(name, column.index, dtype="str").mask(column.isna())
+        value = column if value is None else value.fillna(column)
+        origin = source if origin is None else origin.fillna(source)
+    return value, origin
+
+
+def _text(table: sheet.Sheet, expression: str) -> pd.Series:
+    """First known text of the alternatives, or a pattern filled in; missing if a part is."""
+    if expression not in table.columns and FIELD.search(expression):
+        return _filled(table, expression)
+    value = None
+    for name in _alternatives(table, expression):
+        column = table.text(name)
+        value = column if value is None else value.fillna(column)
+    return value
+
+
+def _filled(table: sheet.Sheet, pattern: str) -> pd.Series:
+    value, end = pd.Series("", range(table.table.num_rows), dtype="str", name=pattern), 0
+    for field in FIELD.finditer(pattern):
+        value = value + pattern[end : field.start()] + table.text(field[1]).str.zfill(int(field[2] or 0))
+        end = field.end()
+    return (value + pattern[end:]).rename(pattern)
+
+
+def _any(table: sheet.Sheet, expression: str) -> pd.Series:
+    """Numbers if all cells are, else text."""
+    text = _text(table, expression)
+    try:
+        return table.to_number(text)
+    except DataError:
+        return text
+
+
+def _time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, name: str) -> pd.Series:
+    form = layout.time_format if layout.time_format and name == "origin_time" else "ISO8601"
+    time = pd.to_datetime(text, format=form, utc=True, errors="coerce").astype("datetime64[us, UTC]")
+    table.refuse(text, time.isna() & text.notna(), f"a time as {form}")
+    if layout.time_zone == "UTC":
+        return time
+    try:
+        zone = zoneinfo.ZoneInfo(layout.time_zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"unknown time zone {layout.time_zone!r}: write one as Asia/Tokyo or UTC"
+        ) from error
+    local = (
+        time.dt.tz_localize(None)
+        .dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
+        .dt.tz_convert("UTC")
+    )
+    local = local.where(~text.str.fullmatch(ZONED).fillna(False).astype(bool), time)
+    table.refuse(text, local.isna() & text.notna(), f"a time that exists once in {layout.time_zone}")
+    return local
+
+
+def _constant(name: str, value: str):
+    if name not in NUMBERS:
+        return value
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UsageError(f"--set {name}={value}: write a number") from error
+
+
+def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFrame) -> dict:
+    measures = [name for name in rows if imt.is_imt(name)]
+    names = [source["source"]["file"] for source in sources]
+    encodings = {name: s["encoding"] for name, s in zip(names, sources, strict=True) if s["encoding"]}
+    unread = {source["source"]["file"]: source["unread"] for source in sources}
+    checks = dict.fromkeys(source["unit"] for source in sources)
+    stated = f"{layout.unit}, as stated" if layout.unit else "g, as nothing else is stated"
+    return {
+        "name": layout.name,
+        "component": ", ".join(sorted(set(rows["component"].dropna()))),
+        "unit": dict.fromkeys(measures, "g"),
+        "sources": [source["source"] for source in sources],
+        "noted": [note for source in sources for note in source["noted"]],
+        "choices": {
+            "unit": "; ".join([stated, *checks]),
+            "columns": sources[0]["columns"],
+            "spectra_not_read": {name: columns for name, columns in unread.items() if columns},
+            "constants": dict(layout.constants),
+            "time_zone": layout.time_zone,
+            "encoding": encodings,
+            "decimal": sources[0]["decimal"],
+            "magnitude": "as listed, taken as Mw; magnitude_source names the column or the type",
+        },
+    }

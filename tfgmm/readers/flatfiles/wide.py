@@ -1,0 +1,227 @@
+"""Rows of a flatfile, one a record with all about its event and station -> events, stations, records."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.core import imt
+from tfgmm.core.errors import DataError
+from tfgmm.data import records
+from tfgmm.readers.common import selection, units
+
+#: Column of the flatfile -> column of the events table.
+EVENT = {
+    "origin_time": "origin_time",
+    "event_longitude": "longitude",
+    "event_latitude": "latitude",
+    "depth_km": "depth_km",
+    "magnitude": "magnitude",
+    "magnitude_source": "magnitude_source",
+}
+#: Column of the flatfile -> column of the stations table.
+STATION = {
+    "network": "network",
+    "station_longitude": "longitude",
+    "station_latitude": "latitude",
+    "elevation_m": "elevation_m",
+    "sensor_depth_m": "sensor_depth_m",
+    "vs30_m_s": "vs30_m_s",
+}
+#: Numbers that an event or a station cannot do without: outside the range the file is refused.
+NEEDED = {
+    "event_longitude": (-180, 360),
+    "event_latitude": (-90, 90),
+    "depth_km": (-5, 800),
+    "magnitude": (-1, 10),
+    "station_longitude": (-180, 360),
+    "station_latitude": (-90, 90),
+}
+#: Numbers that may be missing: outside the range they are, and are counted.
+OPTIONAL = {"elevation_m": (-12000, 9000), "sensor_depth_m": (0, 12000), "vs30_m_s": (30, 5000)}
+#: Numbers that mark a missing value; not in elevations, where 999 is one and 9999 out of range.
+MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0.99, 0.999)]
+#: Other columns are kept with the table that their prefix names.
+PREFIXES = ("event_", "station_", "record_")
+IDS = ("event_id", "station_id", "network")
+#: Positions of one station that are nearer to each other are one place.
+SAME_PLACE_KM = 0.5
+CANONICAL = {*IDS, *EVENT, *STATION, "component"}
+
+
+def found(rows: pd.DataFrame, provenance: dict, tally: records.Tally) -> selection.Found:
+    """Events, stations and records of the rows of a flatfile.
+
+    Of an event, hypocentre and magnitude must be the same in all its rows; of a station, positions
+    may differ by half a kilometre and other values at will: the first known is taken and the
+    difference noted. A station id at places farther apart, or in two networks, becomes two
+    stations, the second with ``@2`` behind its id.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        ``file`` and ``row`` for messages, the columns `CANONICAL`, of which the station's
+        ``OPTIONAL`` may be absent, intensity measures in g, and columns with one of `PREFIXES`.
+    provenance : dict
+        As of `selection.Found`.
+    tally : Tally
+        Gets what is read and what cannot be used.
+
+    Raises
+    ------
+    DataError
+        A number is out of range, or the rows of an event contradict each other.
+    """
+    tally.count("record", len(rows))
+    rows = _identified(_in_range(rows, tally), tally)
+    rows = rows.assign(network=rows["network"].str.lower().str.replace("[^a-z0-9_]", "_", regex=True))
+    rows, moved = _placed(rows)
+    events, (stations, noted) = _events(rows), _stations(rows)
+    tally.count("event", len(events))
+    tally.count("station", len(stations))
+    noted += selection.note(
+        "station", "its id stands at another place or network too: made a station", moved
+    )
+    provenance = provenance | {"noted": [*provenance.get("noted", []), *noted]}
+    measures = [name for name in rows if imt.is_imt(name)]
+    table = rows[["event_id", "station_id", *measures, "component", *_extras(rows, "record_")]]
+    table = table.rename(columns=_extras(rows, "record_"))
+    return selection.Found(events, stations, table.reset_index(drop=True), provenance, tally)
+
+
+def expected_ln_pga(rows: pd.DataFrame) -> np.ndarray:
+    """Ln PGA in g of the model by which `units.detect` tells a unit, of each row."""
+    return units.expected_ln_pga(rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), _distance(rows))
+
+
+def expected_ln(im: str, rows: pd.DataFrame) -> np.ndarray:
+    """Ln IM in g of the model by which `units.check` judges a stated unit, of each row."""
+    return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance(rows))
+
+
+def _distance(rows: pd.DataFrame) -> np.ndarray:
+    places = ("event_longitude", "event_latitude", "depth_km", "station_longitude", "station_latitude")
+    return units.hypocentral_km(*(rows[name].to_numpy() for name in places))
+
+
+def without_marks(rows: pd.DataFrame, names, tally: records.Tally) -> pd.DataFrame:
+    """The rows with 999, 9999 ... in the columns `names` made missing, which is counted."""
+    checked = {}
+    for name in names:
+        marked = rows[name].isin(MARKS)
+        tally.drop("value", f"{name}: 999, 9999 ... marks a missing value", _labels(rows[marked]))
+        checked[name] = rows[name].mask(marked)
+    return rows.assign(**checked)
+
+
+def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
+    names = (name for name in rows if name.startswith(prefix) and name not in CANONICAL)
+    return {name: name.removeprefix(prefix) for name in names}
+
+
+def _label(row: pd.Series) -> str:
+    return f"{row['file']}, row {row['row']}"
+
+
+def _labels(rows: pd.DataFrame) -> Iterator[str]:
+    return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
+
+
+def _in_range(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+    rows = without_marks(
+        rows, [name for name in (*NEEDED, "sensor_depth_m", "vs30_m_s") if name in rows], tally
+    )
+    for name, (low, high) in NEEDED.items():
+        bad = rows[name].notna() & ~rows[name].between(low, high)
+        if bad.any():
+            row = rows.loc[bad.idxmax()]
+            raise DataError(
+                f"{_label(row)}, column {name}: {row[name]:g}, expected {low} to {high}, or a blank"
+            )
+    checked = {}
+    for name, (low, high) in OPTIONAL.items():
+        values = rows[name] if name in rows else pd.Series(np.nan, rows.index)
+        bad = values.notna() & ~values.between(low, high)
+        tally.drop("value", f"{name} outside {low} to {high}", _labels(rows[bad]))
+        checked[name] = values.mask(bad)
+    bad = ~rows["component"].isin(records.COMPONENTS)
+    if bad.any():
+        row, expected = rows.loc[bad.idxmax()], " or ".join(records.COMPONENTS)
+        raise DataError(f"{_label(row)}, column component: {row['component']!r}, expected {expected}")
+    return rows.assign(**checked)
+
+
+def _identified(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+    for name in IDS:
+        blank = rows[name].isna()
+        tally.drop("record", f"no {name}", _labels(rows[blank]))
+        rows = rows[~blank]
+    if rows.empty:
+        raise DataError(f"no row names an event, a station and a network ({', '.join(IDS)})")
+    return rows
+
+
+def _events(rows: pd.DataFrame) -> pd.DataFrame:
+    groups = rows.groupby("event_id", sort=False)
+    for name in ("origin_time", *NEEDED):
+        if name not in EVENT:
+            continue
+        several = groups[name].nunique() > 1
+        if several.any():
+            event = several.idxmax()
+            of_event = rows[(rows["event_id"] == event) & rows[name].notna()]
+            first, second = (of_event.drop_duplicates(name).iloc[i] for i in (0, 1))
+            raise DataError(
+                f"event {event!r} has two values of {name}: {first[name]} ({_label(first)}) and "
+                f"{second[name]} ({_label(second)}); expected one: mend the file, or map event_id to a "
+                "column that names one event"
+            )
+    columns = EVENT | _extras(rows, "event_")
+    events = groups[list(columns)].first().rename(columns=columns).reset_index()
+    return events.assign(magnitude_source=events["magnitude_source"].astype("str").fillna("not stated"))
+
+
+def _stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
+    """The stations, and notes of what differs among the rows of one."""
+    columns, noted = STATION | _extras(rows, "station_"), []
+    groups = rows.groupby("station_id", sort=False)
+    for name in columns:
+        several = groups[name].nunique() > 1
+        noted += selection.note("station", f"{name} differs: the first is kept", several.index[several])
+    return groups[list(columns)].first().rename(columns=columns).reset_index(), noted
+
+
+def _placed(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Rows whose station ids name one place in one network each, and the ids made for that."""
+    key = ["station_id", "network", "station_longitude", "station_latitude"]
+    places = rows[key].drop_duplicates()
+    places = places[places["station_id"].duplicated(keep=False)]
+    unknown = places[key[2:]].isna().any(axis=1)
+    places = pd.concat([places[~unknown], places[unknown]])  # an unknown position is no place of its own
+    numbers = [_numbers(group[key[1:]]) for _, group in places.groupby("station_id", sort=False)]
+    places = places.assign(number=pd.concat(numbers) if numbers else 0)
+    rows = rows.merge(places[places["number"] > 1], on=key, how="left")
+    second = rows["number"].notna()
+    names = rows["station_id"] + "@" + rows["number"].astype("Int64").astype("str")
+    rows["station_id"] = rows["station_id"].mask(second, names)
+    return rows.drop(columns="number"), list(rows.loc[second, "station_id"].unique())
+
+
+def _numbers(places: pd.DataFrame) -> pd.Series:
+    """Number of the place, from 1, that each position of a station belongs to."""
+    anchors, numbers = [], []
+    for place in places.itertuples(index=False, name=None):
+        number = next((i for i, anchor in enumerate(anchors) if _same(anchor, place)), len(anchors))
+        if number == len(anchors):
+            anchors.append(place)
+        numbers.append(number + 1)
+    return pd.Series(numbers, places.index)
+
+
+def _same(anchor: tuple[str, float, float], place: tuple[str, float, float]) -> bool:
+    (network, *first), (other, *second) = anchor, place
+    ends = records.unit_vectors(*np.transpose([first, second]))
+    # NaN: a position that is not known is no other place.
+    return (
+        network == other and not records.EARTH_RADIUS_KM * np.linalg.norm(ends[0] - ends[1]) > SAME_PLACE_KM
+    )

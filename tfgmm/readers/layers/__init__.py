@@ -1,0 +1,1 @@
+"""Points, meshes and rasters -> site layers."""

@@ -1,0 +1,91 @@
+"""Any file of a site layer -> the layer: recognised by its first bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from tfgmm.core.errors import UsageError
+from tfgmm.data import layers
+from tfgmm.readers.common import bounded
+from tfgmm.readers.layers import extent, jshis, point_table, raster
+
+#: First bytes of TIFF, BigTIFF and NetCDF.
+RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)
+
+
+def read_layer(
+    path: Path,
+    name: str,
+    *,
+    value: str | None = None,
+    latitude: str | None = None,
+    longitude: str | None = None,
+    region: layers.Region | None = None,
+    scale: float = 1.0,
+    step: float | None = None,
+    missing: Sequence[float] = (),
+) -> xr.DataArray:
+    """A site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a CSV file of points.
+
+    Parameters
+    ----------
+    path : Path
+        See `raster.read`, `jshis.read` and `layer_table.read`.
+    name : str
+        One of ``tfgmm.data.layers.LAYERS``.
+    value : str, optional
+        Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
+    latitude, longitude : str, optional
+        Columns of a CSV file.
+    region : (west, south, east, north), optional
+        Only this part, degrees; a west beyond the east means across the date line.
+    scale : float
+        Factor from the file's unit to the layer's, 1000 for km.
+    step : float, optional
+        Interpolate onto a raster with this step in degrees.
+    missing : sequence of float
+        Values, as in the file, that stand for a missing one.
+
+    Returns
+    -------
+    DataArray, [latitude, longitude]
+
+    Raises
+    ------
+    UsageError
+        An option does not fit the file.
+    DataError
+        The file cannot be trusted.
+    """
+    _check(path, scale, step)
+    region = None if region is None else extent.box(region)
+    with path.open("rb") as stream:
+        start = stream.read(2**16)
+    if start.startswith(RASTERS):
+        return raster.read(path, name, value=value, region=region, scale=scale, step=step, missing=missing)
+    if jshis.is_one(path, start):
+        if value is not None or scale != 1 or step is not None:
+            raise UsageError(
+                f"{path} is of J-SHIS, in m and m/s on its own raster: leave out --value, --scale, --step"
+            )
+        return jshis.read(path, name, region=region, missing=missing)
+    return point_table.read(
+        path,
+        value,
+        name=name,
+        latitude=latitude,
+        longitude=longitude,
+        region=region,
+        scale=scale,
+        step=step,
+        missing=missing,
+    )
+
+
+def _check(path: Path, scale: float, step: float | None) -> None:
+    bounded.refuse_irregular(path)
+    if not 0 < scale < float("inf"):
+        raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")
+    if step is not None and not 1e-4 <= step <= 5:
+        raise UsageError(f"--step {step:g}: write degrees, 0.0001 to 5")

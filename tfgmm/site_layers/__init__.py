@@ -1,1 +1,0 @@
-"""Files of site layers -> layers on longitude and latitude."""

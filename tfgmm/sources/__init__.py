@@ -1,1 +1,0 @@
-"""Flatfiles, catalogues and intensity files -> records, one file a source."""
