@@ -10,14 +10,14 @@ import typer
 from result_page import head, of_run
 from simulated_accuracy import dataset_and_truth
 
-from tfgmm import random_effects
 from tfgmm.analysis import parts, scores
 from tfgmm.console import console, run_script, say_simulated, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import truth
+from tfgmm.stats import random_effects
+from tfgmm.stats.random_effects import SITE, RandomEffects
 
 #: Numbers of records between which station terms are compared.
 CUTS = (10, 30, 100)

@@ -11,7 +11,6 @@ import typer
 import xarray as xr
 from result_page import head, of_run
 
-from tfgmm import ergodic
 from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
 from tfgmm.analysis.oracle import Oracle, map_errors
@@ -23,6 +22,7 @@ from tfgmm.data import records
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
+from tfgmm.stats import ergodic
 
 ORACLE = "oracle"
 #: Events whose maps are in memory at once.

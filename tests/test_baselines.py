@@ -6,7 +6,6 @@ import pytest
 from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
-from tfgmm import ergodic, site_kriging
 from tfgmm.analysis import boosting
 from tfgmm.analysis.baselines import (
     BOOSTED,
@@ -17,6 +16,7 @@ from tfgmm.analysis.baselines import (
     ergodic_predictions,
     fitted_predictions,
 )
+from tfgmm.stats import ergodic, site_kriging
 
 RECORD = ["im", "chunk", "event_id", "station_id"]
 

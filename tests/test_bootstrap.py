@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.analysis import bootstrap, section
+from tfgmm.analysis import section
 from tfgmm.core.errors import DataError
+from tfgmm.stats import bootstrap
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4
 SIGMA = np.sqrt(TAU**2 + PHI_S2S**2 + PHI_SS**2)

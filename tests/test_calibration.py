@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from prediction_tables import predictions
 
-from tfgmm.analysis import calibration, residuals, scores
-from tfgmm.analysis.calibration import Calibration
+from tfgmm.analysis import residuals, scores
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.stats import calibration
+from tfgmm.stats.calibration import Calibration
 
 PLANTED = Calibration(a=1.3, b=0.5, length_km=8.0, c=2.0)
 

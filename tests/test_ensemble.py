@@ -8,13 +8,13 @@ import pytest
 from conftest import TINY, small_dataset
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm.analysis import calibration
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
 from tfgmm.experiment import Experiment
-from tfgmm.mixture import combine
 from tfgmm.model import ensemble, training
 from tfgmm.model.places import Places, Window
+from tfgmm.stats import calibration
+from tfgmm.stats.mixture import combine
 
 EVENT = {"longitude": 139.9, "latitude": 35.8, "depth_km": 30.0, "magnitude": 5.5}
 SITES = pd.DataFrame({"longitude": [139.95, 140.1, 139.73], "latitude": [35.75, 35.62, 35.9]})

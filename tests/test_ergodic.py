@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm import ergodic
 from tfgmm.core.errors import DataError
+from tfgmm.stats import ergodic
 
 PLANTED = (-3.0, 1.2, -0.1, -1.3, 0.1, -0.003, 0.01)
 

@@ -12,13 +12,13 @@ from conftest import CHANNELS, TINY, small_dataset
 from finished_run import make_run
 from prediction_tables import predictions
 
-from tfgmm import random_effects
-from tfgmm.analysis import baselines, bootstrap, calibration, evaluation, figures, report, scored, scores
+from tfgmm.analysis import baselines, evaluation, figures, report, scored, scores
 from tfgmm.analysis.section import HELD_OUT
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.experiment import Experiment
-from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import bootstrap, calibration, random_effects
+from tfgmm.stats.random_effects import RandomEffects
 
 CALIBRATED = scores.ENSEMBLE + calibration.CALIBRATED
 #: Plain records of a run: one intensity measure, as in most of these tests.

@@ -13,7 +13,6 @@ import tensorflow as tf
 import untrained_run
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from tfgmm.analysis import calibration
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
@@ -22,6 +21,7 @@ from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
 from tfgmm.serving.model import definitions
+from tfgmm.stats import calibration
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
 EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)

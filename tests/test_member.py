@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
 
-from tfgmm import ergodic
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.experiment import Experiment
@@ -17,6 +16,7 @@ from tfgmm.model import member, random_terms
 from tfgmm.model.normal import ErgodicMedian
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
+from tfgmm.stats import ergodic
 
 
 def material(dataset=None, chunk=0, **changes):

@@ -6,8 +6,8 @@ import scipy.optimize
 import statsmodels.formula.api as smf
 from hypothesis import given, settings
 
-from tfgmm import mixed_effects
 from tfgmm.core.errors import DataError
+from tfgmm.stats import mixed_effects
 
 TRUTH = {"tau": 0.35, "phi_s2s": 0.42, "phi_ss": 0.5}
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tfgmm.mixture import combine
+from tfgmm.stats.mixture import combine
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=3, max_side=6)
 MEANS = arrays.arrays(float, st.shared(SHAPES, key="shape"), elements=st.floats(-20, 20))

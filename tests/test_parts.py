@@ -7,8 +7,8 @@ from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
 from tfgmm.analysis import parts, scores, variability
-from tfgmm.random_effects import RandomEffects
-from tfgmm.within_event import Correlation
+from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.within_event import Correlation
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from tfgmm import path_terms
 from tfgmm.core.errors import DataError
-from tfgmm.path_terms import Covariance, PathTerms, Residuals
+from tfgmm.stats import path_terms
+from tfgmm.stats.path_terms import Covariance, PathTerms, Residuals
 
 PLANTED = Covariance(
     event=0.04, source=0.03, own=0.06, path=0.05, within=0.05, noise=0.02, source_km=30.0, site_km=20.0

@@ -8,10 +8,10 @@ import pytest
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm import random_effects, site_kriging
 from tfgmm.analysis import scores
 from tfgmm.core.errors import DataError
-from tfgmm.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
+from tfgmm.stats import random_effects, site_kriging
+from tfgmm.stats.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
 
 KEYS = ["chunk", "event_id", "station_id"]
 #: What the networks do not own up to.

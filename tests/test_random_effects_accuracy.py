@@ -8,7 +8,7 @@ from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
 from tfgmm.analysis import scores
 from tfgmm.core.errors import UsageError
-from tfgmm.random_effects import RandomEffects
+from tfgmm.stats.random_effects import RandomEffects
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import pytest
 from prediction_tables import predictions
 from scipy.stats import t
 
-from tfgmm.analysis import bootstrap, residuals, scores
+from tfgmm.analysis import residuals, scores
 from tfgmm.core.errors import DataError
-from tfgmm.mixture import combine
+from tfgmm.stats import bootstrap
+from tfgmm.stats.mixture import combine
 
 HELD_OUT = "validation / validation"
 

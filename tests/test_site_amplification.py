@@ -13,7 +13,6 @@ import rasterio
 import xarray as xr
 from amplified_run import IMS
 
-from tfgmm import ergodic, random_effects
 from tfgmm.analysis import amplification_maps, figures
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.event_selection import Selection
@@ -26,6 +25,7 @@ from tfgmm.model.site_study import Options, Study
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
 

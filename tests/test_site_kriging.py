@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm import site_kriging
+from tfgmm.stats import site_kriging
 
 RANGE_KM, FIELD, NUGGET, PHI_SS = 15.0, 0.30, 0.15, 0.45
 

@@ -8,13 +8,13 @@ import pytest
 import untrained_run
 from conftest import TINY, small_dataset
 
-from tfgmm.analysis import calibration
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, training
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import calibration
 from tfgmm.verification import UNTRAINED, WHOLE, verify
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}

@@ -7,10 +7,10 @@ from prediction_places import with_places, within_event_field
 from prediction_tables import PHI_SS, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm import within_event
 from tfgmm.pipeline import splits
-from tfgmm.random_effects import RandomEffects
-from tfgmm.within_event import Correlation
+from tfgmm.stats import within_event
+from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.within_event import Correlation
 
 PLANTED = Correlation(0.7, 20.0)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from conftest import TINY, small_dataset
 
-from tfgmm import random_effects
 from tfgmm.data import records
 from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
-from tfgmm.path_terms import Covariance, PathTerms
-from tfgmm.random_effects import SITE, RandomEffects
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import random_effects
+from tfgmm.stats.path_terms import Covariance, PathTerms
+from tfgmm.stats.random_effects import SITE, RandomEffects
 
 
 def make(root: Path, **changes) -> RunFolder:

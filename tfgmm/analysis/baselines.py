@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from tfgmm import ergodic, site_kriging
 from tfgmm.analysis import boosting
 from tfgmm.pipeline import splits
+from tfgmm.stats import ergodic, site_kriging
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"
 KRIGED, BOOSTED, KRIGED_BOOSTED = "ergodic + kriged site terms", "boosting", "kriged + boosting"

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import bootstrap, probabilistic, published, scores
+from tfgmm.analysis import probabilistic, published, scores
 from tfgmm.core.errors import UsageError
+from tfgmm.stats import bootstrap
 
 #: What the difference of two models is taken of.
 STATISTICS = {
@@ -103,7 +104,7 @@ def between_runs(
     names : tuple of str
         Of the runs, for messages.
     **bootstrapped
-        ``level, resamples, seed``, as for `tfgmm.analysis.bootstrap.paired`.
+        ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 
     Returns
     -------
@@ -137,7 +138,7 @@ def between_models(
     groupings : mapping of str to Grouping
         Of `tfgmm.analysis.scores.by_cell`; ``model`` names the second of the pair.
     **bootstrapped
-        ``level, resamples, seed``, as for `tfgmm.analysis.bootstrap.paired`.
+        ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 
     Returns
     -------

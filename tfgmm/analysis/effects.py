@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from tfgmm import ergodic
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.stats import ergodic
 
 #: Side of a source cell, degrees.
 CELL_DEG = 0.25
@@ -45,7 +45,7 @@ class Effects:
 def learned(partial: pd.DataFrame) -> pd.DataFrame:
     """Predicted mean and observation of each record, less the ergodic median, averaged over folds.
 
-    The median is fitted in each fold to what its networks trained on, by `tfgmm.ergodic.fit`. Folds that
+    The median is fitted in each fold to what its networks trained on, by `tfgmm.stats.ergodic.fit`. Folds that
     trained on a record count as those that held it out: asked is what was learned, not how well it
     carries over.
 

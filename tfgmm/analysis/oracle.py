@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
-from tfgmm import ergodic
 from tfgmm.simulation import truth
 from tfgmm.simulation.random_field import RandomField
 from tfgmm.simulation.truth import Truth
+from tfgmm.stats import ergodic
 
 #: Records whose waves are in memory at once.
 _ROWS = 1024

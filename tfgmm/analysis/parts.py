@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm import path_terms, site_kriging, within_event
 from tfgmm.analysis import scores, variability
 from tfgmm.pipeline import splits
-from tfgmm.random_effects import RandomEffects
+from tfgmm.stats import path_terms, site_kriging, within_event
+from tfgmm.stats.random_effects import RandomEffects
 
 EPISTEMIC = "epistemic"
 

@@ -7,9 +7,9 @@ import pandas as pd
 import scoringrules
 from scipy.stats import norm
 
-from tfgmm.analysis import bootstrap
 from tfgmm.analysis.scores import Grouping, groups
 from tfgmm.core.errors import DataError
+from tfgmm.stats import bootstrap
 
 #: Central intervals whose coverage is scored.
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
@@ -113,7 +113,7 @@ def score(
         Of `tfgmm.analysis.scores.by_cell`, for instance; statistics of one group mix its models unless
         one grouping tells them apart.
     statistics, level, resamples, seed
-        As for `tfgmm.analysis.bootstrap.intervals`.
+        As for `tfgmm.stats.bootstrap.intervals`.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def pit_histogram(
     bins : int
         Of equal width.
     level, resamples, seed
-        As for `tfgmm.analysis.bootstrap.band` and `tfgmm.analysis.bootstrap.resampled_means`.
+        As for `tfgmm.stats.bootstrap.band` and `tfgmm.stats.bootstrap.resampled_means`.
 
     Returns
     -------

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 
-from tfgmm.analysis import bootstrap, figures, residuals, scores, variability
+from tfgmm.analysis import figures, residuals, scores, variability
+from tfgmm.stats import bootstrap
 
 #: Axis labels of `tfgmm.analysis.residuals.VARIABLES`.
 LABELS = {

@@ -8,19 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import (
-    bootstrap,
-    calibration,
-    figures,
-    parts,
-    residual_figures,
-    residuals,
-    scores,
-    variability,
-)
+from tfgmm.analysis import figures, parts, residual_figures, residuals, scores, variability
 from tfgmm.analysis.scored import Scored
 from tfgmm.analysis.section import HELD_OUT, Section, interval, wide
-from tfgmm.random_effects import read
+from tfgmm.stats import bootstrap, calibration
+from tfgmm.stats.random_effects import read
 
 
 def all_of(scored: Scored) -> Iterator[Section]:

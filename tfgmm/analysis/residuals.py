@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from tfgmm.analysis import bootstrap, scores
+from tfgmm.analysis import scores
 from tfgmm.core.errors import DataError
-from tfgmm.mixture import combine_table
+from tfgmm.stats import bootstrap
+from tfgmm.stats.mixture import combine_table
 
 FULL_ENSEMBLE = "U-Net full ensemble"
 
@@ -117,7 +118,7 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         One row an intensity measure, model, cell of `tfgmm.analysis.scores.CELLS`, variable and bin:
         ``low, high`` (edges), ``records, events, sites, bias, bias_low, bias_high, scatter,
         scatter_low, scatter_high``. Intervals have the level of
-        `tfgmm.analysis.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.
+        `tfgmm.stats.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.
 
     References
     ----------

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm.analysis import baselines, calibration, published_models, residuals, scores
+from tfgmm.analysis import baselines, published_models, residuals, scores
 from tfgmm.core import files, lease
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import calibration
 
 _log = logging.getLogger(__name__)
 #: Files of the baselines that are kept in a run.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from tfgmm.mixture import combine_chunks
+from tfgmm.stats.mixture import combine_chunks
 
 ENSEMBLE = "U-Net ensemble"
 #: The same without the terms of known sites and events, where it has some.

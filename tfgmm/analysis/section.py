@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import bootstrap
+from tfgmm.stats import bootstrap
 
 #: The cell that matters most: sites and events that no network has seen.
 HELD_OUT = "validation / validation"

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import (
-    calibration,
     comparison,
     figures,
     probabilistic,
@@ -19,6 +18,7 @@ from tfgmm.analysis import (
 )
 from tfgmm.analysis.scored import Scored
 from tfgmm.analysis.section import HELD_OUT, Section, wide
+from tfgmm.stats import calibration
 
 DISTANCE_KM, MAGNITUDE = (50, 100, 150, 200), (5, 5.5, 6)
 #: Share of records that the 90 % intervals may miss it by, before more sites are asked for.

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic, site_kriging
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.pipeline import splits
+from tfgmm.stats import ergodic, site_kriging
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class SiteTerms:
         Raises
         ------
         DataError
-            As `tfgmm.ergodic.fit`.
+            As `tfgmm.stats.ergodic.fit`.
 
         References
         ----------

@@ -8,8 +8,8 @@ from scipy.differentiate import hessian
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from tfgmm import mixed_effects
-from tfgmm.analysis import bootstrap, scores
+from tfgmm.analysis import scores
+from tfgmm.stats import bootstrap, mixed_effects
 
 #: Names of the parts that `decompose` finds, and of their sum.
 PARTS = ("tau", "phi_s2s", "phi_ss")
@@ -52,7 +52,7 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
     out among the sites in turn. The spread of the networks, and the parts of source and path terms
     that they miss, are in all three parts, according to what they vary with.
 
-    Intervals have the level of `tfgmm.analysis.bootstrap.LEVEL`. They are those of the logarithms of the
+    Intervals have the level of `tfgmm.stats.bootstrap.LEVEL`. They are those of the logarithms of the
     standard deviations, by the curvature of the likelihood at its maximum, and NaN where a part is
     negligible.
 
@@ -68,7 +68,7 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
 
     References
     ----------
-    Al Atik et al. (2010), as for `tfgmm.mixed_effects.fit`.
+    Al Atik et al. (2010), as for `tfgmm.stats.mixed_effects.fit`.
     """
     rows = _each_once(rows)
     folds = pd.get_dummies(rows["chunk"]).astype(float)

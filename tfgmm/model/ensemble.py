@@ -11,20 +11,19 @@ import pandas as pd
 import tensorflow as tf
 import xarray as xr
 
-from tfgmm import random_effects
-from tfgmm.analysis import calibration
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.experiment import Experiment
-from tfgmm.mixture import Mixture, combine
 from tfgmm.model import member, scenarios
 from tfgmm.model.normal import GroundMotionModel
 from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
-from tfgmm.path_terms import PathTerms
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
-from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import calibration, random_effects
+from tfgmm.stats.mixture import Mixture, combine
+from tfgmm.stats.path_terms import PathTerms
+from tfgmm.stats.random_effects import RandomEffects
 
 #: Input pixels of the events that members see at once.
 _PIXELS_AT_ONCE = 300_000

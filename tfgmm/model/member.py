@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import ergodic, run_folder
+from tfgmm import run_folder
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
@@ -25,6 +25,7 @@ from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.stats import ergodic
 
 #: The network of a trained member.
 MODEL = "model.keras"

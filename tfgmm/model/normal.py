@@ -5,8 +5,8 @@ import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
 
-from tfgmm import ergodic
 from tfgmm.model.random_terms import RandomTerms
+from tfgmm.stats import ergodic
 
 
 @keras.saving.register_keras_serializable("tfgmm")
@@ -52,7 +52,7 @@ class ErgodicMedian(keras.layers.Layer):
     Parameters
     ----------
     coefficients : sequence of float
-        Of `tfgmm.ergodic`.
+        Of `tfgmm.stats.ergodic`.
     channels : sequence of int
         Positions of ``magnitude``, ``r_hyp`` and ``event_depth`` among the channels.
     margin : int

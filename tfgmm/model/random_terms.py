@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import mixed_effects
+from tfgmm.stats import mixed_effects
 
 #: Steps after which site terms are found anew while a network learns.
 TERMS_EVERY = 50

@@ -8,7 +8,6 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 
-from tfgmm import ergodic
 from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
@@ -19,6 +18,7 @@ from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
+from tfgmm.stats import ergodic
 
 #: Names of the estimators, as they stand in files.
 DIFFERENCE = {"published": "difference", "isotropic": "difference_isotropic"}

@@ -7,7 +7,6 @@ import pandas as pd
 import pydantic
 import xarray as xr
 
-from tfgmm import random_effects
 from tfgmm.analysis import layer_response
 from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
@@ -18,9 +17,10 @@ from tfgmm.model import training
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import splits
 from tfgmm.pipeline.channels import Rasteriser, select
-from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation.truth import footprint
+from tfgmm.stats import random_effects
+from tfgmm.stats.random_effects import RandomEffects
 
 #: Arms without site channels.
 ARMS = ("published", "isotropic")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import random_effects, run_folder, within_event
+from tfgmm import run_folder
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
@@ -21,9 +21,10 @@ from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline import device, splits
 from tfgmm.pipeline.channels import select
-from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated
+from tfgmm.stats import random_effects, within_event
+from tfgmm.stats.random_effects import RandomEffects
 
 _log = logging.getLogger(__name__)
 

@@ -11,14 +11,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgmm import random_effects
-from tfgmm.analysis import calibration
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser
-from tfgmm.random_effects import RandomEffects
 from tfgmm.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
@@ -27,6 +24,8 @@ from tfgmm.serving.models import version_number
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
+from tfgmm.stats import calibration, random_effects
+from tfgmm.stats.random_effects import RandomEffects
 
 #: How weights may be stored. What is computed is float32 in any case.
 PRECISIONS = ("float32", "float16")

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgmm.analysis.calibration import Calibration
 from tfgmm.pipeline.channels import Rasteriser
-from tfgmm.random_effects import RandomEffects
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
+from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.random_effects import RandomEffects
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
 EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}

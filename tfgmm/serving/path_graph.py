@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfgmm.path_terms import PathTerms
+from tfgmm.stats.path_terms import PathTerms
 
 
 class PathGraph:

@@ -8,12 +8,12 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import Delaunay
 
-from tfgmm import ergodic
 from tfgmm.core import imt
 from tfgmm.core.coast import on_land
 from tfgmm.core.grid import Grid
 from tfgmm.data.layers import LAYERS
 from tfgmm.simulation.random_field import RandomField
+from tfgmm.stats import ergodic
 
 #: All planted terms live in the km of this grid's projection.
 GRID = Grid()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from tfgmm import mixed_effects
+from tfgmm.stats import mixed_effects
 
 #: The terms of the median, in the order of their coefficients c0 ... c6.
 TERMS = ("1", "M-6", "(M-6)^2", "ln R", "(M-6) ln R", "R", "Z")

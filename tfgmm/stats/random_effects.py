@@ -8,13 +8,13 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from tfgmm import mixed_effects, site_kriging
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.mixture import combine_chunks
-from tfgmm.path_terms import Covariance, PathTerms
 from tfgmm.pipeline import splits
 from tfgmm.run_folder import RunFolder
+from tfgmm.stats import mixed_effects, site_kriging
+from tfgmm.stats.mixture import combine_chunks
+from tfgmm.stats.path_terms import Covariance, PathTerms
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
@@ -239,7 +239,7 @@ class RandomEffects:
             ``event_term``, ``event_stddev`` and so on for ``site``, ``path`` and ``within``: what is known
             of it, and what is unknown then. The path term holds the source term. Events that trained have
             none: of their single records nothing is known here, that is left to
-            `tfgmm.within_event.conditioned`.
+            `tfgmm.stats.within_event.conditioned`.
         """
         terms = np.zeros((6, len(predictions)))
         for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
