@@ -13,7 +13,6 @@ from result_page import head, of_run
 
 from tfgmm.analysis import figures
 from tfgmm.analysis.baselines import ERGODIC
-from tfgmm.analysis.oracle import Oracle, map_errors
 from tfgmm.analysis.scores import ENSEMBLE
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
@@ -21,6 +20,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
+from tfgmm.simulation.oracle import Oracle, map_errors
 from tfgmm.simulation.simulated import Settings
 from tfgmm.stats import ergodic
 

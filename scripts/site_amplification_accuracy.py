@@ -13,13 +13,13 @@ from scipy.stats import t
 from simulated_accuracy import ORACLE, dataset_and_truth
 
 from tfgmm.analysis.amplification import Z90
-from tfgmm.analysis.oracle import Oracle
 from tfgmm.analysis.site_terms import SiteTerms, correlation
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.run_folder import RunFolder
 from tfgmm.simulation import truth
+from tfgmm.simulation.oracle import Oracle
 
 KRIGED = "kriged site terms"
 #: Share of the pixels, the deepest ones, that are the deep basin.

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.analysis import oracle
-from tfgmm.analysis.oracle import Oracle, map_errors
-from tfgmm.simulation import simulated, truth
+from tfgmm.simulation import oracle, simulated, truth
+from tfgmm.simulation.oracle import Oracle, map_errors
 from tfgmm.simulation.simulated import Settings
 from tfgmm.simulation.truth import Truth
 
