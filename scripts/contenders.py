@@ -11,13 +11,13 @@ import numpy as np
 import plain_keras
 import tensorflow as tf
 
-from tfgmm import experiment as experiments
 from tfgmm.data.records import Dataset
 from tfgmm.model import member
 from tfgmm.model.member import Material
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
 from tfgmm.pipeline.dataset import EventRecords
+from tfgmm.runs import experiment as experiments
+from tfgmm.runs import splits
 
 #: Seconds a step, of so many steps.
 Steps = Callable[[int], float]

@@ -9,10 +9,10 @@ import pandas as pd
 import tensorflow as tf
 from contenders import Steps
 
-from tfgmm import experiment as experiments
 from tfgmm.data.records import Dataset
 from tfgmm.model import ensemble, member, training
 from tfgmm.pipeline.channels import event_vectors
+from tfgmm.runs import experiment as experiments
 from tfgmm.serving import export
 
 SITES = 1000

@@ -13,11 +13,11 @@ import pandas as pd
 import typer
 from result_page import head, made
 
-from tfgmm import experiment as experiments
 from tfgmm.analysis import probabilistic, scores
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, train_missing
 from tfgmm.core import files
-from tfgmm.experiment import Experiment, Split
+from tfgmm.runs import experiment as experiments
+from tfgmm.runs.experiment import Experiment, Split
 
 PLAIN = "plain recipe"
 #: Epochs without a better stopping loss, and passes at most, of the plain recipe.

@@ -18,7 +18,7 @@ from tfgmm.console import console, import_tensorflow, run_script, say_simulated,
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors
 from tfgmm.simulation.simulated import Settings
@@ -48,7 +48,7 @@ class Scene:
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
         from tfgmm.model import ensemble
         from tfgmm.pipeline import dataset as data_pipeline
-        from tfgmm.pipeline import splits
+        from tfgmm.runs import splits
 
         self.run, self.im = run, im
         self.dataset, self.planted = dataset_and_truth(run)

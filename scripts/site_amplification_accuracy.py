@@ -17,7 +17,7 @@ from tfgmm.analysis.site_terms import SiteTerms, correlation
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.simulation.oracle import Oracle
 

@@ -10,9 +10,9 @@ import xarray as xr
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 
 IMS = ("PGA", "SA(1.0)")
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tfgmm.core.grid import Grid
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
+from tfgmm.runs.experiment import Experiment
 
 # A time limit for each example fails on a busy machine.
 settings.register_profile("tfgmm", deadline=None)

@@ -5,7 +5,7 @@ import pandas as pd
 from conftest import CHANNELS
 from prediction_places import with_places
 
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 
 def make_run(path, tiny, small, table: pd.DataFrame, simulated: bool = True, **changes):

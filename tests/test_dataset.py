@@ -11,9 +11,9 @@ import xarray as xr
 from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError
-from tfgmm.experiment import Experiment
 from tfgmm.pipeline import dataset as data_pipeline
 from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.runs.experiment import Experiment
 
 NAMES = ("magnitude", "pixel_x", "pixel_y", "r_hyp")
 

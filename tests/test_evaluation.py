@@ -15,8 +15,8 @@ from prediction_tables import predictions
 from tfgmm.analysis import baselines, evaluation, figures, report, scored, scores
 from tfgmm.analysis.section import HELD_OUT
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.experiment import Experiment
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import bootstrap, calibration, random_effects
 from tfgmm.stats.random_effects import RandomEffects
 

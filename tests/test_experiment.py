@@ -8,10 +8,10 @@ from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgmm import experiment
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.experiment import Experiment, Split, preset
+from tfgmm.runs import experiment
+from tfgmm.runs.experiment import Experiment, Split, preset
 
 KIK = {"networks": ("kik", "meso"), "reference": "kik"}
 

@@ -11,11 +11,11 @@ from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.experiment import Experiment
 from tfgmm.model import member, random_terms
 from tfgmm.model.normal import ErgodicMedian
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
+from tfgmm.runs.experiment import Experiment
 from tfgmm.stats import ergodic
 
 

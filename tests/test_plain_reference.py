@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgmm.experiment import Network
 from tfgmm.model.normal import GroundMotionModel, NormalLayer
 from tfgmm.model.unet import parameter_map
+from tfgmm.runs.experiment import Network
 
 SIZE, OUT, CHANNELS, DEPTH, BASE = 68, 28, 5, 2, 4
 

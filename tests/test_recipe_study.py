@@ -5,8 +5,8 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import member
+from tfgmm.runs.experiment import Experiment
 
 
 @pytest.fixture(scope="module")

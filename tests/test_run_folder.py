@@ -9,8 +9,8 @@ import pytest
 from conftest import CHANNELS, TINY, small_dataset
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.experiment import Experiment
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study, training
 from tfgmm.model.site_study import Options, Study
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs import splits
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)

@@ -7,7 +7,7 @@ import pytest
 from tfgmm.analysis import site_terms
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.site_terms import SiteTerms
-from tfgmm.pipeline.splits import Fold
+from tfgmm.runs.splits import Fold
 
 N_SITES, N_EVENTS = 40, 60
 

@@ -8,9 +8,9 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.experiment import Experiment, Split
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
+from tfgmm.runs.experiment import Experiment, Split
 
 
 def experiment(**changes) -> Experiment:

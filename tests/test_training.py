@@ -16,9 +16,9 @@ from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, member, training
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 

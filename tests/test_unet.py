@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.grid import output_size
-from tfgmm.experiment import Network
 from tfgmm.model.unet import parameter_map
+from tfgmm.runs.experiment import Network
 
 
 def unet(size, channels=3, **network):

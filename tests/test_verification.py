@@ -11,11 +11,11 @@ from conftest import TINY, small_dataset
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import ensemble, training
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.verification import UNTRAINED, WHOLE, verify
 from tfgmm.stats import calibration
-from tfgmm.verification import UNTRAINED, WHOLE, verify
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 

@@ -7,7 +7,7 @@ from prediction_places import with_places, within_event_field
 from prediction_tables import PHI_SS, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 from tfgmm.stats import within_event
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation

@@ -8,9 +8,9 @@ import pandas as pd
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import member, training
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import random_effects
 from tfgmm.stats.path_terms import Covariance, PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects

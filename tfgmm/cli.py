@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import experiment as experiments
 from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
 from tfgmm.console import (
     console,
@@ -23,6 +22,7 @@ from tfgmm.console import (
 from tfgmm.core import endings
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
 from tfgmm.data import records
+from tfgmm.runs import experiment as experiments
 
 app = typer.Typer(
     help="Learn ground-motion models from strong-motion records as an image-processing task.",
@@ -330,7 +330,7 @@ def check(
     folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
 ) -> None:
     """Verify the files of a run or a dataset: whether they are what was written."""
-    from tfgmm import verification
+    from tfgmm.runs import verification
 
     states = verification.verify(folder)
     show_table(str(folder), states)

@@ -12,7 +12,7 @@ from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
 from tfgmm.model import scenarios
 from tfgmm.readers.common import sheet
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 app = typer.Typer()
 

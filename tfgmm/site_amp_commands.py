@@ -12,7 +12,7 @@ from tfgmm.console import console, import_tensorflow, progress, say_simulated, s
 from tfgmm.core import endings, imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 _ARMS = {
     "published": ("published",),

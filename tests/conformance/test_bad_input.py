@@ -18,8 +18,8 @@ from prediction_tables import predictions
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.experiment import preset
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import preset
+from tfgmm.runs.run_folder import RunFolder
 
 USAGE, DATA = 2, 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import boosting
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 from tfgmm.stats import ergodic, site_kriging
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"

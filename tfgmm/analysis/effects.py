@@ -53,7 +53,7 @@ def learned(partial: pd.DataFrame) -> pd.DataFrame:
     ----------
     partial : pandas.DataFrame
         Of `tfgmm.analysis.scores.partial_ensembles`, of one intensity measure, with the columns of
-        `tfgmm.run_folder.RunFolder.with_places`.
+        `tfgmm.runs.run_folder.RunFolder.with_places`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 
 from tfgmm.analysis import effects, figures, residual_figures, scores
 from tfgmm.core import files
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 _NO_RECORDS = "#dddddd"
 

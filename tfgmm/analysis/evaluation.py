@@ -9,7 +9,7 @@ import pandas as pd
 from tfgmm.analysis import figures, scored, sections
 from tfgmm.analysis.section import Section
 from tfgmm.core import files
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pydantic
 
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.experiment import Settings, reason
+from tfgmm.runs.experiment import Settings, reason
 
 _USAGE = (
     "write role:validation, role:training or role:all, magnitude:FROM,TO, distance:FROM,TO (km from the "

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis import scores, variability
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 from tfgmm.stats import path_terms, site_kriging, within_event
 from tfgmm.stats.random_effects import RandomEffects
 

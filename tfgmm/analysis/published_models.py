@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 from tfgmm.analysis.baselines import folds, scored
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 
 #: Where neither the layer nor the station knows Vs30.
 UNKNOWN_VS30_M_S = 400.0

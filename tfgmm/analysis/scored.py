@@ -9,7 +9,7 @@ import pandas as pd
 
 from tfgmm.analysis import baselines, published_models, residuals, scores
 from tfgmm.core import files, lease
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import calibration
 
 _log = logging.getLogger(__name__)

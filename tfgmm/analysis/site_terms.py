@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.interpolation import InterpolationVariance
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 from tfgmm.stats import ergodic, site_kriging
 
 

@@ -13,13 +13,13 @@ import xarray as xr
 
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
-from tfgmm.experiment import Experiment
 from tfgmm.model import member, scenarios
 from tfgmm.model.normal import GroundMotionModel
 from tfgmm.model.places import Interpolation, Places, Window, projected
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.mixture import Mixture, combine
 from tfgmm.stats.path_terms import PathTerms

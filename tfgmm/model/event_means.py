@@ -11,7 +11,7 @@ from tfgmm.analysis.amplification import Weighting, event_means
 from tfgmm.model import member
 from tfgmm.model.ensemble import Ensemble
 from tfgmm.pipeline.channels import Rasteriser
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

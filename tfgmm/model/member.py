@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm import run_folder
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data.records import Dataset
-from tfgmm.experiment import Experiment, Training
 from tfgmm.model.checkpoint import Checkpoint
 from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.model.unet import parameter_map
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import device, splits
+from tfgmm.pipeline import device
 from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.runs import run_folder, splits
+from tfgmm.runs.experiment import Experiment, Training
 from tfgmm.stats import ergodic
 
 #: The network of a trained member.

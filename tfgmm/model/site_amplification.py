@@ -17,7 +17,7 @@ from tfgmm.model.event_means import Question, ask
 from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 from tfgmm.stats import ergodic
 
 #: Names of the estimators, as they stand in files.

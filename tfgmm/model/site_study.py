@@ -12,12 +12,12 @@ from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
-from tfgmm.experiment import Experiment, Settings
 from tfgmm.model import training
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import splits
 from tfgmm.pipeline.channels import Rasteriser, select
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs import splits
+from tfgmm.runs.experiment import Experiment, Settings
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation.truth import footprint
 from tfgmm.stats import random_effects
 from tfgmm.stats.random_effects import RandomEffects

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm import run_folder
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data import records
-from tfgmm.experiment import Experiment
 from tfgmm.model import member
 from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import device, splits
+from tfgmm.pipeline import device
 from tfgmm.pipeline.channels import select
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs import run_folder, splits
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import random_effects, within_event
 from tfgmm.stats.random_effects import RandomEffects

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from tfgmm.experiment import Network
+from tfgmm.runs.experiment import Network
 
 
 def conv(filters: int, size: int, name: str, policy: str, activation: str | None = "relu") -> layers.Layer:

@@ -9,10 +9,10 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.records import Dataset
-from tfgmm.experiment import Experiment
 from tfgmm.pipeline.channels import Rasteriser, event_vectors
 from tfgmm.pipeline.device import on_device
-from tfgmm.pipeline.splits import nearest_km, stations_in_use
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.splits import nearest_km, stations_in_use
 
 
 def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFrame:

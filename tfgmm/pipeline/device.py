@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfgmm.experiment import Experiment
+from tfgmm.runs.experiment import Experiment
 
 
 def processor_precision() -> str:

@@ -16,7 +16,7 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.model import member
 from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.pipeline.channels import Rasteriser
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
 from tfgmm.serving.model import definitions

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs.run_folder import RunFolder
 
 #: What the name of a calibrated model ends in.
 CALIBRATED = ", calibrated"
@@ -90,7 +90,7 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
     ----------
     table : pandas.DataFrame
         All scored records of the folds, with ``im, chunk, station_id, x_km, y_km, event_role,
-        site_role``, as `tfgmm.run_folder.RunFolder.with_places` has them.
+        site_role``, as `tfgmm.runs.run_folder.RunFolder.with_places` has them.
 
     Returns
     -------

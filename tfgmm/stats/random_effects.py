@@ -10,8 +10,8 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.pipeline import splits
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs import splits
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import mixed_effects, site_kriging
 from tfgmm.stats.mixture import combine_chunks
 from tfgmm.stats.path_terms import Covariance, PathTerms

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
-from tfgmm.pipeline import splits
+from tfgmm.runs import splits
 
 #: Borders in km of the classes of distance in which the correlation is found.
 CLASSES_KM = np.array([0, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150])

@@ -15,7 +15,7 @@ from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import records
 from tfgmm.data.records import Dataset
-from tfgmm.experiment import Experiment, reason
+from tfgmm.runs.experiment import Experiment, reason
 
 #: Files of a run.
 DESCRIPTION, PREDICTIONS, DATA, DONE = "experiment.json", "predictions.parquet", "data", "done.json"

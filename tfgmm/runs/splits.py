@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data.records import EARTH_RADIUS_KM, Dataset, unit_vectors
-from tfgmm.experiment import Experiment
+from tfgmm.runs.experiment import Experiment
 
 TRAINING, VALIDATION, STOPPING = ROLES = ("training", "validation", "stopping")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfgmm import run_folder
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
-from tfgmm.run_folder import RunFolder
+from tfgmm.runs import run_folder
+from tfgmm.runs.run_folder import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"
 
