@@ -122,7 +122,7 @@ def pipeline(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scr
     """Whether the network ever waits for its maps."""
     import contenders
 
-    from tfgmm.model import member
+    from tfgmm.network import member
 
     rows = []
     for preset in tracked(list(presets), "pipeline"):
@@ -168,7 +168,7 @@ def memory(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scrat
     for preset, base in tracked(settings, "memory"):
         cost = growth.alone(growth.training_step, preset, {"base": base})
         rows.append({"preset": preset, "base": base, "peak GB": cost.peak_gb, "own GB": cost.own_gb})
-    from tfgmm.pipeline import device
+    from tfgmm.network import device
 
     title = f"Peak memory of a training step of tfgmm in {device.native_precision()}"
     return Result("memory", title, pd.DataFrame(rows), {"peak GB": ".2f", "own GB": ".2f"})

@@ -23,7 +23,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError
 
 import_tensorflow()
-from tfgmm.model import member  # noqa: E402
+from tfgmm.network import member  # noqa: E402
 
 #: What is waited for before a kill: patterns of files in the run folder, None for a random time.
 MOMENTS = (

@@ -12,10 +12,10 @@ import plain_keras
 import tensorflow as tf
 
 from tfgmm.data.records import Dataset
-from tfgmm.model import member
-from tfgmm.model.member import Material
-from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline.dataset import EventRecords
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import member
+from tfgmm.network.batches import EventRecords
+from tfgmm.network.member import Material
 from tfgmm.runs import experiment as experiments
 from tfgmm.runs import splits
 

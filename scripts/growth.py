@@ -52,7 +52,7 @@ def training_step(
     """A step of tfgmm with its pipeline; every event has so many stations, if they are given."""
     import contenders
 
-    from tfgmm.model import member
+    from tfgmm.network import member
     from tfgmm.simulation import simulated
 
     dataset = simulated.embedded()

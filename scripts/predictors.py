@@ -10,8 +10,9 @@ import tensorflow as tf
 from contenders import Steps
 
 from tfgmm.data.records import Dataset
-from tfgmm.model import ensemble, member, training
-from tfgmm.pipeline.channels import event_vectors
+from tfgmm.model import ensemble
+from tfgmm.network import member, training
+from tfgmm.network.channels import event_vectors
 from tfgmm.runs import experiment as experiments
 from tfgmm.serving import export
 

@@ -42,7 +42,7 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
     """One row a chunk: steps and scores for validation events, without terms of single sites."""
     import keras
 
-    from tfgmm.model import member, training
+    from tfgmm.network import member, training
 
     begun = training.begin(experiment, folder, chunks=tuple(chunks))
     say_simulated(begun.dataset.simulated)

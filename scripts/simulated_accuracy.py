@@ -47,7 +47,7 @@ class Scene:
 
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
         from tfgmm.model import ensemble
-        from tfgmm.pipeline import dataset as data_pipeline
+        from tfgmm.network import batches as data_pipeline
         from tfgmm.runs import splits
 
         self.run, self.im = run, im

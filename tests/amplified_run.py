@@ -10,7 +10,7 @@ import xarray as xr
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.model import member, training
+from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 

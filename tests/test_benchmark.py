@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.pipeline.dataset import EventRecords
+from tfgmm.network.batches import EventRecords
 
 
 @pytest.fixture(scope="module")

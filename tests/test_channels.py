@@ -8,7 +8,7 @@ import xarray as xr
 
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.pipeline import channels
+from tfgmm.network import channels
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 EVENT = pd.DataFrame({"longitude": [140.5], "latitude": [36.1], "depth_km": [40.0], "magnitude": [5.5]})

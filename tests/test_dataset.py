@@ -11,8 +11,8 @@ import xarray as xr
 from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError
-from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network.channels import Rasteriser
 from tfgmm.runs.experiment import Experiment
 
 NAMES = ("magnitude", "pixel_x", "pixel_y", "r_hyp")

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from tfgmm.pipeline import device
+from tfgmm.network import device
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.model import member, random_terms
-from tfgmm.model.normal import ErgodicMedian
-from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import member, random_terms
+from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment
 from tfgmm.stats import ergodic
@@ -233,7 +233,7 @@ def test_paper_geometry_takes_a_training_step():
         training={"epochs": 1, "batch_size": 1, "shift_pixels": 0},
     )
     model = member.compiled(chosen, 0)
-    from tfgmm.pipeline import dataset as data_pipeline
+    from tfgmm.network import batches as data_pipeline
 
     batch = next(iter(data_pipeline.training_batches(chosen.training, chosen.moving, 1, range(1), 0)))
     before = [w.numpy() for w in model.trainable_weights]

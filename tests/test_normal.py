@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from tensorflow_probability import distributions as tfd
 
-from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
-from tfgmm.model.random_terms import RandomTerms
+from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.network.random_terms import RandomTerms
 from tfgmm.stats import ergodic
 
 SIZE = 6

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgmm.model.normal import GroundMotionModel, NormalLayer
-from tfgmm.model.unet import parameter_map
+from tfgmm.network.normal import GroundMotionModel, NormalLayer
+from tfgmm.network.unet import parameter_map
 from tfgmm.runs.experiment import Network
 
 SIZE, OUT, CHANNELS, DEPTH, BASE = 68, 28, 5, 2, 4

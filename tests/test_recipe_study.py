@@ -5,7 +5,7 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.model import member
+from tfgmm.network import member
 from tfgmm.runs.experiment import Experiment
 
 

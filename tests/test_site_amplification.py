@@ -20,9 +20,10 @@ from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study, training
+from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study
 from tfgmm.model.site_study import Options, Study
-from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import training
 from tfgmm.runs import splits
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import ergodic, random_effects

@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY, small_dataset
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.network import batches as data_pipeline
 from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment, Split
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.grid import output_size
-from tfgmm.model.unet import parameter_map
+from tfgmm.network.unet import parameter_map
 from tfgmm.runs.experiment import Network
 
 

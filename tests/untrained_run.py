@@ -8,7 +8,7 @@ import pandas as pd
 from conftest import TINY, small_dataset
 
 from tfgmm.data import records
-from tfgmm.model import member, training
+from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import random_effects

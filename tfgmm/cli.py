@@ -180,7 +180,7 @@ def train(
     folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
     endings.refuse_file(folder, "a run")
     import_tensorflow()  # not before the options are known to be right: it takes seconds
-    from tfgmm.model import training
+    from tfgmm.network import training
 
     run = training.begin(experiment, folder, overwrite, tuple(chunk) if chunk else None)
     say_simulated(run.dataset.simulated)

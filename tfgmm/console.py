@@ -158,7 +158,7 @@ def train_missing(training, what: str) -> bool:
 
     Parameters
     ----------
-    training : tfgmm.model.training.Training
+    training : tfgmm.network.training.Training
     what : str
         Of what the members are, as ``Run runs/kik``.
 

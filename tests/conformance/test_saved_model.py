@@ -15,7 +15,7 @@ import tensorflow as tf
 import untrained_run
 
 from tfgmm.model import ensemble
-from tfgmm.pipeline.channels import event_vectors
+from tfgmm.network.channels import event_vectors
 from tfgmm.serving import export
 
 CLIENT = Path(__file__).with_name("c_api.py")

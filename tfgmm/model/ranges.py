@@ -71,7 +71,7 @@ def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of `tfgmm.pipeline.dataset.places`, in the order of the run's table.
+        The columns of `tfgmm.network.batches.places`, in the order of the run's table.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from tfgmm.data import layers
 from tfgmm.model.event_means import Question, ask
 from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study
-from tfgmm.pipeline import dataset as data_pipeline
+from tfgmm.network import batches as data_pipeline
 from tfgmm.runs import splits
 from tfgmm.stats import ergodic
 

@@ -12,9 +12,9 @@ from tfgmm.analysis.amplification import Weighting
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
-from tfgmm.model import training
-from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import training
+from tfgmm.network.channels import Rasteriser, select
 from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment, Settings
 from tfgmm.runs.run_folder import RunFolder

@@ -234,7 +234,7 @@ class RunFolder:
         Returns
         -------
         pandas.DataFrame
-            The rows in their order, with the columns of `tfgmm.pipeline.dataset.places`.
+            The rows in their order, with the columns of `tfgmm.network.batches.places`.
 
         Raises
         ------

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgmm.pipeline.channels import Rasteriser
+from tfgmm.network.channels import Rasteriser
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.stats.calibration import Calibration

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
 
-from tfgmm.model.random_terms import RandomTerms
+from tfgmm.network.random_terms import RandomTerms
 from tfgmm.stats import ergodic
 
 

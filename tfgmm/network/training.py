@@ -15,10 +15,9 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data import records
-from tfgmm.model import member
-from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import device
-from tfgmm.pipeline.channels import select
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import device, member
+from tfgmm.network.channels import select
 from tfgmm.runs import run_folder, splits
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.records import Dataset
-from tfgmm.pipeline.channels import Rasteriser, event_vectors
-from tfgmm.pipeline.device import on_device
+from tfgmm.network.channels import Rasteriser, event_vectors
+from tfgmm.network.device import on_device
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.splits import nearest_km, stations_in_use
 

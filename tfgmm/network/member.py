@@ -16,13 +16,13 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data.records import Dataset
-from tfgmm.model.checkpoint import Checkpoint
-from tfgmm.model.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
-from tfgmm.model.random_terms import RandomTerms, RandomTermsUpdate
-from tfgmm.model.unet import parameter_map
-from tfgmm.pipeline import dataset as data_pipeline
-from tfgmm.pipeline import device
-from tfgmm.pipeline.channels import Rasteriser, select
+from tfgmm.network import batches as data_pipeline
+from tfgmm.network import device
+from tfgmm.network.channels import Rasteriser, select
+from tfgmm.network.checkpoint import Checkpoint
+from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.network.random_terms import RandomTerms, RandomTermsUpdate
+from tfgmm.network.unet import parameter_map
 from tfgmm.runs import run_folder, splits
 from tfgmm.runs.experiment import Experiment, Training
 from tfgmm.stats import ergodic
@@ -44,7 +44,7 @@ class Material:
     Attributes
     ----------
     records : pandas.DataFrame
-        `tfgmm.pipeline.dataset.flat_table` with ``event_role`` and ``site_role``.
+        `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``.
     training : EventRecords
         What ``fit`` sees.
     stopping : EventRecords

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.model.normal import GroundMotionModel
+from tfgmm.network.normal import GroundMotionModel
 
 STATE = "state.json"
 _log = logging.getLogger(__name__)

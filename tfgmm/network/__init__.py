@@ -1,0 +1,1 @@
+"""Maps, U-Net, likelihood and training."""
