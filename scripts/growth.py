@@ -88,7 +88,7 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     """Maps of one event by so many untrained members."""
     import predictors
 
-    from tfgmm.model.ensemble import Ensemble
+    from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.simulation import simulated
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,9 +10,9 @@ import tensorflow as tf
 from contenders import Steps
 
 from tfgmm.data.records import Dataset
-from tfgmm.model import ensemble
 from tfgmm.network import member, training
 from tfgmm.network.channels import event_vectors
+from tfgmm.prediction import ensemble
 from tfgmm.runs import experiment as experiments
 from tfgmm.serving import export
 

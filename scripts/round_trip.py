@@ -27,7 +27,7 @@ Answers = dict[str, dict[str, np.ndarray]]
 
 def questions(run, events: int, sites: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Events within the training ranges around the map, and sites on it."""
-    from tfgmm.model.ranges import Ranges
+    from tfgmm.prediction.ranges import Ranges
 
     grid, ranges, rng = run.experiment.grid, Ranges.of(run), np.random.default_rng(0)
     half = grid.output_size * grid.pixel_km / 2
@@ -103,7 +103,7 @@ def main(
 ) -> None:
     """Compare what engines make of an export with the members' Keras models."""
     import_tensorflow()
-    from tfgmm.model import ensemble
+    from tfgmm.prediction import ensemble
 
     loaded = ensemble.load(run)
     say_simulated(loaded.run.simulated)

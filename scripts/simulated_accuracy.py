@@ -46,8 +46,8 @@ class Scene:
     """
 
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
-        from tfgmm.model import ensemble
         from tfgmm.network import batches as data_pipeline
+        from tfgmm.prediction import ensemble
         from tfgmm.runs import splits
 
         self.run, self.im = run, im

@@ -10,9 +10,9 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
-from tfgmm.model import ensemble
-from tfgmm.model.places import Places, Window
 from tfgmm.network import training
+from tfgmm.prediction import ensemble
+from tfgmm.prediction.places import Places, Window
 from tfgmm.runs.experiment import Experiment
 from tfgmm.stats import calibration
 from tfgmm.stats.mixture import combine

@@ -16,8 +16,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.model import ensemble, ranges
 from tfgmm.network import member
+from tfgmm.prediction import ensemble, ranges
 from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS

@@ -9,7 +9,7 @@ import rasterio
 import xarray as xr
 
 from tfgmm.core.grid import Grid
-from tfgmm.model import map_files
+from tfgmm.prediction import map_files
 
 GRID = Grid(pixel_km=4.0, input_size=69 + 1, output_size=7)
 IDS = ["a", "é", "a-long-name", "b", "水戸"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid, output_size
-from tfgmm.model.places import Places, Window
+from tfgmm.prediction.places import Places, Window
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 HALF = 56.0

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.model import ensemble, prediction, scenarios
-from tfgmm.model.prediction import Quantities
+from tfgmm.prediction import ensemble, scenarios, writing
+from tfgmm.prediction.writing import Quantities
 
 mpl.use("Agg")
 
@@ -77,7 +77,7 @@ def test_quantities_that_cannot_be(wanted, message):
 
 def test_netcdf_of_many_events(loaded, pairs, tmp_path):
     told = []
-    out = prediction.write(
+    out = writing.write(
         loaded, MANY, tmp_path / "maps.nc", quantities=WANTED, progress=lambda: told.append(1)
     )
     expected = WANTED.of(loaded.predict(MANY))
@@ -92,8 +92,8 @@ def test_netcdf_of_many_events(loaded, pairs, tmp_path):
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 @pytest.mark.parametrize("rows", [1, 100, 10_000])
 def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, rows, ending):
-    monkeypatch.setattr(prediction, "_ROWS", rows)
-    out = prediction.write(
+    monkeypatch.setattr(writing, "_ROWS", rows)
+    out = writing.write(
         loaded, MANY, tmp_path / f"sites{ending}", SITES, quantities=WANTED, interpolation="bilinear"
     )
     found = pd.read_csv(out) if ending == ".csv" else pd.read_parquet(out)
@@ -122,14 +122,14 @@ def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, row
 
 
 def test_geotiff_of_one_event(loaded, tmp_path):
-    out = prediction.write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
+    out = writing.write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
     with rasterio.open(out) as file:
         np.testing.assert_allclose(file.read(2), loaded.predict(ONE)["mean"][0], rtol=1e-5)
         assert file.descriptions[:3] == ("median_g", "mean", "stddev")
 
 
 def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_path):
-    out = prediction.write(loaded, MANY, tmp_path / "maps.tif")
+    out = writing.write(loaded, MANY, tmp_path / "maps.tif")
     assert out == tmp_path / "maps"
     assert sorted(path.name for path in out.iterdir()) == [
         "a.tif",
@@ -145,7 +145,7 @@ def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_p
 
 @pytest.mark.parametrize(("ending", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
 def test_figure(loaded, tmp_path, ending, magic):
-    out = prediction.write(loaded, ONE, tmp_path / f"map{ending}")
+    out = writing.write(loaded, ONE, tmp_path / f"map{ending}")
     assert out.read_bytes().startswith(magic)
 
 
@@ -159,16 +159,16 @@ def test_figure(loaded, tmp_path, ending, magic):
 )
 def test_names_that_do_not_fit(loaded, tmp_path, name, sites, message):
     with pytest.raises(UsageError, match=message):
-        prediction.write(loaded, ONE, tmp_path / name, sites)
+        writing.write(loaded, ONE, tmp_path / name, sites)
 
 
 def test_what_exists_is_replaced_only_when_told(loaded, tmp_path):
     out = tmp_path / "map.tif"
     out.write_text("mine")
     with pytest.raises(UsageError, match="map.tif exists already: choose another name"):
-        prediction.write(loaded, ONE, out)
+        writing.write(loaded, ONE, out)
     assert out.read_text() == "mine"
-    prediction.write(loaded, ONE, out, overwrite=True)
+    writing.write(loaded, ONE, out, overwrite=True)
     with rasterio.open(out) as file:
         assert file.width == 28
 
@@ -177,10 +177,10 @@ def test_a_folder_of_other_things_is_never_replaced(loaded, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text("{}")
     with pytest.raises(UsageError, match=r"run holds experiment\.json and is not replaced"):
-        prediction.write(loaded, MANY, tmp_path / "run.tif", overwrite=True)
+        writing.write(loaded, MANY, tmp_path / "run.tif", overwrite=True)
     (tmp_path / "maps.nc").mkdir()
     with pytest.raises(UsageError, match=r"maps\.nc is a folder and is not replaced"):
-        prediction.write(loaded, MANY, tmp_path / "maps.nc", overwrite=True)
+        writing.write(loaded, MANY, tmp_path / "maps.nc", overwrite=True)
 
 
 def test_whole_or_not_at_all(loaded, pairs, tmp_path):
@@ -194,7 +194,7 @@ def test_whole_or_not_at_all(loaded, pairs, tmp_path):
         ("sites.parquet", SITES),
     ):
         with pytest.raises(KeyboardInterrupt):
-            prediction.write(loaded, MANY, tmp_path / name, sites, progress=interrupt)
+            writing.write(loaded, MANY, tmp_path / name, sites, progress=interrupt)
     with pytest.raises(DataError, match="column magnitude: 99"):
-        prediction.write(loaded, MANY.assign(magnitude=99), tmp_path / "maps.nc")
+        writing.write(loaded, MANY.assign(magnitude=99), tmp_path / "maps.nc")
     assert not list(tmp_path.iterdir())

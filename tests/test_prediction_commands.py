@@ -8,7 +8,7 @@ import served_model
 import xarray as xr
 
 from tfgmm.cli import main
-from tfgmm.model import ensemble, prediction
+from tfgmm.prediction import ensemble, writing
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
 
@@ -100,7 +100,7 @@ def test_predict(inputs, run, monkeypatch):
     asked = []
     loaded = SimpleNamespace(run=SimpleNamespace(simulated=False), members=[1, 2], im="PGA")
     monkeypatch.setattr(ensemble, "load", lambda run, im: loaded)
-    monkeypatch.setattr(prediction, "write", lambda *args, **options: asked.append(args) or args[2])
+    monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2])
     said = run("predict", "run", "--catalogue", "events.csv", "--sites", "sites.csv", "--out", "a[/b].csv")
     assert all(text in said for text in SAID), said
     assert "2 events, 2 members, PGA: a[/b].csv" in said

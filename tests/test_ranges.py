@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.model.ranges import Ranges, trained_stations
+from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run_folder import RunFolder
 
 RANGES = Ranges(magnitude=(4, 7), depth_km=(10, 80), r_hyp_km=(12, 200))

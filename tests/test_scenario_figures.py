@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
 
-from tfgmm.analysis import scenario_figures
 from tfgmm.core.grid import Grid
+from tfgmm.prediction import figures
 
 mpl.use("Agg")
 
@@ -45,7 +45,7 @@ def maps() -> xr.Dataset:
 @pytest.fixture
 def draw(maps):
     def drawn(**changes):
-        return scenario_figures.scenario(maps.assign(changes), STATIONS)
+        return figures.scenario(maps.assign(changes), STATIONS)
 
     yield drawn
     plt.close("all")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.model import scenarios
+from tfgmm.prediction import scenarios
 
 GOOD = {"magnitude": 7.0, "longitude": 139.8, "latitude": 35.5, "depth_km": 30.0}
 CATALOGUE = "time,latitude,longitude,depth,mag\n"

@@ -20,10 +20,11 @@ from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.model import ensemble, site_amplification, site_amplification_files, site_study
+from tfgmm.model import site_amplification, site_amplification_files, site_study
 from tfgmm.model.site_study import Options, Study
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
+from tfgmm.prediction import ensemble
 from tfgmm.runs import splits
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import ergodic, random_effects

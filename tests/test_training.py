@@ -16,8 +16,8 @@ from tfgmm.cli import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
 from tfgmm.data import records
-from tfgmm.model import ensemble
 from tfgmm.network import member, training
+from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 

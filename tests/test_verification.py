@@ -11,8 +11,8 @@ from conftest import TINY, small_dataset
 from tfgmm.cli import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
-from tfgmm.model import ensemble
 from tfgmm.network import training
+from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.runs.verification import UNTRAINED, WHOLE, verify

@@ -10,7 +10,7 @@ from tfgmm import options
 from tfgmm.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
 from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
-from tfgmm.model import scenarios
+from tfgmm.prediction import scenarios
 from tfgmm.readers.common import sheet
 from tfgmm.runs.run_folder import RunFolder
 
@@ -100,13 +100,13 @@ def predict(
     if stations:
         places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
     import_tensorflow()
-    from tfgmm.model import ensemble, prediction
+    from tfgmm.prediction import ensemble, writing
 
-    wanted = prediction.Quantities(tuple(exceed or ()), tuple(percentile or ()))
+    wanted = writing.Quantities(tuple(exceed or ()), tuple(percentile or ()))
     loaded = ensemble.load(run, im)
     say_simulated(loaded.run.simulated)
     with progress("predicting", len(events)) as done:
-        written = prediction.write(
+        written = writing.write(
             loaded,
             events,
             out,

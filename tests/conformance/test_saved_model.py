@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 import untrained_run
 
-from tfgmm.model import ensemble
 from tfgmm.network.channels import event_vectors
+from tfgmm.prediction import ensemble
 from tfgmm.serving import export
 
 CLIENT = Path(__file__).with_name("c_api.py")

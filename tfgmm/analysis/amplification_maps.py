@@ -13,7 +13,7 @@ from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.analysis.site_terms import correlation
 from tfgmm.core import files
 from tfgmm.core.grid import Grid
-from tfgmm.model import map_files
+from tfgmm.prediction import map_files
 
 #: What the estimators are called in figures.
 TITLES = {

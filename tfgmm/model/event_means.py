@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.analysis.amplification import Weighting, event_means
-from tfgmm.model.ensemble import Ensemble
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.runs.run_folder import RunFolder
 
 

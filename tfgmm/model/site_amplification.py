@@ -14,9 +14,9 @@ from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
 from tfgmm.model.event_means import Question, ask
-from tfgmm.model.places import Places
 from tfgmm.model.site_study import Study
 from tfgmm.network import batches as data_pipeline
+from tfgmm.prediction.places import Places
 from tfgmm.runs import splits
 from tfgmm.stats import ergodic
 

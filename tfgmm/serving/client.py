@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.core.errors import UsageError, listed
-from tfgmm.model import scenarios
+from tfgmm.prediction import scenarios
 from tfgmm.serving.transport import PATIENCE, Address, Patience, Rest, Transport
 
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached

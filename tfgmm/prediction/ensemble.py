@@ -13,12 +13,12 @@ import xarray as xr
 
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
-from tfgmm.model import scenarios
-from tfgmm.model.places import Interpolation, Places, Window, projected
-from tfgmm.model.ranges import Ranges, trained_stations
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
+from tfgmm.prediction import scenarios
+from tfgmm.prediction.places import Interpolation, Places, Window, projected
+from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import calibration, random_effects

@@ -14,12 +14,12 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm.analysis import figures, scenario_figures
+from tfgmm.analysis import figures
 from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
-from tfgmm.model import map_files, scenarios
-from tfgmm.model.ensemble import Ensemble
-from tfgmm.model.places import Interpolation
+from tfgmm.prediction import figures, map_files, scenarios
+from tfgmm.prediction.ensemble import Ensemble
+from tfgmm.prediction.places import Interpolation
 from tfgmm.readers.common import catalogue
 
 #: Rows of a table that are written at once.
@@ -203,7 +203,7 @@ def _write_each(batches: Iterator[xr.Dataset], paths: list[Path], ending: str, e
         if ending in (".tif", ".tiff"):
             map_files.write_geotiff(maps, path, ensemble.experiment.grid)
         else:
-            figures.save(scenario_figures.scenario(maps, ensemble.stations), path, ("",))
+            figures.save(figures.scenario(maps, ensemble.stations), path, ("",))
 
 
 def _write_table(batches: Iterator[xr.Dataset], path: Path, ending: str) -> None:

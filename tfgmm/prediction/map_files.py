@@ -59,7 +59,7 @@ def write_netcdf(batches: Iterator[xr.Dataset], path: Path, grid: Grid, id_bytes
     Parameters
     ----------
     batches : iterator of xarray.Dataset
-        [event, row, col], with coordinates and attributes as of `tfgmm.model.prediction`.
+        [event, row, col], with coordinates and attributes as of `tfgmm.prediction.writing`.
     path : Path
     grid : Grid
     id_bytes : int
