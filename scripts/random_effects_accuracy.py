@@ -10,10 +10,10 @@ import typer
 from result_page import head, of_run
 from simulated_accuracy import dataset_and_truth
 
-from tfgmm.analysis import parts, scores
 from tfgmm.console import console, run_script, say_simulated, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
+from tfgmm.evaluation import parts, scores
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.stats import random_effects

@@ -11,13 +11,13 @@ import typer
 import xarray as xr
 from result_page import head, of_run
 
-from tfgmm.analysis import figures
-from tfgmm.analysis.baselines import ERGODIC
-from tfgmm.analysis.scores import ENSEMBLE
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
+from tfgmm.evaluation import figures
+from tfgmm.evaluation.baselines import ERGODIC
+from tfgmm.evaluation.scores import ENSEMBLE
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors

@@ -6,8 +6,8 @@ import pytest
 from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
-from tfgmm.analysis import boosting
-from tfgmm.analysis.baselines import (
+from tfgmm.evaluation import boosting
+from tfgmm.evaluation.baselines import (
     BOOSTED,
     ERGODIC,
     ERGODIC_SITES,

@@ -6,7 +6,7 @@ import pytest
 from prediction_places import with_places
 from prediction_tables import predictions
 
-from tfgmm.analysis import boosting
+from tfgmm.evaluation import boosting
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfgmm.analysis import section
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import section
 from tfgmm.stats import bootstrap
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from prediction_tables import predictions
 
-from tfgmm.analysis import residuals, scores
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import residuals, scores
 from tfgmm.stats import calibration
 from tfgmm.stats.calibration import Calibration
 

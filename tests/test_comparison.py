@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from prediction_tables import predictions
 
-from tfgmm.analysis import comparison, scores
 from tfgmm.core.errors import UsageError
+from tfgmm.evaluation import comparison, scores
 
 FEW = {"resamples": 50}
 UNKNOWN = "validation / validation"

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from prediction_tables import predictions
 
-from tfgmm.analysis import effects, scores
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import effects, scores
 
 CELL = 0.25
 SOURCE = np.array([-0.6, -0.1, 0.2, 0.5])  # by cell, mean zero

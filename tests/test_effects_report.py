@@ -8,8 +8,8 @@ from finished_run import make_run
 from matplotlib.collections import LineCollection, PatchCollection, PathCollection
 from prediction_tables import predictions
 
-from tfgmm.analysis import effects, effects_report, figures
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import effects, effects_report, figures
 
 IMS = ("PGA", "SA(1.0)")
 

@@ -12,9 +12,9 @@ from conftest import CHANNELS, TINY, small_dataset
 from finished_run import make_run
 from prediction_tables import predictions
 
-from tfgmm.analysis import baselines, evaluation, figures, report, scored, scores
-from tfgmm.analysis.section import HELD_OUT
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import baselines, evaluation, figures, report, scored, scores
+from tfgmm.evaluation.section import HELD_OUT
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import bootstrap, calibration, random_effects

@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.collections import LineCollection, QuadMesh
 from prediction_tables import predictions
 
-from tfgmm.analysis import figures, scores
 from tfgmm.core.grid import Grid
+from tfgmm.evaluation import figures, scores
 
 mpl.use("Agg")
 

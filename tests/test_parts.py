@@ -6,7 +6,7 @@ from prediction_places import with_places, within_event_field
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm.analysis import parts, scores, variability
+from tfgmm.evaluation import parts, scores, variability
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation
 

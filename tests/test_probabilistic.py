@@ -6,8 +6,8 @@ import pytest
 from prediction_tables import predictions
 from scipy.stats import kstest
 
-from tfgmm.analysis import probabilistic, scores
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import probabilistic, scores
 
 SIGMA = 0.7
 FEW = {"resamples": 60}

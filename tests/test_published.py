@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tfgmm.analysis import published, scores
+from tfgmm.evaluation import published, scores
 
 KIK = [(0.432, 0.007), (0.496, 0.005), (0.871, 0.104), (0.854, 0.090)]
 BOTH = [(0.429, 0.007), (0.494, 0.005), (0.865, 0.086), (0.841, 0.080)]

@@ -9,9 +9,9 @@ import pygmm
 import pytest
 from prediction_tables import predictions
 
-from tfgmm.analysis import published_models
-from tfgmm.analysis.published_models import MODELS, published_predictions
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import published_models
+from tfgmm.evaluation.published_models import MODELS, published_predictions
 
 BY_NAME = {model.name: model for model in MODELS}
 RECORD = ["event_id", "station_id"]

@@ -8,8 +8,8 @@ import pytest
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm.analysis import scores
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import scores
 from tfgmm.stats import random_effects, site_kriging
 from tfgmm.stats.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
 

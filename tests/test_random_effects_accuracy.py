@@ -6,8 +6,8 @@ from finished_run import make_run
 from prediction_places import with_places
 from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
-from tfgmm.analysis import scores
 from tfgmm.core.errors import UsageError
+from tfgmm.evaluation import scores
 from tfgmm.stats.random_effects import RandomEffects
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from prediction_tables import predictions
 
-from tfgmm.analysis import residual_figures, residuals, scores, variability
+from tfgmm.evaluation import residual_figures, residuals, scores, variability
 
 mpl.use("Agg")
 

@@ -6,8 +6,8 @@ import pytest
 from prediction_tables import predictions
 from scipy.stats import t
 
-from tfgmm.analysis import residuals, scores
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import residuals, scores
 from tfgmm.stats import bootstrap
 from tfgmm.stats.mixture import combine
 

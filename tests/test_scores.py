@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prediction_tables import predictions
 
-from tfgmm.analysis import scores
+from tfgmm.evaluation import scores
 
 KNOWN, UNKNOWN = "training / training", "validation / validation"
 KEYS = ["im", "chunk", "event_id", "station_id"]

@@ -13,13 +13,14 @@ import rasterio
 import xarray as xr
 from amplified_run import IMS
 
-from tfgmm.analysis import amplification_maps, figures
+from tfgmm.analysis import amplification_maps
 from tfgmm.analysis.amplification import Estimate
 from tfgmm.analysis.event_selection import Selection
 from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import figures
 from tfgmm.model import site_amplification, site_amplification_files, site_study
 from tfgmm.model.site_study import Options, Study
 from tfgmm.network import batches as data_pipeline

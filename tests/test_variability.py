@@ -7,7 +7,7 @@ from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.sparse import csr_array, hstack
 from scipy.sparse.linalg import lsmr
 
-from tfgmm.analysis import scores, variability
+from tfgmm.evaluation import scores, variability
 from tfgmm.simulation import simulated, truth
 
 HELD_OUT, KNOWN = "validation / validation", "training / validation"

@@ -201,8 +201,8 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 
 def _evaluated(paths: list[Path], baselines: bool) -> list:
-    from tfgmm.analysis import evaluation, report
-    from tfgmm.analysis.section import NARROW_NOTE, has_narrow
+    from tfgmm.evaluation import evaluation, report
+    from tfgmm.evaluation.section import NARROW_NOTE, has_narrow
 
     with stage_progress() as told:
         found = [evaluation.evaluate(path, baselines, told) for path in paths]
@@ -234,7 +234,7 @@ def write_report(
     overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Write one self-contained page with everything that evaluate finds."""
-    from tfgmm.analysis import report
+    from tfgmm.evaluation import report
 
     page = out or runs[0] / "report.html"
     endings.of_file(page, (".html", ".htm"), "reports")
@@ -260,7 +260,7 @@ def effects(
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
     """Map what the networks have learned about sources and about the paths to one station."""
-    from tfgmm.analysis import effects_report
+    from tfgmm.evaluation import effects_report
 
     for im, one in effects_report.write(run, station, cell).items():
         console.print(

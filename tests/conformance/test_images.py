@@ -14,8 +14,8 @@ from conftest import small_dataset
 from matplotlib.testing.compare import compare_images
 from prediction_tables import predictions
 
-from tfgmm.analysis import figures, residual_figures, residuals, scores
 from tfgmm.data import figures
+from tfgmm.evaluation import figures, residual_figures, residuals, scores
 
 IMAGES = Path(__file__).parent / "images"
 #: Root mean square of grey levels: fonts of another FreeType pass, a line that is gone does not.

@@ -7,10 +7,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from tfgmm.analysis import figures
 from tfgmm.analysis.amplification_maps import TITLES
-from tfgmm.analysis.residual_figures import DIVERGING
 from tfgmm.core import imt
+from tfgmm.evaluation import figures
+from tfgmm.evaluation.residual_figures import DIVERGING
 
 #: Depths to bedrock that are drawn, m.
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)

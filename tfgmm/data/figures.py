@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import LogNorm
 
-from tfgmm.analysis import figures
 from tfgmm.data.records import Dataset
+from tfgmm.evaluation import figures
 from tfgmm.readers.common import selection
 
 #: Of the networks in turn, colours of Okabe & Ito (2008); the first two look as published.

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.analysis import amplification_figures, amplification_maps, figures
+from tfgmm.analysis import amplification_figures, amplification_maps
 from tfgmm.core import files
 from tfgmm.data import layers
+from tfgmm.evaluation import figures
 from tfgmm.model.site_amplification import Measure
 from tfgmm.model.site_study import TITLE, Study
 

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, MultipleLocator
 
-from tfgmm.analysis import figures
+from tfgmm.evaluation import figures
 
 _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 

@@ -14,9 +14,9 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm.analysis import figures
 from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
+from tfgmm.evaluation import figures
 from tfgmm.prediction import figures, map_files, scenarios
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.prediction.places import Interpolation

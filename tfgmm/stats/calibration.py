@@ -201,7 +201,7 @@ def epistemic_change(partial: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     partial, full : pandas.DataFrame
-        Of `tfgmm.analysis.scores.partial_ensembles` and `tfgmm.analysis.residuals.full_ensemble`.
+        Of `tfgmm.evaluation.scores.partial_ensembles` and `tfgmm.evaluation.residuals.full_ensemble`.
 
     Returns
     -------

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from tfgmm.analysis import scores
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap
 from tfgmm.stats.mixture import combine_table
 
@@ -115,7 +115,7 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row an intensity measure, model, cell of `tfgmm.analysis.scores.CELLS`, variable and bin:
+        One row an intensity measure, model, cell of `tfgmm.evaluation.scores.CELLS`, variable and bin:
         ``low, high`` (edges), ``records, events, sites, bias, bias_low, bias_high, scatter,
         scatter_low, scatter_high``. Intervals have the level of
         `tfgmm.stats.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.

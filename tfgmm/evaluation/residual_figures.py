@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 
-from tfgmm.analysis import figures, residuals, scores, variability
+from tfgmm.evaluation import figures, residuals, scores, variability
 from tfgmm.stats import bootstrap
 
-#: Axis labels of `tfgmm.analysis.residuals.VARIABLES`.
+#: Axis labels of `tfgmm.evaluation.residuals.VARIABLES`.
 LABELS = {
     "magnitude": "Moment magnitude",
     "r_hyp_km": "Hypocentral distance (km)",
@@ -49,9 +49,9 @@ def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: st
     rows : pandas.DataFrame
         Scored records with ``ln_im``, ``mean`` and the variable.
     binned : pandas.DataFrame
-        Of `tfgmm.analysis.residuals.trends`, for these rows and this variable.
+        Of `tfgmm.evaluation.residuals.trends`, for these rows and this variable.
     variable : str
-        One of `tfgmm.analysis.residuals.VARIABLES`.
+        One of `tfgmm.evaluation.residuals.VARIABLES`.
     """
     log = residuals.VARIABLES[variable]
     residual = (rows["ln_im"] - rows["mean"]).to_numpy()
@@ -105,9 +105,9 @@ def trends(table: pd.DataFrame, found: pd.DataFrame, im: str, note: str = "") ->
     Parameters
     ----------
     table : pandas.DataFrame
-        Its scored records, of `tfgmm.analysis.residuals.with_variables`.
+        Its scored records, of `tfgmm.evaluation.residuals.with_variables`.
     found : pandas.DataFrame
-        Its rows of `tfgmm.analysis.residuals.trends`.
+        Its rows of `tfgmm.evaluation.residuals.trends`.
     im : str
     note : str
         Title.
@@ -136,7 +136,7 @@ def terms_map(ax: plt.Axes, placed: pd.DataFrame, label: str, **style):
     ----------
     ax : matplotlib.axes.Axes
     placed : pandas.DataFrame
-        Of `tfgmm.analysis.variability.placed`.
+        Of `tfgmm.evaluation.variability.placed`.
     label : str
         Of the colour bar, with unit.
     """
@@ -192,7 +192,7 @@ def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     ----------
     ax : matplotlib.axes.Axes
     table : pandas.DataFrame
-        Of `tfgmm.analysis.variability.tidy`, of one intensity measure and one cell or model.
+        Of `tfgmm.evaluation.variability.tidy`, of one intensity measure and one cell or model.
     by : str
         Column that tells the bars of a group apart: ``model`` or ``cell``.
     """
@@ -227,7 +227,7 @@ def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
     ----------
     ax : matplotlib.axes.Axes
     table : pandas.DataFrame
-        Of `tfgmm.analysis.parts.within_event_correlation`.
+        Of `tfgmm.evaluation.parts.within_event_correlation`.
     """
     distance = np.linspace(0, table["distance_km"].max(), 200)
     curves = []
@@ -261,7 +261,7 @@ def path_covariance(ax: plt.Axes, table: pd.DataFrame):
     ----------
     ax : matplotlib.axes.Axes
     table : pandas.DataFrame
-        Of `tfgmm.analysis.parts.path_covariance`, of one intensity measure.
+        Of `tfgmm.evaluation.parts.path_covariance`, of one intensity measure.
     """
     other = table[table["source_class"] > 0]
     curves = []
@@ -347,9 +347,9 @@ def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note
     Parameters
     ----------
     full : pandas.DataFrame
-        Of `tfgmm.analysis.residuals.full_ensemble`.
+        Of `tfgmm.evaluation.residuals.full_ensemble`.
     partial : pandas.DataFrame
-        Of `tfgmm.analysis.scores.partial_ensembles`.
+        Of `tfgmm.evaluation.scores.partial_ensembles`.
     reference : str
         The reference network.
     note : str

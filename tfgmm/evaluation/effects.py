@@ -52,7 +52,7 @@ def learned(partial: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     partial : pandas.DataFrame
-        Of `tfgmm.analysis.scores.partial_ensembles`, of one intensity measure, with the columns of
+        Of `tfgmm.evaluation.scores.partial_ensembles`, of one intensity measure, with the columns of
         `tfgmm.runs.run_folder.RunFolder.with_places`.
 
     Returns

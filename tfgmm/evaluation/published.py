@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis.scores import CELLS
+from tfgmm.evaluation.scores import CELLS
 
 SOURCE = (
     "Sunny, Cotton & Lilienkamp (2022), URBASIS-EU Deliverable D1.4: Tables 1 and 2 (RMSE, mean and "
@@ -17,7 +17,7 @@ IM = "PGA"
 FULL_ENSEMBLE_Z_STD = 0.86
 
 #: RMSE, its standard deviation over chunks, standard deviation of standardised residuals (NaN: the text
-#: gives no number), in the order of `tfgmm.analysis.scores.CELLS`.
+#: gives no number), in the order of `tfgmm.evaluation.scores.CELLS`.
 _CELLS = {
     ("kik",): (
         (0.432, 0.007, np.nan),

@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import figures, parts, residual_figures, residuals, scores, variability
-from tfgmm.analysis.scored import Scored
-from tfgmm.analysis.section import HELD_OUT, Section, interval, wide
+from tfgmm.evaluation import figures, parts, residual_figures, residuals, scores, variability
+from tfgmm.evaluation.scored import Scored
+from tfgmm.evaluation.section import HELD_OUT, Section, interval, wide
 from tfgmm.stats import bootstrap, calibration
 from tfgmm.stats.random_effects import read
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import probabilistic, published, scores
 from tfgmm.core.errors import UsageError
+from tfgmm.evaluation import probabilistic, published, scores
 from tfgmm.stats import bootstrap
 
 #: What the difference of two models is taken of.
@@ -25,7 +25,7 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
     Parameters
     ----------
     runs : mapping of str to pandas.DataFrame
-        Four-way table (`tfgmm.analysis.scores.four_way`) by name of the run.
+        Four-way table (`tfgmm.evaluation.scores.four_way`) by name of the run.
     networks : mapping of str to iterable of str
         Networks by name of the run.
 
@@ -136,7 +136,7 @@ def between_models(
     model : str
         The first of each pair.
     groupings : mapping of str to Grouping
-        Of `tfgmm.analysis.scores.by_cell`; ``model`` names the second of the pair.
+        Of `tfgmm.evaluation.scores.by_cell`; ``model`` names the second of the pair.
     **bootstrapped
         ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import scores, variability
+from tfgmm.evaluation import scores, variability
 from tfgmm.runs import splits
 from tfgmm.stats import path_terms, site_kriging, within_event
 from tfgmm.stats.random_effects import RandomEffects
@@ -17,7 +17,7 @@ def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles with random effects, of `tfgmm.analysis.scores.partial_ensembles`.
+        Partial ensembles with random effects, of `tfgmm.evaluation.scores.partial_ensembles`.
     reference : str
         The reference network.
 
@@ -54,7 +54,7 @@ def beside_found(table: pd.DataFrame, found: pd.DataFrame, reference: str) -> pd
     table, reference
         As for `predicted`.
     found : pandas.DataFrame
-        Of `tfgmm.analysis.variability.tidy`.
+        Of `tfgmm.evaluation.variability.tidy`.
 
     Returns
     -------

@@ -7,8 +7,8 @@ import pandas as pd
 import scoringrules
 from scipy.stats import norm
 
-from tfgmm.analysis.scores import Grouping, groups
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation.scores import Grouping, groups
 from tfgmm.stats import bootstrap
 
 #: Central intervals whose coverage is scored.
@@ -108,9 +108,9 @@ def score(
     Parameters
     ----------
     scored : pandas.DataFrame
-        Of `tfgmm.analysis.scores.partial_ensembles` or a baseline.
+        Of `tfgmm.evaluation.scores.partial_ensembles` or a baseline.
     groupings : mapping of str to Grouping
-        Of `tfgmm.analysis.scores.by_cell`, for instance; statistics of one group mix its models unless
+        Of `tfgmm.evaluation.scores.by_cell`, for instance; statistics of one group mix its models unless
         one grouping tells them apart.
     statistics, level, resamples, seed
         As for `tfgmm.stats.bootstrap.intervals`.

@@ -8,7 +8,7 @@ from scipy.differentiate import hessian
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from tfgmm.analysis import scores
+from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap, mixed_effects
 
 #: Names of the parts that `decompose` finds, and of their sum.
@@ -145,7 +145,7 @@ def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, 
     Returns
     -------
     dict
-        By ``(im, model, cell)``, cells as `tfgmm.analysis.scores.cells` names them. A cell with fewer
+        By ``(im, model, cell)``, cells as `tfgmm.evaluation.scores.cells` names them. A cell with fewer
         than two events or sites is left out.
     """
     found = {}

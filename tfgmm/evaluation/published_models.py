@@ -12,9 +12,9 @@ import pandas as pd
 import pygmm
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm.analysis.baselines import folds, scored
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
+from tfgmm.evaluation.baselines import folds, scored
 from tfgmm.runs import splits
 
 #: Where neither the layer nor the station knows Vs30.

@@ -10,8 +10,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 from scipy.spatial import ConvexHull
 
-from tfgmm.analysis import effects, figures, residual_figures, scores
 from tfgmm.core import files
+from tfgmm.evaluation import effects, figures, residual_figures, scores
 from tfgmm.runs.run_folder import RunFolder
 
 _NO_RECORDS = "#dddddd"

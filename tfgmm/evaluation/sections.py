@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import (
+from tfgmm.evaluation import (
     comparison,
     figures,
     probabilistic,
@@ -16,8 +16,8 @@ from tfgmm.analysis import (
     residual_sections,
     scores,
 )
-from tfgmm.analysis.scored import Scored
-from tfgmm.analysis.section import HELD_OUT, Section, wide
+from tfgmm.evaluation.scored import Scored
+from tfgmm.evaluation.section import HELD_OUT, Section, wide
 from tfgmm.stats import calibration
 
 DISTANCE_KM, MAGNITUDE = (50, 100, 150, 200), (5, 5.5, 6)

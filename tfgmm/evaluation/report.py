@@ -10,10 +10,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from tfgmm.analysis import comparison, scores
-from tfgmm.analysis.evaluation import Evaluation, markdown_table
-from tfgmm.analysis.section import NARROW_MARK, Section
 from tfgmm.core import files
+from tfgmm.evaluation import comparison, scores
+from tfgmm.evaluation.evaluation import Evaluation, markdown_table
+from tfgmm.evaluation.section import NARROW_MARK, Section
 from tfgmm.stats import bootstrap
 
 _TEMPLATES = jinja2.Environment(

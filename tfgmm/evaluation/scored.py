@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm.analysis import baselines, published_models, residuals, scores
 from tfgmm.core import files, lease
+from tfgmm.evaluation import baselines, published_models, residuals, scores
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import calibration
 

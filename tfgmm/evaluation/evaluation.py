@@ -6,9 +6,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
-from tfgmm.analysis import figures, scored, sections
-from tfgmm.analysis.section import Section
 from tfgmm.core import files
+from tfgmm.evaluation import figures, scored, sections
+from tfgmm.evaluation.section import Section
 from tfgmm.runs.run_folder import RunFolder
 
 

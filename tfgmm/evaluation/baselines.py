@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis import boosting
+from tfgmm.evaluation import boosting
 from tfgmm.runs import splits
 from tfgmm.stats import ergodic, site_kriging
 

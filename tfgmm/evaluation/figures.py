@@ -15,8 +15,8 @@ from matplotlib.ticker import LogLocator, MultipleLocator
 from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
-from tfgmm.analysis import scores
 from tfgmm.core import coast, files
+from tfgmm.evaluation import scores
 
 STYLE = {"font.size": 9, "axes.titlesize": 9, "savefig.dpi": 200, "figure.constrained_layout.use": True}
 SIMULATED = "simulated records"
