@@ -12,14 +12,14 @@ from result_page import head, of_run
 from scipy.stats import t
 from simulated_accuracy import ORACLE, dataset_and_truth
 
-from tfgmm.analysis.amplification import Z90
-from tfgmm.analysis.site_terms import SiteTerms, correlation
 from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.simulation.oracle import Oracle
+from tfgmm.site_amplification.amplification import Z90
+from tfgmm.site_amplification.site_terms import SiteTerms, correlation
 
 KRIGED = "kriged site terms"
 #: Share of the pixels, the deepest ones, that are the deep basin.
@@ -139,7 +139,7 @@ def main(
     _, planted = dataset_and_truth(run)
     say_simulated(run.simulated)
     import_tensorflow()
-    from tfgmm.model.site_study import Options, Study
+    from tfgmm.site_amplification.site_study import Options, Study
 
     study = Study(run, Options(arms=()))
     parts = []

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from tfgmm.analysis import amplification
-from tfgmm.analysis.amplification import Estimate, Weighting
 from tfgmm.core.errors import DataError
+from tfgmm.site_amplification import amplification
+from tfgmm.site_amplification.amplification import Estimate, Weighting
 
 RNG = np.random.default_rng(3)
 PIXELS = np.stack(np.meshgrid([-10.0, 0.0, 10.0, 20.0], [15.0, 5.0, -5.0]), axis=-1)

@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
 
-from tfgmm.analysis import amplification_figures, amplification_maps
 from tfgmm.core.grid import Grid
+from tfgmm.site_amplification import figures, site_maps
 
 mpl.use("Agg")
 
@@ -59,9 +59,9 @@ def meshes(ax) -> QuadMesh:
 
 
 def test_amplification_stands_above_its_error(maps):
-    figure = amplification_figures.amplification(maps, STATIONS, "PGA", "a note")
+    figure = figures.amplification(maps, STATIONS, "PGA", "a note")
     panels = figure.axes[:4]
-    titles = [amplification_maps.TITLES[name] for name in NAMES]
+    titles = [site_maps.TITLES[name] for name in NAMES]
     assert [ax.get_title() for ax in panels] == titles * 2
     where = (maps["taught"] & maps["footprint"]).to_numpy()
     for ax, (variable, number) in zip(
@@ -81,20 +81,20 @@ def test_amplification_stands_above_its_error(maps):
 
 
 def test_map_has_coast_contours_and_stations(maps):
-    ax = amplification_figures.amplification(maps, STATIONS, "PGA").axes[0]
+    ax = figures.amplification(maps, STATIONS, "PGA").axes[0]
     (contours,) = [c for c in ax.collections if isinstance(c, QuadContourSet)]
     assert list(contours.levels) == [500, 1000, 2000, 3000, 4000]
     assert any(isinstance(c, LineCollection) and c.get_segments() for c in ax.collections)
     offsets = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
     assert any(np.array_equal(points, STATIONS.to_numpy()) for points in offsets)
-    bare = amplification_figures.amplification(maps.drop_vars("z_bedrock"), STATIONS, "PGA").axes[0]
+    bare = figures.amplification(maps.drop_vars("z_bedrock"), STATIONS, "PGA").axes[0]
     assert not [c for c in bare.collections if isinstance(c, QuadContourSet)]
 
 
 def test_differences_tell_chance_from_what_is_significant(maps):
-    figure = amplification_figures.difference(maps.drop_vars(["taught", "z_bedrock"]), STATIONS, "PGA")
+    figure = figures.difference(maps.drop_vars(["taught", "z_bedrock"]), STATIONS, "PGA")
     for ax, name in zip(figure.axes, NAMES, strict=False):
-        assert ax.get_title() == f"{amplification_maps.TITLES[name]}\nsignificant: 50%"
+        assert ax.get_title() == f"{site_maps.TITLES[name]}\nsignificant: 50%"
         (hatched,) = [c for c in ax.collections if isinstance(c, QuadContourSet)]
         assert hatched.hatches == ["////"]
         box = hatched.get_paths()[0].get_extents()
@@ -115,7 +115,7 @@ def spectra() -> pd.DataFrame:
 
 
 def test_spectra_rise_with_period_and_pga_stands_first(spectra):
-    figure = amplification_figures.against_period(spectra, "a note")
+    figure = figures.against_period(spectra, "a note")
     first = figure.axes[0]
     assert [label.get_text() for label in first.get_xticklabels()] == ["PGA", "0.3", "1"]
     tokyo, far = first.containers
@@ -129,11 +129,11 @@ def test_spectra_rise_with_period_and_pga_stands_first(spectra):
         if isinstance(c, PathCollection) and len(c.get_offsets())
     ]
     assert [tuple(face[0]) == (1, 1, 1, 1) for face in faces] == [False, True]  # hollow: not taught
-    assert [ax.get_title() for ax in figure.axes[:2]] == [amplification_maps.TITLES[n] for n in NAMES]
+    assert [ax.get_title() for ax in figure.axes[:2]] == [site_maps.TITLES[n] for n in NAMES]
 
 
 def test_factors_stand_where_their_logarithms_are(spectra):
-    figure = amplification_figures.against_period(spectra)
+    figure = figures.against_period(spectra)
     figure.canvas.draw()
     (right,) = figure.axes[1].child_axes
     ticks = {

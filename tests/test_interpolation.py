@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.core.errors import DataError
+from tfgmm.site_amplification.interpolation import InterpolationVariance
 
 PLANTED = InterpolationVariance(far=0.4, length_km=8.0, alone=0.3)
 

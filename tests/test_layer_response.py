@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tfgmm.analysis import layer_response
+from tfgmm.site_amplification import layer_response
 
 SHAPE = (20, 30)
 WHERE = np.ones(SHAPE, bool)

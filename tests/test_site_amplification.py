@@ -13,21 +13,20 @@ import rasterio
 import xarray as xr
 from amplified_run import IMS
 
-from tfgmm.analysis import amplification_maps
-from tfgmm.analysis.amplification import Estimate
-from tfgmm.analysis.event_selection import Selection
-from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.cli import main
 from tfgmm.console import console
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import figures
-from tfgmm.model import site_amplification, site_amplification_files, site_study
-from tfgmm.model.site_study import Options, Study
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs import splits
 from tfgmm.runs.run_folder import RunFolder
+from tfgmm.site_amplification import estimates, site_maps, site_study, writing
+from tfgmm.site_amplification.amplification import Estimate
+from tfgmm.site_amplification.event_selection import Selection
+from tfgmm.site_amplification.interpolation import InterpolationVariance
+from tfgmm.site_amplification.site_study import Options, Study
 from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
@@ -202,13 +201,13 @@ def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
     assert stop.value.code == 2
     told = capfd.readouterr().err
     assert re.fullmatch(rf"tfgmm: \S+{name} exists already and was not made by .*--overwrite\n", told)
-    site_amplification_files.refuse_strangers(tmp_path, IMS, [], overwrite=True)
+    writing.refuse_strangers(tmp_path, IMS, [], overwrite=True)
     assert (tmp_path / name).read_text() == "mine"
 
 
 def test_own_files_are_replaced(written, run):
     folder = written[1]
-    assert site_amplification_files.refuse_strangers(folder, IMS, ["sparse"], overwrite=False) is None
+    assert writing.refuse_strangers(folder, IMS, ["sparse"], overwrite=False) is None
 
 
 def test_no_run_at_all(tmp_path, monkeypatch, capfd):
@@ -229,7 +228,7 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = site_amplification.measure(study, "PGA", lambda: calls.append(1))
+    found = estimates.measure(study, "PGA", lambda: calls.append(1))
     assert len(calls) == study.steps(("PGA",))
     return found
 
@@ -249,7 +248,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = site_amplification.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    found = estimates.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").predict(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -269,7 +268,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     members = np.random.default_rng(0).normal(0, 0.1, (5, 2, 3, 4, 5))
     one = Estimate.of(members, everywhere)
     kriging = np.random.default_rng(1).uniform(0.0, 0.09, (4, 5))
-    found = amplification_maps.measure(
+    found = site_maps.measure(
         {"one_ensemble": one},
         {"one_ensemble": InterpolationVariance(0.15, 3.0, 0.3)},
         nearest_km=np.full((4, 5), 1.0),
@@ -296,7 +295,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
     mixed.note(*random_effects.FILES)
-    found = site_amplification.measure(study, "PGA")
+    found = estimates.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
     members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
@@ -307,7 +306,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
     mixed.note(*random_effects.FILES)
-    of_networks = site_amplification.measure(study, "PGA").estimates["one_ensemble"]
+    of_networks = estimates.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
     np.testing.assert_allclose(
@@ -317,7 +316,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
-    questions = site_amplification._layer_questions(study)
+    questions = estimates._layer_questions(study)
     names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
     assert "z_bedrock" not in names
@@ -348,7 +347,7 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        site_amplification.measure(hungry, "PGA")
+        estimates.measure(hungry, "PGA")
 
 
 # ---- which events --------------------------------------------------------------------------------

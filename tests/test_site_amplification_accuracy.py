@@ -8,10 +8,10 @@ import pytest
 from finished_run import make_run
 from prediction_tables import predictions
 
-from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.core.errors import UsageError
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
+from tfgmm.site_amplification.site_terms import SiteTerms
 
 
 @pytest.fixture(scope="module")

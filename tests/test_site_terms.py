@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.analysis import site_terms
-from tfgmm.analysis.amplification import Estimate
-from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.runs.splits import Fold
+from tfgmm.site_amplification import site_terms
+from tfgmm.site_amplification.amplification import Estimate
+from tfgmm.site_amplification.site_terms import SiteTerms
 
 N_SITES, N_EVENTS = 40, 60
 

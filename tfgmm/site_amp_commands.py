@@ -7,12 +7,12 @@ import pandas as pd
 import typer
 
 from tfgmm import options
-from tfgmm.analysis.event_selection import Selection
 from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
 from tfgmm.core import endings, imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.runs.run_folder import RunFolder
+from tfgmm.site_amplification.event_selection import Selection
 
 _ARMS = {
     "published": ("published",),
@@ -65,14 +65,14 @@ def site_amp(
     places = [place(text, opened.experiment.grid) for text in at or []]
     selection = Selection.parse(events or [])
     import_tensorflow()
-    from tfgmm.model import site_amplification, site_amplification_files, site_study
+    from tfgmm.site_amplification import estimates, site_study, writing
 
     chosen = site_study.Options(
         arms=_ARMS[no_site], events=selection, within_km=within_km, min_records=min_records
     )
     runs = [opened] + ([RunFolder.open(against)] if against else [])
     folder = out or opened.path / "site_amplification"
-    site_amplification_files.refuse_strangers(folder, ims, [one.path.name for one in runs[1:]], overwrite)
+    writing.refuse_strangers(folder, ims, [one.path.name for one in runs[1:]], overwrite)
     studies = [site_study.Study(one, chosen) for one in runs]
     say_simulated(opened.simulated)
     if against:
@@ -85,8 +85,8 @@ def site_amp(
             if not train_missing(study.arm(name, ims), arm):
                 raise UsageError(f"other processes train members of {study.run.path}: try again then")
     with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
-        found = [{one: site_amplification.measure(study, one, step) for one in ims} for study in studies]
-    table = site_amplification_files.write(studies, found, folder, pd.DataFrame(places))
+        found = [{one: estimates.measure(study, one, step) for one in ims} for study in studies]
+    table = writing.write(studies, found, folder, pd.DataFrame(places))
     about = studies[0].about()
     show_table(
         f"{opened.path}: ln site amplification, averaged over {about['events']}",

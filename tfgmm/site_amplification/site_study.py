@@ -7,9 +7,6 @@ import pandas as pd
 import pydantic
 import xarray as xr
 
-from tfgmm.analysis import layer_response
-from tfgmm.analysis.amplification import Weighting
-from tfgmm.analysis.event_selection import Selection
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
 from tfgmm.network import batches as data_pipeline
@@ -19,6 +16,9 @@ from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment, Settings
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation.truth import footprint
+from tfgmm.site_amplification import layer_response
+from tfgmm.site_amplification.amplification import Weighting
+from tfgmm.site_amplification.event_selection import Selection
 from tfgmm.stats import random_effects
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -134,7 +134,7 @@ class Study:
         ]
 
     def steps(self, ims: tuple[str, ...]) -> int:
-        """How often `tfgmm.model.site_amplification.measure` calls `watch` for these intensity measures."""
+        """How often `tfgmm.site_amplification.estimates.measure` calls `watch` for these intensity measures."""
         shown = len(self.varied_layers) + 1 if self.varied_layers else 0
         events = (1 + len(self.options.arms)) * len(self.events) + shown * len(self.layer_events)
         return len(ims) * self.experiment.chunks * self.experiment.inits * events

@@ -8,16 +8,16 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 
-from tfgmm.analysis import amplification, amplification_maps, layer_response, site_terms
-from tfgmm.analysis.amplification import Estimate
-from tfgmm.analysis.site_terms import SiteTerms
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
-from tfgmm.model.event_means import Question, ask
-from tfgmm.model.site_study import Study
 from tfgmm.network import batches as data_pipeline
 from tfgmm.prediction.places import Places
 from tfgmm.runs import splits
+from tfgmm.site_amplification import amplification, layer_response, site_maps, site_terms
+from tfgmm.site_amplification.amplification import Estimate
+from tfgmm.site_amplification.event_means import Question, ask
+from tfgmm.site_amplification.site_study import Study
+from tfgmm.site_amplification.site_terms import SiteTerms
 from tfgmm.stats import ergodic
 
 #: Names of the estimators, as they stand in files.
@@ -36,9 +36,9 @@ class Measure:
     estimates : dict of str to Estimate
         By estimator.
     maps : xarray.Dataset
-        Of `tfgmm.analysis.amplification_maps.measure`.
+        Of `tfgmm.site_amplification.site_maps.measure`.
     stations : pandas.DataFrame
-        Of `tfgmm.analysis.amplification_maps.at_stations`; of a run with random effects also
+        Of `tfgmm.site_amplification.site_maps.at_stations`; of a run with random effects also
         ``station_part`` and its standard deviation: the site's own term beyond the map, of all members.
     """
 
@@ -72,7 +72,7 @@ def measure(study: Study, im: str, watch: Callable[[], None] = lambda: None) -> 
     }
     nearest_km = KDTree(trained[["x_km", "y_km"]]).query(study.pixels_km)[0]
     of_map = kriged.at(study.pixels_km.reshape(-1, 2))[1].reshape(nearest_km.shape) - alone**2
-    maps = amplification_maps.measure(
+    maps = site_maps.measure(
         found,
         fitted,
         nearest_km=nearest_km,
@@ -80,7 +80,7 @@ def measure(study: Study, im: str, watch: Callable[[], None] = lambda: None) -> 
         taught=taught,
         footprint=study.footprint,
     )
-    stations = amplification_maps.at_stations(found, maps, recorded, held, terms.table)
+    stations = site_maps.at_stations(found, maps, recorded, held, terms.table)
     if study.effects(im) is not None:
         stations = stations.assign(**_station_part(study, im, stations))
     return Measure(found, maps.expand_dims(im=[im]), stations.assign(im=im))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from tfgmm.analysis.amplification import Weighting, event_means
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.runs.run_folder import RunFolder
+from tfgmm.site_amplification.amplification import Weighting, event_means
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm.analysis.amplification import Estimate
-from tfgmm.analysis.interpolation import InterpolationVariance
 from tfgmm.runs import splits
+from tfgmm.site_amplification.amplification import Estimate
+from tfgmm.site_amplification.interpolation import InterpolationVariance
 from tfgmm.stats import ergodic, site_kriging
 
 

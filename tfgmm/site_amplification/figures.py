@@ -7,10 +7,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from tfgmm.analysis.amplification_maps import TITLES
 from tfgmm.core import imt
 from tfgmm.evaluation import figures
 from tfgmm.evaluation.residual_figures import DIVERGING
+from tfgmm.site_amplification.site_maps import TITLES
 
 #: Depths to bedrock that are drawn, m.
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)
@@ -31,7 +31,7 @@ def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str =
     Parameters
     ----------
     maps : xarray.Dataset
-        Of `tfgmm.analysis.amplification_maps.measure` for one intensity measure, with ``longitude`` and
+        Of `tfgmm.site_amplification.site_maps.measure` for one intensity measure, with ``longitude`` and
         ``latitude`` [row, col], perhaps ``z_bedrock``.
     stations : pandas.DataFrame
         ``longitude, latitude``.
@@ -65,7 +65,7 @@ def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = ""
     Parameters
     ----------
     maps : xarray.Dataset
-        Of `tfgmm.analysis.amplification_maps.against` for one intensity measure, with ``longitude`` and
+        Of `tfgmm.site_amplification.site_maps.against` for one intensity measure, with ``longitude`` and
         ``latitude`` [row, col], perhaps ``z_bedrock``.
     stations, im, note
         As for `amplification`.
@@ -108,7 +108,7 @@ def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `tfgmm.analysis.amplification_maps.at_places`.
+        Of `tfgmm.site_amplification.site_maps.at_places`.
     note : str
         Title.
     """

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.analysis import amplification_figures, amplification_maps
 from tfgmm.core import files
 from tfgmm.data import layers
 from tfgmm.evaluation import figures
-from tfgmm.model.site_amplification import Measure
-from tfgmm.model.site_study import TITLE, Study
+from tfgmm.site_amplification import figures, site_maps
+from tfgmm.site_amplification.estimates import Measure
+from tfgmm.site_amplification.site_study import TITLE, Study
 
 _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
@@ -62,7 +62,7 @@ def write(
     Returns
     -------
     pandas.DataFrame
-        Of `tfgmm.analysis.amplification_maps.summary`.
+        Of `tfgmm.site_amplification.site_maps.summary`.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def write(
     study, measures = studies[0], found[0]
     maps = _with_bedrock(study, xr.concat([one.maps for one in measures.values()], "im"))
     stations = pd.concat([one.stations for one in measures.values()], ignore_index=True)
-    table = amplification_maps.summary(maps, stations)
+    table = site_maps.summary(maps, stations)
     with files.whole_files(folder) as temporary:
         _write_maps(study, maps, temporary)
         for name, rows in (("stations", stations), ("summary", table)):
@@ -100,14 +100,12 @@ def _note(study: Study, im: str) -> str:
 
 
 def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
-    whole = amplification_maps.conform(maps, study.grid, study.about())
-    amplification_maps.write_netcdf(whole, folder / "site_amplification.nc")
+    whole = site_maps.conform(maps, study.grid, study.about())
+    site_maps.write_netcdf(whole, folder / "site_amplification.nc")
     for im in maps["im"].to_numpy():
         one = whole.sel(im=im)
-        amplification_maps.write_geotiff(one, folder / f"{im}.tif", study.grid, _BANDS)
-        figures.save(
-            amplification_figures.amplification(one, study.stations, im, _note(study, im)), folder / im
-        )
+        site_maps.write_geotiff(one, folder / f"{im}.tif", study.grid, _BANDS)
+        figures.save(figures.amplification(one, study.stations, im, _note(study, im)), folder / im)
 
 
 def _csv(table: pd.DataFrame, path: Path, study: Study) -> None:
@@ -115,10 +113,10 @@ def _csv(table: pd.DataFrame, path: Path, study: Study) -> None:
 
 
 def _write_places(study: Study, maps: xr.Dataset, places: pd.DataFrame, folder: Path) -> None:
-    table = amplification_maps.at_places(maps, places, study.grid)
+    table = site_maps.at_places(maps, places, study.grid)
     _csv(table, folder / "places.csv", study)
     note = _note(study, "Site amplification")
-    figures.save(amplification_figures.against_period(table, note), folder / "periods")
+    figures.save(figures.against_period(table, note), folder / "periods")
 
 
 def _write_difference(study: Study, other: Study, measures, others, folder: Path) -> None:
@@ -132,17 +130,15 @@ def _write_difference(study: Study, other: Study, measures, others, folder: Path
                 for mask in ("taught", "footprint")
             ]
         )
-        differences = amplification_maps.against(one.estimates, others[im].estimates, where)
+        differences = site_maps.against(one.estimates, others[im].estimates, where)
         found.append(differences.expand_dims(im=[im]))
     maps = _with_bedrock(study, xr.concat(found, "im"))
     about = study.about() | {"title": f"difference of ln site amplification to run {other.run.path.name}"}
-    whole = amplification_maps.conform(maps, study.grid, about)
-    amplification_maps.write_netcdf(whole, folder / f"{stem}.nc")
+    whole = site_maps.conform(maps, study.grid, about)
+    site_maps.write_netcdf(whole, folder / f"{stem}.nc")
     for im in measures:
         one = whole.sel(im=im)
         name = folder / f"{stem}_{im}"
-        amplification_maps.write_geotiff(
-            one, name.with_name(name.name + ".tif"), study.grid, _BANDS_OF_DIFFERENCE
-        )
+        site_maps.write_geotiff(one, name.with_name(name.name + ".tif"), study.grid, _BANDS_OF_DIFFERENCE)
         note = f"{study.run.path.name} minus {other.run.path.name}\n{_note(study, im)}"
-        figures.save(amplification_figures.difference(one, study.stations, im, note), name)
+        figures.save(figures.difference(one, study.stations, im, note), name)

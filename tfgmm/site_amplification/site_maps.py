@@ -8,12 +8,12 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
-from tfgmm.analysis.amplification import Z90, Estimate, significant
-from tfgmm.analysis.interpolation import InterpolationVariance
-from tfgmm.analysis.site_terms import correlation
 from tfgmm.core import files
 from tfgmm.core.grid import Grid
 from tfgmm.prediction import map_files
+from tfgmm.site_amplification.amplification import Z90, Estimate, significant
+from tfgmm.site_amplification.interpolation import InterpolationVariance
+from tfgmm.site_amplification.site_terms import correlation
 
 #: What the estimators are called in figures.
 TITLES = {
@@ -131,9 +131,9 @@ def at_stations(
     stations : pandas.DataFrame
         ``station_id, site_id, network, longitude, latitude, row, col``.
     held : pandas.DataFrame
-        Of `tfgmm.analysis.site_terms.held_out`.
+        Of `tfgmm.site_amplification.site_terms.held_out`.
     terms : pandas.DataFrame
-        `tfgmm.analysis.site_terms.SiteTerms.table`.
+        `tfgmm.site_amplification.site_terms.SiteTerms.table`.
     """
     pixel = {axis: xr.DataArray(stations[axis].to_numpy(), dims="station") for axis in _MAP}
     columns = ["station_id", "site_id", "network", "longitude", "latitude"]

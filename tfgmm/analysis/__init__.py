@@ -1,1 +1,0 @@
-"""Everything that is computed from the predictions table (no TensorFlow here)."""

@@ -1,1 +1,0 @@
-"""The network, its likelihood, members and ensembles."""
