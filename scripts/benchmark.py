@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from tfgmm.console import import_tensorflow, run_script, show_table, tracked
+from tfgmm.cli.console import import_tensorflow, run_script, show_table, tracked
 from tfgmm.core.errors import UsageError
 from tfgmm.data.records import Dataset
 from tfgmm.simulation import simulated

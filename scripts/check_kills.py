@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from tfgmm.console import console, import_tensorflow, run_script
+from tfgmm.cli.console import console, import_tensorflow, run_script
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 
@@ -34,7 +34,7 @@ MOMENTS = (
 #: Small enough for a training of half a minute; all else is the preset's.
 SIZE = ["--chunks", "2", "--inits", "1", "--epochs", "4"]
 RECORDS = ["--events", "100", "--kik-stations", "60", "--meso-stations", "30", "--meso-events", "20"]
-TFGMM = [sys.executable, "-c", "from tfgmm.cli import main; main()"]
+TFGMM = [sys.executable, "-c", "from tfgmm.cli.app import main; main()"]
 
 
 class Run:

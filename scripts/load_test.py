@@ -22,7 +22,7 @@ import pandas as pd
 import psutil
 import typer
 
-from tfgmm.console import console, import_tensorflow, show_table
+from tfgmm.cli.console import console, import_tensorflow, show_table
 from tfgmm.core.errors import TfgmmError
 from tfgmm.serving.client import Client
 from tfgmm.serving.transport import Patience

@@ -10,7 +10,7 @@ import typer
 from result_page import head, of_run
 from simulated_accuracy import dataset_and_truth
 
-from tfgmm.console import console, run_script, say_simulated, show_table
+from tfgmm.cli.console import console, run_script, say_simulated, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import parts, scores

@@ -13,7 +13,14 @@ import pandas as pd
 import typer
 from result_page import head, made
 
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, train_missing
+from tfgmm.cli.console import (
+    console,
+    import_tensorflow,
+    run_script,
+    say_simulated,
+    show_table,
+    train_missing,
+)
 from tfgmm.core import files
 from tfgmm.evaluation import probabilistic, scores
 from tfgmm.runs import experiment as experiments

@@ -14,7 +14,7 @@ import typer
 import xarray as xr
 from load_test import served
 
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table
+from tfgmm.cli.console import console, import_tensorflow, run_script, say_simulated, show_table
 from tfgmm.serving.client import Client
 
 C_CLIENT = Path(__file__).parents[1] / "tests" / "conformance" / "c_api.py"

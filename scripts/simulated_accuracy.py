@@ -11,7 +11,7 @@ import typer
 import xarray as xr
 from result_page import head, of_run
 
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
+from tfgmm.cli.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records

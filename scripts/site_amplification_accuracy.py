@@ -12,7 +12,7 @@ from result_page import head, of_run
 from scipy.stats import t
 from simulated_accuracy import ORACLE, dataset_and_truth
 
-from tfgmm.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
+from tfgmm.cli.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.runs.run_folder import RunFolder

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from tfgmm import console
+from tfgmm.cli import console
 from tfgmm.data.records import Tally
 
 

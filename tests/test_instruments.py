@@ -21,7 +21,7 @@ from waveform_files import (
     write,
 )
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
 from tfgmm.readers.common.selection import Limits

@@ -7,7 +7,7 @@ import pytest
 import served_model
 import xarray as xr
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.prediction import ensemble, writing
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running

@@ -166,7 +166,7 @@ def test_what_is_no_quakeml(tmp_path, content):
 def test_obspy_is_not_loaded():
     """It takes a second, and predicting and asking a server do without."""
     code = (
-        "import sys, tfgmm.cli, tfgmm.prediction.scenarios, tfgmm.serving.client; "
+        "import sys, tfgmm.cli.app, tfgmm.prediction.scenarios, tfgmm.serving.client; "
         "sys.exit('obspy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

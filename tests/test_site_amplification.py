@@ -13,8 +13,8 @@ import rasterio
 import xarray as xr
 from amplified_run import IMS
 
-from tfgmm.cli import main
-from tfgmm.console import console
+from tfgmm.cli.app import main
+from tfgmm.cli.console import console
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import figures
 from tfgmm.network import batches as data_pipeline

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tallies import assert_nothing_lost
 
-from tfgmm.console import show_dataset
+from tfgmm.cli.console import show_dataset
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
 from tfgmm.readers.common import sheet

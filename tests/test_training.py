@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import TINY, small_dataset
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
 from tfgmm.data import records

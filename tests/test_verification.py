@@ -8,7 +8,7 @@ import pytest
 import untrained_run
 from conftest import TINY, small_dataset
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data import records
 from tfgmm.network import training

@@ -15,7 +15,7 @@ from finished_run import make_run
 from jma_files import dat, row, source, station_table
 from prediction_tables import predictions
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import records
 from tfgmm.runs.experiment import preset

@@ -11,10 +11,10 @@ import typer
 from conftest import small_dataset
 from rich.console import Console
 
-from tfgmm import cli, console, options
+from tfgmm.cli import app, console, options
 from tfgmm.data import records
 
-GROUP = typer.main.get_command(cli.app)
+GROUP = typer.main.get_command(app.app)
 
 
 def commands(group: click.Group, *names: str) -> list[tuple[str, ...]]:
@@ -28,7 +28,7 @@ def commands(group: click.Group, *names: str) -> list[tuple[str, ...]]:
 
 def run(capfd, *arguments) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        app.main([str(argument) for argument in arguments])
     return stop.value.code or 0, *capfd.readouterr()
 
 

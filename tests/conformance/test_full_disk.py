@@ -5,7 +5,7 @@ import untrained_run
 from conftest import small_dataset
 from small_disk import small_disk
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.data import records
 
 EVENT = ["--magnitude", 6, "--longitude", 139.8, "--latitude", 35.5, "--depth", 30]

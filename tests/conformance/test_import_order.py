@@ -117,7 +117,7 @@ def test_the_rules_see_what_they_forbid(tmp_path):
     lines = [
         "from tfgmm.model import member",
         "from . import x",
-        "import tfgmm.cli",
+        "import tfgmm.cli.app",
         "from tfgmm.core.errors import DataError",
         "def f():",
         "    import tensorflow as tf",

@@ -9,7 +9,7 @@ from conftest import small_dataset
 from jma_files import dat, row, source, station_table
 from nied_files import ascii_record, shaking, tar
 
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 from tfgmm.core import lease
 from tfgmm.core.errors import UsageError
 from tfgmm.data import records

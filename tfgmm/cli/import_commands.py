@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import options
-from tfgmm.console import progress, show_dataset
+from tfgmm.cli import options
+from tfgmm.cli.console import progress, show_dataset
 from tfgmm.core import endings, files, lease
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers, records

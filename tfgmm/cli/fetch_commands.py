@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm.console import console, stage_progress
+from tfgmm.cli.console import console, stage_progress
 from tfgmm.core import endings
 from tfgmm.readers.common import fetch
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tfgmm import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
-from tfgmm.console import (
+from tfgmm.cli import fetch_commands, import_commands, options, prediction_commands, site_amp_commands
+from tfgmm.cli.console import (
     console,
     import_tensorflow,
     say_dropped,

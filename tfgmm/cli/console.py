@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from tfgmm import options
+from tfgmm.cli import options
 from tfgmm.core.errors import TfgmmError, one_line
 from tfgmm.data import description
 from tfgmm.data.records import Dataset, Tally

@@ -6,8 +6,8 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from tfgmm import options
-from tfgmm.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
+from tfgmm.cli import options
+from tfgmm.cli.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
 from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction import scenarios

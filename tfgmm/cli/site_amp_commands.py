@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from tfgmm import options
-from tfgmm.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
+from tfgmm.cli import options
+from tfgmm.cli.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
 from tfgmm.core import endings, imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
