@@ -206,9 +206,9 @@ def mesonet(
         correction=correction,
         velocity=velocity,
     )
-    with progress("reading", len(intensity_measures)) as advance:
+    with progress("reading", len(waveforms)) as advance:
         return source.read(
-            intensity_measures,
+            waveforms,
             catalogue,
             limits,
             channels=channels,
