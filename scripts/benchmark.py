@@ -19,7 +19,7 @@ import typer
 
 from tfgmm.cli.console import import_tensorflow, run_script, show_table, tracked
 from tfgmm.core.errors import UsageError
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 from tfgmm.simulation import simulated
 
 #: Repeats of each measurement, interleaved; the median is shown.

@@ -11,13 +11,13 @@ import numpy as np
 import plain_keras
 import tensorflow as tf
 
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member
 from tfgmm.network.batches import EventRecords
 from tfgmm.network.member import Material
 from tfgmm.runs import experiment as experiments
-from tfgmm.runs import splits
+from tfgmm.runs.folds import make_folds
 
 #: Seconds a step, of so many steps.
 Steps = Callable[[int], float]
@@ -28,7 +28,7 @@ RASTERISED, ON_THE_FLY, TORCH, OURS = "Keras, rasterised before", "Keras, on the
 def material(dataset: Dataset, preset: str, events: int, **changes) -> Material:
     """Records of some training events and the maps of a preset."""
     chosen = experiments.preset(preset, networks=("kik", "meso"), reference="kik", **changes)
-    whole = Material.of(dataset, chosen, "PGA", splits.folds(dataset, chosen)[0])
+    whole = Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[0])
     return dataclasses.replace(whole, training=first(whole.training, events))
 
 

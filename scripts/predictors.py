@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from contenders import Steps
 
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 from tfgmm.network import member, training
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble

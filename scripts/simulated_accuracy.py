@@ -12,9 +12,9 @@ import xarray as xr
 from result_page import head, of_run
 
 from tfgmm.cli.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
-from tfgmm.core import files
+from tfgmm.core import drawing, files
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.evaluation import figures
 from tfgmm.evaluation.baselines import ERGODIC
 from tfgmm.evaluation.scores import ENSEMBLE
@@ -46,22 +46,24 @@ class Scene:
     """
 
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
+        from tfgmm.core.coast import footprint
+        from tfgmm.data.roles import VALIDATION
         from tfgmm.network import batches as data_pipeline
         from tfgmm.prediction import ensemble
-        from tfgmm.runs import splits
+        from tfgmm.runs.folds import make_folds, stations_in_use
 
         self.run, self.im = run, im
         self.dataset, self.planted = dataset_and_truth(run)
-        role = splits.folds(self.dataset, run.experiment)[0].event_role
+        role = make_folds(self.dataset, run.experiment)[0].event_role
         table = data_pipeline.flat_table(self.dataset, run.experiment, im)
-        seen = role.index[role != splits.VALIDATION]  # the stopping events of a chunk train the others
+        seen = role.index[role != VALIDATION]  # the stopping events of a chunk train the others
         self.trained = table[table["event_id"].isin(seen)]
-        validates = self.dataset.events["event_id"].isin(role.index[role == splits.VALIDATION])
+        validates = self.dataset.events["event_id"].isin(role.index[role == VALIDATION])
         self.validation = self.dataset.events[validates]
         self.scored = evenly(self.validation, events)
-        self.stations = splits.stations_in_use(self.dataset, run.experiment)
+        self.stations = stations_in_use(self.dataset, run.experiment)
         grid = run.experiment.grid
-        self.inside = truth.footprint(self.stations, grid)
+        self.inside = footprint(self.stations, grid)
         self.longitude, self.latitude = (a[self.inside] for a in grid.lonlat(grid.output_size))
         self.ensemble = ensemble.load(run.path, im)
 
@@ -74,7 +76,7 @@ class Scene:
         return np.concatenate(parts)
 
 
-def dataset_and_truth(run: RunFolder) -> tuple[records.Dataset, truth.Truth]:
+def dataset_and_truth(run: RunFolder) -> tuple[Dataset, truth.Truth]:
     """The simulated records of a run, made anew, and what is planted in them."""
     if not run.simulated:
         raise UsageError(
@@ -83,7 +85,7 @@ def dataset_and_truth(run: RunFolder) -> tuple[records.Dataset, truth.Truth]:
         )
     folder, settings = run.experiment.data, Settings()
     if folder is not None:
-        settings = Settings(**records.read(Path(folder)).provenance.get("choices", {}))
+        settings = Settings(**Dataset.read(Path(folder)).provenance.get("choices", {}))
     dataset, planted = simulated.simulate(settings)
     if dataset.digest() != run.data["digest"]:
         raise DataError(
@@ -213,10 +215,10 @@ def main(
     report(table, about, stem)
     event, maps = one_event(scenes[0])
     drawn = maps, event, scenes[0].stations, scenes[0].im
-    figures.save(figures.simulated_event(*drawn), stem, (".png",))
+    drawing.save(figures.simulated_event(*drawn), stem, (".png",))
     if picture:
         small = figures.simulated_event(*drawn, panels=("planted", "predicted", "stddev"))
-        figures.save(small, picture.with_suffix(""), (".png",), dpi=130)
+        drawing.save(small, picture.with_suffix(""), (".png",), dpi=130)
     console.print(f"Written: {stem}.md, .csv and .png")
 
 

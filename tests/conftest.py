@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tfgmm.core.grid import Grid
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.runs.experiment import Experiment
 
 # A time limit for each example fails on a busy machine.
@@ -35,7 +35,7 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
-def small_dataset(n_events: int = 30, n_kik: int = 20, n_meso: int = 12, seed: int = 0) -> records.Dataset:
+def small_dataset(n_events: int = 30, n_kik: int = 20, n_meso: int = 12, seed: int = 0) -> Dataset:
     """A dataset with a simple attenuation law, two networks and, last, two added events."""
     rng = np.random.default_rng(seed)
     total = n_kik + n_meso
@@ -76,11 +76,11 @@ def small_dataset(n_events: int = 30, n_kik: int = 20, n_meso: int = 12, seed: i
     )
     ln_pga = 1.2 * (pairs["magnitude"] - 6) - 1.3 * np.log(distance) + 2 + rng.normal(0, 0.4, len(pairs))
     table = pairs[["event_id", "station_id"]].assign(PGA=np.exp(ln_pga), component="geometric_mean")
-    return records.check(records.Dataset(events, stations, table, {"name": "small", "simulated": True}))
+    return Dataset(events, stations, table, {"name": "small", "simulated": True}).checked()
 
 
 @pytest.fixture
-def small() -> records.Dataset:
+def small() -> Dataset:
     """A dataset for tests that change it."""
     return small_dataset()
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_places import with_places
-from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
+from helpers.prediction_places import with_places
+from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.evaluation import boosting
 from tfgmm.evaluation.baselines import (
     BOOSTED,

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_places import with_places
-from prediction_tables import predictions
 
+from helpers.prediction_places import with_places
+from helpers.prediction_tables import predictions
 from tfgmm.evaluation import boosting
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import EVENTS
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue
 from tfgmm.readers.common.matching import Tolerance
 
@@ -22,16 +23,16 @@ def read(tmp_path):
     def _read(text: str | bytes, name="events.csv"):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return catalogue.read(path, records.Tally())
+        return catalogue.read(path, Tally())
 
     return _read
 
 
 @pytest.fixture
 def catalogue_and_tally(tmp_path):
-    def _read(text: str, name="events.csv", **options) -> tuple[pd.DataFrame, records.Tally]:
+    def _read(text: str, name="events.csv", **options) -> tuple[pd.DataFrame, Tally]:
         (tmp_path / name).write_text(text)
-        tally = records.Tally()
+        tally = Tally()
         return catalogue.read(tmp_path / name, tally, **options), tally
 
     return _read
@@ -45,7 +46,7 @@ def table(*rows) -> pd.DataFrame:
             (f"e{i}", start + pd.Timedelta(seconds=second), lon, lat, 10.0, magnitude, "listed")
             for i, (second, lon, lat, magnitude) in enumerate(rows)
         ],
-        columns=list(records.EVENTS.columns),
+        columns=list(EVENTS.columns),
     )
 
 
@@ -63,7 +64,7 @@ def test_a_row_of_csv(read):
         "magnitude": 5.9,
         "magnitude_source": "gcmt",
     }
-    records.EVENTS.validate(events)
+    EVENTS.validate(events)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_no_catalogue(read, content, message):
 
 def test_no_file(tmp_path):
     with pytest.raises(UsageError, match="absent.csv does not exist"):
-        catalogue.read(tmp_path / "absent.csv", records.Tally())
+        catalogue.read(tmp_path / "absent.csv", Tally())
 
 
 def quakeml(path: Path, *events: Event) -> Path:
@@ -176,23 +177,23 @@ def test_quakeml(tmp_path):
         resource_id=ResourceIdentifier("smi:local/second"), origins=origins[:1], magnitudes=[local, moment]
     )
     empty = Event(resource_id=ResourceIdentifier("smi:local/third"))
-    events = catalogue.read(quakeml(tmp_path / "events.xml", preferred, plain, empty), records.Tally())
+    events = catalogue.read(quakeml(tmp_path / "events.xml", preferred, plain, empty), Tally())
     assert list(events.event_id) == ["first", "second", "third"]
     assert list(events.origin_time[:2].dt.minute) == [30, 0] and events.origin_time.isna()[2]
     assert list(events.magnitude[:2]) == [5.9, 5.9] and np.isnan(events.magnitude[2])
     assert list(events.magnitude_source) == ["Mww", "Mww", "not stated"]
     assert list(events.depth_km[:2]) == [11, 11]
-    records.EVENTS.validate(events[:2])
+    EVENTS.validate(events[:2])
 
 
 def test_bad_quakeml(tmp_path, read):
     with pytest.raises(DataError, match=r"events\.xml is no QuakeML"):
         read("<html></html>", "events.xml")
     with pytest.raises(DataError, match=r"events\.qml lists no event"):
-        catalogue.read(quakeml(tmp_path / "events.qml"), records.Tally())
+        catalogue.read(quakeml(tmp_path / "events.qml"), Tally())
     origin = Origin(time=obspy.UTCDateTime(2016, 1, 1), longitude=140, latitude=36, depth=1e7)
     with pytest.raises(DataError, match=r"events\.xml, event 1, column depth_km: .*10000.*from -5 to 800"):
-        catalogue.read(quakeml(tmp_path / "events.xml", Event(origins=[origin])), records.Tally())
+        catalogue.read(quakeml(tmp_path / "events.xml", Event(origins=[origin])), Tally())
 
 
 @settings(max_examples=60)
@@ -205,11 +206,11 @@ def test_mutated_files_are_refused_or_read(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("fuzz") / "events.csv"
     path.write_bytes(content)
     try:
-        events = catalogue.read(path, records.Tally())
+        events = catalogue.read(path, Tally())
     except (DataError, UsageError) as error:
         assert "\n" not in str(error) and "events.csv" in str(error)
     else:
-        assert events.event_id.is_unique and list(events.columns) == list(records.EVENTS.columns)
+        assert events.event_id.is_unique and list(events.columns) == list(EVENTS.columns)
 
 
 # ---- better magnitudes -------------------------------------------------------------------------

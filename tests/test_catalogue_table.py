@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, sheet
 
 TIME = pd.Timestamp("2016-12-28T12:38:49.04Z")
@@ -43,9 +43,9 @@ DAYS = "date,time,lat,lng,depth,Mw\n2016/12/28,12:38:49.04 UTC,36.72,140.574,11,
 
 @pytest.fixture
 def read(tmp_path):
-    def _read(text: str, **options) -> tuple[pd.DataFrame, records.Tally]:
+    def _read(text: str, **options) -> tuple[pd.DataFrame, Tally]:
         (tmp_path / "events.csv").write_text(text)
-        tally = records.Tally()
+        tally = Tally()
         return catalogue.read(tmp_path / "events.csv", tally, **options), tally
 
     return _read

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import served_model
 
+from helpers import served_model
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving import client
 from tfgmm.serving.client import Client, table

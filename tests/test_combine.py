@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import small_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tallies import dropped
 
+from conftest import small_dataset
+from helpers.tallies import dropped
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common import combine
 from tfgmm.readers.common.matching import Tolerance
 
@@ -31,7 +30,7 @@ def imported(dataset: Dataset, rows: pd.DataFrame, name: str = "a") -> Dataset:
     ]
     sources = [{"file": f"{name}.csv", "sha256": name}]
     about = {"name": name, "component": "geometric_mean", "sources": sources, "read": read, "dropped": lost}
-    return records.check(Dataset(events, stations, rows, about))
+    return Dataset(events, stations, rows, about).checked()
 
 
 def other_catalogue(dataset: Dataset) -> Dataset:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tfgmm.cli import console
-from tfgmm.data.records import Tally
+from tfgmm.data.tally import Tally
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import xarray as xr
-from conftest import TINY, small_dataset
 
+from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network.channels import Rasteriser

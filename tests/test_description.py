@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from tfgmm.data import description
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 
 PROVENANCE = {
     "name": "JMA files",

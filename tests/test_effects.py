@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import predictions
 
+from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import effects, scores
 

@@ -4,12 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from finished_run import make_run
 from matplotlib.collections import LineCollection, PatchCollection, PathCollection
-from prediction_tables import predictions
 
+from helpers.finished_run import make_run
+from helpers.prediction_tables import predictions
+from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import effects, effects_report, figures
+from tfgmm.evaluation import effects, effects_report
 
 IMS = ("PGA", "SA(1.0)")
 
@@ -46,7 +47,7 @@ def stations() -> pd.DataFrame:
 
 def test_tables_and_figures_of_every_measure_are_written(finished, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.update({path: figure.get_suptitle()}))
+    monkeypatch.setattr(drawing, "save", lambda figure, path: drawn.update({path: figure.get_suptitle()}))
     found = effects_report.write(finished, "S3", 0.5)
     assert drawn == {
         finished / "figures" / f"effects_{im}": f"{im}, kik, meso (simulated records)" for im in IMS

@@ -5,11 +5,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
 from scipy.interpolate import RegularGridInterpolator
 
+from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.prediction.places import Places, Window
@@ -25,7 +24,7 @@ SITES = pd.DataFrame({"longitude": [139.95, 140.1, 139.73], "latitude": [35.75, 
 def run(tmp_path_factory):
     """In bfloat16, which tells when a prediction is not made in float32."""
     root = tmp_path_factory.mktemp("ensemble")
-    records.write(small_dataset(), root / "data")
+    small_dataset().write(root / "data")
     changes = {
         "data": str(root / "data"),
         "network": TINY["network"] | {"precision": "bfloat16"},
@@ -230,7 +229,7 @@ def mixed(tmp_path_factory):
     terms = np.random.default_rng(1).normal(0, 1.5, len(dataset.stations))
     of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
     dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
-    records.write(dataset, root / "data")
+    dataset.write(root / "data")
     changes = {"data": str(root / "data"), "random_effects": "site,event", "training": {"epochs": 1}}
     begun = training.begin(Experiment(**TINY | changes), root / "run")
     begun.train()

@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHANNELS, TINY, small_dataset
-from finished_run import make_run
-from prediction_tables import predictions
 
+from conftest import CHANNELS, TINY, small_dataset
+from helpers.finished_run import make_run
+from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import baselines, evaluation, figures, report, scored, scores
 from tfgmm.evaluation.section import HELD_OUT

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime
 
 import pydantic
 import pytest
-from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import TINY
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.runs import experiment

@@ -10,9 +10,9 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
-import untrained_run
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from helpers import untrained_run
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid

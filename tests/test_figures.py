@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.collections import LineCollection, QuadMesh
-from prediction_tables import predictions
 
+from helpers.prediction_tables import predictions
+from tfgmm.core import drawing
 from tfgmm.core.grid import Grid
 from tfgmm.evaluation import figures, scores
 
@@ -46,7 +47,7 @@ def coast_points(artist, limits: dict) -> np.ndarray:
 def test_coastline_passes_the_capes(ax, cape, longitude, latitude):
     limits = {"xlim": (138.9, 141.0), "ylim": (34.8, 36.6)}
     ax.set(**limits)
-    points = coast_points(figures.coastline(ax), limits)
+    points = coast_points(drawing.coastline(ax), limits)
     km = np.hypot((points[:, 0] - longitude) * 91, (points[:, 1] - latitude) * 111)
     assert km.min() < 3
     assert (ax.get_xlim(), ax.get_ylim()) == tuple(limits.values())
@@ -57,13 +58,13 @@ def test_coastline_passes_the_capes(ax, cape, longitude, latitude):
 )
 def test_no_coast_inland_and_at_sea(ax, limits):
     ax.set(**limits)
-    assert len(coast_points(figures.coastline(ax), limits)) == 0
+    assert len(coast_points(drawing.coastline(ax), limits)) == 0
 
 
 def test_map_has_units_coast_and_colour_bar(ax):
     lon, lat = GRID.lonlat(28)
     values = np.arange(28.0 * 28).reshape(28, 28)
-    image = figures.ln_im_map(ax, lon, lat, values, "Median of PGA (ln g)", cmap="magma")
+    image = drawing.ln_im_map(ax, lon, lat, values, "Median of PGA (ln g)", cmap="magma")
     np.testing.assert_array_equal(np.asarray(image.get_array()).reshape(28, 28), values)
     assert ax.get_xlabel() == "Longitude (°E)"
     assert ax.get_ylabel() == "Latitude (°N)"
@@ -79,7 +80,7 @@ def test_map_puts_values_where_they_belong(ax):
     lon, lat = GRID.lonlat(28)
     values = np.zeros((28, 28))
     values[0, 0] = 1.0
-    image = figures.ln_im_map(ax, lon, lat, values, "x")
+    image = drawing.ln_im_map(ax, lon, lat, values, "x")
     corners = image.get_coordinates()
     assert image.get_array().ravel()[0] == 1
     assert corners[0, 0, 0] < lon[0, 0] < corners[0, 1, 0]
@@ -87,7 +88,7 @@ def test_map_puts_values_where_they_belong(ax):
 
 
 def test_stations_stand_at_their_coordinates(ax, small):
-    artist = figures.stations(ax, small.stations, s=20)
+    artist = drawing.stations(ax, small.stations, s=20)
     np.testing.assert_array_equal(artist.get_offsets(), small.stations[["longitude", "latitude"]])
     assert artist.get_sizes() == [20]
 
@@ -186,7 +187,7 @@ def test_simulated_event_with_chosen_panels_has_plain_ticks_and_no_white_corners
 def test_figures_are_saved_as_png_and_pdf_and_closed(tmp_path):
     for name in ("map_SA(1.0)", "map_SA(1.5)"):
         figure = plt.figure(figsize=(1, 1))
-        figures.save(figure, tmp_path / "figures" / name)
+        drawing.save(figure, tmp_path / "figures" / name)
         assert not plt.fignum_exists(figure.number)
     found = {p.name: p.read_bytes()[:4] for p in (tmp_path / "figures").iterdir()}
     assert found == {
@@ -199,7 +200,7 @@ def test_figures_are_saved_as_png_and_pdf_and_closed(tmp_path):
 
 def test_figures_are_saved_with_chosen_endings_and_resolution(tmp_path):
     for dpi in (50, 100):
-        figures.save(plt.figure(figsize=(1, 1)), tmp_path / f"at-{dpi}", (".png",), dpi=dpi)
+        drawing.save(plt.figure(figsize=(1, 1)), tmp_path / f"at-{dpi}", (".png",), dpi=dpi)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["at-100.png", "at-50.png"]
     small, large = (plt.imread(tmp_path / f"at-{dpi}.png").shape[:2] for dpi in (50, 100))
     assert small == (60, 60)  # an inch, and a margin of a tenth on each side

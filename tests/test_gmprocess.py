@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.damaged_files import mutated
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.flatfiles import gmprocess

@@ -5,9 +5,7 @@ import types
 import grpc
 import numpy as np
 import pytest
-import served_model
 import tensorflow as tf
-from served_model import ONE, TWO_SITES, several
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -17,6 +15,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from helpers import served_model
+from helpers.served_model import ONE, TWO_SITES, several
 from tfgmm.serving import messages
 from tfgmm.serving.graph import EVENT
 from tfgmm.serving.limits import LIMITS

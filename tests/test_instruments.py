@@ -6,8 +6,9 @@ import numpy as np
 import obspy
 import pandas as pd
 import pytest
-from tallies import assert_nothing_lost, dropped
-from waveform_files import (
+
+from helpers.tallies import assert_nothing_lost, dropped
+from helpers.waveform_files import (
     BEFORE,
     CATALOGUE,
     DIFFERENTIATE,
@@ -20,10 +21,9 @@ from waveform_files import (
     stream,
     write,
 )
-
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.waveforms import instruments, mesonet
 
@@ -249,7 +249,7 @@ def test_the_command_line(tmp_path):
     )
     with pytest.raises(SystemExit) as stop:
         main(f"{command} --im PGA --velocity differentiate --out {tmp_path}/out".split())
-    assert not stop.value.code and len(records.read(tmp_path / "out").records) == 1
+    assert not stop.value.code and len(Dataset.read(tmp_path / "out").records) == 1
 
 
 def test_settings():

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jma_files import dat, row, source, station_table
-from tallies import assert_nothing_lost, dropped
 
+from helpers.jma_files import dat, row, source, station_table
+from helpers.tallies import assert_nothing_lost, dropped
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.flatfiles import jma

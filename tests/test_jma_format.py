@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jma_files import STATIONS, dat, row, source
 
+from helpers.jma_files import STATIONS, dat, row, source
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.readers.common import bounded
 from tfgmm.readers.flatfiles import jma_format

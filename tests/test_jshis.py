@@ -6,10 +6,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.damaged_files import mutated
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.layers import jshis
 

@@ -4,11 +4,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tallies import assert_nothing_lost
 
+from helpers.damaged_files import mutated
+from helpers.tallies import assert_nothing_lost
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common import units
 from tfgmm.readers.common.selection import Limits

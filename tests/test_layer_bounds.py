@@ -27,14 +27,14 @@ pytestmark = [
 CHILD = """
 import sys
 from pathlib import Path
-from tfgmm.errors import TfgmmError
-from tfgmm.site_layers import site_layer
+from tfgmm.core.errors import TfgmmError
+from tfgmm.readers.layers import recognise
 
 for argument in sys.argv[1:]:
     path, _, region = argument.partition("?")
     try:
         region = tuple(map(float, region.split(","))) if region else None
-        print(site_layer.read_layer(Path(path), "vs30", region=region).shape)
+        print(recognise.read_layer(Path(path), "vs30", region=region).shape)
     except TfgmmError as error:
         print(error)
 print([int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")][0])

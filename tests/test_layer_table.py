@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.damaged_files import mutated
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common import sheet
 from tfgmm.readers.layers import point_table

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data import layers, records
+from tfgmm.data import layers
+from tfgmm.data.dataset import Dataset
 
 GRID = Grid(pixel_km=4.0, input_size=68, output_size=28)
 SLOPE = st.floats(-1000, 1000)
@@ -197,8 +198,8 @@ def test_layers_on_different_rasters_live_in_one_dataset(small, tmp_path, first)
     both = small
     for new in sorted((coarse, fine), key=lambda f: f is not first):
         both = layers.attach(both, new())
-    records.write(both, tmp_path / "data")
-    read = records.read(tmp_path / "data")
+    both.write(tmp_path / "data")
+    read = Dataset.read(tmp_path / "data")
     xr.testing.assert_identical(read.layers, both.layers)
     assert read.digest() == both.digest() == read.provenance["digest"]
     for new in (coarse(), fine()):

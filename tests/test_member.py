@@ -7,22 +7,23 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
 
+from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member, random_terms
 from tfgmm.network.normal import ErgodicMedian
-from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.folds import make_folds
 from tfgmm.stats import ergodic
 
 
 def material(dataset=None, chunk=0, **changes):
     dataset = small_dataset() if dataset is None else dataset
     chosen = Experiment(**TINY | changes)
-    return member.Material.of(dataset, chosen, "PGA", splits.folds(dataset, chosen)[chunk])
+    return member.Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
 
 
 def weights(folder):
@@ -67,7 +68,7 @@ def test_folder_holds_all_that_is_promised(trained):
 
 def test_fit_sees_training_records_only(trained):
     chosen, _ = trained
-    seen = splits.training_records(chosen.records)
+    seen = training_records(chosen.records)
     np.testing.assert_allclose(chosen.training.ln_im, seen["ln_im"], rtol=1e-6)
     assert len(chosen.training) == seen["event_id"].nunique()
     assert not set(chosen.training.ln_im) & set(chosen.stopping.ln_im)
@@ -180,12 +181,12 @@ def test_residual_target_adds_the_fitted_median():
     chosen = material(training=TINY["training"] | {"target": "residual"})
     model = member.compiled(chosen, 1)
     layer = next(x for x in model.layers if isinstance(x, ErgodicMedian))
-    fitted = ergodic.fit(splits.training_records(chosen.records))
+    fitted = ergodic.fit(training_records(chosen.records))
     assert layer.coefficients == pytest.approx(fitted.coefficients)
     for weight in model.get_layer("parameters").weights:
         weight.assign(weight * 0)
     table = member.predictions(model, chosen, 0, 0)
-    seen = splits.training_records(table)
+    seen = training_records(table)
     offset = (seen["ln_im"] - fitted.median(seen["magnitude"], seen["r_hyp_km"], seen["depth_km"])).mean()
     exact = fitted.median(table["magnitude"], table["r_hyp_km"], table["depth_km"]) + offset
     # the map knows the distance of the pixel's centre, the table that of the station
@@ -301,7 +302,7 @@ def seen(mixed):
     """A new network that has seen all records but five, with the residuals of the ergodic model."""
     chosen, _ = mixed
     model = member.compiled(chosen, 1)
-    records = splits.training_records(chosen.records)
+    records = training_records(chosen.records)
     fitted = ergodic.fit(records)
     model.random_terms.residual.assign(
         (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)

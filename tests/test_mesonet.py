@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tallies import assert_nothing_lost, dropped
-from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
+from helpers.tallies import assert_nothing_lost, dropped
+from helpers.win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.waveforms import intensity_measures, mesonet, obspy_files
 from tfgmm.readers.waveforms.event_windows import Cut
@@ -149,8 +150,8 @@ def test_the_dataset(tmp_path, catalogue, channels):
     assert provenance["choices"]["window"]["after_s"] == 90.0
     assert provenance["choices"]["processing"]["baseline"] == "linear"
     assert str(tmp_path) not in json.dumps(provenance)
-    written = records.write(dataset, tmp_path / "dataset")
-    assert records.read(tmp_path / "dataset").digest() == written.provenance["digest"]
+    written = dataset.write(tmp_path / "dataset")
+    assert Dataset.read(tmp_path / "dataset").digest() == written.provenance["digest"]
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, kind, seed):
     for _ in range(rng.randint(1, 4)):
         content[rng.randrange(len(content))] = rng.randrange(256)
     (folder / "mutated").write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
-    source = obspy_files.ObspyFiles(station_csv(folder), records.Tally())
+    source = obspy_files.ObspyFiles(station_csv(folder), Tally())
     try:
         begin, end = source.span(folder / "mutated")
         source.expect([folder / "mutated"])

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import served_model
 
+from helpers import served_model
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving.models import Models, version_number
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nied_files import ascii_record, shaking, tar
-from tallies import dropped
 
+from helpers.nied_files import ascii_record, shaking, tar
+from helpers.tallies import dropped
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.waveforms import nied_ascii
 from tfgmm.readers.waveforms.intensity_measures import Processing
@@ -40,7 +40,7 @@ def write(folder: Path, contents: dict[str, bytes]) -> Path:
     return folder
 
 
-def assert_nothing_lost(dataset: records.Dataset) -> None:
+def assert_nothing_lost(dataset: Dataset) -> None:
     read, drops = dataset.provenance["read"], dataset.provenance["dropped"]
     for what, kept in (
         ("event", len(dataset.events)),

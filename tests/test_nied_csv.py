@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from nied_files import GAL, ascii_record, csv_record, shaking
-from tallies import dropped
 
+from helpers.nied_files import GAL, ascii_record, csv_record, shaking
+from helpers.tallies import dropped
 from tfgmm.core.errors import DataError
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.waveforms import nied_ascii, nied_csv, nied_format

@@ -4,8 +4,8 @@ import numpy as np
 import obspy.io.nied
 import pandas as pd
 import pytest
-from nied_files import GAL, ascii_record, shaking
 
+from helpers.nied_files import GAL, ascii_record, shaking
 from tfgmm.core.errors import DataError
 from tfgmm.readers.waveforms import nied_format
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from nied_files import ascii_record, shaking
 
+from helpers.nied_files import ascii_record, shaking
 from tfgmm.core.errors import DataError
 from tfgmm.readers.waveforms import nied_pairs
 from tfgmm.readers.waveforms.archive import Member

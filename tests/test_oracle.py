@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tfgmm.core.coast import footprint
 from tfgmm.simulation import oracle, simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors
 from tfgmm.simulation.simulated import Settings
@@ -149,7 +150,7 @@ def test_records_bring_it_near_the_truth():
     dataset, planted = made
     held_out = dataset.events[::5]
     seen = dataset.events.drop(held_out.index)
-    inside = truth.footprint(dataset.stations)
+    inside = footprint(dataset.stations)
     lon, lat = (degrees[inside][::40] for degrees in truth.GRID.lonlat(truth.GRID.output_size))
     median = planted.median("PGA", held_out, lon, lat)
     found, fewer = fit(made, events=seen), fit(made, events=seen[::4])

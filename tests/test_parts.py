@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from prediction_places import with_places, within_event_field
-from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
+from helpers.prediction_places import with_places, within_event_field
+from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.evaluation import parts, scores, variability
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-import untrained_run
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction import ensemble, scenarios, writing
 from tfgmm.prediction.writing import Quantities

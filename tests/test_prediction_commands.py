@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import served_model
 import xarray as xr
 
+from helpers import served_model
 from tfgmm.cli.app import main
 from tfgmm.prediction import ensemble, writing
 from tfgmm.serving.models import Models

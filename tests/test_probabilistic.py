@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import predictions
 from scipy.stats import kstest
 
+from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError
 from tfgmm.evaluation import probabilistic, scores
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pygmm
 import pytest
-from prediction_tables import predictions
 
+from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError
 from tfgmm.evaluation import published_models
 from tfgmm.evaluation.published_models import MODELS, published_predictions

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue
 from tfgmm.readers.common import quakeml as quakeml_reader
 
@@ -37,7 +37,7 @@ def event(attributes: str = 'publicID="smi:x/event/A"', inside: str = "", n: int
 
 
 def read(path: Path, **options):
-    tally = records.Tally()
+    tally = Tally()
     return catalogue.read(path, tally, **options), tally
 
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.spatial.distance import cdist
 
+from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.core.errors import DataError
 from tfgmm.evaluation import scores
 from tfgmm.stats import random_effects, site_kriging

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from finished_run import make_run
-from prediction_places import with_places
-from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 
+from helpers.finished_run import make_run
+from helpers.prediction_places import with_places
+from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import scores
 from tfgmm.stats.random_effects import RandomEffects

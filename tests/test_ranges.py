@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHANNELS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import CHANNELS
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run_folder import RunFolder

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from damaged_files import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
+from helpers.damaged_files import mutated
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.layers import raster
 

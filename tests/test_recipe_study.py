@@ -2,9 +2,8 @@
 
 import keras
 import pytest
-from conftest import TINY, small_dataset
 
-from tfgmm.data import records
+from conftest import TINY, small_dataset
 from tfgmm.network import member
 from tfgmm.runs.experiment import Experiment
 
@@ -17,7 +16,7 @@ def script(import_script):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes") / "data"
-    records.write(small_dataset(n_events=40, n_kik=60), folder)
+    small_dataset(n_events=40, n_kik=60).write(folder)
     chosen = {"data": str(folder), "random_effects": "site,event", "stopping": "blocks"}
     return Experiment(**TINY | chosen)
 

@@ -8,20 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import small_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import small_dataset
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.dataset import Dataset, site_ids
+from tfgmm.data.tally import Tally
 
-KM_PER_DEGREE = np.pi * records.EARTH_RADIUS_KM / 180
+KM_PER_DEGREE = np.pi * EARTH_RADIUS_KM / 180
 SMALL = small_dataset()
 TABLES = ("events", "stations", "records")
 
 
-def layered(dataset: records.Dataset) -> records.Dataset:
+def layered(dataset: Dataset) -> Dataset:
     lat, lon = np.linspace(34, 37, 7), np.linspace(138, 142, 9)
     z = 100 * lat[:, None] + 10 * lon
     z[2, 3] = np.nan
@@ -33,7 +35,7 @@ def layered(dataset: records.Dataset) -> records.Dataset:
     return dataclasses.replace(dataset, layers=layers)
 
 
-def changed(dataset, table: str, column: str, row: int, value) -> records.Dataset:
+def changed(dataset, table: str, column: str, row: int, value) -> Dataset:
     copy = getattr(dataset, table).copy()
     copy.loc[row, column] = value
     return dataclasses.replace(dataset, **{table: copy})
@@ -46,11 +48,11 @@ def changed(dataset, table: str, column: str, row: int, value) -> records.Datase
 def test_what_is_written_is_read(small, tmp_path, with_layers):
     small.stations["operating_to"] = pd.Timestamp("2010-01-01")
     small.stations.loc[3, ["operating_to", "vs30_m_s"]] = pd.NaT, np.nan
-    small.stations["site_id"] = records.site_ids(small.stations)
+    small.stations["site_id"] = site_ids(small.stations)
     small.records["SA(1.0)"] = small.records["PGA"].where(small.records.index > 5)
     dataset = layered(small) if with_layers else small
-    written = records.write(dataset, tmp_path / "data")
-    read = records.read(tmp_path / "data")
+    written = dataset.write(tmp_path / "data")
+    read = Dataset.read(tmp_path / "data")
     for name in TABLES:
         pd.testing.assert_frame_equal(getattr(read, name), getattr(dataset, name))
     assert read.provenance == written.provenance
@@ -63,7 +65,7 @@ def test_what_is_written_is_read(small, tmp_path, with_layers):
 
 def test_the_same_data_are_the_same_bytes(small, tmp_path):
     for name in "ab":
-        records.write(layered(small), tmp_path / name)
+        layered(small).write(tmp_path / name)
     names = [path.name for path in (tmp_path / "a").iterdir()]
     assert sorted(names) == [
         "dataset.json", "events.parquet", "layers.nc", "records.parquet", "stations.parquet",
@@ -73,7 +75,7 @@ def test_the_same_data_are_the_same_bytes(small, tmp_path):
 
 
 def test_provenance_says_what_is_kept(small, tmp_path):
-    records.write(small, tmp_path / "data")
+    small.write(tmp_path / "data")
     provenance = json.loads((tmp_path / "data" / "dataset.json").read_text())
     assert provenance["kept"] == {"events": 30, "stations": 32, "records": len(small.records)}
     assert provenance["simulated"] is True
@@ -81,20 +83,20 @@ def test_provenance_says_what_is_kept(small, tmp_path):
 
 def test_a_broken_dataset_is_not_written(small, tmp_path):
     with pytest.raises(DataError):
-        records.write(changed(small, "events", "magnitude", 0, np.nan), tmp_path / "data")
+        changed(small, "events", "magnitude", 0, np.nan).write(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_overwrite_replaces_a_dataset_and_nothing_else(small, tmp_path):
-    records.write(layered(small), tmp_path / "data")
+    layered(small).write(tmp_path / "data")
     with pytest.raises(UsageError, match="--overwrite"):
-        records.write(small, tmp_path / "data")
-    records.write(small, tmp_path / "data", overwrite=True)
+        small.write(tmp_path / "data")
+    small.write(tmp_path / "data", overwrite=True)
     assert not (tmp_path / "data" / "layers.nc").exists()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="home is no dataset folder and is not replaced"):
-        records.write(small, tmp_path / "home", overwrite=True)
+        small.write(tmp_path / "home", overwrite=True)
     assert (tmp_path / "home" / "thesis.tex").is_file()
 
 
@@ -104,37 +106,37 @@ def test_extra_files_are_part_of_the_whole(small, tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DataError, match="No space left"):
-        records.write(small, tmp_path / "data", extra=fail)
+        small.write(tmp_path / "data", extra=fail)
     assert list(tmp_path.iterdir()) == []
-    records.write(small, tmp_path / "data", extra=lambda folder: (folder / "x").touch())
+    small.write(tmp_path / "data", extra=lambda folder: (folder / "x").touch())
     assert (tmp_path / "data" / "x").is_file()
 
 
 def test_no_dataset_folder(tmp_path):
     with pytest.raises(UsageError, match="is no dataset folder: make one with tfgmm import"):
-        records.read(tmp_path)
+        Dataset.read(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["events.parquet", "records.parquet", "layers.nc", "dataset.json"])
 def test_truncated_file_is_named_in_one_line(small, tmp_path, name, share):
-    records.write(layered(small), tmp_path / "data")
+    layered(small).write(tmp_path / "data")
     path = tmp_path / "data" / name
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DataError, match=rf"{name} is missing or damaged") as error:
-        records.read(tmp_path / "data")
+        Dataset.read(tmp_path / "data")
     assert "\n" not in str(error.value)
 
 
 def test_site_layers_cut_anywhere_are_one_line(small, tmp_path):
-    records.write(layered(small), tmp_path / "data")
+    layered(small).write(tmp_path / "data")
     path = tmp_path / "data" / "layers.nc"
     whole = path.read_bytes()
     for size in [*range(30), *range(30, len(whole), 50), len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(DataError, match=r"^[^\n]*layers\.nc is missing or damaged[^\n]*$"):
-            records.read(tmp_path / "data")
+            Dataset.read(tmp_path / "data")
 
 
 def flipped(path: Path, number: int) -> None:
@@ -147,13 +149,13 @@ def flipped(path: Path, number: int) -> None:
 @pytest.mark.parametrize("name", ["events.parquet", "records.parquet", "layers.nc", "dataset.json"])
 def test_a_flipped_bit_is_never_read_as_data(small, tmp_path, name):
     """One line of error, or the very same data: not every bit of a file means something."""
-    written = records.write(layered(small), tmp_path / "data")
+    written = layered(small).write(tmp_path / "data")
     path = tmp_path / "data" / name
     whole, refused = path.read_bytes(), 0
     for number in np.random.default_rng(0).integers(0, 8 * len(whole), 40):
         flipped(path, int(number))
         try:
-            again = records.read(tmp_path / "data")
+            again = Dataset.read(tmp_path / "data")
         except DataError as error:
             refused += 1
             assert "\n" not in str(error)
@@ -165,67 +167,67 @@ def test_a_flipped_bit_is_never_read_as_data(small, tmp_path, name):
 
 
 def test_a_replaced_layer_is_refused(small, tmp_path):
-    written = records.write(layered(small), tmp_path / "data")
+    written = layered(small).write(tmp_path / "data")
     files.write_netcdf(written.layers * 2, tmp_path / "data" / "layers.nc")
     with pytest.raises(
         DataError, match=r"layers\.nc is missing or damaged .*SHA-256.*: make the dataset again"
     ):
-        records.read(tmp_path / "data")
+        Dataset.read(tmp_path / "data")
 
 
 def test_a_dataset_of_an_earlier_version_is_read(small, tmp_path):
-    records.write(layered(small), tmp_path / "data")
+    layered(small).write(tmp_path / "data")
     path = tmp_path / "data" / "dataset.json"
     content = json.loads(path.read_text())
     del content["checksum"], content["files"]
     path.write_text(json.dumps(content))
-    read = records.read(tmp_path / "data")
+    read = Dataset.read(tmp_path / "data")
     files.write_netcdf(read.layers * 2, tmp_path / "data" / "layers.nc")
     with pytest.raises(
         DataError, match=r"data is not what its dataset\.json says .data hash.: .* make the dataset"
     ):
-        records.read(tmp_path / "data")
+        Dataset.read(tmp_path / "data")
 
 
 def test_layers_are_added_beside_strangers_files(small, tmp_path):
     """Through a link, from inside the folder, and tables stay the files that they are."""
-    records.write(small, tmp_path / "data")
+    small.write(tmp_path / "data")
     (tmp_path / "data" / "notes.txt").write_text("mine")
     (tmp_path / "link").symlink_to("data")
     before = {path.name: path.stat().st_ino for path in (tmp_path / "data").glob("*.parquet")}
-    records.write_layers(layered(small), tmp_path / "link")
+    layered(small).write_layers(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
     assert {path.name: path.stat().st_ino for path in (tmp_path / "data").glob("*.parquet")} == before
-    assert records.read(tmp_path / "data").layers is not None
-    records.write(small, tmp_path / "link", overwrite=True)
+    assert Dataset.read(tmp_path / "data").layers is not None
+    small.write(tmp_path / "link", overwrite=True)
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
-    assert records.read(tmp_path / "link").layers is None
+    assert Dataset.read(tmp_path / "link").layers is None
 
 
 def test_a_dataset_in_the_current_folder(small, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "data")
-    records.write(small, Path())
-    records.write_layers(layered(small), Path())
-    records.write(layered(small), Path(), overwrite=True)
-    assert records.read(Path()).layers is not None
+    small.write(Path())
+    layered(small).write_layers(Path())
+    layered(small).write(Path(), overwrite=True)
+    assert Dataset.read(Path()).layers is not None
     assert not list(Path().glob(".*"))
 
 
 def test_missing_table_is_named(small, tmp_path):
-    records.write(small, tmp_path / "data")
+    small.write(tmp_path / "data")
     (tmp_path / "data" / "stations.parquet").unlink()
     with pytest.raises(DataError, match=r"stations\.parquet is missing or damaged"):
-        records.read(tmp_path / "data")
+        Dataset.read(tmp_path / "data")
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3"])
 def test_provenance_that_is_no_object(small, tmp_path, content):
-    records.write(small, tmp_path / "data")
+    small.write(tmp_path / "data")
     (tmp_path / "data" / "dataset.json").write_text(content)
     with pytest.raises(DataError, match=r"dataset\.json is missing or damaged"):
-        records.read(tmp_path / "data")
+        Dataset.read(tmp_path / "data")
 
 
 # --- data hash ---------------------------------------------------------------------------------------
@@ -317,7 +319,7 @@ def test_digest_does_not_depend_on_provenance_or_attributes():
 )
 def test_offending_value_is_named_in_one_line(table, column, value, message):
     with pytest.raises(DataError, match=message) as error:
-        records.check(changed(SMALL, table, column, 3, value))
+        changed(SMALL, table, column, 3, value).checked()
     assert "\n" not in str(error.value)
 
 
@@ -332,29 +334,29 @@ def test_offending_value_is_named_in_one_line(table, column, value, message):
 def test_missing_column(table, column, message):
     broken = dataclasses.replace(SMALL, **{table: getattr(SMALL, table).drop(columns=column)})
     with pytest.raises(DataError, match=message):
-        records.check(broken)
+        broken.checked()
 
 
 def test_measure_in_no_known_spelling():
     renamed = SMALL.records.rename(columns={"PGA": "SA(one)"})
     with pytest.raises(DataError, match="no intensity measure column"):
-        records.check(dataclasses.replace(SMALL, records=renamed))
+        dataclasses.replace(SMALL, records=renamed).checked()
 
 
 def test_no_record_is_left():
     with pytest.raises(DataError, match="no record is left"):
-        records.check(dataclasses.replace(SMALL, records=SMALL.records.iloc[:0]))
+        dataclasses.replace(SMALL, records=SMALL.records.iloc[:0]).checked()
 
 
 def test_times_become_utc():
     local = SMALL.events["origin_time"].dt.tz_convert("Asia/Tokyo")
-    checked = records.check(dataclasses.replace(SMALL, events=SMALL.events.assign(origin_time=local)))
+    checked = dataclasses.replace(SMALL, events=SMALL.events.assign(origin_time=local)).checked()
     pd.testing.assert_frame_equal(checked.events, SMALL.events)
 
 
 def test_further_columns_are_kept(small):
     small.records["intensity"] = 3.5
-    assert (records.check(small).records["intensity"] == 3.5).all()
+    assert (small.checked().records["intensity"] == 3.5).all()
 
 
 def test_measures_come_by_period_and_networks_by_name(small):
@@ -365,7 +367,7 @@ def test_measures_come_by_period_and_networks_by_name(small):
 
 
 def test_tally_counts_and_keeps_examples():
-    tally = records.Tally()
+    tally = Tally()
     tally.count("event", 3)
     tally.count("event", np.int64(2))
     tally.drop("event", "no magnitude", [])
@@ -405,21 +407,21 @@ def times(*years) -> pd.Series:
 @pytest.mark.parametrize(("km", "one"), [(0.0, True), (0.49, True), (0.51, False), (1.9, False)])
 def test_stations_of_one_network_closer_than_500_m_are_one_site(km, one):
     for east, north in ((km, 0), (0, km)):
-        ids = records.site_ids(stations(("kik", 0, 0), ("kik", east, north)))
+        ids = site_ids(stations(("kik", 0, 0), ("kik", east, north)))
         assert list(ids) == (["S0", "S0"] if one else ["S0", "S1"])
 
 
 def test_networks_do_not_share_sites():
-    assert list(records.site_ids(stations(("kik", 0, 0), ("meso", 0, 0)))) == ["S0", "S1"]
+    assert list(site_ids(stations(("kik", 0, 0), ("meso", 0, 0)))) == ["S0", "S1"]
 
 
 def test_sites_are_transitive():
     row = [("kik", 0.4 * i, 0) for i in range(5)]
-    assert list(records.site_ids(stations(*row))) == ["S0"] * 5
+    assert list(site_ids(stations(*row))) == ["S0"] * 5
 
 
 def test_single_station():
-    assert list(records.site_ids(stations(("kik", 0, 0)))) == ["S0"]
+    assert list(site_ids(stations(("kik", 0, 0)))) == ["S0"]
 
 
 @pytest.mark.parametrize(
@@ -435,18 +437,18 @@ def test_single_station():
 )
 def test_successive_codes_are_one_site(km, start, end, one):
     table = stations(("kik", 0, 0), ("kik", km, 0), operating_from=times(*start), operating_to=times(*end))
-    assert list(records.site_ids(table)) == (["S0", "S0"] if one else ["S0", "S1"])
-    assert list(records.site_ids(table.assign(network=["kik", "meso"]))) == ["S0", "S1"]
+    assert list(site_ids(table)) == (["S0", "S0"] if one else ["S0", "S1"])
+    assert list(site_ids(table.assign(network=["kik", "meso"]))) == ["S0", "S1"]
 
 
 def test_successive_codes_must_share_the_locality():
     table = stations(
         ("jma", 0, 0), ("jma", 1, 0), operating_from=times(1990, 2005), operating_to=times(2005, None)
     )
-    assert len(set(records.site_ids(table.assign(locality=["30001", "30001"])))) == 1
-    assert len(set(records.site_ids(table.assign(locality=["30001", "30002"])))) == 2
+    assert len(set(site_ids(table.assign(locality=["30001", "30001"])))) == 1
+    assert len(set(site_ids(table.assign(locality=["30001", "30002"])))) == 2
     near = table.assign(longitude=140.0, locality=["30001", "30002"])
-    assert len(set(records.site_ids(near))) == 1  # one place is one place, whatever the municipality
+    assert len(set(site_ids(near))) == 1  # one place is one place, whatever the municipality
 
 
 @given(
@@ -465,7 +467,7 @@ def test_sites_are_the_connected_groups_in_any_order(rows, random):
                 group = [group[j] if g == group[i] else g for g in group]
     order = random.sample(range(len(rows)), len(rows))
     shuffled = table.iloc[order]
-    found = pd.Series(records.site_ids(shuffled), index=shuffled["station_id"])[table["station_id"]]
+    found = pd.Series(site_ids(shuffled), index=shuffled["station_id"])[table["station_id"]]
     expected = pd.Series(group)
     np.testing.assert_array_equal(
         found.to_numpy()[:, None] == found.to_numpy(),
@@ -478,8 +480,8 @@ def test_sites_are_the_connected_groups_in_any_order(rows, random):
 
 def test_unit_vectors_give_great_circles():
     """A degree of latitude, and a quarter of the globe."""
-    p = records.unit_vectors([140, 140, 50], [36, 37, 0])
-    q = records.unit_vectors([0, 90], [0, 0])
-    assert np.linalg.norm(p[1] - p[0]) * records.EARTH_RADIUS_KM == pytest.approx(KM_PER_DEGREE, rel=1e-4)
+    p = unit_vectors([140, 140, 50], [36, 37, 0])
+    q = unit_vectors([0, 90], [0, 0])
+    assert np.linalg.norm(p[1] - p[0]) * EARTH_RADIUS_KM == pytest.approx(KM_PER_DEGREE, rel=1e-4)
     assert q[0] @ q[1] == pytest.approx(0)
     np.testing.assert_allclose(np.linalg.norm(p, axis=1), 1)

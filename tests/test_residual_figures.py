@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
-from prediction_tables import predictions
 
+from helpers.prediction_tables import predictions
 from tfgmm.evaluation import residual_figures, residuals, scores, variability
 
 mpl.use("Agg")

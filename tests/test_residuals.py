@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import predictions
 from scipy.stats import t
 
+from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError
 from tfgmm.evaluation import residuals, scores
 from tfgmm.stats import bootstrap

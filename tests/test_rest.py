@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 import requests
-import served_model
-from served_model import ONE, TWO_SITES, several
+
+from helpers import served_model
+from helpers.served_model import ONE, TWO_SITES, several
 
 
 @pytest.fixture(scope="module")

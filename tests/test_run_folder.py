@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHANNELS, TINY, small_dataset
 
+from conftest import CHANNELS, TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder

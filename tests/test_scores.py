@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prediction_tables import predictions
 
+from helpers.prediction_tables import predictions
 from tfgmm.evaluation import scores
 
 KNOWN, UNKNOWN = "training / training", "validation / validation"

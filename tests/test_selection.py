@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tallies import assert_nothing_lost, dropped
 
+from helpers.tallies import assert_nothing_lost, dropped
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection
 from tfgmm.readers.common.selection import Found, Limits
 
@@ -34,8 +35,8 @@ def rows(pairs: str, **ims) -> pd.DataFrame:
     return table.assign(component="geometric_mean", **(ims or {"PGA": 0.1}))
 
 
-def select(event_table, station_table, record_table, **limits) -> records.Dataset:
-    tally = records.Tally()
+def select(event_table, station_table, record_table, **limits) -> Dataset:
+    tally = Tally()
     for what, table in (("event", event_table), ("station", station_table), ("record", record_table)):
         tally.count(what, len(table))
     found = Found(event_table, station_table, record_table, {"name": "made"}, tally)
@@ -161,7 +162,7 @@ def test_nothing_is_noted_without_reason():
 
 def test_what_a_reader_notes_stays():
     noted = selection.note("station", "moved", ["A", "B", "C", "D"])
-    found = Found(events("E"), stations("A"), rows("E A"), {"noted": noted}, records.Tally())
+    found = Found(events("E"), stations("A"), rows("E A"), {"noted": noted}, Tally())
     assert selection.select(found, Limits()).provenance["noted"] == [
         {"what": "station", "reason": "moved", "count": 4, "examples": ["A", "B", "C"]}
     ]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import requests
-import served_model
-from served_model import ONE, SOON, until
 
+from helpers import served_model
+from helpers.served_model import ONE, SOON, until
 from tfgmm.core.errors import UsageError
 from tfgmm.serving.limits import Limits
 from tfgmm.serving.models import Models

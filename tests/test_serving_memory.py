@@ -12,11 +12,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
-import served_model
 import tensorflow as tf
-from served_model import ONE
 from tensorflow_serving.apis import predict_pb2
 
+from helpers import served_model
+from helpers.served_model import ONE
 from tfgmm.serving.graph import EVENT
 
 if not Path("/proc/self/clear_refs").exists():

@@ -316,8 +316,8 @@ def _bombs(folder) -> None:
 PEAK = """
 import sys
 from pathlib import Path
-from tfgmm.errors import TfgmmError
-from tfgmm.sources import sheet
+from tfgmm.core.errors import TfgmmError
+from tfgmm.readers.common import sheet
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) / 1000 for line in status if line.startswith("VmHWM"))

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.core import coast
+from tfgmm.core.coast import footprint
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data import layers, records
+from tfgmm.data import layers
+from tfgmm.data.dataset import Dataset
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
 from tfgmm.simulation.truth import IMS, Truth
@@ -159,7 +161,7 @@ def test_more_events_leave_the_rest_alone(small):
 
 def test_written_folder_reads_back_equal(small, folder):
     dataset, planted = small
-    back = records.read(folder)
+    back = Dataset.read(folder)
     for name in ("events", "stations", "records"):
         pd.testing.assert_frame_equal(getattr(back, name), getattr(dataset, name))
     xr.testing.assert_identical(back.layers, dataset.layers)
@@ -384,7 +386,7 @@ def test_basin_is_deep_in_the_middle_and_soft(default):
 def test_footprint_is_the_land_between_the_stations(default):
     dataset, _ = default
     grid = Grid()
-    inside = truth.footprint(of(dataset.stations, "kik"), grid)
+    inside = footprint(of(dataset.stations, "kik"), grid)
     row, col, _ = grid.locate([139.6, 139.87, 141.05], [35.8, 35.45, 36.6])
     assert inside.shape == (100, 100)
     assert inside[row, col].tolist() == [True, False, False]  # Saitama, Tokyo Bay, the Pacific

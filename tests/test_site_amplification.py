@@ -4,23 +4,23 @@ import dataclasses
 import re
 import shutil
 
-import amplified_run
 import numpy as np
 import pandas as pd
 import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from amplified_run import IMS
 
+from helpers import amplified_run
+from helpers.amplified_run import IMS
 from tfgmm.cli.app import main
 from tfgmm.cli.console import console
+from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import figures
+from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
-from tfgmm.runs import splits
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.site_amplification import estimates, site_maps, site_study, writing
 from tfgmm.site_amplification.amplification import Estimate
@@ -70,7 +70,7 @@ def _command(root, *arguments) -> str:
     """Run site-amp from the folder of the runs, and what it prints."""
     with pytest.MonkeyPatch.context() as patch, console.capture() as said, pytest.raises(SystemExit) as end:
         patch.chdir(root)
-        patch.setitem(figures.STYLE, "savefig.dpi", 60)
+        patch.setitem(drawing.STYLE, "savefig.dpi", 60)
         # Takes as long as the training here, and has a test of its own.
         patch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)
         main(["site-amp", *(str(one) for part in arguments for one in part)])
@@ -253,7 +253,7 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
     for fold in plain.folds:
-        model = ergodic.fit(splits.training_records(fold.roles(table)))
+        model = ergodic.fit(training_records(fold.roles(table)))
         magnitude, depth = (maps[name].to_numpy()[:, None, None] for name in ("magnitude", "depth_km"))
         medians.append(model.median(magnitude, maps["r_hyp_km"].to_numpy(), depth).mean(axis=0))
     expected = maps["mean"].mean("event").to_numpy() - np.mean(medians, axis=0)

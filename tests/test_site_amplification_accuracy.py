@@ -5,9 +5,10 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from finished_run import make_run
-from prediction_tables import predictions
 
+from helpers.finished_run import make_run
+from helpers.prediction_tables import predictions
+from tfgmm.core.coast import footprint
 from tfgmm.core.errors import UsageError
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import Settings
@@ -64,7 +65,7 @@ def test_oracle_is_nearer_to_the_planted_map_than_kriging(script, monkeypatch):
     ex, ey = truth.project(records["longitude_e"], records["latitude_e"]).T
     r_hyp = np.hypot(np.hypot(x - ex, y - ey), records["depth_km"])
     records = records.assign(ln_im=np.log(records["PGA"]), x_km=x, y_km=y, r_hyp_km=r_hyp)
-    lon, lat = (degrees[truth.footprint(dataset.stations)][::40] for degrees in truth.GRID.lonlat(100))
+    lon, lat = (degrees[footprint(dataset.stations)][::40] for degrees in truth.GRID.lonlat(100))
     study = types.SimpleNamespace(dataset=dataset, stations=dataset.stations)
     goal = planted.site_map("PGA", lon, lat)
     oracle = script.oracle_map(study, planted, "PGA", records, (lon, lat))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.runs.splits import Fold
+from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification import site_terms
 from tfgmm.site_amplification.amplification import Estimate
 from tfgmm.site_amplification.site_terms import SiteTerms

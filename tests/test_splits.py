@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
 
+from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
-from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment, Split
+from tfgmm.runs.folds import make_folds, nearest_km, stopping_records
 
 
 def experiment(**changes) -> Experiment:
@@ -19,7 +20,7 @@ def experiment(**changes) -> Experiment:
 
 def roles_of(dataset, chosen):
     table = data_pipeline.flat_table(dataset, chosen, "PGA")
-    return [(fold, fold.roles(table)) for fold in splits.folds(dataset, chosen)]
+    return [(fold, fold.roles(table)) for fold in make_folds(dataset, chosen)]
 
 
 def with_station(dataset, like: str, **changes):
@@ -47,25 +48,25 @@ def test_boundary_events():
     dataset.events["origin_time"] = pd.Timestamp("2010-01-01", tz="UTC")
     for i, time in enumerate(["2014-12-31T23:59:59.9", "2015-01-01", "2017-12-31T23:59:59", "2018-01-01"]):
         dataset.events.loc[i, "origin_time"] = pd.Timestamp(time, tz="UTC")
-    role = splits.folds(dataset, experiment())[0].event_role
+    role = make_folds(dataset, experiment())[0].event_role
     assert [role[f"E00{i}"] == "validation" for i in range(4)] == [False, True, True, False]
 
 
 def test_every_reference_site_is_held_out_once(small, tiny):
-    held = [f.station_role.index[f.station_role == "validation"] for f in splits.folds(small, tiny)]
+    held = [f.station_role.index[f.station_role == "validation"] for f in make_folds(small, tiny)]
     reference = [name for names in held for name in names if name.startswith("K")]
     assert sorted(reference) == sorted(small.stations.loc[small.stations.network == "kik", "station_id"])
 
 
 def test_fit_sees_no_validation_event_held_out_site_or_stopping_set(small, tiny):
     for fold, roles in roles_of(small, tiny):
-        seen = splits.training_records(roles)
+        seen = training_records(roles)
         hidden_events = fold.event_role.index[fold.event_role != "training"]
         hidden_stations = fold.station_role.index[fold.station_role != "training"]
         assert len(hidden_events) and len(hidden_stations) and len(seen)
         assert not seen["event_id"].isin(hidden_events).any()
         assert not seen["station_id"].isin(hidden_stations).any()
-        stopping = splits.stopping_records(roles, tiny)
+        stopping = stopping_records(roles, tiny)
         assert not stopping.index.intersection(seen.index).size
         assert not stopping["site_id"].isin(roles.loc[roles.site_role == "validation", "site_id"]).any()
         assert not stopping["event_id"].isin(roles.loc[roles.event_role == "validation", "event_id"]).any()
@@ -83,16 +84,16 @@ def test_added_station_at_a_hidden_site_is_hidden_too(small, tiny, role):
     near = with_station(small, "M00", station_id="M90", site_id="M90")
     for code in ("M91", "M92"):  # another code of the same added site, a kilometre away
         near = with_station(near, "M90", station_id=code, site_id="M90")
-    fold = splits.folds(small, tiny)[0]
+    fold = make_folds(small, tiny)[0]
     target = fold.station_role.index[fold.station_role == role][0]
     place = small.stations.set_index("station_id").loc[target]
     at = near.stations["station_id"] == "M90"
     near.stations.loc[at, ["longitude", "latitude"]] = place["longitude"], place["latitude"] + 0.003
-    after = splits.folds(near, tiny)[0]
+    after = make_folds(near, tiny)[0]
     assert after.station_role[target] == role
     assert [after.station_role[name] for name in ("M90", "M91", "M92")] == [role] * 3
     near.stations.loc[at, "latitude"] += 0.01
-    assert splits.folds(near, tiny)[0].station_role["M90"] == "training"
+    assert make_folds(near, tiny)[0].station_role["M90"] == "training"
 
 
 @pytest.mark.parametrize("stopping", ["sites", "blocks", "paper"])
@@ -105,8 +106,8 @@ def test_arms_share_chunks_stopping_sets_and_scored_pairs(small, split, stopping
         keys = ["event_id", "station_id", "event_role", "site_role"]
         pd.testing.assert_frame_equal(one[keys].reset_index(drop=True), two[keys].reset_index(drop=True))
         pd.testing.assert_frame_equal(
-            splits.stopping_records(one, sparse)[keys].reset_index(drop=True),
-            splits.stopping_records(two, dense)[keys].reset_index(drop=True),
+            stopping_records(one, sparse)[keys].reset_index(drop=True),
+            stopping_records(two, dense)[keys].reset_index(drop=True),
         )
 
 
@@ -118,7 +119,7 @@ def test_blocks_of_stopping_events_follow_each_other():
     dataset.events.loc[70:77, "origin_time"] = pd.Timestamp("2016-01-01", tz="UTC")
     when = dataset.events.set_index("event_id")["origin_time"]
     begins = set()
-    for fold in splits.folds(dataset, experiment(stopping="blocks", chunks=4)):
+    for fold in make_folds(dataset, experiment(stopping="blocks", chunks=4)):
         stopping = when[fold.event_role.index[fold.event_role == "stopping"]]
         days = np.sort((stopping - first).dt.days.to_numpy())
         assert days.tolist() == list(range(days[0], days[0] + 7))
@@ -127,26 +128,26 @@ def test_blocks_of_stopping_events_follow_each_other():
 
 
 def test_stopping_events_precede_the_window_and_have_reference_records(small, tiny):
-    for fold in splits.folds(small, tiny):
+    for fold in make_folds(small, tiny):
         names = fold.event_role.index[fold.event_role == "stopping"]
         events = small.events.set_index("event_id").loc[names]
         assert len(names) and (events["origin_time"] < pd.Timestamp("2015-01-01", tz="UTC")).all()
 
 
 def test_seed_draws_the_chunks(small):
-    roles = [splits.folds(small, experiment(seed=seed))[0].station_role for seed in (1, 1, 2)]
+    roles = [make_folds(small, experiment(seed=seed))[0].station_role for seed in (1, 1, 2)]
     pd.testing.assert_series_equal(roles[0], roles[1])
     assert not roles[0].equals(roles[2])
 
 
 def test_random_events(small):
-    fold = splits.folds(small, experiment(split=Split(kind="random-events", fraction=0.25)))[0]
+    fold = make_folds(small, experiment(split=Split(kind="random-events", fraction=0.25)))[0]
     assert (fold.event_role == "validation").sum() == round(0.25 * 28)
 
 
 def test_max_events_limits_reference_events_and_keeps_added_ones(small):
     limited = experiment(training=TINY["training"] | {"max_events": 12})
-    role = splits.folds(small, limited)[0].event_role
+    role = make_folds(small, limited)[0].event_role
     assert len(role) == 12 + 2
     assert {"E028", "E029"} <= set(role.index)
 
@@ -157,32 +158,32 @@ def test_max_events_limits_reference_events_and_keeps_added_ones(small):
 )
 def test_empty_side(small, start, end, side):
     with pytest.raises(DataError, match=f"no {side} event"):
-        splits.folds(small, experiment(split=Split(start=start, end=end)))
+        make_folds(small, experiment(split=Split(start=start, end=end)))
 
 
 def test_no_event_before_the_window(small):
     with pytest.raises(DataError, match="before the validation window"):
-        splits.folds(small, experiment(split=Split(start="1990-01-01", end="2010-01-01")))
+        make_folds(small, experiment(split=Split(start="1990-01-01", end="2010-01-01")))
 
 
 def test_unknown_network(small):
     with pytest.raises(UsageError, match="unknown network xyz: the dataset has kik, meso"):
-        splits.folds(small, experiment(networks=("kik", "xyz")))
+        make_folds(small, experiment(networks=("kik", "xyz")))
 
 
 def test_network_outside_the_window(small):
     small.stations.loc[small.stations["network"] == "meso", "latitude"] += 5
     with pytest.raises(DataError, match="no station of network meso"):
-        splits.folds(small, experiment())
+        make_folds(small, experiment())
 
 
 def test_too_few_sites(small):
     with pytest.raises(DataError, match="too few for 15 chunks"):
-        splits.folds(small, experiment(chunks=15))
+        make_folds(small, experiment(chunks=15))
 
 
 def test_nearest_km(small):
     stations = small.stations.iloc[:3]
     others = stations.assign(latitude=stations["latitude"] + 0.01)
-    assert splits.nearest_km(stations, others) == pytest.approx([1.112] * 3, abs=2e-3)
-    assert np.isnan(splits.nearest_km(stations, others.iloc[:0])).all()
+    assert nearest_km(stations, others) == pytest.approx([1.112] * 3, abs=2e-3)
+    assert np.isnan(nearest_km(stations, others.iloc[:0])).all()

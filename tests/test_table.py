@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_dataset
-from damaged_files import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tallies import assert_nothing_lost
 
+from conftest import small_dataset
+from helpers.damaged_files import mutated
+from helpers.tallies import assert_nothing_lost
 from tfgmm.cli.console import show_dataset
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import COMPONENTS, Dataset
 from tfgmm.readers.common import sheet
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.flatfiles import jma, layout, table
@@ -62,7 +62,7 @@ def entries(dataset, kind: str) -> dict:
     return {(entry["what"], entry["reason"]): entry["count"] for entry in dataset.provenance[kind]}
 
 
-def assert_same_tables(one: records.Dataset, other: records.Dataset) -> None:
+def assert_same_tables(one: Dataset, other: Dataset) -> None:
     for name, key in (
         ("events", "event_id"),
         ("stations", "station_id"),
@@ -660,7 +660,7 @@ FLOAT = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite
-def datasets(draw) -> records.Dataset:
+def datasets(draw) -> Dataset:
     """Small datasets with any value that the contract allows; every event and station has a record."""
     n_events, n_stations = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     many = {"min_size": n_events, "max_size": n_events}
@@ -693,11 +693,11 @@ def datasets(draw) -> records.Dataset:
     )
     pairs = events[["event_id"]].merge(stations[["station_id"]], how="cross")
     amplitude = st.lists(st.floats(1e-7, 20), min_size=len(pairs), max_size=len(pairs))
-    rows = pairs.assign(component=draw(st.sampled_from(records.COMPONENTS)), quality=draw(amplitude))
+    rows = pairs.assign(component=draw(st.sampled_from(COMPONENTS)), quality=draw(amplitude))
     for im in draw(st.lists(st.sampled_from(["PGA", "SA(0.01)", "SA(1.0)"]), min_size=1, unique=True)):
         rows[im] = draw(amplitude)
     stations["site_id"] = draw(st.lists(WORD, **many))
-    return records.check(records.Dataset(events, stations, rows, {"simulated": draw(st.booleans())}))
+    return Dataset(events, stations, rows, {"simulated": draw(st.booleans())}).checked()
 
 
 @given(datasets())
@@ -717,7 +717,7 @@ def test_what_no_record_names_is_told(tmp_path):
     lonely = pd.concat(
         [dataset.stations, dataset.stations.iloc[:1].assign(station_id="Z")], ignore_index=True
     )
-    tally = table.write(records.Dataset(dataset.events, lonely, dataset.records, {}), tmp_path / "flat.csv")
+    tally = table.write(Dataset(dataset.events, lonely, dataset.records, {}), tmp_path / "flat.csv")
     (entry,) = tally.dropped()
     assert (entry["what"], entry["count"], entry["examples"]) == ("station", 1, ["Z"])
     assert_same_tables(table.read([tmp_path / "flat.csv"], ALL), dataset)

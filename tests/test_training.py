@@ -10,12 +10,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, small_dataset
 
+from conftest import TINY, small_dataset
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
-from tfgmm.data import records
 from tfgmm.network import member, training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
@@ -27,7 +26,7 @@ QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "small"
-    records.write(small_dataset(), folder)
+    small_dataset().write(folder)
     return str(folder)
 
 
@@ -107,7 +106,7 @@ def test_arms_share_seeds_and_differ_in_name(data):
 def test_several_intensity_measures(tmp_path):
     dataset = small_dataset()
     dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
-    records.write(dataset, tmp_path / "data")
+    dataset.write(tmp_path / "data")
     chosen = Experiment(**QUICK | {"data": str(tmp_path / "data"), "ims": ("PGA", "sa(1)")})
     begun = training.begin(chosen, tmp_path / "run")
     assert [(one.im, one.chunk) for one in begun.members] == [

@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
-import served_model
 import tensorflow as tf
-from served_model import ONE, until
 from tensorflow_serving.apis import predict_pb2
 
+from helpers import served_model
+from helpers.served_model import ONE, until
 from tfgmm.serving.client import Client
 from tfgmm.serving.graph import EVENT
 from tfgmm.serving.http_body import Answer

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from scipy.sparse import csr_array, hstack
 from scipy.sparse.linalg import lsmr
 
+from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.evaluation import scores, variability
 from tfgmm.simulation import simulated, truth
 

@@ -5,12 +5,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import untrained_run
-from conftest import TINY, small_dataset
 
+from conftest import TINY, small_dataset
+from helpers import untrained_run
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.data import records
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
@@ -25,7 +24,7 @@ QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 def finished(tmp_path_factory):
     """A trained run with random effects, and its dataset."""
     root = tmp_path_factory.mktemp("finished")
-    records.write(small_dataset(), root / "data")
+    small_dataset().write(root / "data")
     changes = {"data": str(root / "data"), "random_effects": "site,event", "stopping": "blocks"}
     training.begin(Experiment(**QUICK | changes), root / "run").train()
     return root
@@ -81,19 +80,19 @@ def test_tables_that_are_lost_are_missed(root, name):
 
 def test_a_calibration_that_is_lost_is_missed(root):
     run = RunFolder.open(root / "run")
-    assert calibration.of_run(run, "PGA") is None
+    assert run.calibration("PGA") is None
     calibration.write({"PGA": calibration.Calibration(1.0, 0.1, 10.0, 1.0)}, run.path)
     run.note(calibration.FILE)
-    assert calibration.of_run(run, "PGA") == calibration.Calibration(1.0, 0.1, 10.0, 1.0)
+    assert run.calibration("PGA") == calibration.Calibration(1.0, 0.1, 10.0, 1.0)
     (run.path / calibration.FILE).unlink()
     with pytest.raises(DataError, match=r"calibration\.json is missing or damaged .*: give tfgmm evaluate"):
-        calibration.of_run(run, "PGA")
+        run.calibration("PGA")
 
 
 def test_data_of_another_kind_in_a_run_are_refused_and_brought_back(root):
     """A whole dataset, but not the one that the run was trained on."""
     changed = small_dataset(seed=3)
-    records.write(changed, root / "run" / "data", overwrite=True)
+    changed.write(root / "run" / "data", overwrite=True)
     assert "is not the data that the run was trained on" in states(root / "run")["data"]
     with pytest.raises(DataError, match=r"is not the data that the run was .*brings the data back"):
         ensemble.load(root / "run")

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import obspy
 import pytest
-from nied_files import ascii_record, shaking, tar
-from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 
+from helpers.nied_files import ascii_record, shaking, tar
+from helpers.win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.data.tally import Tally
 from tfgmm.readers.waveforms import archive, continuous
 
 MB = 2**20
@@ -31,11 +31,11 @@ LONG_NAME = tarfile.GNUTYPE_LONGNAME
 CHILD = """
 import json, sys
 from pathlib import Path
-from tfgmm import records
-from tfgmm.accelerograms import archive, continuous, nied_ascii, obspy_files
-from tfgmm.errors import TfgmmError
-from tfgmm.sources import bounded
-from tfgmm.sources.selection import Limits
+from tfgmm.data.tally import Tally
+from tfgmm.readers.waveforms import archive, continuous, nied_ascii, obspy_files
+from tfgmm.core.errors import TfgmmError
+from tfgmm.readers.common import bounded
+from tfgmm.readers.common.selection import Limits
 
 def nied(paths):
     return nied_ascii.read([Path(path) for path in paths], Limits()).provenance["dropped"]
@@ -44,7 +44,7 @@ def waveforms(reader, table, paths):
     messages = {}
     for path in map(Path, paths):
         try:
-            source = reader(Path(table), records.Tally())
+            source = reader(Path(table), Tally())
             source.span(path)
             source.expect([path])
             messages[path.name] = sum(len(piece.samples) for piece in source.pieces(path, lambda *_: True))
@@ -196,4 +196,4 @@ def test_win32(tmp_path):
     bomb = tmp_path / "bomb.ch"
     bomb.write_bytes(bz2.compress(b"#" * 100 * MB))
     with pytest.raises(DataError, match=r"bomb\.ch holds more than 200 times"):
-        continuous.Win32Files(bomb, records.Tally())
+        continuous.Win32Files(bomb, Tally())

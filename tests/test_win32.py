@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from win32_writer import SIZES, channel_block, second_block, win32_file
 
+from helpers.win32_writer import SIZES, channel_block, second_block, win32_file
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.readers.waveforms import win32
 

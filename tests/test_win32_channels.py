@@ -1,8 +1,8 @@
 import math
 
 import pytest
-from win32_writer import channel_row, channel_table
 
+from helpers.win32_writer import channel_row, channel_table
 from tfgmm.core.errors import DataError
 from tfgmm.readers.waveforms import win32_channels
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tallies import dropped
-from waveform_files import (
+
+from helpers.tallies import dropped
+from helpers.waveform_files import (
     BEFORE,
     DIFFERENTIATE,
     ORIGIN,
@@ -18,8 +19,7 @@ from waveform_files import (
     counts,
     pga,
 )
-from win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
-
+from helpers.win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 from tfgmm.core.errors import DataError
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.waveforms import mesonet

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_places import with_places, within_event_field
-from prediction_tables import PHI_SS, predictions
 from scipy.spatial.distance import cdist
 
-from tfgmm.runs import splits
+from helpers.prediction_places import with_places, within_event_field
+from helpers.prediction_tables import PHI_SS, predictions
+from tfgmm.data.roles import is_training
 from tfgmm.stats import within_event
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation
@@ -114,7 +114,7 @@ def test_other_records_of_an_event_make_it_sharper_and_no_surer_than_right(mixed
 
 
 def test_records_that_trained_and_other_events_stay(mixed, conditioned):
-    others = splits.is_training(mixed) | mixed["event_role"].ne("training")
+    others = is_training(mixed) | mixed["event_role"].ne("training")
     assert (conditioned["within_term"][others] == 0).all()
     for name in ("mean", "stddev", "within_stddev"):
         np.testing.assert_allclose(conditioned[name][others], mixed[name][others], rtol=1e-6)
@@ -122,7 +122,7 @@ def test_records_that_trained_and_other_events_stay(mixed, conditioned):
 
 def test_a_record_is_not_predicted_from_itself_or_from_other_held_out_ones(mixed, conditioned):
     changed = mixed.astype({"ln_im": float})
-    changed.loc[~splits.is_training(mixed), "ln_im"] += 3.0
+    changed.loc[~is_training(mixed), "ln_im"] += 3.0
     pd.testing.assert_frame_equal(
         within_event.conditioned(changed).drop(columns="ln_im"), conditioned.drop(columns="ln_im")
     )

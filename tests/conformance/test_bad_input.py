@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import CHANNELS, small_dataset
-from finished_run import make_run
-from jma_files import dat, row, source, station_table
-from prediction_tables import predictions
 
+from conftest import CHANNELS, small_dataset
+from helpers.finished_run import make_run
+from helpers.jma_files import dat, row, source, station_table
+from helpers.prediction_tables import predictions
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.runs.experiment import preset
 from tfgmm.runs.run_folder import RunFolder
 
@@ -46,7 +46,7 @@ def written(tmp_path_factory) -> Path:
     layer = (("latitude", "longitude"), 100 * lat[:, None] + lon, {"units": "m"})
     layers = xr.Dataset({"z_bedrock": layer}, coords={"latitude": lat, "longitude": lon})
     folder = tmp_path_factory.mktemp("data") / "small"
-    records.write(dataclasses.replace(small_dataset(), layers=layers), folder)
+    dataclasses.replace(small_dataset(), layers=layers).write(folder)
     return folder
 
 
@@ -138,7 +138,7 @@ def test_data_that_do_not_fit(refused, written, tmp_path, arguments, code, says)
 def test_another_run_in_the_output_folder(refused, written, tmp_path):
     out = tmp_path / "run"
     other = preset("standard", networks=("kik", "meso"), reference="kik", data=str(written), seed=7)
-    RunFolder.begin(out, other, records.read(written), channels=CHANNELS)
+    RunFolder.begin(out, other, Dataset.read(written), channels=CHANNELS)
     before = below(tmp_path), (out / "experiment.json").read_bytes()
     refused(
         train(written, "--out", out),

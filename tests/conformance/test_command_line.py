@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 import pytest
 import typer
-from conftest import small_dataset
 from rich.console import Console
 
+from conftest import small_dataset
 from tfgmm.cli import app, console, options
-from tfgmm.data import records
 
 GROUP = typer.main.get_command(app.app)
 
@@ -34,7 +33,7 @@ def run(capfd, *arguments) -> tuple[int, str, str]:
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    records.write(small_dataset(), tmp_path / "data")
+    small_dataset().write(tmp_path / "data")
     return tmp_path / "data"
 
 

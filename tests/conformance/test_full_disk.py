@@ -1,12 +1,11 @@
 """On a full disk every command ends in one line, and leaves what was there before as it was."""
 
 import pytest
-import untrained_run
-from conftest import small_dataset
-from small_disk import small_disk
 
+from conftest import small_dataset
+from helpers import untrained_run
+from helpers.small_disk import small_disk
 from tfgmm.cli.app import main
-from tfgmm.data import records
 
 EVENT = ["--magnitude", 6, "--longitude", 139.8, "--latitude", 35.5, "--depth", 30]
 SITES = ["--sites", "{root}/sites.csv"]
@@ -21,7 +20,7 @@ def root(tmp_path_factory):
     (root / "bedrock.csv").write_text(
         "lat,lon,z\n" + "".join(f"{35 + i / 10},{139 + j / 10},500\n" for i in range(20) for j in range(20))
     )
-    records.write(small_dataset(), root / "other")
+    small_dataset().write(root / "other")
     return root
 
 

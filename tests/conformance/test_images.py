@@ -10,11 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_dataset
 from matplotlib.testing.compare import compare_images
-from prediction_tables import predictions
 
-from tfgmm.data import figures
+from conftest import small_dataset
+from helpers.prediction_tables import predictions
+from tfgmm.data import figures as dataset_figures
 from tfgmm.evaluation import figures, residual_figures, residuals, scores
 
 IMAGES = Path(__file__).parent / "images"
@@ -45,7 +45,7 @@ def full_ensemble() -> plt.Figure:
 
 def stations() -> plt.Figure:
     figure, ax = plt.subplots(figsize=(4, 4))
-    figures.station_map(ax, small_dataset().stations)
+    dataset_figures.station_map(ax, small_dataset().stations)
     return figure
 
 

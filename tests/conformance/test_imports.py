@@ -5,14 +5,14 @@ import bz2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_dataset
-from jma_files import dat, row, source, station_table
-from nied_files import ascii_record, shaking, tar
 
+from conftest import small_dataset
+from helpers.jma_files import dat, row, source, station_table
+from helpers.nied_files import ascii_record, shaking, tar
 from tfgmm.cli.app import main
 from tfgmm.core import lease
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 
 
 def run(*arguments) -> None:
@@ -33,11 +33,11 @@ def jma_dataset(tmp_path):
 
 def test_limits_reach_the_reader(jma_dataset, tmp_path):
     folder, table = jma_dataset
-    assert len(records.read(folder).records) == 2
+    assert len(Dataset.read(folder).records) == 2
     box = "139.70,35.6,139.74,35.8"  # the second station lies west of it, at 139.733
     run("import", "jma", tmp_path / "i2016.dat", "--stations", table, "--out", tmp_path / "other",
         "--region", box, "--min-magnitude", 4.5, "--max-distance", 200)  # fmt: skip
-    dataset = records.read(tmp_path / "other")
+    dataset = Dataset.read(tmp_path / "other")
     assert dataset.records["station_id"].tolist() == ["3500034"]
     choices = dataset.provenance["choices"]
     assert (choices["min_magnitude"], choices["max_distance_km"]) == (4.5, 200)
@@ -47,10 +47,10 @@ def test_two_imports_add_up_and_the_same_twice_changes_nothing(jma_dataset, tmp_
     folder, table = jma_dataset
     second = dat(tmp_path / "i2017.dat", source("2017010112000000"), row())
     run("import", "jma", second, "--stations", table, "--out", folder, "--append")
-    both = records.read(folder)
+    both = Dataset.read(folder)
     assert (len(both.events), len(both.records)) == (2, 3)
     run("import", "jma", second, "--stations", table, "--out", folder, "--append")
-    assert records.read(folder).digest() == both.digest()
+    assert Dataset.read(folder).digest() == both.digest()
 
 
 def test_one_earthquake_of_two_agencies_is_one_event(jma_dataset, tmp_path):
@@ -65,7 +65,7 @@ def test_one_earthquake_of_two_agencies_is_one_event(jma_dataset, tmp_path):
     }  # fmt: skip
     (tmp_path / "knt.tar").write_bytes(tar(files))
     run("import", "nied-ascii", tmp_path / "knt.tar", "--out", folder, "--append", "--same", "10,50,1")
-    both = records.read(folder)
+    both = Dataset.read(folder)
     assert len(both.events) == 1 and both.networks == ["jma", "knet", "local"]
     assert both.records["event_id"].nunique() == 1 and len(both.records) == 3
     assert both.records["PGA"].iloc[-1] == pytest.approx(0.01 * np.sqrt(20 * 5) / 9.80665, rel=0.03)
@@ -75,11 +75,11 @@ def test_one_earthquake_of_two_agencies_is_one_event(jma_dataset, tmp_path):
 
 def test_a_dataset_goes_out_as_one_table_and_comes_back(tmp_path):
     dataset = small_dataset()
-    records.write(dataset, tmp_path / "data")
+    dataset.write(tmp_path / "data")
     run("export-table", tmp_path / "data", "--out", tmp_path / "flat.csv")
     run("import", "table", tmp_path / "flat.csv", "--out", tmp_path / "back", "--min-magnitude", 0,
         "--max-distance", 1000)  # fmt: skip
-    back = records.read(tmp_path / "back")
+    back = Dataset.read(tmp_path / "back")
     assert back.simulated
     key = ["event_id", "station_id"]
     pd.testing.assert_frame_equal(
@@ -100,7 +100,7 @@ def test_what_a_user_says_of_a_table_reaches_the_reader(tmp_path):
     (tmp_path / "flat.csv.bz2").write_bytes(packed)
     run("import", "table", tmp_path / "flat.csv.bz2", "--out", tmp_path / "data", "--decimal-comma",
         "--large", "--unit", "%g", "--unit-as-stated", "--region=179.4,-20,-178.9,-16")  # fmt: skip
-    dataset = records.read(tmp_path / "data")
+    dataset = Dataset.read(tmp_path / "data")
     assert dataset.stations["longitude"].tolist() == [179.5, 180, -179.5, -179]
     assert dataset.records["PGA"].tolist() == [0.001] * 4
 
@@ -135,15 +135,15 @@ def test_options_of_layers_reach_the_reader(jma_dataset, tmp_path):
     (tmp_path / "v.csv").write_text("lat;lon;vs30\n" + "\n".join(rows).replace(".", ","))
     run("import", "vs30", tmp_path / "v.csv", "--data", folder, "--missing", -9999, "--missing", 0,
         "--region", "178,-20,-178,-18", "--decimal-comma", "--large")  # fmt: skip
-    layer = records.read(folder).layers["vs30"]
+    layer = Dataset.read(folder).layers["vs30"]
     assert layer["longitude"].to_numpy().tolist() == [*range(177, 184)], "the region and its neighbours"
     assert int(layer.isnull().sum()) == 3
-    assert records.read(folder).provenance["layers"][0]["missing"] == "-9999, 0: 6 values"
+    assert Dataset.read(folder).provenance["layers"][0]["missing"] == "-9999, 0: 6 values"
 
 
 def test_an_import_waits_for_another_into_the_same_dataset(tmp_path, monkeypatch, capsys):
     """What it adds is added to what the other has written, not to what stood there before."""
-    records.write(small_dataset(), tmp_path / "data")
+    small_dataset().write(tmp_path / "data")
     (tmp_path / "a.csv").write_text("lat,lon,vs30\n35,139,400\n35,140,400\n36,139,400\n36,140,400\n")
     other = lease.Lease(tmp_path / "data" / "dataset")
     assert other.take()
@@ -154,5 +154,5 @@ def test_an_import_waits_for_another_into_the_same_dataset(tmp_path, monkeypatch
     assert "is in the hands of process" in capsys.readouterr().err
     other.release()
     run("import", "vs30", tmp_path / "a.csv", "--data", tmp_path / "data")
-    assert "vs30" in records.read(tmp_path / "data").layers
+    assert "vs30" in Dataset.read(tmp_path / "data").layers
     assert not list((tmp_path / "data").glob(".*"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-import untrained_run
 
+from helpers import untrained_run
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
 from tfgmm.serving import export

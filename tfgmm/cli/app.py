@@ -21,7 +21,8 @@ from tfgmm.cli.console import (
 )
 from tfgmm.core import endings
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
-from tfgmm.data import records
+from tfgmm.core.sphere import wrapped
+from tfgmm.data.dataset import Dataset
 from tfgmm.runs import experiment as experiments
 
 app = typer.Typer(
@@ -145,7 +146,7 @@ def train(
     if not chosen:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")
     lon, lat = options.numbers(center, 2, "--center") or (None, None)
-    lon = None if lon is None else float(records.wrapped(lon))
+    lon = None if lon is None else float(wrapped(lon))
     experiment = experiments.preset(
         preset,
         data=data,
@@ -298,7 +299,7 @@ def simulate(
         seed=seed,
     )
     simulated.write(*simulated.simulate(settings), out, overwrite)
-    show_dataset(records.read(out))
+    show_dataset(Dataset.read(out))
 
 
 @app.command()
@@ -313,7 +314,7 @@ def describe(
 
     if figures:
         endings.refuse_file(figures, "--figures")
-    dataset = records.read(data)
+    dataset = Dataset.read(data)
     show_dataset(dataset)
     try:
         drawn = figures.draw(dataset, figures or data / "figures")
@@ -353,5 +354,5 @@ def export_table(
 
     endings.of_file(out, (".csv",), "datasets in one table")
     files.refuse_existing(out, overwrite)
-    say_dropped(table.write(records.read(data), out))
+    say_dropped(table.write(Dataset.read(data), out))
     console.print(f"Written: {out}")

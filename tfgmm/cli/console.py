@@ -27,7 +27,8 @@ from rich.text import Text
 from tfgmm.cli import options
 from tfgmm.core.errors import TfgmmError, one_line
 from tfgmm.data import description
-from tfgmm.data.records import Dataset, Tally
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 
 #: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it
 #: is: brackets and colons in names of files are no markup.

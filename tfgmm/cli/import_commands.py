@@ -11,7 +11,8 @@ from tfgmm.cli import options
 from tfgmm.cli.console import progress, show_dataset
 from tfgmm.core import endings, files, lease
 from tfgmm.core.errors import UsageError
-from tfgmm.data import layers, records
+from tfgmm.data import layers
+from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common import bounded, combine, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
@@ -61,7 +62,7 @@ def _common(
     """The options of all commands that read records."""
 
 
-def records_command(read: Callable[..., records.Dataset]) -> None:
+def records_command(read: Callable[..., Dataset]) -> None:
     """Make a command of a function that reads records within limits.
 
     The command has the function's parameters but the first, ``limits``, and the common options; what
@@ -77,11 +78,11 @@ def records_command(read: Callable[..., records.Dataset]) -> None:
         with bounded.large(rest.pop("large")), sheet.decimal_comma(rest.pop("decimal_comma")):
             dataset = read(selection.Limits(box, min_magnitude, max_distance, min_records), **rest)
         if not (append or overwrite) or files.is_vacant(out):
-            written = records.write(dataset, out)
+            written = dataset.write(out)
         else:  # another import into the same dataset waits
             with lease.held(out / "dataset"):
-                whole = combine.combine(records.read(out), dataset, tolerance) if append else dataset
-                written = records.write(whole, out, overwrite=True)
+                whole = combine.combine(Dataset.read(out), dataset, tolerance) if append else dataset
+                written = whole.write(out, overwrite=True)
         show_dataset(written)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
@@ -95,7 +96,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append and overwrite:
         raise UsageError("--append and --overwrite exclude each other")
     if append:
-        records.read(out)
+        Dataset.read(out)
     else:
         endings.refuse_file(out, "a dataset")
         files.refuse_existing(out, overwrite)
@@ -109,7 +110,7 @@ def jma(
     coordinates: Annotated[
         Path | None, typer.Option(help="CSV with finer coordinates: code, y, x (degrees).")
     ] = None,
-) -> records.Dataset:
+) -> Dataset:
     """Intensity and acceleration files of the Japan Meteorological Agency."""
     from tfgmm.readers.flatfiles import jma as source
 
@@ -128,7 +129,7 @@ def nied_ascii(
     highpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.1,
     lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
     catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
-) -> records.Dataset:
+) -> Dataset:
     """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.readers.waveforms import archive, intensity_measures
     from tfgmm.readers.waveforms import nied_ascii as source
@@ -160,7 +161,7 @@ def kiknet_flatfile(
     spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
     unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
-) -> records.Dataset:
+) -> Dataset:
     """The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
     from tfgmm.readers.flatfiles import kiknet_flatfile as source
 
@@ -195,7 +196,7 @@ def mesonet(
     velocity: Annotated[
         str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
     ] = "leave-out",
-) -> records.Dataset:
+) -> Dataset:
     """Continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
     from tfgmm.readers.waveforms import mesonet as source
 
@@ -227,7 +228,7 @@ def gmprocess(
     ] = None,
     unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
     unit_as_stated: UnitAsStated = False,
-) -> records.Dataset:
+) -> Dataset:
     """Flatfiles of USGS gmprocess, with all spectral accelerations in them."""
     from tfgmm.readers.flatfiles import gmprocess as source
 
@@ -249,7 +250,7 @@ def table(
     unit: Unit = None,
     unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
-) -> records.Dataset:
+) -> Dataset:
     """Any flatfile with a row a record: ESM, NGA-West2, NZ, or your own columns."""
     from tfgmm.readers.flatfiles import layout as layouts
     from tfgmm.readers.flatfiles import table as source
@@ -306,7 +307,7 @@ def layer_command(command: str, name: str, what: str) -> None:
     ) -> None:
         from tfgmm.readers.layers import recognise
 
-        records.read(data)  # what is wrong with it shows before the layer is read
+        Dataset.read(data)  # what is wrong with it shows before the layer is read
         with bounded.large(large), sheet.decimal_comma(decimal_comma):
             layer = recognise.read_layer(
                 path,
@@ -320,7 +321,7 @@ def layer_command(command: str, name: str, what: str) -> None:
                 longitude=longitude,
             )
         with lease.held(data / "dataset"):  # another import into the same dataset waits
-            written = records.write_layers(layers.attach(records.read(data), layer), data)
+            written = layers.attach(Dataset.read(data), layer).write_layers(data)
         show_dataset(written)
 
 

@@ -6,6 +6,9 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.spatial import Delaunay
+
+from tfgmm.core.grid import Grid
 
 _LAND = 1  # level of the GSHHG hierarchy; 2 is a lake
 
@@ -64,3 +67,11 @@ def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
     index = pd.read_csv(folder / "gshhsmeta_i.dat", sep=r"\s+", header=None, names=columns)
     points = np.fromfile(folder / "gshhs_i.dat", dtype="<f4").reshape(-1, 2)
     return index, points.astype(float)
+
+
+def footprint(stations: pd.DataFrame, grid: Grid) -> np.ndarray:
+    """Pixels of the output window on land and inside the convex hull of the stations, [rows, cols]."""
+    hull = Delaunay(np.stack(grid.project(stations["longitude"], stations["latitude"]), axis=-1))
+    lon, lat = grid.lonlat(grid.output_size)
+    inside = hull.find_simplex(np.stack(grid.project(lon, lat), axis=-1)) >= 0
+    return inside & on_land(lon, lat)

@@ -8,8 +8,9 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 from tfgmm.core.errors import listed
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.dataset import Dataset
 from tfgmm.data.layers import axes
-from tfgmm.data.records import EARTH_RADIUS_KM, Dataset, unit_vectors
 
 
 def headline(dataset: Dataset) -> str:

@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import LogNorm
 
-from tfgmm.data.records import Dataset
-from tfgmm.evaluation import figures
-from tfgmm.readers.common import selection
+from tfgmm.core import drawing
+from tfgmm.data.dataset import Dataset, hypocentral_km
 
 #: Of the networks in turn, colours of Okabe & Ito (2008); the first two look as published.
 MARKERS = ["o", "^", "s", "D", "v", "P"]
@@ -28,10 +27,10 @@ def draw(dataset: Dataset, folder: Path) -> list[Path]:
     DataError
         The file system refuses to write.
     """
-    note = figures.SIMULATED if dataset.simulated else ""
+    note = drawing.SIMULATED if dataset.simulated else ""
     drawn = {"stations": _stations_figure(dataset, note), "hit-counts": _hits_figure(dataset, note)}
     for name, figure in drawn.items():
-        figures.save(figure, folder / name)
+        drawing.save(figure, folder / name)
     return [folder / f"{name}{ending}" for name in drawn for ending in (".png", ".pdf")]
 
 
@@ -50,9 +49,9 @@ def station_map(ax: plt.Axes, stations: pd.DataFrame) -> list[PathCollection]:
     for i, (network, table) in enumerate(stations.groupby("network", observed=True)):
         marker, colour = i % len(MARKERS), (i + i // len(MARKERS)) % len(COLOURS)
         look = {"marker": MARKERS[marker], "edgecolor": COLOURS[colour], "s": 14, "linewidth": 0.7}
-        artists.append(figures.stations(ax, table, label=f"{network} ({len(table):,})", **look))
+        artists.append(drawing.stations(ax, table, label=f"{network} ({len(table):,})", **look))
     _frame(ax, stations)
-    figures.coastline(ax, colors="0.45", zorder=0)
+    drawing.coastline(ax, colors="0.45", zorder=0)
     ax.legend(
         loc="upper left",
         bbox_to_anchor=(1.01, 1),
@@ -99,11 +98,11 @@ def table(dataset: Dataset) -> pd.DataFrame:
     joined = rows.merge(dataset.events[["event_id", "magnitude"]], on="event_id", how="left").merge(
         dataset.stations[["station_id", "network"]], on="station_id", how="left"
     )
-    return joined.assign(r_hyp_km=selection.hypocentral_km(rows, dataset.events, dataset.stations))
+    return joined.assign(r_hyp_km=hypocentral_km(rows, dataset.events, dataset.stations))
 
 
 def _stations_figure(dataset: Dataset, note: str) -> plt.Figure:
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, ax = plt.subplots(figsize=(6, 4.5))
         station_map(ax, dataset.stations)
         ax.set_title(note)
@@ -119,7 +118,7 @@ def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
     cols = min(len(networks), 3)
     rows = -(-len(networks) // cols)
     size = 3.1 * cols + 0.9, 2.7 * rows + 0.2
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(rows, cols, figsize=size, sharey=True, squeeze=False)
         panels = axes.flat[: len(networks)]
         for ax, (network, of_network) in zip(panels, networks, strict=True):

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 
 #: Known layers: unit and long name.
 LAYERS = {

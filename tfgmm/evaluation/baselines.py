@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from tfgmm.data.roles import is_training, training_records
 from tfgmm.evaluation import boosting
-from tfgmm.runs import splits
 from tfgmm.stats import ergodic, site_kriging
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"
@@ -61,7 +61,7 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     tables = []
     for fold in folds(predictions):
-        tables += _ergodic(fold, ergodic.fit(splits.training_records(fold)))
+        tables += _ergodic(fold, ergodic.fit(training_records(fold)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -105,7 +105,7 @@ def _ergodic(fold: pd.DataFrame, model: ergodic.ErgodicModel) -> list[pd.DataFra
 
 def _fitted(fold: pd.DataFrame) -> list[pd.DataFrame]:
     """All models of one fold."""
-    trained = splits.is_training(fold)
+    trained = is_training(fold)
     model = ergodic.fit(fold[trained])
     mean, stddev = _kriged(fold, trained, model)
     boosted = boosting.predict(fold, fold["ln_im"])

@@ -45,7 +45,7 @@ class Effects:
 def learned(partial: pd.DataFrame) -> pd.DataFrame:
     """Predicted mean and observation of each record, less the ergodic median, averaged over folds.
 
-    The median is fitted in each fold to what its networks trained on, by `tfgmm.stats.ergodic.fit`. Folds that
+    `tfgmm.stats.ergodic.fit` fits the median in each fold to what its networks trained on. Folds that
     trained on a record count as those that held it out: asked is what was learned, not how well it
     carries over.
 

@@ -10,8 +10,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 from scipy.spatial import ConvexHull
 
-from tfgmm.core import files
-from tfgmm.evaluation import effects, figures, residual_figures, scores
+from tfgmm.core import drawing, files
+from tfgmm.evaluation import effects, residual_figures, scores
 from tfgmm.runs.run_folder import RunFolder
 
 _NO_RECORDS = "#dddddd"
@@ -55,7 +55,7 @@ def write(
             with files.whole_file(run.path / "tables" / f"effects_{name}_{im}.csv") as temporary:
                 table.assign(simulated=run.simulated).to_csv(temporary, index=False)
         figure = draw(one, of_im.drop_duplicates("station_id"), im, cell_deg, f"{im}, {note}")
-        figures.save(figure, run.path / "figures" / f"effects_{im}")
+        drawing.save(figure, run.path / "figures" / f"effects_{im}")
     return found
 
 
@@ -112,7 +112,7 @@ def draw(
         f"(c) Paths to {station}, learned": (one.paths, "predicted"),
         f"(d) Paths to {station}, observed": (one.paths, "observed"),
     }
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.6), layout="compressed")
         for ax, (title, (table, name)) in zip(axes.flat, panels.items(), strict=True):
             cells_map(ax, table, name, cell_deg, f"Effect on ln {im}")
@@ -120,6 +120,6 @@ def draw(
         for ax in axes[0]:
             ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.8)
         for ax in axes[1]:
-            figures.epicentre(ax, one.station, marker="^", s=60, facecolor="#f0e442")
+            drawing.epicentre(ax, one.station, marker="^", s=60, facecolor="#f0e442")
         figure.suptitle(note, fontsize=10)
     return figure

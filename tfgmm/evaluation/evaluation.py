@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
-from tfgmm.core import files
-from tfgmm.evaluation import figures, scored, sections
+from tfgmm.core import drawing, files
+from tfgmm.evaluation import scored, sections
 from tfgmm.evaluation.section import Section
 from tfgmm.runs.run_folder import RunFolder
 
@@ -92,7 +92,7 @@ def _write(run: RunFolder, section: Section) -> None:
                 temporary, index=False, float_format="%.6g"
             )
     if section.draw is not None:
-        figures.save(section.draw(), run.path / "figures" / section.name)
+        drawing.save(section.draw(), run.path / "figures" / section.name)
 
 
 def markdown_table(table: pd.DataFrame) -> str:

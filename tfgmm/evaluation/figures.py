@@ -1,70 +1,16 @@
 """Maps and distributions. A drawing function takes an Axes and a table or map and returns the artist."""
 
-import io
-from pathlib import Path
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.collections import LineCollection
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, MultipleLocator
 from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
-from tfgmm.core import coast, files
+from tfgmm.core import drawing
 from tfgmm.evaluation import scores
-
-STYLE = {"font.size": 9, "axes.titlesize": 9, "savefig.dpi": 200, "figure.constrained_layout.use": True}
-SIMULATED = "simulated records"
-
-
-def coastline(ax: plt.Axes, **style):
-    """The coast within the limits of a longitude-latitude map."""
-    (west, east), (south, north) = ax.get_xlim(), ax.get_ylim()
-    outlines = coast.land(west, south, east, north)
-    lines = LineCollection(outlines, **{"colors": "black", "linewidths": 0.6} | style)
-    return ax.add_collection(lines, autolim=False)
-
-
-def ln_im_map(ax: plt.Axes, longitude, latitude, values, label: str, **style):
-    """A map on pixel centres with coastline and colour bar.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    longitude, latitude, values : ndarray, [row, col]
-    label : str
-        Of the colour bar, with unit.
-    """
-    image = ax.pcolormesh(longitude, latitude, values, shading="nearest", rasterized=True, **style)
-    ax.set(
-        xlim=(longitude.min(), longitude.max()),
-        ylim=(latitude.min(), latitude.max()),
-        xlabel="Longitude (°E)",
-        ylabel="Latitude (°N)",
-        aspect=1 / np.cos(np.radians(latitude.mean())),
-    )
-    coastline(ax)
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
-    return image
-
-
-def stations(ax: plt.Axes, table: pd.DataFrame, **style):
-    """Stations as triangles."""
-    look = {"marker": "^", "s": 8, "facecolor": "none", "edgecolor": "black", "linewidth": 0.4}
-    return ax.scatter(table["longitude"], table["latitude"], **look | style)
-
-
-def epicentre(ax: plt.Axes, event, **style):
-    """The epicentre of an event as a star."""
-    look = {"marker": "*", "s": 110, "facecolor": "white", "edgecolor": "black", "linewidth": 0.7}
-    return ax.scatter(
-        event["longitude"], event["latitude"], **{"zorder": 3, "clip_on": True} | look | style
-    )
 
 
 def residual_distribution(ax: plt.Axes, z: pd.Series):
@@ -93,7 +39,7 @@ def residual_distribution(ax: plt.Axes, z: pd.Series):
 
 def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
     """Standardised residuals of the partial ensembles in the four cells."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(7, 5), sharex=True, sharey=True)
         chosen = scores.cells(partial, reference)
         for ax, cell in zip(axes.flat, list(chosen)[:4], strict=True):
@@ -131,24 +77,24 @@ def simulated_event(
     """
     rows = 2 if len(panels) == 4 else 1
     cols = len(panels) // rows
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(rows, cols, figsize=(3.5 * cols, 2.7 * rows + 0.3), squeeze=False)
         drawn, place = _event_panels(maps, im), [maps[c].to_numpy() for c in ("longitude", "latitude")]
         hull = table.iloc[ConvexHull(table[["longitude", "latitude"]]).vertices]
         for ax, name, letter in zip(axes.flat, panels, "abcd", strict=False):
             title, values, label, style = drawn[name]
-            image = ln_im_map(ax, *place, values, label, **style)
+            image = drawing.ln_im_map(ax, *place, values, label, **style)
             if isinstance(image.norm, LogNorm):
-                _plain_ticks(image.colorbar)
-            stations(ax, table, s=4, linewidth=0.25)
+                drawing.plain_ticks(image.colorbar)
+            drawing.stations(ax, table, s=4, linewidth=0.25)
             ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.6)
-            epicentre(ax, event)
-            _crop(ax, *place)
+            drawing.epicentre(ax, event)
+            drawing.crop(ax, *place)
             ax.set_title(f"({letter}) {title}", loc="left")
             ax.label_outer()
         figure.suptitle(
             f"M {event['magnitude']:.1f}, depth {event['depth_km']:.0f} km, "
-            f"{event['origin_time']:%Y-%m-%d} ({SIMULATED})",
+            f"{event['origin_time']:%Y-%m-%d} ({drawing.SIMULATED})",
             fontsize=10,
         )
     return figure
@@ -168,41 +114,3 @@ def _event_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
         "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", of_difference),
         "stddev": ("Predicted total sigma", maps["stddev"], spread, {"cmap": "YlGnBu"}),
     }
-
-
-def _plain_ticks(bar: Colorbar) -> None:
-    """1, 2 and 5 of every decade, as plain numbers."""
-    bar.locator, bar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
-    bar.minorticks_off()
-
-
-def _crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Leave out the corners that a grid, turned against the meridians, leaves white."""
-    ax.set(
-        xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
-        ylim=(latitude[-1].max(), latitude[0].min()),
-    )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MultipleLocator(0.5))
-
-
-def save(figure: plt.Figure, path: Path, endings: tuple[str, ...] = (".png", ".pdf"), **options) -> None:
-    """Write a figure, by default as PNG and PDF, as `path` with these endings, and close it.
-
-    `options` are those of `matplotlib.figure.Figure.savefig`.
-
-    Raises
-    ------
-    DataError
-        The file system refuses to write.
-    """
-    with mpl.rc_context(STYLE):
-        for ending in endings:
-            # A name such as SA(1.0) has no suffix of its own to replace.
-            named, drawn = path.with_name(path.name + ending), io.BytesIO()
-            # In memory: on a full disk the writer of PDF cannot let go of its file without a warning.
-            kind = named.suffix.lower().removeprefix(".")
-            figure.savefig(drawn, format=kind, bbox_inches="tight", **options)
-            with files.whole_file(named) as temporary:
-                temporary.write_bytes(drawn.getbuffer())
-    plt.close(figure)

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from tfgmm.data.roles import training_records
 from tfgmm.evaluation import scores, variability
-from tfgmm.runs import splits
 from tfgmm.stats import path_terms, site_kriging, within_event
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -88,7 +88,7 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
         ``range_km`` of the `within_event.Correlation` fitted to them.
     """
     rows = []
-    for im, records in scores.by("im")(splits.training_records(table)).items():
+    for im, records in scores.by("im")(training_records(table)).items():
         of_chunk = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
         found = within_event.by_distance(
             records.assign(event_id=of_chunk, z=within_event.standardised(records))
@@ -149,7 +149,7 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     for im, records in scores.by("im")(table).items():
         cells = scores.cells(records, reference)
         known, unknown = (cells[f"{site} / validation"] for site in ("training", "validation"))
-        fits = {chunk: _kriged(of) for chunk, of in splits.training_records(records).groupby("chunk")}
+        fits = {chunk: _kriged(of) for chunk, of in training_records(records).groupby("chunk")}
         variance = [fits[chunk].at(of[["x_km", "y_km"]])[1] for chunk, of in unknown.groupby("chunk")]
         nugget, field = (
             np.mean([getattr(one, name) for one in fits.values()])

@@ -14,8 +14,8 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
+from tfgmm.data.roles import is_training
 from tfgmm.evaluation.baselines import folds, scored
-from tfgmm.runs import splits
 
 #: Where neither the layer nor the station knows Vs30.
 UNKNOWN_VS30_M_S = 400.0
@@ -240,7 +240,7 @@ def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.Data
     if records.empty:
         return records
     mean, stddev = interpolate(model, im, records).T
-    residual = (records["ln_im"] - mean).where(splits.is_training(records))
+    residual = (records["ln_im"] - mean).where(is_training(records))
     constant = residual.groupby(records["chunk"]).transform("mean").fillna(0.0)
     return records.assign(mean=mean, stddev=stddev, constant=constant)[np.isfinite(mean)]
 

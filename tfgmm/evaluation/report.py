@@ -17,7 +17,7 @@ from tfgmm.evaluation.section import NARROW_MARK, Section
 from tfgmm.stats import bootstrap
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("tfgmm.analysis"),
+    loader=jinja2.PackageLoader("tfgmm.evaluation"),
     autoescape=jinja2.select_autoescape(["html"]),
     trim_blocks=True,
     lstrip_blocks=True,

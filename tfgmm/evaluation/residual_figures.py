@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 
+from tfgmm.core import drawing
 from tfgmm.evaluation import figures, residuals, scores, variability
 from tfgmm.stats import bootstrap
 
@@ -115,7 +116,7 @@ def trends(table: pd.DataFrame, found: pd.DataFrame, im: str, note: str = "") ->
     names = [name for name in residuals.VARIABLES if (found["variable"] == name).any()]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(
             rows, columns, figsize=(2.5 * columns, 2.2 * rows + 0.3), squeeze=False, sharey=True
         )
@@ -159,7 +160,7 @@ def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
         aspect=1 / np.cos(np.radians(latitude.mean())),
     )
     ax.locator_params(nbins=5)
-    figures.coastline(ax)
+    drawing.coastline(ax)
 
 
 def terms(one: variability.Decomposition, table: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
@@ -174,7 +175,7 @@ def terms(one: variability.Decomposition, table: pd.DataFrame, im: str, note: st
     note : str
         Title.
     """
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
         for ax, values, name, marker in zip(
             axes, (one.site_terms, one.event_terms), ("site", "event"), "^o", strict=True
@@ -364,7 +365,7 @@ def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note
         "(a) Full ensemble, all records: mixes networks\nthat trained on a record with those that did not",
         "(b) Out of fold: held-out sites, validation events,\nnetworks that saw neither",
     )
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), sharey=True)
         for ax, rows, title in zip(axes, (full, held_out), titles, strict=True):
             figures.residual_distribution(ax, (rows["ln_im"] - rows["mean"]) / rows["stddev"])

@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tfgmm.evaluation import figures, parts, residual_figures, residuals, scores, variability
+from tfgmm.core import drawing
+from tfgmm.evaluation import parts, residual_figures, residuals, scores, variability
 from tfgmm.evaluation.scored import Scored
 from tfgmm.evaluation.section import HELD_OUT, Section, interval, wide
 from tfgmm.stats import bootstrap, calibration
@@ -67,7 +68,7 @@ def decomposition(scored: Scored, found: dict) -> Section:
 
     def draw() -> plt.Figure:
         ims = list(held_out["im"].unique())
-        with mpl.rc_context(figures.STYLE):
+        with mpl.rc_context(drawing.STYLE):
             figure, axes = plt.subplots(len(ims), 1, figsize=(6.2, 3.2 * len(ims)), squeeze=False)
             for ax, im in zip(axes.flat, ims, strict=True):
                 residual_figures.decomposition(ax, held_out[held_out["im"] == im])
@@ -109,7 +110,7 @@ def paths(scored: Scored) -> Iterator[Section]:
     for im, rows in parts.path_covariance(effects).groupby("im", sort=False):
 
         def draw(rows=rows) -> plt.Figure:
-            with mpl.rc_context(figures.STYLE):
+            with mpl.rc_context(drawing.STYLE):
                 figure, ax = plt.subplots(figsize=(4.2, 3.0))
                 residual_figures.path_covariance(ax, rows)
                 ax.set_title(scored.note)
@@ -141,7 +142,7 @@ def alike(scored: Scored) -> Section | None:
         return None
 
     def draw() -> plt.Figure:
-        with mpl.rc_context(figures.STYLE):
+        with mpl.rc_context(drawing.STYLE):
             figure, ax = plt.subplots(figsize=(4.2, 3.0))
             residual_figures.within_event_correlation(ax, table)
             ax.set_title(scored.note)

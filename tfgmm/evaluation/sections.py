@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from tfgmm.core import drawing
 from tfgmm.evaluation import (
     comparison,
     figures,
@@ -151,7 +152,7 @@ def _coverage(scored: Scored, found: pd.DataFrame, im: str) -> Section:
     rows = found[(found["im"] == im) & (found["cell"] == HELD_OUT)]
 
     def draw() -> plt.Figure:
-        with mpl.rc_context(figures.STYLE):
+        with mpl.rc_context(drawing.STYLE):
             figure, ax = plt.subplots(figsize=(4.6, 3.8))
             residual_figures.coverage(ax, rows)
             figure.suptitle(f"{im}, {scored.note}", fontsize=10)
@@ -174,7 +175,7 @@ def _pit(scored: Scored, im: str) -> Section:
     table = pd.concat([one.assign(im=im, model=model) for model, one in histograms.items()])
 
     def draw() -> plt.Figure:
-        with mpl.rc_context(figures.STYLE):
+        with mpl.rc_context(drawing.STYLE):
             figure, axes = plt.subplots(1, len(histograms), figsize=(7.2, 2.8), sharey=True, squeeze=False)
             for ax, (model, one) in zip(axes.flat, histograms.items(), strict=True):
                 residual_figures.pit_histogram(ax, one)

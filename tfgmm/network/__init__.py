@@ -1,1 +1,12 @@
-"""Maps, U-Net, likelihood and training."""
+"""Maps, U-Net, likelihood and training.
+
+batches       tf.data: records -> (event maps, station pixels, ln IM, weights)
+channels      the maps: name, unit, group (source | path | site), formula
+checkpoint    the state of a training after each epoch
+device        what the GPU of this machine is good at, if it has one
+member        train, save, load one member
+normal        Normal distribution at every pixel, likelihood at station pixels
+random_terms  event and site terms while a network learns
+training      train what a run lacks; the predictions table
+unet          channels -> parameter map
+"""

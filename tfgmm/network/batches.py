@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.device import on_device
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.splits import nearest_km, stations_in_use
+from tfgmm.runs.folds import nearest_km, stations_in_use
 
 
 def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFrame:

@@ -15,7 +15,8 @@ import tensorflow as tf
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import device
 from tfgmm.network.channels import Rasteriser, select
@@ -23,8 +24,9 @@ from tfgmm.network.checkpoint import Checkpoint
 from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.network.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.network.unet import parameter_map
-from tfgmm.runs import run_folder, splits
+from tfgmm.runs import run_folder
 from tfgmm.runs.experiment import Experiment, Training
+from tfgmm.runs.folds import Fold, stopping_records
 from tfgmm.stats import ergodic
 
 #: The network of a trained member.
@@ -62,7 +64,7 @@ class Material:
     fixed: Rasteriser
 
     @classmethod
-    def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: splits.Fold) -> "Material":
+    def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> "Material":
         """Gather the records of one fold.
 
         Raises
@@ -74,8 +76,8 @@ class Material:
         """
         experiment = device.resolved(experiment)
         records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
-        training = splits.training_records(records)
-        stopping = splits.stopping_records(records, experiment)
+        training = training_records(records)
+        stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)
         if experiment.training.target == "residual":
             _refuse_dropped(names)
@@ -118,7 +120,7 @@ def build(material: Material) -> GroundMotionModel:
     mean, variance = data_pipeline.channel_statistics(material.training, material.fixed)
     standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
     parameters = parameter_map(standardised, experiment.network)
-    training = splits.training_records(material.records)
+    training = training_records(material.records)
     target, median = training["ln_im"], None
     if experiment.training.target == "residual":
         fitted = ergodic.fit(training)
@@ -241,7 +243,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     settings = material.experiment.training
     model = build(material)
     if material.experiment.random_effects != "none":
-        fitted = ergodic.fit(splits.training_records(material.records))
+        fitted = ergodic.fit(training_records(material.records))
         model.random_terms = RandomTerms(
             len(material.training.ln_im), fitted.tau, fitted.phi_s2s, fitted.phi_ss
         )
@@ -256,7 +258,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 
 def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
     """The network with the weights of its best epoch."""
-    settings, records = material.experiment.training, splits.training_records(material.records)
+    settings, records = material.experiment.training, training_records(material.records)
     keras.backend.clear_session()
     model = compiled(material, seed)
     first = checkpoint.epoch

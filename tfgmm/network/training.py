@@ -14,12 +14,13 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import device, member
 from tfgmm.network.channels import select
-from tfgmm.runs import run_folder, splits
+from tfgmm.runs import run_folder
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.folds import Fold, make_folds
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import random_effects, within_event
@@ -45,11 +46,6 @@ class Member:
         return f"{self.im} chunk {self.chunk} init {self.init}"
 
 
-def open_dataset(data: str | None) -> records.Dataset:
-    """The dataset folder `data`, or the embedded simulated records for None."""
-    return simulated.embedded() if data is None else records.read(Path(data))
-
-
 class Training:
     """The members of a run.
 
@@ -67,8 +63,8 @@ class Training:
     def __init__(
         self,
         run: RunFolder,
-        dataset: records.Dataset,
-        folds: list[splits.Fold],
+        dataset: Dataset,
+        folds: list[Fold],
         chunks: tuple[int, ...] | None = None,
         experiment: Experiment | None = None,
     ) -> None:
@@ -256,7 +252,7 @@ def reopen(run: RunFolder) -> Training:
         The copy is damaged.
     """
     dataset = run.dataset()
-    return Training(run, dataset, splits.folds(dataset, run.experiment))
+    return Training(run, dataset, make_folds(dataset, run.experiment))
 
 
 def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
@@ -266,10 +262,10 @@ def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
     return device.resolved(experiment)
 
 
-def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> records.Dataset:
+def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
     """Read the dataset, or the run's own copy where a run goes on whose dataset is gone."""
     try:
-        return open_dataset(experiment.data)
+        return simulated.open_dataset(experiment.data)
     except UsageError:
         if overwrite or not (folder / run_folder.DATA).is_dir():
             raise
@@ -291,7 +287,7 @@ def begin(
     """
     experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
     dataset = _dataset(experiment, folder, overwrite)
-    folds = splits.folds(dataset, experiment)
+    folds = make_folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
         member.Material.of(dataset, experiment, im, folds[0])
     unknown = set(chunks or ()) - set(range(experiment.chunks))

@@ -21,7 +21,7 @@ from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
-from tfgmm.stats import calibration, random_effects
+from tfgmm.stats import calibration
 from tfgmm.stats.mixture import Mixture, combine
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
@@ -79,7 +79,7 @@ class Ensemble:
     @functools.cached_property
     def calibration(self) -> calibration.Calibration | None:
         """The run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
-        return calibration.of_run(self.run, self.im)
+        return self.run.calibration(self.im)
 
     def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Maps of ln IM for events, all of them in memory.
@@ -378,4 +378,4 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     im = imt.canonical(im) if im else folder.experiment.ims[0]
     rasteriser = Rasteriser.of_run(folder)
     members = {one: member.load(folder.member(im, *one)) for one in folder.trained(im)}
-    return Ensemble(folder, im, members, rasteriser, random_effects.of_run(folder, im))
+    return Ensemble(folder, im, members, rasteriser, folder.random_effects(im))

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, MultipleLocator
 
-from tfgmm.evaluation import figures
+from tfgmm.core import drawing
 
 _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 
@@ -30,12 +30,12 @@ def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
         "(b) Total sigma": ("stddev", f"Standard deviation of ln {im}", {"cmap": "YlGnBu"}),
     }
     event = {"longitude": maps["event_longitude"], "latitude": maps["event_latitude"]}
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2))
         for ax, (title, panel) in zip(axes, panels.items(), strict=True):
             _map(ax, maps, *panel)
-            figures.stations(ax, stations, s=4, linewidth=0.25)
-            figures.epicentre(ax, event)
+            drawing.stations(ax, stations, s=4, linewidth=0.25)
+            drawing.epicentre(ax, event)
             ax.set_title(title, loc="left")
             ax.label_outer()
         figure.suptitle(_title(maps), fontsize=10)
@@ -44,7 +44,7 @@ def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
 
 def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> None:
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
-    image = figures.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
+    image = drawing.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
     if isinstance(image.norm, LogNorm):
         image.colorbar.locator, image.colorbar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
         image.colorbar.minorticks_off()
@@ -62,7 +62,7 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
 
 def _title(maps: xr.Dataset) -> str:
     """What the earthquake is, and in a second line what must be known of the prediction."""
-    notes = [figures.SIMULATED] if maps.attrs["simulated"] else []
+    notes = [drawing.SIMULATED] if maps.attrs["simulated"] else []
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]
     notes += [f"outside the training range: {', '.join(outside)}"] if outside else []

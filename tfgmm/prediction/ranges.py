@@ -7,9 +7,9 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
+from tfgmm.data.roles import TRAINING
 from tfgmm.runs.experiment import Settings
 from tfgmm.runs.run_folder import PREDICTIONS, RunFolder
-from tfgmm.runs.splits import TRAINING
 
 _ROLES = ("event_role", "site_role")
 

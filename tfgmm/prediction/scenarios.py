@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.records import Tally, wrapped
+from tfgmm.core.sphere import wrapped
+from tfgmm.data.dataset import EVENT_RANGES
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, column_names, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.
-LIMITS = catalogue.RANGES
+LIMITS = EVENT_RANGES
 _SITE_IDS = ("site_id", "station_id")
 
 

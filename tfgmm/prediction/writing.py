@@ -14,9 +14,8 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm.core import endings, files
+from tfgmm.core import drawing, endings, files
 from tfgmm.core.errors import UsageError
-from tfgmm.evaluation import figures
 from tfgmm.prediction import figures, map_files, scenarios
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.prediction.places import Interpolation
@@ -203,7 +202,7 @@ def _write_each(batches: Iterator[xr.Dataset], paths: list[Path], ending: str, e
         if ending in (".tif", ".tiff"):
             map_files.write_geotiff(maps, path, ensemble.experiment.grid)
         else:
-            figures.save(figures.scenario(maps, ensemble.stations), path, ("",))
+            drawing.save(figures.scenario(maps, ensemble.stations), path, ("",))
 
 
 def _write_table(batches: Iterator[xr.Dataset], path: Path, ending: str) -> None:

@@ -13,9 +13,11 @@ import xarray as xr
 
 from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError, listed
-from tfgmm.data import records
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset, read_digest, read_layers
 from tfgmm.runs.experiment import Experiment, reason
+from tfgmm.stats import calibration, random_effects
+from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.random_effects import RandomEffects
 
 #: Files of a run.
 DESCRIPTION, PREDICTIONS, DATA, DONE = "experiment.json", "predictions.parquet", "data", "done.json"
@@ -79,17 +81,17 @@ class RunFolder:
         DataError
             The copy is damaged.
         """
-        return self._own_data(records.read)
+        return self._own_data(Dataset.read)
 
     def site_layers(self) -> xr.Dataset | None:
         """Read the site layers that the networks see; errors as for `dataset`."""
-        return self._own_data(records.read_layers)
+        return self._own_data(read_layers)
 
     def _own_data(self, read):
         if not self.channels:
             raise UsageError(f"run {self.path} {_OLD}")
         try:
-            if records.read_digest(self.data_folder) != self.data["digest"]:
+            if read_digest(self.data_folder) != self.data["digest"]:
                 raise DataError(
                     f"{self.data_folder} is not the data that the run was trained on (data hash)"
                 )
@@ -222,6 +224,36 @@ class RunFolder:
             with files.whole_file(self.path / f"{name}.parquet") as temporary:
                 files.write_parquet(table, temporary)
         self.note("events.parquet", "stations.parquet")
+
+    def random_effects(self, im: str) -> RandomEffects | None:
+        """Read the random effects of one intensity measure, None for a run without.
+
+        Raises
+        ------
+        DataError
+            A file is missing or damaged.
+        """
+        if self.experiment.random_effects == "none":
+            return None
+        for name in random_effects.FILES:
+            self.file(name)
+        return random_effects.read(self.path)[im]
+
+    def calibration(self, im: str) -> Calibration | None:
+        """Read the calibration of one intensity measure, None for a run that has none.
+
+        Raises
+        ------
+        DataError
+            It was there and is lost, damaged, or has no such measure.
+        """
+        path = self.file(calibration.FILE)
+        if not path.is_file():
+            return None
+        calibrations = calibration.read(self.path)
+        if im not in calibrations:
+            raise DataError(f"{path} has no {im}: give tfgmm evaluate again")
+        return calibrations[im]
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table of records with what is known of their events and stations.
@@ -358,7 +390,7 @@ class RunFolder:
             self.dataset()
         except (UsageError, DataError):
             shutil.rmtree(self.data_folder, ignore_errors=True)
-            records.write(dataset, self.data_folder)
+            dataset.write(self.data_folder)
 
     def _clear(self) -> None:
         """Remove what commands have put into the folder; the description last, by being replaced."""

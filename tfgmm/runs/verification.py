@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import DESCRIPTION, Dataset, changed_files
 from tfgmm.runs import run_folder
 from tfgmm.runs.run_folder import RunFolder
 
@@ -30,8 +30,8 @@ def verify(folder: Path) -> pd.DataFrame:
     """
     if (folder / run_folder.DESCRIPTION).is_file():
         states = dict(_run(folder))
-    elif (folder / records.DESCRIPTION).is_file():
-        states = {records.DESCRIPTION: _state(lambda: records.read(folder))} | dict(_dataset(folder))
+    elif (folder / DESCRIPTION).is_file():
+        states = {DESCRIPTION: _state(lambda: Dataset.read(folder))} | dict(_dataset(folder))
     else:
         raise UsageError(f"{folder} is neither a run nor a dataset folder")
     return pd.DataFrame({"file": states.keys(), "state": states.values()})
@@ -71,7 +71,7 @@ def _member(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
 
 def _dataset(folder: Path) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(TfgmmError):  # said of the description already
-        for name, wrong in records.verify(folder).items():
+        for name, wrong in changed_files(folder).items():
             yield name, wrong or WHOLE
 
 

@@ -24,7 +24,7 @@ from tfgmm.serving.models import version_number
 from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
-from tfgmm.stats import calibration, random_effects
+from tfgmm.stats import calibration
 from tfgmm.stats.random_effects import RandomEffects
 
 #: How weights may be stored. What is computed is float32 in any case.
@@ -142,10 +142,10 @@ class Export:
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
-        chosen, trained_km = calibration.of_run(self.run, self.im), None
+        chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
-        effects = random_effects.of_run(self.run, self.im)
+        effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
         graph = Graph(
             functions,
@@ -262,7 +262,7 @@ def prepare(
 
 def _path_terms(run: RunFolder, im: str) -> int:
     """Weights of the path terms of a member."""
-    effects = random_effects.of_run(run, im)
+    effects = run.random_effects(im)
     return 0 if effects is None else effects.paths.weights[0].size
 
 

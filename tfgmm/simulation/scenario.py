@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.coast import on_land
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import site_ids
 from tfgmm.simulation.truth import BOX, GRID, project, stream
 
 Network = Literal["kik", "meso"]
@@ -120,7 +120,7 @@ def stations(settings: Settings) -> pd.DataFrame:
     kik = _kik(settings)
     table = pd.concat([kik, _meso(settings, project(kik["longitude"], kik["latitude"]))], ignore_index=True)
     missing = {"elevation_m": np.nan, "sensor_depth_m": 0.0, "vs30_m_s": np.nan}
-    table = table.assign(**missing, site_id=records.site_ids(table))
+    table = table.assign(**missing, site_id=site_ids(table))
     first = ["station_id", "site_id", "network", "longitude", "latitude", *missing]
     return table[[*first, "operating_from", "operating_to"]]
 

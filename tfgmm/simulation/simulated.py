@@ -10,8 +10,8 @@ import xarray as xr
 
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
-from tfgmm.data.records import Dataset, Tally
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.simulation import scenario, truth
 from tfgmm.simulation.scenario import NETWORKS, Network, Settings
 from tfgmm.simulation.truth import IMS, Truth
@@ -48,7 +48,7 @@ def simulate(settings: Settings) -> tuple[Dataset, Truth]:
         "read": tally.read,
         "dropped": tally.dropped(),
     }
-    return records.check(Dataset(events[recorded], stations, table, provenance, planted.layers())), planted
+    return Dataset(events[recorded], stations, table, provenance, planted.layers()).checked(), planted
 
 
 def embedded() -> Dataset:
@@ -77,7 +77,7 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
         summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
         (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
 
-    return records.write(dataset, folder, overwrite, truth_files)
+    return dataset.write(folder, overwrite, truth_files)
 
 
 def truth_maps(planted: Truth) -> xr.Dataset:
@@ -264,3 +264,8 @@ def _number(settings: Settings, pairs: Pairs, available: int) -> int:
 
 def _by_id(terms: pd.DataFrame) -> dict[str, dict[str, float]]:
     return terms.round(6).to_dict(orient="index")
+
+
+def open_dataset(data: str | None) -> Dataset:
+    """Read the dataset folder `data`, or make the embedded simulated records where none is named."""
+    return embedded() if data is None else Dataset.read(Path(data))

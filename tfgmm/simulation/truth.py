@@ -6,7 +6,6 @@ import functools
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.spatial import Delaunay
 
 from tfgmm.core import imt
 from tfgmm.core.coast import on_land
@@ -79,14 +78,6 @@ def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
     source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
     dx, dy = (source[:, np.newaxis] - site).transpose(2, 0, 1)
     return np.sqrt(dx**2 + dy**2 + events["depth_km"].to_numpy()[:, np.newaxis] ** 2)
-
-
-def footprint(stations: pd.DataFrame, grid: Grid = GRID) -> np.ndarray:
-    """Pixels of the output window on land and inside the convex hull of the stations, [rows, cols]."""
-    hull = Delaunay(np.stack(grid.project(stations["longitude"], stations["latitude"]), axis=-1))
-    lon, lat = grid.lonlat(grid.output_size)
-    inside = hull.find_simplex(np.stack(grid.project(lon, lat), axis=-1)) >= 0
-    return inside & on_land(lon, lat)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
+from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.prediction.places import Places
-from tfgmm.runs import splits
 from tfgmm.site_amplification import amplification, layer_response, site_maps, site_terms
 from tfgmm.site_amplification.amplification import Estimate
 from tfgmm.site_amplification.event_means import Question, ask
@@ -131,7 +131,7 @@ def _station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np
 def _medians(study: Study, im: str) -> np.ndarray:
     """Balanced mean over events of each fold's ergodic median, [chunk, set, row, col]."""
     table = data_pipeline.flat_table(study.dataset, study.experiment, im)
-    models = [ergodic.fit(splits.training_records(fold.roles(table))) for fold in study.folds]
+    models = [ergodic.fit(training_records(fold.roles(table))) for fold in study.folds]
     places, x_y = Places.pixels(study.grid), study.grid.project
     blocks = [study.events.iloc[start : start + 8] for start in range(0, len(study.events), 8)]
 

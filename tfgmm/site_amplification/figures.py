@@ -7,8 +7,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from tfgmm.core import imt
-from tfgmm.evaluation import figures
+from tfgmm.core import drawing, imt
 from tfgmm.evaluation.residual_figures import DIVERGING
 from tfgmm.site_amplification.site_maps import TITLES
 
@@ -48,7 +47,7 @@ def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str =
         "standard_error": ({"cmap": "YlGnBu", "vmin": 0, "vmax": most}, "Standard error (ln units)"),
     }
     names = list(maps["estimator"].to_numpy())
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = _canvas(2, len(names))
         for row, (variable, (style, label)) in zip(axes, styles.items(), strict=True):
             for ax, name in zip(row, names, strict=True):
@@ -74,7 +73,7 @@ def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = ""
     shown = maps["difference"].where(maps["compared"].astype(bool))
     far = _round_up(float(np.nanquantile(np.abs(shown), 0.99)))
     names = list(maps["estimator"].to_numpy())
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = _canvas(1, len(names))
         for ax, name, tested in zip(axes[0], names, compared, strict=True):
             one = shown.sel(estimator=name)
@@ -115,7 +114,7 @@ def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     table = table.assign(period=[imt.period(im) or PGA_PERIOD_S for im in table["im"]])
     table = table.sort_values("period", kind="stable")
     groups = list(table.groupby("estimator", sort=False))
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(
             1, len(groups), figsize=(1.2 + 2.9 * len(groups), 3.4), sharey=True, squeeze=False
         )
@@ -189,8 +188,8 @@ def _panel(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd.Da
         xlabel="Longitude (°E)",
         ylabel="Latitude (°N)",
     )
-    figures.coastline(ax)
-    figures.stations(ax, stations, s=4, linewidth=0.25)
+    drawing.coastline(ax)
+    drawing.stations(ax, stations, s=4, linewidth=0.25)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5]))
     ax.label_outer()

@@ -7,19 +7,19 @@ import pandas as pd
 import pydantic
 import xarray as xr
 
+from tfgmm.core.coast import footprint
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
+from tfgmm.data.roles import VALIDATION
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select
-from tfgmm.runs import splits
 from tfgmm.runs.experiment import Experiment, Settings
+from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run_folder import RunFolder
-from tfgmm.simulation.truth import footprint
 from tfgmm.site_amplification import layer_response
 from tfgmm.site_amplification.amplification import Weighting
 from tfgmm.site_amplification.event_selection import Selection
-from tfgmm.stats import random_effects
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Arms without site channels.
@@ -77,8 +77,8 @@ class Study:
         self.dataset, self.folds = self.training.dataset, self.training.folds
         role = self.folds[0].event_role
         known = self.dataset.events[self.dataset.events["event_id"].isin(role.index)]
-        self.events = options.events.of(known, role.index[role == splits.VALIDATION], self.grid)
-        self.stations = splits.stations_in_use(self.dataset, self.experiment)
+        self.events = options.events.of(known, role.index[role == VALIDATION], self.grid)
+        self.stations = stations_in_use(self.dataset, self.experiment)
         self.footprint = footprint(self.stations, self.grid)
         if not self.footprint.any():
             raise DataError(f"run {run.path}: no pixel on land lies inside the hull of the stations")
@@ -134,7 +134,7 @@ class Study:
         ]
 
     def steps(self, ims: tuple[str, ...]) -> int:
-        """How often `tfgmm.site_amplification.estimates.measure` calls `watch` for these intensity measures."""
+        """How often `estimates.measure` calls `watch` for these intensity measures."""
         shown = len(self.varied_layers) + 1 if self.varied_layers else 0
         events = (1 + len(self.options.arms)) * len(self.events) + shown * len(self.layer_events)
         return len(ims) * self.experiment.chunks * self.experiment.inits * events
@@ -158,7 +158,7 @@ class Study:
 
     def effects(self, im: str) -> RandomEffects | None:
         """Return the random effects of an intensity measure, if the run has any."""
-        return random_effects.of_run(self.run, im)
+        return self.run.random_effects(im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:

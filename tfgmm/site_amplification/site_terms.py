@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from tfgmm.runs import splits
+from tfgmm.data.roles import TRAINING, VALIDATION, training_records
+from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification.amplification import Estimate
 from tfgmm.site_amplification.interpolation import InterpolationVariance
 from tfgmm.stats import ergodic, site_kriging
@@ -80,7 +81,7 @@ def correlation(one, other) -> float:
 # ---- stations beside the maps --------------------------------------------------------------------
 
 
-def taught_by(records: pd.DataFrame, folds: Sequence[splits.Fold]) -> pd.DataFrame:
+def taught_by(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
     """Stations that trained in any fold, and how many of their records did.
 
     Returns
@@ -89,12 +90,12 @@ def taught_by(records: pd.DataFrame, folds: Sequence[splits.Fold]) -> pd.DataFra
         ``station_id, x_km, y_km, records``.
     """
     columns = ["event_id", "station_id", "x_km", "y_km"]
-    rows = [splits.training_records(fold.roles(records))[columns] for fold in folds]
+    rows = [training_records(fold.roles(records))[columns] for fold in folds]
     seen = pd.concat(rows).drop_duplicates(columns[:2]).groupby("station_id")
     return seen[["x_km", "y_km"]].first().assign(records=seen.size()).reset_index()
 
 
-def held_out(stations: pd.DataFrame, folds: Sequence[splits.Fold], reference: str) -> pd.DataFrame:
+def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> pd.DataFrame:
     """The reference stations, each in the fold that held it out.
 
     Parameters
@@ -113,8 +114,8 @@ def held_out(stations: pd.DataFrame, folds: Sequence[splits.Fold], reference: st
     parts = []
     for fold in folds:
         role = stations["station_id"].map(fold.station_role)
-        held = stations[(role == splits.VALIDATION) & (stations["network"] == reference)]
-        trained = KDTree(stations.loc[role == splits.TRAINING, ["x_km", "y_km"]])
+        held = stations[(role == VALIDATION) & (stations["network"] == reference)]
+        trained = KDTree(stations.loc[role == TRAINING, ["x_km", "y_km"]])
         parts.append(held.assign(chunk=fold.chunk, nearest_km=trained.query(held[["x_km", "y_km"]])[0]))
     return pd.concat(parts, ignore_index=True)
 

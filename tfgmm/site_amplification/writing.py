@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.core import files
+from tfgmm.core import drawing, files
 from tfgmm.data import layers
-from tfgmm.evaluation import figures
 from tfgmm.site_amplification import figures, site_maps
 from tfgmm.site_amplification.estimates import Measure
 from tfgmm.site_amplification.site_study import TITLE, Study
@@ -95,7 +94,7 @@ def _with_bedrock(study: Study, maps: xr.Dataset) -> xr.Dataset:
 
 def _note(study: Study, im: str) -> str:
     networks = ", ".join(study.experiment.networks)
-    simulated = f", {figures.SIMULATED}" * study.run.simulated
+    simulated = f", {drawing.SIMULATED}" * study.run.simulated
     return f"{im}, {networks}; {len(study.events)} {study.options.events}{simulated}"
 
 
@@ -105,7 +104,7 @@ def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
     for im in maps["im"].to_numpy():
         one = whole.sel(im=im)
         site_maps.write_geotiff(one, folder / f"{im}.tif", study.grid, _BANDS)
-        figures.save(figures.amplification(one, study.stations, im, _note(study, im)), folder / im)
+        drawing.save(figures.amplification(one, study.stations, im, _note(study, im)), folder / im)
 
 
 def _csv(table: pd.DataFrame, path: Path, study: Study) -> None:
@@ -116,7 +115,7 @@ def _write_places(study: Study, maps: xr.Dataset, places: pd.DataFrame, folder: 
     table = site_maps.at_places(maps, places, study.grid)
     _csv(table, folder / "places.csv", study)
     note = _note(study, "Site amplification")
-    figures.save(figures.against_period(table, note), folder / "periods")
+    drawing.save(figures.against_period(table, note), folder / "periods")
 
 
 def _write_difference(study: Study, other: Study, measures, others, folder: Path) -> None:
@@ -141,4 +140,4 @@ def _write_difference(study: Study, other: Study, measures, others, folder: Path
         name = folder / f"{stem}_{im}"
         site_maps.write_geotiff(one, name.with_name(name.name + ".tif"), study.grid, _BANDS_OF_DIFFERENCE)
         note = f"{study.run.path.name} minus {other.run.path.name}\n{_note(study, im)}"
-        figures.save(figures.difference(one, study.stations, im, note), name)
+        drawing.save(figures.difference(one, study.stations, im, note), name)

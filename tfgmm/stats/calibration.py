@@ -11,7 +11,6 @@ from scipy.spatial import KDTree
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.runs.run_folder import RunFolder
 
 #: What the name of a calibrated model ends in.
 CALIBRATED = ", calibrated"
@@ -232,23 +231,6 @@ def write(calibrations: dict[str, Calibration], folder: Path) -> None:
     }
     with files.whole_file(folder / FILE) as temporary:
         files.write_json(temporary, content)
-
-
-def of_run(run: RunFolder, im: str) -> Calibration | None:
-    """Read the calibration of one intensity measure, None for a run that has none.
-
-    Raises
-    ------
-    DataError
-        It was there and is lost, damaged, or has no such measure.
-    """
-    path = run.file(FILE)
-    if not path.is_file():
-        return None
-    calibrations = read(run.path)
-    if im not in calibrations:
-        raise DataError(f"{path} has no {im}: give tfgmm evaluate again")
-    return calibrations[im]
 
 
 def read(folder: Path) -> dict[str, Calibration]:

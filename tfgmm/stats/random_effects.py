@@ -10,8 +10,7 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.runs import splits
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.data.roles import training_records
 from tfgmm.stats import mixed_effects, site_kriging
 from tfgmm.stats.mixture import combine_chunks
 from tfgmm.stats.path_terms import Covariance, PathTerms
@@ -122,7 +121,7 @@ class RandomEffects:
             )
         by_chunk = combine_chunks(of_events)
         events, sites = _reml(by_chunk), _reml(combine_chunks(of_sites))
-        trained = splits.training_records(predictions)
+        trained = training_records(predictions)
         terms = pd.concat(
             [
                 _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
@@ -345,15 +344,6 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
         np.savez_compressed(stream, **paths)
     with files.whole_file(folder / VARIANCES) as temporary:
         files.write_json(temporary, variances)
-
-
-def of_run(run: RunFolder, im: str) -> RandomEffects | None:
-    """Read the random effects of one intensity measure, None for a run without; errors as `read`."""
-    if run.experiment.random_effects == "none":
-        return None
-    for name in FILES:
-        run.file(name)
-    return read(run.path)[im]
 
 
 def read(folder: Path) -> dict[str, RandomEffects]:

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
-from tfgmm.runs import splits
+from tfgmm.data.roles import is_training
 
 #: Borders in km of the classes of distance in which the correlation is found.
 CLASSES_KM = np.array([0, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150])
@@ -173,7 +173,7 @@ def conditioned(predictions: pd.DataFrame) -> pd.DataFrame:
         With ``within_term`` :math:`E[\delta WS]` added to ``mean``, ``within_stddev``, what is left of
         phi_SS, and ``stddev`` with it.
     """
-    z, trained = standardised(predictions).to_numpy(float), splits.is_training(predictions).to_numpy()
+    z, trained = standardised(predictions).to_numpy(float), is_training(predictions).to_numpy()
     term, explained = np.zeros((2, len(predictions)))
     places, event = predictions[_XY].to_numpy(), predictions["event_id"].to_numpy()
     # Some hundred sites an event: threads gain nothing, and lose much while other work runs.

@@ -9,12 +9,11 @@ import pandas as pd
 
 from tfgmm.core import errors
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
-from tfgmm.data.records import Tally
+from tfgmm.core.sphere import wrapped
+from tfgmm.data.dataset import EVENT_RANGES, YEARS
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import bounded, catalogue_table, matching, quakeml, sheet
 
-#: What an event may have; longitudes of 0 to 360 are wrapped.
-RANGES = {"longitude": (-180, 360), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 QUAKEML = (".xml", ".qml", ".quakeml")
 #: ``magnitude_source`` where the catalogue tells no type.
 NOT_STATED = "not stated"
@@ -68,7 +67,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     if not any_type:
         table = _earthquakes(path, table, tally)
     events = _values(path, table, tally, times)
-    events["longitude"] = records.wrapped(events["longitude"])
+    events["longitude"] = wrapped(events["longitude"])
     ids, times = events["event_id"].copy(), events["origin_time"]
     ids[ids.isna() & times.notna()] = time_ids(times[ids.isna() & times.notna()])
     ids[ids.isna()] = _places(ids[ids.isna()])
@@ -214,7 +213,7 @@ def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.
     """Yield of each column its name, what is expected, the values, and whether one cannot be."""
     time = _times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
-    for name, (lowest, highest) in RANGES.items():
+    for name, (lowest, highest) in EVENT_RANGES.items():
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
         absent = table[name].isna() | table[name].str.lower().isin(sheet.NO_NUMBER)
         cannot_be = ~absent & ~values.between(lowest, highest)
@@ -226,4 +225,4 @@ def _times(texts: pd.Series) -> pd.Series:
     texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
     texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    return times.where(times.dt.year.isin(records.YEARS)).astype("datetime64[us, UTC]")
+    return times.where(times.dt.year.isin(YEARS)).astype("datetime64[us, UTC]")

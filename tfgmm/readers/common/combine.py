@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
-from tfgmm.data.records import Dataset
+from tfgmm.core.sphere import distance_km
+from tfgmm.data.dataset import Dataset, site_ids
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import matching
 
 #: Entries of one station code may differ by this much: coordinates are rounded differently.
@@ -50,18 +51,18 @@ def combine(first: Dataset, second: Dataset, tolerance: matching.Tolerance) -> D
     events = _added(first.events, _renamed(second.events, same), ["event_id"])
     _refuse_moved(first.stations, second.stations)
     stations = _added(first.stations, second.stations, ["station_id"])
-    stations["site_id"] = records.site_ids(stations)
+    stations["site_id"] = site_ids(stations)
     theirs = _renamed(second.records, same)
     rows = _added(first.records, theirs, PAIR)
     again = pd.MultiIndex.from_frame(theirs[PAIR]).isin(pd.MultiIndex.from_frame(first.records[PAIR]))
-    tally = records.Tally()
+    tally = Tally()
     tally.drop("event", "merged with an event of an earlier import", same)
     both = second.stations["station_id"].isin(first.stations["station_id"])
     tally.drop("station", "merged with a station of an earlier import", second.stations["station_id"][both])
     names = theirs["event_id"] + " " + theirs["station_id"]
     tally.drop("record", "merged with a record of an earlier import", names[again])
     provenance = _provenance(first.provenance, second.provenance, same, tolerance, tally)
-    return records.check(Dataset(events, stations, rows, provenance, _layers(first, second)))
+    return Dataset(events, stations, rows, provenance, _layers(first, second)).checked()
 
 
 def _refuse_mixture(first: Dataset, second: Dataset) -> None:
@@ -113,9 +114,7 @@ def _renamed(table: pd.DataFrame, same: dict[str, str]) -> pd.DataFrame:
 def _refuse_moved(first: pd.DataFrame, second: pd.DataFrame) -> None:
     """Raise `DataError` where a code of both is not one place in one network."""
     both = first.merge(second, on="station_id", suffixes=("_1", "_2"))
-    both["km"] = records.distance_km(
-        *(both[f"{name}_{i}"] for i in (1, 2) for name in ("longitude", "latitude"))
-    )
+    both["km"] = distance_km(*(both[f"{name}_{i}"] for i in (1, 2) for name in ("longitude", "latitude")))
     wrong = both[(both["km"] > SAME_STATION_KM) | (both["network_1"] != both["network_2"])]
     if len(wrong):
         row = wrong.iloc[0]
@@ -146,9 +145,7 @@ def _layers(first: Dataset, second: Dataset):
     return first.layers
 
 
-def _provenance(
-    first: dict, second: dict, same: dict, tolerance: matching.Tolerance, tally: records.Tally
-) -> dict:
+def _provenance(first: dict, second: dict, same: dict, tolerance: matching.Tolerance, tally: Tally) -> dict:
     both = first, second
     imports = [*_imports(first), *_imports(second)]
     renamed = {theirs: ours for theirs, ours in same.items() if theirs != ours}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.core.sphere import distance_km
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
     magnitude = first["magnitude"].to_numpy(float) - second["magnitude"].to_numpy(float)
     parts = (
         (_seconds(first) - _seconds(second)) / tolerance.seconds,
-        records.distance_km(*places) / tolerance.km,
+        distance_km(*places) / tolerance.km,
         np.nan_to_num(magnitude / tolerance.magnitude),
     )
     within = np.all([abs(part) <= 1 + 1e-6 for part in parts], axis=0)  # rounding decides no edge

@@ -2,12 +2,13 @@
 
 import dataclasses
 
-import numpy as np
 import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.core.sphere import wrapped
+from tfgmm.data.dataset import Dataset, hypocentral_km, site_ids
+from tfgmm.data.tally import Tally
 
 #: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones the noise of numbers.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
@@ -52,8 +53,8 @@ class Limits:
     def inside(self, places: pd.DataFrame) -> pd.Series:
         """Return whether each place lies in the region, from its ``longitude`` and ``latitude``."""
         west, south, east, north = self.region or WHOLE_EARTH
-        longitude = pd.Series(records.wrapped(places["longitude"]), places.index)
-        west, east = records.wrapped([west, east]) if east - west < 360 else (-180, 180)
+        longitude = pd.Series(wrapped(places["longitude"]), places.index)
+        west, east = wrapped([west, east]) if east - west < 360 else (-180, 180)
         if west <= east:
             within = longitude.between(west, east)
         else:  # across the date line
@@ -83,10 +84,10 @@ class Found:
     stations: pd.DataFrame
     records: pd.DataFrame
     provenance: dict
-    tally: records.Tally
+    tally: Tally
 
 
-def select(found: Found, limits: Limits) -> records.Dataset:
+def select(found: Found, limits: Limits) -> Dataset:
     """The dataset of what a reader found: all that cannot be used is dropped and counted.
 
     Raises
@@ -117,12 +118,12 @@ def select(found: Found, limits: Limits) -> records.Dataset:
     events, rows = _enough_records(events, rows, limits.min_records, tally)
     silent = ~within["station_id"].isin(rows["station_id"].unique())
     kept = drop(within, silent, "station", "no record is kept", tally)
-    kept = kept.assign(site_id=records.site_ids(kept) if len(kept) else "")
+    kept = kept.assign(site_id=site_ids(kept) if len(kept) else "")
     provenance = _provenance(found, limits, _out_of_service(rows, events, kept))
-    return records.check(records.Dataset(events, kept, rows, provenance))
+    return Dataset(events, kept, rows, provenance).checked()
 
 
-def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: records.Tally) -> pd.DataFrame:
+def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: Tally) -> pd.DataFrame:
     """The table without its `bad` rows, which are tallied by name."""
     tally.drop(what, reason, _names(table[bad], what))
     return table[~bad]
@@ -130,13 +131,13 @@ def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: records.Tally)
 
 def note(what: str, reason: str, names) -> list[dict]:
     """Row of ``noted`` in the provenance, for what is kept and a user should know; none without names."""
-    tally = records.Tally()
+    tally = Tally()
     tally.drop(what, reason, names)
     return tally.dropped()
 
 
 def _wrapped(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(longitude=records.wrapped(table["longitude"]))
+    return table.assign(longitude=wrapped(table["longitude"]))
 
 
 def _box(region) -> str:
@@ -147,7 +148,7 @@ def _names(table: pd.DataFrame, what: str) -> pd.Series:
     return table["event_id"] + " " + table["station_id"] if what == "record" else table[f"{what}_id"]
 
 
-def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: records.Tally) -> pd.DataFrame:
+def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: Tally) -> pd.DataFrame:
     hypocentre = ["origin_time", "longitude", "latitude", "depth_km"]
     reasons = {
         "origin time or hypocentre undetermined": lambda table: table[hypocentre].isna().any(axis=1),
@@ -162,7 +163,7 @@ def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: records.Ta
 
 
 def _usable_stations(
-    table: pd.DataFrame, limits: Limits, tally: records.Tally
+    table: pd.DataFrame, limits: Limits, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stations that have coordinates, and those of them that lie in the region."""
     blank = table[["longitude", "latitude"]].isna().any(axis=1)
@@ -179,7 +180,7 @@ def _usable_stations(
     return located, drop(located, ~inside, "station", "outside the region", tally)
 
 
-def _usable_amplitudes(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """Records with at least one intensity measure.
 
     A single value that is out of range becomes missing, and is counted as a ``value``. A value that the
@@ -221,21 +222,8 @@ def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataF
     ]
 
 
-def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
-    """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
-    source, site = (
-        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
-        for key, table, names in (
-            ("event_id", events, ["longitude", "latitude", "depth_km"]),
-            ("station_id", stations, ["longitude", "latitude"]),
-        )
-    )
-    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
-    return np.hypot(records.distance_km(*places), source["depth_km"].to_numpy())
-
-
 def _enough_records(
-    events: pd.DataFrame, rows: pd.DataFrame, min_records: int, tally: records.Tally
+    events: pd.DataFrame, rows: pd.DataFrame, min_records: int, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     counts = rows["event_id"].value_counts()
     enough = counts.index[counts >= min_records]

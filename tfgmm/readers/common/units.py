@@ -9,7 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.core.sphere import distance_km
 
 #: One of each unit, in g.
 IN_G = {
@@ -71,7 +71,7 @@ def in_g(unit: str) -> float:
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
     """Distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``, km, [n]."""
-    return np.hypot(records.distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
+    return np.hypot(distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
 
 
 def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common import selection
 from tfgmm.readers.flatfiles import layout, table
 
@@ -43,7 +43,7 @@ def read(
     *,
     unit: str = "%g",
     unit_as_stated: bool = False,
-) -> records.Dataset:
+) -> Dataset:
     """Records of the flatfiles of one component: PGA and all SA(T) they have.
 
     Magnitudes are taken as listed, whatever their type, which becomes ``magnitude_source`` where the
@@ -57,7 +57,7 @@ def read(
         CSV files, plain or compressed.
     limits : Limits
     component : str, optional
-        One of `records.COMPONENTS`; default: as the names of the files say (``SA_rotd50.0_2020.csv``).
+        ``geometric_mean`` or ``rotd50``; default: as file names say (``SA_rotd50.0_2020.csv``).
     progress : callable, optional
         Called with each file once it has been read.
     unit : str
@@ -102,7 +102,7 @@ def _component(paths: Sequence[Path]) -> str:
     if len(found) != 1 or None in found:
         names = ", ".join(path.name for path in paths)
         raise UsageError(
-            f"the names of {names} do not say one component: choose {' or '.join(records.COMPONENTS)} "
+            f"the names of {names} do not say one component: choose {' or '.join(COMPONENTS)} "
             "with --component"
         )
     return found.pop()

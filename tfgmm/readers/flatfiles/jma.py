@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import files, imt
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection
 from tfgmm.readers.flatfiles import jma_coordinates, jma_format
 
@@ -28,7 +29,7 @@ def read(
     limits: selection.Limits,
     progress: Callable[[Path], None] | None = None,
     coordinates: Path | None = None,
-) -> records.Dataset:
+) -> Dataset:
     """Records of the intensity meters that the Japan Meteorological Agency collects.
 
     PGA is the geometric mean of the peaks of the two horizontals, ``sqrt(NS EW)``, in g. Magnitudes
@@ -62,7 +63,7 @@ def read(
     DataError
         A file is damaged or is not what the agency specifies, or no record is left.
     """
-    tally = records.Tally()
+    tally = Tally()
     table, noted = _network(jma_format.read_stations(stations)), []
     if coordinates:
         table, noted = jma_coordinates.improve(table, coordinates)
@@ -110,7 +111,7 @@ def _moment_magnitude(events: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _adopted_events(events: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+def _adopted_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """Single earthquakes with a hypocentre and no magnitude but a usable one."""
     unknown = events["flag"].isin(UNDETERMINED)
     reasons = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfgmm.data import records
+from tfgmm.core.sphere import distance_km, wrapped
 from tfgmm.readers.common import column_names, selection, sheet
 
 #: Rounding to a minute of arc and to 0.01 degree explains no more than 1.9 km.
@@ -43,7 +43,7 @@ def improve(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict
     own = stations[["latitude", "longitude"]]
     given = second.notna().all(axis=1) & own.notna().all(axis=1)
     places = (table[name] for table in (own, second) for name in ("longitude", "latitude"))
-    far = records.distance_km(*places) > MAX_SHIFT_KM
+    far = distance_km(*places) > MAX_SHIFT_KM
     places = own[given].groupby([second["latitude"], second["longitude"]])
     several = (places.transform("nunique") > 1).any(axis=1).reindex(own.index, fill_value=False)
     taken = given & ~far & ~several
@@ -72,5 +72,5 @@ def _read(path: Path) -> pd.DataFrame:
     latitude, longitude = map(table.to_number, texts)
     table.refuse(texts[0], latitude.abs() > 90, "degrees from -90 to 90, or blank")
     table.refuse(texts[1], ~longitude.between(-180, 360) & longitude.notna(), "degrees, or blank")
-    places = {"latitude": latitude, "longitude": records.wrapped(longitude)}
+    places = {"latitude": latitude, "longitude": wrapped(longitude)}
     return pd.DataFrame(places).set_axis(code)

@@ -12,7 +12,8 @@ import pandas as pd
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, sheet, units
 from tfgmm.readers.flatfiles import jma, wide
 
@@ -46,7 +47,7 @@ def read(
     unit_as_stated: bool = False,
     time_zone: str = "Asia/Tokyo",
     progress: Callable[[Path], None] | None = None,
-) -> records.Dataset:
+) -> Dataset:
     """Records of KiK-net; intensity measures are the geometric mean of the two horizontals.
 
     Mw is ``MT_Magnitude_``, else converted from ``JMA_Magnitude_`` as in `jma`. SA(T) comes from the
@@ -112,7 +113,7 @@ def read(
     provenance = _provenance(
         [attributes, *([spectra] if periods else [])], measures, sensor, time_zone, said
     )
-    found = wide.found(rows, provenance | {"noted": noted + doubts}, records.Tally())
+    found = wide.found(rows, provenance | {"noted": noted + doubts}, Tally())
     return selection.select(found, limits)
 
 

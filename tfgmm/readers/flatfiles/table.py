@@ -11,7 +11,8 @@ import pandas as pd
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError, listed
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, sheet, units
 from tfgmm.readers.flatfiles import layout as layouts
 from tfgmm.readers.flatfiles import wide
@@ -35,12 +36,12 @@ def read(
     limits: selection.Limits,
     layout: layouts.Layout | None = None,
     progress: Callable[[Path], None] | None = None,
-) -> records.Dataset:
+) -> Dataset:
     """Records of wide flatfiles: CSV, TSV, Excel or Parquet with one row a record.
 
     Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns
     are left out, unless their names begin with ``event_``, ``station_`` or ``record_``. A column
-    ``station_site_id`` says which stations are one place; without it `records.site_ids` does.
+    ``station_site_id`` says which stations are one place; without it `tfgmm.data.dataset.site_ids` does.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def read(
         A file is damaged, a value cannot be trusted, or no record is left.
     """
     layout = layout or layouts.Layout()
-    tally = records.Tally()
+    tally = Tally()
     parts, sources = [], []
     for path in paths:
         rows, source = _file(path, layout, tally)
@@ -79,7 +80,7 @@ def read(
     )
 
 
-def _file(path: Path, layout: layouts.Layout, tally: records.Tally) -> tuple[pd.DataFrame, dict]:
+def _file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFrame, dict]:
     """Rows of one file with canonical names and amplitudes in g, and what is told of the file."""
     table = sheet.read(path)
     where = _columns(table, layout)
@@ -127,7 +128,7 @@ def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(site_id=named.fillna(kept["site_id"]))
 
 
-def write(dataset: records.Dataset, path: Path) -> records.Tally:
+def write(dataset: Dataset, path: Path) -> Tally:
     """A dataset as one wide CSV file, which `read` reads without a layout to the same tables.
 
     The rows of a table may stand in another order then. Site layers and provenance stay behind; that
@@ -144,7 +145,7 @@ def write(dataset: records.Dataset, path: Path) -> records.Tally:
     DataError
         The file system refuses to write.
     """
-    tally = records.Tally()
+    tally = Tally()
     rows = dataset.records.rename(columns=lambda name: _wide_name(name, "record_", {}))
     for what, names in (("event", wide.EVENT), ("station", wide.STATION)):
         table = getattr(dataset, f"{what}s")

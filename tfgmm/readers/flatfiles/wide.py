@@ -7,7 +7,9 @@ import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.dataset import COMPONENTS
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, units
 
 #: Column of the flatfile -> column of the events table.
@@ -49,7 +51,7 @@ SAME_PLACE_KM = 0.5
 CANONICAL = {*IDS, *EVENT, *STATION, "component"}
 
 
-def found(rows: pd.DataFrame, provenance: dict, tally: records.Tally) -> selection.Found:
+def found(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.Found:
     """Events, stations and records of the rows of a flatfile.
 
     Of an event, hypocentre and magnitude must be the same in all its rows; of a station, positions
@@ -104,7 +106,7 @@ def _distance(rows: pd.DataFrame) -> np.ndarray:
     return units.hypocentral_km(*(rows[name].to_numpy() for name in places))
 
 
-def without_marks(rows: pd.DataFrame, names, tally: records.Tally) -> pd.DataFrame:
+def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
     """The rows with 999, 9999 ... in the columns `names` made missing, which is counted."""
     checked = {}
     for name in names:
@@ -127,7 +129,7 @@ def _labels(rows: pd.DataFrame) -> Iterator[str]:
     return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
 
 
-def _in_range(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+def _in_range(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     rows = without_marks(
         rows, [name for name in (*NEEDED, "sensor_depth_m", "vs30_m_s") if name in rows], tally
     )
@@ -144,14 +146,14 @@ def _in_range(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
         bad = values.notna() & ~values.between(low, high)
         tally.drop("value", f"{name} outside {low} to {high}", _labels(rows[bad]))
         checked[name] = values.mask(bad)
-    bad = ~rows["component"].isin(records.COMPONENTS)
+    bad = ~rows["component"].isin(COMPONENTS)
     if bad.any():
-        row, expected = rows.loc[bad.idxmax()], " or ".join(records.COMPONENTS)
+        row, expected = rows.loc[bad.idxmax()], " or ".join(COMPONENTS)
         raise DataError(f"{_label(row)}, column component: {row['component']!r}, expected {expected}")
     return rows.assign(**checked)
 
 
-def _identified(rows: pd.DataFrame, tally: records.Tally) -> pd.DataFrame:
+def _identified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     for name in IDS:
         blank = rows[name].isna()
         tally.drop("record", f"no {name}", _labels(rows[blank]))
@@ -220,8 +222,6 @@ def _numbers(places: pd.DataFrame) -> pd.Series:
 
 def _same(anchor: tuple[str, float, float], place: tuple[str, float, float]) -> bool:
     (network, *first), (other, *second) = anchor, place
-    ends = records.unit_vectors(*np.transpose([first, second]))
+    ends = unit_vectors(*np.transpose([first, second]))
     # NaN: a position that is not known is no other place.
-    return (
-        network == other and not records.EARTH_RADIUS_KM * np.linalg.norm(ends[0] - ends[1]) > SAME_PLACE_KM
-    )
+    return network == other and not EARTH_RADIUS_KM * np.linalg.norm(ends[0] - ends[1]) > SAME_PLACE_KM

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.data.tally import Tally
 from tfgmm.readers.waveforms import instruments, win32, win32_channels
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Instrument
 
@@ -97,7 +97,7 @@ class Win32Files:
         samples that their digitiser cannot give.
     """
 
-    def __init__(self, table: Path, tally: records.Tally, differentiate: bool = False):
+    def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
         listed = win32_channels.read(table)
         messages = [fault.message for fault in listed.faults]
         tally.drop("channel", "its line of the channel table cannot be read", messages)
@@ -112,7 +112,7 @@ class Win32Files:
                 f"{table} lists no horizontal channel in m/s/s (its units are {units}): nothing to read"
             )
         self.stations = one_row_a_station(rows[rows["channel"].isin(list(self._used))], table)
-        self.noted = records.Tally()
+        self.noted = Tally()
         self.noted.drop(
             "channel", "numbers of its line of the channel table are glued together", listed.repaired
         )
@@ -152,7 +152,7 @@ class Win32Files:
         return channel in self._used
 
 
-def _used_channels(rows: pd.DataFrame, differentiate: bool, tally: records.Tally) -> dict[int, Channel]:
+def _used_channels(rows: pd.DataFrame, differentiate: bool, tally: Tally) -> dict[int, Channel]:
     """Channels of a WIN32 table that are used, by number; the others are tallied."""
     used: dict[int, Channel] = {}
     for (station, quantity), group in rows.groupby(["station", "quantity"], sort=False):

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
 from tfgmm.readers.waveforms.continuous import Piece, seconds
 from tfgmm.readers.waveforms.instruments import Instrument
 
@@ -95,8 +95,8 @@ def windows(
     min_magnitude : float
     cut : Cut
     """
-    ends = (records.unit_vectors(table["longitude"], table["latitude"]) for table in (events, stations))
-    distance = np.hypot(records.EARTH_RADIUS_KM * cdist(*ends), events[["depth_km"]].to_numpy(float))
+    ends = (unit_vectors(table["longitude"], table["latitude"]) for table in (events, stations))
+    distance = np.hypot(EARTH_RADIUS_KM * cdist(*ends), events[["depth_km"]].to_numpy(float))
     distance[distance > max_distance_km] = np.nan
     origin = seconds(events["origin_time"]).to_numpy(float)[:, None]
     first, last = origin + distance / cut.vp_km_s, origin + distance / cut.vs_km_s

@@ -8,7 +8,7 @@ from scipy import fft, signal
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import COMPONENTS
 
 DAMPING = 0.05
 #: Larger samples, offset included, are no acceleration.
@@ -106,8 +106,8 @@ def intensity_measures(
     DataError
         The record is not finite, too short, sampled too coarsely, without motion or clipped.
     """
-    if component not in records.COMPONENTS:
-        raise UsageError(f"component {component!r} is unknown: choose {' or '.join(records.COMPONENTS)}")
+    if component not in COMPONENTS:
+        raise UsageError(f"component {component!r} is unknown: choose {' or '.join(COMPONENTS)}")
     periods = {imt.canonical(name): imt.period(name) for name in ims}
     acceleration = np.asarray(acceleration, dtype=float)
     _refuse_untrustworthy(acceleration, dt, periods, processing)

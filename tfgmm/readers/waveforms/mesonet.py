@@ -10,7 +10,8 @@ import pandas as pd
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset, hypocentral_km
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, selection, units
 from tfgmm.readers.waveforms import continuous, event_windows, instruments, intensity_measures, obspy_files
 
@@ -86,7 +87,7 @@ def read(
     stations: Path | None = None,
     settings: Settings = Settings(),
     progress: Callable[[Path], None] | None = None,
-) -> records.Dataset:
+) -> Dataset:
     """Records of the events of a catalogue in continuous waveforms.
 
     Files are read one after the other in the order of time, and a record is measured as soon as its
@@ -122,7 +123,7 @@ def read(
     """
     if (channels is None) == (stations is None):
         raise UsageError("give a channel table, for WIN32 files, or else a station table: one of the two")
-    tally = records.Tally()
+    tally = Tally()
     reader = continuous.Win32Files if channels is not None else obspy_files.ObspyFiles
     source = reader(channels or stations, tally, settings.velocity == "differentiate")
     table, sites = catalogue.read(events, tally), _sites(source.stations, settings)
@@ -171,7 +172,7 @@ def _cutter(
 
 
 def _in_order(
-    paths: Sequence[Path], source, cutter: event_windows.Cutter, tally: records.Tally
+    paths: Sequence[Path], source, cutter: event_windows.Cutter, tally: Tally
 ) -> dict[Path, float]:
     """Files in which an event is, by the time at which they begin, and that time."""
     begins, seen = {}, set()
@@ -208,7 +209,7 @@ def _measured(
     events: pd.DataFrame,
     sites: pd.DataFrame,
     settings: Settings,
-    tally: records.Tally,
+    tally: Tally,
 ) -> dict | None:
     """The row of a record, and its instrument; nothing, and the reason tallied, if it cannot be used."""
     names = events["event_id"].iat[cutting.event], sites["station_id"].iat[cutting.station]
@@ -237,7 +238,7 @@ def _measured(
     }
 
 
-def _one_instrument(rows: list[dict], settings: Settings, tally: records.Tally) -> pd.DataFrame:
+def _one_instrument(rows: list[dict], settings: Settings, tally: Tally) -> pd.DataFrame:
     """One record an event and station, of the preferred of its instruments; the others are tallied.
 
     Acceleration goes before velocity, then the higher sampling rate, then the location code and the
@@ -259,7 +260,7 @@ def _implausible(
     if some.empty:
         return []
     name = settings.measures[0]
-    distance = selection.hypocentral_km(some, events, sites)
+    distance = hypocentral_km(some, events, sites)
     magnitude = events.set_index("event_id")["magnitude"].loc[some["event_id"]].to_numpy(float)
     residual = np.log(some[name]) - units.bssa14_ln(name, magnitude, distance)
     median = residual.groupby(some["station_id"]).median()

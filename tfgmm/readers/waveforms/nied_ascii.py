@@ -9,7 +9,8 @@ import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
-from tfgmm.data import records
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue as catalogues
 from tfgmm.readers.common import matching, selection
 from tfgmm.readers.flatfiles import jma
@@ -29,7 +30,7 @@ def read(
     catalogue: Path | None = None,
     tolerance: matching.Tolerance = TOLERANCE,
     progress: Callable[[Path], None] | None = None,
-) -> records.Dataset:
+) -> Dataset:
     """Records of K-NET and KiK-net, intensity measures computed from both horizontals.
 
     Files are read one at a time, whatever their number. Magnitudes are ``0.917 Mj + 0.337`` of the JMA
@@ -71,7 +72,7 @@ def read(
     if sensor not in nied_pairs.SENSORS:
         raise UsageError(f"sensor {sensor!r} is unknown: choose {' or '.join(nied_pairs.SENSORS)}")
     names = [imt.canonical(name) for name in ims]
-    left_out = records.Tally()
+    left_out = Tally()
     better = None if catalogue is None else catalogues.read(catalogue, left_out)  # or fail after hours
 
     def measure(motion: np.ndarray, dt: float) -> list[float]:

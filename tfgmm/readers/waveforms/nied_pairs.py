@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue
 from tfgmm.readers.waveforms import archive, nied_csv, nied_format
 
@@ -51,8 +52,8 @@ class Places:
 
 
 def _km(first, second) -> float:
-    ends = records.unit_vectors(*zip(first[:2], second[:2], strict=True))
-    return records.EARTH_RADIUS_KM * float(np.linalg.norm(ends[0] - ends[1]))
+    ends = unit_vectors(*zip(first[:2], second[:2], strict=True))
+    return EARTH_RADIUS_KM * float(np.linalg.norm(ends[0] - ends[1]))
 
 
 class Pairs:
@@ -74,7 +75,7 @@ class Pairs:
     """
 
     def __init__(self, sensor: str, measure: Callable[[np.ndarray, float], list[float]]):
-        self.tally = records.Tally()
+        self.tally = Tally()
         self.disagreements: list[str] = []
         self._sensor, self._measure = sensor, measure
         self._events, self._stations = Places(SAME_EVENT_KM), Places(SAME_STATION_KM)

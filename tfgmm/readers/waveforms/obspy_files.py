@@ -8,7 +8,7 @@ import numpy as np
 import obspy
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.data.tally import Tally
 from tfgmm.readers.waveforms import continuous, instruments, station_table, trace_files
 from tfgmm.readers.waveforms.continuous import Channel, Piece
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Instrument
@@ -66,10 +66,10 @@ class ObspyFiles:
         What is kept and worth knowing.
     """
 
-    def __init__(self, table: Path, tally: records.Tally, differentiate: bool = False):
+    def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
         rows = station_table.read(table)
         self.stations = continuous.one_row_a_station(rows, table)
-        self.noted = records.Tally()
+        self.noted = Tally()
         self._scales = rows.set_index("station")[[ACCELERATION, VELOCITY]]
         self._differentiate, self._tally = differentiate, tally
         self._formats: dict[Path, str] = {}

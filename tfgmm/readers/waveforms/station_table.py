@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
-from tfgmm.data import records
+from tfgmm.core.sphere import wrapped
 from tfgmm.readers.common import column_names, sheet
 from tfgmm.readers.waveforms import instruments
 
@@ -73,7 +73,7 @@ def read(path: Path) -> pd.DataFrame:
         rows[quantity] = _scale(table, cells, rows, quantity)
     told = rows[instruments.ACCELERATION].notna() | rows[instruments.VELOCITY].notna()
     table.refuse(cells["station"], ~told, "a unit or a gain in its row, which has none")
-    rows["longitude"] = records.wrapped(rows["longitude"])
+    rows["longitude"] = wrapped(rows["longitude"])
     return pd.DataFrame(rows).drop(columns=["unit", "gain", "velocity_unit", "velocity_gain"])
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from conftest import CHANNELS
-from prediction_places import with_places
 
+from conftest import CHANNELS
+from helpers.prediction_places import with_places
 from tfgmm.runs.run_folder import RunFolder
 
 

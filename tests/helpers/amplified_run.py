@@ -7,9 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import xarray as xr
-from conftest import TINY, small_dataset
 
-from tfgmm.data import records
+from conftest import TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
@@ -27,7 +26,7 @@ def dataset(folder: Path) -> str:
     bowl = np.exp(-((lat[:, None] - 35.75) ** 2 + (lon - 139.95) ** 2) * 4)
     layer = (tuple(axes), 200 + 3000 * bowl, {"units": "m"})
     made = dataclasses.replace(made, layers=xr.Dataset({"z_bedrock": layer}, axes))
-    records.write(made, folder)
+    made.write(folder)
     return str(folder)
 
 

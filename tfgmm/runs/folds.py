@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError, UsageError, listed
-from tfgmm.data.records import EARTH_RADIUS_KM, Dataset, unit_vectors
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.roles import STOPPING, TRAINING, VALIDATION
 from tfgmm.runs.experiment import Experiment
-
-TRAINING, VALIDATION, STOPPING = ROLES = ("training", "validation", "stopping")
 
 #: An added station as near as this to a reference site stands at that site.
 SAME_PLACE_KM = 0.5
@@ -74,7 +74,7 @@ def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
     return stations.sort_values("station_id")
 
 
-def folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
+def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
     """One fold a chunk of reference sites.
 
     Raises
@@ -106,16 +106,6 @@ def folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
         events = event_role.where(~event_role.index.isin(stopping_events), STOPPING)
         found.append(Fold(chunk, events, _station_roles(stations, site_role, experiment.reference)))
     return found
-
-
-def is_training(roles: pd.DataFrame) -> pd.Series:
-    """Whether ``fit`` may see a record: training events at training sites, of all networks."""
-    return (roles["event_role"] == TRAINING) & (roles["site_role"] == TRAINING)
-
-
-def training_records(roles: pd.DataFrame) -> pd.DataFrame:
-    """The rows of which `is_training` is true."""
-    return roles[is_training(roles)]
 
 
 def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:

@@ -5,9 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from conftest import TINY, small_dataset
 
-from tfgmm.data import records
+from conftest import TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
@@ -20,7 +19,7 @@ def make(root: Path, **changes) -> RunFolder:
     """Make one below `root`, with its dataset."""
     dataset = small_dataset()
     dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
-    records.write(dataset, root / "data")
+    dataset.write(root / "data")
     described = {"data": str(root / "data"), "inits": 2, "ims": ("PGA", "SA(1.0)")}
     begun = training.begin(Experiment(**TINY | described | changes), root / "run")
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """What a dataset says was read and dropped."""
 
-from tfgmm.data.records import Dataset
+from tfgmm.data.dataset import Dataset
 
 
 def dropped(dataset: Dataset) -> dict:

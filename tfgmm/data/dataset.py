@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,17 @@ from scipy.spatial import KDTree
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.sphere import EARTH_RADIUS_KM, distance_km, unit_vectors
 
-EARTH_RADIUS_KM = 6371.0
 #: Of origin times; what lies outside is a damaged number, and overflows in nanoseconds.
 YEARS = range(1700, 2200)
+#: Lowest and highest value of what describes an earthquake in files; `sphere.wrapped` turns longitudes.
+EVENT_RANGES = {
+    "longitude": (-180, 360),
+    "latitude": (-90, 90),
+    "depth_km": (-5, 800),
+    "magnitude": (-1, 10),
+}
 COMPONENTS = ("geometric_mean", "rotd50")
 #: Names of the tables of a dataset, and of the other files in its folder.
 TABLES = ("events", "stations", "records")
@@ -68,35 +75,6 @@ RECORDS = pa.DataFrameSchema(
     },
     unique=["event_id", "station_id"],
 )
-
-
-@dataclasses.dataclass
-class Tally:
-    """What a reader read, and what it dropped and why; nothing is lost silently."""
-
-    read: dict[str, int] = dataclasses.field(default_factory=dict)
-    _dropped: dict[tuple[str, str], tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
-
-    def count(self, what: str, number: int) -> None:
-        """Add `number` to what has been read of `what` (``event``, ``station``, ``record``)."""
-        self.read[what] = self.read.get(what, 0) + int(number)
-
-    def drop(self, what: str, reason: str, names) -> None:
-        """Note that `names` (any iterable) of kind `what` were dropped for `reason`."""
-        count, examples = self._dropped.get((what, reason), (0, []))
-        for name in names:  # one at a time: of millions three are kept
-            count += 1
-            if len(examples) < 3:
-                examples.append(str(name))
-        self._dropped[what, reason] = count, examples
-
-    def dropped(self) -> list[dict]:
-        """One row a reason, with the number dropped and up to three examples."""
-        return [
-            {"what": what, "reason": reason, "count": count, "examples": list(examples)}
-            for (what, reason), (count, examples) in self._dropped.items()
-            if count
-        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +125,116 @@ class Dataset:
                 digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64"))
         return digest.hexdigest()
 
+    def checked(self) -> Self:
+        """Return the dataset with rows numbered and times in UTC, or name the first bad value.
+
+        Raises
+        ------
+        DataError
+            A table breaks the contract, or a record has no event or station.
+        """
+        tables = {
+            name: _validate(schema, getattr(self, name), name)
+            for name, schema in (("events", EVENTS), ("stations", STATIONS), ("records", RECORDS))
+        }
+        if tables["records"].empty:
+            raise DataError(f"no record is left: {_why_empty(self.provenance)}")
+        for key, table in (("event_id", "events"), ("station_id", "stations")):
+            orphans = ~tables["records"][key].isin(tables[table][key])
+            if orphans.any():
+                name = tables["records"].loc[orphans, key].iloc[0]
+                raise DataError(f"records name {key} {name!r}, which is not in the {table} table")
+        checked = dataclasses.replace(self, **tables)
+        if not checked.ims:
+            raise DataError("records table has no intensity measure column such as PGA or SA(1.0)")
+        return checked
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a dataset folder, compare its content with the hash in ``dataset.json``, and check it.
+
+        Raises
+        ------
+        UsageError
+            There is no dataset.
+        DataError
+            A file is missing, damaged, not what was written, or breaks the contract.
+        """
+        provenance = _read_provenance(folder)
+        stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
+        if stated is not None:
+            needed = {f"{name}.parquet" for name in TABLES} | {LAYERS}
+            files.refuse_changed(folder, {name: stated[name] for name in needed & stated.keys()}, _ADVICE)
+        has_layers = (folder / LAYERS).is_file() if stated is None else LAYERS in stated
+        tables = {name: _load(folder / f"{name}.parquet", files.read_parquet) for name in TABLES}
+        layers = _load(folder / LAYERS, files.read_netcdf) if has_layers else None
+        dataset = cls(**tables, provenance=provenance, layers=layers).checked()
+        if dataset.digest() != provenance.get("digest"):
+            raise DataError(
+                f"the content of {folder} is not what its {DESCRIPTION} says (data hash): a file was "
+                f"changed or damaged after it was written; {_ADVICE}"
+            )
+        return dataset
+
+    def write(
+        self, folder: Path, overwrite: bool = False, extra: Callable[[Path], None] | None = None
+    ) -> Self:
+        """Check the dataset and write its files into a folder, all or none.
+
+        Files of others in the folder stay as they are.
+
+        Parameters
+        ----------
+        folder : Path
+            Where it shall stand; a symbolic link is followed.
+        overwrite : bool
+            Replace the dataset that stands there.
+        extra : callable, optional
+            Writes more files into the folder it is given, which move into `folder` with the others.
+
+        Raises
+        ------
+        UsageError
+            The folder holds something, and `overwrite` is false or it is no dataset.
+        DataError
+            The dataset breaks the contract, or the file system refuses to write.
+        """
+        dataset = self.checked()
+        files.refuse_existing(folder, overwrite)
+        if not files.is_vacant(folder) and not _is_dataset(folder):
+            raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
+        before = _own_files(folder)
+        with files.whole_files(folder) as temporary:
+            for name in TABLES:
+                files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
+            # The hash is of what will be read: a column of an odd type comes back as another one.
+            tables = {name: files.read_parquet(temporary / f"{name}.parquet") for name in TABLES}
+            dataset = dataclasses.replace(dataset, **tables).checked()
+            if dataset.layers is not None:
+                files.write_netcdf(dataset.layers, temporary / LAYERS)
+            if extra is not None:
+                extra(temporary)
+            hashes = {path.name: files.sha256(path) for path in sorted(temporary.iterdir())}
+            provenance = _write_provenance(dataset, hashes, temporary)
+        for name in before - hashes.keys():
+            (folder / name).unlink(missing_ok=True)
+        return dataclasses.replace(dataset, provenance=provenance)
+
+    def write_layers(self, folder: Path) -> Self:
+        """Write the site layers and the provenance of the dataset, whose tables stand in `folder` already.
+
+        Raises
+        ------
+        DataError
+            The file system refuses to write.
+        """
+        with files.whole_files(folder) as temporary:
+            files.write_netcdf(self.layers, temporary / LAYERS)
+            hashes = {f"{name}.parquet": files.sha256(folder / f"{name}.parquet") for name in TABLES}
+            hashes = self.provenance.get("files", {}) | hashes | {LAYERS: files.sha256(temporary / LAYERS)}
+            provenance = _write_provenance(self, hashes, temporary)
+        return dataclasses.replace(self, provenance=provenance)
+
 
 def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float = 2.0) -> np.ndarray:
     """Which stations are one place: the first station's id names the site.
@@ -192,52 +280,17 @@ def _utc(times: pd.Series) -> np.ndarray:
     return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
-def wrapped(longitude) -> np.ndarray:
-    """Return longitudes with those of 180 to 360 degrees turned into -180 to 0, and all others as they are.
-
-    >>> wrapped([140.0, 180.2, -170.0]).tolist()
-    [140.0, -179.8, -170.0]
-    """
-    longitude = np.asarray(longitude, float)
-    # Rounded to a tenth of a millimetre, so that 180.2 and -179.8 are one place.
-    return np.where((longitude > 180) & (longitude <= 360), np.round(longitude - 360, 9), longitude)
-
-
-def unit_vectors(longitude, latitude) -> np.ndarray:
-    """Points on the unit sphere, [n, 3]; chords of near points are their great-circle distances."""
-    lon, lat = np.radians(np.asarray(longitude, float)), np.radians(np.asarray(latitude, float))
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-
-
-def distance_km(longitude, latitude, other_longitude, other_latitude) -> np.ndarray:
-    """Distance between points along the chord, row by row, km, [n]."""
-    ends = unit_vectors(longitude, latitude), unit_vectors(other_longitude, other_latitude)
-    return EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
-
-
-def check(dataset: Dataset) -> Dataset:
-    """The dataset with rows numbered and times in UTC, or an error that names the offending value.
-
-    Raises
-    ------
-    DataError
-        A table breaks the contract, or a record has no event or station.
-    """
-    tables = {
-        name: _validate(schema, getattr(dataset, name), name)
-        for name, schema in (("events", EVENTS), ("stations", STATIONS), ("records", RECORDS))
-    }
-    if tables["records"].empty:
-        raise DataError(f"no record is left: {_why_empty(dataset.provenance)}")
-    for key, table in (("event_id", "events"), ("station_id", "stations")):
-        orphans = ~tables["records"][key].isin(tables[table][key])
-        if orphans.any():
-            name = tables["records"].loc[orphans, key].iloc[0]
-            raise DataError(f"records name {key} {name!r}, which is not in the {table} table")
-    checked = dataclasses.replace(dataset, **tables)
-    if not checked.ims:
-        raise DataError("records table has no intensity measure column such as PGA or SA(1.0)")
-    return checked
+def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
+    """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
+    source, site = (
+        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
+        for key, table, names in (
+            ("event_id", events, ["longitude", "latitude", "depth_km"]),
+            ("station_id", stations, ["longitude", "latitude"]),
+        )
+    )
+    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
+    return np.hypot(distance_km(*places), source["depth_km"].to_numpy())
 
 
 def _why_empty(provenance: dict) -> str:
@@ -262,69 +315,6 @@ def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.
         ) from error
 
 
-def write(
-    dataset: Dataset, folder: Path, overwrite: bool = False, extra: Callable[[Path], None] | None = None
-) -> Dataset:
-    """Check a dataset and write its files into a folder, all or none.
-
-    Files of others in the folder stay as they are.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        What is written.
-    folder : Path
-        Where it shall stand; a symbolic link is followed.
-    overwrite : bool
-        Replace the dataset that stands there.
-    extra : callable, optional
-        Writes more files into the folder it is given, which move into `folder` with the others.
-
-    Raises
-    ------
-    UsageError
-        The folder holds something, and `overwrite` is false or it is no dataset.
-    DataError
-        The dataset breaks the contract, or the file system refuses to write.
-    """
-    dataset = check(dataset)
-    files.refuse_existing(folder, overwrite)
-    if not files.is_vacant(folder) and not _is_dataset(folder):
-        raise UsageError(f"{folder} is no dataset folder and is not replaced: choose another name")
-    before = _own_files(folder)
-    with files.whole_files(folder) as temporary:
-        for name in TABLES:
-            files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
-        # The hash is of what will be read: a column of an odd type comes back as another one.
-        tables = {name: files.read_parquet(temporary / f"{name}.parquet") for name in TABLES}
-        dataset = check(dataclasses.replace(dataset, **tables))
-        if dataset.layers is not None:
-            files.write_netcdf(dataset.layers, temporary / LAYERS)
-        if extra is not None:
-            extra(temporary)
-        hashes = {path.name: files.sha256(path) for path in sorted(temporary.iterdir())}
-        provenance = _write_provenance(dataset, hashes, temporary)
-    for name in before - hashes.keys():
-        (folder / name).unlink(missing_ok=True)
-    return dataclasses.replace(dataset, provenance=provenance)
-
-
-def write_layers(dataset: Dataset, folder: Path) -> Dataset:
-    """Write the site layers and the provenance of a dataset whose tables stand in `folder` already.
-
-    Raises
-    ------
-    DataError
-        The file system refuses to write.
-    """
-    with files.whole_files(folder) as temporary:
-        files.write_netcdf(dataset.layers, temporary / LAYERS)
-        hashes = {f"{name}.parquet": files.sha256(folder / f"{name}.parquet") for name in TABLES}
-        hashes = dataset.provenance.get("files", {}) | hashes | {LAYERS: files.sha256(temporary / LAYERS)}
-        provenance = _write_provenance(dataset, hashes, temporary)
-    return dataclasses.replace(dataset, provenance=provenance)
-
-
 def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) -> dict:
     """Write ``dataset.json`` into `folder`, with the hashes of the other files."""
     provenance = dataset.provenance | {
@@ -345,13 +335,13 @@ def _own_files(folder: Path) -> set[str]:
         return set()
 
 
-def verify(folder: Path) -> dict[str, str]:
+def changed_files(folder: Path) -> dict[str, str]:
     """Return what is wrong with each file of a dataset, nothing for a whole one.
 
     Raises
     ------
     UsageError, DataError
-        As `read`.
+        As `Dataset.read`.
     """
     stated = _read_provenance(folder).get("files", {})
     return {
@@ -365,35 +355,8 @@ def _is_dataset(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
-def read(folder: Path) -> Dataset:
-    """Read a dataset folder, compare its content with the hash in ``dataset.json``, and check it.
-
-    Raises
-    ------
-    UsageError
-        There is no dataset.
-    DataError
-        A file is missing, damaged, not what was written, or breaks the contract.
-    """
-    provenance = _read_provenance(folder)
-    stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
-    if stated is not None:
-        needed = {f"{name}.parquet" for name in TABLES} | {LAYERS}
-        files.refuse_changed(folder, {name: stated[name] for name in needed & stated.keys()}, _ADVICE)
-    has_layers = (folder / LAYERS).is_file() if stated is None else LAYERS in stated
-    tables = {name: _load(folder / f"{name}.parquet", files.read_parquet) for name in TABLES}
-    layers = _load(folder / LAYERS, files.read_netcdf) if has_layers else None
-    dataset = check(Dataset(**tables, provenance=provenance, layers=layers))
-    if dataset.digest() != provenance.get("digest"):
-        raise DataError(
-            f"the content of {folder} is not what its {DESCRIPTION} says (data hash): a file was "
-            f"changed or damaged after it was written; {_ADVICE}"
-        )
-    return dataset
-
-
 def read_digest(folder: Path) -> str:
-    """Read the data hash that a dataset folder states; errors as for `read`."""
+    """Read the data hash that a dataset folder states; errors as for `Dataset.read`."""
     return str(_read_provenance(folder).get("digest"))
 
 
@@ -403,7 +366,7 @@ def read_layers(folder: Path) -> xr.Dataset | None:
     Raises
     ------
     UsageError, DataError
-        As `read`.
+        As `Dataset.read`.
     """
     stated = _read_provenance(folder).get("files", {})
     if LAYERS not in stated:

@@ -1,0 +1,1 @@
+"""What many tests need: small datasets, runs and files, made here."""

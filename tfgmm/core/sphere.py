@@ -1,0 +1,28 @@
+"""Places on the Earth: longitudes of any convention, distances."""
+
+import numpy as np
+
+EARTH_RADIUS_KM = 6371.0
+
+
+def wrapped(longitude) -> np.ndarray:
+    """Return longitudes with those of 180 to 360 degrees turned into -180 to 0, and all others as they are.
+
+    >>> wrapped([140.0, 180.2, -170.0]).tolist()
+    [140.0, -179.8, -170.0]
+    """
+    longitude = np.asarray(longitude, float)
+    # Rounded to a tenth of a millimetre, so that 180.2 and -179.8 are one place.
+    return np.where((longitude > 180) & (longitude <= 360), np.round(longitude - 360, 9), longitude)
+
+
+def unit_vectors(longitude, latitude) -> np.ndarray:
+    """Points on the unit sphere, [n, 3]; chords of near points are their great-circle distances."""
+    lon, lat = np.radians(np.asarray(longitude, float)), np.radians(np.asarray(latitude, float))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+
+
+def distance_km(longitude, latitude, other_longitude, other_latitude) -> np.ndarray:
+    """Distance between points along the chord, row by row, km, [n]."""
+    ends = unit_vectors(longitude, latitude), unit_vectors(other_longitude, other_latitude)
+    return EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
