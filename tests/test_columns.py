@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfgmm.readers.common import column_names
+from tfgmm.readers.common import columns
 
 
 @pytest.mark.parametrize(
@@ -10,14 +10,14 @@ from tfgmm.readers.common import column_names
     ["longitude", "LON", "Long", "lng", " Lon. ", "Longitude (deg)", "lon[deg]", "lon_deg", "LONGITUDE_DD"],
 )
 def test_longitude_by_any_name(name):
-    assert column_names.find(["lat", name], column_names.LONGITUDE) == name
+    assert columns.find(["lat", name], columns.LONGITUDE) == name
 
 
 @pytest.mark.parametrize("name", ["longitude_error", "station_longitude", "along", "x", ""])
 def test_what_is_no_longitude(name):
-    assert column_names.find([name], column_names.LONGITUDE) is None
+    assert columns.find([name], columns.LONGITUDE) is None
 
 
 def test_the_best_name_wins_and_then_the_first_column():
-    assert column_names.find(["lon", "Longitude", "LON"], column_names.LONGITUDE) == "Longitude"
-    assert column_names.find(["lat", "LON", "lon"], column_names.LONGITUDE) == "LON"
+    assert columns.find(["lon", "Longitude", "LON"], columns.LONGITUDE) == "Longitude"
+    assert columns.find(["lat", "LON", "lon"], columns.LONGITUDE) == "LON"
