@@ -15,14 +15,14 @@ from typing import BinaryIO
 
 from tfgmm.core.errors import DataError, UsageError
 
-#: Most bytes of what is read, unpacked.
+#: Most bytes of a file, unpacked.
 MOST_BYTES = 2 * 10**9
-#: Most bytes unpacked for one packed; text of numbers has about 5, the most regular table less than 100.
+#: Most bytes unpacked per packed byte: text of numbers has about 5, the most regular table below 100.
 MOST_RATIO = 200
 #: A file that is no larger than this unpacked is read whatever its ratio.
 SMALL_BYTES = 10**7
 PIECE = 2**20
-#: First bytes of a compressed file -> what opens it.
+#: First bytes of a compressed file -> the function that opens it.
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 _lifted = False
@@ -31,7 +31,7 @@ _lifted = False
 @contextlib.contextmanager
 def large(lift: bool = True) -> Iterator[None]:
     """Lift the bounds while the block runs, if `lift`, as the option ``--large`` of the commands asks."""
-    global _lifted  # noqa: PLW0603 - the user says it once for all that a command reads, in any thread
+    global _lifted  # noqa: PLW0603 - an option for all files that a command reads, in any thread
     before, _lifted = _lifted, _lifted or lift
     try:
         yield
@@ -128,7 +128,7 @@ def expand(stream: BinaryIO | bytes, compressed_size: int, name) -> bytes:
             whole.write(piece)
             refuse(whole.tell(), compressed_size, name)
     except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
-        if getattr(error, "errno", None):  # of the file system; what bz2 and gzip raise has no number
+        if getattr(error, "errno", None):  # of the file system; errors of bz2 and gzip have no number
             raise
         raise DataError(f"{name} is no whole compressed file ({error}): fetch it again") from error
     return whole.getvalue()

@@ -17,9 +17,9 @@ from tfgmm.readers.common import bounded, columns, matching, quakeml, sheet
 from tfgmm.readers.common.columns import NUMERAL, Column
 
 QUAKEML = (".xml", ".qml", ".quakeml")
-#: ``magnitude_source`` where the catalogue tells no type.
+#: ``magnitude_source`` where the catalogue gives no type.
 NOT_STATED = "not stated"
-#: Columns of moment magnitudes, of magnitudes whose type another column tells, and of other types.
+#: Columns of moment magnitudes, of magnitudes whose type is in another column, and of other types.
 MOMENT = {name: name.capitalize() for name in ("mw", "mww", "mwc", "mwb", "mwr")} | dict.fromkeys(
     ("momentmagnitude", "magnitudemw", "magmw"), "Mw"
 )
@@ -63,7 +63,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     ``time,latitude,longitude,depth,mag`` and depths in km. Times are ISO 8601, in UTC unless they give an
     offset (``2016-12-28T21:38:49+09:00``). Of several magnitudes a moment magnitude is taken: in a table
     a moment magnitude in a column of its own comes before ``mag`` or ``magnitude``, and that before
-    magnitudes of other types, row by row. A column ``type`` tells the type of the magnitude where all of
+    magnitudes of other types, row by row. A column ``type`` is the type of the magnitude where all of
     its values are types of magnitudes (ISC), else the type of the event (USGS). An event with a value
     that cannot be is left out, and so is an event that the catalogue does not call an earthquake: a
     quarry blast, an explosion, an ice quake, ...
@@ -71,7 +71,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     Parameters
     ----------
     path : Path
-        QuakeML is told from its ending or its first character.
+        A file is QuakeML by its ending or its first character, else a table.
     tally : Tally
         Gets the number of events, and those left out.
     times : bool
@@ -83,7 +83,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     -------
     pandas.DataFrame
         The columns of the events table, NaN or NaT where blank. ``magnitude_source`` is the type as
-        listed, else ``not stated``. An event without id has its origin time for one (`time_ids`).
+        listed, else ``not stated``. An event without id gets its origin time as id (`time_ids`).
 
     Raises
     ------
@@ -168,7 +168,7 @@ def time_ids(times: pd.Series, prefix: str = "") -> list[str]:
 
 
 def unique(ids: pd.Series) -> pd.Series:
-    """Return the ids with ``-2`` behind the second of one name, ``-3`` behind the third.
+    """Return the ids with ``-2`` behind the second of equal ids, ``-3`` behind the third.
 
     >>> unique(pd.Series(["a", "b", "a"])).tolist()
     ['a', 'b', 'a-2']
@@ -178,7 +178,7 @@ def unique(ids: pd.Series) -> pd.Series:
 
 
 def _read_rows(path: Path) -> pd.DataFrame:
-    """Return the events as they stand in the file; the index, and its name, say where."""
+    """Return the events as they stand in the file; the index numbers their rows."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
@@ -192,18 +192,17 @@ def _read_rows(path: Path) -> pd.DataFrame:
 
 def _keep_earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """Return the rows that are, or may be, earthquakes."""
-    others = table["event_type"].isin(
-        list(filter(_is_no_earthquake, table["event_type"].dropna().unique()))
-    )
-    for kind, rows in table[others].groupby("event_type"):
+    kinds = table["event_type"].dropna().unique()
+    no_earthquake = table["event_type"].isin(list(filter(_is_no_earthquake, kinds)))
+    for kind, rows in table[no_earthquake].groupby("event_type"):
         tally.drop("event", f"{kind}, no earthquake", _name_events(rows))
-    if others.all():
-        kinds = [f"{count:,} {kind}" for kind, count in table["event_type"].value_counts().items()]
+    if no_earthquake.all():
+        counts = [f"{count:,} {kind}" for kind, count in table["event_type"].value_counts().items()]
         raise DataError(
-            f"{path}: none of its {len(table):,} events is an earthquake ({errors.listed(kinds)}): give "
+            f"{path}: none of its {len(table):,} events is an earthquake ({errors.listed(counts)}): give "
             "earthquakes, or --any-type to predict these as if they were"
         )
-    return table[~others]
+    return table[~no_earthquake]
 
 
 def _is_no_earthquake(event_type: str) -> bool:
@@ -215,7 +214,7 @@ def _is_no_earthquake(event_type: str) -> bool:
 
 
 def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
-    """Return the rows whose values can be, as numbers and times; the others are tallied."""
+    """Return the rows with possible values, as numbers and times; the other rows are tallied."""
     events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
     first_error = ""
     for name, expected, values, cannot_be in _convert_columns(table, times):
@@ -249,7 +248,7 @@ def _name_rows(rows: pd.DataFrame | pd.Series) -> list[str]:
 
 
 def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
-    """Yield each column's name, what is expected, its values, and where a value cannot be."""
+    """Yield of each column name, expected values, values, and true where a value cannot be."""
     time = _parse_times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
     for name, (lowest, highest) in EVENT_RANGES.items():
@@ -260,7 +259,7 @@ def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, st
 
 
 def _parse_times(texts: pd.Series) -> pd.Series:
-    """Return times in UTC; NaT for what is none, or of a year that cannot be."""
+    """Return times in UTC; NaT for a text that is no time, or a year that cannot be."""
     texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
     texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
@@ -295,7 +294,7 @@ def _number_repeats(table: sheet.Sheet) -> sheet.Sheet:
 
 
 def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[pd.Series, pd.Series]:
-    """Return the types of magnitudes, and those of events; blank where no column tells them."""
+    """Return the types of magnitudes, and those of events; blank where no column has them."""
     types = {name: rows[name] for name in ("magnitude_type", "event_type")}
     known = set(located)
     for name in table.columns:

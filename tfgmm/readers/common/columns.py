@@ -19,7 +19,7 @@ SITE = (
 )
 STATION = ("stationid", "station", "stationcode", "code", "sta")
 
-#: What the cells of a column are read as.
+#: Kinds of columns: how their cells are read.
 TEXT, NUMBER, NUMERAL = "text", "number", "numeral"
 #: Degrees by which two columns of one coordinate may differ, by rounding.
 SAME_DEGREES = 0.001
@@ -29,7 +29,7 @@ _UNITS = re.compile(r"\(.*?\)|\[.*?\]|/[a-z]+$|_(?:deg|degrees?|dd|wgs84)$")
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column that a small table has or may have, and what its cells may be.
+    """A column of a small table: how it may be called and what its cells may hold.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class Column:
     lowest, highest : float
         Range of numbers, its ends included.
     expected : str
-        What a message says a cell must be; default: a number in the range.
+        Expected value of a cell, for messages; default: a number in the range.
     unique : str
-        What a message says where a value is there twice; empty: it may be.
+        Expected value, for messages, where a value is repeated; empty: values may be repeated.
     sentinels : bool
         Take -999, -9999, 1e36 and their like for blanks, as `Sheet.text` does.
     """
@@ -63,7 +63,13 @@ class Column:
 
 
 def locate(table: sheet.Sheet, columns: Mapping[str, Column]) -> dict[str, str]:
-    """Return what -> name of its column in the file, for the columns that a table has.
+    """Return key -> name of its column in the file, for the columns that a table has.
+
+    Parameters
+    ----------
+    table : Sheet
+    columns : mapping of Column
+        Key -> how its column may be called.
 
     Raises
     ------
@@ -71,8 +77,8 @@ def locate(table: sheet.Sheet, columns: Mapping[str, Column]) -> dict[str, str]:
         Two columns are a longitude, or a latitude, and differ.
     """
     _refuse_contradictions(table)
-    located = {what: find(table.columns, column.names) for what, column in columns.items()}
-    return {what: name for what, name in located.items() if name is not None}
+    located = {key: find(table.columns, column.names) for key, column in columns.items()}
+    return {key: name for key, name in located.items() if name is not None}
 
 
 def read(
@@ -82,45 +88,46 @@ def read(
     *,
     drop_blank_rows: bool = False,
 ) -> pd.DataFrame:
-    """Read the columns of a small table and check their cells: the one way to read such a table.
+    """Read the columns of a small table and check their cells.
 
     Parameters
     ----------
     table : Sheet
     columns : mapping of Column
-        What -> how its column may be called and what its cells may be.
+        Key -> how its column may be called and what its cells may hold.
     located : mapping of str, optional
-        What -> name of its column in the file; default: as `locate` finds them by their names.
+        Key -> name of its column in the file; default: as `locate` returns it.
     drop_blank_rows : bool
         Leave out rows in which all these columns are blank.
 
     Returns
     -------
     pandas.DataFrame
-        A column for each of `columns`, in their order: text, None where blank, or float, NaN where
-        blank; all blank where the table lacks it. The index, ``row``, numbers the rows as in the file.
+        A column for each key of `columns`, in their order: text, or float for a `NUMBER`; NaN where
+        blank, and in all rows where the table lacks the column. The index, ``row``, numbers the rows as
+        in the file.
 
     Raises
     ------
     UsageError
         A required column is not there.
     DataError
-        A cell is not what it must be; the message names file, row, column, value and what is expected.
+        A cell is wrong; the message names file, row, column, value and the value expected.
     """
     located = locate(table, columns) if located is None else located
-    for what, column in columns.items():
-        if column.required and what not in located:
+    for key, column in columns.items():
+        if column.required and key not in located:
             raise lacking(table, column.names)
-    values = {what: _values(table, column, located.get(what)) for what, column in columns.items()}
+    values = {key: _read_cells(table, column, located.get(key)) for key, column in columns.items()}
     rows = pd.DataFrame(values)
     blank = rows.isna().all(axis=1) & drop_blank_rows
-    for what, name in located.items():
-        _refuse_cells(table, name, rows[what], columns[what], blank)
+    for key, name in located.items():
+        _refuse_cells(table, name, rows[key], columns[key], blank)
     return rows.set_axis(pd.Index(table.rows, name="row"))[~blank.to_numpy()]
 
 
 def lacking(table: sheet.Sheet, names: Sequence[str]) -> UsageError:
-    """Return the error to raise for a table without a column of one of some plain names."""
+    """Return the error to raise for a table without a column of any of some plain names."""
     return UsageError(
         f"{table.path} has no column {names[0]}: name one of its columns ({listed(table.columns)}) "
         f"{' or '.join(names[:4])}"
@@ -137,7 +144,7 @@ def plain(name: str) -> str:
 
 
 def find(names: Sequence[str], candidates: Iterable[str]) -> str | None:
-    """Return the column that has the first possible of some plain names, or None.
+    """Return the column that has the best of some plain names, None where no column has any.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def find(names: Sequence[str], candidates: Iterable[str]) -> str | None:
     return next((present[candidate] for candidate in candidates if candidate in present), None)
 
 
-def _values(table: sheet.Sheet, column: Column, name: str | None) -> pd.Series:
+def _read_cells(table: sheet.Sheet, column: Column, name: str | None) -> pd.Series:
     """Return the cells of a column as its kind has them; all blank where the table lacks the column."""
     if name is None:
         kind = float if column.kind == NUMBER else "str"
@@ -167,7 +174,7 @@ def _values(table: sheet.Sheet, column: Column, name: str | None) -> pd.Series:
 def _refuse_cells(
     table: sheet.Sheet, name: str, values: pd.Series, column: Column, ignored: pd.Series
 ) -> None:
-    """Raise `DataError` for the first cell that is not what its column asks for."""
+    """Raise `DataError` for the first cell that is blank, out of range or repeated and must not be."""
     wrong = values.isna() & column.filled & ~ignored
     if column.kind == NUMBER:
         wrong |= values.notna() & ~values.between(column.lowest, column.highest)
@@ -181,16 +188,16 @@ def _refuse_cells(
 def _refuse_contradictions(table: sheet.Sheet) -> None:
     """Raise `DataError` if two columns are a longitude, or a latitude, and differ in a row."""
     for names in (LONGITUDE, LATITUDE):
-        same = [column for column in dict.fromkeys(table.columns) if plain(column) in names]
-        for other in same[1:]:
+        same = [name for name in dict.fromkeys(table.columns) if plain(name) in names]
+        for second_name in same[1:]:
             first, second = (
-                pd.to_numeric(table.with_points(table.text(column)), errors="coerce").to_numpy(float)
-                for column in (same[0], other)
+                pd.to_numeric(table.with_points(table.text(name)), errors="coerce").to_numpy(float)
+                for name in (same[0], second_name)
             )
             rows = np.flatnonzero(np.abs(first - second) > SAME_DEGREES)
             if len(rows):
                 raise DataError(
-                    f"{table.path}, row {table.rows[rows[0]]}: columns {same[0]!r} and {other!r} are "
+                    f"{table.path}, row {table.rows[rows[0]]}: columns {same[0]!r} and {second_name!r} are "
                     f"both a {names[0]} and differ ({first[rows[0]]:g}, {second[rows[0]]:g}): "
                     "rename one of them"
                 )

@@ -20,12 +20,12 @@ DELIMITERS = ",;\t|"
 BLANKS = " "
 #: Encodings of text that is not UTF-8: Western European, Japanese.
 ENCODINGS = ["cp1252", "cp932"]
-#: Excel's word on the delimiter.
+#: First line in which Excel names the delimiter.
 SEP_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
-#: A line of comment; what Excel writes for an error is none.
+#: A line of comment, but not one that begins with an error of Excel.
 COMMENT = re.compile(rb"\s*#(?!N/A|VALUE!|REF!|NAME\?|DIV/0!|NUM!|NULL!)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: As many as a spreadsheet can have: a column costs memory whatever it holds.
+#: As many as a spreadsheet can have: even an empty column takes memory.
 MOST_COLUMNS = 2**14
 
 
@@ -97,7 +97,8 @@ def _transcode(path: Path, content: bytes, encoding: str) -> bytes:
 def _guess_encoding(path: Path, content: bytes) -> str:
     """Return the encoding of text that is not UTF-8.
 
-    It is Western European if most bytes beyond ASCII are its letters, else what charset-normalizer says.
+    This is Western European if most bytes beyond ASCII are its letters, else the guess of
+    charset-normalizer.
     In cp932 most bytes beyond ASCII begin a character, and bytes from 0xA0 do so rarely.
     """
     sample = b"\n".join(line for line in content[: 2**24].splitlines() if not line.isascii())[: 2**16]

@@ -68,7 +68,7 @@ def parse_years(text: str) -> list[int]:
     Raises
     ------
     UsageError
-        `text` is no such list.
+        `text` is no list of years.
     """
     years: set[int] = set()
     for part in text.split(","):
@@ -187,7 +187,7 @@ class Download:
             raise _PassingError(damage)
 
     def _receive(self) -> None:
-        """Add to the part what the server sends."""
+        """Add the bytes that the server sends to the part."""
         done = self.part.stat().st_size if self.part.is_file() else 0
         headers = {"Range": f"bytes={done}-"} if done else {}
         with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:

@@ -1,4 +1,4 @@
-"""Two catalogues -> which events are one earthquake; two imports of records -> one dataset."""
+"""Events of two catalogues that are one earthquake; two imports of records -> one dataset."""
 
 import collections
 import dataclasses
@@ -141,8 +141,8 @@ def combine(first: Dataset, second: Dataset, tolerance: Tolerance) -> Dataset:
     -------
     Dataset
         Its provenance has one entry per import in ``imports``, the counts read and dropped of all
-        imports, and in ``merged_events`` of an import which of its events became which event of an
-        earlier import.
+        imports, and in ``merged_events`` of an import event id -> id of the event of an earlier import
+        with which it was merged.
 
     Raises
     ------

@@ -106,7 +106,8 @@ def _read_event(event: ElementTree.Element) -> dict[str, str | None]:
     ]
     best = _preferred(magnitudes, _text(event, "preferredMagnitudeID"))
     if not is_moment(_text(best, "type")):
-        best = next((each for each in magnitudes if is_moment(_text(each, "type"))), best)
+        moment = (magnitude for magnitude in magnitudes if is_moment(_text(magnitude, "type")))
+        best = next(moment, best)
     return {
         "event_id": _event_id({_name(key): value for key, value in event.attrib.items()}),
         "origin_time": _text(origin, "time", "value"),

@@ -1,4 +1,4 @@
-"""Events, stations and records as read -> a dataset of those that can be used; the rest is counted."""
+"""Tables as read -> a dataset of the events, stations and records that can be used; the rest is counted."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset, hypocentral_km, site_ids
 from tfgmm.data.tally import Tally
 
-#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones the noise of numbers.
+#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones are rounding noise.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
@@ -69,7 +69,7 @@ class RawDataset:
     Attributes
     ----------
     events, stations, records : pandas.DataFrame
-        Columns of the data contract and those of the source. NaN where unknown: an event's
+        Columns of the data contract and further ones of the file. NaN where unknown: an event's
         magnitude or hypocentre, a station's coordinates, an intensity measure. Longitudes may count
         from 0 to 360. Stations have no ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or
         both, in `records`) the first that can be used is kept.
@@ -88,7 +88,13 @@ class RawDataset:
 
 
 def select(raw: RawDataset, limits: Limits) -> Dataset:
-    """Make a dataset of all that can be used and lies within limits; what is dropped is counted.
+    """Make a dataset of the rows that can be used and lie within limits; dropped rows are counted.
+
+    Parameters
+    ----------
+    raw : RawDataset
+        Its tally gets the dropped rows, with reasons.
+    limits : Limits
 
     Raises
     ------
@@ -124,13 +130,41 @@ def select(raw: RawDataset, limits: Limits) -> Dataset:
 
 
 def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: Tally) -> pd.DataFrame:
-    """Return the table without its `bad` rows, which are tallied by name."""
+    """Return a table without its bad rows, which are tallied.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the ids of its rows.
+    bad : array_like of bool, [n_rows]
+    what : str
+        ``event``, ``station`` or ``record``.
+    reason : str
+        Why the rows are dropped.
+    tally : Tally
+        Gets the number of bad rows and the ids of some.
+    """
     tally.drop(what, reason, _name_rows(table[bad], what))
     return table[~bad]
 
 
 def note(what: str, reason: str, names) -> list[dict]:
-    """Return a row of ``noted`` in the provenance, for rows kept with a doubt; no row without names."""
+    """Return a row of ``noted`` in the provenance, for rows that are kept with a doubt.
+
+    Parameters
+    ----------
+    what : str
+        ``event``, ``station``, ``record``, ...
+    reason : str
+        What a user should know of the rows.
+    names : iterable of str
+        Ids of the rows; without any there is no note.
+
+    Returns
+    -------
+    list of dict
+        One note or none.
+    """
     tally = Tally()
     tally.drop(what, reason, names)
     return tally.dropped()
@@ -147,7 +181,7 @@ def _write_box(region) -> str:
 
 
 def _name_rows(table: pd.DataFrame, what: str) -> pd.Series:
-    """Return the id of each event or station, of a record those of its event and station."""
+    """Return the id of each event or station, or the ids of event and station of each record."""
     return table["event_id"] + " " + table["station_id"] if what == "record" else table[f"{what}_id"]
 
 

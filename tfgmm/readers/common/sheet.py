@@ -1,4 +1,4 @@
-"""Files of tables -> named columns of text; nothing is chosen or dropped. The one reader of tables.
+"""Files of tables -> named columns of text; nothing is chosen or dropped.
 
 Text: `delimited`. Excel: `workbook`.
 """
@@ -76,7 +76,7 @@ def decimal_comma(used: bool = True) -> Iterator[None]:
 
     The option ``--decimal-comma`` of the commands.
     """
-    global _comma  # noqa: PLW0603 - the user says it once for all tables that a command reads
+    global _comma  # noqa: PLW0603 - an option for all tables that a command reads
     before, _comma = _comma, used
     try:
         yield
@@ -108,11 +108,11 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns, in order."""
+        """Return the names of the columns, in order."""
         return self.table.column_names
 
     def text(self, name: str, sentinels: bool = True) -> pd.Series:
-        """Return a column as stripped text; None where blank and, with `sentinels`, where -999, -9999, ...
+        """Return a column as stripped text, missing where blank or, with `sentinels`, -999, -9999, ...
 
         Raises
         ------
@@ -186,7 +186,7 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     ----------
     path : Path
     unnamed : sequence of str
-        Names of the columns of text without a header: where its first line is of as many numbers.
+        Names of the columns of text whose first line is no header but as many numbers.
 
     Raises
     ------

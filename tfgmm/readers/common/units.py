@@ -11,7 +11,7 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import distance_km
 
-#: One of each unit, in g.
+#: Unit -> its size in g.
 IN_G = {
     "g": 1.0,
     "%g": 0.01,
@@ -43,7 +43,7 @@ MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
 def spelled(unit: str) -> str:
-    """Return the key of `IN_G` that a unit in another spelling is, or the unit as it is.
+    """Return a unit of any spelling as the key of `IN_G`; an unknown unit as it is.
 
     >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "furlong")]
     ['cm/s^2', 'gal', 'm/s^2', '%g', 'furlong']
@@ -53,7 +53,7 @@ def spelled(unit: str) -> str:
 
 
 def in_g(unit: str) -> float:
-    """Return one of `unit`, in any spelling that `spelled` knows, in g.
+    """Return the size in g of a unit, in any spelling that `spelled` knows.
 
     >>> in_g("%g")
     0.01
@@ -70,15 +70,37 @@ def in_g(unit: str) -> float:
 
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
-    """Return the distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``, km, [n]."""
+    """Return the distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``.
+
+    Parameters
+    ----------
+    event_longitude, event_latitude, longitude, latitude : array_like, [n]
+        Of the events and of the stations, degrees.
+    depth_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
+        In km.
+    """
     return np.hypot(distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
 
 
 def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
-    """Return ln PGA in g that a crustal earthquake gives on average.
+    r"""Return the mean ln PGA of a crustal earthquake, in g.
 
-    ``log10 A = 0.50 Mw + 0.0036 D + 0.60 - log10 X - 0.003 X``, A in cm/s^2, focal depth D in km,
-    and X in km the hypocentral distance, which stands in for the equivalent one.
+    .. math:: \log_{10} A = 0.50 M_w + 0.0036 D + 0.60 - \log_{10} X - 0.003 X
+
+    with A in cm/s^2, focal depth D in km, and X in km the hypocentral distance, which stands for the
+    equivalent hypocentral distance.
+
+    Parameters
+    ----------
+    magnitude, depth_km, distance_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
 
     Source: Si and Midorikawa (1999), J. Struct. Constr. Eng. (AIJ) 523, 63-70; coefficients as in
     Douglas (2011), Ground-motion prediction equations 1964-2010.
@@ -101,11 +123,11 @@ def detect(
     amplitude : array_like, [n]
         Positive where known.
     expected_ln : array_like, [n]
-        ln of what is expected, in g.
+        Ln of the expected amplitude, in g.
     what : str
         Name of the amplitudes, for the message.
     scatter : float
-        Standard deviation of ln amplitude about what is expected.
+        Standard deviation of ln amplitude about the expected one.
     option : str
         Option with which the user states the unit, for the message.
 
@@ -137,6 +159,15 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
 
     The model of Boore, Stewart, Seyhan and Atkinson (2014, Earthquake Spectra 30(3), 1057-1085) by pygmm,
     mechanism and region unspecified; the distance stands for the Joyner-Boore distance.
+
+    Parameters
+    ----------
+    im : str
+    magnitude, distance_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
     """
     magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
     near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
@@ -177,20 +208,20 @@ def check(
     option: str = "--unit",
     beside: str = "",
 ) -> tuple[str, bool]:
-    """Return how far values in a stated unit are from what is expected; refuse a unit that cannot be.
+    """Compare values in a stated unit with the values expected, and refuse a unit that cannot be.
 
     Parameters
     ----------
     values : array_like, [n]
         As the file has them; NaN where unknown.
     expected_ln : array_like, [n]
-        ln of what is expected, in g; NaN where nothing is.
+        Ln of the expected values, in g; NaN where unknown.
     unit : str
         A key of `IN_G`.
     what : str
         Name of the values, for the message.
     as_stated : bool
-        Take the unit as it is.
+        Take the unit without a check.
     option : str
         Option with which the user states the unit, for the message.
     beside : str
@@ -199,7 +230,8 @@ def check(
     Returns
     -------
     str, bool
-        A sentence, and true if another unit is much nearer, which a user should know.
+        A sentence on how far the values are off, and true if
+        another unit is much nearer, which a user should know.
 
     Raises
     ------
@@ -249,8 +281,8 @@ def refuse_negative(values: np.ndarray, what: str) -> None:
 def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
     """Return base and unit of which the values may be logarithms; empty where they are amplitudes.
 
-    Values may be logarithms if they vary too little for amplitudes, or if, about a line over what is
-    expected, they are normal rather than log-normal as amplitudes are.
+    Values may be logarithms if they vary too little for amplitudes, or if they are normal about a line
+    over the expected ln, rather than log-normal as amplitudes are.
     """
     known = np.isfinite(values) & (values > 0) & np.isfinite(expected_ln)
     values, expected_ln = values[known], expected_ln[known]
@@ -274,9 +306,9 @@ def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: f
 def _ln_likelihood_ratio(values: np.ndarray, expected_ln: np.ndarray) -> float:
     """Return ln of how much likelier values are normal than log-normal about a line over `expected_ln`."""
     scatters = []
-    for each in (values, np.log(values)):
-        line = np.polynomial.Polynomial.fit(expected_ln, each, 1)
-        scatters.append(np.std(each - line(expected_ln)))
+    for amplitudes in (values, np.log(values)):
+        line = np.polynomial.Polynomial.fit(expected_ln, amplitudes, 1)
+        scatters.append(np.std(amplitudes - line(expected_ln)))
     normal, log_normal = np.log(np.maximum(scatters, 1e-12))
     return float(len(values) * (log_normal - normal + np.log(values).mean()))
 

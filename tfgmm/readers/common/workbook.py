@@ -57,7 +57,7 @@ def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
 
 
 def _unpacked_size(path: Path, content: bytes) -> int:
-    """Return the bytes of the workbook unpacked, as its directory says; no more are ever unpacked."""
+    """Return the size of the workbook unpacked, as its directory has it; no more bytes are unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()

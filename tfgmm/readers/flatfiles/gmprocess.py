@@ -29,7 +29,7 @@ COLUMNS = {
     "SA": "SA(T={T}, D=0.050)",
 }
 #: Component -> how a file name says it.
-FILE_NAMES = {
+PATTERNS = {
     "rotd50": re.compile(r"rotd\W*(?:percentile=)?50(?!\d)", re.IGNORECASE),
     "geometric_mean": re.compile(r"geometric_?mean|geo_?mean", re.IGNORECASE),
 }
@@ -96,7 +96,7 @@ def read(
 def _read_component(paths: Sequence[Path]) -> str:
     """Return the component that the names of all files say."""
     components = {
-        next((name for name, pattern in FILE_NAMES.items() if pattern.search(path.name)), None)
+        next((name for name, pattern in PATTERNS.items() if pattern.search(path.name)), None)
         for path in paths
     }
     if len(components) != 1 or None in components:

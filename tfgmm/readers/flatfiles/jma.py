@@ -100,8 +100,9 @@ def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFram
     """Give stations the coordinates of a second table, better than whole minutes of arc.
 
     Such tables are matched by name, and a moved station keeps its name. So a position is refused that
-    is farther than 2 km from the agency's own, and one that is given to stations which the agency has
-    at different places. A station without coordinates of the agency gets none: nothing checks them.
+    is farther than 2 km from the agency's own, and so is a position of several stations which the
+    agency has at different places. A station without coordinates of the agency gets none, as there is
+    nothing to check them by.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFram
     UsageError
         The file or a column does not exist.
     DataError
-        The file is no such table.
+        The file is no table, or a cell is wrong.
     """
     second = _read_coordinates(path).reindex(stations["station_id"]).set_axis(stations.index)
     own = stations[["latitude", "longitude"]]
@@ -146,7 +147,7 @@ def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFram
 def _read_coordinates(path: Path) -> pd.DataFrame:
     """Return latitude and longitude by station code."""
     table = sheet.read(path)
-    # The names of the table this is made for stand in for those it lacks, so that the error says them.
+    # Of a column that is not there the error names the usual name.
     located = {what: column.names[0] for what, column in COORDINATES.items()}
     rows = columns.read(table, COORDINATES, located | columns.locate(table, COORDINATES))
     return rows.assign(longitude=wrapped(rows["longitude"])).set_index("code")
@@ -188,7 +189,7 @@ def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usable_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the single earthquakes with a hypocentre, without those of a magnitude of no use."""
+    """Return the single earthquakes with a hypocentre and, if any, a usable magnitude."""
     unknown = events["flag"].isin(UNDETERMINED)
     reasons = {
         "swarm that cannot be separated (B)": events["kind"] == "B",

@@ -42,7 +42,7 @@ RECORD_COLUMNS = {
 }
 #: First character of a negative magnitude, and the digit it stands for: A0 is -1.0, -1 is -0.1.
 NEGATIVE = {"-": "0", "A": "1", "B": "2", "C": "3"}
-#: What `zipfile` raises for an archive that is cut, changed, encrypted or compressed in a way it lacks.
+#: Errors of `zipfile` for an archive that is cut, changed, encrypted or of an unknown compression.
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -63,7 +63,7 @@ def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     events : pandas.DataFrame
-        One row per group, from its first source record, the one the agency adopted: ``event_id``
+        One row per group, from its first source record, which the agency adopted: ``event_id``
         (``jma`` and the origin time as listed, JST), ``kind`` (A, B, D), ``flag``, ``origin_time``
         (UTC), ``longitude``, ``latitude``, ``depth_km``, ``magnitude_1``, ``type_1``,
         ``magnitude_2``, ``type_2``. NaN or NaT where the field is blank.

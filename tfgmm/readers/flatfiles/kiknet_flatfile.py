@@ -67,8 +67,8 @@ def read(
     sensor : str
         ``surface`` (EW2, NS2) or ``borehole`` (EW1, NS1), whose station ids end in ``-borehole``.
     unit, spectra_unit : str, optional
-        Of PGA and of the spectra. Neither is documented; by default PGA's is told from its size at
-        the surface against magnitude and distance, that of the spectra from their ratio to PGA.
+        Of PGA and of the spectra. Neither is documented; by default the unit of PGA is detected from
+        its size at the surface, magnitude and distance, that of the spectra from their ratio to PGA.
     unit_as_stated : bool
         Take stated units as they are, also where `units.check` would refuse them.
     time_zone : str
@@ -153,7 +153,7 @@ def _read_origin_times(table: sheet.Sheet) -> pd.Series:
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
     """Return the time zone of a name."""
-    with contextlib.suppress(KeyError, ValueError, OSError):  # what zoneinfo raises for a wrong name
+    with contextlib.suppress(KeyError, ValueError, OSError):  # errors of zoneinfo for a wrong name
         return zoneinfo.ZoneInfo(name)
     raise UsageError(f"unknown time zone {name!r}: write one as Asia/Tokyo or UTC")
 

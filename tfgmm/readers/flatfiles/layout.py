@@ -15,7 +15,7 @@ from tfgmm.readers.flatfiles import wide
 
 #: Keys beside canonical names: a pattern of the columns of spectra.
 SPECTRA = "SA"
-#: What stands for the number in that pattern, with the number of its decimals where these are fixed.
+#: Period or frequency in that pattern, and its number of decimals where this is fixed.
 PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
 #: A column in a pattern, and the number of characters to which its cells are padded with zeros.
 FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
@@ -50,7 +50,7 @@ class Layout:
     time_format : str or None
         Of the origin time, as ``strptime`` has it; None: ISO 8601.
     time_zone : str
-        Of origin times that name none, as ``Asia/Tokyo``.
+        Of origin times without a zone of their own, as ``Asia/Tokyo``.
     name : str
         For the provenance.
     """
@@ -76,8 +76,8 @@ class Layout:
                 )
 
 
-#: Column names of NZ: the agency's own explanation of columns and its files. Of ESM and NGA-West2: the
-#: published code of several users of these files.
+#: Layouts of agencies. Column names of NZ are from the agency's explanation of columns and its files;
+#: those of ESM and NGA-West2 from published code of several users of these files.
 KNOWN = {
     "esm": Layout(
         columns={
@@ -198,7 +198,7 @@ def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
     UsageError
         The pattern has no ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
     DataError
-        Two columns are one intensity measure.
+        Two columns are the same intensity measure.
 
     >>> spectra("rotD50_T{T:3}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
     ({'SA(0.01)': 'rotD50_T0_010'}, {'SA(0.03)': 'f33.3333SA'})
@@ -266,7 +266,7 @@ def _split_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def measure(name: str) -> str:
-    """Return the one spelling of an intensity measure; any other name as it is."""
+    """Return the usual spelling of an intensity measure; any other name as it is."""
     try:
         return imt.canonical(name)
     except UsageError:

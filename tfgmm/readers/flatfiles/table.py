@@ -1,4 +1,4 @@
-"""Any wide flatfile, one row per record, -> a dataset; and a dataset -> one wide CSV file."""
+"""Wide flatfiles of any layout, one row per record, -> a dataset; a dataset -> one wide CSV file."""
 
 import dataclasses
 import zoneinfo
@@ -21,7 +21,7 @@ NUMBERS = {*wide.NEEDED, *wide.OPTIONAL}
 TIMES = ("station_operating_from", "station_operating_to")
 TEXTS = ("station_name", "station_locality", "station_site_id")
 REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
-#: An end of a time that names its zone.
+#: A time that ends in its zone.
 ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
 #: Rows from which the unit is checked; of more, every second, third ...
@@ -107,12 +107,14 @@ def _check_unit(
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
-    some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
+    sample = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
     results, noted = [], []
     for name in measures:
-        expected, beside = wide.expected_ln(name, some), measures[0] if results else ""
+        expected, beside = wide.expected_ln(name, sample), measures[0] if results else ""
         what = f"values of {name}"
-        result, doubtful = units.check(some[name], expected, unit, what, as_stated=as_stated, beside=beside)
+        result, doubtful = units.check(
+            sample[name], expected, unit, what, as_stated=as_stated, beside=beside
+        )
         results.append(result)
         noted += selection.note("file", result, [path.name] if doubtful else [])
     return results[0], noted

@@ -46,7 +46,7 @@ MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0
 #: Other columns are kept with the table that their prefix names.
 PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
-#: Positions of one station that are nearer to each other are one place.
+#: Positions of a station that are nearer than this to each other are one place.
 SAME_PLACE_KM = 0.5
 CANONICAL = {*IDS, *EVENT, *STATION, "component"}
 
@@ -208,7 +208,7 @@ def _separate_places(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     places = rows[key].drop_duplicates()
     places = places[places["station_id"].duplicated(keep=False)]
     unknown = places[key[2:]].isna().any(axis=1)
-    places = pd.concat([places[~unknown], places[unknown]])  # an unknown position is no place of its own
+    places = pd.concat([places[~unknown], places[unknown]])  # an unknown position makes no place of its own
     numbers = [_number_places(group[key[1:]]) for _, group in places.groupby("station_id", sort=False)]
     places = places.assign(number=pd.concat(numbers) if numbers else 0)
     rows = rows.merge(places[places["number"] > 1], on=key, how="left")
