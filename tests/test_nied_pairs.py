@@ -3,9 +3,9 @@ import pytest
 
 from helpers.nied_files import ascii_record, shaking
 from tfgmm.core.errors import DataError
-from tfgmm.readers.waveforms import nied_pairs
+from tfgmm.readers.waveforms import nied
 from tfgmm.readers.waveforms.archive import Member
-from tfgmm.readers.waveforms.nied_pairs import Pairs, Places
+from tfgmm.readers.waveforms.nied import Pairs, Places
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:
@@ -58,7 +58,7 @@ def test_a_file_given_twice(pairs):
 
 
 def test_what_waits_is_limited(pairs, monkeypatch):
-    monkeypatch.setattr(nied_pairs, "WAITING", 2)
+    monkeypatch.setattr(nied, "WAITING", 2)
     codes = [f"AKT{i:03d}" for i in range(4)]
     add(pairs, *[ascii_record("EW", code=code) for code in codes], names=codes)
     add(pairs, ascii_record("NS", code="AKT003"))

@@ -106,7 +106,11 @@ def test_channels_and_seconds_that_nobody_wants(path):
         second_block(NOON + i * SECOND, channel_block(1, [i]), channel_block(2, [-i])) for i in range(3)
     ]
     win32_file(path, *blocks)
-    segments = read(path, keeps=lambda channel: channel == 2, wanted=lambda time: time > pd.Timestamp(NOON))
+    segments = read(
+        path,
+        channel_wanted=lambda channel: channel == 2,
+        second_wanted=lambda time: time > pd.Timestamp(NOON),
+    )
     assert list(segments) == [2]
     [segment] = segments[2]
     assert segment.samples.tolist() == [-1, -2] and segment.start == pd.Timestamp(NOON + SECOND)
