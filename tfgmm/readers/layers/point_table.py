@@ -15,8 +15,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import column_names, sheet
-from tfgmm.readers.layers import extent
-from tfgmm.readers.layers import values as layer_values
+from tfgmm.readers.layers import shared
 
 #: How far a point may lie off the raster, in steps: coordinates are often rounded.
 TOLERANCE = 0.05
@@ -84,17 +83,17 @@ def read(
     layers.known(name)
     points, column = _points(path, name, latitude, longitude, value)
     if unit := UNIT.search(column):
-        layer_values.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
+        shared.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
     if value is None:
-        layer_values.refuse_other_layer(str(path), column, name)
+        shared.refuse_other_layer(str(path), column, name)
 
     def place(index: tuple[int, ...]) -> str:
         return f"{path}, {points.index.name} {points.index[index[0]]}, column {column}"
 
-    points["value"], noted = layer_values.in_unit(
+    points["value"], noted = shared.in_unit(
         name, points["value"].to_numpy(copy=True), place, scale, missing
     )
-    points["longitude"] = extent.unbroken(points["longitude"], region)
+    points["longitude"] = shared.unbroken(points["longitude"], region)
     if step is None:
         raster, method = _on_raster(path, points), "as listed"
     else:
