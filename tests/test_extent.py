@@ -1,4 +1,4 @@
-"""Longitudes of any convention, regions and maps across the date line; what layers do with them."""
+"""Layers with longitudes of any convention, and across the date line."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ ACROSS = (177.0, -20.0, -178.0, -15.0)
 
 
 def smooth(latitude, longitude):
-    """A field of the sphere: the same whatever the convention of longitudes."""
+    """Return a field of the sphere, the same in any convention of longitudes."""
     return latitude + 500 + 100 * np.sin(np.radians(longitude))
 
 
@@ -102,7 +102,7 @@ def write(request, tmp_path):
 @pytest.mark.parametrize("start", [-180.0, 0.0, 170.0])
 @pytest.mark.parametrize("step", [None, 0.25])
 def test_a_region_across_the_date_line(write, start, step):
-    """Of files from -180 to 180, from 0 to 360, and from 170 to 190."""
+    """Files count longitudes from -180 to 180, from 0 to 360, and from 170 to 190."""
     width = 20 if start == 170 else 360
     layer = recognise.read_layer(
         write(np.arange(start, start + width, 0.5)), "vs30", region=ACROSS, step=step

@@ -21,7 +21,7 @@ MARKS = ["0", "-1", "-9999", "9999", "-99999", "1e20", "1e30", "-3.4e38", "-2147
 
 
 def field(mark: float) -> xr.DataArray:
-    """Values from 200 to 515 m/s; four of them are the mark."""
+    """Return values from 200 to 515 m/s; four of them are the mark."""
     known = 200 + 5.0 * np.arange(64).reshape(8, 8)
     known[2:4, 5:7] = np.finfo("float32").min if mark == -3.4e38 else mark
     return xr.DataArray(known, {"lat": ("lat", LAT), "lon": ("lon", LON)}, name="vs30")

@@ -37,15 +37,15 @@ def test_east_comes_before_north_in_whatever_order(pairs):
 
 
 def test_components_of_different_records_are_no_pair(pairs):
-    others = [
+    changes = [
         {"code": "AKT014"},
         {"record": "1996/08/11 03:13:39"},
         {"origin": "1996/08/11 03:13:00"},
         {"event": ("39.920", "140.630", "7", "5.9")},
     ]
     add(pairs, ascii_record("NS"))
-    for other in others:
-        add(pairs, ascii_record("EW", **other))
+    for change in changes:
+        add(pairs, ascii_record("EW", **change))
     with pytest.raises(DataError, match=r"no pair of surface horizontals in 5 files: 5 no partner .*\(a\)"):
         pairs.end()
 
@@ -98,9 +98,12 @@ def test_headers_of_one_earthquake(pairs):
         for channel in ("EW", "NS"):
             add(pairs, ascii_record(channel, code=code, event=event))
     pairs.end()
-    one = "nied19960810181200.00"
-    assert pairs.rows(["E", "N"]).event_id.tolist() == [one, one, f"{one}-2"]
-    assert pairs.events.set_index("event_id").latitude.to_dict() == {one: 38.92, f"{one}-2": 39.92}
+    event_id = "nied19960810181200.00"
+    assert pairs.rows(["E", "N"]).event_id.tolist() == [event_id, event_id, f"{event_id}-2"]
+    assert pairs.events.set_index("event_id").latitude.to_dict() == {
+        event_id: 38.92,
+        f"{event_id}-2": 39.92,
+    }
 
 
 def test_a_station_that_moves(pairs):

@@ -46,7 +46,7 @@ def waveforms(reader, table, paths):
         try:
             source = reader(Path(table), Tally())
             source.span(path)
-            source.expect([path])
+            source.choose_channels([path])
             messages[path.name] = sum(len(piece.samples) for piece in source.pieces(path, lambda *_: True))
         except TfgmmError as error:
             messages[path.name] = str(error)

@@ -47,7 +47,7 @@ WHOLE = "8A02 1 0 E.AC3M E 5 24 0.5 m/s/s 120.05 0.7 -10 7.63e-06 -35.6 -139.7 -
 
 
 def glued(*columns: int) -> str:
-    """A line in which these columns (from 1) have grown together with the next ones."""
+    """Return a line in which these columns (from 1) have grown together with the next ones."""
     fields = WHOLE.split()
     return "".join(field + ("" if i in columns else " ") for i, field in enumerate(fields, 1))
 

@@ -124,7 +124,7 @@ def _find_extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.nda
     return first, np.where(no_window, -np.inf, end).max(axis=1, initial=-np.inf)
 
 
-class Cutting(NamedTuple):
+class CutRecord(NamedTuple):
     """The record of an event and an instrument, or the reason why there is none.
 
     Attributes
@@ -180,36 +180,36 @@ class Cutter:
                 window = self._open.setdefault(key, _Window(start[event], end[event]))
                 window.parts[piece.channel.component].append(part)
 
-    def finished(
+    def cut_finished(
         self,
         until: float = np.inf,
-        awaited: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
-    ) -> Iterator[Cutting]:
+        has_more: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
+    ) -> Iterator[CutRecord]:
         """Cut out the windows that can get no more pieces.
 
         Parameters
         ----------
         until : float
             No later piece begins before this time.
-        awaited : callable
+        has_more : callable
             Station, instrument, and ends of a window -> True if a piece may still come.
         """
         done = [
             (event, station, instrument)
             for (event, station, instrument), window in self._open.items()
             if window.end <= until
-            or not awaited(self._stations[station], instrument, window.start, window.end)
+            or not has_more(self._stations[station], instrument, window.start, window.end)
         ]
         for key in done:
             yield self._cut(*key, self._open.pop(key))
 
-    def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> Cutting:
+    def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> CutRecord:
         """Return the record in a window, or the reason why there is none."""
         needed = self._windows.needed_start[event, station], self._windows.needed_end[event, station]
-        joined = window.joined()
+        joined = window.join()
         reason = CROWDED if self._windows.crowded[event, station] else joined.find_fault(*needed)
         motion = None if reason else joined.without_gaps(*needed)
-        return Cutting(event, station, instrument, joined.rate, motion, reason)
+        return CutRecord(event, station, instrument, joined.rate, motion, reason)
 
 
 class _Part(NamedTuple):
@@ -242,7 +242,7 @@ class _Window:
     end: float
     parts: tuple[list[_Part], list[_Part]] = dataclasses.field(default_factory=lambda: ([], []))
 
-    def joined(self) -> "_Joined":
+    def join(self) -> "_Joined":
         """Put both horizontals on common sampling times, whatever the order of their parts.
 
         A part continues another one if its first sample comes within three quarters of a sampling

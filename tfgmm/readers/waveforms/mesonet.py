@@ -132,8 +132,10 @@ def read(
     station_table = _describe_stations(waveforms.stations, settings)
     cutter = _make_cutter(event_table, station_table, limits, settings.cut)
     begins = _choose_files(paths, waveforms, cutter, tally)
-    cuttings = _cut_out(begins, waveforms, cutter, progress)
-    measured = [_measure(cutting, event_table, station_table, settings, tally) for cutting in cuttings]
+    cut_records = _cut_out(begins, waveforms, cutter, progress)
+    measured = [
+        _measure(cut_record, event_table, station_table, settings, tally) for cut_record in cut_records
+    ]
     rows = _choose_instrument([row for row in measured if row], settings, tally)
     if rows.empty:
         reasons = (f"{entry['count']} {entry['what']}: {entry['reason']}" for entry in tally.dropped())
@@ -194,7 +196,7 @@ def _choose_files(
             seen.add(content)
     tally.count("file", len(paths))
     begins = dict(sorted(begins.items(), key=lambda item: item[1]))
-    waveforms.expect(list(begins))
+    waveforms.choose_channels(list(begins))
     return begins
 
 
@@ -203,31 +205,31 @@ def _cut_out(
     waveforms: Win32Files | ObspyFiles,
     cutter: event_windows.Cutter,
     progress: Callable[[Path], None] | None,
-) -> Iterator[event_windows.Cutting]:
+) -> Iterator[event_windows.CutRecord]:
     """Read the files one after the other, and cut out each record once it is complete."""
     for path, begin in begins.items():
-        yield from cutter.finished(begin, waveforms.awaited)
+        yield from cutter.cut_finished(begin, waveforms.has_more)
         for piece in waveforms.pieces(path, cutter.wanted):
             cutter.add(piece)
         if progress:
             progress(path)
-    yield from cutter.finished()
+    yield from cutter.cut_finished()
 
 
 def _measure(
-    cutting: event_windows.Cutting,
+    cut_record: event_windows.CutRecord,
     events: pd.DataFrame,
     stations: pd.DataFrame,
     settings: Settings,
     tally: Tally,
 ) -> dict | None:
     """Return the row of a record, or None for a record that cannot be used, and count the reason."""
-    names = events["event_id"].iat[cutting.event], stations["station_id"].iat[cutting.station]
+    names = events["event_id"].iat[cut_record.event], stations["station_id"].iat[cut_record.station]
     tally.count("record", 1)
-    motion, dt, reason = cutting.motion, 1 / cutting.rate, cutting.reason
+    motion, dt, reason = cut_record.motion, 1 / cut_record.rate, cut_record.reason
     if not reason:
         try:
-            if cutting.instrument.quantity == instruments.VELOCITY:
+            if cut_record.instrument.quantity == instruments.VELOCITY:
                 motion = intensity_measures.differentiate(motion, dt, settings.processing.taper_s)
             amplitudes = intensity_measures.intensity_measures(
                 motion, dt, settings.measures, settings.component, settings.processing
@@ -237,14 +239,14 @@ def _measure(
     if reason:
         tally.drop("record", reason, [" ".join(names)])
         return None
-    factor = stations["correction"].iat[cutting.station]
+    factor = stations["correction"].iat[cut_record.station]
     return {
         "event_id": names[0],
         "station_id": names[1],
         **{name: amplitudes[name] * factor for name in settings.measures},
         "component": settings.component,
-        "duration_s": motion.shape[1] / cutting.rate,
-        "preference": (cutting.instrument.quantity, -round(cutting.rate), cutting.instrument),
+        "duration_s": motion.shape[1] / cut_record.rate,
+        "preference": (cut_record.instrument.quantity, -round(cut_record.rate), cut_record.instrument),
     }
 
 

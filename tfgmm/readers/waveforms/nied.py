@@ -218,7 +218,7 @@ class Pairs:
             if not member.problem and nied_format.is_csv(member.content):
                 self._add_csv(member.name, nied_format.read_csv(member.content))
                 return
-            reason = self._find_reason(member)
+            reason = self._find_drop_reason(member)
             if reason:
                 self.tally.drop("file", reason, [member.name])
             else:
@@ -255,7 +255,7 @@ class Pairs:
 
     @property
     def stations(self) -> pd.DataFrame:
-        """Return the stations; the depth of a borehole sensor is unknown, as the files do not tell it."""
+        """Return the stations, with sensor depth 0, or NaN in boreholes: the files do not hold it."""
         table = self._stations.table("station_id", "longitude", "latitude", "elevation_m", "network")
         depth = 0.0 if self._sensor == "surface" else np.nan
         return table.assign(sensor_depth_m=depth, vs30_m_s=np.nan)
@@ -264,7 +264,7 @@ class Pairs:
         """Return the intensity measures, one row per pair."""
         return pd.DataFrame(self._rows, columns=["event_id", "station_id", *ims])
 
-    def _find_reason(self, member: archive.Member) -> str:
+    def _find_drop_reason(self, member: archive.Member) -> str:
         """Return the reason why a file is not used, empty if it is used; raise `DataError` if damaged."""
         if member.problem:
             raise DataError(member.problem)

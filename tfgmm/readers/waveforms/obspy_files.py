@@ -50,7 +50,7 @@ class ObspyFiles:
     Samples are multiplied by the scale of the table; a calibration factor in the header of a file is not
     applied. The file tells the quantity that a channel measures (IDEP of SAC, the unit of SLIST and
     TSPAIR), else the instrument code of the channel does (N: acceleration; H, L, P: velocity). Call `span`
-    for every file, and then `expect`, before `pieces`.
+    for every file, and then `choose_channels`, before `pieces`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class ObspyFiles:
         self._spans[path] = spans
         return min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
 
-    def expect(self, paths: Sequence[Path]) -> None:
+    def choose_channels(self, paths: Sequence[Path]) -> None:
         """Choose the channels that are used from all channels of the files that will be read.
 
         Raises
@@ -114,7 +114,7 @@ class ObspyFiles:
                     key = channel.station, channel.instrument
                     _extend(self._unread.setdefault(key, {}), path, span)
 
-    def awaited(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
+    def has_more(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
         """Return True if an unread file has samples of an instrument between `begin` and `end`."""
         spans = self._unread.get((station, instrument), {}).values()
         return any(first < end and last > begin for first, last in spans)

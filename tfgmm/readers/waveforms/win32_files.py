@@ -121,10 +121,10 @@ class Win32Files:
         begin, end = win32.span(path)
         return instruments.seconds(begin), instruments.seconds(end)
 
-    def expect(self, paths: Sequence[Path]) -> None:
+    def choose_channels(self, paths: Sequence[Path]) -> None:
         """Do nothing: the channel table alone tells which channels are used."""
 
-    def awaited(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
+    def has_more(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
         """Return True: the span of a WIN32 file does not tell which channels are in it."""
         return True
 

@@ -25,7 +25,7 @@ SHORT = shaking(40, seconds=12), shaking(10, seconds=12)
 
 
 def pair(code="AKT013", suffix="", east=EAST, north=NORTH, **header) -> dict[str, bytes]:
-    """Names and contents of the two horizontals and the vertical, as they lie in an archive."""
+    """Return names and contents of the two horizontals and the vertical, as they lie in an archive."""
     samples = {"EW": east, "NS": north, "UD": shaking(5)}
     return {
         f"{code}9608110312.{name}{suffix}": ascii_record(name + suffix, counts, code=code, **header)
@@ -114,8 +114,8 @@ def test_sensors(tmp_path, sensor, ids, pga, depth):
     assert dataset.stations.network.tolist() == ["knet", "kik"][-len(ids) :]
     assert dataset.stations.sensor_depth_m.tolist() == pytest.approx([depth] * len(ids), nan_ok=True)
     assert dataset.records.PGA[0] == pytest.approx(np.sqrt(pga * pga / 4) / 980.665, rel=0.02)
-    other = {"surface": ("file", "borehole sensor"), "borehole": ("file", "surface sensor")}[sensor]
-    assert dropped(dataset) == {("file", "vertical component"): 3, other: 2 * (3 - len(ids))}
+    other_sensor = {"surface": ("file", "borehole sensor"), "borehole": ("file", "surface sensor")}[sensor]
+    assert dropped(dataset) == {("file", "vertical component"): 3, other_sensor: 2 * (3 - len(ids))}
     assert_nothing_lost(dataset)
 
 
@@ -131,9 +131,9 @@ def test_nested_archives_folders_and_files_are_the_same(tmp_path):
     (tmp_path / "event.tar").write_bytes(event_tar())
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
         out.writestr("deep/event.tar", event_tar())
-    given = [[inside], sorted(inside.iterdir()), [tmp_path / "event.tar"], [tmp_path / "all.zip"]]
+    choices = [[inside], sorted(inside.iterdir()), [tmp_path / "event.tar"], [tmp_path / "all.zip"]]
     seen = []
-    datasets = [nied.read(paths, Limits(), progress=seen.append) for paths in given]
+    datasets = [nied.read(paths, Limits(), progress=seen.append) for paths in choices]
     assert len({dataset.digest() for dataset in datasets}) == 1 and len(datasets[0].records) == 2
     assert [path.name for path in seen[-2:]] == ["event.tar", "all.zip"] and len(seen) == 9 + 9 + 2
     assert dropped(datasets[3])["file", "no K-NET or KiK-net file"] == 1
