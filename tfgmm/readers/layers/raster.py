@@ -176,8 +176,8 @@ def _make_regular(path: Path, field: xr.DataArray) -> Source:
     """Return a field as a regular raster with north first, or raise `UsageError` for uneven steps."""
     lat, lon = (field[axis].to_numpy() for axis in ("latitude", "longitude"))
     step_y, step_x = np.diff(lat).mean(), np.diff(lon).mean()
-    off = max(np.abs(np.diff(axis) / step - 1).max() for axis, step in ((lat, step_y), (lon, step_x)))
-    if not off < TOLERANCE:
+    axes = ((lat, step_y), (lon, step_x))
+    if not max(np.abs(np.diff(axis) / step - 1).max() for axis, step in axes) < TOLERANCE:
         raise UsageError(f"{path} is on no regular raster: leave out --step")
     north, west = lat[-1] + step_y / 2, lon[0] - step_x / 2
     return Source(field.to_numpy()[::-1], from_origin(west, north, step_x, step_y), DEGREES)
