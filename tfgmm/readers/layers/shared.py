@@ -35,14 +35,14 @@ def box(region: Sequence[float]) -> Region:
     """Check a region, and return it with its east beyond 180 where it crosses the date line.
 
     >>> box((178, -20, -178, -16))
-    (178.0, -20, 182.0, -16)
+    (178.0, -20.0, 182.0, -16.0)
 
     Raises
     ------
     UsageError
         The bounds are out of range or in the wrong order.
     """
-    west, south, east, north = region
+    west, south, east, north = map(float, region)
     if not (-180 <= west <= 360 and -180 <= east <= 360 and west != east and -90 <= south < north <= 90):
         raise UsageError(
             f"--region {','.join(f'{bound:g}' for bound in region)}: write WEST,SOUTH,EAST,NORTH in "
