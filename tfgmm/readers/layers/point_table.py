@@ -98,9 +98,9 @@ def read(
         raster, method = _make_raster(path, points), "as listed"
     else:
         raster, method = _interpolate(path, points, region, step), f"linear, step {step:g} degrees"
-    attrs = {"column": column, "scale": scale, "method": method, **missing_attrs}
-    source = {"source": path.name, "sha256": files.sha256(path)}
-    return layers.crop(layers.make(name, *raster, **source, **attrs), region)
+    attrs = {"source": path.name, "sha256": files.sha256(path)}
+    attrs |= {"column": column, "scale": scale, "method": method, **missing_attrs}
+    return layers.crop(layers.make(name, *raster, **attrs), region)
 
 
 def _make_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:

@@ -34,7 +34,7 @@ TOLERANCE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ProjectedPart:
     """A part of a raster in a map projection.
 
     Attributes
@@ -136,7 +136,7 @@ def read(
     return layers.crop(layers.make(name, lat, lon, field, **attrs), region)
 
 
-def _read_part(path: Path, value: str | None, region: layers.Region | None) -> xr.DataArray | Source:
+def _read_part(path: Path, value: str | None, region: layers.Region | None) -> xr.DataArray | ProjectedPart:
     """Read the region of a file, as a field on latitude and longitude or in a map projection."""
     with path.open("rb") as stream:
         start = stream.read(4)
@@ -145,12 +145,12 @@ def _read_part(path: Path, value: str | None, region: layers.Region | None) -> x
     return _read_geotiff(path, value, region)
 
 
-def _make_place(path: Path, part: xr.DataArray | Source) -> Callable[[tuple[int, ...]], str]:
+def _make_place(path: Path, part: xr.DataArray | ProjectedPart) -> Callable[[tuple[int, ...]], str]:
     """Return the function that names file and place of a value by its row and column."""
 
     def place(index: tuple[int, ...]) -> str:
         row, col = map(int, index)
-        if isinstance(part, Source):
+        if isinstance(part, ProjectedPart):
             latitude, longitude = part.place(row, col)
         else:
             latitude, longitude = float(part.latitude[row]), float(part.longitude[col])
@@ -160,10 +160,10 @@ def _make_place(path: Path, part: xr.DataArray | Source) -> Callable[[tuple[int,
 
 
 def _place_on_degrees(
-    part: xr.DataArray | Source, values: np.ndarray, path: Path, region, step
+    part: xr.DataArray | ProjectedPart, values: np.ndarray, path: Path, region, step
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Return the method, ascending latitudes and longitudes, and values [latitude, longitude]."""
-    if isinstance(part, Source):
+    if isinstance(part, ProjectedPart):
         return _reproject(dataclasses.replace(part, values=values), path, region, step)
     field = part.copy(data=values)
     if step is not None:
@@ -172,7 +172,7 @@ def _place_on_degrees(
     return "as stored", latitude, longitude, values
 
 
-def _make_regular(path: Path, field: xr.DataArray) -> Source:
+def _make_regular(path: Path, field: xr.DataArray) -> ProjectedPart:
     """Return a field as a regular raster with north first, or raise `UsageError` for uneven steps."""
     lat, lon = (field[axis].to_numpy() for axis in ("latitude", "longitude"))
     step_y, step_x = np.diff(lat).mean(), np.diff(lon).mean()
@@ -180,12 +180,14 @@ def _make_regular(path: Path, field: xr.DataArray) -> Source:
     if not max(np.abs(np.diff(axis) / step - 1).max() for axis, step in axes) < TOLERANCE:
         raise UsageError(f"{path} is on no regular raster: leave out --step")
     north, west = lat[-1] + step_y / 2, lon[0] - step_x / 2
-    return Source(field.to_numpy()[::-1], from_origin(west, north, step_x, step_y), DEGREES)
+    return ProjectedPart(field.to_numpy()[::-1], from_origin(west, north, step_x, step_y), DEGREES)
 
 
-def _reproject(source: Source, path: Path, region, step) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+def _reproject(
+    part: ProjectedPart, path: Path, region, step
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Reproject to degrees; return as `_place_on_degrees` does."""
-    degrees, (west, south, east, north), file_steps = _find_extent(source, path, region)
+    degrees, (west, south, east, north), file_steps = _find_extent(part, path, region)
     step_y, step_x = (step, step) if step else file_steps
     resampling = Resampling.average if step and step > file_steps[1] else Resampling.bilinear
     if region is not None:
@@ -199,12 +201,12 @@ def _reproject(source: Source, path: Path, region, step) -> tuple[str, np.ndarra
         raise UsageError(f"{path} does not reach into the region {region}")
     layers.refuse_large(path.name, shape)
     target = from_origin(west, north, step_x, step_y)
-    values, reprojected = source.values.astype(np.float32, copy=False), np.full(shape, np.nan, np.float32)
+    values, reprojected = part.values.astype(np.float32, copy=False), np.full(shape, np.nan, np.float32)
     reproject(
-        values, reprojected, src_transform=source.transform, src_crs=source.crs, src_nodata=np.nan,
+        values, reprojected, src_transform=part.transform, src_crs=part.crs, src_nodata=np.nan,
         dst_transform=target, dst_crs=degrees, dst_nodata=np.nan, resampling=resampling,
     )  # fmt: skip
-    method = f"{resampling.name}, from {source.crs.to_string()} to a step of {step_y:.6g} degrees"
+    method = f"{resampling.name}, from {part.crs.to_string()} to a step of {step_y:.6g} degrees"
     rows, cols = (np.arange(points) + 0.5 for points in shape)
     return (
         method,
@@ -215,23 +217,23 @@ def _reproject(source: Source, path: Path, region, step) -> tuple[str, np.ndarra
 
 
 def _find_extent(
-    source: Source, path: Path, region
+    part: ProjectedPart, path: Path, region
 ) -> tuple[rasterio.CRS, tuple[float, ...], tuple[float, float]]:
     """Return the convention of longitudes that keeps a map in one piece, its bounds, and its steps.
 
     Bounds are west, south, east and north, steps are those of latitude and longitude, in degrees.
     """
-    bounds = dict.fromkeys((DEGREES, DEGREES_EAST), source.bounds)
-    if source.crs != DEGREES:
-        bounds = {crs: transform_bounds(source.crs, crs, *source.bounds) for crs in bounds}
+    bounds = dict.fromkeys((DEGREES, DEGREES_EAST), part.bounds)
+    if part.crs != DEGREES:
+        bounds = {crs: transform_bounds(part.crs, crs, *part.bounds) for crs in bounds}
     west, south, east, north = bounds[DEGREES]
     degrees = DEGREES_EAST if west > east else DEGREES
-    shape = source.values.shape[::-1]
-    default, _, _ = calculate_default_transform(source.crs, degrees, *shape, *source.bounds)
+    shape = part.values.shape[::-1]
+    default, _, _ = calculate_default_transform(part.crs, degrees, *shape, *part.bounds)
     steps = (-default.e, default.a)
     crosses = region is not None and region[2] > 180
     wanted = DEGREES_EAST if crosses else DEGREES
-    if region is None or source.crs == DEGREES or wanted == degrees:
+    if region is None or part.crs == DEGREES or wanted == degrees:
         return degrees, bounds[degrees], steps
     if crosses and west < region[2] - 360 and east > region[0]:
         raise UsageError(
@@ -243,7 +245,7 @@ def _find_extent(
 
 def _read_geotiff(
     path: Path, value: str | None = None, region: layers.Region | None = None
-) -> xr.DataArray | Source:
+) -> xr.DataArray | ProjectedPart:
     """Read the region of a band of a GeoTIFF.
 
     Parameters
@@ -257,7 +259,7 @@ def _read_geotiff(
 
     Returns
     -------
-    DataArray, [latitude, longitude], or Source
+    DataArray, [latitude, longitude], or ProjectedPart
         A field where rows and columns are parallels and meridians, else in the map projection of the
         file. Scale and offset of the file are applied; NaN where it marks values as missing. Attributes
         ``units``, and ``title``, the band's description.
@@ -288,7 +290,7 @@ def _read_geotiff(
             layers.refuse_large(path.name, (window.height, window.width))
             # Reprojection works on 32 bits, which take half the memory.
             values = _read_window(path, file, band, window, np.float32)
-            part = Source(values, file.window_transform(window), file.crs)
+            part = ProjectedPart(values, file.window_transform(window), file.crs)
         part.attrs["units"] = file.units[band - 1] or ""
         part.attrs["title"] = file.descriptions[band - 1] or ""
         return part

@@ -78,14 +78,14 @@ def unbroken(longitude: np.ndarray, region: Region | None = None) -> np.ndarray:
     return np.where(longitude <= distinct[np.argmax(gaps)], longitude + 360, longitude)
 
 
-def refuse_long(source: str, points: int) -> None:
+def refuse_long(file: str, points: int) -> None:
     """Raise `DataError` for an axis of more points than a map of the Earth needs, before reading it."""
     if points > LONGEST_AXIS:
-        raise DataError(f"{source} has an axis of {points} points, expected at most {LONGEST_AXIS}")
+        raise DataError(f"{file} has an axis of {points} points, expected at most {LONGEST_AXIS}")
 
 
 def cut(
-    source: str,
+    file: str,
     latitude: np.ndarray,
     longitude: np.ndarray,
     region: Region | None,
@@ -95,7 +95,7 @@ def cut(
 
     Parameters
     ----------
-    source : str
+    file : str
         Name of the file, for messages.
     latitude, longitude : ndarray, [rows], [columns]
         Degrees; they may descend, and longitude may be in any convention.
@@ -121,8 +121,8 @@ def cut(
         rows = np.arange(rows.min(initial=len(latitude)), rows.max(initial=-1) + 1)
         columns = np.flatnonzero(_near(longitude, region[0], region[2]))
     if not len(rows) or not len(columns):
-        raise UsageError(f"{source} does not reach into the region {region}")
-    layers.refuse_large(source, (len(rows), len(columns)))
+        raise UsageError(f"{file} does not reach into the region {region}")
+    layers.refuse_large(file, (len(rows), len(columns)))
     pieces = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
     parts = (block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1)) for piece in pieces)
     values = next(parts) if len(pieces) == 1 else np.concatenate([*parts], axis=1)
@@ -211,7 +211,7 @@ def is_declared(values: np.ndarray, missing: Sequence[float]) -> np.ndarray:
     return declared
 
 
-def refuse_other_layer(source: str, column: str, name: str) -> None:
+def refuse_other_layer(file: str, column: str, name: str) -> None:
     """Refuse a column, variable or band that has the name of another layer.
 
     Raises
@@ -222,12 +222,12 @@ def refuse_other_layer(source: str, column: str, name: str) -> None:
     for other, names in NAMES.items():
         if other != name and names.search(column) and not NAMES[name].search(column):
             raise UsageError(
-                f"{source}: {column!r} is named as a {LAYERS[other][1]}, expected a {LAYERS[name][1]}: "
+                f"{file}: {column!r} is named as a {LAYERS[other][1]}, expected a {LAYERS[name][1]}: "
                 "bring another file, or name the values with --value if they are what the layer needs"
             )
 
 
-def refuse_unit(source: str, unit: str, scale: float, name: str) -> None:
+def refuse_unit(file: str, unit: str, scale: float, name: str) -> None:
     """Refuse a unit of another dimension than the layer's, or km, cm or feet without a scale.
 
     Raises
@@ -239,9 +239,9 @@ def refuse_unit(source: str, unit: str, scale: float, name: str) -> None:
     if match := UNIT.match(unit.strip()):
         metric = "m/s" if match["speed"] else "m"
         if metric != expected:
-            raise UsageError(f"{source} holds values in {unit!r}, expected {expected}: they are no {name}")
+            raise UsageError(f"{file} holds values in {unit!r}, expected {expected}: they are no {name}")
     for start, factor in OTHER_UNITS.items():
         if unit.strip().lower().startswith(start) and scale == 1:
             raise UsageError(
-                f"{source} holds values in {unit!r}: turn them into {expected}, --scale {factor:g}"
+                f"{file} holds values in {unit!r}: turn them into {expected}, --scale {factor:g}"
             )

@@ -43,6 +43,11 @@ class Member:
 def files_in(path: Path) -> list[Path]:
     """Return the file, or all files in the folder and the folders within it, sorted.
 
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
+
     Raises
     ------
     UsageError
@@ -60,8 +65,19 @@ def files_in(path: Path) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Read the file, or the files in the archive (`ARCHIVES`), one after the other.
+    """Read the file, or the files in an archive, one after the other.
 
+    Parameters
+    ----------
+    path : Path
+        A file; an archive is recognised by its ending, see `ARCHIVES`.
+
+    Yields
+    ------
+    Member
+
+    Notes
+    -----
     One member is in memory at a time. Members that are compressed themselves are unpacked. A damaged
     archive is read up to the damage. An archive that unpacks to more than 200 times its size is not
     read to its end, unless `bounded.large` lifts that limit.
@@ -72,11 +88,16 @@ def members(path: Path) -> Iterator[Member]:
     return _read_members(path.name, lambda: path.open("rb"), 0, budget)
 
 
-def source(path: Path) -> dict:
+def describe(path: Path) -> dict:
     """Return name and SHA-256 of a file or folder, for the provenance.
 
     The hash of a folder is the hash of a text with one line per file, sorted by name: the hash of the
     file, two blanks and its path within the folder, as ``sha256sum`` prints it.
+
+    Returns
+    -------
+    dict
+        ``file``, ``sha256``, and for a folder ``files``, the number of files in it.
     """
     if not path.is_dir():
         return {"file": path.name, "sha256": files.sha256(path)}

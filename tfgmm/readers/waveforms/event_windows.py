@@ -92,7 +92,13 @@ def windows(
     max_distance_km : float
         Largest hypocentral distance.
     min_magnitude : float
+        Smallest magnitude of an event with windows.
     cut : Cut
+        Lengths of the windows.
+
+    Returns
+    -------
+    Windows
     """
     ends = (unit_vectors(table["longitude"], table["latitude"]) for table in (events, stations))
     distance = np.hypot(EARTH_RADIUS_KM * cdist(*ends), events[["depth_km"]].to_numpy(float))

@@ -104,7 +104,7 @@ def read(
         report |= {"file": catalogue.name, "tolerance": dataclasses.asdict(tolerance)}
         report |= {"left_out": left_out.dropped()}
         provenance["choices"]["catalogue"] = report
-        provenance["sources"].append(archive.source(catalogue))
+        provenance["sources"].append(archive.describe(catalogue))
     rows = pairs.rows(names).assign(component=component)
     return selection.select(selection.Found(events, pairs.stations, rows, provenance, pairs.tally), limits)
 
@@ -135,7 +135,7 @@ def _describe_source(paths: Sequence[Path], names: Sequence[str], component: str
         "name": "K-NET and KiK-net strong-motion records",
         "component": component,
         "unit": dict.fromkeys(names, "g"),
-        "sources": [archive.source(path) for path in paths],
+        "sources": [archive.describe(path) for path in paths],
         "choices": {
             "magnitude": f"of the catalogue, else {slope} Mj + {intercept} of the header's JMA magnitude",
             "events": f"headers of one origin time within {SAME_EVENT_KM:g} km are one event",

@@ -116,7 +116,13 @@ def is_ascii(content: bytes) -> bool:
 
 
 def direction(content: bytes) -> tuple[str, str, str]:
-    """Read network (``knet``, ``kik``), sensor (``surface``, ``borehole``) and component of an ASCII file.
+    """Read network, sensor and component of an ASCII file from its header.
+
+    Returns
+    -------
+    network : {"knet", "kik"}
+    sensor : {"surface", "borehole"}
+    component : {"NS", "EW", "UD"}
 
     Raises
     ------

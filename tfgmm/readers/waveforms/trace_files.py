@@ -44,6 +44,17 @@ _CM6_LINES = re.compile(rb"(?:[-+0-9A-Za-z]{1,80}[ \r]?\n)*")
 def headers(path: Path) -> tuple[str, obspy.Stream]:
     """Read the format of a file and the headers of its traces, without their samples.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    kind : str
+        One of the `FORMATS`.
+    headers : obspy.Stream
+        Traces without samples.
+
     Raises
     ------
     UsageError
@@ -65,6 +76,17 @@ def headers(path: Path) -> tuple[str, obspy.Stream]:
 
 def traces(path: Path, kind: str) -> Iterator[obspy.Trace]:
     """Read the traces of a file in a known format; a long trace comes in parts.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        One of the `FORMATS`, as `headers` returns it.
+
+    Yields
+    ------
+    obspy.Trace
+        With the samples as in the file.
 
     Raises
     ------

@@ -79,6 +79,15 @@ class _Blocks(NamedTuple):
 def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
     """Return the times (UTC) at which a file begins and ends, without reading its channels.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    begin, end : pandas.Timestamp
+        Beginning of the first second, and end of the last one.
+
     Raises
     ------
     UsageError
