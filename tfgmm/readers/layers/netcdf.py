@@ -75,7 +75,7 @@ def read(path: Path, value: str | None = None, region: layers.Region | None = No
             return _read_variable(path, _list_hdf5(file), value, region)
     with netcdf_file(io.BytesIO(bounded.content(path)), mmap=False) as file:
         variables = {
-            name: (item.dimensions, item.data, _plain_attributes(item._attributes))
+            name: (item.dimensions, item.data, _simplify_attributes(item._attributes))
             for name, item in file.variables.items()
         }
         return _read_variable(path, variables, value, region)
@@ -95,11 +95,11 @@ def _list_hdf5(file: h5py.File) -> dict[str, Variable]:
         else:
             scales = item.attrs.get("DIMENSION_LIST", ())
             dims = tuple(file[references[0]].name.rpartition("/")[2] for references in scales)
-        variables[name] = dims, item, _plain_attributes(item.attrs)
+        variables[name] = dims, item, _simplify_attributes(item.attrs)
     return variables
 
 
-def _plain_attributes(attributes) -> dict:
+def _simplify_attributes(attributes) -> dict:
     """Return the attributes with one value, bytes as text."""
     values = {name: value for name, value in attributes.items() if name not in HIDDEN}
     return {

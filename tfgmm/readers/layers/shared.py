@@ -117,9 +117,9 @@ def cut(
     longitude = unbroken(longitude, region)
     rows, columns = np.arange(len(latitude)), np.arange(len(longitude))
     if region is not None:
-        rows = np.flatnonzero(_near(latitude, region[1], region[3]))
+        rows = np.flatnonzero(_find_near(latitude, region[1], region[3]))
         rows = np.arange(rows.min(initial=len(latitude)), rows.max(initial=-1) + 1)
-        columns = np.flatnonzero(_near(longitude, region[0], region[2]))
+        columns = np.flatnonzero(_find_near(longitude, region[0], region[2]))
     if not len(rows) or not len(columns):
         raise UsageError(f"{file} does not reach into the region {region}")
     layers.refuse_large(file, (len(rows), len(columns)))
@@ -140,7 +140,7 @@ def _sort_axes(field: xr.DataArray) -> xr.DataArray:
     return field
 
 
-def _near(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
+def _find_near(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return True for points of an axis between two bounds, or up to `PADDING` steps outside."""
     steps = np.abs(np.diff(degrees))
     margin = PADDING * steps.max(initial=0, where=steps < 180)
