@@ -149,7 +149,9 @@ def read(
     )
     implausible = _note_implausible(rows, event_table, station_table, settings)
     provenance["noted"] = waveforms.noted.dropped() + implausible
-    return selection.select(selection.Found(event_table, station_table, rows, provenance, tally), limits)
+    return selection.select(
+        selection.RawDataset(event_table, station_table, rows, provenance, tally), limits
+    )
 
 
 def _describe_stations(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:

@@ -106,7 +106,9 @@ def read(
         provenance["choices"]["catalogue"] = report
         provenance["sources"].append(archive.describe(catalogue))
     rows = pairs.rows(names).assign(component=component)
-    return selection.select(selection.Found(events, pairs.stations, rows, provenance, pairs.tally), limits)
+    return selection.select(
+        selection.RawDataset(events, pairs.stations, rows, provenance, pairs.tally), limits
+    )
 
 
 def _read_pairs(paths: Sequence[Path], pairs: "Pairs", progress: Callable[[Path], None] | None) -> "Pairs":
