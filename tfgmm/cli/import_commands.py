@@ -132,7 +132,7 @@ def nied_ascii(
 ) -> Dataset:
     """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.readers.waveforms import archive, intensity_measures
-    from tfgmm.readers.waveforms import nied_ascii as source
+    from tfgmm.readers.waveforms import nied as source
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None
