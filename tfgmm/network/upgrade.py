@@ -139,7 +139,7 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
             shutil.copy2(old.path / _NETWORK, temporary / network)
             networks[network] = [im]
             trainings[im] = {key: done[key] for key in _TRAINING if key in done}
-            tables.append(pd.read_parquet(old.predictions).assign(im=im))
+            tables.append(_read_predictions(old).assign(im=im))
             histories.append(pd.read_csv(old.path / HISTORY).assign(im=im))
         predictions.write(pd.concat(tables, ignore_index=True), temporary / target.predictions.name)
         pd.concat(histories).to_csv(temporary / HISTORY, index=False)
@@ -154,3 +154,13 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
                 "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
             },
         )
+
+
+def _read_predictions(folder: MemberFolder) -> pd.DataFrame:
+    try:
+        return files.read_parquet(folder.predictions)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder.predictions} is missing or damaged: remove {folder.path}, upgrade, and give the "
+            "tfgmm train command of the run again"
+        ) from error
