@@ -106,7 +106,7 @@ def read(
     channels : Path, optional
         Channel table of WIN32 files (`win32_files.read_channel_table`).
     stations : Path, optional
-        Station table of other files (`obspy_files.ObspyFiles`).
+        Station table of other files (`obspy_files.read_station_table`).
     settings : Settings
     progress : callable, optional
         Called with each file once it has been read.
