@@ -17,12 +17,27 @@ def wrapped(longitude) -> np.ndarray:
 
 
 def unit_vectors(longitude, latitude) -> np.ndarray:
-    """Points on the unit sphere, [n, 3]; chords of near points are their great-circle distances."""
+    """Return points as unit vectors from the centre of the Earth, [n, 3].
+
+    The chord between the vectors of two near points, times `EARTH_RADIUS_KM`, is their great-circle
+    distance: 1 m too short at 100 km.
+
+    Parameters
+    ----------
+    longitude, latitude : array_like, [n]
+        Degrees.
+    """
     lon, lat = np.radians(np.asarray(longitude, float)), np.radians(np.asarray(latitude, float))
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def distance_km(longitude, latitude, other_longitude, other_latitude) -> np.ndarray:
-    """Distance between points along the chord, row by row, km, [n]."""
+    """Return the distance from each point to the other point of its row, along the chord, in km, [n].
+
+    Parameters
+    ----------
+    longitude, latitude, other_longitude, other_latitude : array_like, [n]
+        Degrees.
+    """
     ends = unit_vectors(longitude, latitude), unit_vectors(other_longitude, other_latitude)
     return EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
