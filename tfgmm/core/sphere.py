@@ -1,6 +1,7 @@
 """Places on the Earth: longitudes of any convention, distances."""
 
 import numpy as np
+import pandas as pd
 
 EARTH_RADIUS_KM = 6371.0
 
@@ -41,3 +42,26 @@ def distance_km(longitude, latitude, other_longitude, other_latitude) -> np.ndar
     """
     ends = unit_vectors(longitude, latitude), unit_vectors(other_longitude, other_latitude)
     return EARTH_RADIUS_KM * np.linalg.norm(np.subtract(*ends), axis=1)
+
+
+def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
+    r"""Return the hypocentral distance of each record in km, [n_rows].
+
+    .. math:: R_{hyp} = \sqrt{R_{epi}^2 + Z^2}
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        ``event_id, station_id``, a row per record.
+    events, stations : pandas.DataFrame
+        Tables of a dataset.
+    """
+    source, site = (
+        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
+        for key, table, names in (
+            ("event_id", events, ["longitude", "latitude", "depth_km"]),
+            ("station_id", stations, ["longitude", "latitude"]),
+        )
+    )
+    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
+    return np.hypot(distance_km(*places), source["depth_km"].to_numpy())
