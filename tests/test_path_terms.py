@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import path_terms
-from tfgmm.stats.path_terms import Covariance, PathTerms, Residuals
+from tfgmm.stats import path_covariance, path_terms
+from tfgmm.stats.path_covariance import Covariance, Residuals
+from tfgmm.stats.path_terms import PathTerms
 
 PLANTED = Covariance(
     event=0.04, source=0.03, own=0.06, path=0.05, within=0.05, noise=0.02, source_km=30.0, site_km=20.0
@@ -24,7 +25,7 @@ def records(
     rng = np.random.default_rng(seed)
     source = np.c_[rng.uniform(0, extent_km, (n_events, 2)), rng.uniform(5, 40, n_events)]
     site = rng.uniform(0, extent_km, (n_stations, 2))
-    h, g = PLANTED.of_sources(source, source), PLANTED.of_sites(site, site)
+    h, g = PLANTED.source_correlation(source, source), PLANTED.site_correlation(site, site)
 
     def drawn(variance, of_events, of_stations):
         left, right = (
@@ -78,7 +79,7 @@ def dense(table: pd.DataFrame, other: pd.DataFrame | None = None, covariance=PLA
 
 
 def test_classes_are_means_of_their_pairs(table):
-    found = path_terms.by_distance(Residuals.of(table, table["residual"]))
+    found = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
     pairs = table.merge(table, on=["chunk", "init"], suffixes=("", "_2"))
     source, site = (
         np.sqrt(sum((pairs[name] - pairs[f"{name}_2"]) ** 2 for name in names)) for names in (SOURCE, SITE)
@@ -89,8 +90,8 @@ def test_classes_are_means_of_their_pairs(table):
     for one in found.itertuples():
         of_class = pd.Series(True, pairs.index)
         for distance, borders, number, same in (
-            (source, path_terms.SOURCE_CLASSES_KM, one.source_class, same_event),
-            (site, path_terms.SITE_CLASSES_KM, one.site_class, same_station),
+            (source, path_covariance.SOURCE_CLASSES_KM, one.source_class, same_event),
+            (site, path_covariance.SITE_CLASSES_KM, one.site_class, same_station),
         ):
             inside = (distance >= borders[number - 1]) & (distance < borders[number]) & ~same
             of_class &= inside if number else same
@@ -103,7 +104,7 @@ def test_classes_are_means_of_their_pairs(table):
 def test_planted_covariance_is_found():
     draws = pd.concat(
         [
-            path_terms.by_distance(Residuals.of(one, one["residual"]))
+            path_covariance.covariance_by_distance(Residuals.of(one, one["residual"]))
             for one in (records(250, 60, extent_km=200.0, seed=seed) for seed in range(4))
         ]
     )

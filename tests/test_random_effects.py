@@ -213,7 +213,7 @@ def test_what_members_predict_for_their_validation_events_and_sites_decides_noth
     other = table["event_role"].eq("validation") | table["site_role"].eq("validation")
     changed.loc[other, "mean"] += np.random.default_rng(0).normal(0, 2, other.sum())
     found = RandomEffects.fit(changed, "kik")
-    for name in random_effects._PARTS:
+    for name in random_effects._STDDEVS:
         assert getattr(found, name) == pytest.approx(getattr(fitted, name))
     pd.testing.assert_frame_equal(found.terms, fitted.terms)
     assert found.paths.covariance == fitted.paths.covariance
@@ -224,7 +224,7 @@ def test_written_and_read_is_the_same(fitted, tmp_path):
     random_effects.write({"PGA": fitted, "SA(1.0)": fitted}, tmp_path)
     found = random_effects.read(tmp_path)
     assert list(found) == ["PGA", "SA(1.0)"]
-    for name in random_effects._PARTS:
+    for name in random_effects._STDDEVS:
         assert getattr(found["PGA"], name) == getattr(fitted, name)
     pd.testing.assert_frame_equal(
         found["SA(1.0)"].terms.reset_index(drop=True), fitted.terms, check_like=True

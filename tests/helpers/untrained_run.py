@@ -11,7 +11,8 @@ from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import random_effects
-from tfgmm.stats.path_terms import Covariance, PathTerms
+from tfgmm.stats.path_covariance import Covariance
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects
 
 

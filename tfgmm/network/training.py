@@ -233,7 +233,7 @@ class Training:
             located = rows.merge(stations[["station_id", *sites]], on="station_id", how="left")
             located = located.merge(events[["event_id", *sources]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
-            mixed = within_event.conditioned(effects.apply(located))
+            mixed = within_event.krige_residuals(effects.apply(located))
             parts.append(mixed.drop(columns=[*sources, *sites]))
             if arm == self.run.experiment.arm:
                 own[str(im)] = effects
