@@ -213,12 +213,13 @@ class Covariance:
             """Return the best variances for given ranges, and their misfit."""
             return nnls(_correlations(classes, *np.exp(ln_ranges)) * weight[:, np.newaxis], target)
 
-        bounds = [(np.log(RANGE_BOUNDS_KM[0]), np.log(RANGE_BOUNDS_KM[1]))] * 2
+        def misfit(ln_ranges: np.ndarray) -> float:
+            """Return the misfit of the best variances for given ranges."""
+            return fitted(ln_ranges)[1]
+
+        bounds = [(float(np.log(RANGE_BOUNDS_KM[0])), float(np.log(RANGE_BOUNDS_KM[1])))] * 2
         searches = [
-            minimize(
-                lambda ln_ranges: fitted(ln_ranges)[1], np.log(start), method="Nelder-Mead", bounds=bounds
-            )
-            for start in _STARTS_KM
+            minimize(misfit, np.log(start), method="Nelder-Mead", bounds=bounds) for start in _STARTS_KM
         ]
         best = min(searches, key=lambda search: search.fun).x
         variances, _ = fitted(best)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core import imt
 
-#: Where neither the layer nor the station knows Vs30.
+#: Vs30 of records for which neither the layer nor the station has one.
 UNKNOWN_VS30_M_S = 400.0
 #: End of the crustal models' scaling with depth.
 DEEPEST_CRUSTAL_KM = 20.0
@@ -26,27 +26,28 @@ _NEAR_KM = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class PublishedModel:
-    """A model of pygmm, and what one must know to call it.
+    """A published ground-motion model in pygmm, with its inputs and limits.
 
     Attributes
     ----------
     name : str
+        Name in tables and figures.
     tectonic_class : str
         ``crustal``, ``interface`` or ``intraslab``.
     gmm : type
         Class of pygmm.
     fixed : dict
-        What a scenario says whatever the record.
+        Properties of the scenario that are the same for all records.
     ranges : dict
-        Columns of the record, and the range of each that the authors state.
+        Range that the authors state for each column of the records.
     distance : str
-        Column that it takes for its distance.
+        Column of the distance: ``r_hyp_km`` or ``r_epi_km``.
     depths_km : tuple of float
-        Where its scaling with depth begins, bends and ends; 0 alone if it has none.
+        Depths at which the scaling with depth begins, bends and ends; 0 alone if there is none.
     vs30 : tuple of float
-        Where its scaling with Vs30 bends.
+        Vs30, m/s, at which the scaling with Vs30 bends.
     jumps : tuple of float
-        Magnitudes at which it is discontinuous.
+        Magnitudes at which the model is discontinuous.
     """
 
     name: str
@@ -60,7 +61,16 @@ class PublishedModel:
     jumps: tuple[float, ...] = ()
 
     def ln_im(self, im: str, magnitude, distance_km, depth_km, vs30) -> tuple[float, float]:
-        """Median and standard deviation of ln IM of one record, NaN beyond the model's periods."""
+        """Return median and standard deviation of ln IM (IM in g) of one record by pygmm.
+
+        Both are NaN for a period that the model does not have.
+
+        Parameters
+        ----------
+        im : str
+        magnitude, distance_km, depth_km, vs30 : float
+            Mw, distance of the column `distance`, hypocentral depth, and Vs30 in m/s.
+        """
         scenario = pygmm.Scenario(
             mag=magnitude,
             **dict.fromkeys(("dist_rup", "dist_hyp", "dist_jb"), distance_km),
@@ -127,7 +137,7 @@ CLASSES = tuple(dict.fromkeys(model.tectonic_class for model in MODELS))
 
 
 def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
-    """Records with ``r_epi_km`` and ``vs30``, by rule where they are unknown.
+    """Return records with ``r_epi_km`` and ``vs30``, under assumptions where they are unknown.
 
     The rupture is a point: its closest distance is the hypocentral and its Joyner-Boore distance the
     epicentral one, its top lies at the hypocentre, for the crustal models not deeper than 20 km. The
@@ -150,14 +160,14 @@ def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """Median and standard deviation of ln IM record by record, [n, 2]: exact, some 0.3 ms each.
+    """Return median and standard deviation of ln IM, [n, 2], by a call of pygmm per record: 0.3 ms each.
 
     Parameters
     ----------
     model : PublishedModel
     im : str
     records : pandas.DataFrame
-        Of `with_assumptions`.
+        Result of `with_assumptions`: ``magnitude, depth_km, vs30, r_hyp_km, r_epi_km``.
     """
     columns = ["magnitude", model.distance, "depth_km", "vs30"]
     with _without_warnings():
@@ -165,7 +175,7 @@ def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarra
 
 
 def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """As `evaluate`, by linear interpolation in magnitude, ln(distance + 5 km), depth and ln Vs30."""
+    """Interpolate results of `evaluate`, linearly in magnitude, ln(distance + 5 km), depth, ln Vs30."""
     depth = records["depth_km"].clip(model.depths_km[0], model.depths_km[-1])
     distance = np.log(records[model.distance] + _NEAR_KM)
     points = np.column_stack([records["magnitude"], distance, depth, np.log(records["vs30"])]).astype(float)
@@ -182,33 +192,35 @@ def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.nda
 
 
 def _magnitudes(magnitude: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
-    """Multiples of 0.1 around all magnitudes, where models bend, and either side of each jump."""
+    """Return nodes at multiples of 0.1, where models bend, around all magnitudes, and beside each jump."""
     around = np.arange(np.floor(magnitude.min() * 10), np.ceil(magnitude.max() * 10) + 1) / 10
-    return _with(around, [jump + side for jump in jumps for side in (-1e-9, 1e-9)])
+    return _add_nodes(around, [jump + side for jump in jumps for side in (-1e-9, 1e-9)])
 
 
 def _nodes(values: np.ndarray, step: float, bends=()) -> np.ndarray:
-    """From the least to the largest value, by `step` or less, and at bends between."""
+    """Return nodes from the least to the largest value, by `step` or less, and at the bends between."""
     low, high = values.min(), values.max()
-    return _with(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
+    return _add_nodes(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
 
 
-def _with(nodes: np.ndarray, more) -> np.ndarray:
-    return np.union1d(nodes, [node for node in more if nodes[0] < node < nodes[-1]])
+def _add_nodes(nodes: np.ndarray, added: Iterable[float]) -> np.ndarray:
+    """Return nodes and those of the added nodes that lie between the first and the last, ascending."""
+    return np.union1d(nodes, [node for node in added if nodes[0] < node < nodes[-1]])
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Without pygmm's word on each scenario beyond its range: the share of those is counted."""
+    """Silence pygmm's warning for each scenario out of range: the share of these is reported elsewhere."""
     library, root = str(Path(pygmm.__file__).parent), logging.getLogger()
 
-    def of_others(record: logging.LogRecord) -> bool:
+    def is_of_others(record: logging.LogRecord) -> bool:
+        """Return True for messages that do not come from pygmm."""
         return not record.pathname.startswith(library)
 
-    root.addFilter(of_others)
+    root.addFilter(is_of_others)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"pygmm\.")
             yield
     finally:
-        root.removeFilter(of_others)
+        root.removeFilter(is_of_others)

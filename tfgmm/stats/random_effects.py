@@ -54,8 +54,7 @@ class RandomEffects:
     Attributes
     ----------
     tau, phi_s2s : float
-        Standard deviations of event and site terms, ln units; phi_s2s at a place without records, about
-        the field.
+        Standard deviations of event terms and, about the field, of site terms, ln units.
     phi_field : float
         Root mean square of the field at places without records, ln units.
     phi_p2p : float
@@ -68,7 +67,7 @@ class RandomEffects:
         ``chunk, init, effect, id, term, stddev``, a row per member and training site or event: mean and
         standard deviation of :math:`\delta S2S_s` (effect ``site``) for another event, and of
         :math:`\delta B_e` (effect ``event``) for another site. For sites also ``x_km, y_km, weight,
-        range_km``, from which `site_kriging.field_at` krigs the field.
+        range_km``, see `site_kriging.field_at`.
     paths : PathTerms
         Source and path terms of each member.
     """
