@@ -84,13 +84,14 @@ def _refuse_unusable(values: pd.DataFrame, event: pd.Series, site: pd.Series) ->
     """Raise `DataError` if there is no record, or a value is not a finite number."""
     if values.empty:
         raise DataError("there is no record to take a score of: expected one or more")
-    bad = ~np.isfinite(values.to_numpy(float))
+    numbers = values.to_numpy(float)
+    bad = ~np.isfinite(numbers)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         name = str(values.columns[column])
         raise DataError(
             f"{name} of the record of event {event.iloc[row]} at site {site.iloc[row]} "
-            f"is {values.iat[row, column]}, expected a finite number: a network predicts a standard "
+            f"is {numbers[row, column]}, expected a finite number: a network predicts a standard "
             "deviation so small that the record is impossible, or no number; train longer (--epochs)"
         )
 
