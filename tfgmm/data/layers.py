@@ -143,15 +143,17 @@ def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
     The layer's attributes become an entry of ``layers`` in the provenance. A layer whose raster differs
     from that of the others keeps it: its dimensions are then ``latitude_NAME``, ``longitude_NAME``.
     """
-    others = {name: other for name, other in (dataset.layers or {}).items() if name != layer.name}
-    on_plain = (other for other in others.values() if "latitude" in other.dims)
-    if not all(layer[d].equals(other[d]) for other in on_plain for d in ("latitude", "longitude")):
+    kept = {name: values for name, values in (dataset.layers or {}).items() if name != layer.name}
+    on_common_raster = (values for values in kept.values() if "latitude" in values.dims)
+    if not all(
+        layer[d].equals(values[d]) for values in on_common_raster for d in ("latitude", "longitude")
+    ):
         layer = layer.rename({d: f"{d}_{layer.name}" for d in ("latitude", "longitude")})
     entries = [entry for entry in dataset.provenance.get("layers", []) if entry["name"] != layer.name]
     entry = {"name": layer.name, **layer.attrs}
     return dataclasses.replace(
         dataset,
-        layers=xr.Dataset({**others, layer.name: layer}),
+        layers=xr.Dataset({**kept, layer.name: layer}),
         provenance=dataset.provenance | {"layers": [*entries, entry]},
     )
 

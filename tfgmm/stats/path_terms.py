@@ -215,8 +215,8 @@ def _member_weights(
     event, station = residuals.event[member], residuals.station[member]
     residual = residuals.residual[member]
     common = covariance.event + covariance.source
-    rest = covariance.own + covariance.path + covariance.within + covariance.noise
-    event_share = common / (rest + common * np.bincount(event))
+    single = covariance.own + covariance.path + covariance.within + covariance.noise
+    event_share = common / (single + common * np.bincount(event))
 
     def times_covariance(values: np.ndarray) -> np.ndarray:
         """Return C times a vector of values of the records."""
@@ -230,7 +230,7 @@ def _member_weights(
     def precondition(values: np.ndarray) -> np.ndarray:
         """Return the inverse of C without correlations, times values (Sherman-Morrison)."""
         event_sums = np.bincount(event, values, len(event_share))
-        return (values - (event_share * event_sums)[event]) / rest
+        return (values - (event_share * event_sums)[event]) / single
 
     shape, kind = (len(residual), len(residual)), np.float32
     weight, unfinished = cg(

@@ -16,9 +16,9 @@ from tfgmm.stats.effect_estimates import (
     EVENT,
     SITE,
     mean_square_of_paths,
-    member_terms,
     site_terms_of,
     split_residuals,
+    terms_of_members,
     unseen_records,
 )
 from tfgmm.stats.mixture import combine_chunks, rows_of_members
@@ -118,25 +118,12 @@ class RandomEffects:
         """
         stopping_events, stopping_sites = unseen_records(predictions, reference)
         by_chunk = combine_chunks(stopping_events)
-        events, sites = (
-            split_residuals(by_chunk),
-            split_residuals(combine_chunks(stopping_sites)),
-        )
+        events, sites = split_residuals(by_chunk), split_residuals(combine_chunks(stopping_sites))
         trained = training_records(predictions)
-        terms = pd.concat(
-            [
-                member_terms(trained.iloc[rows], events.tau, sites.phi_s2s, events.phi_ss).assign(
-                    chunk=chunk, init=init
-                )
-                for (chunk, init), rows in sorted(rows_of_members(trained).items())
-            ],
-            ignore_index=True,
-        )
+        terms = terms_of_members(trained, events.tau, sites.phi_s2s, events.phi_ss)
         is_site = terms["effect"].eq(SITE)
-        paths = PathTerms.fit(
-            trained,
-            trained["ln_im"] - trained["mean"] - site_terms_of(trained, terms[is_site]),
-        )
+        site_term = site_terms_of(trained, terms[is_site])
+        paths = PathTerms.fit(trained, trained["ln_im"] - trained["mean"] - site_term)
         known = mean_square_of_paths(paths, stopping_events)
         elsewhere = mean_square_of_paths(paths, stopping_sites[stopping_sites["event_role"].eq("stopping")])
         first = cls(
