@@ -193,11 +193,11 @@ class _Unknowns:
     def terms(self, values: np.ndarray) -> tuple[RandomField, RandomField, RandomField, pd.Series]:
         """Return the three fields and the nuggets, in ln units, for values of the unknowns, [size]."""
         *weights, nuggets = np.split(values, np.cumsum([len(field.weights) for field in self.fields]))
-        fields = [
+        site, source, path = (
             RandomField(field.wavenumbers, scale * field_weights[:, np.newaxis])
             for field, scale, field_weights in zip(self.fields, self.scales, weights, strict=True)
-        ]
-        return *fields, pd.Series(truth.PHI_NUGGET * nuggets, self.sites)
+        )
+        return site, source, path, pd.Series(truth.PHI_NUGGET * nuggets, self.sites)
 
 
 def _layer_term(planted: Truth, im: str, longitude, latitude) -> np.ndarray:

@@ -79,7 +79,7 @@ class RandomField:
         *planes_km : ndarray, [n_points, 2]
             The points in each plane; with two planes, pairs of a source and a site.
         """
-        return _waves(np.hstack(planes_km), np.hstack(self.wavenumbers))
+        return _waves(np.hstack(planes_km), np.hstack(list(self.wavenumbers)))
 
     def between(self, source_km: np.ndarray, site_km: np.ndarray, field: int) -> np.ndarray:
         """Return a field of two planes between sources and sites, [n_sources, n_sites].

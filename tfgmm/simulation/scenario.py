@@ -191,7 +191,7 @@ def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
     points = next(candidates)[:1]
     for places in candidates:
         nearest, _ = KDTree(points).query(places)
-        points = np.vstack([points, places[nearest.argmax()]])
+        points = np.vstack([points, places[np.argmax(nearest)]])
     return points
 
 
@@ -206,7 +206,7 @@ def _next_spread(rng: np.random.Generator, center: np.ndarray, points: np.ndarra
     """Return a place on land, [2], that is `SPREAD_KM` from the nearest of all others."""
     while True:
         places = _on_land(center + rng.uniform(-MESO_RADIUS_KM, MESO_RADIUS_KM, (200, 2)))
-        nearest, _ = KDTree(points).query(places)
+        nearest = np.asarray(KDTree(points).query(places)[0])
         fits = (np.linalg.norm(places - center, axis=1) < MESO_RADIUS_KM) & (nearest <= SPREAD_KM[1])
         best = np.where(fits, nearest, 0.0).argmax()
         if fits[best] and nearest[best] >= SPREAD_KM[0]:

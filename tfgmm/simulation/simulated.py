@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -270,7 +271,7 @@ def _number(settings: Settings, pairs: Pairs, available: int) -> int:
 
 def _by_id(terms: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return a table of terms as a dictionary by id, rounded for JSON."""
-    return terms.round(6).to_dict(orient="index")
+    return cast(dict[str, dict[str, float]], terms.round(6).to_dict(orient="index"))
 
 
 def open_dataset(data: str | None) -> Dataset:

@@ -250,7 +250,7 @@ def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
         Values, [n] or [n_ims, n], row by row, and attributes.
     """
     size = len(LATITUDE), len(LONGITUDE)
-    coordinates = {
+    coordinates: dict[str, tuple] = {
         "latitude": ("latitude", LATITUDE, {"standard_name": "latitude", "units": "degrees_north"}),
         "longitude": ("longitude", LONGITUDE, {"standard_name": "longitude", "units": "degrees_east"}),
     }
