@@ -79,15 +79,15 @@ def dense(table: pd.DataFrame, other: pd.DataFrame | None = None, covariance=PLA
 
 
 def test_classes_are_means_of_their_pairs(table):
-    found = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
+    classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
     pairs = table.merge(table, on=["chunk", "init"], suffixes=("", "_2"))
     source, site = (
         np.sqrt(sum((pairs[name] - pairs[f"{name}_2"]) ** 2 for name in names)) for names in (SOURCE, SITE)
     )
     same_event, same_station = (pairs[name] == pairs[f"{name}_2"] for name in ("event_id", "station_id"))
     product = pairs["residual"] * pairs["residual_2"]
-    assert found["pairs"].sum() == ((source < 100) & (site < 60)).sum()
-    for one in found.itertuples():
+    assert classes["pairs"].sum() == ((source < 100) & (site < 60)).sum()
+    for one in classes.itertuples():
         of_class = pd.Series(True, pairs.index)
         for distance, borders, number, same in (
             (source, path_covariance.SOURCE_CLASSES_KM, one.source_class, same_event),
@@ -108,19 +108,19 @@ def test_planted_covariance_is_found():
             for one in (records(250, 60, extent_km=200.0, seed=seed) for seed in range(4))
         ]
     )
-    found = Covariance.fit(draws)
+    fitted = Covariance.fit(draws)
     for name in ("event", "source", "own", "path", "within"):
-        assert getattr(found, name) == pytest.approx(getattr(PLANTED, name), abs=0.02)
-    assert found.source_km == pytest.approx(PLANTED.source_km, rel=0.3)
-    assert found.site_km == pytest.approx(PLANTED.site_km, rel=0.3)
+        assert getattr(fitted, name) == pytest.approx(getattr(PLANTED, name), abs=0.02)
+    assert fitted.source_km == pytest.approx(PLANTED.source_km, rel=0.3)
+    assert fitted.site_km == pytest.approx(PLANTED.site_km, rel=0.3)
 
 
 def test_from_few_pairs_nothing_is_told():
     few = records(4, 5)
-    found = PathTerms.fit(few, few["residual"])
-    assert found.covariance == Covariance()
-    assert not found.shared([[10, 10, 10]], [[5, 5]]).any()
-    assert not found.own([[10, 10, 10]], ["S1"]).any()
+    fitted = PathTerms.fit(few, few["residual"])
+    assert fitted.covariance == Covariance()
+    assert not fitted.shared([[10, 10, 10]], [[5, 5]]).any()
+    assert not fitted.own([[10, 10, 10]], ["S1"]).any()
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_weights_solve_the_equations_of_all_records(planted, table):
         event, station = (pd.factorize(table[name])[0][of_member] for name in ("event_id", "station_id"))
         of_member = table[of_member]
         expected = np.linalg.solve(dense(of_member), of_member["residual"])
-        found = planted.weights[number, event, station]
-        np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
+        result = planted.weights[number, event, station]
+        np.testing.assert_allclose(result, expected, atol=5e-3 * np.abs(expected).max())
         assert np.count_nonzero(planted.weights[number]) == len(of_member)
 
 
@@ -168,9 +168,9 @@ def test_they_tell_of_records_that_are_not_known(planted, whole):
     """Of events with known records, too, which hold part of the event's own terms."""
     one = whole[(whole["init"] == 0) & ~whole["known"]]
     shared, own = planted.of_records(one)
-    found = shared + own
-    assert np.corrcoef(found, one["told"])[0, 1] > 0.7
-    assert (one["told"] - found).std() < 0.75 * one["told"].std()
+    result = shared + own
+    assert np.corrcoef(result, one["told"])[0, 1] > 0.7
+    assert (one["told"] - result).std() < 0.75 * one["told"].std()
 
 
 def test_many_places_are_those_of_a_few(planted, monkeypatch):

@@ -24,9 +24,9 @@ def residuals():
 
 
 def test_planted_correlation_is_found(residuals):
-    found = Correlation.fit(within_event.correlation_by_distance(residuals))
-    assert found.share == pytest.approx(PLANTED.share, abs=0.07)
-    assert found.range_km == pytest.approx(PLANTED.range_km, abs=4)
+    classes = Correlation.fit(within_event.correlation_by_distance(residuals))
+    assert classes.share == pytest.approx(PLANTED.share, abs=0.07)
+    assert classes.range_km == pytest.approx(PLANTED.range_km, abs=4)
 
 
 def test_scale_of_the_residuals_does_not_matter(residuals):
@@ -45,16 +45,16 @@ def test_pairs_are_those_of_one_event(residuals):
     of_class = pairs.groupby(pd.cut(pairs["distance"], within_event.CLASSES_KM, right=False), observed=True)
     expected = of_class.mean(numeric_only=True)[of_class["event_id"].nunique() >= 10]
     assert 5 < len(expected) < of_class.ngroups
-    found = within_event.correlation_by_distance(few)
-    np.testing.assert_allclose(found["distance_km"], expected["distance"])
-    np.testing.assert_allclose(found["correlation"], expected["product"] / (few["z"] ** 2).mean())
+    classes = within_event.correlation_by_distance(few)
+    np.testing.assert_allclose(classes["distance_km"], expected["distance"])
+    np.testing.assert_allclose(classes["correlation"], expected["product"] / (few["z"] ** 2).mean())
 
 
 def test_uncorrelated_residuals_tell_nothing(residuals):
     noise = residuals.assign(z=np.random.default_rng(3).normal(size=len(residuals)))
     assert abs(within_event.correlation_by_distance(noise)["correlation"]).max() < 0.1
-    found = Correlation.fit(within_event.correlation_by_distance(noise))
-    at_neighbour, _ = found.kriged([[0, 0], [5, 0]], [1.0, 1.0], [[2, 0]])
+    classes = Correlation.fit(within_event.correlation_by_distance(noise))
+    at_neighbour, _ = classes.kriged([[0, 0], [5, 0]], [1.0, 1.0], [[2, 0]])
     assert abs(at_neighbour[0]) < 0.1
 
 
