@@ -9,7 +9,7 @@ import typer
 
 from tfgmm.cli import options
 from tfgmm.cli.console import progress, show_dataset
-from tfgmm.core import endings, files, lease
+from tfgmm.core import files, lease, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
@@ -98,7 +98,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         Dataset.read(out)
     else:
-        endings.refuse_file(out, "a dataset")
+        outputs.refuse_file_name(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 

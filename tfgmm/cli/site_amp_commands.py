@@ -8,7 +8,7 @@ import typer
 
 from tfgmm.cli import options
 from tfgmm.cli.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
-from tfgmm.core import endings, imt
+from tfgmm.core import imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.runs.run import RunFolder
@@ -58,7 +58,7 @@ def site_amp(
 ) -> None:
     """Map the site amplification that a run has learned, with its uncertainty."""
     if out:
-        endings.refuse_file(out, "site amplification")
+        outputs.refuse_file_name(out, "site amplification")
     opened = RunFolder.open(run) if run else RunFolder.latest()
     console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
     ims = tuple(dict.fromkeys(map(imt.canonical, im))) if im else opened.experiment.ims

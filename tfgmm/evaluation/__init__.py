@@ -10,7 +10,7 @@ figures            maps and distributions
 parts              parts of sigma, predicted and found; what is left to gain between stations
 probabilistic      scores of predicted distributions, in any grouping; who is over-confident
 published          values that the study in the Kanto basin published
-published_models   published ergodic models, through pygmm
+published_models   published ergodic models on the same folds
 report             evaluations -> one HTML page, or a folder of Markdown
 residual_figures   figures of residuals, their parts and calibration
 residual_sections  what a reviewer asks of sigma: calibration, parts, trends of residuals

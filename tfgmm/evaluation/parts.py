@@ -5,7 +5,8 @@ import pandas as pd
 
 from tfgmm.data.roles import training_records
 from tfgmm.evaluation import scores, variability
-from tfgmm.stats import path_terms, site_kriging, within_event
+from tfgmm.stats import site_kriging, within_event
+from tfgmm.stats.path_covariance import PAIRS
 from tfgmm.stats.random_effects import RandomEffects
 
 EPISTEMIC = "epistemic"
@@ -84,14 +85,14 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of `within_event.by_distance`, all chunks together, with ``im`` and the ``share`` and
-        ``range_km`` of the `within_event.Correlation` fitted to them.
+        The rows of `within_event.correlation_by_distance`, all chunks together, with ``im`` and the
+        ``share`` and ``range_km`` of the `within_event.Correlation` fitted to them.
     """
     rows = []
     for im, records in scores.by("im")(training_records(table)).items():
         of_chunk = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
-        found = within_event.by_distance(
-            records.assign(event_id=of_chunk, z=within_event.standardised(records))
+        found = within_event.correlation_by_distance(
+            records.assign(event_id=of_chunk, z=within_event.standardised_residuals(records))
         )
         fitted = within_event.Correlation.fit(found)
         rows.append(found.assign(im=im, share=fitted.share, range_km=fitted.range_km))
@@ -109,14 +110,15 @@ def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of `path_terms.by_distance` from which something was fitted, with ``im`` and ``fitted``.
+        The rows of `covariance_by_distance` in `tfgmm.stats.path_covariance` from which something was
+        fitted, with ``im`` and ``fitted``.
     """
     tables = [
         one.paths.classes.assign(im=im, fitted=one.paths.covariance.at(one.paths.classes))
         for im, one in effects.items()
     ]
     table = pd.concat(tables, ignore_index=True)
-    return table[table["pairs"] >= path_terms.PAIRS[0]].reset_index(drop=True)
+    return table[table["pairs"] >= PAIRS[0]].reset_index(drop=True)
 
 
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from tfgmm.core import files
+from tfgmm.core import files, outputs
 from tfgmm.evaluation import comparison, scores
 from tfgmm.evaluation.evaluation import Evaluation, markdown_table
 from tfgmm.evaluation.section import NARROW_MARK, Section
@@ -83,13 +83,13 @@ def _between(first: str, second: str, difference: pd.DataFrame) -> Section:
 
 def refuse_page(path: Path, overwrite: bool = False) -> None:
     """Raise `UsageError` if `path` is something else than a report, and may not be replaced."""
-    files.refuse_strangers([path], lambda page: files.holds(page, _PAGE_MARK), overwrite)
+    outputs.refuse_strangers([path], lambda page: outputs.holds(page, _PAGE_MARK), overwrite)
 
 
 def refuse_folder(folder: Path, overwrite: bool = False) -> None:
     """Raise `UsageError` if `folder` holds something else than a report, and may not be replaced."""
     readme = folder / "README.md"
-    files.refuse_strangers([readme], lambda page: files.holds(page, _FOLDER_MARK), overwrite)
+    outputs.refuse_strangers([readme], lambda page: outputs.holds(page, _FOLDER_MARK), overwrite)
     files.refuse_existing(folder, overwrite or readme.is_file())
 
 

@@ -245,7 +245,7 @@ class Training:
             located = rows.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
             located = located.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
-            mixed = within_event.conditioned(effects.apply(located))
+            mixed = within_event.krige_residuals(effects.apply(located))
             tables.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
             if arm == self.run.experiment.arm:
                 own_effects[str(im)] = effects

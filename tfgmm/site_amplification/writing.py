@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.core import drawing, files
+from tfgmm.core import drawing, files, outputs
 from tfgmm.data import layers
 from tfgmm.site_amplification import figures, site_maps
 from tfgmm.site_amplification.estimates import Measure
@@ -34,8 +34,8 @@ def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], ov
     names = ["site_amplification.nc", "stations.csv", "summary.csv", "places.csv"]
     names += [f"minus_{other}.nc" for other in others]
     names += [stem + ending for stem in stems for ending in (".tif", ".png", ".pdf")]
-    has_ours = files.holds(folder / "site_amplification.nc", TITLE)
-    files.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
+    has_ours = outputs.holds(folder / "site_amplification.nc", TITLE)
+    outputs.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
 
 
 def write(

@@ -10,7 +10,8 @@ import pandas as pd
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.dataset import Dataset, hypocentral_km
+from tfgmm.core.sphere import hypocentral_km
+from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, selection, units
 from tfgmm.readers.waveforms import event_windows, instruments, intensity_measures
