@@ -22,11 +22,10 @@ from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.run_folder import RunFolder
-from tfgmm.site_amplification import estimates, site_maps, site_study, writing
-from tfgmm.site_amplification.amplification import Estimate
-from tfgmm.site_amplification.event_selection import Selection
-from tfgmm.site_amplification.interpolation import InterpolationVariance
-from tfgmm.site_amplification.site_study import Options, Study
+from tfgmm.site_amplification import estimators, site_maps, site_study, writing
+from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification.site_study import Options, Selection, Study
+from tfgmm.site_amplification.site_terms import InterpolationVariance
 from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
@@ -228,7 +227,7 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = estimates.measure(study, "PGA", lambda: calls.append(1))
+    found = estimators.measure(study, "PGA", lambda: calls.append(1))
     assert len(calls) == study.steps(("PGA",))
     return found
 
@@ -248,7 +247,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = estimates.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    found = estimators.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").predict(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -266,7 +265,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     """Where held-out sites say less than kriging does, its variance counts, the jackknife's part once."""
     everywhere = np.ones((4, 5), bool)
     members = np.random.default_rng(0).normal(0, 0.1, (5, 2, 3, 4, 5))
-    one = Estimate.of(members, everywhere)
+    one = Estimate.from_maps(members, everywhere)
     kriging = np.random.default_rng(1).uniform(0.0, 0.09, (4, 5))
     found = site_maps.measure(
         {"one_ensemble": one},
@@ -295,7 +294,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
     mixed.note(*random_effects.FILES)
-    found = estimates.measure(study, "PGA")
+    found = estimators.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
     members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
@@ -306,7 +305,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
     mixed.note(*random_effects.FILES)
-    of_networks = estimates.measure(study, "PGA").estimates["one_ensemble"]
+    of_networks = estimators.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
     np.testing.assert_allclose(
@@ -316,7 +315,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
-    questions = estimates._layer_questions(study)
+    questions = estimators._layer_averages(study)
     names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
     assert "z_bedrock" not in names
@@ -347,7 +346,7 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        estimates.measure(hungry, "PGA")
+        estimators.measure(hungry, "PGA")
 
 
 # ---- which events --------------------------------------------------------------------------------
@@ -361,7 +360,7 @@ def test_selection_reads_what_it_writes_about(study):
     )
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
-    found = chosen.of(events, validates, grid)
+    found = chosen.select(events, validates, grid)
     x, y = grid.project(events["longitude"], events["latitude"])
     expected = events["magnitude"].between(5, 6.5) & (np.hypot(x, y) <= 80)
     expected &= events["longitude"].between(139, 141) & events["latitude"].between(35, 36.6)
@@ -373,7 +372,7 @@ def test_roles_share_the_events(study):
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
     ids = [
-        set(Selection(role=r).of(events, validates, grid)["event_id"])
+        set(Selection(role=r).select(events, validates, grid)["event_id"])
         for r in ("validation", "training", "all")
     ]
     assert ids[0] == set(validates) and not ids[0] & ids[1] and ids[0] | ids[1] == ids[2]

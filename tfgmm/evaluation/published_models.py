@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 from tfgmm.data.roles import is_training
-from tfgmm.evaluation.baselines import folds, scored
+from tfgmm.evaluation.baselines import folds, scored_table
 
 #: Where neither the layer nor the station knows Vs30.
 UNKNOWN_VS30_M_S = 400.0
@@ -254,8 +254,8 @@ def _tables(found: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool) ->
         name = f"{model.name} + AGA16" if by_class else model.name
         all_rows = pd.concat([rows, *completion])
         mean, stddev = all_rows["mean"], all_rows["stddev"]
-        yield scored(all_rows, name, mean, stddev)
-        yield scored(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
+        yield scored_table(all_rows, name, mean, stddev)
+        yield scored_table(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
 
 
 def _range_check(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:

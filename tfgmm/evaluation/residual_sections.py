@@ -1,4 +1,4 @@
-"""Sections on sigma: its calibration, its parts, what residuals depend on."""
+"""Sections of an evaluation on sigma and residuals: calibration, parts of sigma, trends of residuals."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,29 +9,30 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import parts, residual_figures, residuals, scores, variability
-from tfgmm.evaluation.scored import Scored
-from tfgmm.evaluation.section import HELD_OUT, Section, interval, wide
+from tfgmm.evaluation import residual_figures, residuals, scores, sigma_parts, variability
+from tfgmm.evaluation.scored_run import ScoredRun
+from tfgmm.evaluation.sections import HELD_OUT, Section, format_intervals, statistics_as_columns
+from tfgmm.evaluation.variability import Decomposition
 from tfgmm.stats import bootstrap, calibration
 from tfgmm.stats.random_effects import read
 
 
-def all_of(scored: Scored) -> Iterator[Section]:
-    """All of them; each is computed when its turn comes."""
+def residual_sections(scored: ScoredRun) -> Iterator[Section]:
+    """Yield the sections on sigma and residuals; each is computed when its turn comes."""
     ims = list(scored.run.experiment.ims)
     if scored.calibrations:
         yield calibrated(scored)
-    found = variability.decompositions(scored.models, scored.reference)
-    yield decomposition(scored, found)
+    decompositions = variability.decompositions(scored.models, scored.reference)
+    yield decomposition(scored, decompositions)
     if scored.run.experiment.random_effects != "none":
-        yield random_effects(scored, found)
+        yield random_effects(scored, decompositions)
         yield floor(scored)
-        if (correlation := alike(scored)) is not None:
+        if (correlation := within_event(scored)) is not None:
             yield correlation
-        yield from paths(scored)
+        yield from path_terms(scored)
     for im in ims:
-        if (im, scores.ENSEMBLE, HELD_OUT) in found:
-            yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
+        if (im, scores.ENSEMBLE, HELD_OUT) in decompositions:
+            yield _make_terms(scored, decompositions[im, scores.ENSEMBLE, HELD_OUT], im)
     trends = residuals.trends(scored.ensemble, scored.reference)
     yield Section(
         "residual_trends",
@@ -41,13 +42,13 @@ def all_of(scored: Scored) -> Iterator[Section]:
         trends,
     )
     for im in ims:
-        yield _trends(scored, trends, im)
+        yield _make_trends(scored, trends, im)
 
 
-def calibrated(scored: Scored) -> Section:
-    """What the post-hoc scaling of sigma is, and whether it leaves enough certainty."""
+def calibrated(scored: ScoredRun) -> Section:
+    """Return the section on the scaling of sigma that was fitted to the stopping records."""
     table = pd.DataFrame(
-        [{"im": im} | dataclasses.asdict(one) for im, one in scored.calibrations.items()]
+        [{"im": im} | dataclasses.asdict(fitted) for im, fitted in scored.calibrations.items()]
     ).merge(calibration.epistemic_change(scored.ensemble, scored.full), on="im")
     return Section(
         "calibration",
@@ -60,9 +61,9 @@ def calibrated(scored: Scored) -> Section:
     )
 
 
-def decomposition(scored: Scored, found: dict) -> Section:
-    """Residuals of validation events split into event, site and remaining parts."""
-    table = variability.tidy(found)
+def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
+    """Return the section on residuals of validation events split into event, site and remaining parts."""
+    table = variability.tidy(decompositions)
     table = table[~table["model"].str.endswith(calibration.CALIBRATED)]
     held_out = table[table["cell"] == HELD_OUT]
 
@@ -82,17 +83,18 @@ def decomposition(scored: Scored, found: dict) -> Section:
         "Crossed mixed-effects fit (tau, phi_S2S, phi_SS) of the out-of-fold residuals of validation "
         "events, with an offset for each fold; 90 % intervals.",
         table,
-        wide(renamed, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
+        statistics_as_columns(renamed, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
         draw if len(held_out) else None,
     )
 
 
-def random_effects(scored: Scored, found: dict) -> Section:
-    """What the model says of its parts beside what its residuals say."""
-    table = parts.beside_found(scored.ensemble, variability.tidy(found), scored.reference)
-    of_residuals = interval(table.rename(columns={"estimate": "value"})).mask(table["estimate"].isna(), "")
+def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
+    """Return the section on the parts of sigma as predicted and as estimated from the residuals."""
+    table = sigma_parts.compare(scored.ensemble, variability.tidy(decompositions), scored.reference)
+    intervals = format_intervals(table.rename(columns={"estimate": "value"}))
     shown = table[["im", "cell", "part"]].assign(
-        predicted=table["predicted"].map("{:.3f}".format), residuals=of_residuals
+        predicted=table["predicted"].map("{:.3f}".format),
+        residuals=intervals.mask(table["estimate"].isna(), ""),
     )
     return Section(
         "random_effects",
@@ -104,10 +106,10 @@ def random_effects(scored: Scored, found: dict) -> Section:
     )
 
 
-def paths(scored: Scored) -> Iterator[Section]:
-    """How far the residuals of different events are alike, one section an intensity measure."""
+def path_terms(scored: ScoredRun) -> Iterator[Section]:
+    """Yield a section per intensity measure on the covariance of residuals of different events."""
     effects = read(scored.run.path)
-    for im, rows in parts.path_covariance(effects).groupby("im", sort=False):
+    for im, rows in sigma_parts.path_covariance(effects).groupby("im", sort=False):
 
         def draw(rows=rows) -> plt.Figure:
             with mpl.rc_context(drawing.STYLE):
@@ -135,9 +137,9 @@ def paths(scored: Scored) -> Iterator[Section]:
         )
 
 
-def alike(scored: Scored) -> Section | None:
-    """How far the residuals of an event are alike; None where too few events have pairs of sites."""
-    table = parts.within_event_correlation(scored.ensemble)
+def within_event(scored: ScoredRun) -> Section | None:
+    """Return the section on within-event correlation; None where too few events have pairs of sites."""
+    table = sigma_parts.within_event_correlation(scored.ensemble)
     if table.empty:
         return None
 
@@ -161,9 +163,9 @@ def alike(scored: Scored) -> Section | None:
     )
 
 
-def floor(scored: Scored) -> Section:
-    """What better interpolation could gain between stations, and what only more stations."""
-    table = parts.floor(scored.ensemble, scored.reference)
+def floor(scored: ScoredRun) -> Section:
+    """Return the section on errors that better interpolation, or only more stations, could avoid."""
+    table = sigma_parts.floor(scored.ensemble, scored.reference)
     named = {
         "known_site": "known site",
         "unknown_site": "unknown site",
@@ -186,32 +188,33 @@ def floor(scored: Scored) -> Section:
     )
 
 
-def _terms(scored: Scored, one: variability.Decomposition, im: str) -> Section:
-    parts = [
-        variability.placed(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
-        for kind, terms in (("site", one.site_terms), ("event", one.event_terms))
+def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
+    placed = [
+        variability.place_terms(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
+        for kind, terms in (("site", fit.site_terms), ("event", fit.event_terms))
     ]
     return Section(
         f"terms_{im}",
         f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
         "What the networks did not know of places and earthquakes.",
-        pd.concat(parts, ignore_index=True),
-        draw=lambda: residual_figures.terms(one, scored.ensemble, im, _held_out(im, scored)),
+        pd.concat(placed, ignore_index=True),
+        draw=lambda: residual_figures.terms(fit, scored.ensemble, im, _held_out_note(im, scored)),
     )
 
 
-def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
+def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
     ensemble = scored.ensemble[scored.ensemble["im"] == im]
     rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
-    found = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
+    of_cell = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
     return Section(
         f"residual_trends_{im}",
         f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
         f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals. Hollow: too few events or sites for one; "
         "grey: the residuals themselves.",
-        draw=lambda: residual_figures.trends(rows, found, im, _held_out(im, scored)),
+        draw=lambda: residual_figures.trends(rows, of_cell, im, _held_out_note(im, scored)),
     )
 
 
-def _held_out(im: str, scored: Scored) -> str:
+def _held_out_note(im: str, scored: ScoredRun) -> str:
+    """Return the title of a figure on the cell of held-out sites and validation events."""
     return f"{im}, {scored.note}: held-out sites, validation events"
