@@ -74,7 +74,7 @@ def site_terms(effects: RandomEffects, table: pd.DataFrame, nuggets: pd.Series) 
             "records": trained.drop_duplicates(["site_id", "event_id"]).groupby("site_id").size(),
         }
     ).dropna()
-    grouped = scores.bins("records", CUTS)(found) | {"all": found}
+    grouped = scores.by_bin("records", CUTS)(found) | {"all": found}
     return pd.DataFrame([{"records": name} | _agreement(rows) for name, rows in grouped.items()])
 
 

@@ -18,7 +18,7 @@ def everything(cell: np.ndarray, site: np.ndarray) -> np.ndarray:
 
 
 def records(keep=everything, path=None, repeat=10) -> pd.DataFrame:
-    """Effects of four source cells on three stations, as `effects.less_median` gives them.
+    """Effects of four source cells on three stations, as `effects.subtract_median` gives them.
 
     ``observed`` is twice ``predicted``.
     """
@@ -115,10 +115,10 @@ def partial() -> pd.DataFrame:
 
 
 def test_learned_is_measured_from_the_median_of_the_training_records(partial):
-    still = effects.less_median(partial)
+    still = effects.subtract_median(partial)
     assert len(still) == len(partial.drop_duplicates(["event_id", "station_id"]))
     validation = partial["event_role"].eq("validation")
-    moved = effects.less_median(partial.assign(ln_im=partial["ln_im"] + 5.0 * validation))
+    moved = effects.subtract_median(partial.assign(ln_im=partial["ln_im"] + 5.0 * validation))
     np.testing.assert_allclose(moved["predicted"], still["predicted"], atol=1e-9)
     names = partial.loc[validation, "event_id"].unique()
     np.testing.assert_allclose(
@@ -127,15 +127,17 @@ def test_learned_is_measured_from_the_median_of_the_training_records(partial):
 
 
 def test_what_an_ergodic_model_can_say_is_no_effect(partial):
-    still = effects.less_median(partial)
+    still = effects.subtract_median(partial)
     said = 0.3 + 0.7 * (partial["magnitude"] - 6) - 0.4 * np.log(partial["r_hyp_km"])
-    moved = effects.less_median(partial.assign(ln_im=partial["ln_im"] + said, mean=partial["mean"] + said))
+    moved = effects.subtract_median(
+        partial.assign(ln_im=partial["ln_im"] + said, mean=partial["mean"] + said)
+    )
     names = ["predicted", "observed"]
     np.testing.assert_allclose(moved[names], still[names], atol=1e-3)
 
 
 def test_learned_is_the_mean_of_the_folds(partial):
-    still = effects.less_median(partial)
-    moved = effects.less_median(partial.assign(mean=partial["mean"] + 0.4 * partial["chunk"].eq(0)))
+    still = effects.subtract_median(partial)
+    moved = effects.subtract_median(partial.assign(mean=partial["mean"] + 0.4 * partial["chunk"].eq(0)))
     np.testing.assert_allclose(moved["predicted"] - still["predicted"], 0.2, atol=1e-6)
     np.testing.assert_allclose(moved["observed"], still["observed"])

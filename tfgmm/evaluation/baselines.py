@@ -44,7 +44,7 @@ def folds(predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def fingerprint(predictions: pd.DataFrame) -> str:
-    """Return the SHA-256 of the records of all folds and their roles: of all that baselines learn from."""
+    """Return the SHA-256 of the records of all folds and their roles, from which the baselines learn."""
     records = pd.concat(list(folds(predictions)))[_RECORD]
     rows = pd.util.hash_pandas_object(records, index=False).sort_values()
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()

@@ -164,29 +164,29 @@ def between_models(
 def _match_records(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     """Return the first table with the second's predictions as ``mean_second`` and ``stddev_second``."""
     values = ["mean", "stddev", "ln_im", "nearest_added_km"]
-    both = first.merge(
+    pairs = first.merge(
         second[_KEYS + values], on=_KEYS, how="left", suffixes=("", "_second"), indicator=True
     )
-    same = (both["_merge"] == "both").sum()
-    if not len(first) == len(second) == len(both) == same:
+    same = (pairs["_merge"] == "both").sum()
+    if not len(first) == len(second) == len(pairs) == same:
         raise UsageError(
             f"{names[0]} scores {len(first):,} records and {names[1]} {len(second):,}, {same:,} of them "
             "the same in event, station, chunk and roles: compare runs of the same dataset, split and seed"
         )
-    if not np.allclose(both["ln_im"], both["ln_im_second"]):
+    if not np.allclose(pairs["ln_im"], pairs["ln_im_second"]):
         raise UsageError(
             f"{names[0]} and {names[1]} have different observed values of the same records: compare runs "
             "of the same dataset"
         )
-    return both.assign(nearest_added_km=both[["nearest_added_km", "nearest_added_km_second"]].min(axis=1))
+    return pairs.assign(nearest_added_km=pairs[["nearest_added_km", "nearest_added_km_second"]].min(axis=1))
 
 
 def _subtract_scores(
-    both: pd.DataFrame, groupings: Mapping[str, scores.Grouping], **bootstrapped
+    pairs: pd.DataFrame, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:
     """Return the differences of `STATISTICS` between two predictions of each record, by group."""
     parts = []
-    for group, records in scores.groups(both, groupings):
+    for group, records in scores.groups(pairs, groupings):
         values = [
             probabilistic.per_record(records.assign(mean=records[mean], stddev=records[stddev]))
             for mean, stddev in (("mean", "stddev"), ("mean_second", "stddev_second"))

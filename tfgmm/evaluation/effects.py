@@ -52,7 +52,7 @@ class Effects:
     station: pd.Series
 
 
-def less_median(partial: pd.DataFrame) -> pd.DataFrame:
+def subtract_median(partial: pd.DataFrame) -> pd.DataFrame:
     """Subtract the ergodic median from prediction and observation of each record; average over folds.
 
     `tfgmm.stats.ergodic.fit` fits the median in each fold to the records that its networks trained on.
@@ -100,7 +100,7 @@ def estimate(
     Parameters
     ----------
     records : pandas.DataFrame
-        Result of `less_median`.
+        Result of `subtract_median`.
     station : str, optional
         Station of the paths; by default the one with most records.
     cell_deg : float
@@ -218,7 +218,7 @@ def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) ->
     note = ", ".join(run.experiment.networks) + " (simulated records)" * run.simulated
     effects_by_im = {}
     for im, of_im in partial.groupby("im", sort=False, observed=True):
-        effects = effects_by_im[im] = estimate(less_median(of_im), station, cell_deg)
+        effects = effects_by_im[im] = estimate(subtract_median(of_im), station, cell_deg)
         paths = effects.paths.assign(station_id=effects.station["station_id"])
         for name, table in (("sources", effects.sources), ("paths", paths)):
             with files.whole_file(run.path / "tables" / f"effects_{name}_{im}.csv") as temporary:

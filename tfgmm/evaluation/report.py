@@ -43,8 +43,8 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
         The runs do not score the same records.
     """
     scored = {evaluation.run.path.name: evaluation.scored for evaluation in evaluations}
-    tables = {name: scores.four_way(other.models, other.reference) for name, other in scored.items()}
-    networks = {name: other.run.experiment.networks for name, other in scored.items()}
+    tables = {name: scores.four_way(run.models, run.reference) for name, run in scored.items()}
+    networks = {evaluation.run.path.name: evaluation.run.experiment.networks for evaluation in evaluations}
     side_by_side = comparison.side_by_side(tables, networks)
     sections = [
         Section(
@@ -55,10 +55,10 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
             comparison.readable(side_by_side),
         )
     ]
-    (first_name, first), *others = scored.items()
-    for name, other in others:
+    (first_name, first), *further = scored.items()
+    for name, second in further:
         difference = comparison.between_runs(
-            first.models, other.models, first.reference, (first_name, name)
+            first.models, second.models, first.reference, (first_name, name)
         )
         sections.append(_difference_section(first_name, name, difference))
     return sections

@@ -105,20 +105,20 @@ def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
     return by_name
 
 
-def by(column: str) -> Grouping:
+def by_value(column: str) -> Grouping:
     """Return a grouping by equal values of a column, in the order in which they come."""
     return lambda table: {
         str(name): rows for name, rows in table.groupby(column, sort=False, observed=True)
     }
 
 
-def bins(column: str, cuts: Sequence[float]) -> Grouping:
+def by_bin(column: str, cuts: Sequence[float]) -> Grouping:
     """Return a grouping by bins of a column: below, between and above the cuts, and of unknown value.
 
     A value that is a cut belongs to the bin above it.
 
     >>> table = pd.DataFrame({"magnitude": [4.2, 5.0, 5.5, 6.0]})
-    >>> {name: len(rows) for name, rows in bins("magnitude", [5, 6])(table).items()}
+    >>> {name: len(rows) for name, rows in by_bin("magnitude", [5, 6])(table).items()}
     {'below 5': 1, '5 to 6': 2, '6 and above': 1}
     """
     names = [f"below {cuts[0]:g}"]
@@ -161,14 +161,14 @@ def groups(
 def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
     """Return groupings by measure, cell and model, with further ones between the last two.
 
-    >>> list(by_cell("kik", r_hyp_km=bins("r_hyp_km", [50, 100])))
+    >>> list(by_cell("kik", r_hyp_km=by_bin("r_hyp_km", [50, 100])))
     ['im', 'cell', 'r_hyp_km', 'model']
     """
     return {
-        "im": by("im"),
+        "im": by_value("im"),
         "cell": lambda table: cells(table, reference),
         **within,
-        "model": by("model"),
+        "model": by_value("model"),
     }
 
 

@@ -281,7 +281,7 @@ def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
         ("distance", "r_hyp_km", DISTANCE_KM),
         ("magnitude", "magnitude", MAGNITUDE),
     ):
-        groups = scores.by_cell(scored.reference, **{column: scores.bins(column, cuts)})
+        groups = scores.by_cell(scored.reference, **{column: scores.by_bin(column, cuts)})
         score_table = probabilistic.score(ensemble, groups)
         held_out = score_table[score_table["cell"] == HELD_OUT]
         statistics = ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]

@@ -30,7 +30,7 @@ def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """
     rows = []
     for names, records in scores.groups(
-        table, {"im": scores.by("im"), "cell": lambda t: scores.cells(t, reference)}
+        table, {"im": scores.by_value("im"), "cell": lambda t: scores.cells(t, reference)}
     ):
         total, event, site = (records[name] ** 2 for name in ("stddev", "event_stddev", "site_stddev"))
         within = total - event - site - records["epistemic"]
@@ -86,7 +86,7 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
         ``range_km`` of the `within_event.Correlation` fitted to them.
     """
     rows = []
-    for im, records in scores.by("im")(training_records(table)).items():
+    for im, records in scores.by_value("im")(training_records(table)).items():
         chunk_and_event = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
         classes = within_event.by_distance(
             records.assign(event_id=chunk_and_event, z=within_event.standardised(records))
@@ -146,7 +146,7 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         told from a nugget.
     """
     rows = []
-    for im, records in scores.by("im")(table).items():
+    for im, records in scores.by_value("im")(table).items():
         cells = scores.cells(records, reference)
         known, unknown = (cells[f"{site} / validation"] for site in ("training", "validation"))
         fits = {chunk: _krige_sites(fold) for chunk, fold in training_records(records).groupby("chunk")}

@@ -125,7 +125,7 @@ def estimates(
         plain_means = [means[:, :, 0] for means in with_layers]
         maps[LAYERS] = _layer_response(study, plain_means, study.footprint & taught)
     smooth_px = SMOOTH_KM / study.grid.pixel_km
-    return {name: Estimate.from_maps(of, study.footprint, smooth_px) for name, of in maps.items()}
+    return {name: Estimate.from_maps(values, study.footprint, smooth_px) for name, values in maps.items()}
 
 
 def _site_fields(study: Study, im: str) -> np.ndarray | float:

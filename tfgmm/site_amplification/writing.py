@@ -100,7 +100,7 @@ def map_site_amplification(
     runs = [run] + ([against] if against else [])
     ims = tuple(ims or run.experiment.ims)
     folder = out or run.path / "site_amplification"
-    refuse_strangers(folder, ims, [other.path.name for other in runs[1:]], overwrite)
+    refuse_strangers(folder, ims, [second.path.name for second in runs[1:]], overwrite)
     if places is None:
         places = pd.DataFrame({"name": [], "longitude": [], "latitude": []})
     _refuse_outside(run, places)
@@ -157,9 +157,9 @@ def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], ov
     overwrite : bool
         Replace any file.
     """
-    stems = [*ims, "periods", *(f"minus_{other}_{im}" for other in others for im in ims)]
+    stems = [*ims, "periods", *(f"minus_{name}_{im}" for name in others for im in ims)]
     names = ["site_amplification.nc", "stations.csv", "summary.csv", "places.csv"]
-    names += [f"minus_{other}.nc" for other in others]
+    names += [f"minus_{name}.nc" for name in others]
     names += [stem + ending for stem in stems for ending in (".tif", ".png", ".pdf")]
     has_ours = files.holds(folder / "site_amplification.nc", TITLE)
     files.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
@@ -209,8 +209,8 @@ def write(
             _write_csv(table, temporary / f"{name}.csv", study)
         if len(places):
             _write_places(study, maps, places, temporary)
-        for other, of_other in zip(studies[1:], measured[1:], strict=True):
-            _write_difference(study, other, measures, of_other, temporary)
+        for second, second_measures in zip(studies[1:], measured[1:], strict=True):
+            _write_difference(study, second, measures, second_measures, temporary)
     return summary
 
 
@@ -254,30 +254,30 @@ def _write_places(study: Study, maps: xr.Dataset, places: pd.DataFrame, folder: 
 
 def _write_difference(
     study: Study,
-    other: Study,
+    second: Study,
     measures: Mapping[str, Measure],
-    of_other: Mapping[str, Measure],
+    second_measures: Mapping[str, Measure],
     folder: Path,
 ) -> None:
     """Write maps and figures of the difference of two studies."""
-    stem = f"minus_{other.run.path.name}"
+    stem = f"minus_{second.run.path.name}"
     parts = []
     for im, measure in measures.items():
         masks = [
             of_study.maps[mask].to_numpy().reshape(study.footprint.shape)
-            for of_study in (measure, of_other[im])
+            for of_study in (measure, second_measures[im])
             for mask in ("taught", "footprint")
         ]
         difference = site_maps.subtract(
-            measure.estimates, of_other[im].estimates, np.logical_and.reduce(masks)
+            measure.estimates, second_measures[im].estimates, np.logical_and.reduce(masks)
         )
         parts.append(difference.expand_dims(im=[im]))
     maps = _add_bedrock(study, xr.concat(parts, "im"))
-    about = study.about() | {"title": f"difference of ln site amplification to run {other.run.path.name}"}
+    about = study.about() | {"title": f"difference of ln site amplification to run {second.run.path.name}"}
     conforming = site_maps.conform(maps, study.grid, about)
     site_maps.write_netcdf(conforming, folder / f"{stem}.nc")
     for im in measures:
         of_im = conforming.sel(im=im)
         site_maps.write_geotiff(of_im, folder / f"{stem}_{im}.tif", study.grid, _BANDS_OF_DIFFERENCE)
-        note = f"{study.run.path.name} minus {other.run.path.name}\n{_format_note(study, im)}"
+        note = f"{study.run.path.name} minus {second.run.path.name}\n{_format_note(study, im)}"
         drawing.save(figures.difference(of_im, study.stations, im, note), folder / f"{stem}_{im}")
