@@ -349,6 +349,40 @@ def test_nothing_taught_is_refused(study):
         estimators.measure(hungry, "PGA")
 
 
+def test_one_call_measures_and_writes(written, run, tmp_path):
+    """The same numbers as on the command line, and what is done is reported up to the end."""
+    stages = []
+    result = writing.map_site_amplification(
+        run,
+        ["PGA"],
+        options=EVERYTHING.model_copy(update={"arms": (), "sectors": 8, "layer_events": 20}),
+        places=pd.DataFrame({"name": ["Tokyo"], "longitude": [139.95], "latitude": [35.75]}),
+        out=tmp_path / "out",
+        report=lambda what, share: stages.append((what, share)),
+    )
+    assert result.folder == tmp_path / "out" and (result.folder / "PGA.png").is_file()
+    assert stages[0] == ("averaging over events", 0.0) and stages[-1] == ("averaging over events", 1.0)
+    assert list(result.measures) == ["PGA"] and re.fullmatch(r"\d+: validation events", result.events)
+    columns = ["estimator", "spread", "r_stations"]
+    printed = pd.read_csv(written[1] / "summary.csv").query("im == 'PGA' and estimator != 'difference'")
+    pd.testing.assert_frame_equal(
+        result.summary[columns], printed[columns].reset_index(drop=True), rtol=1e-5
+    )
+    assert pd.read_csv(result.folder / "places.csv")["place"].unique().tolist() == ["Tokyo"]
+
+
+def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
+    def in_one_call(**changes):
+        return writing.map_site_amplification(run, ["PGA"], options=EVERYTHING, out=tmp_path, **changes)
+
+    far = pd.DataFrame({"name": ["Far"], "longitude": [130.0], "latitude": [35.0]})
+    with pytest.raises(UsageError, match="place Far lies outside the map of the run"):
+        in_one_call(places=far)
+    with pytest.raises(UsageError, match="other processes train members of .*dense: try again then"):
+        in_one_call(train=lambda training, what: False)
+    assert not list(tmp_path.iterdir())
+
+
 # ---- which events --------------------------------------------------------------------------------
 
 

@@ -125,12 +125,12 @@ def path_terms(scored: ScoredRun) -> Iterator[Section]:
         }
         yield Section(
             f"path_terms_{im}",
-            f"Source and path terms of {im}: how far the residuals of different events are alike",
-            "Covariance of what median and site terms leave at trained sites. Fitted, as standard "
-            "deviations: what an event has alone (event), shares with near sources at all sites "
-            "(source), at the same station (own), at near stations (path); what near stations share of "
-            "one event (within) and what is left (noise); ranges in km. New events are predicted with "
-            "the second to fourth.",
+            f"Source and path terms of {im}: covariance of the residuals of different events",
+            "Covariance of the residuals at trained sites after median and site terms. Fitted, as standard "
+            "deviations: the part that an event has alone (event), shares with near sources at all sites "
+            "(source), at the same station (own), at near stations (path); the part of one event that near "
+            "stations share (within) and the remainder (noise); ranges in km. New events are predicted "
+            "with the second to fourth.",
             rows,
             pd.DataFrame([{"im": im} | shown]),
             draw,
@@ -153,10 +153,10 @@ def within_event(scored: ScoredRun) -> Section | None:
     fitted = table.drop_duplicates("im")[["im", "share", "range_km"]]
     return Section(
         "within_event",
-        "Within-event residuals: how far they are alike",
+        "Within-event residuals: correlation with distance",
         "Correlation of the standardised residuals of one event at two trained sites, and a exp(-d / l) "
         "fitted to it: the share a that sites next to each other have in common, and the range l. "
-        "A site that did not train is predicted with what they tell of it, for events that did.",
+        "A site that did not train is predicted with the residuals of its neighbours, for events that did.",
         table,
         fitted.round({"share": 2, "range_km": 1}).astype(str).rename(columns={"range_km": "range [km]"}),
         draw,
@@ -179,10 +179,11 @@ def floor(scored: ScoredRun) -> Section:
     return Section(
         "floor",
         "What is left to gain between stations: RMSE for validation events",
-        "What the map part leaves at trained sites is kriged: a field that neighbours tell of and a nugget "
-        "that they do not. Unknown sites could come down to *interpolated at best* by better interpolation "
-        "between the stations there are, to the *floor* by more stations, and below it only by records of "
-        "their own. Both add up the error at known sites and what kriging does not know, or the nugget.",
+        "Residuals of the map part at trained sites are kriged: a field that neighbouring sites share and "
+        "a nugget that each site has alone. Unknown sites could come down to *interpolated at best* by "
+        "better interpolation between the stations there are, to the *floor* by more stations, and below "
+        "it only by records of their own. Both add the error at known sites to the kriging variance, or to "
+        "the nugget.",
         table,
         table[["im", *named]].round(digits).astype(str).rename(columns=named),
     )

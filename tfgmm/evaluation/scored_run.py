@@ -139,11 +139,11 @@ def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, repo
     """Fit the baselines, evaluate the published models, and write the files `_KEPT`."""
     table = run.with_places(predictions)
     folds = len(list(baselines.folds(predictions)))
-    progress = _count_steps(report, "fitting baselines", folds)
+    progress = count_steps(report, "fitting baselines", folds)
     fitted = baselines.fitted_predictions(table, progress)
     files.write_parquet(_select_reference(run, fitted), folder / "fitted.parquet")
     models = len(published_models.MODELS) * len(run.experiment.ims)
-    progress = _count_steps(report, "evaluating published models", models)
+    progress = count_steps(report, "evaluating published models", models)
     published, ranges = published_models.published_predictions(_select_reference(run, table), progress)
     files.write_parquet(published, folder / "published.parquet")
     ranges.to_csv(folder / "ranges.csv", index=False)
@@ -166,8 +166,18 @@ def _is_kept(folder: Path, records_sha256: str) -> bool:
     return False
 
 
-def _count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
-    """Return a function that reports another of `count` steps each time it is called."""
+def count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
+    """Return a function that reports another of `count` steps each time it is called.
+
+    Parameters
+    ----------
+    report : callable
+        Called with `what` and the share of the steps that is done, at once and after each step.
+    what : str
+        Name of the stage.
+    count : int
+        Number of steps.
+    """
     steps = iter(range(1, count + 1))
     report(what, 0.0)
     return lambda *_: report(what, next(steps) / count)

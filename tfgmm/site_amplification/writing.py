@@ -1,7 +1,6 @@
 """Map the site amplification of a run in one call: train what is missing, measure, write the results."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import xarray as xr
 from tfgmm.core import drawing, files
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
+from tfgmm.evaluation.scored_run import Report, count_steps
 from tfgmm.network.training import Training
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.site_amplification import estimators, figures, site_maps
@@ -54,7 +54,7 @@ def map_site_amplification(
     against: RunFolder | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-    report: Callable[[str, float], None] = lambda what, share: None,
+    report: Report = lambda what, share: None,
     train: Callable[[Training, str], bool] | None = None,
 ) -> SiteAmplification:
     """Map the site amplification that a run has learned, with its uncertainty, and write the results.
@@ -133,15 +133,10 @@ def _train_arms(study: Study, ims: tuple[str, ...], train: Callable[[Training, s
             raise UsageError(f"other processes train members of {study.run.path}: try again then")
 
 
-def _measure(
-    studies: Sequence[Study], ims: tuple[str, ...], report: Callable[[str, float], None]
-) -> list[dict[str, Measure]]:
+def _measure(studies: Sequence[Study], ims: tuple[str, ...], report: Report) -> list[dict[str, Measure]]:
     """Return the site amplification of each study, by intensity measure."""
-    total, steps = sum(study.steps(ims) for study in studies), itertools.count(1)
-
-    def progress() -> None:
-        report("averaging over events", next(steps) / total)
-
+    steps = sum(study.steps(ims) for study in studies)
+    progress = count_steps(report, "averaging over events", steps)
     return [{im: estimators.measure(study, im, progress) for im in ims} for study in studies]
 
 
