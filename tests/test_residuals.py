@@ -166,6 +166,8 @@ def test_the_same_record_from_many_folds_narrows_no_interval():
 
 def test_few_events_have_no_interval():
     rows = pd.DataFrame({"event_id": list("AAB"), "site_id": list("123"), "magnitude": 5.0, "mean": 0.0})
-    found = residuals._bin_residuals(rows.assign(ln_im=[1.0, 2, 3]), "magnitude", np.array([4.0, 6.0])).iloc[0]
+    found = residuals._bin_residuals(
+        rows.assign(ln_im=[1.0, 2, 3]), "magnitude", np.array([4.0, 6.0])
+    ).iloc[0]
     assert found["bias"] == 2
     assert found[["bias_low", "bias_high", "scatter_low", "scatter_high"]].isna().all()

@@ -18,7 +18,7 @@ from tfgmm.cli.console import (
 from tfgmm.core import endings, imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 _ARMS = {
     "published": ("published",),

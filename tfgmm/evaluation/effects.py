@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 from tfgmm.core import drawing, files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import residual_figures, scores
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import ergodic
 
 #: Side of a source cell, degrees.
@@ -63,7 +63,7 @@ def subtract_median(partial: pd.DataFrame) -> pd.DataFrame:
     ----------
     partial : pandas.DataFrame
         Partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) of one intensity measure, with the
-        columns of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        columns of `tfgmm.runs.run.RunFolder.with_places`.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from tfgmm.core import drawing, files
 from tfgmm.evaluation import residual_sections, scored_run, sections
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import Section
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -171,7 +171,7 @@ def terms(fit: variability.Decomposition, table: pd.DataFrame, im: str, note: st
     ----------
     fit : Decomposition
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`.
     im : str
     note : str
         Title.

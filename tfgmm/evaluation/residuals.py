@@ -77,7 +77,7 @@ def with_variables(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`.
     """
     table = table.assign(year=table["origin_time"].dt.year)
     if table["vs30_m_s"].isna().all() and "vs30" in table:

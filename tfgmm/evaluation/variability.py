@@ -195,7 +195,7 @@ def place_terms(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
     terms : pandas.Series
         Site or event terms of a `Decomposition`; the name of the index tells which of the two.
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`.
     """
     key = terms.index.name
     places = table.groupby(key, observed=True)[_PLACES[key]].first()

@@ -11,7 +11,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ensemble import Ensemble
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 #: Sets of events over which maps are averaged: all of them, and two halves.
 SETS = ("all", "first half", "second half")
@@ -148,7 +148,7 @@ def average_members(
     """
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
-        model = member.load(run.member(im, chunk, init))
+        model = member.load(run.member(chunk, init), im)
         ensemble_of_one = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
         by_member.append(
             [

@@ -14,7 +14,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.evaluation.scored_run import Report, count_steps
 from tfgmm.network.training import Training
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification import estimators, figures, site_maps
 from tfgmm.site_amplification.estimators import Measure
 from tfgmm.site_amplification.site_study import TITLE, Options, Study, refuse_unpaired
