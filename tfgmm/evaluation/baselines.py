@@ -189,6 +189,7 @@ def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _make_trees(rounds: int, **settings) -> HistGradientBoostingRegressor:
+    """Return boosted trees with the settings of this baseline, not yet fitted."""
     return HistGradientBoostingRegressor(
         max_iter=rounds, learning_rate=0.1, min_samples_leaf=50, random_state=0, **settings
     )

@@ -190,6 +190,7 @@ def floor(scored: ScoredRun) -> Section:
 
 
 def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
+    """Return the section on site and event terms of the residuals."""
     placed = [
         variability.place_terms(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
         for kind, terms in (("site", fit.site_terms), ("event", fit.event_terms))
@@ -204,6 +205,7 @@ def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
 
 
 def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
+    """Return the section on residuals against explanatory variables."""
     ensemble = scored.ensemble[scored.ensemble["im"] == im]
     rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
     of_cell = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]

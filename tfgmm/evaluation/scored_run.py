@@ -113,6 +113,7 @@ def gather(
 
 
 def _select_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the reference network."""
     return table[table["network"] == run.experiment.reference]
 
 

@@ -157,10 +157,12 @@ def _format_model(row: pd.Series) -> dict[str, str]:
 
 
 def _format_spread(value: float, spread: float) -> str:
+    """Write a value with its standard deviation, where that is known."""
     return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
 
 
 def _make_four_cells(scored: ScoredRun, im: str) -> Section:
+    """Return the section on standardised residuals in the four cells."""
     rows = scored.ensemble[scored.ensemble["im"] == im]
     return Section(
         f"standardised_residuals_{im}",
@@ -171,6 +173,7 @@ def _make_four_cells(scored: ScoredRun, im: str) -> Section:
 
 
 def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
+    """Return the section on standardised residuals of the full ensemble."""
     full, partial = (table[table["im"] == im] for table in (scored.full, scored.ensemble))
     z = (full["ln_im"] - full["mean"]) / full["stddev"]
     return Section(
@@ -226,6 +229,7 @@ def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
 
 
 def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Section:
+    """Return the section on the coverage of central intervals."""
     rows = score_table[(score_table["im"] == im) & (score_table["cell"] == HELD_OUT)]
 
     def draw() -> plt.Figure:
@@ -244,6 +248,7 @@ def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Sec
 
 
 def _make_pit(scored: ScoredRun, im: str) -> Section:
+    """Return the section on the probability integral transform."""
     ensembles = scored.models[
         scored.models["model"].str.startswith(scores.ENSEMBLE) & (scored.models["im"] == im)
     ]

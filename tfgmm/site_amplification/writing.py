@@ -236,6 +236,7 @@ def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
 
 
 def _write_csv(table: pd.DataFrame, path: Path, study: Study) -> None:
+    """Write a table that says whether its records are simulated."""
     table.assign(simulated=study.run.simulated).to_csv(path, index=False, float_format="%.6g")
 
 
