@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError
-from tfgmm.evaluation import section
+from tfgmm.evaluation import sections
 from tfgmm.stats import bootstrap
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4
@@ -147,7 +147,7 @@ def test_intervals_of_few_events_or_sites_are_marked():
             values, event, site, {"mean": lambda mean: mean["square"]}, resamples=50
         )
         assert bootstrap.is_narrow(table).tolist() == [narrow]
-        (text,) = section.interval(table)
+        (text,) = sections.format_intervals(table)
         assert text.endswith("]*") is narrow
-        made = section.Section("name", "title", "Text.", shown=pd.DataFrame({"mean": [text]}))
-        assert made.text == "Text." + f" {section.NARROW_NOTE}" * narrow
+        made = sections.Section("name", "title", "Text.", shown=pd.DataFrame({"mean": [text]}))
+        assert made.text == "Text." + f" {sections.NARROW_NOTE}" * narrow

@@ -14,8 +14,8 @@ from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import baselines, evaluation, report, scored, scores
-from tfgmm.evaluation.section import HELD_OUT
+from tfgmm.evaluation import baselines, evaluation, report, scored_run, scores
+from tfgmm.evaluation.sections import HELD_OUT
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
@@ -114,17 +114,17 @@ def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, 
     def refuse(*args):
         raise FittedAgainError
 
-    monkeypatch.setattr(scored.baselines, "fitted_predictions", refuse)
+    monkeypatch.setattr(scored_run.baselines, "fitted_predictions", refuse)
     more = pd.concat([table, table.assign(init=table["init"] + 1, mean=table["mean"] + 1)])
     more.to_parquet(run.predictions)
     found, before = (
         models[models["model"] == baselines.BOOSTED].reset_index(drop=True)
-        for models in (scored.gather(run).models, result.scored.models)
+        for models in (scored_run.gather(run).models, result.scored.models)
     )
     pd.testing.assert_frame_equal(found, before)
     table.assign(site_role=table["site_role"].iloc[::-1].to_numpy()).to_parquet(run.predictions)
     with pytest.raises(FittedAgainError):
-        scored.gather(run)
+        scored_run.gather(run)
 
 
 def _cut(path):
@@ -153,15 +153,17 @@ def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, ca
     folder = run.path / "baselines"
     fitted, published = (pd.read_parquet(folder / f"{one}.parquet") for one in ("fitted", "published"))
     ranges = pd.read_csv(folder / "ranges.csv")
-    monkeypatch.setattr(scored.baselines, "fitted_predictions", lambda *args: fitted)
-    monkeypatch.setattr(scored.published_models, "published_predictions", lambda *args: (published, ranges))
+    monkeypatch.setattr(scored_run.baselines, "fitted_predictions", lambda *args: fitted)
+    monkeypatch.setattr(
+        scored_run.published_models, "published_predictions", lambda *args: (published, ranges)
+    )
     damage(folder / name)
-    again = scored.gather(run)
+    again = scored_run.gather(run)
     pd.testing.assert_frame_equal(again.models, result.scored.models)
     pd.testing.assert_frame_equal(again.published, result.scored.published)
     assert "baselines is incomplete, damaged" in caplog.text
     caplog.clear()
-    scored.gather(run)
+    scored_run.gather(run)
     assert not caplog.records  # they are whole again
 
 
@@ -263,7 +265,7 @@ def test_two_runs_are_compared_on_the_same_records(finished):
     worse = table.assign(mean=table["mean"] + 3)
     paths = [finished(one, name=name) for one, name in ((table, "a"), (worse, "b"))]
     runs = [
-        evaluation.Evaluation(scored.gather(RunFolder.open(path), with_baselines=False), [])
+        evaluation.Evaluation(scored_run.gather(RunFolder.open(path), with_baselines=False), [])
         for path in paths
     ]
     side, difference = report.compare(runs)

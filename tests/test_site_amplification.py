@@ -22,11 +22,10 @@ from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.run import RunFolder
-from tfgmm.site_amplification import estimates, site_maps, site_study, writing
-from tfgmm.site_amplification.amplification import Estimate
-from tfgmm.site_amplification.event_selection import Selection
-from tfgmm.site_amplification.interpolation import InterpolationVariance
-from tfgmm.site_amplification.site_study import Options, Study
+from tfgmm.site_amplification import estimators, site_maps, site_study, writing
+from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification.site_study import Options, Selection, Study
+from tfgmm.site_amplification.site_terms import InterpolationVariance
 from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
@@ -231,7 +230,7 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = estimates.measure(study, "PGA", lambda: calls.append(1))
+    found = estimators.measure(study, "PGA", lambda: calls.append(1))
     assert len(calls) == study.steps(("PGA",))
     return found
 
@@ -251,7 +250,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = estimates.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    found = estimators.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").predict(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -269,7 +268,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     """Where held-out sites say less than kriging does, its variance counts, the jackknife's part once."""
     everywhere = np.ones((4, 5), bool)
     members = np.random.default_rng(0).normal(0, 0.1, (5, 2, 3, 4, 5))
-    one = Estimate.of(members, everywhere)
+    one = Estimate.from_maps(members, everywhere)
     kriging = np.random.default_rng(1).uniform(0.0, 0.09, (4, 5))
     found = site_maps.measure(
         {"one_ensemble": one},
@@ -298,7 +297,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
     mixed.manifest.note(*random_effects.FILES)
-    found = estimates.measure(study, "PGA")
+    found = estimators.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
     members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
@@ -309,7 +308,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
     mixed.manifest.note(*random_effects.FILES)
-    of_networks = estimates.measure(study, "PGA").estimates["one_ensemble"]
+    of_networks = estimators.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
     np.testing.assert_allclose(
@@ -319,7 +318,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
 
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
-    questions = estimates._layer_questions(study)
+    questions = estimators._layer_averages(study)
     names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
     assert "z_bedrock" not in names
@@ -349,7 +348,41 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        estimates.measure(hungry, "PGA")
+        estimators.measure(hungry, "PGA")
+
+
+def test_one_call_measures_and_writes(written, run, tmp_path):
+    """The same numbers as on the command line, and what is done is reported up to the end."""
+    stages = []
+    result = writing.map_site_amplification(
+        run,
+        ["PGA"],
+        options=EVERYTHING.model_copy(update={"arms": (), "sectors": 8, "layer_events": 20}),
+        places=pd.DataFrame({"name": ["Tokyo"], "longitude": [139.95], "latitude": [35.75]}),
+        out=tmp_path / "out",
+        report=lambda what, share: stages.append((what, share)),
+    )
+    assert result.folder == tmp_path / "out" and (result.folder / "PGA.png").is_file()
+    assert stages[0] == ("averaging over events", 0.0) and stages[-1] == ("averaging over events", 1.0)
+    assert list(result.measures) == ["PGA"] and re.fullmatch(r"\d+: validation events", result.events)
+    columns = ["estimator", "spread", "r_stations"]
+    printed = pd.read_csv(written[1] / "summary.csv").query("im == 'PGA' and estimator != 'difference'")
+    pd.testing.assert_frame_equal(
+        result.summary[columns], printed[columns].reset_index(drop=True), rtol=1e-5
+    )
+    assert pd.read_csv(result.folder / "places.csv")["place"].unique().tolist() == ["Tokyo"]
+
+
+def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
+    def in_one_call(**changes):
+        return writing.map_site_amplification(run, ["PGA"], options=EVERYTHING, out=tmp_path, **changes)
+
+    far = pd.DataFrame({"name": ["Far"], "longitude": [130.0], "latitude": [35.0]})
+    with pytest.raises(UsageError, match="place Far lies outside the map of the run"):
+        in_one_call(places=far)
+    with pytest.raises(UsageError, match="other processes train members of .*dense: try again then"):
+        in_one_call(train=lambda training, what: False)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- which events --------------------------------------------------------------------------------
@@ -363,7 +396,7 @@ def test_selection_reads_what_it_writes_about(study):
     )
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
-    found = chosen.of(events, validates, grid)
+    found = chosen.select(events, validates, grid)
     x, y = grid.project(events["longitude"], events["latitude"])
     expected = events["magnitude"].between(5, 6.5) & (np.hypot(x, y) <= 80)
     expected &= events["longitude"].between(139, 141) & events["latitude"].between(35, 36.6)
@@ -375,7 +408,7 @@ def test_roles_share_the_events(study):
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
     ids = [
-        set(Selection(role=r).of(events, validates, grid)["event_id"])
+        set(Selection(role=r).select(events, validates, grid)["event_id"])
         for r in ("validation", "training", "all")
     ]
     assert ids[0] == set(validates) and not ids[0] & ids[1] and ids[0] | ids[1] == ids[2]

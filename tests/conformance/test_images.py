@@ -40,7 +40,7 @@ def trends() -> plt.Figure:
 
 
 def full_ensemble() -> plt.Figure:
-    return residual_figures.standardised(residuals.full_ensemble(predictions()), partial(), "kik", "PGA")
+    return figures.standardised(residuals.full_ensemble(predictions()), partial(), "kik", "PGA")
 
 
 def stations() -> plt.Figure:

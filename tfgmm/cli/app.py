@@ -203,7 +203,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 def _evaluated(paths: list[Path], baselines: bool) -> list:
     from tfgmm.evaluation import evaluation, report
-    from tfgmm.evaluation.section import NARROW_NOTE, has_narrow
+    from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
 
     with stage_progress() as told:
         found = [evaluation.evaluate(path, baselines, told) for path in paths]
@@ -261,9 +261,9 @@ def effects(
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
     """Map what the networks have learned about sources and about the paths to one station."""
-    from tfgmm.evaluation import effects_report
+    from tfgmm.evaluation.effects import write as write_effects
 
-    for im, one in effects_report.write(run, station, cell).items():
+    for im, one in write_effects(run, station, cell).items():
         console.print(
             f"{im}: {len(one.sources)} source cells, {len(one.paths)} of them with paths to station "
             f"{one.station['station_id']}"

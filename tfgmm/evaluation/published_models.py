@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 from tfgmm.data.roles import is_training
-from tfgmm.evaluation.baselines import folds, scored
+from tfgmm.evaluation.baselines import folds, scored_table
 from tfgmm.stats.published import (
     CLASSES,
     MODELS,
@@ -20,19 +20,19 @@ from tfgmm.stats.published import (
 #: Ends the name of a model whose constant was fitted.
 RECENTRED = " (re-centred)"
 
-#: Records that check the interpolation.
+#: Number of records by which the interpolation is checked.
 _CHECKED = 100
 
 
 def published_predictions(
     table: pd.DataFrame, progress: Callable[[], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What published models predict: as published, and with a constant fitted in each fold.
+    """Predict with published models, as published and with a constant fitted in each fold.
 
-    The constant is the mean residual of the fold's training records, one for each tectonic class. A
-    column ``tectonic_class`` tells which model an event needs: every crustal model is then completed
-    by AGA16 to one that predicts all events. Without it every model predicts every event. A model that
-    lacks the period of an intensity measure is left out.
+    The constant is the mean residual of the fold's training records, one for each tectonic class. Where
+    there is a column ``tectonic_class``, a model predicts the events of its class only, and every crustal
+    model is completed by AGA16 to one that predicts all events; else every model predicts every event. A
+    model that lacks the period of an intensity measure is left out.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def published_predictions(
     Returns
     -------
     scored : pandas.DataFrame
-        Two rows a record, chunk and model: the record, its roles, ``model, mean, stddev, epistemic``.
+        Two rows per record, chunk and model: the record, its roles, ``model, mean, stddev, epistemic``,
+        ln units.
     ranges : pandas.DataFrame
         ``im, model, records, outside_range`` (share of the records outside the range that the authors
         state) and ``interpolation_error`` (the largest of 100 records, ln units).
@@ -58,20 +59,20 @@ def published_predictions(
     _refuse_unknown_class(records)
     tables, ranges = [], []
     for im, of_im in records.groupby("im", observed=True):
-        found = []
+        predictions = []
         for model in MODELS:
-            predicted = _predicted(model, im, of_im)
+            predicted = _predict(model, im, of_im)
             if len(predicted):
-                found.append((model, predicted))
-                ranges.append({"im": im, "model": model.name} | _range_check(model, im, predicted))
+                predictions.append((model, predicted))
+                ranges.append({"im": im, "model": model.name} | _check_range(model, im, predicted))
             if progress:
                 progress()
-        tables += _tables(found, by_class="tectonic_class" in of_im)
+        tables += _complete_classes(predictions, by_class="tectonic_class" in of_im)
     return pd.concat(tables, ignore_index=True), pd.DataFrame(ranges)
 
 
-def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFrame:
-    """The records of the model's class with ``mean, stddev, constant``; none without the period."""
+def _predict(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records of the model's class with ``mean, stddev, constant``; none without the period."""
     if "tectonic_class" in records:
         records = records[records["tectonic_class"] == model.tectonic_class]
     if records.empty:
@@ -82,24 +83,27 @@ def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.Data
     return records.assign(mean=mean, stddev=stddev, constant=constant)[np.isfinite(mean)]
 
 
-def _tables(found: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool) -> Iterator[pd.DataFrame]:
-    """Scored tables of each model; by class, of each crustal model completed by the others."""
-    completion = [rows for model, rows in found if by_class and model.tectonic_class != "crustal"]
-    for model, rows in found:
+def _complete_classes(
+    predictions: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool
+) -> Iterator[pd.DataFrame]:
+    """Yield scored tables of each model; by class, of each crustal model completed by the others."""
+    completion = [rows for model, rows in predictions if by_class and model.tectonic_class != "crustal"]
+    for model, rows in predictions:
         if by_class and model.tectonic_class != "crustal":
             continue
         name = f"{model.name} + AGA16" if by_class else model.name
         all_rows = pd.concat([rows, *completion])
         mean, stddev = all_rows["mean"], all_rows["stddev"]
-        yield scored(all_rows, name, mean, stddev)
-        yield scored(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
+        yield scored_table(all_rows, name, mean, stddev)
+        yield scored_table(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
 
 
-def _range_check(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:
+def _check_range(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:
+    """Return the share of records outside the range of a model, and the error of its interpolation."""
     records = predicted.drop_duplicates(["event_id", "station_id"])
     inside = [records[name].between(*limits) for name, limits in model.ranges.items()]
-    some = records.sample(min(_CHECKED, len(records)), random_state=0)
-    error = evaluate(model, im, some)[:, 0] - some["mean"]
+    sample = records.sample(min(_CHECKED, len(records)), random_state=0)
+    error = evaluate(model, im, sample)[:, 0] - sample["mean"]
     return {
         "records": len(records),
         "outside_range": 1 - np.all(inside, axis=0).mean(),
@@ -108,6 +112,7 @@ def _range_check(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dic
 
 
 def _refuse_unknown_class(records: pd.DataFrame) -> None:
+    """Raise `DataError` if the tectonic class of an event is not one of `CLASSES`."""
     if "tectonic_class" not in records:
         return
     unknown = records[~records["tectonic_class"].isin(CLASSES)]
