@@ -105,11 +105,43 @@ class Covariance:
 
     def of_sources(self, one_km, other_km) -> np.ndarray:
         """Correlation h of hypocentres [n, 3] and [m, 3], [n, m]."""
-        return np.exp(-cdist(one_km, other_km).astype("float32") / np.float32(self.source_km))
+        return correlation(cdist(one_km, other_km).astype("float32"), np.float32(self.source_km))
 
     def of_sites(self, one_km, other_km) -> np.ndarray:
         """Correlation g of places [n, 2] and [m, 2], [n, m]."""
-        return np.exp(-cdist(one_km, other_km).astype("float32") / np.float32(self.site_km))
+        return correlation(cdist(one_km, other_km).astype("float32"), np.float32(self.site_km))
+
+    def shared_term(self, near, g):
+        """Return the terms of places that do not depend on the station, as `PathTerms` has them.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
+
+        Parameters
+        ----------
+        near : array or tensor, [..., stations]
+            Weights summed over the events near the sources.
+        g : array or tensor, [stations, places]
+            Correlation of the stations with the places.
+        """
+        return near @ (self.path * g + self.source)
+
+    def own_term(self, near):
+        """Return the terms of single stations from `near` at them; for arrays and tensors alike."""
+        return self.own * near
+
+
+def correlation(distance_km, range_km: float, xp=np):
+    """Return the correlation exp(-d / l) over distances d, for NumPy arrays and tensors alike.
+
+    Parameters
+    ----------
+    distance_km : array or tensor
+    range_km : float
+        l.
+    xp : module
+        Where ``exp`` of these distances is: `numpy`, or ``tf.math`` for tensors.
+    """
+    return xp.exp(-distance_km / range_km)
 
 
 def _shapes(pairs: pd.DataFrame, source_km: float, site_km: float) -> np.ndarray:
@@ -280,9 +312,9 @@ class PathTerms:
         xy_km = np.asarray(xy_km, float)
         of_source, flat = self._of_sources(source_km), xy_km.reshape(-1, 2)
         blocks = np.array_split(flat, max(1, -(-len(flat) // _PLACES_AT_ONCE)))
-        near = [of_source @ self.covariance.of_sites(self.site_km, block) for block in blocks]
-        term = self.covariance.path * np.concatenate(near, axis=-1)
-        term += self.covariance.source * of_source.sum(axis=-1, keepdims=True)
+        shared, of_sites = self.covariance.shared_term, self.covariance.of_sites
+        terms = [shared(of_source, of_sites(self.site_km, block)) for block in blocks]
+        term = np.concatenate(terms, axis=-1)
         return term.reshape(*term.shape[:2], *xy_km.shape[:-1])
 
     def own(self, source_km, stations) -> np.ndarray:
@@ -294,7 +326,7 @@ class PathTerms:
         stations : array_like of str, [m]
         """
         column = self.columns(stations)
-        return self.covariance.own * np.where(column < 0, 0, self._of_sources(source_km)[..., column])
+        return self.covariance.own_term(np.where(column < 0, 0, self._of_sources(source_km)[..., column]))
 
     def columns(self, stations) -> np.ndarray:
         """Where stations stand in `stations`, [m]; -1 of those that do not."""
