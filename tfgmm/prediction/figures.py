@@ -20,7 +20,7 @@ def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
     Parameters
     ----------
     maps : xarray.Dataset
-        One event of `tfgmm.prediction.writing.Quantities.of`, [row, col].
+        One event of `tfgmm.prediction.quantities.Quantities.of`, [row, col].
     stations : pandas.DataFrame
         With ``longitude`` and ``latitude``; drawn as triangles.
     """

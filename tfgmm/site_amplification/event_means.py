@@ -53,7 +53,7 @@ def ask(
 
 
 def _maps(one: Ensemble, question: Question, watch: Callable[[], None]) -> Iterator[np.ndarray]:
-    for batch in one.shown(question.rasteriser).batches(question.events, calibrated=False):
+    for batch in one.with_rasteriser(question.rasteriser).batches(question.events, calibrated=False):
         yield batch["mean"].to_numpy()
         for _ in range(batch.sizes["event"]):
             watch()

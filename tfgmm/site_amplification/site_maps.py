@@ -10,7 +10,7 @@ import xarray as xr
 
 from tfgmm.core import files
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import map_files
+from tfgmm.prediction import writing
 from tfgmm.site_amplification.amplification import Z90, Estimate, significant
 from tfgmm.site_amplification.interpolation import InterpolationVariance
 from tfgmm.site_amplification.site_terms import correlation
@@ -245,7 +245,7 @@ def against(one: Mapping[str, Estimate], other: Mapping[str, Estimate], where: n
 
 def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
     """The maps with axes, projection and attributes of CF, in types that NetCDF 3 has."""
-    x, y = map_files.axes_m(grid)
+    x, y = writing.axes_m(grid)
     longitude, latitude = grid.lonlat(grid.output_size)
     maps = maps.assign_coords(
         x=("col", x, {"units": "m", "axis": "X", "standard_name": "projection_x_coordinate"}),
@@ -275,4 +275,4 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ..
         for name in names
     }
     masks = {name: maps[name] for name in ("taught", "footprint") if name in maps}
-    map_files.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)
+    writing.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)
