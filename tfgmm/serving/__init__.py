@@ -13,7 +13,6 @@ limits          how much a server takes on, and who computes
 messages        the message of a gRPC request -> arrays, checked before it is unpacked
 model           one version of a SavedModel in memory: its signatures, what they accept
 models          the newest version of every model, which changes under way
-path_graph      source and path terms as TensorFlow operations
 projection      longitude and latitude -> pixel by TensorFlow operations
 readme          what stands beside an exported model
 refusal         why a server does not answer a request, in the words of HTTP and of gRPC

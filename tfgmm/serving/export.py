@@ -15,13 +15,13 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction import conditioning
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run_folder import RunFolder
 from tfgmm.serving import warmup
-from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
+from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, SiteTerms, detached
 from tfgmm.serving.model import definitions
 from tfgmm.serving.models import version_number
-from tfgmm.serving.path_graph import PathGraph
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
@@ -161,12 +161,15 @@ class Export:
         table, grid = self.run.stations(), self.run.experiment.grid
         lonlat = table["longitude"], table["latitude"]
         xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
-        terms = [effects.terms_at(*one, table["terms_of"], xy_km) for one in self.members]
-        term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
-        centres_km = grid.centres_km(grid.output_size)
-        field = np.stack([effects.field(*one, centres_km) for one in self.members])
-        paths = PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km)
-        return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field, paths)
+        term, stddev = conditioning.terms_at_stations(effects, self.members, table["terms_of"], xy_km)
+        return SiteTerms(
+            ids=table["station_id"],
+            pixel=pixel.astype("int32"),
+            term=term,
+            stddev=stddev,
+            on_map=conditioning.terms_on_map(effects, self.members, grid),
+            paths=PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km),
+        )
 
     def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:
         experiment, data = self.run.experiment, self.run.data

@@ -78,12 +78,9 @@ class Projection:
             Row and column; for a point outside the window those of the nearest edge.
         inside : tensor of bool, [...]
         """
-        x, y = self.project(longitude, latitude)
-        size, pixel_km = self.grid.output_size, self.grid.pixel_km
-        half = size * pixel_km / 2
-        found = tf.cast(tf.floor(tf.stack([half - y, x + half], axis=-1) / pixel_km), tf.int32)
-        pixel = tf.clip_by_value(found, 0, size - 1)
-        return pixel, tf.reduce_all(tf.equal(pixel, found), axis=-1)
+        row, col, inside = self.grid.pixel_at(*self.project(longitude, latitude), tf.math)
+        pixel = tf.cast(tf.stack([row, col], axis=-1), tf.int32)
+        return tf.clip_by_value(pixel, 0, self.grid.output_size - 1), inside
 
     def _normalised(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Distance from the central meridian and from the equator, in units of k0 A."""
