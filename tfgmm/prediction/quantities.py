@@ -12,7 +12,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.prediction.places import Places
 
 #: Names of the coordinates that describe the events of a dataset, and their columns in a table of events.
-_EVENT_COLUMNS = {
+EVENT_COLUMNS = {
     "event_id": "event_id",
     "event_longitude": "longitude",
     "event_latitude": "latitude",
@@ -65,7 +65,7 @@ def labelled(
         coords={
             "longitude": (places.dims, places.longitude),
             "latitude": (places.dims, places.latitude),
-            **{name: ("event", events[column].to_numpy()) for name, column in _EVENT_COLUMNS.items()},
+            **{name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()},
         },
     )
 

@@ -25,7 +25,7 @@ EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
 #: Further input of ``at_stations``, [n, m].
 STATIONS = {"station_id": tf.string}
-#: What records may hold, and so what a request may; NaN is refused as well.
+#: Lowest and highest values of inputs, those that records may have; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 
 #: Trained sites whose distances from all places are in memory at once.
@@ -322,7 +322,7 @@ class Graph:
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
-    """Fail, with the name of the input, on what no record may hold."""
+    """Fail, with the name of the input, on values outside of `LIMITS`."""
     for name, values in zip(names, inputs, strict=True):
         low, high = LIMITS[name.removeprefix("site_")]
         possible = tf.reduce_all((values >= low) & (values <= high))
