@@ -310,14 +310,14 @@ def describe(
     ] = None,
 ) -> None:
     """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
-    from tfgmm.data import figures
+    from tfgmm.data import figures as dataset_figures
 
     if figures:
         endings.refuse_file(figures, "--figures")
     dataset = Dataset.read(data)
     show_dataset(dataset)
     try:
-        drawn = figures.draw(dataset, figures or data / "figures")
+        drawn = dataset_figures.draw(dataset, figures or data / "figures")
     except DataError as error:
         if figures:
             raise
