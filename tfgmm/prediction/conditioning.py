@@ -14,6 +14,7 @@ import pandas as pd
 
 from tfgmm.core.grid import Grid
 from tfgmm.prediction.places import Places, Window
+from tfgmm.prediction.ranges import Ranges
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
@@ -128,6 +129,32 @@ class PlaceTerms:
         if self.station_ids is not None:
             path_term = path_term + self.paths.own(source_km, self.station_ids)
         return zip(self.site_term, self.site_stddev, path_term, strict=True)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Facts:
+    """Facts of a prediction that are the same for every event.
+
+    Attributes
+    ----------
+    places : Places
+    window : Window
+        Part of the input maps that the members need to see.
+    terms : PlaceTerms or None
+        Site and path terms, in a run with random effects.
+    calibration : Calibration or None
+    nearest_km : ndarray or None
+        Distance of the places to the nearest trained station, for the calibration.
+    ranges : Ranges
+        Ranges of magnitude, depth and distance from which the members have learned.
+    """
+
+    places: Places
+    window: Window
+    terms: PlaceTerms | None
+    calibration: Calibration | None
+    nearest_km: np.ndarray | None
+    ranges: Ranges
 
 
 # ---- one member ----------------------------------------------------------------------------------------

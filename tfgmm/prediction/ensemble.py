@@ -1,7 +1,6 @@
 """Members -> mean, aleatory and epistemic standard deviation, as maps or at sites."""
 
 import copy
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
+from tfgmm.prediction.conditioning import Facts, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
@@ -30,29 +30,6 @@ from tfgmm.stats.random_effects import RandomEffects
 
 #: Input pixels of the events that members see at once.
 _PIXELS_AT_ONCE = 300_000
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Known:
-    """Facts about the places of a prediction that are the same for every event.
-
-    Attributes
-    ----------
-    places : Places
-    window : Window
-        Part of the input maps that the members need to see.
-    terms : conditioning.PlaceTerms or None
-        Site and path terms, in a run with random effects.
-    calibration : Calibration or None
-    nearest_km : ndarray or None
-        Distance of the places to the nearest trained station, for the calibration.
-    """
-
-    places: Places
-    window: Window
-    terms: conditioning.PlaceTerms | None
-    calibration: Calibration | None
-    nearest_km: np.ndarray | None
 
 
 class Ensemble:
@@ -94,7 +71,7 @@ class Ensemble:
 
     @functools.cached_property
     def ranges(self) -> Ranges:
-        """Return the ranges of magnitude, depth and distance from which the members have learned."""
+        """Return the ranges from which the members have learned."""
         return Ranges.of(self.run, self.im)
 
     @functools.cached_property
@@ -226,20 +203,21 @@ class Ensemble:
             sites = scenarios.check_sites(sites)
             places = Places.sites(grid, sites, interpolation)
             names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
-        facts = self._known(places, station_ids, calibrated)
+        facts = self._facts(places, station_ids, calibrated)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
-    def _known(self, places: Places, stations: pd.DataFrame | None, calibrated: bool | None) -> _Known:
-        """Return what does not depend on the event, of unknown places or of stations of the run."""
+    def _facts(self, places: Places, stations: pd.DataFrame | None, calibrated: bool | None) -> Facts:
+        """Return all that predictions at unknown places, or at stations of the run, need from the run."""
         chosen = self._calibration_or_none(calibrated)
-        return _Known(
+        return Facts(
             places=places,
             window=places.window(self.experiment.grid, self.experiment.network.depth),
             terms=None if self.effects is None else self._terms(places, stations),
             calibration=chosen,
             nearest_km=None if chosen is None else places.nearest_km(self.stations),
+            ranges=self.ranges,
         )
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
@@ -250,13 +228,13 @@ class Ensemble:
             calibrations.read(self.run.path)  # whose error says how to make one
         return None if calibrated is False else self.calibration
 
-    def _terms(self, places: Places, stations: pd.DataFrame | None) -> conditioning.PlaceTerms:
+    def _terms(self, places: Places, stations: pd.DataFrame | None) -> PlaceTerms:
         """Return site and path terms of every member at unknown places, or at stations of the run."""
         effects, paths = self.effects, self._paths
         if stations is not None:
-            return conditioning.PlaceTerms.at_stations(effects, self.members, paths, places, stations)
+            return PlaceTerms.at_stations(effects, self.members, paths, places, stations)
         grid = self.experiment.grid
-        return conditioning.PlaceTerms.elsewhere(effects, paths, places, grid, self._terms_on_map)
+        return PlaceTerms.elsewhere(effects, paths, places, grid, self._terms_on_map)
 
     @functools.cached_property
     def _paths(self) -> PathTerms:
@@ -268,7 +246,7 @@ class Ensemble:
         """Return the site terms that each member expects at the pixels, [member, row, col]."""
         return conditioning.terms_on_map(self.effects, self.members, self.experiment.grid)
 
-    def _predict(self, events: pd.DataFrame, facts: _Known) -> xr.Dataset:
+    def _predict(self, events: pd.DataFrame, facts: Facts) -> xr.Dataset:
         """Predict a batch of events."""
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
@@ -286,7 +264,7 @@ class Ensemble:
             nearest_km=facts.nearest_km,
         )
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
+        outside = facts.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
         return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
             intensity_measure=self.im,
             unit="g",
@@ -329,10 +307,9 @@ def _normals(models: Sequence[keras.Model], maps: tf.Tensor) -> list[tuple[tf.Te
 
 
 def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
-    """Join batches of events."""
-    return xr.concat(
-        batches, "event", data_vars="minimal", coords="minimal", compat="override", join="override"
-    )
+    """Return batches of events as one dataset."""
+    options = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "override"}
+    return xr.concat(batches, "event", **options)
 
 
 def load(run: Path | str, im: str | None = None) -> Ensemble:
@@ -341,16 +318,19 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     Parameters
     ----------
     run : path
+        Folder of the run.
     im : str, optional
         Intensity measure; the run's first one by default.
 
     Raises
     ------
     UsageError
-        No such run, it has no such intensity measure, or no member of it is trained.
+        There is no such run, it has no such intensity measure, or no member of it is trained.
     """
-    folder = RunFolder.open(Path(run))
-    im = imt.canonical(im) if im else folder.experiment.ims[0]
-    rasteriser = Rasteriser.of_run(folder)
-    members = {place: member.load(folder.member(im, *place)) for place in folder.trained(im)}
-    return Ensemble(folder, im, members, rasteriser, folder.random_effects(im))
+    opened = RunFolder.open(Path(run))
+    im = imt.canonical(im) if im else opened.experiment.ims[0]
+    folders = {place: opened.member(im, *place) for place in opened.trained(im)}
+    effects, site_layers = opened.random_effects(im), opened.site_layers()
+    rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
+    members = {place: member.load(folder) for place, folder in folders.items()}
+    return Ensemble(opened, im, members, rasteriser, effects)
