@@ -111,7 +111,7 @@ def predict(
             events,
             out,
             places,
-            known=bool(stations),
+            at_stations=bool(stations),
             quantities=wanted,
             interpolation=interpolation,
             calibrated=False if raw else None,

@@ -176,26 +176,26 @@ class Ensemble:
             As for `at_sites`.
         """
         sites = self.run.stations(stations)
-        return _together(self.batches(events, sites, known=True, calibrated=calibrated))
+        return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated))
 
     def batches(
         self,
         events: pd.DataFrame,
         sites: pd.DataFrame | None = None,
         *,
-        known: bool = False,
+        at_stations: bool = False,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
         """Predict as `predict` or, with sites, `at_sites` does, a few events at a time: constant memory.
 
-        With `known` the sites are stations of the run, of `RunFolder.stations`, as for `at_stations`. Other
-        parameters and errors are those of these methods. Errors are raised before the first event is
+        If `at_stations` is true, the sites are stations of the run, as `RunFolder.stations` lists them.
+        Other parameters and errors are those of the methods. Errors are raised before the first event is
         computed.
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
-        station_ids = sites[["station_id", "terms_of"]] if known else None
+        station_ids = sites[["station_id", "terms_of"]] if at_stations else None
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)

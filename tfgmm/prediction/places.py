@@ -55,8 +55,8 @@ class Places:
         size = grid.output_size
         row, col = np.indices((size, size))
         x, y = np.moveaxis(grid.centres_km(size), -1, 0)
-        outside, one = np.zeros((size, size), bool), np.ones((1, size, size))
-        return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], one)
+        outside, weight = np.zeros((size, size), bool), np.ones((1, size, size))
+        return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], weight)
 
     @classmethod
     def sites(cls, grid: Grid, sites: pd.DataFrame, interpolation: Interpolation) -> Self:

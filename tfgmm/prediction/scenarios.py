@@ -131,9 +131,9 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
 def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
     """Raise `DataError` that names the first id with two places; one place listed twice is no fault."""
     places = sites.drop_duplicates()
-    twice = places.duplicated("site_id")
-    if twice.any():
-        second = int(twice.idxmax())
+    repeated = places.duplicated("site_id")
+    if repeated.any():
+        second = int(repeated.idxmax())
         name = sites.at[second, "site_id"]
         first = int((sites["site_id"] == name).idxmax())
         where = (
@@ -178,9 +178,9 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     listed, tally = pd.DataFrame(sites | {"site_id": ids.astype(object)}), Tally()
     _refuse_two_places(listed, str(path), table.rows)
     tally.count("site", len(listed))
-    again = listed.duplicated()
-    tally.drop("site", "listed again", listed.loc[again, "site_id"])
-    return listed[~again].reset_index(drop=True), tally
+    repeated = listed.duplicated()
+    tally.drop("site", "listed again", listed.loc[repeated, "site_id"])
+    return listed[~repeated].reset_index(drop=True), tally
 
 
 def _check(table: pd.DataFrame, what: str, columns) -> None:

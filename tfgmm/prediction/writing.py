@@ -60,7 +60,7 @@ def write(
     out: Path,
     sites: pd.DataFrame | None = None,
     *,
-    known: bool = False,
+    at_stations: bool = False,
     quantities: Quantities = _NO_MORE,
     interpolation: Interpolation = "nearest",
     calibrated: bool | None = None,
@@ -82,7 +82,7 @@ def write(
         Columns ``longitude`` and ``latitude``; without sites, maps are written.
     quantities : Quantities
         Exceedance probabilities and percentiles to be written as well.
-    known, interpolation, calibrated
+    at_stations, interpolation, calibrated
         As for `Ensemble.batches`.
     overwrite : bool
         Replace `out` if it exists.
@@ -107,7 +107,7 @@ def write(
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
     batches = ensemble.batches(
-        events, sites, known=known, interpolation=interpolation, calibrated=calibrated
+        events, sites, at_stations=at_stations, interpolation=interpolation, calibrated=calibrated
     )
     predictions = _count_events(map(quantities.of, batches), progress)
     with (files.whole_files if folder else files.whole_file)(target) as temporary:

@@ -154,9 +154,9 @@ class Client:
         """Return the outputs for a few events at all sites, asked for a few sites at a time."""
         parts = []
         for first in range(0, len(sites), _VALUES_AT_ONCE):
-            some = sites.iloc[first : first + _VALUES_AT_ONCE]
+            part = sites.iloc[first : first + _VALUES_AT_ONCE]
             places = {
-                f"site_{name}": np.tile(some[name].to_numpy("float64"), (len(events), 1))
+                f"site_{name}": np.tile(part[name].to_numpy("float64"), (len(events), 1))
                 for name in ("longitude", "latitude")
             }
             parts.append(self.predict("at_sites", _event_inputs(events) | places))

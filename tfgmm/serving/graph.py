@@ -59,6 +59,7 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
     variables = [tf.Variable(tf.cast(weight.value, storage), trainable=False) for weight in weights]
 
     def normal(maps):
+        """Return mean and standard deviation at all pixels."""
         values = [tf.cast(variable, tf.float32) for variable in variables]
         distribution, _ = model.stateless_call(values[:count], values[count:], maps)
         return distribution.loc, distribution.scale
@@ -68,7 +69,7 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
 
 
 class PathGraph:
-    """Source and path terms of some members, of places and of stations that are known.
+    """Source and path terms of some members, at any place and at stations.
 
     Parameters
     ----------
@@ -250,21 +251,21 @@ class Graph:
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution at stations by their ids."""
-        event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
+        event, ids, stations = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
         number = self.table.lookup(ids)
-        all_known = tf.debugging.Assert(
+        all_found = tf.debugging.Assert(
             tf.reduce_all(number >= 0), ["station_id names no station of this model"]
         )
-        with tf.control_dependencies([all_known]):  # else looking up no row fails first
+        with tf.control_dependencies([all_found]):  # else looking up no row fails first
             number = tf.identity(number)
-        pixel = tf.gather(tf.constant(known.pixel), number)
+        pixel = tf.gather(tf.constant(stations.pixel), number)
         site_terms, site_stddevs = (
             [tf.gather(of_member, number) for of_member in np.asarray(values, "float32")]
-            for values in (known.term, known.stddev)
+            for values in (stations.term, stations.stddev)
         )
         path_terms = [
             tf.gather(of_member, number, batch_dims=1)
-            for of_member in known.paths.at_stations(self._source_km(*event))
+            for of_member in stations.paths.at_stations(self._source_km(*event))
         ]
         outputs = (
             [tf.gather_nd(of_member, pixel, batch_dims=1) for of_member in tf.unstack(values, axis=1)]
@@ -278,10 +279,11 @@ class Graph:
         outputs = (tf.unstack(values, axis=1) for values in self._outputs(*event))
         if self._effects is None:
             return self._combined(*outputs, [()] * len(self._members))
-        grid, known = self._rasteriser.grid, self._terms
-        path_terms = known.paths.on_map(self._source_km(*event), grid.centres_km(grid.output_size))
+        grid = self._rasteriser.grid
+        centres_km = grid.centres_km(grid.output_size)
+        path_terms = self._terms.paths.on_map(self._source_km(*event), centres_km)
         site_stddev = conditioning.unknown_place_stddev(self._effects)
-        on_map = np.asarray(known.on_map, "float32")
+        on_map = np.asarray(self._terms.on_map, "float32")
         terms = [(term, site_stddev, path) for term, path in zip(on_map, path_terms, strict=True)]
         return self._combined(*outputs, terms)
 
@@ -322,7 +324,7 @@ class Graph:
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
-    """Fail, with the name of the input, on values outside of `LIMITS`."""
+    """Raise an error that names the input on values outside of `LIMITS`."""
     for name, values in zip(names, inputs, strict=True):
         low, high = LIMITS[name.removeprefix("site_")]
         possible = tf.reduce_all((values >= low) & (values <= high))

@@ -64,6 +64,7 @@ def _answering(function: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[b
     """Return a gRPC method of bytes, which refuses a damaged message instead of failing as a server."""
 
     async def answer(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer a request, or tell its sender why it is refused."""
         try:
             return await function(content, context)
         except RefusedError as error:
@@ -178,23 +179,26 @@ def _add_health(server: grpc.aio.Server, services: Iterable[str], stopping: asyn
     stopping : asyncio.Event
         Set when the server stops; then the answers to ``Watch`` end.
     """
-    known = {"", _HEALTH, *services}
+    healthy = {"", _HEALTH, *services}
 
     async def service(content: bytes, context: grpc.aio.ServicerContext) -> str:
+        """Return the name of the service that a request is about."""
         try:
             return messages.parsed(_HEALTH_REQUEST, content).service
         except RefusedError as error:
             await context.abort(grpc.StatusCode[error.reason.grpc], str(error))
 
     async def check(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer ``Check`` once."""
         name = await service(content, context)
-        if name not in known:
+        if name not in healthy:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {name[:50]!r} is here")
         return _HEALTH_RESPONSE(status=_SERVING).SerializeToString()
 
     async def watch(content: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        """Answer ``Watch`` at once, and end when the server stops."""
         name = await service(content, context)
-        yield _HEALTH_RESPONSE(status=_SERVING if name in known else _SERVICE_UNKNOWN).SerializeToString()
+        yield _HEALTH_RESPONSE(status=_SERVING if name in healthy else _SERVICE_UNKNOWN).SerializeToString()
         await stopping.wait()
 
     methods = {

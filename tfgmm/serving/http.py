@@ -45,6 +45,7 @@ class _Punctual(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        """Turn a connection away beyond the limit, or wait for its first request."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._end(_FULL)
@@ -52,11 +53,13 @@ class _Punctual(H11Protocol):
             self._wait()
 
     def data_received(self, data: bytes) -> None:
+        """Stop the deadline once the head of a request is there."""
         super().data_received(data)
         if self.cycle and not self.cycle.response_complete:  # whose body has a deadline of its own
             self._deadline.cancel()
 
     def on_response_complete(self) -> None:
+        """Wait for the next request."""
         self._wait()
         super().on_response_complete()
 
@@ -68,14 +71,17 @@ class _Punctual(H11Protocol):
         self._end(_BAD if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) else b"")
 
     def pause_writing(self) -> None:
+        """Start the deadline of a client that does not read."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.limits.patience_s, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Stop the deadline of a client that reads again."""
         self._unread.cancel()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all deadlines."""
         for timer in (self._deadline, self._unread):
             if timer:
                 timer.cancel()

@@ -139,14 +139,15 @@ def _irregular(name: str) -> RefusedError:
 
 def _numbers(name: str, leaves: list, dtype: np.dtype) -> np.ndarray:
     """Return values as an array of a type, if all of them are numbers that fit the type."""
-    wanted, types = _NUMBERS[dtype.kind]
+    kind_name, types = _NUMBERS[dtype.kind]
     strange = {type(leaf) for leaf in leaves} - types
     if list in strange:
         raise _irregular(name)
     if strange:
         types_found = " and ".join(sorted({_JSON_TYPES[kind] for kind in strange}))
         raise RefusedError(
-            Reason.BAD, f"input {name} needs to hold {wanted} only, of type {dtype}: it has {types_found}"
+            Reason.BAD,
+            f"input {name} needs to hold {kind_name} only, of type {dtype}: it has {types_found}",
         )
     try:
         with np.errstate(over="ignore"):  # becomes infinite, which the graph refuses

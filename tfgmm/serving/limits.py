@@ -142,6 +142,7 @@ class Workers:
         self._unread += len(answer)
 
         def release() -> None:
+            """Count the answer as read."""
             self._unread -= len(answer)
 
         return release

@@ -149,20 +149,22 @@ def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> n
     RefusedError
         Type, shape or values do not fit the input or one another.
     """
-    wanted, shape = signature.inputs[name].dtype, _shape(name, tensor)
+    expected, shape = signature.inputs[name].dtype, _shape(name, tensor)
     count = math.prod(shape)
-    size_of, most = (1, limits.values) if wanted.name == "string" else (wanted.size, limits.request_bytes)
+    size_of, most = (
+        (1, limits.values) if expected.name == "string" else (expected.size, limits.request_bytes)
+    )
     if count * size_of > most:
         raise RefusedError(Reason.LARGE, f"input {name} has shape {list(shape)}: ask for less at once")
     signature.check_shape(name, shape)
-    if tensor.dtype != wanted.as_datatype_enum:
+    if tensor.dtype != expected.as_datatype_enum:
         raise RefusedError(
-            Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {wanted.name}"
+            Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {expected.name}"
         )
-    values = _values(name, tensor, wanted, limits)
+    values = _values(name, tensor, expected, limits)
     missing = count - len(values)
     if not 0 <= missing <= (0 if tensor.tensor_content or not len(values) else _MOST_REPEATED):
-        message = f"input {name} ({wanted.name}) has shape {list(shape)}, but {len(values)} values"
+        message = f"input {name} ({expected.name}) has shape {list(shape)}, but {len(values)} values"
         raise RefusedError(Reason.BAD, message)
     return np.append(values, np.repeat(values[-1:], missing)).reshape(shape)
 
@@ -178,22 +180,22 @@ def _shape(name: str, tensor: Message) -> tuple[int, ...]:
     return sizes
 
 
-def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.ndarray:
+def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> np.ndarray:
     """Return the values of a tensor from the one field of the message that fits the type."""
-    typed = _FIELDS.get(wanted.name, "tensor_content")
+    typed = _FIELDS.get(expected.name, "tensor_content")
     filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
-    allowed = {typed} if wanted.name == "string" else {typed, "tensor_content"}
+    allowed = {typed} if expected.name == "string" else {typed, "tensor_content"}
     if len(filled) > 1 or not filled <= allowed:
         places = " or ".join(sorted(allowed))
         message = (
-            f"input {name} ({wanted.name}) needs its values in {places}, has {', '.join(sorted(filled))}"
+            f"input {name} ({expected.name}) needs its values in {places}, has {', '.join(sorted(filled))}"
         )
         raise RefusedError(Reason.BAD, message)
-    dtype = np.dtype(wanted.as_numpy_dtype)
+    dtype = np.dtype(expected.as_numpy_dtype)
     if "tensor_content" in filled:
         size = len(tensor.tensor_content)
         if size % dtype.itemsize:
-            raise RefusedError(Reason.BAD, f"input {name} ({wanted.name}) is cut: {size} bytes of values")
+            raise RefusedError(Reason.BAD, f"input {name} ({expected.name}) is cut: {size} bytes of values")
         return np.frombuffer(tensor.tensor_content, dtype)
     values = getattr(tensor, typed)
     if typed == "string_val":
@@ -203,7 +205,7 @@ def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.
             return np.fromiter(values, "uint16", len(values)).view(dtype)
         return np.fromiter(values, dtype, len(values))
     except OverflowError as error:
-        message = f"input {name} has a value beyond what {wanted.name} can hold"
+        message = f"input {name} has a value beyond what {expected.name} can hold"
         raise RefusedError(Reason.BAD, message) from error
 
 

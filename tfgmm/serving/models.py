@@ -80,8 +80,8 @@ class Signature:
         """Raise `RefusedError` if names are no outputs, or come twice."""
         unknown = [name for name in names if name not in self.outputs]
         if unknown:
-            known = ", ".join(self.outputs)
-            raise RefusedError(Reason.BAD, f"no output {unknown[0][:50]!r}: {self.name} has {known}")
+            outputs = ", ".join(self.outputs)
+            raise RefusedError(Reason.BAD, f"no output {unknown[0][:50]!r}: {self.name} has {outputs}")
         if len(set(names)) < len(names):
             raise RefusedError(Reason.BAD, "output_filter has a name twice")
 
@@ -89,8 +89,8 @@ class Signature:
         """Raise `RefusedError` if an array of this shape cannot be a value of this input."""
         expected = self.inputs[name].shape
         if not expected.is_compatible_with(shape):
-            wanted = "".join(f"[{'any' if size is None else size}]" for size in expected)
-            raise RefusedError(Reason.BAD, f"input {name} has shape {list(shape)}, expected {wanted}")
+            sizes = "".join(f"[{'any' if size is None else size}]" for size in expected)
+            raise RefusedError(Reason.BAD, f"input {name} has shape {list(shape)}, expected {sizes}")
 
     def _check(self, inputs: Mapping[str, np.ndarray]) -> int:
         """Return the number of events, or raise `RefusedError` if arrays do not fit."""
@@ -98,8 +98,8 @@ class Signature:
         for name, values in inputs.items():
             self.check_shape(name, values.shape)
             if values.dtype != self.inputs[name].dtype.as_numpy_dtype:
-                wanted = self.inputs[name].dtype.name
-                raise RefusedError(Reason.BAD, f"input {name} is {values.dtype}, expected {wanted}")
+                expected = self.inputs[name].dtype.name
+                raise RefusedError(Reason.BAD, f"input {name} is {values.dtype}, expected {expected}")
         lengths = {name: len(values) for name, values in inputs.items()}
         count = next(iter(lengths.values()))
         if len(set(lengths.values())) > 1 or not count:
@@ -181,8 +181,8 @@ class Model:
         """
         signature = self.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
-            known = ", ".join(self.signatures)
-            message = f"model {self.name} has no signature {str(name)[:50]!r}: it has {known}"
+            names = ", ".join(self.signatures)
+            message = f"model {self.name} has no signature {str(name)[:50]!r}: it has {names}"
             raise RefusedError(Reason.BAD, message)
         return signature
 
@@ -258,8 +258,8 @@ class Models:
         """
         model = self._served.get(name)
         if model is None:
-            known = ", ".join(self._served)
-            raise RefusedError(Reason.UNKNOWN, f"no model {name[:50]!r} is served here: there is {known}")
+            names = ", ".join(self._served)
+            raise RefusedError(Reason.UNKNOWN, f"no model {name[:50]!r} is served here: there is {names}")
         if version is not None and version != model.version:
             message = f"version {version} of {name} is not served: {model.version} is"
             raise RefusedError(Reason.UNKNOWN, message)
@@ -273,10 +273,10 @@ class Models:
         RefusedError
             There is no such model or version.
         """
-        known = self._status.get(name)
-        if known is None or (version is not None and version not in known):
+        statuses = self._status.get(name)
+        if statuses is None or (version is not None and version not in statuses):
             self.get(name, version)
-        return [known[number] for number in sorted(known, reverse=True) if version in (None, number)]
+        return [statuses[number] for number in sorted(statuses, reverse=True) if version in (None, number)]
 
     def refresh(self) -> None:
         """Look for versions that came or went, and serve the newest of each model that can be loaded."""

@@ -183,8 +183,8 @@ def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
 
 def _ordered(names: Mapping[str, object]) -> list[str]:
     """Return names in the order of `MEANINGS`; a SavedModel keeps no order."""
-    known = list(MEANINGS)
-    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+    order = list(MEANINGS)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _shape(tensor: TensorInfo) -> str:
