@@ -13,7 +13,7 @@ from tfgmm.core import endings, files, lease
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.readers.common import bounded, combine, matching, selection, sheet
+from tfgmm.readers.common import bounded, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -81,7 +81,7 @@ def records_command(read: Callable[..., Dataset]) -> None:
             written = dataset.write(out)
         else:  # another import into the same dataset waits
             with lease.held(out / "dataset"):
-                whole = combine.combine(Dataset.read(out), dataset, tolerance) if append else dataset
+                whole = matching.combine(Dataset.read(out), dataset, tolerance) if append else dataset
                 written = whole.write(out, overwrite=True)
         show_dataset(written)
 

@@ -12,7 +12,7 @@ from tfgmm.core import endings, files
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction import scenarios
 from tfgmm.readers.common import sheet
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 app = typer.Typer()
 

@@ -11,7 +11,7 @@ from tfgmm.cli.console import console, import_tensorflow, progress, say_simulate
 from tfgmm.core import endings, imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.event_selection import Selection
 
 _ARMS = {

@@ -21,7 +21,7 @@ from tfgmm.prediction.conditioning import Facts, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
@@ -329,8 +329,8 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     """
     opened = RunFolder.open(Path(run))
     im = imt.canonical(im) if im else opened.experiment.ims[0]
-    folders = {place: opened.member(im, *place) for place in opened.trained(im)}
+    stored = {place: opened.member(*place) for place in opened.trained(im)}
     effects, site_layers = opened.random_effects(im), opened.site_layers()
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
-    members = {place: member.load(folder) for place, folder in folders.items()}
+    members = {place: member.load(folder, im) for place, folder in stored.items()}
     return Ensemble(opened, im, members, rasteriser, effects)

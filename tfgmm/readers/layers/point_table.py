@@ -14,12 +14,33 @@ from scipy.spatial import QhullError
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
-from tfgmm.readers.common import column_names, sheet
+from tfgmm.readers.common import columns, sheet
 from tfgmm.readers.layers import extent
 from tfgmm.readers.layers import values as layer_values
 
 #: How far a point may lie off the raster, in steps: coordinates are often rounded.
 TOLERANCE = 0.05
+#: Columns of a table of points.
+PLACE = {
+    "latitude": columns.Column(
+        columns.LATITUDE,
+        columns.NUMBER,
+        filled=True,
+        lowest=-90,
+        highest=90,
+        expected="a latitude, at most 90 degrees",
+    ),
+    "longitude": columns.Column(
+        columns.LONGITUDE,
+        columns.NUMBER,
+        filled=True,
+        lowest=-360,
+        highest=360,
+        expected="a longitude, at most 360 degrees",
+    ),
+}
+#: -999 and its like stand for a missing value only if the user says so.
+VALUE = columns.Column((), columns.NUMBER, sentinels=False)
 #: Plain names of the values.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: A unit in brackets at the end of a column's name.
@@ -144,40 +165,26 @@ def _points(
 ) -> tuple[pd.DataFrame, str]:
     """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
     table = sheet.read(path, XYZ)
-    if not (latitude and longitude):
-        column_names.refuse_contradictions(table)
-    names = {
-        "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
-        "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
-    }
-    value = value or _value_column(table, name, [*names.values()])
-    points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
-    points["value"] = table.number(value, sentinels=False)
-    points.index = pd.Index(table.rows, name="row")
-    points = points.dropna(how="all")
+    named = {"latitude": latitude, "longitude": longitude}
+    named = {what: column for what, column in named.items() if column}
+    located = named if len(named) == 2 else columns.locate(table, PLACE) | named
+    for what in PLACE:
+        if what not in located:
+            raise UsageError(
+                f"{path} has no column of {what}: name it, --{what} COLUMN; its columns are "
+                f"{listed(table.columns)}"
+            )
+    located["value"] = value or _value_column(table, name, [*located.values()])
+    points = columns.read(table, PLACE | {"value": VALUE}, located, drop_blank_rows=True)
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
-    for what, limit in (("latitude", 90), ("longitude", 360)):
-        expected = f"a {what}, at most {limit} degrees"
-        refuse(path, points[what], ~(points[what].abs() <= limit), expected)
-    return points, value
-
-
-def _column(table: sheet.Sheet, names: Sequence[str], what: str) -> str:
-    """The column of one of these names."""
-    column = column_names.find(table.columns, names)
-    if column is None:
-        raise UsageError(
-            f"{table.path} has no column of {what}: name it, --{what} COLUMN; its columns are "
-            f"{listed(table.columns)}"
-        )
-    return column
+    return points, located["value"]
 
 
 def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
     """The column that is named as the layer, or the only one beside the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
-    named = column_names.find(others, VALUES[name])
+    named = columns.find(others, VALUES[name])
     if named is None and len(others) != 1:
         raise UsageError(
             f"{table.path}: name the column with the values, --value COLUMN; its columns are "

@@ -141,7 +141,7 @@ def read(
     provenance = _provenance([*used, events, channels or stations], settings)
     provenance["choices"]["taken as Mw"] = f"{catalogue.magnitude_types(table)}, as {events.name} lists"
     provenance["noted"] = source.noted.dropped() + _implausible(rows, table, sites, settings)
-    return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
+    return selection.select(selection.RawDataset(table, sites, rows, provenance, tally), limits)
 
 
 def _sites(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:

@@ -99,7 +99,9 @@ def read(
         provenance["choices"]["catalogue"] = report
         provenance["sources"].append(archive.source(catalogue))
     rows = pairs.rows(names).assign(component=component)
-    return selection.select(selection.Found(events, pairs.stations, rows, provenance, pairs.tally), limits)
+    return selection.select(
+        selection.RawDataset(events, pairs.stations, rows, provenance, pairs.tally), limits
+    )
 
 
 def _moment_magnitude(events: pd.DataFrame) -> pd.DataFrame:
