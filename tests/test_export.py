@@ -18,10 +18,10 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
 from tfgmm.prediction import ensemble, ranges
-from tfgmm.serving import export, warmup
+from tfgmm.serving import export
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
-from tfgmm.serving.model import definitions
+from tfgmm.serving.models import definitions
 from tfgmm.stats import calibration
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
@@ -303,7 +303,7 @@ def test_no_place_of_this_machine_is_told(run, version):
 
 def test_warm_up_requests_can_be_answered(version, signatures):
     asked = set()
-    for record in tf.data.TFRecordDataset([str(version / warmup.FILE)]):
+    for record in tf.data.TFRecordDataset([str(version / export.WARMUP)]):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.make_ndarray(values) for name, values in request.inputs.items()}
         assert request.model_spec.name == "tiny"
@@ -364,7 +364,7 @@ def test_all_or_nothing(run, tmp_path, monkeypatch):
     def fails(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(warmup, "write", fails)
+    monkeypatch.setattr(export, "write_warmup", fails)
     with pytest.raises(DataError, match="cannot write .*No space left"):
         export.prepare(run.path, tmp_path / "model", members=1).write()
     assert not list((tmp_path / "model").iterdir())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction import ensemble, scenarios, writing
-from tfgmm.prediction.writing import Quantities
+from tfgmm.prediction.quantities import Quantities
 
 mpl.use("Agg")
 

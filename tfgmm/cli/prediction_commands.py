@@ -100,9 +100,9 @@ def predict(
     if stations:
         places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
     import_tensorflow()
-    from tfgmm.prediction import ensemble, writing
+    from tfgmm.prediction import ensemble, quantities, writing
 
-    wanted = writing.Quantities(tuple(exceed or ()), tuple(percentile or ()))
+    wanted = quantities.Quantities(tuple(exceed or ()), tuple(percentile or ()))
     loaded = ensemble.load(run, im)
     say_simulated(loaded.run.simulated)
     with progress("predicting", len(events)) as done:
@@ -111,7 +111,7 @@ def predict(
             events,
             out,
             places,
-            known=bool(stations),
+            at_stations=bool(stations),
             quantities=wanted,
             interpolation=interpolation,
             calibrated=False if raw else None,

@@ -1,6 +1,7 @@
 """Combine the Normal distributions of an ensemble: mean, aleatory and epistemic variance."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -31,12 +32,32 @@ class Mixture:
         return np.sqrt(self.aleatory + self.epistemic)
 
 
-def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
-    r"""Combine the members of an ensemble by the laws of total expectation and total variance.
+def moments(means: Sequence, variances: Sequence) -> tuple:
+    r"""Return mean, aleatory and epistemic variance of several Normal distributions of equal weight.
+
+    By the laws of total expectation and total variance:
 
     .. math:: \mu = E[\mu_i], \quad \sigma^2 = E[\sigma_i^2] + Var[\mu_i]
 
-    The second part is taken as a variance of the means, never as a difference of large numbers.
+    The second part is taken as a variance of the means, never as a difference of large numbers. Plain
+    arithmetic, for NumPy arrays and tensors alike.
+
+    Parameters
+    ----------
+    means, variances : sequence of array or tensor
+        Of every member, all of one shape.
+
+    References
+    ----------
+    Lilienkamp et al. (2022), equations 5 and 6; Sunny, Cotton & Lilienkamp (2022), equations 1 and 2.
+    """
+    count = len(means)
+    mean = sum(means) / count
+    return mean, sum(variances) / count, sum((one - mean) ** 2 for one in means) / count
+
+
+def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
+    """Return the moments of an ensemble from arrays of its members, as `moments` defines them.
 
     Parameters
     ----------
@@ -44,13 +65,9 @@ def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
         Mean and standard deviation of ln IM of every member, along `axis`.
     axis : int
         Axis of the members.
-
-    References
-    ----------
-    Lilienkamp et al. (2022), equations 5 and 6; Sunny, Cotton & Lilienkamp (2022), equations 1 and 2.
     """
-    mean, stddev = np.asarray(mean, float), np.asarray(stddev, float)
-    return Mixture(mean.mean(axis), (stddev**2).mean(axis), mean.var(axis))
+    means, stddevs = (np.moveaxis(np.asarray(values, float), axis, 0) for values in (mean, stddev))
+    return Mixture(*moments(means, stddevs**2))
 
 
 def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:

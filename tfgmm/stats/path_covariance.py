@@ -234,11 +234,44 @@ class Covariance:
     def source_correlation(self, source_km, other_source_km) -> np.ndarray:
         """Return the correlation h of hypocentres [n, 3] with hypocentres [m, 3], km, [n, m]."""
         distance = cdist(source_km, other_source_km).astype("float32")
-        return np.exp(-distance / np.float32(self.source_km))
+        return correlation(distance, np.float32(self.source_km))
 
     def site_correlation(self, xy_km, other_xy_km) -> np.ndarray:
         """Return the correlation g of places [n, 2] with places [m, 2], km, [n, m]."""
-        return np.exp(-cdist(xy_km, other_xy_km).astype("float32") / np.float32(self.site_km))
+        return correlation(cdist(xy_km, other_xy_km).astype("float32"), np.float32(self.site_km))
+
+    def shared_term(self, near, site_correlation):
+        """Return source terms plus the part of path terms that near stations share.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
+
+        Parameters
+        ----------
+        near : array or tensor, [..., stations]
+            Weights of the stations, summed over the events near the sources.
+        site_correlation : array or tensor, [stations, places]
+            Correlation of the stations with the places.
+        """
+        return near @ (self.path * site_correlation + self.source)
+
+    def own_term(self, near):
+        """Return the part of path terms that a station shares with no other; for arrays and tensors."""
+        return self.own * near
+
+
+def correlation(distance_km, range_km, xp=np):
+    """Return the correlation exp(-d / l) over distances d, for NumPy arrays and tensors alike.
+
+    Parameters
+    ----------
+    distance_km : array or tensor
+        d.
+    range_km : float
+        l.
+    xp : module
+        Where ``exp`` of these distances is: `numpy`, or ``tf.math`` for tensors.
+    """
+    return xp.exp(-distance_km / range_km)
 
 
 def _correlations(classes: pd.DataFrame, source_km: float, site_km: float) -> np.ndarray:
