@@ -1,7 +1,6 @@
 """Combine the Normal distributions of an ensemble: mean, aleatory and epistemic variance."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -32,7 +31,7 @@ class Mixture:
         return np.sqrt(self.aleatory + self.epistemic)
 
 
-def moments(means: Sequence, variances: Sequence) -> tuple:
+def moments(means, variances) -> tuple:
     r"""Return mean, aleatory and epistemic variance of several Normal distributions of equal weight.
 
     By the laws of total expectation and total variance:
