@@ -11,8 +11,8 @@ import pytest
 import rasterio
 import xarray as xr
 
-from helpers import amplified_run
-from helpers.amplified_run import IMS
+from helpers import untrained_run
+from helpers.untrained_run import IMS
 from tfgmm.cli.app import main
 from tfgmm.cli.console import console
 from tfgmm.core import drawing
@@ -40,8 +40,11 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(root) -> RunFolder:
     """Its own members and the published arm, but for one member of the latter."""
-    made = amplified_run.make(amplified_run.dataset(root / "data"), root / "runs" / "dense")
-    amplified_run.untrained(Study(made, EVERYTHING).arm("published", IMS))
+    data = untrained_run.write_data(root / "data", layers=True)
+    made = untrained_run.make_finished(data, root / "runs" / "dense")
+    arm = Study(made, EVERYTHING).arm("published", IMS)
+    untrained_run.give_random_weights(arm)
+    arm.write_predictions()
     shutil.rmtree(made.member("SA(1.0)", 1, 0, "drop-site"))
     return made
 
@@ -49,7 +52,7 @@ def run(root) -> RunFolder:
 @pytest.fixture(scope="module")
 def sparse(root, run) -> RunFolder:
     """Another run on the same data."""
-    return amplified_run.make(
+    return untrained_run.make_finished(
         run.experiment.data, root / "runs" / "sparse", networks=("kik",), ims=("PGA",)
     )
 
@@ -285,7 +288,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
 
 def test_stations_have_their_own_part_beside_the_map(root, run):
     """Where a run has random effects: its terms in all members, less what the map has of them."""
-    mixed = amplified_run.make(
+    mixed = untrained_run.make_finished(
         run.experiment.data, root / "runs" / "mixed", ims=("PGA",), random_effects="site,event"
     )
     study = Study(mixed, EVERYTHING.model_copy(update={"arms": ()}))
