@@ -13,6 +13,7 @@ from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.prediction.places import Places, Window
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.stats import calibration
 from tfgmm.stats.mixture import combine
 
@@ -222,18 +223,10 @@ def test_no_run(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def mixed(trained_root):
     """A run with random effects whose members' site terms are large."""
-    root = tmp_path_factory.mktemp("mixed")
-    dataset = small_dataset()
-    terms = np.random.default_rng(1).normal(0, 1.5, len(dataset.stations))
-    of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
-    dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
-    dataset.write(root / "data")
-    changes = {"data": str(root / "data"), "random_effects": "site,event", "training": {"epochs": 1}}
-    begun = training.begin(Experiment(**TINY | changes), root / "run")
-    begun.train()
-    return begun, ensemble.load(root / "run")
+    run = RunFolder.open(trained_root / "run")
+    return training.reopen(run), ensemble.load(run.path)
 
 
 def test_at_stations_is_the_predictions_table(mixed):

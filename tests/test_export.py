@@ -18,6 +18,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
 from tfgmm.prediction import ensemble, ranges
+from tfgmm.runs.run_folder import RunFolder
 from tfgmm.serving import export, warmup
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
@@ -29,13 +30,13 @@ EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return untrained_run.make(tmp_path_factory.mktemp("export"))
+def run(untrained_root):
+    return RunFolder.open(untrained_root() / "run")
 
 
 @pytest.fixture(scope="module")
-def version(run, tmp_path_factory):
-    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+def version(untrained_root):
+    return untrained_root() / "tiny" / "1"
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +118,11 @@ def test_calibration_is_in_the_graph(copied, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def mixed(untrained_root):
     """A run with random effects, and its signatures."""
-    root = tmp_path_factory.mktemp("mixed")
-    run = untrained_run.make(root, random_effects="site,event")
-    version = export.prepare(run.path, root / "tiny").write()
-    return run, version, tf.saved_model.load(version)
+    root = untrained_root("site,event")
+    version = root / "tiny" / "1"
+    return RunFolder.open(root / "run"), version, tf.saved_model.load(version)
 
 
 STATIONS = ["K03", "M01", "K17", "K03"]

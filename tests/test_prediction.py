@@ -21,8 +21,8 @@ SITES = untrained_run.sites(30)
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return ensemble.load(untrained_run.make(tmp_path_factory.mktemp("prediction")).path)
+def loaded(untrained_root):
+    return ensemble.load(untrained_root() / "run")
 
 
 @pytest.fixture

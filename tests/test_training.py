@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, small_dataset
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
@@ -19,8 +19,6 @@ from tfgmm.network import member, training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
-
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
 
 @pytest.fixture(scope="module")

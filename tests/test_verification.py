@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, small_dataset
 from helpers import untrained_run
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
@@ -17,23 +17,11 @@ from tfgmm.runs.run_folder import RunFolder
 from tfgmm.runs.verification import UNTRAINED, WHOLE, verify
 from tfgmm.stats import calibration
 
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A trained run with random effects, and its dataset."""
-    root = tmp_path_factory.mktemp("finished")
-    small_dataset().write(root / "data")
-    changes = {"data": str(root / "data"), "random_effects": "site,event", "stopping": "blocks"}
-    training.begin(Experiment(**QUICK | changes), root / "run").train()
-    return root
-
 
 @pytest.fixture
-def root(finished, tmp_path):
+def root(trained_root, tmp_path):
     """A copy that a test may damage."""
-    return shutil.copytree(finished, tmp_path / "root")
+    return shutil.copytree(trained_root, tmp_path / "root")
 
 
 def states(folder) -> pd.Series:

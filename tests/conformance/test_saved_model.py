@@ -16,7 +16,7 @@ import tensorflow as tf
 from helpers import untrained_run
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
-from tfgmm.serving import export
+from tfgmm.runs.run_folder import RunFolder
 
 CLIENT = Path(__file__).with_name("c_api.py")
 SIGNATURES = ("at_sites", "normal_parameters", "serving_default")
@@ -25,13 +25,13 @@ SITES = untrained_run.sites(40)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return untrained_run.make(tmp_path_factory.mktemp("conformance"))
+def run(untrained_root):
+    return RunFolder.open(untrained_root() / "run")
 
 
 @pytest.fixture(scope="module")
-def version(run, tmp_path_factory):
-    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+def version(untrained_root):
+    return untrained_root() / "tiny" / "1"
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def test_runtime_agrees_with_keras(runtime, expected, count, signature):
     assert_agrees(answer, expected[request], atol=1e-5)
 
 
-def test_runtime_finds_stations_by_name(tmp_path):
-    run = untrained_run.make(tmp_path, random_effects="site,event")
-    version = export.prepare(run.path, tmp_path / "tiny").write()
+def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
+    root = untrained_root("site,event")
+    run, version = RunFolder.open(root / "run"), root / "tiny" / "1"
     ids, events = ["K03", "M01", "K17"], untrained_run.events(2)
     asked = {
         name: untrained_run.inputs(events) | {"station_id": np.array([chosen] * 2, "S8")}

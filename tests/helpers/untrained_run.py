@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
@@ -17,7 +17,6 @@ from tfgmm.stats.path_terms import Covariance, PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects
 
 IMS = ("PGA", "SA(1.0)")
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
 
 def write_data(folder: Path, layers: bool = False) -> str:
