@@ -58,6 +58,7 @@ def evaluated(tmp_path_factory):
         patch.setattr(bootstrap.intervals, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
+        patch.setitem(drawing.STYLE, "savefig.dpi", 50)
         result = evaluation.evaluate(path, report=lambda what, share: said.append((what, share)))
     drawing.plt.close("all")
     return result, said

@@ -21,7 +21,7 @@ ERROR = 0.3
 @pytest.fixture(scope="module")
 def table():
     """Networks that know neither site nor event terms, and are too sure."""
-    found = predictions(n_events=160, n_sites=240, chunks=5, inits=2, seed=4)
+    found = predictions(n_events=160, n_sites=240, chunks=3, inits=2, seed=4)
     return found.assign(stddev=np.float32(np.sqrt(PHI_SS**2 - ERROR**2)))
 
 
@@ -55,7 +55,7 @@ def test_applied_it_is_calibrated_at_known_and_unknown_sites(fitted, table):
 
 def test_parts_add_up(fitted, table):
     mixed = fitted.apply(table)
-    terms = mixed["site_term"] + mixed["event_term"]
+    terms = mixed["site_term"] + mixed["event_term"] + mixed["path_term"]
     np.testing.assert_allclose(mixed["mean"], table["mean"] + terms, atol=1e-5)
     within = table["stddev"] ** 2 + fitted.error**2
     expected = within + (mixed[["event_stddev", "site_stddev", "path_stddev"]] ** 2).sum(axis=1)
@@ -145,7 +145,7 @@ def test_many_places_are_those_of_a_few(fitted, monkeypatch):
 def test_mean_terms_are_those_of_the_members_that_know_the_site(fitted):
     mean = fitted.mean_terms(SITE)
     of_site = fitted.terms[fitted.terms["effect"].eq(SITE) & fitted.terms["id"].eq(mean.index[3])]
-    assert 0 < len(of_site) < 10
+    assert 0 < len(of_site) < 6
     assert mean["term"].iloc[3] == pytest.approx(of_site["term"].mean())
     assert mean["stddev"].iloc[3] == pytest.approx(of_site["stddev"].mean())
 
@@ -197,14 +197,13 @@ def test_path_terms_tell_of_other_events_more_at_known_sites(with_paths, fitted)
     np.testing.assert_allclose(mixed.loc[known, "path_stddev"], found.phi_p2p, rtol=1e-6)
 
 
-def test_a_half_trained_chunk_has_no_say_in_the_others(table):
+def test_a_half_trained_chunk_has_no_say_in_the_others(table, fitted):
     """Chunk 1 lacks its last initialisation."""
-    chosen = table[table["chunk"].lt(3)]
-    partly = chosen[chosen["chunk"].ne(1) | chosen["init"].eq(0)]
-    whole, found = (RandomEffects.fit(rows, "kik") for rows in (chosen, partly))
+    partly = table[table["chunk"].ne(1) | table["init"].eq(0)]
+    found = RandomEffects.fit(partly, "kik")
     for name in ("tau", "phi_s2s", "error"):
-        assert getattr(found, name) == pytest.approx(getattr(whole, name), abs=0.02)
-    of_chunk = [one.terms[one.terms["chunk"].eq(0)]["term"].to_numpy() for one in (found, whole)]
+        assert getattr(found, name) == pytest.approx(getattr(fitted, name), abs=0.02)
+    of_chunk = [one.terms[one.terms["chunk"].eq(0)]["term"].to_numpy() for one in (found, fitted)]
     np.testing.assert_allclose(*of_chunk, atol=0.02)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from conftest import QUICK, small_dataset
+from helpers.small_disk import small_disk
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
@@ -203,20 +204,11 @@ def test_a_run_of_an_earlier_version_is_completed(data, tmp_path):
 # ---- damage and other processes ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> training.Training:
-    """A finished run of two members of one epoch."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    begun = training.begin(Experiment(**QUICK | {"data": data}), folder)
-    assert begun.train() == []
-    return begun
-
-
 @pytest.fixture
-def whole(finished, tmp_path) -> training.Training:
-    """A copy of it that a test may damage."""
-    shutil.copytree(finished.run.path, tmp_path / "run")
-    return training.begin(finished.experiment, tmp_path / "run")
+def whole(trained_root, tmp_path) -> training.Training:
+    """A copy of a finished run, of two members of one epoch, that a test may damage."""
+    shutil.copytree(trained_root / "run", tmp_path / "run")
+    return training.begin(RunFolder.open(tmp_path / "run").experiment, tmp_path / "run")
 
 
 def again(run: training.Training) -> training.Training:
@@ -262,7 +254,9 @@ def test_damaged_tables_of_a_run_are_written_anew(whole, name):
 
 def test_a_damaged_checkpoint_begins_again(data, tmp_path, caplog):
     begun = training.begin(
-        Experiment(**QUICK | {"data": data, "training": {"epochs": 3, "shift_pixels": 0}}), tmp_path / "run"
+        Experiment(**QUICK | {"data": data, "training": {"epochs": 3, "shift_pixels": 0}}),
+        tmp_path / "run",
+        chunks=(0,),
     )
     first = begun.members[0]
 
@@ -334,11 +328,12 @@ def test_a_lost_lease_ends_the_training(data, tmp_path):
 def test_a_run_that_was_replaced_is_left_alone(data, tmp_path):
     """Two processes begin with --overwrite: the first one's member is not taken for the second one's."""
     experiment = Experiment(**QUICK | {"data": data})
-    first = training.begin(experiment, tmp_path / "run", overwrite=True)
+    first = training.begin(experiment, tmp_path / "run", overwrite=True, chunks=(0,))
     folder = first.folder(first.members[0])
     place = first.members[0].chunk, first.members[0].init
     member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
-    second = training.begin(experiment.model_copy(update={"seed": 7}), tmp_path / "run", overwrite=True)
+    other = experiment.model_copy(update={"seed": 7})
+    second = training.begin(other, tmp_path / "run", overwrite=True, chunks=(0,))
     member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
     with pytest.raises(DataError, match="was replaced by another run: this training ends"):
         first.train()
@@ -377,51 +372,21 @@ def test_overwrite_leaves_strangers_files(whole):
     assert not (whole.run.path / "members").exists()
 
 
-FULL = """
-import resource, sys
-from tfgmm.cli.app import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-main(sys.argv[2:])
-"""
-
-
-def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path):
+def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path, capsys, monkeypatch):
     """No file may grow beyond a limit: nothing fits, then weights do not."""
-    options = [
-        "train",
-        "--networks",
-        "kik",
-        "--data",
-        data,
-        "--chunks",
-        "2",
-        "--inits",
-        "1",
-        "--depth",
-        "2",
-    ]
-    options += [
-        "--base",
-        "4",
-        "--input-size",
-        "68",
-        "--pixel-km",
-        "4",
-        "--epochs",
-        "1",
-        "--preset",
-        "quick",
-    ]
-    options += ["--out", str(tmp_path / "run")]
+    monkeypatch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)
+    command = "train --networks kik --chunks 2 --inits 1 --depth 2 --base 4 --input-size 68 --pixel-km 4"
+    command = [*command.split(), "--epochs", "1", "--preset", "quick"]
+    command += ["--data", data, "--out", str(tmp_path / "run")]
     for limit in (300, 20_000):
-        done = subprocess.run(
-            [sys.executable, "-c", FULL, str(limit), *options], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        (line,) = [text for text in done.stderr.splitlines() if text.startswith("tfgmm: ")]
+        with small_disk(limit), pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 1
+        complaints = capsys.readouterr().err
+        (line,) = [text for text in complaints.splitlines() if text.startswith("tfgmm: ")]
         assert "cannot write" in line and "File too large" in line
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in complaints
     with pytest.raises(SystemExit) as end:
-        main(options)
+        main(command)
     assert end.value.code == 0
     assert (tmp_path / "run" / "predictions.parquet").is_file()

@@ -108,7 +108,11 @@ def addresses(request, httpserver, root, words) -> dict[str, str]:
     return {}
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+#: Commands that take seconds; `report` does what `evaluate` does.
+SLOW = ("evaluate", "simulate")
+
+
+@pytest.mark.parametrize("words", [pytest.param(w, marks=[pytest.mark.slow] * (w in SLOW)) for w in COMMANDS])
 def test_it_succeeds(words, root, addresses, monkeypatch, capfd):
     arguments, promised = COMMANDS[words]
     monkeypatch.chdir(root)
