@@ -103,6 +103,7 @@ def ridgecrest(shared_data):
     return gmprocess.read([shared_data / "ridgecrest" / "SA_rotd50.0_2020.03.31.csv.gz"], ALL)
 
 
+@pytest.mark.slow
 def test_ridgecrest_is_read_whole(ridgecrest):
     counts = {"record": 22375, "event": 131, "station": 968}
     assert ridgecrest.provenance["read"] == counts

@@ -293,6 +293,7 @@ def test_damaged_attributes_are_read_or_refused(tmp_path, data):
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_spectra_are_read_or_refused(tmp_path, data):

@@ -14,20 +14,22 @@ from tfgmm.core.grid import Grid
 from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member, random_terms
+from tfgmm.network.material import Material
 from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
+from tfgmm.runs.member_folder import MemberFolder
 from tfgmm.stats import ergodic
 
 
 def material(dataset=None, chunk=0, **changes):
     dataset = small_dataset() if dataset is None else dataset
     chosen = Experiment(**TINY | changes)
-    return member.Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
+    return Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
 
 
 def weights(folder):
-    return [w.numpy() for w in member.load(folder).weights]
+    return [w.numpy() for w in member.load(MemberFolder(folder), "PGA").weights]
 
 
 class Killed(Exception):
@@ -46,10 +48,11 @@ def kill_at(limit):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "member"
     chosen = material(training=TINY["training"] | {"epochs": 3, "patience": 5})
-    member.train(chosen, folder, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
+@pytest.mark.slow
 def test_folder_holds_all_that_is_promised(trained):
     chosen, folder = trained
     assert {p.name for p in folder.iterdir()} == {
@@ -62,10 +65,13 @@ def test_folder_holds_all_that_is_promised(trained):
     done = json.loads((folder / "done.json").read_text())
     history = pd.read_csv(folder / "history.csv")
     assert done["seed"] == chosen.experiment.member_seed(0, 0)
-    assert done["epochs"] == len(history) == 3
-    assert done["stopping_loss"] == history["stopping_loss"].min()
+    assert done["networks"] == {"model.keras": ["PGA"]}
+    assert done["trainings"]["PGA"]["epochs"] == len(history) == 3
+    assert done["trainings"]["PGA"]["stopping_loss"] == history["stopping_loss"].min()
+    assert set(history["im"]) == {"PGA"}
 
 
+@pytest.mark.slow
 def test_fit_sees_training_records_only(trained):
     chosen, _ = trained
     seen = training_records(chosen.records)
@@ -74,6 +80,7 @@ def test_fit_sees_training_records_only(trained):
     assert not set(chosen.training.ln_im) & set(chosen.stopping.ln_im)
 
 
+@pytest.mark.slow
 def test_other_seed_other_weights(trained):
     chosen, _ = trained
     one, same, other = (member.compiled(chosen, seed).get_weights() for seed in (1, 1, 2))
@@ -81,6 +88,7 @@ def test_other_seed_other_weights(trained):
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_predictions_are_the_model_at_the_records(trained):
     chosen, folder = trained
     table = pd.read_parquet(folder / "predictions.parquet")
@@ -88,7 +96,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     pd.testing.assert_series_equal(
         table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
     )
-    model = member.load(folder)
+    model = member.load(MemberFolder(folder), "PGA")
     event = chosen.scored.events[4]
     import tensorflow as tf
 
@@ -98,6 +106,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float16_scales_its_loss_and_learns():
     chosen = material(network=TINY["network"] | {"precision": "float16"})
     model = member.compiled(chosen, 1)
@@ -112,16 +121,18 @@ def test_float16_scales_its_loss_and_learns():
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("random_effects", ["none", "site,event"])
 def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
     chosen = material(
         training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30}, random_effects=random_effects
     )
     with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
-        member.train(chosen, tmp_path / "member", 0, 0)
+        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
     chosen, traces = material(), []
     batches = data_pipeline.training_batches(chosen.training, chosen.moving, 4, range(2), 0)
@@ -140,19 +151,20 @@ def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
     assert traces == [(4, None)] * 2
 
 
+@pytest.mark.slow
 def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     chosen, _ = trained
     half = material(network=TINY["network"] | {"precision": "bfloat16"})
     trained_in_half = member.compiled(half, 1)
     assert "bfloat16" in {layer.compute_dtype for layer in trained_in_half.layers}
     trained_in_half.save(tmp_path / "model.keras")
-    (tmp_path / "done.json").write_text("{}")
-    model = member.load(tmp_path)
+    (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
+    model = member.load(MemberFolder(tmp_path), "PGA")
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     single = member.build(chosen)
     single.set_weights(model.get_weights())
-    expected = member.predictions(single, chosen, 0, 0)
-    table = member.predictions(member.in_float32(trained_in_half), half, 0, 0)
+    expected = member.predictions(single, chosen, "PGA", 0, 0)
+    table = member.predictions(member.in_float32(trained_in_half), half, "PGA", 0, 0)
     for name in ("mean", "stddev"):
         np.testing.assert_allclose(table[name], expected[name], atol=1e-5)
 
@@ -160,11 +172,12 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x05\x06" + 18 * b"\0"])
 def test_a_damaged_model_is_named(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
-    (tmp_path / "done.json").write_text("{}")
+    (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
     with pytest.raises(DataError, match=r"model.keras is damaged .*: remove .* and give tfgmm train again"):
-        member.load(tmp_path)
+        member.load(MemberFolder(tmp_path), "PGA")
 
 
+@pytest.mark.slow
 def test_network_begins_at_the_training_mean_and_standardises(trained):
     chosen, _ = trained
     model = member.compiled(chosen, 1)
@@ -185,7 +198,7 @@ def test_residual_target_adds_the_fitted_median():
     assert layer.coefficients == pytest.approx(fitted.coefficients)
     for weight in model.get_layer("parameters").weights:
         weight.assign(weight * 0)
-    table = member.predictions(model, chosen, 0, 0)
+    table = member.predictions(model, chosen, "PGA", 0, 0)
     seen = training_records(table)
     offset = (seen["ln_im"] - fitted.median(seen["magnitude"], seen["r_hyp_km"], seen["depth_km"])).mean()
     exact = fitted.median(table["magnitude"], table["r_hyp_km"], table["depth_km"]) + offset
@@ -199,6 +212,7 @@ def test_residual_target_needs_its_channels():
         material(training=TINY["training"] | {"target": "residual"}, drop=("source",))
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     """A few epochs on records with a plain attenuation law beat the mean by far."""
     chosen = material(
@@ -206,13 +220,14 @@ def test_it_learns(tmp_path):
         network={"depth": 2, "base": 4},
         training={"epochs": 25, "patience": 25, "learning_rate": 5e-3, "shift_pixels": 1, "batch_size": 4},
     )
-    member.train(chosen, tmp_path / "member", 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     table = pd.read_parquet(tmp_path / "member" / "predictions.parquet")
     held_out = table[(table["event_role"] == "validation") & (table["network"] == "kik")]
     rmse = np.sqrt(((held_out["ln_im"] - held_out["mean"]) ** 2).mean())
     assert rmse < 0.8 * held_out["ln_im"].std()
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     chosen, _ = trained
 
@@ -222,10 +237,11 @@ def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(member, "_fitted", lambda material, *others: member.compiled(material, 1))
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     with pytest.raises(DataError, match="No space left on device"):
-        member.train(chosen, tmp_path / "member", 0, 0)
+        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
+@pytest.mark.slow
 def test_paper_geometry_takes_a_training_step():
     """The published 572 -> 388 at depth 4, with fewer filters than the preset's 64."""
     chosen = material(
@@ -283,14 +299,17 @@ def mixed(tmp_path_factory):
     dataset.records["PGA"] *= np.exp(terms[dataset.records["station_id"]].to_numpy())
     chosen = material(dataset, **MIXED)
     folder = tmp_path_factory.mktemp("mixed") / "member"
-    member.train(chosen, folder, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
+@pytest.mark.slow
 def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
     chosen, folder = mixed
     plain = chosen.experiment.model_copy(update={"random_effects": "none"})
-    member.train(dataclasses.replace(chosen, experiment=plain), tmp_path / "plain", 0, 0)
+    member.train(
+        {"PGA": dataclasses.replace(chosen, experiment=plain)}, MemberFolder(tmp_path / "plain"), 0, 0
+    )
     table, of_plain = (
         pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "plain")
     )
@@ -312,6 +331,7 @@ def seen(mixed):
     return model.random_terms, update, fitted
 
 
+@pytest.mark.slow
 def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
     terms, update, fitted = seen
     assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
@@ -319,6 +339,7 @@ def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
     assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss], rel=0.1)
 
 
+@pytest.mark.slow
 def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     terms, update, fitted = seen
     monkeypatch.setattr(random_terms, "TERMS_EVERY", 3)
@@ -333,16 +354,17 @@ def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     assert float(terms.variance.numpy()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_the_same(mixed, tmp_path):
     """With random effects, whose variance and residuals are part of what goes on."""
     chosen, folder = mixed
     other = tmp_path / "member"
     with pytest.raises(Killed):
-        member.train(chosen, other, 0, 0, kill_at(0.5))
+        member.train({"PGA": chosen}, MemberFolder(other), 0, 0, kill_at(0.5))
     assert not other.exists()
-    state = json.loads((tmp_path / ".member.work" / "state.json").read_text())
+    state = json.loads((tmp_path / ".member.work" / "PGA" / "state.json").read_text())
     assert len(state["history"]) == 1
-    member.train(chosen, other, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(other), 0, 0)
     for one, two in zip(weights(folder), weights(other), strict=True):
         np.testing.assert_array_equal(one, two)
     assert (folder / "history.csv").read_text() == (other / "history.csv").read_text()

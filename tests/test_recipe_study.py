@@ -21,6 +21,7 @@ def base(tmp_path_factory):
     return Experiment(**TINY | chosen)
 
 
+@pytest.mark.slow
 def test_recipes_differ_in_their_training_alone(script, base):
     found = script.recipes(base, [8, 16])
     assert [one.training.max_steps for one in found.values()] == [None, 8, 16]
@@ -28,6 +29,7 @@ def test_recipes_differ_in_their_training_alone(script, base):
     assert {one.model_copy(update={"training": base.training}) for one in found.values()} == {base}
 
 
+@pytest.mark.slow
 def test_scores_of_trained_recipes(script, base, tmp_path, monkeypatch):
     rates = []
     whole = member.compiled

@@ -101,6 +101,7 @@ def test_too_many_connections(server):
     until(lambda: raw(server, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200"))
 
 
+@pytest.mark.slow
 def test_a_queue_has_an_end(server):
     answers = []
     threads = [
@@ -118,6 +119,7 @@ def test_a_queue_has_an_end(server):
     assert found[503][0].headers["retry-after"] == "1"
 
 
+@pytest.mark.slow
 def test_too_late(exported):
     limits = Limits(timeout_s=0.01)
     with running(Server(Models([exported], limits), rest_port=0, grpc_port=0, limits=limits)) as late:
@@ -125,6 +127,7 @@ def test_too_late(exported):
     assert answer.status_code == 504 and "not done in 0.01 s" in answer.json()["error"]
 
 
+@pytest.mark.slow
 def test_new_versions_take_over_without_a_failed_request(tmp_path):
     model, told = tmp_path / "tiny", []
     served_model.write(model, 1)
@@ -161,6 +164,7 @@ def test_new_versions_take_over_without_a_failed_request(tmp_path):
     assert told == [f"tiny, version {version}: is served" for version in (1, 2, 1)]
 
 
+@pytest.mark.slow
 def test_taken_port(server, exported):
     models = Models([exported])
     with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{server.rest_port}: .*--rest-port"):
@@ -172,6 +176,7 @@ def test_taken_port(server, exported):
 SERVE = "from tfgmm.cli.app import main; main()"
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_has_begun(exported):
     """Of the command `tfgmm serve`."""
     process = subprocess.Popen(

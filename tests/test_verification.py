@@ -13,7 +13,7 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.runs.verification import UNTRAINED, WHOLE, verify
 from tfgmm.stats import calibration
 
@@ -28,34 +28,38 @@ def states(folder) -> pd.Series:
     return verify(folder).set_index("file")["state"]
 
 
+@pytest.mark.slow
 def test_what_was_written_is_whole(root):
     of_data = states(root / "data")
     assert (of_data == WHOLE).all() and "records.parquet" in of_data
     of_run = states(root / "run")
     assert (of_run == WHOLE).all()
-    assert {"data", "predictions.parquet", "path_terms.npz", "members/PGA/all/chunk-1_init-0"} <= {
+    assert {"data", "predictions.parquet", "path_terms.npz", "members/all/chunk-1_init-0"} <= {
         *of_run.index
     }
 
 
+@pytest.mark.slow
 def test_members_that_are_not_trained_are_no_damage(root):
     experiment = Experiment(**QUICK | {"data": str(root / "data")})
     training.begin(experiment, root / "other")
-    assert states(root / "other")["members/PGA/all/chunk-1_init-0"] == UNTRAINED
+    assert states(root / "other")["members/all/chunk-1_init-0"] == UNTRAINED
     main_ends(["check", str(root / "other")], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["done.json", ""])
 def test_a_member_that_is_lost_is_missed(root, name):
     """The table of predictions knows of it; without it the ensemble would be another."""
-    folder = root / "run" / "members" / "PGA" / "all" / "chunk-1_init-0"
+    folder = root / "run" / "members" / "all" / "chunk-1_init-0"
     shutil.rmtree(folder) if not name else (folder / name).unlink()
-    assert states(root / "run")["members/PGA/all/chunk-1_init-0"] == "missing"
+    assert states(root / "run")["members/all/chunk-1_init-0"] == "missing"
     with pytest.raises(DataError, match="chunk-1_init-0 is missing or not whole: give the tfgmm"):
         ensemble.load(root / "run")
     main_ends(["check", str(root / "run")], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["stations.parquet", "random_effects.json", "path_terms.npz", "files.json"]
 )
@@ -66,17 +70,19 @@ def test_tables_that_are_lost_are_missed(root, name):
         ensemble.load(root / "run").at_stations(untrained_run.events(1))
 
 
+@pytest.mark.slow
 def test_a_calibration_that_is_lost_is_missed(root):
     run = RunFolder.open(root / "run")
     assert run.calibration("PGA") is None
     calibration.write({"PGA": calibration.Calibration(1.0, 0.1, 10.0, 1.0)}, run.path)
-    run.note(calibration.FILE)
+    run.manifest.note(calibration.FILE)
     assert run.calibration("PGA") == calibration.Calibration(1.0, 0.1, 10.0, 1.0)
     (run.path / calibration.FILE).unlink()
     with pytest.raises(DataError, match=r"calibration\.json is missing or damaged .*: give tfgmm evaluate"):
         run.calibration("PGA")
 
 
+@pytest.mark.slow
 def test_data_of_another_kind_in_a_run_are_refused_and_brought_back(root):
     """A whole dataset, but not the one that the run was trained on."""
     changed = small_dataset(seed=3)
@@ -99,6 +105,7 @@ def test_neither_run_nor_dataset(tmp_path):
         verify(tmp_path)
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     """In files of every kind; predicting refuses the run as well, or predicts the same."""
     events = untrained_run.events(1)
@@ -129,6 +136,7 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     assert "damaged, the first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_predicts_without_its_dataset(root, tmp_path):
     """Moved, and without the folder that it was trained on; a changed dataset changes nothing."""
     events = untrained_run.events(1)

@@ -112,7 +112,9 @@ def addresses(request, httpserver, root, words) -> dict[str, str]:
 SLOW = ("evaluate", "simulate")
 
 
-@pytest.mark.parametrize("words", [pytest.param(w, marks=[pytest.mark.slow] * (w in SLOW)) for w in COMMANDS])
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, marks=[pytest.mark.slow] * (w in SLOW)) for w in COMMANDS]
+)
 def test_it_succeeds(words, root, addresses, monkeypatch, capfd):
     arguments, promised = COMMANDS[words]
     monkeypatch.chdir(root)

@@ -1,6 +1,8 @@
 """Runs whose networks have random weights, made in seconds, and what to ask about them."""
 
 import dataclasses
+import itertools
+import json
 from pathlib import Path
 
 import keras
@@ -10,10 +12,13 @@ import xarray as xr
 
 from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
+from tfgmm.network.material import Material
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.member_folder import MemberFolder, network_name
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import random_effects
-from tfgmm.stats.path_terms import Covariance, PathTerms
+from tfgmm.stats.path_covariance import Covariance
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects
 
 IMS = ("PGA", "SA(1.0)")
@@ -55,26 +60,36 @@ def make_finished(data: str, path: Path, **changes) -> RunFolder:
 def give_random_weights(
     begun: training.Training, rng: np.random.Generator | None = None, lacking: tuple[str, int] | None = None
 ) -> None:
-    """Write all members but those of one measure and chunk; no two predict the same."""
+    """Write all members, without the network of one measure in one chunk; no two predict the same."""
     rng = np.random.default_rng(0) if rng is None else rng
     materials = {}
-    for one in begun.members:
-        if (one.im, one.chunk) == lacking:
+    for im, one in itertools.product(begun.ims, begun.members):
+        if (im, one.chunk) == lacking:
             continue
-        material = materials.setdefault((one.im, one.chunk), begun.material(one))
+        if (im, one.chunk) not in materials:
+            materials[im, one.chunk] = begun.materials(one, [im])[im]
+        material = materials[im, one.chunk]
         keras.utils.set_random_seed(one.chunk * 2 + one.init)
         model = member.build(material)
         for weight in model.weights:
             if len(weight.shape) == 1:  # a bias: nobody would notice if zeros went missing
                 weight.assign(rng.uniform(0.1, 0.3, weight.shape))
-        folder = begun.folder(one)
-        folder.mkdir(parents=True)
-        model.save(folder / "model.keras")
-        known = {"arm": begun.experiment.arm, "chunk": one.chunk, "init": one.init}
-        errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
-        table = material.records.assign(**known, mean=material.records["ln_im"] + errors, stddev=0.5)
-        table.to_parquet(folder / "predictions.parquet", index=False)
-        (folder / "done.json").write_text("{}")
+        _add_network(begun.folder(one), im, model, material, one)
+
+
+def _add_network(folder: MemberFolder, im: str, model, material: Material, one: training.Member) -> None:
+    """Write the network of one measure into a member's folder, with the predictions of its records."""
+    done = folder.done() if folder.is_trained else {"networks": {}}
+    name = network_name(im, material.experiment.ims)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    model.save(folder.path / name)
+    which = {"im": im, "arm": material.experiment.arm, "chunk": one.chunk, "init": one.init}
+    errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
+    table = material.records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)
+    if folder.is_trained:
+        table = pd.concat([pd.read_parquet(folder.predictions), table])
+    table.to_parquet(folder.predictions, index=False)
+    (folder.path / "done.json").write_text(json.dumps(done | {"networks": done["networks"] | {name: [im]}}))
 
 
 def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffects:

@@ -9,11 +9,11 @@ import typer
 
 from tfgmm.cli import options
 from tfgmm.cli.console import progress, show_dataset
-from tfgmm.core import endings, files, lease
+from tfgmm.core import files, lease, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.readers.common import bounded, combine, matching, selection, sheet
+from tfgmm.readers.common import bounded, matching, selection, sheet
 
 app = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
 
@@ -81,7 +81,7 @@ def records_command(read: Callable[..., Dataset]) -> None:
             written = dataset.write(out)
         else:  # another import into the same dataset waits
             with lease.held(out / "dataset"):
-                whole = combine.combine(Dataset.read(out), dataset, tolerance) if append else dataset
+                whole = matching.combine(Dataset.read(out), dataset, tolerance) if append else dataset
                 written = whole.write(out, overwrite=True)
         show_dataset(written)
 
@@ -98,7 +98,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         Dataset.read(out)
     else:
-        endings.refuse_file(out, "a dataset")
+        outputs.refuse_file_name(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
@@ -132,7 +132,7 @@ def nied_ascii(
 ) -> Dataset:
     """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.readers.waveforms import archive, intensity_measures
-    from tfgmm.readers.waveforms import nied_ascii as source
+    from tfgmm.readers.waveforms import nied as source
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None

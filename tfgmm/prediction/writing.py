@@ -14,7 +14,7 @@ import pyarrow.parquet
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from tfgmm.core import drawing, endings, files
+from tfgmm.core import drawing, files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction import figures, map_files, scenarios
 from tfgmm.prediction.ensemble import Ensemble
@@ -154,15 +154,15 @@ def write(
     DataError
         An event or a site cannot be, or the file system refuses to write.
     """
-    ending = endings.of_prediction(out, sites is not None)
+    ending = outputs.prediction_ending(out, sites is not None)
     events = scenarios.check_events(events)
-    folder = ending not in (".nc", *endings.TABLES) and len(events) > 1
+    folder = ending not in (".nc", *outputs.TABLES) and len(events) > 1
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
     found = ensemble.batches(events, sites, known=known, interpolation=interpolation, calibrated=calibrated)
     wanted = _watched(map(quantities.of, found), progress)
     with (files.whole_files if folder else files.whole_file)(target) as temporary:
-        if ending in endings.TABLES:
+        if ending in outputs.TABLES:
             _write_table(wanted, temporary, ending)
         elif ending == ".nc":
             id_bytes = max(len(name.encode()) for name in events["event_id"])

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgmm.core import files
+from tfgmm.core import files, outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ranges import Ranges, trained_stations
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
 from tfgmm.serving.model import definitions
@@ -115,7 +115,7 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            model = member.load(self.run.member(self.im, chunk, init))
+            model = member.load(self.run.member(chunk, init), self.im)
             variables, function = detached(model, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
@@ -252,7 +252,7 @@ def prepare(
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    weights = member.load(folder.member(im, *chosen[0])).count_params()
+    weights = member.load(folder.member(*chosen[0]), im).count_params()
     version = target / str(_next_version(target, im))
     found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
     _refuse_strangers(found, overwrite)
@@ -309,7 +309,7 @@ def _next_version(model: Path, im: str) -> int:
 def _refuse_strangers(export: Export, overwrite: bool) -> None:
     texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
     paths = [export.version.parent / name for name in texts]
-    files.refuse_strangers(paths, lambda path: files.holds(path, texts[path.name]), overwrite)
+    outputs.refuse_strangers(paths, lambda path: outputs.holds(path, texts[path.name]), overwrite)
 
 
 def _refuse_small_disk(export: Export) -> None:

@@ -1,0 +1,184 @@
+"""A run with the predictions of its records: by its ensemble, raw and calibrated, and by the baselines."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from tfgmm.core import files, lease
+from tfgmm.evaluation import baselines, published_models, residuals, scores
+from tfgmm.runs.run import RunFolder
+from tfgmm.stats import calibration
+
+_log = logging.getLogger(__name__)
+#: Files of the baselines that are kept in a run.
+_KEPT = ("fitted.parquet", "published.parquet", "ranges.csv")
+#: Callback that receives the name of the stage at work and the share of it that is done.
+Report = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredRun:
+    """A run with all predictions of its records.
+
+    Attributes
+    ----------
+    run : RunFolder
+    models : pandas.DataFrame
+        Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row per
+        record, chunk and model, with the places of its event and station.
+    published : pandas.DataFrame
+        Scored table of published ground-motion models; empty without baselines.
+    ranges : pandas.DataFrame
+        Share of the records outside the range of each published model.
+    full : pandas.DataFrame
+        Predictions of the full ensemble, one row per record.
+    calibrations : dict of str to Calibration
+        By intensity measure; empty where the run has no stopping set of its own.
+    members : int
+        Number of trained members per intensity measure.
+    """
+
+    run: RunFolder
+    models: pd.DataFrame
+    published: pd.DataFrame
+    ranges: pd.DataFrame
+    full: pd.DataFrame
+    calibrations: dict[str, calibration.Calibration]
+    members: int
+
+    @property
+    def reference(self) -> str:
+        """Return the name of the reference network, whose records are scored."""
+        return self.run.experiment.reference
+
+    @property
+    def ensemble(self) -> pd.DataFrame:
+        """Return the rows of the partial ensembles without calibration."""
+        return self.models[self.models["model"] == scores.ENSEMBLE]
+
+    @property
+    def note(self) -> str:
+        """Return the networks, and that records are simulated where they are, for titles of figures."""
+        return ", ".join(self.run.experiment.networks) + " (simulated records)" * self.run.simulated
+
+
+def gather(
+    run: RunFolder, with_baselines: bool = True, report: Report = lambda what, share: None
+) -> ScoredRun:
+    """Combine the members of a run, fit its calibration and the baselines.
+
+    The calibration is written into the run. The baselines, which take minutes, are kept there too and
+    fitted again only when the records or their roles have changed, or the files (a warning says so).
+
+    Parameters
+    ----------
+    run : RunFolder
+    with_baselines : bool
+        Fit all baselines; else the ergodic regression only.
+    report : callable
+        Called with the name of the stage at work and the share of it that is done, 0 to 1.
+
+    Raises
+    ------
+    UsageError
+        The run is not finished.
+    DataError
+        The predictions are damaged, or the file system refuses to write.
+    """
+    predictions = run.read_predictions()
+    partial = residuals.with_variables(run.with_places(scores.partial_ensembles(predictions)))
+    full = residuals.with_variables(run.with_places(residuals.full_ensemble(predictions)))
+    models, calibrations = [partial], {}
+    if run.experiment.random_effects != "none":
+        models.append(scores.map_part(partial))
+    elif run.experiment.stopping != "paper":  # which has nothing to calibrate on
+        calibrations = calibration.fit(partial, run.experiment.reference)
+        with lease.held(run.path / "run"):
+            calibration.write(calibrations, run.path)
+            run.manifest.note(calibration.FILE)
+        models.append(calibration.apply(partial, calibrations))
+    published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
+    if with_baselines:
+        fitted, published, ranges = _read_or_fit_baselines(run, predictions, report)
+        models.append(run.with_places(fitted))
+    else:
+        ergodic = baselines.ergodic_predictions(predictions)
+        models.append(run.with_places(_select_reference(run, ergodic)))
+    members = len(predictions[["chunk", "init"]].drop_duplicates())
+    all_models = pd.concat(models, ignore_index=True)
+    return ScoredRun(run, all_models, published, ranges, full, calibrations, members)
+
+
+def _select_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the reference network."""
+    return table[table["network"] == run.experiment.reference]
+
+
+def _read_or_fit_baselines(
+    run: RunFolder, predictions: pd.DataFrame, report: Report
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return fitted baselines, published models and their ranges, on records of the reference network."""
+    folder = run.path / "baselines"
+    records_sha256 = baselines.fingerprint(predictions)
+    if not _is_kept(folder, records_sha256):
+        with files.whole_folder(folder, overwrite=True) as temporary:
+            _fit_baselines(run, predictions, temporary, report)
+            hashes = {name: files.sha256(temporary / name) for name in _KEPT}
+            origin = {"records_sha256": records_sha256, "files_sha256": hashes}
+            files.write_json(temporary / "origin.json", origin)
+    return (
+        files.read_parquet(folder / "fitted.parquet"),
+        files.read_parquet(folder / "published.parquet"),
+        pd.read_csv(folder / "ranges.csv"),
+    )
+
+
+def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, report: Report) -> None:
+    """Fit the baselines, evaluate the published models, and write the files `_KEPT`."""
+    table = run.with_places(predictions)
+    folds = len(list(baselines.folds(predictions)))
+    progress = count_steps(report, "fitting baselines", folds)
+    fitted = baselines.fitted_predictions(table, progress)
+    files.write_parquet(_select_reference(run, fitted), folder / "fitted.parquet")
+    models = len(published_models.MODELS) * len(run.experiment.ims)
+    progress = count_steps(report, "evaluating published models", models)
+    published, ranges = published_models.published_predictions(_select_reference(run, table), progress)
+    files.write_parquet(published, folder / "published.parquet")
+    ranges.to_csv(folder / "ranges.csv", index=False)
+
+
+def _is_kept(folder: Path, records_sha256: str) -> bool:
+    """Return whether the baselines of these records stand in the run as they were written."""
+    if not folder.exists():
+        return False
+    try:
+        origin = files.read_json(folder / "origin.json")
+        if origin["records_sha256"] != records_sha256:
+            return False
+        stated = origin["files_sha256"]
+        if all(files.is_unchanged(folder / name, stated[name]) for name in _KEPT):
+            return True
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    _log.warning("%s is incomplete, damaged or of an earlier version: they are fitted again", folder)
+    return False
+
+
+def count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
+    """Return a function that reports another of `count` steps each time it is called.
+
+    Parameters
+    ----------
+    report : callable
+        Called with `what` and the share of the steps that is done, at once and after each step.
+    what : str
+        Name of the stage.
+    count : int
+        Number of steps.
+    """
+    steps = iter(range(1, count + 1))
+    report(what, 0.0)
+    return lambda *_: report(what, next(steps) / count)
