@@ -59,11 +59,13 @@ def evaluated(tmp_path_factory):
         patch.setattr(bootstrap.intervals, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
+        patch.setitem(drawing.STYLE, "savefig.dpi", 50)
         result = evaluation.evaluate(path, report=lambda what, share: said.append((what, share)))
     drawing.plt.close("all")
     return result, said
 
 
+@pytest.mark.slow
 def test_every_section_stands_in_the_run(evaluated):
     result, _ = evaluated
     for section in result.sections:
@@ -74,12 +76,14 @@ def test_every_section_stands_in_the_run(evaluated):
     assert len({section.name for section in result.sections}) == len(result.sections)
 
 
+@pytest.mark.slow
 def test_every_table_says_that_records_are_simulated(evaluated):
     result, _ = evaluated
     for path in (result.run.path / "tables").iterdir():
         assert pd.read_csv(path)["simulated"].all(), path.name
 
 
+@pytest.mark.slow
 def test_all_models_score_the_same_records(evaluated):
     result, _ = evaluated
     table = result.section("four_way").table
@@ -90,11 +94,13 @@ def test_all_models_score_the_same_records(evaluated):
         assert cell["records"].nunique() == 1
 
 
+@pytest.mark.slow
 def test_progress_names_what_takes_long(evaluated):
     _, said = evaluated
     assert ("fitting baselines", 1.0) in said and ("evaluating published models", 1.0) in said
 
 
+@pytest.mark.slow
 def test_calibration_is_kept_and_changes_only_sigma(evaluated):
     result, _ = evaluated
     assert set(calibration.read(result.run.path)) == {"PGA"}
@@ -103,6 +109,7 @@ def test_calibration_is_kept_and_changes_only_sigma(evaluated):
     assert raw["rmse"] == other["rmse"] and raw["z_std"] != other["z_std"]
 
 
+@pytest.mark.slow
 def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, monkeypatch):
     result, _ = evaluated
     run = dataclasses.replace(result.run, path=shutil.copytree(result.run.path, tmp_path / "run"))
@@ -136,6 +143,7 @@ def _write_other_scores(path):
     table.assign(mean=table["mean"] + 1).to_parquet(path, index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -225,6 +233,7 @@ def test_several_measures_have_tables_and_figures_of_their_own(finished, monkeyp
     assert {"PGA, " + HELD_OUT, "SA(1.0), " + HELD_OUT} <= set(cells)
 
 
+@pytest.mark.slow
 def test_page_needs_nothing_beside_it(evaluated, tmp_path):
     result, _ = evaluated
     report.html([result], tmp_path / "report.html")
@@ -234,6 +243,7 @@ def test_page_needs_nothing_beside_it(evaluated, tmp_path):
     assert "Simulated records" in page and f"{scores.ENSEMBLE}</td>" in page
 
 
+@pytest.mark.slow
 def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
     result, _ = evaluated
     for _ in range(2):  # a second time replaces the first
@@ -244,6 +254,7 @@ def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
         assert (tmp_path / "docs" / picture).is_file()
 
 
+@pytest.mark.slow
 def test_files_of_others_are_not_replaced(evaluated, tmp_path):
     result, _ = evaluated
     page, readme = tmp_path / "page.html", tmp_path / "md" / "README.md"
@@ -260,6 +271,7 @@ def test_files_of_others_are_not_replaced(evaluated, tmp_path):
         report.markdown([result], readme.parent, "tfgmm report runs/x", overwrite)
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_on_the_same_records(finished):
     table = predictions()
     worse = table.assign(mean=table["mean"] + 3)
@@ -283,6 +295,7 @@ def test_unfinished_run_and_no_run(tmp_path, tiny, small):
     assert not (run.path / "tables").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "pathlib.Path.write_bytes"])
 def test_full_disk(finished, monkeypatch, method):
     def full(*args, **kwargs):

@@ -78,6 +78,7 @@ def dense(table: pd.DataFrame, other: pd.DataFrame | None = None, covariance=PLA
     return covariance.at(between).reshape(len(one), len(two))
 
 
+@pytest.mark.slow
 def test_classes_are_means_of_their_pairs(table):
     classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
     pairs = table.merge(table, on=["chunk", "init"], suffixes=("", "_2"))

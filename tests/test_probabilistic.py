@@ -175,6 +175,7 @@ def test_a_certain_record_falls_into_the_last_bin():
     assert probabilistic.pit_histogram(table, bins=4, **FEW)["density"].tolist() == [0, 0, 0, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "calibrated"), [(1.0, True), (1.4, False), (0.7, False)])
 def test_band_of_the_histogram_holds_1_where_calibrated(spread, calibrated):
     found = probabilistic.pit_histogram(scored(spread=spread), resamples=100)

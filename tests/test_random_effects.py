@@ -21,7 +21,7 @@ ERROR = 0.3
 @pytest.fixture(scope="module")
 def table():
     """Networks that know neither site nor event terms, and are too sure."""
-    result = predictions(n_events=160, n_sites=240, chunks=5, inits=2, seed=4)
+    result = predictions(n_events=160, n_sites=240, chunks=3, inits=2, seed=4)
     return result.assign(stddev=np.float32(np.sqrt(PHI_SS**2 - ERROR**2)))
 
 
@@ -30,12 +30,14 @@ def fitted(table):
     return RandomEffects.fit(table, "kik")
 
 
+@pytest.mark.slow
 def test_planted_variances_are_found(fitted):
     assert fitted.tau == pytest.approx(TAU, abs=0.06)
     assert fitted.phi_s2s == pytest.approx(PHI_S2S, abs=0.1)
     assert fitted.error == pytest.approx(ERROR, abs=0.05)
 
 
+@pytest.mark.slow
 def test_applied_it_is_calibrated_at_known_and_unknown_sites(fitted, table):
     mixed = fitted.apply(table)
     z = (mixed["ln_im"] - mixed["mean"]) / mixed["stddev"]
@@ -53,9 +55,10 @@ def test_applied_it_is_calibrated_at_known_and_unknown_sites(fitted, table):
     assert new > max(new_event, new_site)
 
 
+@pytest.mark.slow
 def test_parts_add_up(fitted, table):
     mixed = fitted.apply(table)
-    terms = mixed["site_term"] + mixed["event_term"]
+    terms = mixed["site_term"] + mixed["event_term"] + mixed["path_term"]
     np.testing.assert_allclose(mixed["mean"], table["mean"] + terms, atol=1e-5)
     within = table["stddev"] ** 2 + fitted.error**2
     expected = within + (mixed[["event_stddev", "site_stddev", "path_stddev"]] ** 2).sum(axis=1)
@@ -69,6 +72,7 @@ def test_parts_add_up(fitted, table):
     assert mixed["event_id"].tolist() == table["event_id"].tolist()
 
 
+@pytest.mark.slow
 def test_an_f_that_is_off_is_put_right(table, fitted):
     """Its error in the mean is in the terms of the events that trained, and a source term of others."""
     off = table.assign(mean=table["mean"] + np.float32(0.4))
@@ -81,6 +85,7 @@ def test_an_f_that_is_off_is_put_right(table, fitted):
     assert not mixed.loc[mixed["event_role"].eq("training"), "path_term"].any()
 
 
+@pytest.mark.slow
 def test_a_member_knows_its_own_sites_only(fitted, table):
     of_chunk = table.drop_duplicates(["chunk", "site_id"]).pivot(
         index="site_id", columns="chunk", values="site_role"
@@ -98,6 +103,7 @@ def test_a_member_knows_its_own_sites_only(fitted, table):
     assert (term[1], stddev[1]) == (0, fitted.tau)
 
 
+@pytest.mark.slow
 def test_what_is_alike_at_near_sites_is_told_of_unknown_ones(table, fitted):
     """Half the variance of the site terms is a field with a range of 20 km."""
     sites = table.drop_duplicates("site_id").set_index("site_id")[["x_km", "y_km"]]
@@ -134,6 +140,7 @@ def assert_map_part_knows_nothing(mixed, raw):
     assert ((alone["ln_im"] - alone["mean"]) / alone["stddev"])[new].std() == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.slow
 def test_many_places_are_those_of_a_few(fitted, monkeypatch):
     places = np.random.default_rng(0).uniform(-90, 90, (7, 5, 2))
     whole = fitted.field(0, 1, places)
@@ -142,14 +149,16 @@ def test_many_places_are_those_of_a_few(fitted, monkeypatch):
     assert fitted.field(0, 1, np.empty((0, 2))).shape == (0,)
 
 
+@pytest.mark.slow
 def test_mean_terms_are_those_of_the_members_that_know_the_site(fitted):
     mean = fitted.mean_terms(SITE)
     of_site = fitted.terms[fitted.terms["effect"].eq(SITE) & fitted.terms["id"].eq(mean.index[3])]
-    assert 0 < len(of_site) < 10
+    assert 0 < len(of_site) < 6
     assert mean["term"].iloc[3] == pytest.approx(of_site["term"].mean())
     assert mean["stddev"].iloc[3] == pytest.approx(of_site["stddev"].mean())
 
 
+@pytest.mark.slow
 def test_terms_that_change_with_time_are_known_less_well(table, fitted):
     """Sites differ by 0.3 between the events that trained and the others."""
     site = table["site_id"].str[1:].astype(int)
@@ -177,6 +186,7 @@ def with_paths(table):
     return table.assign(ln_im=table["ln_im"] + of_pair[of_record])
 
 
+@pytest.mark.slow
 def test_path_terms_tell_of_other_events_more_at_known_sites(with_paths, fitted):
     refitted = RandomEffects.fit(with_paths, "kik")
     assert 0.3 < refitted.phi_p2p < 0.6
@@ -197,17 +207,18 @@ def test_path_terms_tell_of_other_events_more_at_known_sites(with_paths, fitted)
     np.testing.assert_allclose(mixed.loc[known, "path_stddev"], refitted.phi_p2p, rtol=1e-6)
 
 
-def test_a_half_trained_chunk_has_no_say_in_the_others(table):
+@pytest.mark.slow
+def test_a_half_trained_chunk_has_no_say_in_the_others(table, fitted):
     """Chunk 1 lacks its last initialisation."""
-    chosen = table[table["chunk"].lt(3)]
-    partly = chosen[chosen["chunk"].ne(1) | chosen["init"].eq(0)]
-    whole, fitted = (RandomEffects.fit(rows, "kik") for rows in (chosen, partly))
+    partly = table[table["chunk"].ne(1) | table["init"].eq(0)]
+    refitted = RandomEffects.fit(partly, "kik")
     for name in ("tau", "phi_s2s", "error"):
-        assert getattr(fitted, name) == pytest.approx(getattr(whole, name), abs=0.02)
-    of_chunk = [one.terms[one.terms["chunk"].eq(0)]["term"].to_numpy() for one in (fitted, whole)]
+        assert getattr(refitted, name) == pytest.approx(getattr(fitted, name), abs=0.02)
+    of_chunk = [one.terms[one.terms["chunk"].eq(0)]["term"].to_numpy() for one in (refitted, fitted)]
     np.testing.assert_allclose(*of_chunk, atol=0.02)
 
 
+@pytest.mark.slow
 def test_what_members_predict_for_their_validation_events_and_sites_decides_nothing(table, fitted):
     changed = table.astype({"mean": float})
     other = table["event_role"].eq("validation") | table["site_role"].eq("validation")
@@ -220,6 +231,7 @@ def test_what_members_predict_for_their_validation_events_and_sites_decides_noth
     np.testing.assert_array_equal(refitted.paths.weights, fitted.paths.weights)
 
 
+@pytest.mark.slow
 def test_written_and_read_is_the_same(fitted, tmp_path):
     random_effects.write({"PGA": fitted, "SA(1.0)": fitted}, tmp_path)
     stored = random_effects.read(tmp_path)
@@ -236,6 +248,7 @@ def test_written_and_read_is_the_same(fitted, tmp_path):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [VARIANCES, TERMS, PATHS, CLASSES])
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b'{"PGA": {"tau": "much"}}', b'{"PGA": {}}'])
 def test_damage_is_named(fitted, tmp_path, name, content):

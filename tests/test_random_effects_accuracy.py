@@ -28,6 +28,7 @@ def scored():
     return effects, scores.partial_ensembles(effects.apply(raw)), nuggets
 
 
+@pytest.mark.slow
 def test_standard_deviations_are_beside_the_planted_ones(script, scored):
     effects, table, _ = scored
     result = script.sigma(effects, table, "kik").set_index("part")["found"]
@@ -37,6 +38,7 @@ def test_standard_deviations_are_beside_the_planted_ones(script, scored):
     assert result["phi_SS"] == pytest.approx(PHI_SS, abs=0.05)
 
 
+@pytest.mark.slow
 def test_site_terms_agree_with_what_made_them(script, scored):
     effects, table, nuggets = scored
     result = script.site_terms(effects, table, nuggets).set_index("records")

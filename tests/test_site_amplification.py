@@ -83,6 +83,7 @@ def _command(root, *arguments) -> str:
 # ---- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
     printed = " ".join(written[0].split())  # lines are broken at the width of the terminal
     assert f"Run {run.path} Simulated records" in printed
@@ -92,6 +93,7 @@ def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
         assert re.search(rf" {re.escape(im)} +one_ensemble +\d", printed)
 
 
+@pytest.mark.slow
 def test_everything_is_written(written):
     _, folder = written
     names = {path.name for path in folder.iterdir()}
@@ -100,6 +102,7 @@ def test_everything_is_written(written):
     assert names == maps | tables | {"periods.png", "periods.pdf"}
 
 
+@pytest.mark.slow
 def test_netcdf_is_cf_and_its_parts_add_up(written, run):
     _, folder = written
     with xr.open_dataset(folder / "site_amplification.nc") as maps:
@@ -125,6 +128,7 @@ def test_netcdf_is_cf_and_its_parts_add_up(written, run):
                 assert {"units", "long_name"} <= set(variable.attrs), name
 
 
+@pytest.mark.slow
 def test_geotiff_holds_the_same_maps(written):
     _, folder = written
     with (
@@ -139,6 +143,7 @@ def test_geotiff_holds_the_same_maps(written):
         assert (row, col) == (5, 3) and file.crs.to_epsg() == 6677
 
 
+@pytest.mark.slow
 def test_tables_hold_stations_and_places(written, run):
     _, folder = written
     stations, places = pd.read_csv(folder / "stations.csv"), pd.read_csv(folder / "places.csv")
@@ -154,6 +159,7 @@ def test_tables_hold_stations_and_places(written, run):
         assert one["high"] - one["low"] == pytest.approx(2 * 1.6449 * one["standard_error"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_latest_run_is_taken_and_named_and_differences_are_mapped(written, run, sparse, root):
     """Without a RUN; the dense run was begun before the sparse one."""
     options = ["--no-site", "none", "--im", "pga", "--within-km", 40, "--min-records", 1]
@@ -174,6 +180,7 @@ def test_latest_run_is_taken_and_named_and_differences_are_mapped(written, run, 
     assert not (sparse.path / "site_amplification").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -195,6 +202,7 @@ def test_bad_options_are_refused_in_one_line(run, root, capfd, arguments, says):
     assert re.fullmatch(rf"tfgmm: {says}.*\n", capfd.readouterr().err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stations.csv", "PGA.png", "site_amplification.nc"])
 def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
     (tmp_path / name).write_text("mine")
@@ -207,6 +215,7 @@ def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_own_files_are_replaced(written, run):
     folder = written[1]
     assert writing.refuse_strangers(folder, IMS, ["sparse"], overwrite=False) is None
@@ -235,6 +244,7 @@ def measured(study):
     return found
 
 
+@pytest.mark.slow
 def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     """Against the whole ensembles, all events at once."""
     arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
@@ -247,6 +257,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     np.testing.assert_allclose(measured.estimates["difference"].amplification, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
@@ -285,6 +296,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     assert (found["standard_error"] ** 2 >= kriging).all()
 
 
+@pytest.mark.slow
 def test_stations_have_their_own_part_beside_the_map(root, run):
     """Where a run has random effects: its terms in all members, less what the map has of them."""
     mixed = untrained_run.make_finished(
@@ -316,6 +328,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     )
 
 
+@pytest.mark.slow
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
     questions = estimators._layer_averages(study)
@@ -326,6 +339,7 @@ def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
         blind.experiment.without_site()
 
 
+@pytest.mark.slow
 def test_unfinished_run_is_refused(study, monkeypatch):
     done = study.training.folder(study.training.members[0]).path / "done.json"
     done.rename(done.with_name("gone"))
@@ -336,6 +350,7 @@ def test_unfinished_run_is_refused(study, monkeypatch):
         done.with_name("gone").rename(done)
 
 
+@pytest.mark.slow
 def test_runs_that_are_no_pairs_are_refused(study, sparse):
     other = Study(sparse, EVERYTHING)
     site_study.refuse_unpaired(study, other)
@@ -345,12 +360,14 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
         site_study.refuse_unpaired(study, other)
 
 
+@pytest.mark.slow
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
         estimators.measure(hungry, "PGA")
 
 
+@pytest.mark.slow
 def test_one_call_measures_and_writes(written, run, tmp_path):
     """The same numbers as on the command line, and what is done is reported up to the end."""
     stages = []
@@ -373,6 +390,7 @@ def test_one_call_measures_and_writes(written, run, tmp_path):
     assert pd.read_csv(result.folder / "places.csv")["place"].unique().tolist() == ["Tokyo"]
 
 
+@pytest.mark.slow
 def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
     def in_one_call(**changes):
         return writing.map_site_amplification(run, ["PGA"], options=EVERYTHING, out=tmp_path, **changes)
@@ -388,6 +406,7 @@ def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
 # ---- which events --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_selection_reads_what_it_writes_about(study):
     assert Selection.parse([]) == Selection()
     chosen = Selection.parse(["role:all", "magnitude:5,6.5", "distance:0,80", "region:139,35,141,36.6"])
@@ -404,6 +423,7 @@ def test_selection_reads_what_it_writes_about(study):
     assert found["origin_time"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_roles_share_the_events(study):
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]

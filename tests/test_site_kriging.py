@@ -43,6 +43,7 @@ def kriged(data) -> site_kriging.KrigedSites:
     return site_kriging.fit(data, data["residual"], PHI_SS)
 
 
+@pytest.mark.slow
 def test_planted_covariance_is_recovered():
     """Over a few draws: one draw's own range scatters by a third."""
     result = []

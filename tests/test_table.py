@@ -701,6 +701,7 @@ def datasets(draw) -> Dataset:
     return Dataset(events, stations, rows, {"simulated": draw(st.booleans())}).checked()
 
 
+@pytest.mark.slow
 @given(datasets())
 @settings(
     max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

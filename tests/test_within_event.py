@@ -107,6 +107,7 @@ def conditioned(mixed):
     return within_event.krige_residuals(mixed)
 
 
+@pytest.mark.slow
 def test_other_records_of_an_event_make_it_sharper_and_no_surer_than_right(mixed, conditioned):
     held = mixed["event_role"].eq("training") & mixed["site_role"].eq("validation")
     before, after = ((one["ln_im"] - one["mean"])[held] for one in (mixed, conditioned))

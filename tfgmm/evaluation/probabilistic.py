@@ -84,7 +84,7 @@ STATISTICS: dict[str, bootstrap.Statistic] = {
     "RMSE": lambda mean: np.sqrt(mean["residual^2"]),
     "bias": lambda mean: mean["residual"],
     "z mean": lambda mean: mean["z"],
-    "z std": lambda mean: np.sqrt(mean["z^2"] - mean["z"] ** 2),
+    "z std": lambda mean: np.sqrt((mean["z^2"] - mean["z"] ** 2).clip(lower=0)),  # 0 is rounded
     "NLL": lambda mean: mean["nll"],
     "CRPS": lambda mean: mean["crps"],
     **{f"coverage {p:.0%}": (lambda mean, p=p: mean[f"inside {p:.0%}"]) for p in NOMINAL},
