@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-_RECORD = ["event_id", "station_id"]
+from tfgmm.data.columns import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +96,9 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
         mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
     )
     if "site_term" in members:
-        for name in ("site_term", "event_term", "path_term", "within_term"):
+        for name in TERMS:
             table[name] = values(name).mean(axis=1)
-        stddevs = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss")
-        for name in (*stddevs, "site_stddev", "event_stddev", "path_stddev", "within_stddev"):
+        for name in [*UNKNOWN_STDDEVS, *TERM_STDDEVS]:
             table[name] = np.sqrt((values(name) ** 2).mean(axis=1))
     return table
 
@@ -117,10 +116,10 @@ def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         A row per record and chunk, see `combine_table`.
     """
-    chunks = members.sort_values(_RECORD).groupby("chunk", observed=True)
+    chunks = members.sort_values(RECORD).groupby("chunk", observed=True)
     return pd.concat([combine_table(rows, rows["init"].nunique()) for _, rows in chunks])
 
 
 def rows_of_members(table: pd.DataFrame) -> dict[tuple[int, int], np.ndarray]:
     """Return the row numbers of each member, (chunk, init), in a table with these two columns."""
-    return cast(dict[tuple[int, int], np.ndarray], table.groupby(["chunk", "init"], observed=True).indices)
+    return cast(dict[tuple[int, int], np.ndarray], table.groupby(MEMBER, observed=True).indices)

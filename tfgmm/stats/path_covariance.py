@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.optimize import minimize, nnls
 from scipy.spatial.distance import cdist
 
+from tfgmm.data.columns import SITE_XY, SOURCE_XY
 from tfgmm.stats.mixture import rows_of_members
 
 #: Borders in km of the classes of distance between sources and between stations.
@@ -22,7 +23,6 @@ RANGE_BOUNDS_KM = 2.0, 150.0
 _LEAST_NOISE = 0.05
 #: Ranges of sources and sites, km, from which the search starts: the misfit may have more than one dip.
 _STARTS_KM = ((8.0, 12.0), (30.0, 12.0), (20.0, 40.0))
-_SOURCE, _SITE = ["event_x_km", "event_y_km", "depth_km"], ["x_km", "y_km"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Residuals:
 def unique_events(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of each row's event, [n], and the hypocentres of the events, [events, 3], km."""
     event, _ = pd.factorize(rows["event_id"].astype(str))
-    return event, rows[_SOURCE].to_numpy(float)[~pd.Series(event).duplicated()]
+    return event, rows[[*SOURCE_XY, "depth_km"]].to_numpy(float)[~pd.Series(event).duplicated()]
 
 
 def unique_stations(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of each row's station, [n], and the places of the stations, [stations, 2], km."""
     station, _ = pd.factorize(rows["station_id"].astype(str))
-    return station, rows[_SITE].to_numpy(float)[~pd.Series(station).duplicated()]
+    return station, rows[SITE_XY].to_numpy(float)[~pd.Series(station).duplicated()]
 
 
 def covariance_by_distance(residuals: Residuals) -> pd.DataFrame:
