@@ -19,7 +19,7 @@ from tfgmm.cli.console import (
     stage_progress,
     train_missing,
 )
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset
@@ -179,7 +179,7 @@ def train(
         },
     )
     folder = out or Path("runs") / f"{'-'.join(chosen)}-{preset}"
-    endings.refuse_file(folder, "a run")
+    outputs.refuse_file_name(folder, "a run")
     import_tensorflow()  # not before the options are known to be right: it takes seconds
     from tfgmm.network import training
 
@@ -203,7 +203,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 def _evaluated(paths: list[Path], baselines: bool) -> list:
     from tfgmm.evaluation import evaluation, report
-    from tfgmm.evaluation.section import NARROW_NOTE, has_narrow
+    from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
 
     with stage_progress() as told:
         found = [evaluation.evaluate(path, baselines, told) for path in paths]
@@ -238,10 +238,10 @@ def write_report(
     from tfgmm.evaluation import report
 
     page = out or runs[0] / "report.html"
-    endings.of_file(page, (".html", ".htm"), "reports")
+    outputs.ending_of(page, (".html", ".htm"), "reports")
     report.refuse_page(page, overwrite)
     if markdown:
-        endings.refuse_file(markdown, "a report in Markdown")
+        outputs.refuse_file_name(markdown, "a report in Markdown")
         report.refuse_folder(markdown, overwrite)
     found = _evaluated(runs, baselines)
     report.html(found, page, overwrite)
@@ -261,9 +261,9 @@ def effects(
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
     """Map what the networks have learned about sources and about the paths to one station."""
-    from tfgmm.evaluation import effects_report
+    from tfgmm.evaluation.effects import write as write_effects
 
-    for im, one in effects_report.write(run, station, cell).items():
+    for im, one in write_effects(run, station, cell).items():
         console.print(
             f"{im}: {len(one.sources)} source cells, {len(one.paths)} of them with paths to station "
             f"{one.station['station_id']}"
@@ -288,7 +288,7 @@ def simulate(
     from tfgmm.core import files
     from tfgmm.simulation import simulated
 
-    endings.refuse_file(out, "a dataset")
+    outputs.refuse_file_name(out, "a dataset")
     files.refuse_existing(out, overwrite)
     settings = simulated.Settings.of(
         events=events,
@@ -313,7 +313,7 @@ def describe(
     from tfgmm.data import figures as dataset_figures
 
     if figures:
-        endings.refuse_file(figures, "--figures")
+        outputs.refuse_file_name(figures, "--figures")
     dataset = Dataset.read(data)
     show_dataset(dataset)
     try:
@@ -352,7 +352,7 @@ def export_table(
     from tfgmm.core import files
     from tfgmm.readers.flatfiles import table
 
-    endings.of_file(out, (".csv",), "datasets in one table")
+    outputs.ending_of(out, (".csv",), "datasets in one table")
     files.refuse_existing(out, overwrite)
     say_dropped(table.write(Dataset.read(data), out))
     console.print(f"Written: {out}")

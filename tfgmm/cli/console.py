@@ -118,11 +118,20 @@ def tracked(pieces: Sequence, description: str) -> Iterable:
 
 
 @contextlib.contextmanager
-def stage_progress() -> Iterator:
-    """A bar for stages of unknown number; yields the function that is told a stage and its share done."""
-    with _bar() as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
+def stage_progress() -> Iterator[Callable[[str, float], None]]:
+    """Yield a function that is told a stage and its share done; it shows a bar from its first call on."""
+    bar = _bar()
+    task = bar.add_task("", total=1.0, start=False)
+
+    def report(what: str, share: float) -> None:
+        bar.start()  # not before: other bars may be shown first
+        bar.start_task(task)
+        bar.update(task, description=what, completed=share)
+
+    try:
+        yield report
+    finally:
+        bar.stop()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tfgmm.cli.console import console, stage_progress
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.readers.common import fetch
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ def jma(
     base: Annotated[str, typer.Option(help="Address of the folder on the server.")] = fetch.JMA,
 ) -> None:
     """Annual files and station table of the JMA; the same command goes on after a break."""
-    endings.refuse_file(out, "what is downloaded")
+    outputs.refuse_file_name(out, "what is downloaded")
     with stage_progress() as told:
         paths = fetch.fetch_jma(
             fetch.parse_years(years),

@@ -9,7 +9,7 @@ import typer
 
 from tfgmm.cli import options
 from tfgmm.cli.console import progress, show_dataset
-from tfgmm.core import endings, files, lease
+from tfgmm.core import files, lease, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
@@ -98,7 +98,7 @@ def _refuse(out: Path, append: bool, overwrite: bool) -> None:
     if append:
         Dataset.read(out)
     else:
-        endings.refuse_file(out, "a dataset")
+        outputs.refuse_file_name(out, "a dataset")
         files.refuse_existing(out, overwrite)
 
 
@@ -132,7 +132,7 @@ def nied_ascii(
 ) -> Dataset:
     """K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
     from tfgmm.readers.waveforms import archive, intensity_measures
-    from tfgmm.readers.waveforms import nied_ascii as source
+    from tfgmm.readers.waveforms import nied as source
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass or None, lowpass_hz=lowpass or None

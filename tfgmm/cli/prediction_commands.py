@@ -8,7 +8,7 @@ import typer
 
 from tfgmm.cli import options
 from tfgmm.cli.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
-from tfgmm.core import endings, files
+from tfgmm.core import files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction import scenarios
 from tfgmm.readers.common import sheet
@@ -92,7 +92,7 @@ def predict(
         raise UsageError("give either --sites or --stations, not both")
     at_sites = sites is not None or stations is not None
     out = out or Path("prediction.csv" if at_sites else "prediction.nc")
-    endings.of_prediction(out, at_sites)
+    outputs.prediction_ending(out, at_sites)
     files.refuse_existing(out, overwrite)
     with sheet.decimal_comma(decimal_comma):
         events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
@@ -137,7 +137,7 @@ def export(
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
     if out:
-        endings.refuse_file(out, "an exported model")
+        outputs.refuse_file_name(out, "an exported model")
     import_tensorflow()
     from tfgmm.serving import export as exports
 
@@ -210,7 +210,7 @@ def query(
     if maps and out is None:
         raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites or --stations")
     if out:
-        ending = endings.of_file(out, (".nc",), "maps") if maps else endings.of_prediction(out, True)
+        ending = outputs.ending_of(out, (".nc",), "maps") if maps else outputs.prediction_ending(out, True)
         files.refuse_existing(out, overwrite)
     with sheet.decimal_comma(decimal_comma):
         events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)

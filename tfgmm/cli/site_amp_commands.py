@@ -7,12 +7,18 @@ import pandas as pd
 import typer
 
 from tfgmm.cli import options
-from tfgmm.cli.console import console, import_tensorflow, progress, say_simulated, show_table, train_missing
-from tfgmm.core import endings, imt
+from tfgmm.cli.console import (
+    console,
+    import_tensorflow,
+    say_simulated,
+    show_table,
+    stage_progress,
+    train_missing,
+)
+from tfgmm.core import imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.runs.run import RunFolder
-from tfgmm.site_amplification.event_selection import Selection
 
 _ARMS = {
     "published": ("published",),
@@ -58,46 +64,41 @@ def site_amp(
 ) -> None:
     """Map the site amplification that a run has learned, with its uncertainty."""
     if out:
-        endings.refuse_file(out, "site amplification")
+        outputs.refuse_file_name(out, "site amplification")
     opened = RunFolder.open(run) if run else RunFolder.latest()
     console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
-    ims = tuple(dict.fromkeys(map(imt.canonical, im))) if im else opened.experiment.ims
+    ims = tuple(dict.fromkeys(map(imt.canonical, im))) if im else None
     places = [place(text, opened.experiment.grid) for text in at or []]
-    selection = Selection.parse(events or [])
     import_tensorflow()
-    from tfgmm.site_amplification import estimates, site_study, writing
+    from tfgmm.site_amplification.site_study import Options, Selection
+    from tfgmm.site_amplification.writing import map_site_amplification
 
-    chosen = site_study.Options(
-        arms=_ARMS[no_site], events=selection, within_km=within_km, min_records=min_records
-    )
-    runs = [opened] + ([RunFolder.open(against)] if against else [])
-    folder = out or opened.path / "site_amplification"
-    writing.refuse_strangers(folder, ims, [one.path.name for one in runs[1:]], overwrite)
-    studies = [site_study.Study(one, chosen) for one in runs]
+    selection = Selection.parse(events or [])
     say_simulated(opened.simulated)
-    if against:
-        site_study.refuse_unpaired(*studies)
-    for study in studies:
-        study.refuse_unfinished(ims)
-    for study in studies:
-        for name in chosen.arms:
-            arm = f"Without site channels, {name}, into {study.run.path}"
-            if not train_missing(study.arm(name, ims), arm):
-                raise UsageError(f"other processes train members of {study.run.path}: try again then")
-    with progress("averaging over events", sum(study.steps(ims) for study in studies)) as step:
-        found = [{one: estimates.measure(study, one, step) for one in ims} for study in studies]
-    table = writing.write(studies, found, folder, pd.DataFrame(places))
-    about = studies[0].about()
+    with stage_progress() as report:
+        result = map_site_amplification(
+            opened,
+            ims,
+            options=Options(
+                arms=_ARMS[no_site], events=selection, within_km=within_km, min_records=min_records
+            ),
+            places=pd.DataFrame(places) if places else None,
+            against=RunFolder.open(against) if against else None,
+            out=out,
+            overwrite=overwrite,
+            report=report,
+            train=train_missing,
+        )
     show_table(
-        f"{opened.path}: ln site amplification, averaged over {about['events']}",
-        table,
+        f"{opened.path}: ln site amplification, averaged over {result.events}",
+        result.summary,
         dict.fromkeys(_SHOWN, ".2f"),
     )
-    console.print(f"Written: {folder}")
+    console.print(f"Written: {result.folder}")
 
 
 def place(text: str, grid: Grid) -> dict:
-    """``name, longitude, latitude`` of LON,LAT[,NAME].
+    """Read ``name, longitude, latitude`` from LON,LAT[,NAME].
 
     Raises
     ------

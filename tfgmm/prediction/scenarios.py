@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import wrapped
-from tfgmm.data.dataset import EVENT_RANGES
+from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, columns, quakeml, sheet
 

@@ -15,7 +15,7 @@ import rasterio
 import xarray as xr
 from scipy.io import netcdf_file
 
-from tfgmm.core import drawing, endings, files
+from tfgmm.core import drawing, files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.prediction import figures, scenarios
@@ -101,9 +101,9 @@ def write(
     DataError
         An event or a site cannot be, or the file system refuses to write.
     """
-    ending = endings.of_prediction(out, sites is not None)
+    ending = outputs.prediction_ending(out, sites is not None)
     events = scenarios.check_events(events)
-    folder = ending not in (".nc", *endings.TABLES) and len(events) > 1
+    folder = ending not in (".nc", *outputs.TABLES) and len(events) > 1
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
     batches = ensemble.batches(
@@ -111,7 +111,7 @@ def write(
     )
     predictions = _count_events(map(quantities.of, batches), progress)
     with (files.whole_files if folder else files.whole_file)(target) as temporary:
-        if ending in endings.TABLES:
+        if ending in outputs.TABLES:
             _write_table(predictions, temporary, ending)
         elif ending == ".nc":
             id_bytes = max(len(name.encode()) for name in events["event_id"])

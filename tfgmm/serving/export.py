@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfgmm.core import files
+from tfgmm.core import files, outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
@@ -317,7 +317,7 @@ def _refuse_strangers(export: Export, overwrite: bool) -> None:
     """Raise `UsageError` if a README or a ``models.config`` is not of an export."""
     texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
     paths = [export.version.parent / name for name in texts]
-    files.refuse_strangers(paths, lambda path: files.holds(path, texts[path.name]), overwrite)
+    outputs.refuse_strangers(paths, lambda path: outputs.holds(path, texts[path.name]), overwrite)
 
 
 def _refuse_small_disk(export: Export) -> None:

@@ -16,7 +16,8 @@ from tfgmm.prediction import conditioning
 from tfgmm.serving.projection import Projection
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
-from tfgmm.stats.path_terms import PathTerms, correlation
+from tfgmm.stats.path_covariance import correlation
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
