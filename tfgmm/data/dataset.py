@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from tfgmm import __version__
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import EARTH_RADIUS_KM, distance_km, unit_vectors
@@ -321,7 +321,7 @@ def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) ->
         "digest": dataset.digest(),
         "kept": {name: len(getattr(dataset, name)) for name in TABLES},
         "files": hashes,
-        "tfgmm": importlib.metadata.version("tfgmm"),
+        "tfgmm": __version__,
     }
     files.write_json(folder / DESCRIPTION, provenance)
     return provenance

@@ -81,7 +81,7 @@ class Ensemble:
         """The run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
         return self.run.calibration(self.im)
 
-    def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
+    def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Maps of ln IM for events, all of them in memory.
 
         Parameters
@@ -124,25 +124,25 @@ class Ensemble:
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         sites : pandas.DataFrame
             With ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if they have names.
         interpolation : str
             ``nearest``: the site's pixel, as in training; ``bilinear``: each member's mean and sigma
             are interpolated between four pixels before members are combined.
         calibrated : bool, optional
-            As for `predict`; the distance is that of the site itself.
+            As for `maps`; the distance is that of the site itself.
 
         Returns
         -------
         xarray.Dataset
-            As for `predict`, on the dimensions ``event`` and ``site``. A site outside the map has the
+            As for `maps`, on the dimensions ``event`` and ``site``. A site outside the map has the
             values of the nearest pixel and is marked in ``outside_map``.
 
         Raises
         ------
         UsageError, DataError
-            As for `predict`; or there is no such interpolation.
+            As for `maps`; or there is no such interpolation.
         """
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
@@ -154,7 +154,7 @@ class Ensemble:
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         stations : sequence of str, optional
             Ids; all stations of the run by default.
         calibrated : bool, optional
@@ -184,7 +184,7 @@ class Ensemble:
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
-        """What `predict` or, with sites, `at_sites` returns, a few events at a time: constant memory.
+        """What `maps` or, with sites, `at_sites` returns, a few events at a time: constant memory.
 
         With `known` the sites are stations of the run, of `RunFolder.stations`, as for `at_stations`. Other
         parameters, errors: as for these. What is wrong with them shows before the first is computed.

@@ -85,7 +85,7 @@ class Quantities:
         Parameters
         ----------
         found : xarray.Dataset
-            Of `Ensemble.predict`, `Ensemble.at_sites` or `Ensemble.batches`.
+            Of `Ensemble.maps`, `Ensemble.at_sites` or `Ensemble.batches`.
 
         Returns
         -------

@@ -11,6 +11,7 @@ from typing import Self
 import pandas as pd
 import xarray as xr
 
+from tfgmm import __version__
 from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data.dataset import Dataset, read_digest, read_layers
@@ -34,7 +35,7 @@ _AGAIN = "give the tfgmm train command of the run again, which writes it anew"
 #: Files that `tfgmm evaluate` writes.
 _EVALUATED = ("calibration.json",)
 _EVALUATE = "give tfgmm evaluate for the run again, which writes it anew"
-_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -379,7 +380,8 @@ class RunFolder:
             "experiment": self.experiment.model_dump(mode="json"),
             "data": self.data,
             "channels": self.channels,
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "versions": {"tfgmm": __version__}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         with files.whole_file(self.path / DESCRIPTION) as temporary:
             files.write_json(temporary, content)

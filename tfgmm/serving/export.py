@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfgmm import __version__
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
@@ -32,7 +33,7 @@ PRECISIONS = ("float32", "float16")
 #: What the model is: grid, intensity measure, units, training ranges, versions, licence.
 DESCRIPTION = "assets.extra/tfgmm.json"
 
-_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
 _HUGE = 1e9
 _DISTANCE = "to the nearest trained site, from the pixel's centre or the site that is asked for"
 _LICENCE = (
@@ -191,7 +192,8 @@ class Export:
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "versions": {"tfgmm": __version__}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
             "licence": _LICENCE,
             "attribution": data.get("attribution", ""),
         }
