@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, to_hex
 
+from tfgmm.core import drawing
 from tfgmm.data import figures as drawn
 
 mpl.use("Agg")
@@ -96,7 +97,7 @@ def test_figures_are_written_and_say_that_they_are_simulated(small, tmp_path, mo
         texts.append([text.get_text() for text in figure.findobj(mpl.text.Text)])
         plt.close(figure)
 
-    monkeypatch.setattr(drawn.figures, "save", keep)
+    monkeypatch.setattr(drawing, "save", keep)
     drawn.draw(dataclasses.replace(small, provenance={"simulated": simulated}), tmp_path)
     assert [("simulated records" in text) for text in texts] == [simulated] * 2
     assert {"Hypocentral distance (km)", "Moment magnitude", "Number of records"} <= set(texts[1])

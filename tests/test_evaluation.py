@@ -12,8 +12,9 @@ import pytest
 from conftest import CHANNELS, TINY, small_dataset
 from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
+from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import baselines, evaluation, figures, report, scored, scores
+from tfgmm.evaluation import baselines, evaluation, report, scored, scores
 from tfgmm.evaluation.section import HELD_OUT
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run_folder import RunFolder
@@ -43,7 +44,7 @@ def finished(tmp_path, tiny, small):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes the longest and is not what most tests are about."""
-    monkeypatch.setattr(evaluation.figures, "save", lambda figure, path: figures.plt.close(figure))
+    monkeypatch.setattr(drawing, "save", lambda figure, path: drawing.plt.close(figure))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def evaluated(tmp_path_factory):
         patch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
         result = evaluation.evaluate(path, report=lambda what, share: said.append((what, share)))
-    figures.plt.close("all")
+    drawing.plt.close("all")
     return result, said
 
 
@@ -212,10 +213,10 @@ def test_one_chunk_alone_shows_no_nan(finished, no_figures):
 
 def test_several_measures_have_tables_and_figures_of_their_own(finished, monkeypatch):
     saved = []
-    monkeypatch.setattr(evaluation.figures, "save", lambda figure, path: saved.append(path.name))
+    monkeypatch.setattr(drawing, "save", lambda figure, path: saved.append(path.name))
     path = finished(predictions(ims=("PGA", "SA(1.0)")), ims=("PGA", "SA(1.0)"))
     result = evaluation.evaluate(path, with_baselines=False)
-    figures.plt.close("all")
+    drawing.plt.close("all")
     assert {f"residual_trends_{im}" for im in ("PGA", "SA(1.0)")} <= set(saved)
     cells = result.section("four_way").shown["sites / events"]
     assert {"PGA, " + HELD_OUT, "SA(1.0), " + HELD_OUT} <= set(cells)
@@ -289,7 +290,7 @@ def test_full_disk(finished, monkeypatch, method):
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         evaluation.evaluate(path, with_baselines=False)
     assert not [p for p in path.rglob(".*")]
-    figures.plt.close("all")
+    drawing.plt.close("all")
 
 
 def test_other_arms_of_a_run_change_no_number(finished, no_figures):

@@ -250,7 +250,7 @@ def test_a_link_to_another_file_system(tmp_path, monkeypatch):
 KILLED = """
 import sys, time
 from pathlib import Path
-from tfgmm import files
+from tfgmm.core import files
 folder = Path(sys.argv[1])
 with files.whole_file(folder / "x.csv") as one, files.whole_folder(folder / "y") as other:
     one.write_text("half")

@@ -150,7 +150,7 @@ def test_records_bring_it_near_the_truth():
     dataset, planted = made
     held_out = dataset.events[::5]
     seen = dataset.events.drop(held_out.index)
-    inside = footprint(dataset.stations)
+    inside = footprint(dataset.stations, truth.GRID)
     lon, lat = (degrees[inside][::40] for degrees in truth.GRID.lonlat(truth.GRID.output_size))
     median = planted.median("PGA", held_out, lon, lat)
     found, fewer = fit(made, events=seen), fit(made, events=seen[::4])

@@ -65,7 +65,9 @@ def test_oracle_is_nearer_to_the_planted_map_than_kriging(script, monkeypatch):
     ex, ey = truth.project(records["longitude_e"], records["latitude_e"]).T
     r_hyp = np.hypot(np.hypot(x - ex, y - ey), records["depth_km"])
     records = records.assign(ln_im=np.log(records["PGA"]), x_km=x, y_km=y, r_hyp_km=r_hyp)
-    lon, lat = (degrees[footprint(dataset.stations)][::40] for degrees in truth.GRID.lonlat(100))
+    lon, lat = (
+        degrees[footprint(dataset.stations, truth.GRID)][::40] for degrees in truth.GRID.lonlat(100)
+    )
     study = types.SimpleNamespace(dataset=dataset, stations=dataset.stations)
     goal = planted.site_map("PGA", lon, lat)
     oracle = script.oracle_map(study, planted, "PGA", records, (lon, lat))

@@ -381,7 +381,7 @@ def test_overwrite_leaves_strangers_files(whole):
 
 FULL = """
 import resource, sys
-from tfgmm.cli import main
+from tfgmm.cli.app import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 main(sys.argv[2:])
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data.dataset import Dataset
+from tfgmm.data.dataset import COMPONENTS, Dataset
 from tfgmm.readers.common import selection
 from tfgmm.readers.flatfiles import layout, table
 
@@ -29,7 +29,7 @@ COLUMNS = {
     "SA": "SA(T={T}, D=0.050)",
 }
 #: What a file name says of its component.
-COMPONENTS = {
+PATTERNS = {
     "rotd50": re.compile(r"rotd\W*(?:percentile=)?50(?!\d)", re.IGNORECASE),
     "geometric_mean": re.compile(r"geometric_?mean|geo_?mean", re.IGNORECASE),
 }
@@ -96,7 +96,7 @@ def read(
 
 def _component(paths: Sequence[Path]) -> str:
     found = {
-        next((name for name, pattern in COMPONENTS.items() if pattern.search(path.name)), None)
+        next((name for name, pattern in PATTERNS.items() if pattern.search(path.name)), None)
         for path in paths
     }
     if len(found) != 1 or None in found:
