@@ -125,10 +125,11 @@ def stage_progress() -> Iterator:
     The bar appears with the first stage: before, another bar may be shown.
     """
     bar = _bar()
-    task = bar.add_task("", total=1.0)
+    task = bar.add_task("", total=1.0, start=False)
 
     def report(what: str, share: float) -> None:
         bar.start()
+        bar.start_task(task)
         bar.update(task, description=what, completed=share)
 
     try:

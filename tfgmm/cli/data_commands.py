@@ -66,11 +66,7 @@ def _common(
 
 
 def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
-    """Make a command of a function that reads records.
-
-    The command has the function's parameters and the common options; what the function returns is written,
-    or added to what stands there, and described.
-    """
+    """Make a command of a function that reads records: write them, or add them to what is there."""
 
     @imports.command(read.__name__.replace("_", "-"), help=read.__doc__)
     @options.taking(read, _common)
@@ -135,7 +131,7 @@ def nied_ascii(
 
 @records_command
 def kiknet_flatfile(
-    attributes: Annotated[Path, typer.Option(help="attributes.csv of Bahrampouri et al. (2021).")],
+    attributes: Annotated[Path, typer.Argument(help="attributes.csv of Bahrampouri et al. (2021).")],
     spectra: Annotated[Path | None, typer.Option(help="HDF5 file of spectra, for SA(T).")] = None,
     im: options.Im = None,
     sensor: Sensor = "surface",
@@ -230,10 +226,15 @@ Missing = Annotated[
     typer.Option(help="A value of the file that stands for a missing one, as -9999 or 0; repeatable."),
 ]
 Scale = Annotated[float, typer.Option(help="Factor from the file's unit to m or m/s: 1000 for km.")]
-Step = Annotated[float | None, typer.Option(help="Step in degrees; needed for scattered points.")]
-Latitude = Annotated[str | None, typer.Option(help="Column of a CSV (default: lat, latitude).")]
+Step = Annotated[
+    float | None, typer.Option(help="Step of the raster, degrees; needed for scattered points.")
+]
+Latitude = Annotated[
+    str | None, typer.Option(help="Column of a CSV with the latitude (default: lat, latitude).")
+]
 Longitude = Annotated[
-    str | None, typer.Option(help="Column of a CSV (default: lon, lng, long, longitude).")
+    str | None,
+    typer.Option(help="Column of a CSV with the longitude (default: lon, lng, long, longitude)."),
 ]
 
 
