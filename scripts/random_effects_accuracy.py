@@ -14,7 +14,7 @@ from tfgmm.cli.console import console, run_script, say_simulated, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import parts, scores
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.stats import random_effects
 from tfgmm.stats.random_effects import SITE, RandomEffects

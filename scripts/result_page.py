@@ -5,7 +5,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 
 def made() -> dict[str, str]:

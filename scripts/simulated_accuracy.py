@@ -18,7 +18,7 @@ from tfgmm.data.dataset import Dataset
 from tfgmm.evaluation import figures
 from tfgmm.evaluation.baselines import ERGODIC
 from tfgmm.evaluation.scores import ENSEMBLE
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors
 from tfgmm.simulation.simulated import Settings

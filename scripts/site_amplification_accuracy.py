@@ -15,7 +15,7 @@ from simulated_accuracy import ORACLE, dataset_and_truth
 from tfgmm.cli.console import console, import_tensorflow, run_script, say_simulated, show_table, tracked
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.simulation.oracle import Oracle
 from tfgmm.site_amplification.amplification import Z90

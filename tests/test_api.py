@@ -211,7 +211,7 @@ def test_training_on_records_in_memory(trained, data, monkeypatch):
     assert repr(trained).endswith("/run: PGA from kik, meso, quick>") and trained.simulated
     assert trained.dataset().digest() == data.digest()
     assert set(trained.check()["state"]) == {"whole"} == set(tfgmm.check(trained)["state"])
-    monkeypatch.setattr(training.member, "train", None)  # nothing is left to train
+    monkeypatch.setattr(training.Training, "_train_leased", None)  # nothing is left to train
     again = tfgmm.train(data, ["kik", "meso"], out=trained, **TINY)
     assert again.path == trained.path == tfgmm.open_run(trained).path
     with pytest.raises(UsageError, match="holds another run"):

@@ -144,8 +144,8 @@ def test_source(tmp_path):
     (tmp_path / "a").write_bytes(b"two")
     one, two = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
     listing = hashlib.sha256(f"{two}  a\n{one}  b/1\n".encode()).hexdigest()
-    assert archive.source(tmp_path) == {"file": tmp_path.name, "sha256": listing, "files": 2}
-    assert archive.source(tmp_path / "a") == {"file": "a", "sha256": two}
+    assert archive.describe(tmp_path) == {"file": tmp_path.name, "sha256": listing, "files": 2}
+    assert archive.describe(tmp_path / "a") == {"file": "a", "sha256": two}
 
 
 @settings(max_examples=100)

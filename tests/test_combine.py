@@ -14,7 +14,7 @@ from conftest import small_dataset
 from helpers.tallies import dropped
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
-from tfgmm.readers.common import combine
+from tfgmm.readers.common import matching
 from tfgmm.readers.common.matching import Tolerance
 
 KINDS = ("event", "station", "record")
@@ -66,7 +66,7 @@ def second(small) -> Dataset:
 
 
 def test_two_networks_add_up(first, second, small):
-    both = combine.combine(first, second, Tolerance())
+    both = matching.combine(first, second, Tolerance())
     assert both.networks == ["kik", "meso"]
     assert pairs(both) == pairs(small)
     assert len(both.events) == len(small.events) and len(both.stations) == len(small.stations)
@@ -77,7 +77,7 @@ def test_two_networks_add_up(first, second, small):
 def test_an_event_of_two_catalogues_becomes_one(first):
     second = other_catalogue(first)
     second.records["PGA"] *= 2
-    both = combine.combine(first, second, Tolerance())
+    both = matching.combine(first, second, Tolerance())
     for table in ("events", "stations", "records"):
         pd.testing.assert_frame_equal(getattr(both, table), getattr(first, table))
     assert dropped(both) == {
@@ -92,7 +92,7 @@ def test_an_event_of_two_catalogues_becomes_one(first):
 
 def test_an_event_beyond_the_tolerance_stays_two(first):
     second = other_catalogue(first)
-    both = combine.combine(first, second, Tolerance(seconds=2))
+    both = matching.combine(first, second, Tolerance(seconds=2))
     assert len(both.events) == 2 * len(first.events)
     assert len(both.records) == 2 * len(first.records)
 
@@ -101,11 +101,11 @@ def test_the_same_import_twice_changes_no_table(small):
     times = pd.to_datetime(["1996-04-01", None] * 16, utc=True)
     stations = small.stations.assign(operating_from=times[0], operating_to=times, locality="13")
     dataset = dataclasses.replace(small, stations=stations, records=small.records.assign(snr=3.0))
-    twice = combine.combine(dataset, dataset, Tolerance())
+    twice = matching.combine(dataset, dataset, Tolerance())
     assert twice.digest() == dataset.digest()
     for table in ("events", "stations", "records"):
         pd.testing.assert_frame_equal(getattr(twice, table), getattr(dataset, table))
-    thrice = combine.combine(twice, dataset, Tolerance())
+    thrice = matching.combine(twice, dataset, Tolerance())
     assert thrice.digest() == dataset.digest()
     assert len(thrice.provenance["imports"]) == 3
 
@@ -117,7 +117,7 @@ def test_what_one_lacks_is_filled_from_the_other(first):
     more = first.records.assign(PGA=0.5, **{"SA(2.0)": 0.2, "snr": 9.0})
     stations = first.stations.assign(vs30_m_s=np.nan)
     one = dataclasses.replace(one, stations=stations)
-    both = combine.combine(one, dataclasses.replace(first, records=more), Tolerance())
+    both = matching.combine(one, dataclasses.replace(first, records=more), Tolerance())
     expected = ["event_id", "station_id", "PGA", "component", "intensity", "SA(1.0)", "SA(2.0)", "snr"]
     assert list(both.records) == expected
     assert both.records["PGA"][0] == 0.5, "filled"
@@ -133,7 +133,7 @@ def test_columns_of_one_import_are_missing_in_the_other(first, second):
         records=second.records.rename(columns={"PGA": "SA(1.0)"}),
         stations=second.stations.assign(operating_from=begun, operating_to=begun, locality="13"),
     )
-    both = combine.combine(first, second, Tolerance())
+    both = matching.combine(first, second, Tolerance())
     kik = both.records["station_id"].str.startswith("K")
     assert (both.records["PGA"].notna() == kik).all() and (both.records["SA(1.0)"].isna() == kik).all()
     assert (both.stations["operating_from"].dropna() == begun).sum() == len(second.stations)
@@ -142,7 +142,7 @@ def test_columns_of_one_import_are_missing_in_the_other(first, second):
 def test_sites_are_formed_over_the_union(first, second):
     place = first.stations.loc[0, ["longitude", "latitude"]]
     second.stations.loc[0, ["longitude", "latitude", "network"]] = [*place, "kik"]
-    both = combine.combine(first, second, Tolerance()).stations.set_index("station_id")
+    both = matching.combine(first, second, Tolerance()).stations.set_index("station_id")
     assert both.loc["M00", "site_id"] == both.loc["K00", "site_id"] == "K00"
 
 
@@ -153,10 +153,10 @@ def test_layers_of_either_import_are_kept(first, second):
 
     with_layers = dataclasses.replace(second, layers=layers(300))
     for pair in ((first, with_layers), (with_layers, first), (with_layers, with_layers)):
-        assert combine.combine(*pair, Tolerance()).layers.equals(layers(300))
-    assert combine.combine(first, second, Tolerance()).layers is None
+        assert matching.combine(*pair, Tolerance()).layers.equals(layers(300))
+    assert matching.combine(first, second, Tolerance()).layers is None
     with pytest.raises(UsageError, match="both imports have site layers, and these differ"):
-        combine.combine(dataclasses.replace(first, layers=layers(400)), with_layers, Tolerance())
+        matching.combine(dataclasses.replace(first, layers=layers(400)), with_layers, Tolerance())
 
 
 def test_provenance(first, second):
@@ -164,7 +164,7 @@ def test_provenance(first, second):
     first.provenance.update(one)
     two = {"attribution": "JMA", "unit": {"SA(1.0)": "g"}, "sources": first.provenance["sources"]}
     second.provenance.update(two)
-    provenance = combine.combine(first, second, Tolerance(seconds=7)).provenance
+    provenance = matching.combine(first, second, Tolerance(seconds=7)).provenance
     assert json.loads(json.dumps(provenance)) == provenance
     assert [entry["name"] for entry in provenance["imports"]] == ["a", "b"]
     assert provenance["imports"][0] == first.provenance
@@ -182,20 +182,20 @@ def test_provenance(first, second):
 def test_simulated_and_measured_do_not_mix(first, second):
     second.provenance["simulated"] = True
     with pytest.raises(UsageError, match="the first records are measured and the second simulated"):
-        combine.combine(first, second, Tolerance())
+        matching.combine(first, second, Tolerance())
 
 
 def test_components_must_agree(first, second):
     second.records["component"] = "rotd50"
     with pytest.raises(UsageError, match="the first records are geometric_mean and the second rotd50"):
-        combine.combine(first, second, Tolerance())
+        matching.combine(first, second, Tolerance())
 
 
 def test_one_id_cannot_name_two_earthquakes(first):
     second = imported(first, first.records, "b")
     second.events.loc[3, "magnitude"] += 1.5
     with pytest.raises(DataError, match=r"event E003 is M .* in the first import and M .* in the second"):
-        combine.combine(first, second, Tolerance())
+        matching.combine(first, second, Tolerance())
 
 
 @pytest.mark.parametrize("change", [{"latitude": 0.005}, {"network": "knet"}])
@@ -207,13 +207,13 @@ def test_one_code_cannot_name_two_stations(first, change):
     with pytest.raises(
         DataError, match=r"station K03 is kik 1.* in the first import and k.* in the second"
     ):
-        combine.combine(first, second, Tolerance())
+        matching.combine(first, second, Tolerance())
 
 
 def test_a_code_may_be_rounded_differently(first):
     second = imported(first, first.records, "b")
     second.stations["latitude"] += 0.004
-    both = combine.combine(first, second, Tolerance())
+    both = matching.combine(first, second, Tolerance())
     pd.testing.assert_frame_equal(both.stations, first.stations)
 
 
@@ -227,7 +227,10 @@ _part = st.lists(st.booleans(), min_size=len(SMALL.records), max_size=len(SMALL.
 def test_counts_add_up_in_either_order(one, two, renamed):
     first, second = imported(SMALL, SMALL.records[one]), imported(SMALL, SMALL.records[two], "b")
     second = other_catalogue(second) if renamed else second
-    both, reverse = combine.combine(first, second, Tolerance()), combine.combine(second, first, Tolerance())
+    both, reverse = (
+        matching.combine(first, second, Tolerance()),
+        matching.combine(second, first, Tolerance()),
+    )
     shared = int((np.array(one) & np.array(two)).sum())
     assert len(both.records) == len(first.records) + len(second.records) - shared
     for dataset in (both, reverse):

@@ -16,8 +16,9 @@ from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import baselines, evaluation, report, scored, scores
 from tfgmm.evaluation.section import HELD_OUT
+from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import bootstrap, calibration, random_effects
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -272,7 +273,7 @@ def test_two_runs_are_compared_on_the_same_records(finished):
 
 
 def test_unfinished_run_and_no_run(tmp_path, tiny, small):
-    run = RunFolder.begin(tmp_path / "run", tiny, small, channels=CHANNELS)
+    run = begin(tmp_path / "run", tiny, small, channels=CHANNELS)
     with pytest.raises(UsageError, match="no predictions yet"):
         evaluation.evaluate(run.path)
     with pytest.raises(UsageError, match="is no run folder"):

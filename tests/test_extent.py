@@ -1,4 +1,4 @@
-"""Longitudes of any convention, regions and maps across the date line; what layers do with them."""
+"""Layers with longitudes of any convention, and across the date line."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from test_raster import write_tif
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data import layers
-from tfgmm.readers.layers import extent, recognise
+from tfgmm.readers.layers import recognise, shared
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -23,7 +23,7 @@ ACROSS = (177.0, -20.0, -178.0, -15.0)
 
 
 def smooth(latitude, longitude):
-    """A field of the sphere: the same whatever the convention of longitudes."""
+    """Return a field of the sphere, the same in any convention of longitudes."""
     return latitude + 500 + 100 * np.sin(np.radians(longitude))
 
 
@@ -43,7 +43,7 @@ def smooth(latitude, longitude):
     ],
 )
 def test_regions_in_both_conventions(region, expected):
-    assert extent.box(region) == expected
+    assert shared.box(region) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,20 +53,20 @@ def test_no_regions(region):
     with pytest.raises(
         UsageError, match="--region .*: write WEST,SOUTH,EAST,NORTH in degrees; with WEST > EAST"
     ):
-        extent.box(region)
+        shared.box(region)
 
 
 @given(start=st.floats(-180, 180), width=st.floats(1, 350), turn=st.integers(-1, 1))
 def test_a_map_is_one_piece_wherever_it_lies(start, width, turn):
     axis = np.linspace(start, start + width, 100)
-    unbroken = extent.unbroken(np.mod(axis + 180, 360) - 180 + 360 * turn)
+    unbroken = shared.unbroken(np.mod(axis + 180, 360) - 180 + 360 * turn)
     np.testing.assert_allclose(np.diff(unbroken), width / 99, atol=1e-9)
     assert -180 <= unbroken[0] <= 180 or unbroken[0] == pytest.approx(180)
 
 
 def test_a_map_round_the_earth_begins_at_the_date_line():
     axis = np.arange(0, 360, 0.5)
-    np.testing.assert_array_equal(np.sort(extent.unbroken(axis)), np.arange(-179.5, 180.5, 0.5))
+    np.testing.assert_array_equal(np.sort(shared.unbroken(axis)), np.arange(-179.5, 180.5, 0.5))
 
 
 # --- files -------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def write(request, tmp_path):
 @pytest.mark.parametrize("start", [-180.0, 0.0, 170.0])
 @pytest.mark.parametrize("step", [None, 0.25])
 def test_a_region_across_the_date_line(write, start, step):
-    """Of files from -180 to 180, from 0 to 360, and from 170 to 190."""
+    """Files count longitudes from -180 to 180, from 0 to 360, and from 170 to 190."""
     width = 20 if start == 170 else 360
     layer = recognise.read_layer(
         write(np.arange(start, start + width, 0.5)), "vs30", region=ACROSS, step=step
@@ -140,7 +140,7 @@ def test_a_map_projection_across_the_date_line(tmp_path, region, crs):
     transform = from_origin(x - 6e5, y + 6e5, 10_000, 10_000)
     path = write_tif(tmp_path / "v.tif", smooth(lat, lon).astype("float32"), transform, crs)
     layer = recognise.read_layer(path, "vs30", region=region)
-    inner = layer.sel(longitude=slice(*extent.box(region or ACROSS)[::2]), latitude=slice(-19, -16))
+    inner = layer.sel(longitude=slice(*shared.box(region or ACROSS)[::2]), latitude=slice(-19, -16))
     assert inner.size > 200 and layer.longitude[-1] - layer.longitude[0] < 15
     np.testing.assert_allclose(inner, smooth(inner.latitude, inner.longitude), atol=0.1)
 

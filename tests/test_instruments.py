@@ -1,4 +1,4 @@
-"""Which channels are taken as the two horizontals of an accelerometer: by what they say, never by names."""
+"""The two horizontals of an accelerometer are chosen by what channels measure, never by file names."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from tfgmm.readers.waveforms import instruments, mesonet
 
 
 def read(folder: Path, paths, table: str = "AAA,gal,,,", settings=SETTINGS):
-    """The dataset in every order of the files, which must not matter."""
+    """Read the dataset in every order of the files, which must not matter."""
     stations = folder / "stations.csv"
     rows = [f"{row},139.7,35.6" for row in table.split()]
     header = "station,unit,gain,velocity_unit,velocity_gain,Lng,LAT\n"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.flatfiles import jma_coordinates
+from tfgmm.readers.flatfiles import jma
 
 STATIONS = pd.DataFrame(
     {
@@ -32,7 +32,7 @@ def table(tmp_path):
 
 
 def test_a_position_is_taken_where_rounding_explains_the_difference(table):
-    stations, noted = jma_coordinates.improve(STATIONS, table)
+    stations, noted = jma.improve_coordinates(STATIONS, table)
     expected = STATIONS.assign(latitude=[35.01, *STATIONS["latitude"][1:]])
     pd.testing.assert_frame_equal(stations, expected.assign(longitude=[140.01, *STATIONS["longitude"][1:]]))
     assert [(row["what"], row["count"], row["examples"]) for row in noted] == [
@@ -53,7 +53,7 @@ def test_a_position_is_taken_where_rounding_explains_the_difference(table):
 def test_the_limit_is_two_km(tmp_path, north, taken):
     path = tmp_path / "better.csv"
     path.write_text(f"code,y,x\nnear,{north},140\n")
-    stations, _ = jma_coordinates.improve(STATIONS, path)
+    stations, _ = jma.improve_coordinates(STATIONS, path)
     assert stations["latitude"][0] == (north if taken else 35)
 
 
@@ -68,7 +68,7 @@ def test_the_limit_is_two_km(tmp_path, north, taken):
 def test_tables_are_read_as_all_others_are(tmp_path, content):
     path = tmp_path / "better.csv"
     path.write_bytes(content)
-    stations, _ = jma_coordinates.improve(STATIONS, path)
+    stations, _ = jma.improve_coordinates(STATIONS, path)
     assert stations.loc[0, ["latitude", "longitude"]].tolist() == [35.01, 140.01]
 
 
@@ -94,18 +94,18 @@ def test_another_table_is_refused(tmp_path, content, error, message):
     path = tmp_path / "better.csv"
     path.write_bytes(content)
     with pytest.raises(error, match=rf"better\.csv[:,]? {message}"):
-        jma_coordinates.improve(STATIONS, path)
+        jma.improve_coordinates(STATIONS, path)
 
 
 def test_a_table_that_does_not_exist(tmp_path):
     with pytest.raises(UsageError, match=r"better\.csv does not exist"):
-        jma_coordinates.improve(STATIONS, tmp_path / "better.csv")
+        jma.improve_coordinates(STATIONS, tmp_path / "better.csv")
 
 
 def test_the_real_table(shared_data):
     table = pd.read_csv(shared_data / "stations" / "jma_stations_merged.csv", dtype={"code": str})
     stations = table.rename(columns={"code": "station_id", "lat": "latitude", "lon": "longitude"})
-    improved, noted = jma_coordinates.improve(
+    improved, noted = jma.improve_coordinates(
         stations, shared_data / "stations" / "jma_stations_merged.csv"
     )
     assert sum(row["count"] for row in noted) == len(stations)

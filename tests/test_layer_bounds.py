@@ -44,7 +44,7 @@ REPEATED = b" " * 10**7
 
 
 def results(*arguments) -> tuple[list[str], int]:
-    """What a process prints that reads the files, line by line, and its peak memory in bytes."""
+    """Read the files in a process; return its printed lines and its peak memory in bytes."""
     command = [sys.executable, "-W", "ignore", "-c", CHILD, *map(str, arguments)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     *lines, peak = printed.splitlines()
@@ -52,7 +52,7 @@ def results(*arguments) -> tuple[list[str], int]:
 
 
 def hdf5(path, rows, columns, axis=None, **options):
-    """A NetCDF 4 file, of which nothing is stored but what `axis` says of the axes."""
+    """Write a NetCDF 4 file that stores only the axes chosen by `axis`."""
     with h5py.File(path, "w") as file:
         for name, points in (("lat", rows), ("lon", columns)):
             file.create_dataset(name, points, "f8")
@@ -66,7 +66,7 @@ def hdf5(path, rows, columns, axis=None, **options):
 
 
 def packed_chunk(path):
-    """One chunk of 3.2 GB of zeros in 3 MB."""
+    """Write one chunk of 3.2 GB of zeros in 3 MB."""
     hdf5(path, 20_000, 20_000, axis=True, chunks=(20_000, 20_000), compression="gzip")
     packer = zlib.compressobj(9)
     piece = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -76,7 +76,7 @@ def packed_chunk(path):
 
 
 def sparse_tif(path, size, step, **options):
-    """A GeoTIFF, of which nothing is stored."""
+    """Write a GeoTIFF that stores no values."""
     profile = {"height": size, "width": size, "count": 1, "dtype": "float64", "crs": "EPSG:4326"}
     options |= {"transform": from_origin(130, 40, step, step), "SPARSE_OK": True, "compress": "deflate"}
     with rasterio.open(path, "w", driver="GTiff", **profile, **options):

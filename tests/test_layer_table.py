@@ -108,7 +108,7 @@ def test_decimal_commas_are_read_on_request(write):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ("35 139 200\n36 139 200\n", DataError, "row 1, column latitude: 139.0, expected a latitude"),
+        ("35 139 200\n36 139 200\n", DataError, "row 1, column latitude: '139', expected a latitude"),
         ("139 35 200\n140 35 x\n", DataError, "row 2, column value: 'x', expected a number"),
         ("139 35 200\n140 36 1\n1 2\n", DataError, "row 3: 2 cells, expected 3"),
         ("139 35 200 1\n140 36 300 1\n", DataError, "row 1: 139, 35, 200, 1 are no names of columns"),
@@ -154,7 +154,7 @@ def test_what_is_written_in_any_order_with_rounded_coordinates_is_read(
     [
         ("35,139,1\n35.5,139.5,deep\n", "row 3, column z: 'deep', expected a number"),
         ("35,139,1\n35.5,139.5,inf\n", "row 3, column z: inf, expected a depth .* of 0 to 30000 m"),
-        ("35,139,1\n\n,139.5,2\n", "row 4, column latitude: nan, expected a latitude, at most 90 degrees"),
+        ("35,139,1\n\n,139.5,2\n", "row 4, column lat: nan, expected a latitude, at most 90 degrees"),
         (
             "35,139,1\n35.5,139.5,-2\n",
             "row 3, column z: -2, expected a depth .* of 0 to 30000 m: give --missing=-2 ",

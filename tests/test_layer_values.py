@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from test_raster import write_tif
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.layers import recognise, values
+from tfgmm.readers.layers import recognise, shared
 
 # rasterio 1.4 multiplies in a way that affine 3 announces to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -21,7 +21,7 @@ MARKS = ["0", "-1", "-9999", "9999", "-99999", "1e20", "1e30", "-3.4e38", "-2147
 
 
 def field(mark: float) -> xr.DataArray:
-    """Values from 200 to 515 m/s; four of them are the mark."""
+    """Return values from 200 to 515 m/s; four of them are the mark."""
     known = 200 + 5.0 * np.arange(64).reshape(8, 8)
     known[2:4, 5:7] = np.finfo("float32").min if mark == -3.4e38 else mark
     return xr.DataArray(known, {"lat": ("lat", LAT), "lon": ("lon", LON)}, name="vs30")
@@ -83,7 +83,7 @@ def test_bedrock_at_0_m_is_an_outcrop_and_may_be_declared_missing(tmp_path):
 
 
 def taken(name, numbers, **options):
-    return values.in_unit(name, np.array(numbers, float), str, **options)[0]
+    return shared.in_unit(name, np.array(numbers, float), str, **options)[0]
 
 
 def test_9999_m_is_a_depth_where_it_stands_among_its_like():
@@ -156,6 +156,6 @@ def test_units_of_another_dimension_are_refused(tmp_path, kind, name, unit):
 
 def test_a_scale_turns_into_the_unit_of_the_layer():
     with pytest.raises(UsageError, match="turn them into m/s, --scale 1000"):
-        values.refuse_unit("a.nc", "km/s", 1, "vs30")
+        shared.refuse_unit("a.nc", "km/s", 1, "vs30")
     with pytest.raises(UsageError, match="turn them into m, --scale 0.3048"):
-        values.refuse_unit("a.nc", "feet", 1, "z_bedrock")
+        shared.refuse_unit("a.nc", "feet", 1, "z_bedrock")

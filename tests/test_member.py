@@ -14,20 +14,22 @@ from tfgmm.core.grid import Grid
 from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member, random_terms
+from tfgmm.network.material import Material
 from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
+from tfgmm.runs.member_folder import MemberFolder
 from tfgmm.stats import ergodic
 
 
 def material(dataset=None, chunk=0, **changes):
     dataset = small_dataset() if dataset is None else dataset
     chosen = Experiment(**TINY | changes)
-    return member.Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
+    return Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
 
 
 def weights(folder):
-    return [w.numpy() for w in member.load(folder).weights]
+    return [w.numpy() for w in member.load(MemberFolder(folder), "PGA").weights]
 
 
 class Killed(Exception):
@@ -46,7 +48,7 @@ def kill_at(limit):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "member"
     chosen = material(training=TINY["training"] | {"epochs": 3, "patience": 5})
-    member.train(chosen, folder, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
@@ -62,8 +64,10 @@ def test_folder_holds_all_that_is_promised(trained):
     done = json.loads((folder / "done.json").read_text())
     history = pd.read_csv(folder / "history.csv")
     assert done["seed"] == chosen.experiment.member_seed(0, 0)
-    assert done["epochs"] == len(history) == 3
-    assert done["stopping_loss"] == history["stopping_loss"].min()
+    assert done["networks"] == {"model.keras": ["PGA"]}
+    assert done["trainings"]["PGA"]["epochs"] == len(history) == 3
+    assert done["trainings"]["PGA"]["stopping_loss"] == history["stopping_loss"].min()
+    assert set(history["im"]) == {"PGA"}
 
 
 def test_fit_sees_training_records_only(trained):
@@ -88,7 +92,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     pd.testing.assert_series_equal(
         table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
     )
-    model = member.load(folder)
+    model = member.load(MemberFolder(folder), "PGA")
     event = chosen.scored.events[4]
     import tensorflow as tf
 
@@ -118,7 +122,7 @@ def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
         training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30}, random_effects=random_effects
     )
     with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
-        member.train(chosen, tmp_path / "member", 0, 0)
+        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
@@ -146,13 +150,13 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     trained_in_half = member.compiled(half, 1)
     assert "bfloat16" in {layer.compute_dtype for layer in trained_in_half.layers}
     trained_in_half.save(tmp_path / "model.keras")
-    (tmp_path / "done.json").write_text("{}")
-    model = member.load(tmp_path)
+    (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
+    model = member.load(MemberFolder(tmp_path), "PGA")
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     single = member.build(chosen)
     single.set_weights(model.get_weights())
-    expected = member.predictions(single, chosen, 0, 0)
-    table = member.predictions(member.in_float32(trained_in_half), half, 0, 0)
+    expected = member.predictions(single, chosen, "PGA", 0, 0)
+    table = member.predictions(member.in_float32(trained_in_half), half, "PGA", 0, 0)
     for name in ("mean", "stddev"):
         np.testing.assert_allclose(table[name], expected[name], atol=1e-5)
 
@@ -160,9 +164,9 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x05\x06" + 18 * b"\0"])
 def test_a_damaged_model_is_named(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
-    (tmp_path / "done.json").write_text("{}")
+    (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
     with pytest.raises(DataError, match=r"model.keras is damaged .*: remove .* and give tfgmm train again"):
-        member.load(tmp_path)
+        member.load(MemberFolder(tmp_path), "PGA")
 
 
 def test_network_begins_at_the_training_mean_and_standardises(trained):
@@ -185,7 +189,7 @@ def test_residual_target_adds_the_fitted_median():
     assert layer.coefficients == pytest.approx(fitted.coefficients)
     for weight in model.get_layer("parameters").weights:
         weight.assign(weight * 0)
-    table = member.predictions(model, chosen, 0, 0)
+    table = member.predictions(model, chosen, "PGA", 0, 0)
     seen = training_records(table)
     offset = (seen["ln_im"] - fitted.median(seen["magnitude"], seen["r_hyp_km"], seen["depth_km"])).mean()
     exact = fitted.median(table["magnitude"], table["r_hyp_km"], table["depth_km"]) + offset
@@ -206,7 +210,7 @@ def test_it_learns(tmp_path):
         network={"depth": 2, "base": 4},
         training={"epochs": 25, "patience": 25, "learning_rate": 5e-3, "shift_pixels": 1, "batch_size": 4},
     )
-    member.train(chosen, tmp_path / "member", 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     table = pd.read_parquet(tmp_path / "member" / "predictions.parquet")
     held_out = table[(table["event_role"] == "validation") & (table["network"] == "kik")]
     rmse = np.sqrt(((held_out["ln_im"] - held_out["mean"]) ** 2).mean())
@@ -222,7 +226,7 @@ def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(member, "_fitted", lambda material, *others: member.compiled(material, 1))
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     with pytest.raises(DataError, match="No space left on device"):
-        member.train(chosen, tmp_path / "member", 0, 0)
+        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
@@ -283,14 +287,16 @@ def mixed(tmp_path_factory):
     dataset.records["PGA"] *= np.exp(terms[dataset.records["station_id"]].to_numpy())
     chosen = material(dataset, **MIXED)
     folder = tmp_path_factory.mktemp("mixed") / "member"
-    member.train(chosen, folder, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
 def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
     chosen, folder = mixed
     plain = chosen.experiment.model_copy(update={"random_effects": "none"})
-    member.train(dataclasses.replace(chosen, experiment=plain), tmp_path / "plain", 0, 0)
+    member.train(
+        {"PGA": dataclasses.replace(chosen, experiment=plain)}, MemberFolder(tmp_path / "plain"), 0, 0
+    )
     table, of_plain = (
         pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "plain")
     )
@@ -338,11 +344,11 @@ def test_interrupted_and_resumed_is_the_same(mixed, tmp_path):
     chosen, folder = mixed
     other = tmp_path / "member"
     with pytest.raises(Killed):
-        member.train(chosen, other, 0, 0, kill_at(0.5))
+        member.train({"PGA": chosen}, MemberFolder(other), 0, 0, kill_at(0.5))
     assert not other.exists()
-    state = json.loads((tmp_path / ".member.work" / "state.json").read_text())
+    state = json.loads((tmp_path / ".member.work" / "PGA" / "state.json").read_text())
     assert len(state["history"]) == 1
-    member.train(chosen, other, 0, 0)
+    member.train({"PGA": chosen}, MemberFolder(other), 0, 0)
     for one, two in zip(weights(folder), weights(other), strict=True):
         np.testing.assert_array_equal(one, two)
     assert (folder / "history.csv").read_text() == (other / "history.csv").read_text()

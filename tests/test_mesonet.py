@@ -33,7 +33,7 @@ SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT)
 
 
 def motion(seconds: int = 240, seed: int = 0) -> np.ndarray:
-    """Counts of two horizontals: noise, and a burst 15 s after the origin."""
+    """Return counts of two horizontals: noise, and a burst 15 s after the origin."""
     rng = np.random.default_rng(seed)
     time = np.arange(seconds * RATE) / RATE - 60
     burst = np.exp(-(((time - 15) / 3) ** 2)) * np.sin(2 * np.pi * 2 * time)
@@ -41,7 +41,7 @@ def motion(seconds: int = 240, seed: int = 0) -> np.ndarray:
 
 
 def minutes(folder: Path, counts: np.ndarray, channels=(0x8A01, 0x8A02)) -> list[Path]:
-    """One-minute WIN32 files."""
+    """Write WIN32 files of one minute each."""
     paths = []
     for minute in range(counts.shape[1] // (60 * RATE)):
         blocks = []
@@ -93,12 +93,12 @@ def write(folder: Path, *streams: obspy.Stream) -> list[Path]:
 
 
 def at(seconds: float) -> obspy.UTCDateTime:
-    """Seconds after the origin."""
+    """Return the time in seconds after the origin."""
     return obspy.UTCDateTime(ORIGIN) + seconds
 
 
 def expected_pga(counts: np.ndarray, start_s: float, end_s: float) -> float:
-    """By hand: window in s after the origin, straight line removed, taper of 10 samples, peaks, g."""
+    """Compute PGA in g by hand: window in s after the origin, no straight line, taper of 10 samples."""
     time = np.arange(counts.shape[1]) / RATE - 60
     part = counts[:, (time >= start_s) & (time <= end_s + 1e-9)] * PER_COUNT
     x = np.arange(part.shape[1])
@@ -337,9 +337,9 @@ def test_files_channels_and_traces_that_are_not_used_are_counted(tmp_path, catal
     late = traces(motion(60))
     for trace in late:
         trace.stats.starttime += 3600
-    other = traces(motion(), "C") + traces(motion()[:1], channels=("HNZ",))
+    unusable = traces(motion(), "C") + traces(motion()[:1], channels=("HNZ",))
     again = traces(motion()).slice(starttime=at(20))
-    paths = write(tmp_path, traces(motion()), late, other, traces(motion()), again)
+    paths = write(tmp_path, traces(motion()), late, unusable, traces(motion()), again)
     dataset = mesonet.read(paths, catalogue(), Limits(), stations=station_csv(tmp_path), settings=SETTINGS)
     assert dropped(dataset) == {
         ("channel", "its station is not in the table"): 2,
@@ -392,7 +392,7 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, kind, seed):
     source = obspy_files.ObspyFiles(station_csv(folder), Tally())
     try:
         begin, end = source.span(folder / "mutated")
-        source.expect([folder / "mutated"])
+        source.choose_channels([folder / "mutated"])
         pieces = list(source.pieces(folder / "mutated", lambda *_: True))
     except DataError:
         return

@@ -6,7 +6,7 @@ from helpers.nied_files import GAL, ascii_record, csv_record, shaking
 from helpers.tallies import dropped
 from tfgmm.core.errors import DataError
 from tfgmm.readers.common.selection import Limits
-from tfgmm.readers.waveforms import nied_ascii, nied_csv, nied_format
+from tfgmm.readers.waveforms import nied, nied_format
 
 EAST, NORTH, UP = (GAL * shaking(peak, offset=0) for peak in (40, 10, 5))
 KNET = {"NS": NORTH, "EW": EAST, "UD": UP}
@@ -14,16 +14,18 @@ KIKNET = {"NS1": NORTH / 4, "EW1": EAST / 4, "UD1": UP / 4, "NS2": NORTH, "EW2":
 
 
 def test_components():
-    components = nied_csv.read(csv_record(KNET, origin="1996/08/11 03:12:00.04"))
+    components = nied_format.read_csv(csv_record(KNET, origin="1996/08/11 03:12:00.04"))
     assert list(components) == [("knet", "surface", name) for name in KNET]
     east = components["knet", "surface", "EW"]
-    same = nied_format.read(ascii_record("EW", shaking(40, offset=0), origin="1996/08/11 03:12:00.04"))
+    same = nied_format.read_ascii(
+        ascii_record("EW", shaking(40, offset=0), origin="1996/08/11 03:12:00.04")
+    )
     assert east.acceleration == pytest.approx(same.acceleration, abs=1e-6)
     for name in ("origin_time", "event", "code", "network", "station", "direction", "start", "dt"):
         assert getattr(east, name) == getattr(same, name), name
     assert east.origin_time == pd.Timestamp("1996-08-10T18:12:00.04Z")
     assert east.listed_max_gal == pytest.approx(east.max_gal, abs=0.001)
-    assert list(nied_csv.read(csv_record(KIKNET, code="AKTH04"))) == [
+    assert list(nied_format.read_csv(csv_record(KIKNET, code="AKTH04"))) == [
         ("kik", sensor, name) for sensor in ("borehole", "surface") for name in KNET
     ]
 
@@ -37,13 +39,13 @@ def test_components():
 ])  # fmt: skip
 def test_spellings(change):
     whole, changed = csv_record(KNET), change(csv_record(KNET))
-    assert changed != whole and nied_csv.is_record(changed)
-    for key, component in nied_csv.read(changed).items():
-        np.testing.assert_array_equal(component.acceleration, nied_csv.read(whole)[key].acceleration)
+    assert changed != whole and nied_format.is_csv(changed)
+    for key, component in nied_format.read_csv(changed).items():
+        np.testing.assert_array_equal(component.acceleration, nied_format.read_csv(whole)[key].acceleration)
 
 
 def test_no_csv_record():
-    assert not nied_csv.is_record(ascii_record()) and not nied_csv.is_record(b"Origin Time,1")
+    assert not nied_format.is_csv(ascii_record()) and not nied_format.is_csv(b"Origin Time,1")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_damage_is_named(old, new, message):
     content = csv_record(KNET)
     assert old.encode() in content
     with pytest.raises(DataError, match=message) as caught:
-        nied_csv.read(content.replace(old.encode(), new.encode(), 1))
+        nied_format.read_csv(content.replace(old.encode(), new.encode(), 1))
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +82,7 @@ def test_damage_is_named(old, new, message):
 def test_cut_files(share):
     content = csv_record(KNET)
     with pytest.raises(DataError):
-        nied_csv.read(content[: int(share * len(content))])
+        nied_format.read_csv(content[: int(share * len(content))])
 
 
 def test_records_of_the_csv_form_are_those_of_the_ascii_form(tmp_path):
@@ -90,7 +92,7 @@ def test_records_of_the_csv_form_are_those_of_the_ascii_form(tmp_path):
     (tmp_path / "csv" / "AKTH04.csv").write_bytes(csv_record(KIKNET, code="AKTH04"))
     (tmp_path / "csv" / "cut.csv").write_bytes(csv_record(KNET, code="AKT020")[:9000])
     (tmp_path / "csv" / "lone.csv").write_bytes(csv_record({"EW": EAST, "UD": UP}, code="AKT021"))
-    dataset = nied_ascii.read([tmp_path / "csv"], Limits())
+    dataset = nied.read([tmp_path / "csv"], Limits())
     assert dropped(dataset) == {
         ("file", "given twice"): 1,
         ("file", "cannot be read"): 1,
@@ -101,15 +103,15 @@ def test_records_of_the_csv_form_are_those_of_the_ascii_form(tmp_path):
         for name, peak in (("EW", 40), ("NS", 10)):
             record = ascii_record(name + suffix, shaking(peak), code=code)
             (tmp_path / "ascii" / f"{code}.{name}{suffix}").write_bytes(record)
-    same = nied_ascii.read([tmp_path / "ascii"], Limits())
+    same = nied.read([tmp_path / "ascii"], Limits())
     pd.testing.assert_frame_equal(dataset.records, same.records, rtol=1e-3)
     pd.testing.assert_frame_equal(dataset.stations, same.stations)
-    borehole = nied_ascii.read([tmp_path / "csv"], Limits(), sensor="borehole")
+    borehole = nied.read([tmp_path / "csv"], Limits(), sensor="borehole")
     assert borehole.records.PGA[0] == pytest.approx(same.records.PGA[0] / 4, rel=0.01)
     assert dropped(borehole)["file", "surface sensor"] == 3
 
 
 def test_max_acc_is_compared(tmp_path):
     (tmp_path / "a.csv").write_bytes(csv_record(KNET, max_acc="10.0,20.0,5.0"))
-    [noted] = nied_ascii.read([tmp_path / "a.csv"], Limits()).provenance["noted"]
+    [noted] = nied.read([tmp_path / "a.csv"], Limits()).provenance["noted"]
     assert noted["examples"] == ["nied19960810181200.00 AKT013 EW: header 20, samples 40 gal"]

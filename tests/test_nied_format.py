@@ -14,7 +14,7 @@ SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
 
 def test_golden_sample():
     """ObsPy's K-NET file; the expected values are read by eye from its text."""
-    component = nied_format.read(SAMPLE.read_bytes())
+    component = nied_format.read_ascii(SAMPLE.read_bytes())
     assert component.origin_time == pd.Timestamp("1996-08-10T18:12:00Z"), "listed 03:12:00 in JST"
     assert component.start == pd.Timestamp("1996-08-10T18:12:24Z"), "listed 03:12:39, 15 s too late"
     assert component.event == (140.63, 38.92, 7.0, 5.9)
@@ -43,19 +43,19 @@ def test_golden_sample():
 def test_channels(channel, network, sensor, direction):
     content = ascii_record(channel)
     assert nied_format.direction(content) == (network, sensor, direction)
-    component = nied_format.read(content)
+    component = nied_format.read_ascii(content)
     assert (component.network, component.direction) == (network, direction)
 
 
 def test_samples_and_largest_acceleration():
     counts = shaking(20, offset=5000)
-    component = nied_format.read(ascii_record(counts=counts))
+    component = nied_format.read_ascii(ascii_record(counts=counts))
     assert component.acceleration == pytest.approx(counts * GAL / 100)
     assert component.max_gal == pytest.approx(20, rel=1e-3)
 
 
 def test_unknown_height():
-    assert np.isnan(nied_format.read(ascii_record(station=("39", "140", "-9999"))).station[2])
+    assert np.isnan(nied_format.read_ascii(ascii_record(station=("39", "140", "-9999"))).station[2])
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_damaged_headers(old, new, message):
     assert old.encode() in content
     content = content.replace(old.encode(), new.encode(), 1)
     if message is None:
-        assert len(nied_format.read(content).acceleration) == 6000, "the header counts whole seconds"
+        assert len(nied_format.read_ascii(content).acceleration) == 6000, "the header counts whole seconds"
     else:
         with pytest.raises(DataError, match=message):
-            nied_format.read(content)
+            nied_format.read_ascii(content)
 
 
 def test_header_times_with_fractions_of_a_second():
     content = ascii_record(origin="1996/08/11 03:12:00.04", record="1996/08/11 03:12:39.5")
-    component, whole = nied_format.read(content), nied_format.read(ascii_record())
+    component, whole = nied_format.read_ascii(content), nied_format.read_ascii(ascii_record())
     assert component.origin_time == whole.origin_time + pd.Timedelta(milliseconds=40)
     assert component.start == whole.start + pd.Timedelta(milliseconds=500)
     np.testing.assert_array_equal(component.acceleration, whole.acceleration)
@@ -102,4 +102,4 @@ def test_header_times_with_fractions_of_a_second():
 @pytest.mark.parametrize("cut", [5, 200, 400, 700, 30_000])
 def test_cut_files(cut):
     with pytest.raises(DataError):
-        nied_format.read(ascii_record()[:cut])
+        nied_format.read_ascii(ascii_record()[:cut])

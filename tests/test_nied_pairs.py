@@ -3,9 +3,9 @@ import pytest
 
 from helpers.nied_files import ascii_record, shaking
 from tfgmm.core.errors import DataError
-from tfgmm.readers.waveforms import nied_pairs
+from tfgmm.readers.waveforms import nied
 from tfgmm.readers.waveforms.archive import Member
-from tfgmm.readers.waveforms.nied_pairs import Pairs, Places
+from tfgmm.readers.waveforms.nied import Pairs, Places
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:
@@ -37,15 +37,15 @@ def test_east_comes_before_north_in_whatever_order(pairs):
 
 
 def test_components_of_different_records_are_no_pair(pairs):
-    others = [
+    changes = [
         {"code": "AKT014"},
         {"record": "1996/08/11 03:13:39"},
         {"origin": "1996/08/11 03:13:00"},
         {"event": ("39.920", "140.630", "7", "5.9")},
     ]
     add(pairs, ascii_record("NS"))
-    for other in others:
-        add(pairs, ascii_record("EW", **other))
+    for change in changes:
+        add(pairs, ascii_record("EW", **change))
     with pytest.raises(DataError, match=r"no pair of surface horizontals in 5 files: 5 no partner .*\(a\)"):
         pairs.end()
 
@@ -58,7 +58,7 @@ def test_a_file_given_twice(pairs):
 
 
 def test_what_waits_is_limited(pairs, monkeypatch):
-    monkeypatch.setattr(nied_pairs, "WAITING", 2)
+    monkeypatch.setattr(nied, "WAITING", 2)
     codes = [f"AKT{i:03d}" for i in range(4)]
     add(pairs, *[ascii_record("EW", code=code) for code in codes], names=codes)
     add(pairs, ascii_record("NS", code="AKT003"))
@@ -98,9 +98,12 @@ def test_headers_of_one_earthquake(pairs):
         for channel in ("EW", "NS"):
             add(pairs, ascii_record(channel, code=code, event=event))
     pairs.end()
-    one = "nied19960810181200.00"
-    assert pairs.rows(["E", "N"]).event_id.tolist() == [one, one, f"{one}-2"]
-    assert pairs.events.set_index("event_id").latitude.to_dict() == {one: 38.92, f"{one}-2": 39.92}
+    event_id = "nied19960810181200.00"
+    assert pairs.rows(["E", "N"]).event_id.tolist() == [event_id, event_id, f"{event_id}-2"]
+    assert pairs.events.set_index("event_id").latitude.to_dict() == {
+        event_id: 38.92,
+        f"{event_id}-2": 39.92,
+    }
 
 
 def test_a_station_that_moves(pairs):

@@ -9,7 +9,7 @@ import xarray as xr
 from helpers import served_model
 from tfgmm.cli.app import main
 from tfgmm.prediction import ensemble, writing
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
 

@@ -1,5 +1,7 @@
 """What the members of a run have learned from."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from conftest import CHANNELS
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction.ranges import Ranges, trained_stations
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.beginning import begin
+from tfgmm.runs.run import RunFolder
 
 RANGES = Ranges(magnitude=(4, 7), depth_km=(10, 80), r_hyp_km=(12, 200))
 
@@ -29,15 +32,18 @@ COLUMNS = ["chunk", "station_id", "event_role", "site_role", "magnitude", "depth
 def train(run: RunFolder, chunk: int, im: str = "PGA", init: int = 0) -> None:
     """As if a member were trained."""
     table = pd.DataFrame(RECORDS, columns=COLUMNS)
-    folder = run.member(im, chunk, init)
-    folder.mkdir(parents=True)
-    table[table["chunk"] == chunk].to_parquet(folder / "predictions.parquet")
-    (folder / "done.json").write_text("{}")
+    folder = run.member(chunk, init)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    table[table["chunk"] == chunk].to_parquet(folder.predictions)
+    ims = [*folder.ims(), im]
+    (folder.path / "done.json").write_text(
+        json.dumps({"networks": {f"model_{name}.keras": [name] for name in ims}})
+    )
 
 
 @pytest.fixture
 def run(tmp_path, tiny, small):
-    begun = RunFolder.begin(
+    begun = begin(
         tmp_path / "run",
         tiny.model_copy(update={"inits": 2, "ims": ("PGA", "SA(1.0)")}),
         small,
@@ -92,7 +98,7 @@ def test_nothing_trained(run):
 
 def test_damaged_member(run):
     train(run, 0)
-    (run.member("PGA", 0, 0) / "predictions.parquet").write_bytes(b"PAR1")
+    run.member(0, 0).predictions.write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"chunk-0_init-0/predictions\.parquet is missing or damaged"):
         Ranges.of(run)
 

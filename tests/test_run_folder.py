@@ -8,14 +8,18 @@ import pandas as pd
 import pytest
 
 from conftest import CHANNELS, TINY, small_dataset
+from helpers.prediction_tables import predictions
+from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.predictions import EFFECTS
+from tfgmm.runs.run import RunFolder
 
 
 @pytest.fixture
 def run(tmp_path, tiny, small) -> RunFolder:
-    return RunFolder.begin(tmp_path / "runs" / "tiny", tiny, small, channels=CHANNELS)
+    return begin(tmp_path / "runs" / "tiny", tiny, small, channels=CHANNELS)
 
 
 def test_what_is_begun_can_be_opened(run, small, tiny):
@@ -28,21 +32,21 @@ def test_what_is_begun_can_be_opened(run, small, tiny):
 
 def test_description_holds_versions_and_nothing_of_this_machine(run):
     content = json.loads((run.path / "experiment.json").read_text())
-    assert set(content) == {"experiment", "data", "channels", "versions", "checksum"}
+    assert set(content) == {"format", "experiment", "data", "channels", "versions", "checksum"}
     assert {"tfgmm", "tensorflow", "keras", "numpy"} <= set(content["versions"])
     assert str(run.path.parent) not in json.dumps(content)
 
 
 def test_measured_records_are_not_simulated(tmp_path, tiny, small):
     small.provenance["simulated"] = False
-    RunFolder.begin(tmp_path / "run", tiny, small, channels=CHANNELS)
+    begin(tmp_path / "run", tiny, small, channels=CHANNELS)
     assert RunFolder.open(tmp_path / "run").simulated is False
 
 
 def test_the_same_experiment_goes_on(run, small, tiny):
     (run.path / "members").mkdir()
     before = (run.path / "experiment.json").read_bytes()
-    assert RunFolder.begin(run.path, tiny, small, channels=CHANNELS) == run
+    assert begin(run.path, tiny, small, channels=CHANNELS) == run
     assert (run.path / "experiment.json").read_bytes() == before
     assert (run.path / "members").is_dir()
 
@@ -60,23 +64,23 @@ def test_another_experiment_is_refused_and_replaced_on_demand(run, small, change
     other = Experiment(**TINY | changes)
     (run.path / "members").mkdir()
     with pytest.raises(UsageError, match=rf"holds another run \(different: {named}\): .*--overwrite"):
-        RunFolder.begin(run.path, other, small, channels=CHANNELS)
+        begin(run.path, other, small, channels=CHANNELS)
     assert RunFolder.open(run.path) == run
-    RunFolder.begin(run.path, other, small, overwrite=True, channels=CHANNELS)
+    begin(run.path, other, small, overwrite=True, channels=CHANNELS)
     assert RunFolder.open(run.path).experiment == other
     assert not (run.path / "members").exists()
 
 
 def test_other_data_are_refused(run, tiny):
     with pytest.raises(UsageError, match="different: content of the data"):
-        RunFolder.begin(run.path, tiny, small_dataset(seed=5), channels=CHANNELS)
+        begin(run.path, tiny, small_dataset(seed=5), channels=CHANNELS)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path, tiny, small, overwrite):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="exists and is no run folder: choose another --out"):
-        RunFolder.begin(tmp_path, tiny, small, overwrite, channels=CHANNELS)
+        begin(tmp_path, tiny, small, overwrite, channels=CHANNELS)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -88,9 +92,9 @@ def test_no_run(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{", "[]", "{}", "\xff",
-        '{"experiment": {}, "data": {}}',
-        '{"experiment": {"networks": 3, "reference": "kik", "chunks": 0}, "data": {}}',
+        "", "{", "[]", "\xff",
+        '{"format": 2, "experiment": {}, "data": {}}',
+        '{"format": 2, "experiment": {"networks": 3, "reference": "kik", "chunks": 0}, "data": {}}',
     ],
 )  # fmt: skip
 def test_damaged_description_is_one_line(run, content):
@@ -101,12 +105,24 @@ def test_damaged_description_is_one_line(run, content):
 
 
 def test_members_have_a_folder_each(run, tmp_path, small):
-    folders = {run.member(im, c, i) for im in ("PGA", "SA(1.0)") for c in range(2) for i in range(2)}
-    assert len(folders) == 8
+    folders = {run.member(chunk, init).path for chunk in range(2) for init in range(2)}
+    assert len(folders) == 4
     dropped = Experiment(**TINY, drop=("site",))
-    arm = RunFolder.begin(tmp_path / "arm", dropped, small, channels=CHANNELS)
-    assert run.member("PGA", 1, 0) == run.path / "members" / "PGA" / "all" / "chunk-1_init-0"
-    assert arm.member("PGA", 1, 0).parent.name == "drop-site"
+    arm = begin(tmp_path / "arm", dropped, small, channels=CHANNELS)
+    assert run.member(1, 0).path == run.path / "members" / "all" / "chunk-1_init-0"
+    assert arm.member(1, 0).path.parent.name == "drop-site"
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(1, "is of version 0.1: bring it up to this version with tfgmm upgrade .*tiny"), (3, "later version")],
+)
+def test_runs_of_other_versions_are_refused(run, version, message):
+    path = run.path / "experiment.json"
+    content = files.read_json(path) | {"format": version}
+    files.write_json(path, content)
+    with pytest.raises(UsageError, match=message):
+        RunFolder.open(run.path)
 
 
 def test_unfinished_run(run):
@@ -115,19 +131,38 @@ def test_unfinished_run(run):
 
 
 def test_predictions_are_read(run):
-    table = pd.DataFrame({"arm": "all", "chunk": [0, 1], "mean": np.array([0.5, np.nan])})
+    table = predictions(n_events=4, n_sites=4)
     table.to_parquet(run.predictions)
     pd.testing.assert_frame_equal(run.read_predictions(), table)
     pd.concat([table, table.assign(arm="drop-site")]).to_parquet(run.predictions)
-    assert run.read_predictions()["arm"].tolist() == ["all", "all"]
+    assert set(run.read_predictions()["arm"]) == {"all"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="ln_im"), "ln_im"),
+        (lambda table: table.assign(mean=np.nan), "mean"),
+        (lambda table: table.assign(site_role="known"), "site_role"),
+        (lambda table: table.assign(stddev="wide"), "stddev"),
+        (lambda table: table.assign(chunk=-1), "chunk"),
+    ],
+)
+def test_a_table_that_breaks_the_schema_is_named(run, change, message):
+    change(predictions(n_events=4, n_sites=4)).to_parquet(run.predictions)
+    with pytest.raises(
+        DataError, match=rf"predictions\.parquet is no predictions table: .*{message}"
+    ) as error:
+        run.read_predictions()
+    assert "\n" not in str(error.value)
 
 
 def test_own_arm_comes_first(run):
-    assert run.arms("PGA") == ["all"]
+    assert run.arms() == ["all"]
     for arm in ("aardvark", "all", "drop-site"):
-        run.member("PGA", 0, 0, arm).mkdir(parents=True)
-    assert run.arms("PGA") == ["all", "aardvark", "drop-site"]
-    assert run.member("PGA", 0, 0, "drop-site").parent.name == "drop-site"
+        run.member(0, 0, arm).path.mkdir(parents=True)
+    assert run.arms() == ["all", "aardvark", "drop-site"]
+    assert run.member(0, 0, "drop-site").path.parent.name == "drop-site"
 
 
 def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
@@ -135,7 +170,7 @@ def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
     with pytest.raises(UsageError, match="no run in .* has predictions: name a run, or make one"):
         RunFolder.latest(folder)
     for age, name in enumerate(("newest", "older", "unfinished")):
-        other = RunFolder.begin(folder / name, tiny, small, channels=CHANNELS)
+        other = begin(folder / name, tiny, small, channels=CHANNELS)
         os.utime(other.path / "experiment.json", times=(2e9 - age, 2e9 - age if age < 2 else 3e9))
     for name in ("older", "newest", "tiny"):
         (folder / name / "predictions.parquet").touch()
@@ -145,7 +180,7 @@ def test_latest_run_is_the_finished_one_that_was_begun_last(run, tiny, small):
 def test_damaged_predictions_are_one_line(run):
     run.predictions.write_bytes(b"PAR1")
     with pytest.raises(
-        DataError, match=r"predictions\.parquet is damaged .*give the tfgmm train command"
+        DataError, match=r"predictions\.parquet is missing or damaged .*give the tfgmm train command"
     ) as error:
         run.read_predictions()
     assert "\n" not in str(error.value)
@@ -153,10 +188,10 @@ def test_damaged_predictions_are_one_line(run):
 
 def test_predictions_without_all_parts_are_to_be_made_again(tmp_path, tiny, small):
     mixed = tiny.model_copy(update={"random_effects": "site,event", "stopping": "blocks"})
-    run = RunFolder.begin(tmp_path / "mixed", mixed, small, channels=CHANNELS)
-    table = pd.DataFrame({"arm": [mixed.arm], "mean": 0.0})
+    run = begin(tmp_path / "mixed", mixed, small, channels=CHANNELS)
+    table = predictions(n_events=4, n_sites=4)
     table.to_parquet(run.predictions)
-    with pytest.raises(DataError, match=r"made by an earlier version.*give the tfgmm train command"):
+    with pytest.raises(DataError, match=r"has no column event_term: give the tfgmm train command"):
         run.read_predictions()
-    table.assign(phi_field=0.0).to_parquet(run.predictions)
-    assert len(run.read_predictions()) == 1
+    table.assign(**dict.fromkeys(EFFECTS, 0.0)).to_parquet(run.predictions)
+    assert len(run.read_predictions()) == len(table)

@@ -11,7 +11,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection
-from tfgmm.readers.common.selection import Found, Limits
+from tfgmm.readers.common.selection import Limits, RawDataset
 
 
 def events(*ids: str, **columns) -> pd.DataFrame:
@@ -39,8 +39,8 @@ def select(event_table, station_table, record_table, **limits) -> Dataset:
     tally = Tally()
     for what, table in (("event", event_table), ("station", station_table), ("record", record_table)):
         tally.count(what, len(table))
-    found = Found(event_table, station_table, record_table, {"name": "made"}, tally)
-    return selection.select(found, Limits(**limits))
+    raw = RawDataset(event_table, station_table, record_table, {"name": "made"}, tally)
+    return selection.select(raw, Limits(**limits))
 
 
 def test_single_values_become_missing_and_only_wrong_ones_are_counted():
@@ -162,8 +162,8 @@ def test_nothing_is_noted_without_reason():
 
 def test_what_a_reader_notes_stays():
     noted = selection.note("station", "moved", ["A", "B", "C", "D"])
-    found = Found(events("E"), stations("A"), rows("E A"), {"noted": noted}, Tally())
-    assert selection.select(found, Limits()).provenance["noted"] == [
+    raw = RawDataset(events("E"), stations("A"), rows("E A"), {"noted": noted}, Tally())
+    assert selection.select(raw, Limits()).provenance["noted"] == [
         {"what": "station", "reason": "moved", "count": 4, "examples": ["A", "B", "C"]}
     ]
 

@@ -11,8 +11,8 @@ import pytest
 import rasterio
 import xarray as xr
 
-from helpers import amplified_run
-from helpers.amplified_run import IMS
+from helpers import untrained_run
+from helpers.untrained_run import IMS
 from tfgmm.cli.app import main
 from tfgmm.cli.console import console
 from tfgmm.core import drawing
@@ -21,7 +21,7 @@ from tfgmm.data.roles import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification import estimates, site_maps, site_study, writing
 from tfgmm.site_amplification.amplification import Estimate
 from tfgmm.site_amplification.event_selection import Selection
@@ -40,16 +40,19 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(root) -> RunFolder:
     """Its own members and the published arm, but for one member of the latter."""
-    made = amplified_run.make(amplified_run.dataset(root / "data"), root / "runs" / "dense")
-    amplified_run.untrained(Study(made, EVERYTHING).arm("published", IMS))
-    shutil.rmtree(made.member("SA(1.0)", 1, 0, "drop-site"))
+    data = untrained_run.write_data(root / "data", layers=True)
+    made = untrained_run.make_finished(data, root / "runs" / "dense")
+    arm = Study(made, EVERYTHING).arm("published", IMS)
+    untrained_run.give_random_weights(arm)
+    arm.write_predictions()
+    shutil.rmtree(made.member(1, 0, "drop-site").path)
     return made
 
 
 @pytest.fixture(scope="module")
 def sparse(root, run) -> RunFolder:
     """Another run on the same data."""
-    return amplified_run.make(
+    return untrained_run.make_finished(
         run.experiment.data, root / "runs" / "sparse", networks=("kik",), ims=("PGA",)
     )
 
@@ -84,8 +87,8 @@ def _command(root, *arguments) -> str:
 def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
     printed = " ".join(written[0].split())  # lines are broken at the width of the terminal
     assert f"Run {run.path} Simulated records" in printed
-    assert re.search(r"Without site channels, published, into \S+dense: 4 members .*3 trained", printed)
-    assert (run.member("SA(1.0)", 1, 0, "drop-site") / "done.json").is_file()
+    assert re.search(r"Without site channels, published, into \S+dense: 2 members .*1 trained", printed)
+    assert run.member(1, 0, "drop-site").is_trained
     for im in IMS:
         assert re.search(rf" {re.escape(im)} +one_ensemble +\d", printed)
 
@@ -236,7 +239,7 @@ def measured(study):
 def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     """Against the whole ensembles, all events at once."""
     arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
-    members = {key: ensemble.member.load(arm.member("PGA", *key)) for key in ((0, 0), (1, 0))}
+    members = {key: ensemble.member.load(arm.member(*key), "PGA") for key in ((0, 0), (1, 0))}
     with_site = ensemble.load(run.path, "PGA")
     without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
     found = [one.maps(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
@@ -285,7 +288,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
 
 def test_stations_have_their_own_part_beside_the_map(root, run):
     """Where a run has random effects: its terms in all members, less what the map has of them."""
-    mixed = amplified_run.make(
+    mixed = untrained_run.make_finished(
         run.experiment.data, root / "runs" / "mixed", ims=("PGA",), random_effects="site,event"
     )
     study = Study(mixed, EVERYTHING.model_copy(update={"arms": ()}))
@@ -294,7 +297,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "weight"] = np.linspace(-0.1, 0.1, of_sites.sum())
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
-    mixed.note(*random_effects.FILES)
+    mixed.manifest.note(*random_effects.FILES)
     found = estimates.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
@@ -305,7 +308,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     assert one["station_part"].std() > 0
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
-    mixed.note(*random_effects.FILES)
+    mixed.manifest.note(*random_effects.FILES)
     of_networks = estimates.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
@@ -325,12 +328,11 @@ def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
 
 
 def test_unfinished_run_is_refused(study, monkeypatch):
-    done = study.training.folder(study.training.members[0]) / "done.json"
+    done = study.training.folder(study.training.members[0]).path / "done.json"
     done.rename(done.with_name("gone"))
     try:
-        with pytest.raises(UsageError, match="lacks 1 members, the first PGA chunk 0 init 0: finish it"):
+        with pytest.raises(UsageError, match="lacks 1 members, the first chunk 0 init 0: finish it"):
             study.refuse_unfinished(("PGA",))
-        study.refuse_unfinished(("SA(1.0)",))
     finally:
         done.with_name("gone").rename(done)
 

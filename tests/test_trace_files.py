@@ -10,7 +10,7 @@ WID2 = "WID2 2018/01/05 02:02:10.000 AAA   HNN      {:3} {:8d}  100.000000   1.0
 
 
 def gse2(text: str, count: int, check: int, kind: str = "INT") -> bytes:
-    """A GSE2 file of one channel."""
+    """Return a GSE2 file of one channel."""
     return f"{WID2.format(kind, count)}        -1.0 -1.0\nDAT2\n{text}\nCHK2 {check:8d}\n\n".encode()
 
 
@@ -23,8 +23,8 @@ def test_every_format_is_recognised_by_its_content(tmp_path):
     for kind in ("MSEED", "SAC", "SACXY", "GSE2", "SLIST", "TSPAIR"):
         values = samples.astype(np.float32 if kind.startswith("SAC") else np.int32)
         obspy.Trace(values, HEAD).write(str(tmp_path / "x"), format=kind)
-        found, [header] = trace_files.headers(tmp_path / "x")
-        assert (found, header.id, header.stats.npts) == (kind, ".AAA..HNE", 999)
+        recognised, [header] = trace_files.headers(tmp_path / "x")
+        assert (recognised, header.id, header.stats.npts) == (kind, ".AAA..HNE", 999)
         np.testing.assert_allclose(read(tmp_path / "x")[0], values, rtol=1e-6)
 
 

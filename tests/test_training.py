@@ -16,9 +16,10 @@ from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
 from tfgmm.network import member, training
+from tfgmm.network.material import Material
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
@@ -44,18 +45,18 @@ def run(data, tmp_path_factory):
 
     with pytest.raises(KeyboardInterrupt):
         begun.train(interrupt)
-    assert set(seen) == {"PGA chunk 0 init 0", "PGA chunk 1 init 0"}
+    assert set(seen) == {"chunk 0 init 0", "chunk 1 init 0"}
     return begun
 
 
 def test_only_what_is_missing_is_trained(run, data):
     assert [one.chunk for one in run.missing] == [1]
-    first = run.folder(run.members[0]) / "model.keras"
+    first = run.folder(run.members[0]).path / "model.keras"
     untouched = first.stat().st_mtime_ns
     again = training.begin(Experiment(**QUICK | {"data": data}), run.run.path)
     reported = {}
     again.train(lambda name, share: reported.update({name: share}))
-    assert reported == {"PGA chunk 1 init 0": 1.0}
+    assert reported == {"chunk 1 init 0": 1.0}
     assert first.stat().st_mtime_ns == untouched
     assert not again.missing
     table = again.run.read_predictions()
@@ -109,18 +110,13 @@ def test_several_intensity_measures(tmp_path):
     dataset.write(tmp_path / "data")
     chosen = Experiment(**QUICK | {"data": str(tmp_path / "data"), "ims": ("PGA", "sa(1)")})
     begun = training.begin(chosen, tmp_path / "run")
-    assert [(one.im, one.chunk) for one in begun.members] == [
-        ("PGA", 0),
-        ("PGA", 1),
-        ("SA(1.0)", 0),
-        ("SA(1.0)", 1),
-    ]
-    both = [member.Material.of(dataset, chosen, im, begun.folds[0]).training.ln_im for im in chosen.ims]
+    assert [one.chunk for one in begun.members] == [0, 1]
+    both = [Material.of(dataset, chosen, im, begun.folds[0]).training.ln_im for im in chosen.ims]
     assert both[1] - both[0] == pytest.approx(-0.693147, abs=1e-5)
 
 
 def test_records_know_their_places(run):
-    records = run.run.with_places(run.material(run.members[0]).records)
+    records = run.run.with_places(run.materials(run.members[0])["PGA"].records)
     station = run.dataset.stations.set_index("station_id").loc[records["station_id"]]
     event = run.dataset.events.set_index("event_id").loc[records["event_id"]]
     np.testing.assert_array_equal(records["longitude"], station["longitude"])
@@ -133,7 +129,32 @@ def test_records_know_their_places(run):
 def test_places_that_are_gone(run, tmp_path):
     moved = dataclasses.replace(run.run, path=tmp_path)
     with pytest.raises(DataError, match=r"files\.json is missing .*tfgmm train command"):
-        moved.with_places(run.material(run.members[0]).records)
+        moved.with_places(run.materials(run.members[0])["PGA"].records)
+
+
+def test_measures_are_added_to_a_member(tmp_path):
+    """The first network of a member stays as it is when a second measure is trained."""
+    dataset = small_dataset()
+    dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
+    dataset.write(tmp_path / "data")
+    chosen = Experiment(**QUICK | {"data": str(tmp_path / "data"), "ims": ("PGA", "SA(1.0)")})
+    begun = training.begin(chosen, tmp_path / "run", chunks=(0,))
+    begun.arm(chosen, ("SA(1.0)",)).train()
+    folder = begun.folder(begun.members[0])
+    before = folder.network("SA(1.0)").read_bytes()
+    assert begun.missing == begun.members and folder.ims() == ["SA(1.0)"]
+    begun.train()
+    assert folder.ims() == ["SA(1.0)", "PGA"] and not folder.damaged_files(begun.run.fingerprint)
+    assert folder.network("SA(1.0)").read_bytes() == before
+    assert {*pd.read_parquet(folder.predictions)["im"]} == {*pd.read_csv(folder.path / "history.csv")["im"]}
+    assert begun.run.read_predictions()["im"].value_counts().nunique() == 1
+    (tmp_path / "alone").mkdir()
+    alone = chosen.model_copy(update={"ims": ("PGA",)})
+    other = training.begin(alone, tmp_path / "alone", chunks=(0,))
+    other.train()
+    pd.testing.assert_frame_equal(
+        other.run.read_predictions(), begun.run.read_predictions().query("im == 'PGA'")
+    )
 
 
 def test_a_further_arm_goes_into_the_same_run(run, data):
@@ -142,11 +163,11 @@ def test_a_further_arm_goes_into_the_same_run(run, data):
     begun.train()
     before = begun.run.read_predictions()
     arm = begun.arm(begun.experiment.without_site(isotropic=True))
-    assert [one.name for one in arm.missing] == ["PGA chunk 0 init 0", "PGA chunk 1 init 0"]
+    assert [one.name for one in arm.missing] == ["chunk 0 init 0", "chunk 1 init 0"]
     reported = set()
     arm.train(lambda name, share: reported.add(name))
     assert len(reported) == 2 and not arm.missing
-    folder = begun.run.path / "members" / "PGA" / "drop-site-isotropic" / "chunk-1_init-0"
+    folder = begun.run.path / "members" / "drop-site-isotropic" / "chunk-1_init-0"
     assert json.loads((folder / "done.json").read_text())["seed"] == begun.experiment.member_seed(1, 0)
     whole = pd.read_parquet(begun.run.predictions)
     assert whole["arm"].value_counts().to_dict() == dict.fromkeys(
@@ -186,22 +207,6 @@ def test_a_damaged_copy_is_brought_back(data, tmp_path):
     assert training.reopen(begun.run).dataset.digest() == begun.dataset.digest()
 
 
-def test_a_run_of_an_earlier_version_is_completed(data, tmp_path):
-    """It has neither copy nor names of channels; predicting names the command, which brings them."""
-    experiment = Experiment(**QUICK | {"data": data})
-    begun = training.begin(experiment, tmp_path / "run")
-    description = tmp_path / "run" / "experiment.json"
-    old = {
-        k: v for k, v in json.loads(description.read_text()).items() if k not in ("channels", "checksum")
-    }
-    description.write_text(json.dumps(old))
-    shutil.rmtree(tmp_path / "run" / "data")
-    with pytest.raises(UsageError, match="made by an earlier version: give its tfgmm train command again"):
-        training.reopen(RunFolder.open(tmp_path / "run"))
-    training.begin(experiment, tmp_path / "run")
-    assert RunFolder.open(tmp_path / "run") == begun.run
-
-
 # ---- damage and other processes ----------------------------------------------------------------------
 
 
@@ -231,7 +236,7 @@ def again(run: training.Training) -> training.Training:
 )
 def test_damaged_files_of_a_member_are_made_anew(whole, name, trained, caplog, monkeypatch):
     """Predictions from the network, all else by training; what comes is what was there."""
-    folder = whole.folder(whole.members[0])
+    folder = whole.folder(whole.members[0]).path
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     table = whole.run.read_predictions()
     content = bytearray(before[name])
@@ -241,10 +246,12 @@ def test_damaged_files_of_a_member_are_made_anew(whole, name, trained, caplog, m
         ensemble.load(whole.run.path)
     trainings = []
     original = member.train
-    monkeypatch.setattr(member, "train", lambda *args, **more: trainings.append(original(*args, **more)))
+    monkeypatch.setattr(
+        training, "train_member", lambda *args, **more: trainings.append(original(*args, **more))
+    )
     repaired = again(whole)
-    assert [one.name for one in repaired.missing] == ["PGA chunk 0 init 0"]
-    assert f"PGA chunk 0 init 0: {name} damaged, it is made anew" in caplog.text
+    assert [one.name for one in repaired.missing] == ["chunk 0 init 0"]
+    assert f"chunk 0 init 0: {name} damaged, it is made anew" in caplog.text
     assert repaired.train() == []
     assert len(trainings) == trained
     assert not again(whole).missing
@@ -275,8 +282,8 @@ def test_a_damaged_checkpoint_begins_again(data, tmp_path, caplog):
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             begun.train(interrupt)
-        work = member.work_folder(begun.folder(first))
-        for path in work.glob("epoch-*"):
+        work = member.work_folder(begun.folder(first).path)
+        for path in work.rglob("epoch-*"):
             path.write_bytes(path.read_bytes()[:-1])
     begun.train()
     assert "the training of this member begins again" in caplog.text
@@ -292,11 +299,11 @@ def test_members_of_another_process_are_left_to_it(data, tmp_path):
         "print(Lease(Path(sys.argv[1])).take(), flush=True); time.sleep(100)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, begun.folder(first)], stdout=subprocess.PIPE
+        [sys.executable, "-c", code, begun.folder(first).path], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"True\n"
         (line,) = begun.train()
-        assert line.startswith(f"PGA chunk 0 init 0: process {process.pid} on ")
+        assert line.startswith(f"chunk 0 init 0: process {process.pid} on ")
         assert begun.missing == [first]
         assert not begun.run.predictions.exists()
         with pytest.raises(UsageError, match=f"process {process.pid} on .* is at work in"):
@@ -309,10 +316,10 @@ def test_members_of_another_process_are_left_to_it(data, tmp_path):
 
 def test_a_lease_that_outlived_its_member_is_ended(whole):
     """A kill between the end of a member and that of its lease."""
-    left = whole.run.member("PGA", 0, 0).with_name(".tfgmm-chunk-0_init-0.lease")
+    left = whole.run.member(0, 0).path.with_name(".tfgmm-chunk-0_init-0.lease")
     left.write_text("filelock/2\npid=999999\nhost=another\nmode=lease\ntoken=00\nduration=120.0\n")
     assert not again(whole).missing and left.exists()  # nobody here can see that it is dead
-    mine = Lease(whole.run.member("PGA", 0, 0))
+    mine = Lease(whole.run.member(0, 0).path)
     left.write_text(left.read_text().replace("host=another", f"host={socket.gethostname()}"))
     assert not again(whole).missing and not left.exists()
     assert mine.take()
@@ -330,7 +337,7 @@ def test_a_lost_lease_ends_the_training(data, tmp_path):
         patch.setattr("tfgmm.core.lease.Lease.refuse_lost", steal)
         with pytest.raises(DataError, match="has gone to another"):
             begun.train()
-    assert not (begun.folder(begun.members[0]) / "done.json").exists()
+    assert not begun.folder(begun.members[0]).is_trained
 
 
 def test_a_run_that_was_replaced_is_left_alone(data, tmp_path):
@@ -339,13 +346,13 @@ def test_a_run_that_was_replaced_is_left_alone(data, tmp_path):
     first = training.begin(experiment, tmp_path / "run", overwrite=True)
     folder = first.folder(first.members[0])
     place = first.members[0].chunk, first.members[0].init
-    member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
+    member.train(first.materials(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
     second = training.begin(experiment.model_copy(update={"seed": 7}), tmp_path / "run", overwrite=True)
-    member.train(first.material(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
+    member.train(first.materials(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
     with pytest.raises(DataError, match="was replaced by another run: this training ends"):
         first.train()
     assert second.train() == []
-    done = json.loads((folder / "done.json").read_text())
+    done = folder.done()
     assert done["seed"] == second.experiment.member_seed(*place)
 
 

@@ -13,7 +13,7 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.runs.verification import UNTRAINED, WHOLE, verify
 from tfgmm.stats import calibration
 
@@ -45,7 +45,7 @@ def test_what_was_written_is_whole(root):
     assert (of_data == WHOLE).all() and "records.parquet" in of_data
     of_run = states(root / "run")
     assert (of_run == WHOLE).all()
-    assert {"data", "predictions.parquet", "path_terms.npz", "members/PGA/all/chunk-1_init-0"} <= {
+    assert {"data", "predictions.parquet", "path_terms.npz", "members/all/chunk-1_init-0"} <= {
         *of_run.index
     }
 
@@ -53,16 +53,16 @@ def test_what_was_written_is_whole(root):
 def test_members_that_are_not_trained_are_no_damage(root):
     experiment = Experiment(**QUICK | {"data": str(root / "data")})
     training.begin(experiment, root / "other")
-    assert states(root / "other")["members/PGA/all/chunk-1_init-0"] == UNTRAINED
+    assert states(root / "other")["members/all/chunk-1_init-0"] == UNTRAINED
     main_ends(["check", str(root / "other")], 0)
 
 
 @pytest.mark.parametrize("name", ["done.json", ""])
 def test_a_member_that_is_lost_is_missed(root, name):
     """The table of predictions knows of it; without it the ensemble would be another."""
-    folder = root / "run" / "members" / "PGA" / "all" / "chunk-1_init-0"
+    folder = root / "run" / "members" / "all" / "chunk-1_init-0"
     shutil.rmtree(folder) if not name else (folder / name).unlink()
-    assert states(root / "run")["members/PGA/all/chunk-1_init-0"] == "missing"
+    assert states(root / "run")["members/all/chunk-1_init-0"] == "missing"
     with pytest.raises(DataError, match="chunk-1_init-0 is missing or not whole: give the tfgmm"):
         ensemble.load(root / "run")
     main_ends(["check", str(root / "run")], 1)
@@ -82,7 +82,7 @@ def test_a_calibration_that_is_lost_is_missed(root):
     run = RunFolder.open(root / "run")
     assert run.calibration("PGA") is None
     calibration.write({"PGA": calibration.Calibration(1.0, 0.1, 10.0, 1.0)}, run.path)
-    run.note(calibration.FILE)
+    run.manifest.note(calibration.FILE)
     assert run.calibration("PGA") == calibration.Calibration(1.0, 0.1, 10.0, 1.0)
     (run.path / calibration.FILE).unlink()
     with pytest.raises(DataError, match=r"calibration\.json is missing or damaged .*: give tfgmm evaluate"):

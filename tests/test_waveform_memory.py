@@ -24,7 +24,7 @@ from helpers.nied_files import ascii_record, shaking, tar
 from helpers.win32_writer import channel_block, channel_row, channel_table, second_block, win32_file
 from tfgmm.core.errors import DataError
 from tfgmm.data.tally import Tally
-from tfgmm.readers.waveforms import archive, continuous
+from tfgmm.readers.waveforms import archive, win32_files
 
 MB = 2**20
 LONG_NAME = tarfile.GNUTYPE_LONGNAME
@@ -32,13 +32,13 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from tfgmm.data.tally import Tally
-from tfgmm.readers.waveforms import archive, continuous, nied_ascii, obspy_files
+from tfgmm.readers.waveforms import archive, nied, obspy_files, win32_files
 from tfgmm.core.errors import TfgmmError
 from tfgmm.readers.common import bounded
 from tfgmm.readers.common.selection import Limits
 
-def nied(paths):
-    return nied_ascii.read([Path(path) for path in paths], Limits()).provenance["dropped"]
+def read_nied(paths):
+    return nied.read([Path(path) for path in paths], Limits()).provenance["dropped"]
 
 def waveforms(reader, table, paths):
     messages = {}
@@ -46,7 +46,7 @@ def waveforms(reader, table, paths):
         try:
             source = reader(Path(table), Tally())
             source.span(path)
-            source.expect([path])
+            source.choose_channels([path])
             messages[path.name] = sum(len(piece.samples) for piece in source.pieces(path, lambda *_: True))
         except TfgmmError as error:
             messages[path.name] = str(error)
@@ -59,7 +59,7 @@ print(json.dumps({"answer": answer, "peak": int(status["VmHWM"].split()[0]) * 10
 
 
 def run(expression: str):
-    """What an expression gives in a child process, and the most bytes it took."""
+    """Evaluate an expression in a child process; return its value and the peak memory in bytes."""
     child = subprocess.run(
         [sys.executable, "-c", CHILD, expression], capture_output=True, text=True, timeout=120, check=False
     )
@@ -69,7 +69,7 @@ def run(expression: str):
 
 
 def zeros(packer, megabytes: int) -> bytes:
-    """Zeros, packed as streams that follow each other."""
+    """Return zeros, packed as streams that follow each other."""
     return packer(bytes(10 * MB)) * (megabytes // 10)
 
 
@@ -113,7 +113,7 @@ def test_archives(tmp_path):
     (folder / "good.tar").write_bytes(
         tar({"a.EW.gz": gzip.compress(east), "b.NS.bz2": bz2.compress(north)})
     )
-    drops, peak = run(f"nied([{str(folder)!r}])")
+    drops, peak = run(f"read_nied([{str(folder)!r}])")
     assert peak < 500 * MB
     [unread] = [row for row in drops if row["reason"] == "cannot be read"]
     assert unread["count"] >= len(bombs) + 3, "of archives the member and the rest"
@@ -188,7 +188,7 @@ def test_win32(tmp_path):
     (tmp_path / "zeros.cnt").write_bytes(zeros(bz2.compress, 1000))
     os.mkfifo(tmp_path / "pipe.cnt")
     paths = [str(tmp_path / f"{name}.cnt") for name in ("short", "dense", "zeros", "pipe")]
-    messages, peak = run(f"waveforms(continuous.Win32Files, {str(table)!r}, {paths!r})")
+    messages, peak = run(f"waveforms(win32_files.Win32Files, {str(table)!r}, {paths!r})")
     assert peak < 500 * MB
     assert messages.pop("short.cnt") == 2000 and messages.pop("dense.cnt") == 2 * 2000 * 4095
     for name, message in messages.items():
@@ -196,4 +196,4 @@ def test_win32(tmp_path):
     bomb = tmp_path / "bomb.ch"
     bomb.write_bytes(bz2.compress(b"#" * 100 * MB))
     with pytest.raises(DataError, match=r"bomb\.ch holds more than 200 times"):
-        continuous.Win32Files(bomb, Tally())
+        win32_files.Win32Files(bomb, Tally())

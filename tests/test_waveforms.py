@@ -17,14 +17,14 @@ BARE = Processing(taper_s=0, highpass_hz=None)
 
 
 def noise(seed: int = 0) -> np.ndarray:
-    """Two horizontals with a quiet beginning and end, m/s^2."""
+    """Return two horizontals with a quiet beginning and end, m/s^2."""
     samples = np.random.default_rng(seed).normal(size=(2, len(TIME)))
     smooth = np.stack([np.convolve(row, np.hanning(9), "same") for row in samples])
     return smooth * np.exp(-(((TIME - 30) / 5) ** 2))
 
 
 def sine(hz: float, amplitude: float = 1.0) -> np.ndarray:
-    """Two horizontals that swing together, slowly up and down again."""
+    """Return two horizontals that swing together, slowly up and down again."""
     return np.ones((2, 1)) * amplitude * np.sin(2 * np.pi * hz * TIME) * np.hanning(len(TIME)) ** 2
 
 

@@ -23,11 +23,11 @@ def path(tmp_path):
 
 
 def read(path, **choices) -> dict[int, list[win32.Segment]]:
-    """Segments by channel."""
-    found = {}
+    """Return the segments by channel."""
+    segments = {}
     for channel, segment in win32.segments(path, **choices):
-        found.setdefault(channel, []).append(segment)
-    return found
+        segments.setdefault(channel, []).append(segment)
+    return segments
 
 
 def every_second(blocks) -> list[bytes]:
@@ -35,7 +35,7 @@ def every_second(blocks) -> list[bytes]:
 
 
 def samples(size: int) -> st.SearchStrategy:
-    """Whole seconds whose steps need no more than `size`; the steps' ends are drawn often."""
+    """Draw whole seconds whose steps need no more than `size`; the steps' ends are drawn often."""
     half = 2 ** round(8 * SIZES[size] - 1)
     steps = st.lists(
         st.sampled_from([-half, half - 1, -1, 0, 1]) | st.integers(-half, half - 1), max_size=41
@@ -106,7 +106,11 @@ def test_channels_and_seconds_that_nobody_wants(path):
         second_block(NOON + i * SECOND, channel_block(1, [i]), channel_block(2, [-i])) for i in range(3)
     ]
     win32_file(path, *blocks)
-    segments = read(path, keeps=lambda channel: channel == 2, wanted=lambda time: time > pd.Timestamp(NOON))
+    segments = read(
+        path,
+        channel_wanted=lambda channel: channel == 2,
+        second_wanted=lambda time: time > pd.Timestamp(NOON),
+    )
     assert list(segments) == [2]
     [segment] = segments[2]
     assert segment.samples.tolist() == [-1, -2] and segment.start == pd.Timestamp(NOON + SECOND)
@@ -121,7 +125,7 @@ def test_sizes_may_change_from_second_to_second(path):
 
 
 def second(**changes) -> bytes:
-    """A file of one second with one channel, some of its fields changed."""
+    """Write a file of one second with one channel, some of its fields changed."""
     field = {"file": "00000000", "time": "2018010511023000", "duration": "0000000a", "length": "0000000b",
              "head": "02078a01", "form": "1002", "data": "0000000001"} | changes  # fmt: skip
     return bytes.fromhex("".join(field.values()))
@@ -182,10 +186,10 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, seed):
                 content[place:place] = rng.randbytes(rng.randint(1, 20))
     path.write_bytes(content)
     try:
-        found = read(path)
+        by_channel = read(path)
     except DataError:
         return
-    assert all(segment.sampling_rate > 0 for segments in found.values() for segment in segments)
+    assert all(segment.sampling_rate > 0 for segments in by_channel.values() for segment in segments)
 
 
 def test_long_segments_come_in_parts(path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Which channels of WIN32 files are taken, by their table."""
+"""The channel table decides which channels of WIN32 files are used."""
 
 import itertools
 from pathlib import Path

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tfgmm.api.layers import add_layer, read_layer
     from tfgmm.api.reports import check, compare, report
     from tfgmm.api.run import Run, open_run
-    from tfgmm.api.training import begin_training, experiment, train
+    from tfgmm.api.training import begin_training, experiment, train, upgrade
     from tfgmm.api.waveforms import read_nied, read_waveforms
     from tfgmm.core.errors import DataError, TfgmmError, UsageError
     from tfgmm.serving.client import Client
@@ -67,6 +67,7 @@ __all__ = [
     "serve",
     "simulate",
     "train",
+    "upgrade",
 ]
 
 #: Module of each public name, imported when the name is first used: importing tfgmm takes milliseconds.
@@ -79,7 +80,7 @@ _MODULES = {
     "tfgmm.api.layers": ("add_layer", "read_layer"),
     "tfgmm.api.reports": ("check", "compare", "report"),
     "tfgmm.api.run": ("Run", "open_run"),
-    "tfgmm.api.training": ("begin_training", "experiment", "train"),
+    "tfgmm.api.training": ("begin_training", "experiment", "train", "upgrade"),
     "tfgmm.api.waveforms": ("read_nied", "read_waveforms"),
     "tfgmm.core.errors": ("DataError", "TfgmmError", "UsageError"),
     "tfgmm.serving.client": ("Client",),

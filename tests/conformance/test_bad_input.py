@@ -18,8 +18,9 @@ from helpers.prediction_tables import predictions
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
+from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import preset
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 USAGE, DATA = 2, 1
 
@@ -138,7 +139,7 @@ def test_data_that_do_not_fit(refused, written, tmp_path, arguments, code, says)
 def test_another_run_in_the_output_folder(refused, written, tmp_path):
     out = tmp_path / "run"
     other = preset("standard", networks=("kik", "meso"), reference="kik", data=str(written), seed=7)
-    RunFolder.begin(out, other, Dataset.read(written), channels=CHANNELS)
+    begin(out, other, Dataset.read(written), channels=CHANNELS)
     before = below(tmp_path), (out / "experiment.json").read_bytes()
     refused(
         train(written, "--out", out),
@@ -153,7 +154,7 @@ def test_another_run_in_the_output_folder(refused, written, tmp_path):
 
 @pytest.fixture
 def run(tmp_path, tiny) -> RunFolder:
-    return RunFolder.begin(tmp_path / "run", tiny, small_dataset(), channels=CHANNELS)
+    return begin(tmp_path / "run", tiny, small_dataset(), channels=CHANNELS)
 
 
 def test_no_run(refused, tmp_path):

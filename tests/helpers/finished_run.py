@@ -5,13 +5,13 @@ import pandas as pd
 
 from conftest import CHANNELS
 from helpers.prediction_places import with_places
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.beginning import begin
 
 
 def make_run(path, tiny, small, table: pd.DataFrame, simulated: bool = True, **changes):
     """A run whose predictions are given."""
     small.provenance["simulated"] = simulated
-    run = RunFolder.begin(path, tiny.model_copy(update=changes), small, channels=CHANNELS)
+    run = begin(path, tiny.model_copy(update=changes), small, channels=CHANNELS)
     table.to_parquet(run.predictions)
     events = table.drop_duplicates("event_id")[["event_id"]]
     stations = table.drop_duplicates("station_id")[["station_id"]]

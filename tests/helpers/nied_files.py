@@ -13,7 +13,7 @@ CHANNELS |= {"NS": "N-S", "EW": "E-W", "UD": "U-D"}
 
 
 def shaking(peak_gal: float, hz: float = 2.0, seconds: int = 60, offset: int = -18_000) -> np.ndarray:
-    """Counts of a wave train that swings to ``peak_gal`` half way, about an offset."""
+    """Return counts of a wave train that swings to ``peak_gal`` half way, about an offset."""
     time = np.arange(100 * seconds) / 100
     window = np.exp(-(((time - seconds / 2) / 4) ** 2))
     return (
@@ -33,7 +33,7 @@ def ascii_record(
     station: tuple[str, str, str] = ("39.6069", "140.3213", "34"),
     max_acc: str | None = None,
 ) -> bytes:
-    """A file; `event`: latitude, longitude, depth, magnitude; `station`: latitude, longitude, height."""
+    """Return a file; `event` is latitude, longitude, depth, magnitude; `station` ends with its height."""
     counts = shaking(20) if counts is None else counts
     peak = np.abs(counts - np.mean(counts)).max() * GAL
     header = {
@@ -68,7 +68,7 @@ def csv_record(
     record: str = "1996/08/11 03:12:39.00",
     max_acc: str | None = None,
 ) -> bytes:
-    """A file of the CSV form: accelerations in gal by the names of their columns."""
+    """Return a file of the CSV form: accelerations in gal by the names of their columns."""
     peaks = ",".join(f"{np.abs(gal - gal.mean()).max():.3f}" for gal in columns.values())
     n = len(next(iter(columns.values())))
     header = {
@@ -96,7 +96,7 @@ def csv_record(
 
 
 def tar(contents: dict[str, bytes], mode: str = "w:") -> bytes:
-    """A tar archive."""
+    """Return a tar archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as out:
         for name, content in contents.items():

@@ -25,7 +25,7 @@ OTHER = ("record", "another instrument of its station is taken")
 
 
 def counts(peak: float, seed: int = 0, rate: float = RATE) -> np.ndarray:
-    """Whole numbers of two horizontals: a burst of 2 Hz that swings to `peak`, 15 s after the origin."""
+    """Return counts of two horizontals: a burst of 2 Hz that swings to `peak`, 15 s after the origin."""
     time = np.arange(80 * round(rate)) / rate - BEFORE
     burst = np.exp(-(((time - 15) / 3) ** 2)) * np.cos(2 * np.pi * 2 * (time - 15))
     noise = np.random.default_rng(seed).normal(0, peak / 1e5, (2, len(time)))

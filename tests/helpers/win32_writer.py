@@ -34,7 +34,7 @@ def channel_block(channel: int, samples, size: int | None = None, network: int =
 
 
 def second_block(time: datetime.datetime, *channels: bytes) -> bytes:
-    """`time` is aware; the file has it in Japan Standard Time."""
+    """Return a block of one second; `time` is aware, and Japan Standard Time in the file."""
     local = time.astimezone(JST)
     body = b"".join(channels)
     digits = bytes.fromhex(local.strftime("%Y%m%d%H%M%S") + f"{local.microsecond // 10_000:02d}")

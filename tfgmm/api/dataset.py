@@ -134,11 +134,11 @@ class Dataset(stored.Dataset):
         --------
         >>> tfgmm.read_nied("2011.tar").append_to("data/kanto")  # doctest: +SKIP
         """
-        from tfgmm.readers.common import combine, matching
+        from tfgmm.readers.common import matching
 
         tolerance = matching.Tolerance(*same)
         with lease.held(Path(folder) / "dataset"):  # another import into the same dataset waits
-            whole = combine.combine(type(self).open(folder), self, tolerance)
+            whole = matching.combine(type(self).open(folder), self, tolerance)
             return type(self).of(whole.write(Path(folder), overwrite=True))
 
     def describe(self) -> dict[str, pd.DataFrame]:

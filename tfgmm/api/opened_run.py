@@ -10,7 +10,7 @@ import pandas as pd
 from tfgmm.api import reports
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 if TYPE_CHECKING:
     from tfgmm.evaluation.effects import Effects

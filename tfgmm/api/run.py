@@ -10,7 +10,7 @@ from tfgmm.api.asking import refuse_both, refuse_prediction
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.opened_run import OpenedRun, Report
 from tfgmm.core import endings, imt
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 if TYPE_CHECKING:
     from tfgmm.api.site_amplification import SiteAmplification, Train

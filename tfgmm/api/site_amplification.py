@@ -9,7 +9,7 @@ import pandas as pd
 
 from tfgmm.core.errors import UsageError
 from tfgmm.network.training import Training
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification import estimates, site_study, writing
 from tfgmm.site_amplification.event_selection import Selection
 from tfgmm.site_amplification.site_study import Options, Study

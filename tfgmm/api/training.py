@@ -214,3 +214,37 @@ def train(
     begun = begin_training(described, out, dataset=dataset, overwrite=overwrite, chunks=only_chunks)
     begun.train(report)
     return Run(begun.run)
+
+
+def upgrade(
+    run: PathLike, *, data: PathLike | None = None, report: Report = lambda what, share: None
+) -> Run:
+    """Bring a run of version 0.1 up to the format of this version; its networks stay as they are.
+
+    Parameters
+    ----------
+    run : path
+        Run folder.
+    data : path, optional
+        Dataset folder; by default the one that the run was trained on.
+    report : callable
+        Receives what is being done and the share of it that is done.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UsageError
+        There is no run, it is of this version already, or the dataset is not the one it was trained on.
+    DataError
+        A file of the run is damaged, or the file system refuses to write.
+
+    Examples
+    --------
+    >>> run = tfgmm.upgrade("runs/of-2025")  # doctest: +SKIP
+    """
+    from tfgmm.network import upgrade
+
+    return Run(upgrade.upgrade(Path(run), None if data is None else str(data), report))

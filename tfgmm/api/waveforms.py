@@ -52,14 +52,14 @@ def read_nied(
     --------
     >>> data = tfgmm.read_nied("2011.tar", ims=["PGA", "SA(1.0)"])  # doctest: +SKIP
     """
-    from tfgmm.readers.waveforms import intensity_measures, nied_ascii
+    from tfgmm.readers.waveforms import intensity_measures, nied
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass_hz, lowpass_hz=lowpass_hz
     )
     with limits_of(choices) as limits:
         return Dataset.of(
-            nied_ascii.read(
+            nied.read(
                 paths_of(files),
                 limits,
                 ims=ims,

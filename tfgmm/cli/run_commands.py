@@ -1,4 +1,4 @@
-"""The commands that train runs and look at them: train, evaluate, report, effects, check and site-amp."""
+"""The commands that train runs and look at them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -140,6 +140,21 @@ def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> N
         console.print(f"Trained. Next: tfgmm evaluate {training.run.path}")
     else:
         console.print("The process that ends last writes the table of predictions.")
+
+
+@app.command(rich_help_panel=options.TRAIN)
+def upgrade(
+    run: options.Run,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset folder (default: the one that the run was trained on).")
+    ] = None,
+) -> None:
+    """Bring a run of version 0.1 up to the format of this version; its networks stay as they are."""
+    import_tensorflow()
+    with stage_progress() as report:
+        upgraded = tfgmm.upgrade(run, data=data, report=report)
+    say_simulated(upgraded.simulated)
+    console.print(f"Run {upgraded.path} is of this version now. Next: tfgmm evaluate {upgraded.path}")
 
 
 # ---- look --------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def learned(partial: pd.DataFrame) -> pd.DataFrame:
     ----------
     partial : pandas.DataFrame
         Of `tfgmm.evaluation.scores.partial_ensembles`, of one intensity measure, with the columns of
-        `tfgmm.runs.run_folder.RunFolder.with_places`.
+        `tfgmm.runs.run.RunFolder.with_places`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 
 from tfgmm.core import drawing, files
 from tfgmm.evaluation import effects, residual_figures, scores
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 _NO_RECORDS = "#dddddd"
 

@@ -9,7 +9,7 @@ import pandas as pd
 from tfgmm.core import drawing, files
 from tfgmm.evaluation import scored, sections
 from tfgmm.evaluation.section import Section
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -170,7 +170,7 @@ def terms(one: variability.Decomposition, table: pd.DataFrame, im: str, note: st
     ----------
     one : Decomposition
     table : pandas.DataFrame
-        Of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Of `tfgmm.runs.run.RunFolder.with_places`.
     im : str
     note : str
         Title.

@@ -75,7 +75,7 @@ def with_variables(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Of `tfgmm.runs.run.RunFolder.with_places`.
     """
     table = table.assign(year=table["origin_time"].dt.year)
     if table["vs30_m_s"].isna().all() and "vs30" in table:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tfgmm.core import files, lease
 from tfgmm.evaluation import baselines, published_models, residuals, scores
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def gather(
         calibrations = calibration.fit(partial, run.experiment.reference)
         with lease.held(run.path / "run"):
             calibration.write(calibrations, run.path)
-            run.note(calibration.FILE)
+            run.manifest.note(calibration.FILE)
         models.append(calibration.apply(partial, calibrations))
     published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
     if with_baselines:

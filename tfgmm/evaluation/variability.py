@@ -186,7 +186,7 @@ def placed(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
     terms : pandas.Series
         Of a `Decomposition`; the name of the index tells which.
     table : pandas.DataFrame
-        Of `tfgmm.runs.run_folder.RunFolder.with_places`.
+        Of `tfgmm.runs.run.RunFolder.with_places`.
     """
     key = terms.index.name
     places = table.groupby(key, observed=True)[_PLACES[key]].first()

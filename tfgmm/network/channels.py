@@ -10,7 +10,7 @@ import xarray as xr
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data import layers
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 
 #: Columns of the event vector from which maps are computed.
 EVENT_VECTOR = ("longitude", "latitude", "depth_km", "magnitude", "x_km", "y_km")

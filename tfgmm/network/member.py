@@ -1,6 +1,5 @@
-"""Train, save, load ONE member."""
+"""Train, save and load one member of an ensemble."""
 
-import dataclasses
 import shutil
 import time
 import zipfile
@@ -13,99 +12,22 @@ import pandas as pd
 import tensorflow as tf
 
 from tfgmm.core import files
-from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
-from tfgmm.data.dataset import Dataset
 from tfgmm.data.roles import training_records
-from tfgmm.network import batches as data_pipeline
-from tfgmm.network import device
-from tfgmm.network.channels import Rasteriser, select
+from tfgmm.network import batches
 from tfgmm.network.checkpoint import Checkpoint
+from tfgmm.network.material import MEDIAN_CHANNELS, Material
 from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
 from tfgmm.network.random_terms import RandomTerms, RandomTermsUpdate
 from tfgmm.network.unet import parameter_map
-from tfgmm.runs import run_folder
-from tfgmm.runs.experiment import Experiment, Training
-from tfgmm.runs.folds import Fold, stopping_records
+from tfgmm.runs import predictions as predictions_table
+from tfgmm.runs.experiment import Training
+from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name
 from tfgmm.stats import ergodic
-
-#: The network of a trained member.
-MODEL = "model.keras"
-
-#: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
-_OF_MEDIAN = ("magnitude", "r_hyp", "event_depth")
 
 #: Share of the work done, between 0 and 1.
 Report = Callable[[float], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """What the members of one chunk share: records with their roles, and the maps.
-
-    Attributes
-    ----------
-    records : pandas.DataFrame
-        `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``.
-    training : EventRecords
-        What ``fit`` sees.
-    stopping : EventRecords
-        What decides when to stop.
-    scored : EventRecords
-        All records, for the predictions table.
-    """
-
-    experiment: Experiment
-    records: pd.DataFrame
-    training: data_pipeline.EventRecords
-    stopping: data_pipeline.EventRecords
-    scored: data_pipeline.EventRecords
-    moving: Rasteriser
-    fixed: Rasteriser
-
-    @classmethod
-    def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> "Material":
-        """Gather the records of one fold.
-
-        Raises
-        ------
-        UsageError
-            A channel is unknown, or the residual target needs one that is dropped.
-        DataError
-            A site layer covers too little, or a set of records is empty.
-        """
-        experiment = device.resolved(experiment)
-        records = fold.roles(data_pipeline.flat_table(dataset, experiment, im))
-        training = training_records(records)
-        stopping = stopping_records(records, experiment)
-        names = select(dataset.layers or (), experiment.drop)
-        if experiment.training.target == "residual":
-            _refuse_dropped(names)
-
-        def group(table, weight):
-            return data_pipeline.EventRecords.group(table, dataset.events, experiment.grid, weight)
-
-        return cls(
-            experiment=experiment,
-            records=records,
-            training=group(
-                training, data_pipeline.training_weight(training, experiment.training.weighting)
-            ),
-            stopping=group(stopping, data_pipeline.stopping_weight(stopping)),
-            scored=group(records, np.ones(len(records))),
-            moving=Rasteriser(experiment.grid, names, dataset.layers, experiment.training.shift_pixels),
-            fixed=Rasteriser(experiment.grid, names, dataset.layers),
-        )
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps an epoch."""
-        return data_pipeline.steps_per_epoch(len(self.training), self.experiment.training.batch_size)
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of a training that is not stopped early."""
-        return self.experiment.training.epochs_of(self.steps)
 
 
 def build(material: Material) -> GroundMotionModel:
@@ -117,7 +39,7 @@ def build(material: Material) -> GroundMotionModel:
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
     maps = keras.Input((grid.input_size, grid.input_size, len(names)), name="maps")
-    mean, variance = data_pipeline.channel_statistics(material.training, material.fixed)
+    mean, variance = batches.channel_statistics(material.training, material.fixed)
     standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
     parameters = parameter_map(standardised, experiment.network)
     training = training_records(material.records)
@@ -133,13 +55,7 @@ def build(material: Material) -> GroundMotionModel:
 
 
 def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Grid) -> ErgodicMedian:
-    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in _OF_MEDIAN], grid.margin)
-
-
-def _refuse_dropped(names: tuple[str, ...]) -> None:
-    missing = [name for name in _OF_MEDIAN if name not in names]
-    if missing:
-        raise UsageError(f"--target residual needs the channels that are dropped: {', '.join(missing)}")
+    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in MEDIAN_CHANNELS], grid.margin)
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -172,8 +88,8 @@ def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
 
 
 def train(
-    material: Material,
-    folder: Path,
+    materials: dict[str, Material],
+    folder: MemberFolder,
     chunk: int,
     init: int,
     report: Report = lambda share: None,
@@ -182,37 +98,74 @@ def train(
 ) -> None:
     """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
 
-    The folder then holds ``model.keras``, ``history.csv``, ``predictions.parquet`` and ``done.json``,
-    which has the hashes of the others and the fingerprint of the run.
+    Networks of other intensity measures, which the folder holds already, stay in it.
+
+    Parameters
+    ----------
+    materials : dict of str to Material
+        Records and maps by intensity measure; each gets a network of its own.
+    folder : MemberFolder
+    chunk, init : int
+    report : callable
+        Called with the share of the training that is done.
+    fingerprint : str, optional
+        Of the run.
 
     Raises
     ------
     DataError
         The loss is not finite, or the file system refuses to write.
     """
-    experiment = material.experiment
-    settings, seed = experiment.training, experiment.member_seed(chunk, init)
-    started = time.monotonic()
-    checkpoint = Checkpoint(work_folder(folder), settings.patience)
-    model = _fitted(material, checkpoint, seed, report)
-    with files.whole_folder(folder, overwrite=True) as temporary:
-        model.save(temporary / MODEL)
-        pd.DataFrame(checkpoint.history).to_csv(temporary / "history.csv", index=False)
-        table = predictions(in_float32(model), material, chunk, init)
-        files.write_parquet(table, temporary / run_folder.PREDICTIONS)
+    seed, started = next(iter(materials.values())).experiment.member_seed(chunk, init), time.monotonic()
+    networks, checkpoints = {}, {}
+    for number, (im, material) in enumerate(materials.items()):
+        checkpoints[im] = Checkpoint(work_folder(folder.path) / im, material.experiment.training.patience)
+        networks[im] = _fitted(
+            material,
+            checkpoints[im],
+            seed,
+            lambda share, number=number: report((number + share) / len(materials)),
+        )
+    kept = {} if folder.damaged_files(fingerprint) else folder.done()
+    with files.whole_folder(folder.path, overwrite=True) as temporary:
+        names, tables, histories, trainings = {}, [], [], {}
+        for im in [im for im in kept.get("trainings", {}) if im not in materials]:
+            path = folder.network(im)
+            shutil.copy2(path, temporary / path.name)
+            names[path.name], trainings[im] = [im], kept["trainings"][im]
+            tables.append(predictions_table.read(folder.predictions).query("im == @im"))
+            histories.append(pd.read_csv(folder.path / HISTORY).query("im == @im"))
+        for im, material in materials.items():
+            name = network_name(im, material.experiment.ims)
+            networks[im].save(temporary / name)
+            names[name] = [im]
+            tables.append(predictions(in_float32(networks[im]), material, im, chunk, init))
+            histories.append(pd.DataFrame(checkpoints[im].history).assign(im=im))
+        predictions_table.write(pd.concat(tables, ignore_index=True), temporary / folder.predictions.name)
+        pd.concat(histories).to_csv(temporary / HISTORY, index=False)
+        trainings |= {im: _summary(checkpoints[im], material) for im, material in materials.items()}
         done = {
             "seed": seed,
-            "epochs": checkpoint.epoch,
-            "best_epoch": checkpoint.best_epoch,
-            "stopping_loss": checkpoint.history[checkpoint.best_epoch]["stopping_loss"],
             "seconds": round(time.monotonic() - started, 1),
-            "filled": material.fixed.filled,
+            "networks": names,
+            "trainings": trainings,
             **({"run": fingerprint} if fingerprint else {}),
             "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
         }
-        files.write_json(temporary / run_folder.DONE, done)
-    shutil.rmtree(checkpoint.folder)
+        files.write_json(temporary / DONE, done)
+    shutil.rmtree(work_folder(folder.path))
     report(1.0)
+
+
+def _summary(checkpoint: Checkpoint, material: Material) -> dict:
+    """Return what is worth knowing of the training of one network."""
+    best = checkpoint.best_epoch
+    return {
+        "epochs": checkpoint.epoch,
+        "best_epoch": best,
+        "stopping_loss": checkpoint.history[best]["stopping_loss"],
+        "filled": material.fixed.filled,
+    }
 
 
 def work_folder(folder: Path) -> Path:
@@ -220,20 +173,25 @@ def work_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.work")
 
 
-def restore_predictions(material: Material, folder: Path, chunk: int, init: int) -> None:
-    """Make a trained member's table of predictions anew, from its network.
+def restore_predictions(
+    materials: dict[str, Material], folder: MemberFolder, chunk: int, init: int
+) -> None:
+    """Make a trained member's table of predictions anew, from its networks.
 
     Raises
     ------
     DataError
         The file system refuses to write.
     """
-    table = predictions(_read_model(folder), material, chunk, init)
-    done = files.read_json(folder / run_folder.DONE)
-    with files.whole_files(folder) as temporary:
-        files.write_parquet(table, temporary / run_folder.PREDICTIONS)
-        done["files"] |= {run_folder.PREDICTIONS: files.sha256(temporary / run_folder.PREDICTIONS)}
-        files.write_json(temporary / run_folder.DONE, done)
+    tables = [
+        predictions(_read_network(folder.network(im)), material, im, chunk, init)
+        for im, material in materials.items()
+    ]
+    done, name = folder.done(), folder.predictions.name
+    with files.whole_files(folder.path) as temporary:
+        predictions_table.write(pd.concat(tables, ignore_index=True), temporary / name)
+        done["files"] |= {name: files.sha256(temporary / name)}
+        files.write_json(temporary / DONE, done)
 
 
 def compiled(material: Material, seed: int) -> GroundMotionModel:
@@ -270,7 +228,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
         total = material.epochs * material.steps
         seen = iter(range(first * material.steps, total))
         model.fit(
-            data_pipeline.training_batches(
+            batches.training_batches(
                 material.training,
                 material.moving,
                 settings.batch_size,
@@ -278,9 +236,7 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
                 seed,
                 turns=settings.turns,
             ),
-            validation_data=data_pipeline.fixed_batches(
-                material.stopping, material.fixed, settings.batch_size
-            ),
+            validation_data=batches.fixed_batches(material.stopping, material.fixed, settings.batch_size),
             initial_epoch=first,
             epochs=material.epochs,
             steps_per_epoch=material.steps,
@@ -299,22 +255,25 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
     return model
 
 
-def predictions(model: GroundMotionModel, material: Material, chunk: int, init: int) -> pd.DataFrame:
-    """One row a record: the member's mean and standard deviation of ln IM beside the observation."""
+def predictions(
+    model: GroundMotionModel, material: Material, im: str, chunk: int, init: int
+) -> pd.DataFrame:
+    """Predict mean and standard deviation of ln IM for all records, one row per record."""
     batch_size = material.experiment.training.batch_size
-    batches = data_pipeline.fixed_batches(material.scored, material.fixed, batch_size)
+    examples = batches.fixed_batches(material.scored, material.fixed, batch_size)
 
-    @tf.function(input_signature=batches.element_spec)
+    @tf.function(input_signature=examples.element_spec)
     def step(maps, stations):
         normal = at_stations(model(maps, training=False), stations["pixels"])
         real = stations["weight"] > 0
         return tf.boolean_mask(normal.loc, real), tf.boolean_mask(normal.scale, real)
 
     mean, stddev = (
-        np.concatenate(parts) for parts in zip(*(step(*batch) for batch in batches), strict=True)
+        np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
     table = material.records.drop(columns=["row", "col"])
-    return table.assign(arm=material.experiment.arm, chunk=chunk, init=init, mean=mean, stddev=stddev)
+    which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
+    return table.assign(**which, mean=mean, stddev=stddev)
 
 
 def in_float32(model: GroundMotionModel) -> GroundMotionModel:
@@ -324,23 +283,22 @@ def in_float32(model: GroundMotionModel) -> GroundMotionModel:
     return model
 
 
-def load(folder: Path) -> GroundMotionModel:
-    """Load the trained network of a member folder, which predicts in float32.
+def load(folder: MemberFolder, im: str) -> GroundMotionModel:
+    """Load the trained network of a member for one intensity measure; it predicts in float32.
 
     Raises
     ------
     DataError
         A file of the member is damaged.
     """
-    run_folder.refuse_damaged(folder)
-    return _read_model(folder)
+    folder.refuse_damaged()
+    return _read_network(folder.network(im))
 
 
-def _read_model(folder: Path) -> GroundMotionModel:
-    path = folder / MODEL
+def _read_network(path: Path) -> GroundMotionModel:
     try:
         return in_float32(keras.saving.load_model(path, compile=False))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path} is damaged ({type(error).__name__}): remove {folder} and give tfgmm train again"
+            f"{path} is damaged ({type(error).__name__}): remove {path.parent} and give tfgmm train again"
         ) from error

@@ -14,14 +14,19 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
+from tfgmm.data.columns import MEMBER, SITE_XY, SOURCE_XY
 from tfgmm.data.dataset import Dataset
-from tfgmm.network import batches as data_pipeline
-from tfgmm.network import device, member
+from tfgmm.network import batches, device
 from tfgmm.network.channels import select
-from tfgmm.runs import run_folder
+from tfgmm.network.material import Material
+from tfgmm.network.member import compiled, restore_predictions, work_folder
+from tfgmm.network.member import train as train_member
+from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.member_folder import MemberFolder
+from tfgmm.runs.predictions import PREDICTIONS
+from tfgmm.runs.run import DATA, DESCRIPTION, RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import random_effects, within_event
 from tfgmm.stats.random_effects import RandomEffects
@@ -36,14 +41,13 @@ Report = Callable[[str, float], None]
 class Member:
     """One member to train."""
 
-    im: str
     chunk: int
     init: int
 
     @property
     def name(self) -> str:
-        """As in its folder's name."""
-        return f"{self.im} chunk {self.chunk} init {self.init}"
+        """Return the name, as in that of its folder."""
+        return f"chunk {self.chunk} init {self.init}"
 
 
 class Training:
@@ -58,6 +62,8 @@ class Training:
         Train only these chunks; all by default.
     experiment : Experiment, optional
         Another arm than the run's own, as of `Experiment.without_site`.
+    ims : tuple of str, optional
+        Train only these intensity measures; all by default.
     """
 
     def __init__(
@@ -66,15 +72,18 @@ class Training:
         dataset: Dataset,
         folds: list[Fold],
         chunks: tuple[int, ...] | None = None,
+        *,
         experiment: Experiment | None = None,
+        ims: tuple[str, ...] | None = None,
     ) -> None:
         self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
         self.experiment = experiment or run.experiment
+        self.ims = ims or self.experiment.ims
 
-    def arm(self, experiment: Experiment) -> "Training":
-        """The training of another arm into the same run, on the same folds."""
-        return Training(self.run, self.dataset, self.folds, self.chunks, experiment)
+    def arm(self, experiment: Experiment, ims: tuple[str, ...] | None = None) -> "Training":
+        """Return the training of another arm, or of some measures, into the same run on the same folds."""
+        return Training(self.run, self.dataset, self.folds, self.chunks, experiment=experiment, ims=ims)
 
     @property
     def members(self) -> list[Member]:
@@ -82,56 +91,57 @@ class Training:
         return self._members(self.chunks)
 
     def _members(self, chunks: Iterable[int]) -> list[Member]:
-        indices = itertools.product(self.experiment.ims, chunks, range(self.experiment.inits))
-        return list(itertools.starmap(Member, indices))
+        return list(itertools.starmap(Member, itertools.product(chunks, range(self.experiment.inits))))
 
-    def folder(self, one: Member) -> Path:
-        """Where a member's results stand."""
-        return self.run.member(one.im, one.chunk, one.init, self.experiment.arm)
+    def folder(self, member: Member) -> MemberFolder:
+        """Return where a member's results stand."""
+        return self.run.member(member.chunk, member.init, self.experiment.arm)
 
     @property
     def missing(self) -> list[Member]:
-        """Members that are not trained yet, or whose files are damaged."""
-        return [
-            one
-            for one in self.members
-            if one in self.damaged or not (self.folder(one) / run_folder.DONE).is_file()
-        ]
+        """Return the members that are not trained yet, or whose files are damaged."""
+        return [member for member in self.members if member in self.damaged or self._untrained(member)]
+
+    def _untrained(self, member: Member) -> list[str]:
+        """Return the intensity measures that a member does not predict yet."""
+        ims = self.folder(member).ims()
+        return [im for im in self.ims if im not in ims]
 
     @functools.cached_property
     def damaged(self) -> dict[Member, list[str]]:
-        """Trained members of which files are damaged, with the names of these; each is logged once."""
+        """Return the names of the damaged files of trained members; each member is logged once."""
         damaged = {}
-        for one in self.members:
-            folder = self.folder(one)
-            files.finish_moves(folder)
-            if not (folder / run_folder.DONE).is_file():
+        for member in self.members:
+            folder = self.folder(member)
+            files.finish_moves(folder.path)
+            if not folder.is_trained:
                 continue
-            names = run_folder.damaged_files(folder, self.run.fingerprint)
+            names = folder.damaged_files(self.run.fingerprint)
             if names:
-                damaged[one] = names
-                _log.warning("%s: %s damaged, it is made anew", one.name, ", ".join(names))
-            else:  # what was left by a kill just before its end
-                shutil.rmtree(member.work_folder(folder), ignore_errors=True)
-                lease = Lease(folder)
+                damaged[member] = names
+                _log.warning("%s: %s damaged, it is made anew", member.name, ", ".join(names))
+            elif not self._untrained(member):  # what was left by a kill just before its end
+                shutil.rmtree(work_folder(folder.path), ignore_errors=True)
+                lease = Lease(folder.path)
                 if lease.path.exists() and lease.take():
                     lease.release()
         return damaged
 
-    def material(self, one: Member) -> member.Material:
-        """Records and maps of a member."""
-        return member.Material.of(self.dataset, self.experiment, one.im, self.folds[one.chunk])
+    def materials(self, member: Member, ims: Iterable[str] | None = None) -> dict[str, Material]:
+        """Return records and maps of a member by intensity measure."""
+        fold = self.folds[member.chunk]
+        return {im: Material.of(self.dataset, self.experiment, im, fold) for im in ims or self.ims}
 
     def seconds_per_member(self, trials: int = 3) -> float:
-        """Time that a member takes if it uses all its epochs, from a few measured steps."""
+        """Measure a few steps, and return the time that a member takes if it uses all its epochs."""
         begun = time.monotonic()
-        material = self.material(self.missing[0])
+        material = self.materials(self.missing[0], self.ims[:1])[self.ims[0]]
         settings = self.experiment.training
-        model = member.compiled(material, seed=0)
-        batches = data_pipeline.training_batches(
+        model = compiled(material, seed=0)
+        examples = batches.training_batches(
             material.training, material.moving, settings.batch_size, range(1), 0, turns=settings.turns
         )
-        batch = next(iter(batches))
+        batch = next(iter(examples))
         model.train_on_batch(*batch)
         started = time.monotonic()
         for _ in range(trials):
@@ -140,7 +150,7 @@ class Training:
         # A forward pass is a third of a training step; stopping and predicting are built as well.
         epoch = material.steps + len(material.stopping) / settings.batch_size / 3
         final = len(material.scored) / settings.batch_size / 3
-        return 2 * (started - begun) + step * (material.epochs * epoch + final)
+        return len(self.ims) * (2 * (started - begun) + step * (material.epochs * epoch + final))
 
     def train(self, report: Report = lambda name, share: None) -> list[str]:
         """Train what is missing, then write the predictions table.
@@ -158,36 +168,40 @@ class Training:
         list of str
             Members that were left to other processes, and to which.
         """
-        leases = {one: Lease(self.folder(one)) for one in self.missing}
+        leases = {member: Lease(self.folder(member).path) for member in self.missing}
         for patience_s in (0.0, 0.0, DURATION_S):
-            for one in list(leases):
+            for member in list(leases):
                 # Of a process on another machine it takes a while to see that it is dead.
-                if leases[one].take(patience_s if leases[one].is_remote else 0.0):
-                    self._train_leased(one, leases.pop(one), report)
+                if leases[member].take(patience_s if leases[member].is_remote else 0.0):
+                    self._train_leased(member, leases.pop(member), report)
         if leases:
-            return [f"{one.name}: {lease.owner}" for one, lease in leases.items()]
+            return [f"{member.name}: {lease.owner}" for member, lease in leases.items()]
         with held(self.run.path / "run"):
             self.write_predictions()
         return []
 
-    def _train_leased(self, one: Member, lease: Lease, report: Report) -> None:
-        folder = self.folder(one)
+    def _train_leased(self, member: Member, lease: Lease, report: Report) -> None:
+        folder, place = self.folder(member), (member.chunk, member.init)
+        fingerprint = self.run.fingerprint
 
         def watched(share: float) -> None:
             lease.refuse_lost()
-            report(one.name, share)
+            report(member.name, share)
 
         try:
             self.run.refuse_replaced()
-            damaged = self.damaged.pop(one, None)
-            if damaged is None and not run_folder.damaged_files(folder, self.run.fingerprint):
-                report(one.name, 1.0)  # another process has trained it meanwhile, of this very run
-            elif damaged == [run_folder.PREDICTIONS]:
-                member.restore_predictions(self.material(one), folder, one.chunk, one.init)
-                report(one.name, 1.0)
+            damaged = self.damaged.pop(member, None)
+            # Another process may have trained it meanwhile, of this very run.
+            is_whole = damaged is None and not folder.damaged_files(fingerprint)
+            untrained = self._untrained(member) if is_whole else None
+            if untrained == []:
+                report(member.name, 1.0)
+            elif damaged == [PREDICTIONS]:
+                restore_predictions(self.materials(member, folder.ims()), folder, *place)
+                report(member.name, 1.0)
             else:
-                place = one.chunk, one.init
-                member.train(self.material(one), folder, *place, watched, fingerprint=self.run.fingerprint)
+                materials = self.materials(member, untrained)
+                train_member(materials, folder, *place, watched, fingerprint=fingerprint)
         finally:
             lease.release()
 
@@ -195,46 +209,47 @@ class Training:
         """Gather the predictions of the trained members of all arms, estimate random effects."""
         run, experiment = self.run, self.run.experiment
         run.refuse_replaced()
+        places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
         tables = [
-            self._read_predictions(run.member(im, chunk, init, arm), arm).assign(im=im)
-            for im in experiment.ims
-            for arm in run.arms(im)
-            for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits))
-            if (run.member(im, chunk, init, arm) / run_folder.DONE).is_file()
+            self._read_predictions(run.member(*place, arm), arm) for arm in run.arms() for place in places
         ]
-        together = pd.concat(tables, ignore_index=True)
+        # By intensity measure first: sums over rows depend on their order.
+        together = pd.concat(
+            [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
+            ignore_index=True,
+        )
         if experiment.random_effects != "none":
             together = self._with_random_effects(together)
-        with files.whole_file(self.run.predictions) as temporary:
-            files.write_parquet(together, temporary)
-        names = [run_folder.PREDICTIONS]
-        names += random_effects.FILES if experiment.random_effects != "none" else []
-        own = together.loc[together["arm"] == experiment.arm, ["im", "chunk", "init"]].drop_duplicates()
-        members = {im: rows[["chunk", "init"]].to_numpy().tolist() for im, rows in own.groupby("im")}
-        run.note(*names, members=members)
+        with files.whole_file(run.predictions) as temporary:
+            predictions.write(together, temporary)
+        names = [PREDICTIONS, *(random_effects.FILES if experiment.random_effects != "none" else ())]
+        own = together.loc[together["arm"] == experiment.arm, ["im", *MEMBER]].drop_duplicates()
+        members = {im: rows[MEMBER].to_numpy().tolist() for im, rows in own.groupby("im")}
+        run.manifest.note(*names, members=members)
 
-    def _read_predictions(self, folder: Path, arm: str) -> pd.DataFrame:
-        """Read a member's table; one of another arm that is damaged is left out, and logged."""
+    def _read_predictions(self, folder: MemberFolder, arm: str) -> pd.DataFrame:
+        """Read a trained member's table; one of another arm that is damaged is left out, and logged."""
+        if not folder.is_trained:
+            return pd.DataFrame()
         try:
-            run_folder.refuse_damaged(folder)
+            folder.refuse_damaged()
         except DataError as error:
             if arm == self.experiment.arm:
                 raise
             _log.warning("%s", error)
             return pd.DataFrame()
-        return files.read_parquet(folder / run_folder.PREDICTIONS)
+        return predictions.read(folder.predictions)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those of every arm; the run's own ones are kept for predicting."""
         own, parts = {}, []
-        events, stations = data_pipeline.places(self.dataset, self.experiment)
-        sources, sites = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
+        events, stations = batches.places(self.dataset, self.experiment)
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
-            located = rows.merge(stations[["station_id", *sites]], on="station_id", how="left")
-            located = located.merge(events[["event_id", *sources]], on="event_id", how="left")
+            located = rows.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
+            located = located.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
             mixed = within_event.conditioned(effects.apply(located))
-            parts.append(mixed.drop(columns=[*sources, *sites]))
+            parts.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
             if arm == self.run.experiment.arm:
                 own[str(im)] = effects
         random_effects.write(own, self.run.path)
@@ -246,8 +261,6 @@ def reopen(run: RunFolder) -> Training:
 
     Raises
     ------
-    UsageError
-        The run was made by an earlier version.
     DataError
         The copy is damaged.
     """
@@ -257,7 +270,7 @@ def reopen(run: RunFolder) -> Training:
 
 def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
     """Replace a precision of ``auto`` by that of the run to go on with, else of this machine's device."""
-    if experiment.network.precision == "auto" and (folder / run_folder.DESCRIPTION).is_file():
+    if experiment.network.precision == "auto" and (folder / DESCRIPTION).is_file():
         return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
     return device.resolved(experiment)
 
@@ -267,7 +280,7 @@ def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
     try:
         return simulated.open_dataset(experiment.data)
     except UsageError:
-        if overwrite or not (folder / run_folder.DATA).is_dir():
+        if overwrite or not (folder / DATA).is_dir():
             raise
     _log.warning("%s is gone: the run goes on with its own copy of the data", experiment.data)
     return RunFolder.open(folder).dataset()
@@ -296,12 +309,12 @@ def begin(
         dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
-        member.Material.of(dataset, experiment, im, folds[0])
+        Material.of(dataset, experiment, im, folds[0])
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
     channels = select(dataset.layers or (), experiment.drop)
-    run = RunFolder.begin(folder, experiment, dataset, overwrite, channels=channels)
+    run = beginning.begin(folder, experiment, dataset, overwrite, channels=channels)
     with held(run.path / "run"):
-        run.write_places(*data_pipeline.places(dataset, experiment))
+        run.write_places(*batches.places(dataset, experiment))
     return Training(run, dataset, folds, chunks)

@@ -20,7 +20,7 @@ from tfgmm.prediction import scenarios
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration
 from tfgmm.stats.mixture import Mixture, combine
 from tfgmm.stats.path_terms import PathTerms
@@ -377,5 +377,5 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     folder = RunFolder.open(Path(run))
     im = imt.canonical(im) if im else folder.experiment.ims[0]
     rasteriser = Rasteriser.of_run(folder)
-    members = {one: member.load(folder.member(im, *one)) for one in folder.trained(im)}
+    members = {one: member.load(folder.member(*one), im) for one in folder.trained(im)}
     return Ensemble(folder, im, members, rasteriser, folder.random_effects(im))

@@ -9,7 +9,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.roles import TRAINING
 from tfgmm.runs.experiment import Settings
-from tfgmm.runs.run_folder import PREDICTIONS, RunFolder
+from tfgmm.runs.run import RunFolder
 
 _ROLES = ("event_role", "site_role")
 
@@ -79,7 +79,7 @@ def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
         As for `Ranges.of`; or the run's table of stations is missing or damaged.
     """
     trained = _training_records(run, im or run.experiment.ims[0], ["station_id"])["station_id"].unique()
-    path = run.file("stations.parquet")
+    path = run.manifest.file("stations.parquet")
     try:
         stations = files.read_parquet(path)
         return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
@@ -98,9 +98,7 @@ def _within(values, lowest: float, highest: float) -> np.ndarray:
 def _training_records(run: RunFolder, im: str, columns) -> pd.DataFrame:
     """Columns of the training records of all chunks, of one member a chunk: they share their records."""
     one_a_chunk = {chunk: (chunk, init) for chunk, init in reversed(run.trained(im))}
-    parts = [
-        _read(run.member(im, *place) / PREDICTIONS, [*columns, *_ROLES]) for place in one_a_chunk.values()
-    ]
+    parts = [_read(run.member(*place).predictions, [*columns, *_ROLES]) for place in one_a_chunk.values()]
     table = pd.concat(parts, ignore_index=True)
     return table[(table[list(_ROLES)] == TRAINING).all(axis=1)][[*columns]]
 

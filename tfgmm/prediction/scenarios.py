@@ -9,11 +9,17 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import EVENT_RANGES
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import catalogue, column_names, quakeml, sheet
+from tfgmm.readers.common import catalogue, columns, quakeml, sheet
 
 #: What describes an earthquake, with its lowest and highest value.
 LIMITS = EVENT_RANGES
 _SITE_IDS = ("site_id", "station_id")
+#: Columns of a table of sites.
+_SITE_COLUMNS = {
+    "longitude": columns.Column(columns.LONGITUDE, columns.NUMBER, True, True, *LIMITS["longitude"]),
+    "latitude": columns.Column(columns.LATITUDE, columns.NUMBER, True, True, *LIMITS["latitude"]),
+    "site_id": columns.Column(columns.SITE, filled=True, expected="an id"),
+}
 
 
 def single(
@@ -149,7 +155,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     """Read the sites of a table, and count the rows that list a site again.
 
     Columns are called ``longitude, lon, long, lng`` and ``latitude, lat``, and the id ``site_id``,
-    ``custom_site_id``, ``station_id``, ... (`column_names.SITE`), in any case. Without an id, sites are
+    ``custom_site_id``, ``station_id``, ... (`columns.SITE`), in any case. Without an id, sites are
     numbered.
 
     Raises
@@ -161,21 +167,11 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         two places.
     """
     table = sheet.read(path)
-    column_names.refuse_contradictions(table)
-    sites = {}
-    for name, names in (("longitude", column_names.LONGITUDE), ("latitude", column_names.LATITUDE)):
-        text = table.text(column_names.needed(path, table.columns, names))
-        lowest, highest = LIMITS[name]
-        sites[name] = table.to_number(text)
-        table.refuse(text, ~sites[name].between(lowest, highest), f"a number from {lowest} to {highest}")
-    named = column_names.find(table.columns, column_names.SITE)
-    if named:
-        ids = table.text(named)
-        table.refuse(ids, ids.isna(), "an id")
-    else:
-        ids = pd.Series(range(1, len(text) + 1)).astype(str)
-    sites["longitude"] = wrapped(sites["longitude"])
-    listed, tally = pd.DataFrame(sites | {"site_id": ids.astype(object)}), Tally()
+    located = columns.locate(table, _SITE_COLUMNS)
+    listed, tally = columns.read(table, _SITE_COLUMNS, located).reset_index(drop=True), Tally()
+    if "site_id" not in located:
+        listed["site_id"] = (listed.index + 1).astype(str)
+    listed = listed.assign(longitude=wrapped(listed["longitude"]), site_id=listed["site_id"].astype(object))
     _refuse_two_places(listed, str(path), table.rows)
     tally.count("site", len(listed))
     again = listed.duplicated()

@@ -9,8 +9,10 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data.dataset import DESCRIPTION, Dataset, changed_files
-from tfgmm.runs import run_folder
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs import run as runs
+from tfgmm.runs.manifest import MANIFEST
+from tfgmm.runs.member_folder import MemberFolder
+from tfgmm.runs.run import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"
 
@@ -28,7 +30,7 @@ def verify(folder: Path) -> pd.DataFrame:
     UsageError
         It is neither a run nor a dataset.
     """
-    if (folder / run_folder.DESCRIPTION).is_file():
+    if (folder / runs.DESCRIPTION).is_file():
         states = dict(_run(folder))
     elif (folder / DESCRIPTION).is_file():
         states = {DESCRIPTION: _state(lambda: Dataset.read(folder))} | dict(_dataset(folder))
@@ -41,32 +43,30 @@ def _run(folder: Path) -> Iterator[tuple[str, str]]:
     try:
         run = RunFolder.open(folder)
     except DataError as error:
-        yield run_folder.DESCRIPTION, str(error)
+        yield runs.DESCRIPTION, str(error)
         return
-    yield run_folder.DESCRIPTION, WHOLE
-    yield run_folder.DATA, _state(run.dataset)
-    state = _state(run.noted)
-    yield run_folder.MANIFEST, state
+    yield runs.DESCRIPTION, WHOLE
+    yield runs.DATA, _state(run.dataset)
+    state = _state(run.manifest.hashes)
+    yield MANIFEST, state
     has_hashes = state == WHOLE
-    for name in run.noted() if has_hashes else ():
-        yield name, _state(lambda name=name: run.file(name))
+    for name in run.manifest.hashes() if has_hashes else ():
+        yield name, _state(lambda name=name: run.manifest.file(name))
     experiment = run.experiment
-    for im in experiment.ims:
-        lost = [run.member(im, *place) for place in run.lost(im)] if has_hashes else []
-        yield from ((str(path.relative_to(folder)), "missing") for path in lost)
-        for arm in run.arms(im):
-            for place in np.ndindex(experiment.chunks, experiment.inits):
-                member = run.member(im, *place, arm)
-                yield from () if member in lost else _member(run, member)
+    lost = {run.member(*place) for im in experiment.ims for place in run.lost(im)} if has_hashes else set()
+    yield from ((str(member.path.relative_to(folder)), "missing") for member in lost)
+    for arm in run.arms():
+        for place in np.ndindex(experiment.chunks, experiment.inits):
+            member = run.member(*place, arm)
+            if member not in lost:
+                yield str(member.path.relative_to(folder)), _member_state(run, member)
 
 
-def _member(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
-    name = str(folder.relative_to(run.path))
-    if not (folder / run_folder.DONE).is_file():
-        yield name, UNTRAINED
-        return
-    damaged = run_folder.damaged_files(folder, run.fingerprint)
-    yield name, f"damaged: {', '.join(damaged)}" if damaged else WHOLE
+def _member_state(run: RunFolder, member: MemberFolder) -> str:
+    if not member.is_trained:
+        return UNTRAINED
+    damaged = member.damaged_files(run.fingerprint)
+    return f"damaged: {', '.join(damaged)}" if damaged else WHOLE
 
 
 def _dataset(folder: Path) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ranges import Ranges, trained_stations
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.serving import warmup
 from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
 from tfgmm.serving.model import definitions
@@ -116,7 +116,7 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            model = member.load(self.run.member(self.im, chunk, init))
+            model = member.load(self.run.member(chunk, init), self.im)
             variables, function = detached(model, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
@@ -254,7 +254,7 @@ def prepare(
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    weights = member.load(folder.member(im, *chosen[0])).count_params()
+    weights = member.load(folder.member(*chosen[0]), im).count_params()
     version = target / str(_next_version(target, im))
     found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
     _refuse_strangers(found, overwrite)

@@ -10,7 +10,7 @@ import pandas as pd
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ensemble import Ensemble
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.amplification import Weighting, event_means
 
 
@@ -44,7 +44,7 @@ def ask(
     """
     experiment, answers = run.experiment, []
     for member_of in itertools.product(range(experiment.chunks), range(experiment.inits)):
-        model = member.load(run.member(im, *member_of))
+        model = member.load(run.member(*member_of), im)
         # A member is an ensemble of one.
         one = Ensemble(run, im, {member_of: model}, questions[0].rasteriser)
         answers.append([event_means(_maps(one, asked, watch), asked.weightings) for asked in questions])

@@ -16,7 +16,7 @@ from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select
 from tfgmm.runs.experiment import Experiment, Settings
 from tfgmm.runs.folds import stations_in_use
-from tfgmm.runs.run_folder import RunFolder
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification import layer_response
 from tfgmm.site_amplification.amplification import Weighting
 from tfgmm.site_amplification.event_selection import Selection
@@ -107,14 +107,14 @@ class Study:
     def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
         """The training of an arm without site channels, of some intensity measures."""
         experiment = self.experiment.without_site(isotropic=name == "isotropic")
-        return self.training.arm(experiment.model_copy(update={"ims": ims}))
+        return self.training.arm(experiment, ims)
 
     def refuse_unfinished(self, ims: tuple[str, ...]) -> None:
         """Raise `UsageError` unless the run has all members of these intensity measures."""
         for im in ims:
             if im not in self.experiment.ims:
                 raise UsageError(f"run {self.run.path} has no {im}: it has {listed(self.experiment.ims)}")
-        missing = [one.name for one in self.training.missing if one.im in ims]
+        missing = [one.name for one in self.training.arm(self.experiment, ims).missing]
         if missing:
             raise UsageError(
                 f"run {self.run.path} lacks {len(missing)} members, the first {missing[0]}: finish it with "

@@ -89,7 +89,7 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
     ----------
     table : pandas.DataFrame
         All scored records of the folds, with ``im, chunk, station_id, x_km, y_km, event_role,
-        site_role``, as `tfgmm.runs.run_folder.RunFolder.with_places` has them.
+        site_role``, as `tfgmm.runs.run.RunFolder.with_places` has them.
 
     Returns
     -------

@@ -1,17 +1,14 @@
 """What readers share: tables, units, selection, catalogues, downloads.
 
-bounded          files -> bytes, with a bound on memory
-catalogue        event catalogues, checked; better magnitudes
-catalogue_table  tables of events of any agency -> events
-column_names     what columns of tables of places and events are called
-combine          two imports add up to one dataset
-delimited        bytes of delimited text -> columns of text
-fetch            files that are free to download: resumed, verified
-kinds            what a file is that is no table, and what to do about it
-matching         which events of two catalogues are one earthquake
-quakeml          QuakeML -> events, as they stand in the file
-selection        what every reader of records keeps and drops, and why
-sheet            files of tables -> named columns of text
-units            units of acceleration: which one a file is in, and whether it can be
-workbook         an Excel workbook -> columns of text
+bounded    files -> bytes, with a bound on memory
+catalogue  event catalogues, tables or QuakeML, checked; better magnitudes
+columns    small tables of places and events -> checked columns, whatever these are called
+delimited  bytes of delimited text -> columns of text
+fetch      files that are free to download: resumed, verified
+matching   events of two catalogues that are one earthquake; two imports -> one dataset
+quakeml    QuakeML -> events, as they stand in the file
+selection  tables as read -> a dataset of the events, stations and records that can be used
+sheet      files of tables -> named columns of text, or what a file is that is no table
+units      units of acceleration: the unit that a file is in
+workbook   an Excel workbook -> columns of text
 """

@@ -15,14 +15,14 @@ from typing import BinaryIO
 
 from tfgmm.core.errors import DataError, UsageError
 
-#: Most bytes of what is read, unpacked.
+#: Most bytes of a file, unpacked.
 MOST_BYTES = 2 * 10**9
-#: Most bytes unpacked for one packed; text of numbers has about 5, the most regular table less than 100.
+#: Most bytes unpacked per packed byte: text of numbers has about 5, the most regular table below 100.
 MOST_RATIO = 200
-#: What is no larger than this unpacked is read whatever its ratio.
+#: A file that is no larger than this unpacked is read whatever its ratio.
 SMALL_BYTES = 10**7
 PIECE = 2**20
-#: First bytes of a compressed file -> what opens it.
+#: First bytes of a compressed file -> the function that opens it.
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 _lifted = False
@@ -30,8 +30,8 @@ _lifted = False
 
 @contextlib.contextmanager
 def large(lift: bool = True) -> Iterator[None]:
-    """Lift the bounds while the block runs, if `lift`; the option ``--large`` of the commands."""
-    global _lifted  # noqa: PLW0603 - the user says it once for all that a command reads, in any thread
+    """Lift the bounds while the block runs, if `lift`, as the option ``--large`` of the commands asks."""
+    global _lifted  # noqa: PLW0603 - an option for all files that a command reads, in any thread
     before, _lifted = _lifted, _lifted or lift
     try:
         yield
@@ -40,12 +40,12 @@ def large(lift: bool = True) -> Iterator[None]:
 
 
 def refuse(size: float, compressed_size: int, name) -> None:
-    """Refuse to unpack `size` bytes (or what takes as much memory) from `compressed_size` bytes.
+    """Raise `DataError` if `size` bytes are too many to be unpacked from `compressed_size` bytes.
 
     Parameters
     ----------
     size : float
-        Bytes unpacked, as far as they are known.
+        Bytes unpacked, as far as they are known, or of the memory that is needed.
     compressed_size : int
         Bytes of the file, or of the member of an archive, as it is stored.
     name : str or Path
@@ -54,7 +54,7 @@ def refuse(size: float, compressed_size: int, name) -> None:
     Raises
     ------
     DataError
-        More than `MOST_BYTES`, or more than `MOST_RATIO` times the stored size and not small.
+        The size is above `MOST_BYTES`, or above `MOST_RATIO` times the stored size and not small.
     """
     if size <= _most(compressed_size):
         return
@@ -63,12 +63,12 @@ def refuse(size: float, compressed_size: int, name) -> None:
 
 
 def refuse_irregular(path: Path) -> None:
-    """Refuse what cannot be read as a file to its end: a folder, a pipe, a device, or nothing.
+    """Raise `UsageError` for a path that is no regular file: a folder, a pipe, a device, or nothing.
 
     Raises
     ------
     UsageError
-        The message says what it is.
+        The message says what the path is.
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist: give the path of a file")
@@ -85,7 +85,7 @@ def content(path: Path) -> bytes:
     UsageError
         There is no such file, or it is a folder, a pipe or a device.
     DataError
-        It cannot be read, is damaged, or holds more than `refuse` allows.
+        The file cannot be read, is damaged, or holds more than `refuse` allows.
     """
     try:
         status = path.stat()
@@ -120,7 +120,7 @@ def expand(stream: BinaryIO | bytes, compressed_size: int, name) -> bytes:
     Raises
     ------
     DataError
-        It is damaged, or holds more than `refuse` allows.
+        The stream is damaged, or holds more than `refuse` allows.
     """
     stream, whole = io.BytesIO(stream) if isinstance(stream, bytes) else stream, io.BytesIO()
     try:
@@ -128,16 +128,18 @@ def expand(stream: BinaryIO | bytes, compressed_size: int, name) -> bytes:
             whole.write(piece)
             refuse(whole.tell(), compressed_size, name)
     except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
-        if getattr(error, "errno", None):  # of the file system; what bz2 and gzip raise has no number
+        if getattr(error, "errno", None):  # of the file system; errors of bz2 and gzip have no number
             raise
         raise DataError(f"{name} is no whole compressed file ({error}): fetch it again") from error
     return whole.getvalue()
 
 
 def _most(compressed_size: int) -> float:
+    """Return how many bytes may be unpacked from so many."""
     return math.inf if _lifted else min(MOST_BYTES, max(SMALL_BYTES, MOST_RATIO * compressed_size))
 
 
 def _kind(mode: int) -> str:
+    """Return what a path is that is no regular file."""
     kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
     return next((kind for test, kind in kinds.items() if test(mode)), "a device")

@@ -1,5 +1,6 @@
-"""Event catalogues, tables or QuakeML -> the events table; better magnitudes for events."""
+"""Event catalogues, tables of any agency or QuakeML -> the events table; better magnitudes for events."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,38 @@ from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import EVENT_RANGES, YEARS
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import bounded, catalogue_table, matching, quakeml, sheet
+from tfgmm.readers.common import bounded, columns, matching, quakeml, sheet
+from tfgmm.readers.common.columns import NUMERAL, Column
 
 QUAKEML = (".xml", ".qml", ".quakeml")
-#: ``magnitude_source`` where the catalogue tells no type.
+#: ``magnitude_source`` where the catalogue gives no type.
 NOT_STATED = "not stated"
+#: Columns of moment magnitudes, of magnitudes whose type is in another column, and of other types.
+MOMENT = {name: name.capitalize() for name in ("mw", "mww", "mwc", "mwb", "mwr")} | dict.fromkeys(
+    ("momentmagnitude", "magnitudemw", "magmw"), "Mw"
+)
+MAGNITUDE = ("magnitude", "mag", "eventmagnitude")
+OTHER = {"ms": "Ms", "mb": "mb", "ml": "ML", "md": "Md", "mjma": "Mj", "mj": "Mj"}
+PARTS = ("year", "month", "day", "hour", "minute", "second")
+TIMES = ("origintime", "datetime", "time", "eventtime", "timeutc", "origintimeutc", "datetimeutc")
+#: Columns of a table of events, but for the magnitudes.
+COLUMNS = {
+    "longitude": Column(
+        (*columns.LONGITUDE, "eventlongitude", "eventlon", "epicentrelongitude"), NUMERAL, required=True
+    ),
+    "latitude": Column(
+        (*columns.LATITUDE, "eventlatitude", "eventlat", "epicentrelatitude"), NUMERAL, required=True
+    ),
+    "depth_km": Column(
+        ("depth", "depthkm", "dep", "eventdepth", "eventdepthkm", "hypocentredepth"), NUMERAL, required=True
+    ),
+    "event_id": Column(("eventid", "id", "publicid", "cuspid", "evid")),
+    "time": Column((*TIMES, "timestamp")),
+    "date": Column(("date", "origindate", "eventdate", "dateutc")),
+    **{part: Column((part,)) for part in PARTS},
+    "magnitude_type": Column(("magnitudesource", "magnitudetype", "magtype")),
+    "event_type": Column(("eventtype", "evtype", "etype")),
+}
 
 #: Types of events that are no earthquakes, as written by QuakeML, FDSN services, ISC and SCEDC.
 _NO_EARTHQUAKE = re.compile(
@@ -24,6 +52,7 @@ _NO_EARTHQUAKE = re.compile(
     r"|slide|meteor|crash|eruption|glaci|nuclear|noise|atmospher|anthropogenic|road cut|other|duplicate"
     r"|false|fake|\bno[nt]\b(?! reported)|^(?:[ks][hmnrx]|ls|qb|ex|sn|nt)$"
 )
+_MAGNITUDE_TYPE = re.compile(r"m[a-z]{0,2}(?:_?lg|jma|tmp|v)?\d?(?:\(\w+\))?", re.IGNORECASE)
 _TIME = "a time such as 2016-12-28T12:38:49Z"
 
 
@@ -31,46 +60,49 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     """Read the earthquakes of a catalogue, and count what is left out.
 
     A table (`sheet.read`: CSV, FDSN text, Excel, ...) has a header such as
-    ``time,latitude,longitude,depth,mag`` (`catalogue_table`) and depths in km. Times are ISO 8601, in UTC
-    unless they give an offset (``2016-12-28T21:38:49+09:00``). Of several magnitudes a moment magnitude
-    is taken. An event with a value that cannot be is left out, and so is what the catalogue does not
-    call an earthquake: quarry blasts, explosions, ice quakes, ...
+    ``time,latitude,longitude,depth,mag`` and depths in km. Times are ISO 8601, in UTC unless they give an
+    offset (``2016-12-28T21:38:49+09:00``). Of several magnitudes a moment magnitude is taken: in a table
+    a moment magnitude in a column of its own comes before ``mag`` or ``magnitude``, and that before
+    magnitudes of other types, row by row. A column ``type`` is the type of the magnitude where all of
+    its values are types of magnitudes (ISC), else the type of the event (USGS). An event with a value
+    that cannot be is left out, and so is an event that the catalogue does not call an earthquake: a
+    quarry blast, an explosion, an ice quake, ...
 
     Parameters
     ----------
     path : Path
-        QuakeML is told from its ending or its first character.
+        A file is QuakeML by its ending or its first character, else a table.
     tally : Tally
         Gets the number of events, and those left out.
     times : bool
-        Whether origin times are needed: without, what is no time is missing.
+        Origin times are needed: without, a text that is no time counts as blank.
     any_type : bool
         Keep events of all types.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of the data contract, NaN or NaT where blank. ``magnitude_source`` is the type as
-        listed, else ``not stated``. An event without id has its origin time for one (`time_ids`).
+        The columns of the events table, NaN or NaT where blank. ``magnitude_source`` is the type as
+        listed, else ``not stated``. An event without id gets its origin time as id (`time_ids`).
 
     Raises
     ------
     UsageError
         The file or a column does not exist.
     DataError
-        It is no catalogue, or no event can be used.
+        The file is no catalogue, or no event can be used.
     """
-    table = _rows(path)
+    table = _read_rows(path)
     tally.count("event", len(table))
     if table.empty:
         raise DataError(f"{path} lists no event: give a catalogue with at least one")
     if not any_type:
-        table = _earthquakes(path, table, tally)
-    events = _values(path, table, tally, times)
+        table = _keep_earthquakes(path, table, tally)
+    events = _convert(path, table, tally, times)
     events["longitude"] = wrapped(events["longitude"])
-    ids, times = events["event_id"].copy(), events["origin_time"]
-    ids[ids.isna() & times.notna()] = time_ids(times[ids.isna() & times.notna()])
-    ids[ids.isna()] = _places(ids[ids.isna()])
+    ids, origin = events["event_id"].copy(), events["origin_time"]
+    ids[ids.isna() & origin.notna()] = time_ids(origin[ids.isna() & origin.notna()])
+    ids[ids.isna()] = _name_rows(ids[ids.isna()])
     source = events["magnitude_source"].fillna(NOT_STATED)
     return events.assign(event_id=unique(ids), magnitude_source=source).reset_index(drop=True)
 
@@ -88,13 +120,14 @@ def magnitude_types(events: pd.DataFrame) -> str:
 def improve(
     events: pd.DataFrame, catalogue: pd.DataFrame, tolerance: matching.Tolerance
 ) -> tuple[pd.DataFrame, dict]:
-    """The events with the magnitudes of their partners in a catalogue.
+    """Give events the magnitudes of the same earthquakes in a catalogue.
 
     Parameters
     ----------
     events, catalogue : pandas.DataFrame
-        Events tables. Who has no magnitude in the catalogue is nobody's partner.
+        Events tables. An event without magnitude in the catalogue is not used.
     tolerance : Tolerance
+        How far apart two entries of one earthquake may be.
 
     Returns
     -------
@@ -107,18 +140,18 @@ def improve(
     """
     usable = catalogue[catalogue["magnitude"].notna()]
     partner = matching.match(events, usable, tolerance)
-    found = partner >= 0
+    matched = partner >= 0
     old = events["magnitude"].to_numpy(float)
     new, source = old.copy(), events["magnitude_source"].to_numpy(dtype=object, copy=True)
-    new[found] = usable["magnitude"].to_numpy()[partner[found]]
-    source[found] = "catalogue " + usable["magnitude_source"].to_numpy(dtype=object)[partner[found]]
-    change = (new - old)[found & np.isfinite(old)]
+    new[matched] = usable["magnitude"].to_numpy()[partner[matched]]
+    source[matched] = "catalogue " + usable["magnitude_source"].to_numpy(dtype=object)[partner[matched]]
+    change = (new - old)[matched & np.isfinite(old)]
     report = {
         "events": len(events),
-        "matched": int(found.sum()),
-        "unmatched": int((~found).sum()),
-        "examples": events["event_id"][~found].head(3).tolist(),
-        "taken_as_mw": magnitude_types(usable.iloc[partner[found]]),
+        "matched": int(matched.sum()),
+        "unmatched": int((~matched).sum()),
+        "examples": events["event_id"][~matched].head(3).tolist(),
+        "taken_as_mw": magnitude_types(usable.iloc[partner[matched]]),
         "mean_change": float(change.mean()) if len(change) else None,
         "largest_change": float(np.abs(change).max()) if len(change) else None,
     }
@@ -126,7 +159,7 @@ def improve(
 
 
 def time_ids(times: pd.Series, prefix: str = "") -> list[str]:
-    """Ids made of origin times in UTC, to the hundredth of a second.
+    """Return ids made of origin times in UTC, to the hundredth of a second.
 
     >>> time_ids(pd.to_datetime(["2016-12-28T12:38:49.04Z"]), "nied")
     ['nied20161228123849.04']
@@ -135,7 +168,7 @@ def time_ids(times: pd.Series, prefix: str = "") -> list[str]:
 
 
 def unique(ids: pd.Series) -> pd.Series:
-    """The ids, where the second of one name gets ``-2``, the third ``-3``.
+    """Return the ids with ``-2`` behind the second of equal ids, ``-3`` behind the third.
 
     >>> unique(pd.Series(["a", "b", "a"])).tolist()
     ['a', 'b', 'a-2']
@@ -144,74 +177,79 @@ def unique(ids: pd.Series) -> pd.Series:
     return ids + ("-" + (again + 1).astype(str)).where(again > 0, "")
 
 
-def _rows(path: Path) -> pd.DataFrame:
-    """Return the events as they stand in the file; the index, and its name, say where."""
+def _read_rows(path: Path) -> pd.DataFrame:
+    """Return the events as they stand in the file; the index numbers their rows."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
         return quakeml.read(path, content)
     del content
-    return catalogue_table.read(sheet.read(path))
+    return _read_table(sheet.read(path))
 
 
-def _earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+# ---- values and types of events ----------------------------------------------------------------
+
+
+def _keep_earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """Return the rows that are, or may be, earthquakes."""
-    others = table["event_type"].isin(
-        list(filter(_is_no_earthquake, table["event_type"].dropna().unique()))
-    )
-    for kind, rows in table[others].groupby("event_type"):
-        tally.drop("event", f"{kind}, no earthquake", _names(rows))
-    if others.all():
-        kinds = [f"{count:,} {kind}" for kind, count in table["event_type"].value_counts().items()]
+    kinds = table["event_type"].dropna().unique()
+    no_earthquake = table["event_type"].isin(list(filter(_is_no_earthquake, kinds)))
+    for kind, rows in table[no_earthquake].groupby("event_type"):
+        tally.drop("event", f"{kind}, no earthquake", _name_events(rows))
+    if no_earthquake.all():
+        counts = [f"{count:,} {kind}" for kind, count in table["event_type"].value_counts().items()]
         raise DataError(
-            f"{path}: none of its {len(table):,} events is an earthquake ({errors.listed(kinds)}): give "
+            f"{path}: none of its {len(table):,} events is an earthquake ({errors.listed(counts)}): give "
             "earthquakes, or --any-type to predict these as if they were"
         )
-    return table[~others]
+    return table[~no_earthquake]
 
 
 def _is_no_earthquake(event_type: str) -> bool:
+    """Return true for a type of event that is surely no earthquake."""
     kind = re.sub(r"[_\s-]+", " ", event_type).strip().lower()
     if re.search(r"earthquake|induced", kind) and not re.search(r"\bno[nt]\b", kind):
         return False
     return _NO_EARTHQUAKE.search(kind) is not None
 
 
-def _values(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
-    """Return the rows whose values can be, as numbers and times."""
+def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
+    """Return the rows with possible values, as numbers and times; the other rows are tallied."""
     events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
-    wrong = ""
-    for name, expected, values, cannot_be in _converted(table, times):
+    first_error = ""
+    for name, expected, values, cannot_be in _convert_columns(table, times):
         events[name] = values
         new = cannot_be & ~bad
         rows = table[new]
-        names = [f"{row}: {text}" for row, text in zip(_names(rows), rows[name], strict=True)]
+        names = [f"{event}: {text}" for event, text in zip(_name_events(rows), rows[name], strict=True)]
         tally.drop("event", f"{name} is not {expected}", names)
-        if new.any() and not wrong:
+        if new.any() and not first_error:
             value = rows[name].iat[0]
-            wrong = f"{path}, {_places(rows)[0]}, column {name}: {value!r}, expected {expected}"
+            first_error = f"{path}, {_name_rows(rows)[0]}, column {name}: {value!r}, expected {expected}"
             if re.fullmatch(sheet.DECIMAL_COMMA, value):
-                wrong += "; decimal commas are read with --decimal-comma"
+                first_error += "; decimal commas are read with --decimal-comma"
         bad |= cannot_be
     if bad.all():
-        raise DataError(wrong + (f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""))
+        count = f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""
+        raise DataError(first_error + count)
     return events[~bad]
 
 
-def _names(rows: pd.DataFrame) -> list[str]:
+def _name_events(rows: pd.DataFrame) -> list[str]:
     """Return where the rows stand in the file, with their ids, as ``row 3 (us7000abcd)``."""
     ids = rows["event_id"]
-    named = zip(_places(rows), ids, ids.notna(), strict=True)
-    return [f"{place} ({name})" if known else place for place, name, known in named]
+    named = zip(_name_rows(rows), ids, ids.notna(), strict=True)
+    return [f"{row} ({name})" if known else row for row, name, known in named]
 
 
-def _places(rows: pd.DataFrame | pd.Series) -> list[str]:
+def _name_rows(rows: pd.DataFrame | pd.Series) -> list[str]:
+    """Return where the rows stand in the file, as ``row 3``."""
     return [f"{rows.index.name} {number}" for number in rows.index]
 
 
-def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
-    """Yield of each column its name, what is expected, the values, and whether one cannot be."""
-    time = _times(table["origin_time"])
+def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
+    """Yield of each column name, expected values, values, and true where a value cannot be."""
+    time = _parse_times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
     for name, (lowest, highest) in EVENT_RANGES.items():
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
@@ -220,9 +258,83 @@ def _converted(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.
         yield name, f"a number from {lowest} to {highest}", values, cannot_be
 
 
-def _times(texts: pd.Series) -> pd.Series:
-    """Return times in UTC; NaT for what is none, or of a year that cannot be."""
+def _parse_times(texts: pd.Series) -> pd.Series:
+    """Return times in UTC; NaT for a text that is no time, or a year that cannot be."""
     texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
     texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     return times.where(times.dt.year.isin(YEARS)).astype("datetime64[us, UTC]")
+
+
+# ---- tables of any agency ----------------------------------------------------------------------
+
+
+def _read_table(table: sheet.Sheet) -> pd.DataFrame:
+    """Return the rows of a table as `quakeml.read` does, without blank rows; the index is ``row``."""
+    table = _number_repeats(table)
+    located = columns.locate(table, COLUMNS)
+    rows = columns.read(table, COLUMNS, located)
+    magnitude_type, event_type = _read_types(table, rows, located)
+    magnitude, source = _read_magnitudes(table, magnitude_type)
+    rows = rows.assign(
+        magnitude=magnitude,
+        magnitude_source=source,
+        event_type=event_type,
+        origin_time=_join_times(rows, located),
+    )
+    return rows[quakeml.COLUMNS].astype("str").dropna(how="all")
+
+
+def _number_repeats(table: sheet.Sheet) -> sheet.Sheet:
+    """Return the table with the second of two equal names numbered: ISC has two TYPE and two AUTHOR."""
+    names = pd.Series(table.columns, dtype=object)
+    again = names.groupby(names).cumcount()
+    names = names + again.map(lambda number: f" {number + 1}" if number else "")
+    return dataclasses.replace(table, table=table.table.rename_columns(names.tolist()))
+
+
+def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[pd.Series, pd.Series]:
+    """Return the types of magnitudes, and those of events; blank where no column has them."""
+    types = {name: rows[name] for name in ("magnitude_type", "event_type")}
+    known = set(located)
+    for name in table.columns:
+        if re.fullmatch(r"type\d?", columns.plain(name)):
+            values = table.text(name).set_axis(rows.index)
+            present = values.dropna().unique()
+            of_magnitudes = len(present) and all(map(_MAGNITUDE_TYPE.fullmatch, present))
+            what = "magnitude_type" if of_magnitudes else "event_type"
+            if what not in known:
+                types[what] = values
+                known.add(what)
+    return types["magnitude_type"], types["event_type"]
+
+
+def _read_magnitudes(table: sheet.Sheet, types: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return the best magnitude of each row, and its type."""
+    wanted = {name: Column((name,), NUMERAL) for name in (*MOMENT, *MAGNITUDE, *OTHER)}
+    located = columns.locate(table, wanted)
+    if not located:
+        raise columns.lacking(table, (MAGNITUDE[0], "mag", "mw"))
+    listed = columns.read(table, {name: wanted[name] for name in located}, located)
+    magnitude = source = pd.Series(None, listed.index, dtype="str")
+    for name in located:
+        new = magnitude.isna() & listed[name].notna()
+        magnitude = magnitude.mask(new, listed[name])
+        source = source.mask(new, types if name in MAGNITUDE else (MOMENT | OTHER)[name])
+    return magnitude, source
+
+
+def _join_times(rows: pd.DataFrame, located: dict) -> pd.Series:
+    """Return the origin times as text: of one column, of date and time, or of six from year to second."""
+    date, time = rows["date"], rows["time"]
+    if "date" in located and "time" in located:
+        alone = ~time.str.match(r"\d{4}[-/]", na=False)
+        joined = date.str.split(r"[T ]", regex=True).str[0] + "T" + time
+        return time.mask(alone, joined)
+    if "date" in located or "time" in located:
+        return date if "date" in located else time
+    # Blank where one of the six columns is absent.
+    whole = {part: rows[part].str.replace(r"\.0*$", "", regex=True).str.zfill(2) for part in PARTS}
+    second = rows["second"].str.replace(r"^(\d)(\.|$)", r"0\1\2", regex=True)
+    clock = whole["hour"] + ":" + whole["minute"] + ":" + second
+    return whole["year"] + "-" + whole["month"] + "-" + whole["day"] + "T" + clock

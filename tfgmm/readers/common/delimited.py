@@ -20,22 +20,22 @@ DELIMITERS = ",;\t|"
 BLANKS = " "
 #: Encodings of text that is not UTF-8: Western European, Japanese.
 ENCODINGS = ["cp1252", "cp932"]
-#: Excel's word on the delimiter.
+#: First line in which Excel names the delimiter.
 SEP_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
-#: A line of comment; what Excel writes for an error is none.
+#: A line of comment, but not one that begins with an error of Excel.
 COMMENT = re.compile(rb"\s*#(?!N/A|VALUE!|REF!|NAME\?|DIV/0!|NUM!|NULL!)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: As many as a spreadsheet can have: a column costs memory whatever it holds.
+#: As many as a spreadsheet can have: even an empty column takes memory.
 MOST_COLUMNS = 2**14
 
 
 def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray, str]:
     """Read text with a header; blank lines and lines that begin with ``#`` are passed over.
 
-    Encoded in UTF-8, UTF-16, cp932 or Western European; the delimiter is the comma, semicolon, tab or
-    bar, or runs of blanks where the header has none of these. A first line ``sep=;`` names it. The header
-    may be the last line of comment, as in ``#EventID|Time|Latitude``. Where the first line is of numbers
-    alone, as many as there are names in `unnamed`, these are the header.
+    The text is in UTF-8, UTF-16, cp932 or Western European. The delimiter is the comma, semicolon, tab
+    or bar, or runs of blanks where the header has none of these; a first line ``sep=;`` names it. The
+    header may be the last line of comment, as in ``#EventID|Time|Latitude``. Where the first line is of
+    numbers alone, as many as there are names in `unnamed`, these names are the header.
 
     Returns
     -------
@@ -45,32 +45,32 @@ def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Ta
     Raises
     ------
     DataError
-        It is no text or no table.
+        The content is no text or no table.
     """
-    text, encoding = _utf8(path, content)
+    text, encoding = _to_utf8(path, content)
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
     stream = io.BytesIO(text)
-    header, delimiter, first_line, commented = _header(stream, unnamed)
-    names = _cells(header, delimiter)
+    header, delimiter, first_line, commented = _read_header(stream, unnamed)
+    names = _split_cells(header, delimiter)
     _refuse_names(path, names, first_line)
     bars = len(names) - 1 if commented and delimiter == "|" else 0
-    body, rows = _body(path, stream, delimiter == BLANKS, first_line, bars)
+    body, rows = _read_body(path, stream, delimiter == BLANKS, first_line, bars)
     del text, stream
     form = pa.csv.ParseOptions(
         delimiter="\t" if delimiter == BLANKS else delimiter,
         newlines_in_values=not bars,
         quote_char=False if bars else '"',
     )
-    table = _parsed(path, body, rows, form, len(names))
+    table = _parse(path, body, rows, form, len(names))
     lines = np.frombuffer(rows, np.int64) if rows else np.zeros(0, np.int64)
     return table.rename_columns(names), lines, encoding
 
 
-def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
-    """The bytes in UTF-8 without byte-order mark, and what they were in."""
+def _to_utf8(path: Path, content: bytes) -> tuple[bytes, str]:
+    """Return the bytes in UTF-8 without byte-order mark, and the encoding they were in."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _transcoded(path, content, "utf_16"), "utf_16"
+        return _transcode(path, content, "utf_16"), "utf_16"
     if b"\0" in content:
         raise DataError(f"{path} is no text (it holds zero bytes): give CSV, TSV, Excel or Parquet")
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -80,11 +80,12 @@ def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
         decoder.decode(b"", final=True)
         return content.removeprefix(codecs.BOM_UTF8), "utf-8"
     except UnicodeDecodeError:
-        encoding = _encoding(path, content)
-    return _transcoded(path, content, encoding), encoding
+        encoding = _guess_encoding(path, content)
+    return _transcode(path, content, encoding), encoding
 
 
-def _transcoded(path: Path, content: bytes, encoding: str) -> bytes:
+def _transcode(path: Path, content: bytes, encoding: str) -> bytes:
+    """Return text of an encoding in UTF-8."""
     try:
         return content.decode(encoding).encode()
     except UnicodeError as error:
@@ -93,10 +94,12 @@ def _transcoded(path: Path, content: bytes, encoding: str) -> bytes:
         ) from error
 
 
-def _encoding(path: Path, content: bytes) -> str:
-    """Western European if most bytes beyond ASCII are its letters, else what charset-normalizer says.
+def _guess_encoding(path: Path, content: bytes) -> str:
+    """Return the encoding of text that is not UTF-8.
 
-    In cp932 most of them begin a character, which those from 0xA0 do rarely.
+    This is Western European if most bytes beyond ASCII are its letters, else the guess of
+    charset-normalizer.
+    In cp932 most bytes beyond ASCII begin a character, and bytes from 0xA0 do so rarely.
     """
     sample = b"\n".join(line for line in content[: 2**24].splitlines() if not line.isascii())[: 2**16]
     beyond = [byte for byte in sample if byte > 0x7F]
@@ -117,8 +120,8 @@ def _encoding(path: Path, content: bytes) -> str:
 # ---- header -------------------------------------------------------------------------------------
 
 
-def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, bool]:
-    """The header, the delimiter, the line at which the rows begin, and whether the header is a comment."""
+def _read_header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, bool]:
+    """Return the header, the delimiter, the line at which rows begin, and if the header is a comment."""
     number, delimiter, comment, start = 0, "", "", 0
     line = b""
     while line := stream.readline():
@@ -131,16 +134,15 @@ def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, 
             break
         start = stream.tell()
     fdsn = b"|" in line and comment.count("|") - line.count(b"|") in (0, 1)
-    while (
-        not fdsn and line.count(b'"') % 2 and (more := stream.readline())
-    ):  # a name with a line break in it
-        line, number = line + more, number + 1
+    # A name may have a line break in it.
+    while not fdsn and line.count(b'"') % 2 and (continuation := stream.readline()):
+        line, number = line + continuation, number + 1
     header, following = line.decode().strip("\r\n"), _peek(stream)
     if comment and _names_columns(comment, header, delimiter):
         stream.seek(start)
-        return comment, delimiter or _delimiter(comment, header), number, True
-    delimiter = delimiter or _delimiter(header, following or header)
-    cells = _cells(header, delimiter)
+        return comment, delimiter or _guess_delimiter(comment, header), number, True
+    delimiter = delimiter or _guess_delimiter(header, following or header)
+    cells = _split_cells(header, delimiter)
     if len(cells) == len(unnamed) and all(
         NUMBER.fullmatch(cell) or cell.lower() == "nan" for cell in cells
     ):
@@ -150,7 +152,7 @@ def _header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, 
 
 
 def _peek(stream: io.BytesIO) -> str:
-    """The next line that is not blank and no comment."""
+    """Return the next line that is not blank and no comment, and stay in front of it."""
     start = stream.tell()
     line = next((line for line in stream if line.strip() and not COMMENT.match(line)), b"")
     stream.seek(start)
@@ -158,29 +160,30 @@ def _peek(stream: io.BytesIO) -> str:
 
 
 def _names_columns(comment: str, line: str, delimiter: str) -> bool:
-    """Whether a comment is the header of the line below: as many cells, numbers only in the latter.
+    """Return true for a comment that is the header of the line below: as many cells, numbers only below.
 
     FDSN text may lack the last cell of its rows, the type of the event.
     """
-    delimiter = delimiter or _delimiter(comment, line)
-    names, cells = _cells(comment, delimiter), _cells(line, delimiter)
+    delimiter = delimiter or _guess_delimiter(comment, line)
+    names, cells = _split_cells(comment, delimiter), _split_cells(line, delimiter)
     numbers = [sum(bool(NUMBER.fullmatch(cell)) for cell in row) for row in (names, cells)]
     lacking = len(names) - len(cells)
     fits = len(cells) > 1 and (not lacking or (lacking == 1 and delimiter == "|"))
     return fits and numbers[0] == 0 < numbers[1]
 
 
-def _delimiter(header: str, following: str) -> str:
-    """The one with which header and first row have as many cells, else the one the header has most of."""
-    counts = {mark: len(_cells(header, mark)) for mark in DELIMITERS}
-    agreeing = {m: n for m, n in counts.items() if n > 1 and len(_cells(following, m)) == n}
+def _guess_delimiter(header: str, following: str) -> str:
+    """Return the delimiter that splits header and first row alike, else the header's most frequent one."""
+    counts = {mark: len(_split_cells(header, mark)) for mark in DELIMITERS}
+    agreeing = {m: n for m, n in counts.items() if n > 1 and len(_split_cells(following, m)) == n}
     if max(counts.values()) == 1 and '"' not in header + following:
         words = len(header.split())
         return BLANKS if words > 1 and len(following.split()) == words else DELIMITERS[0]
     return max(agreeing or counts, key=counts.__getitem__)
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def _split_cells(line: str, delimiter: str) -> list[str]:
+    """Return the stripped cells of a line."""
     if delimiter == BLANKS:
         return line.split()
     try:
@@ -190,6 +193,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
+    """Raise `DataError` if a header has too many names, or numbers for names."""
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{path} has {len(names)} columns, expected at most {MOST_COLUMNS}")
     numbers = sum(bool(NUMBER.fullmatch(name)) for name in names)
@@ -203,12 +207,13 @@ def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
 # ---- rows ---------------------------------------------------------------------------------------
 
 
-def _body(
+def _read_body(
     path: Path, stream: io.BytesIO, blanks: bool, first_line: int, bars: int
 ) -> tuple[bytes, array.array]:
-    """The rows without blank lines and comments, tabs for runs of `blanks`, and where they begin.
+    """Return the rows without blank lines and comments, tabs for runs of `blanks`, and their lines.
 
-    In FDSN text of so many `bars` a row a quotation mark is one, and the last cell may be absent.
+    In FDSN text, which has so many `bars` in a row, quotation marks are text and the last cell may be
+    absent.
     """
     body, rows, opened = io.BytesIO(), array.array("q"), 0
     for number, line in enumerate(stream, first_line):
@@ -229,7 +234,8 @@ def _body(
     return body.getvalue(), rows
 
 
-def _parsed(path: Path, body: bytes, rows: array.array, form: pa.csv.ParseOptions, width: int) -> pa.Table:
+def _parse(path: Path, body: bytes, rows: array.array, form: pa.csv.ParseOptions, width: int) -> pa.Table:
+    """Return the rows as columns of text, named by numbers."""
     names, uneven = [str(i) for i in range(width)], []
     if not body:
         return pa.table([pa.array([], pa.string())] * width, names)
@@ -242,7 +248,7 @@ def _parsed(path: Path, body: bytes, rows: array.array, form: pa.csv.ParseOption
     try:
         return pa.csv.read_csv(
             pa.BufferReader(body),
-            # One thread can name the row of an error.
+            # With one thread the row of an error is known.
             read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=2**22),
             parse_options=form,
             convert_options=pa.csv.ConvertOptions(

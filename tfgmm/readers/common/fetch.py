@@ -1,4 +1,4 @@
-"""Files that are free to download without an account: one connection, resumed, verified."""
+"""Downloads of files that are free without an account: one connection, resumed, verified."""
 
 import json
 import re
@@ -25,7 +25,7 @@ ATTEMPTS = 5
 MAX_PAUSE = 60.0
 CHUNK = 64 * 1024
 
-#: What `tfgmm fetch` cannot do, for its help and the docs.
+#: Sources that `tfgmm fetch` cannot fetch, for its help and the docs.
 ACCOUNTS = """\
 Sources that ask you to sign in:
 
@@ -48,11 +48,11 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class _AbsentError(Exception):
-    """The server has no such file."""
+    """Raised where the server has no such file."""
 
 
 class _PassingError(Exception):
-    """Something that may be over at the next attempt."""
+    """Raised for a trouble that may be over at the next attempt."""
 
     def __init__(self, reason: str, wait: float = 0.0):
         super().__init__(reason)
@@ -60,7 +60,7 @@ class _PassingError(Exception):
 
 
 def parse_years(text: str) -> list[int]:
-    """Years of a list with ranges.
+    """Return the years of a list with ranges.
 
     >>> parse_years("2010,2012-2014")
     [2010, 2012, 2013, 2014]
@@ -68,7 +68,7 @@ def parse_years(text: str) -> list[int]:
     Raises
     ------
     UsageError
-        `text` is no such list.
+        `text` is no list of years.
     """
     years: set[int] = set()
     for part in text.split(","):
@@ -88,7 +88,7 @@ def fetch_jma(
     timeout: tuple[float, float] = TIMEOUT,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Annual files ``iYYYY.zip`` and the station table of the Japan Meteorological Agency.
+    """Fetch annual files ``iYYYY.zip`` and the station table of the Japan Meteorological Agency.
 
     Files that are there and whole are not fetched again; a partial download goes on where it
     stopped. ``fetched.json`` in the folder names address, size and SHA-256 of each file.
@@ -105,6 +105,7 @@ def fetch_jma(
     timeout : (float, float)
         Seconds to connect, and without a byte.
     progress : callable, optional
+        Called with a file's name, its bytes so far and in all, as `Progress`.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def fetch_jma(
 
 
 class Download:
-    """One file: fetched into a hidden part beside it, verified, then renamed."""
+    """A file to download: fetched into a hidden part beside it, verified, then renamed."""
 
     def __init__(self, session, url: str, path: Path, timeout=TIMEOUT, progress: Progress | None = None):
         self.session, self.url, self.path, self.timeout = session, url, path, timeout
@@ -155,8 +156,10 @@ class Download:
     def run(self, pause: float) -> None:
         """Fetch the file if it is not there and whole."""
         if self.path.is_file() and _damage(self.path) is None:
-            if _recorded(self.path.parent).get(self.path.name, {}).get("sha256") != files.sha256(self.path):
-                _note(self.path, self.url)
+            if _read_recorded(self.path.parent).get(self.path.name, {}).get("sha256") != files.sha256(
+                self.path
+            ):
+                _record(self.path, self.url)
             return
         for attempt in range(ATTEMPTS):
             try:
@@ -169,11 +172,11 @@ class Download:
                     ) from error
                 time.sleep(min(max(pause * 2**attempt, error.wait), MAX_PAUSE))
         self.part.replace(self.path)
-        _note(self.path, self.url)
+        _record(self.path, self.url)
         time.sleep(pause)
 
     def _attempt(self) -> None:
-        """Fetch what the part lacks; the part is whole and verified when this returns."""
+        """Fetch the bytes that the part lacks; the part is whole and verified when this returns."""
         try:
             self._receive()
         except requests.RequestException as error:
@@ -184,6 +187,7 @@ class Download:
             raise _PassingError(damage)
 
     def _receive(self) -> None:
+        """Add the bytes that the server sends to the part."""
         done = self.part.stat().st_size if self.part.is_file() else 0
         headers = {"Range": f"bytes={done}-"} if done else {}
         with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
@@ -207,6 +211,7 @@ class Download:
                     self.progress(self.path.name, done, total)
 
     def _refuse(self, response: requests.Response) -> None:
+        """Raise an error for an answer that is no file."""
         status = response.status_code
         if status == 404:
             raise _AbsentError
@@ -224,7 +229,7 @@ class Download:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """A few words for a person."""
+    """Return in a few words why a request failed."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
@@ -233,7 +238,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a ZIP file; None where it is whole."""
+    """Return what is wrong with a ZIP file; None where it is whole."""
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.testzip()
@@ -250,7 +255,7 @@ def _damage(path: Path) -> str | None:
 
 
 def _unpack(archive: Path, name: str) -> Path:
-    """A member of a ZIP file, beside it."""
+    """Write a member of a ZIP file beside the file, and return its path."""
     with zipfile.ZipFile(archive) as packed:
         members = [m for m in packed.infolist() if m.filename.rpartition("/")[2].lower() == name]
         if not members:
@@ -260,16 +265,17 @@ def _unpack(archive: Path, name: str) -> Path:
     return archive.with_name(name)
 
 
-def _recorded(folder: Path) -> dict:
+def _read_recorded(folder: Path) -> dict:
+    """Return the entries of ``fetched.json``, none where it is not there or damaged."""
     try:
         return files.read_json(folder / RECORD)
     except (OSError, ValueError):
         return {}
 
 
-def _note(path: Path, url: str) -> None:
+def _record(path: Path, url: str) -> None:
     """Add a file to ``fetched.json``."""
     entry = {"url": url, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
-    entries = _recorded(path.parent) | {path.name: entry}
+    entries = _read_recorded(path.parent) | {path.name: entry}
     with files.whole_file(path.parent / RECORD) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

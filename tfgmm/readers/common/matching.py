@@ -1,17 +1,25 @@
-"""Which events of two catalogues are the same earthquake."""
+"""Events of two catalogues that are one earthquake; two imports of records -> one dataset."""
 
+import collections
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
 
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import distance_km
+from tfgmm.data.dataset import Dataset, site_ids
+from tfgmm.data.tally import Tally
+
+#: Entries of one station code may differ by this much: coordinates are rounded differently.
+SAME_STATION_KM = 0.5
+PAIR = ["event_id", "station_id"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How far apart two entries of one earthquake may be, edges included.
+    """A limit on how far apart two entries of one earthquake may be, edges included.
 
     Attributes
     ----------
@@ -39,7 +47,7 @@ class Tolerance:
 
 
 def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    r"""How far apart two tables of events are, row by row, in tolerances.
+    r"""Return how far apart the events of two tables are, row by row, in tolerances.
 
     .. math:: d = \sqrt{(\Delta t / t_0)^2 + (\Delta r / r_0)^2 + (\Delta M / M_0)^2}
 
@@ -55,6 +63,7 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
     Returns
     -------
     ndarray, [n_rows]
+        1 where one of time, place and magnitude differs by its tolerance and the others agree.
     """
     places = (table[name] for table in (first, second) for name in ("longitude", "latitude"))
     magnitude = first["magnitude"].to_numpy(float) - second["magnitude"].to_numpy(float)
@@ -68,10 +77,10 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
 
 
 def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    """The partner of each event of one catalogue in another, one to one.
+    """Return the partner of each event of one catalogue in another, one to one.
 
-    Of all pairs within the tolerance the nearest (`distance`) is taken first, then the nearest of what
-    is still free, and so on; equally near ones in the order of the rows.
+    Of all pairs within the tolerance the nearest (`distance`) is taken first, then the nearest of the
+    pairs whose events are still free, and so on; equally near pairs in the order of the rows.
 
     Parameters
     ----------
@@ -95,11 +104,12 @@ def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np
 
 
 def _seconds(events: pd.DataFrame) -> np.ndarray:
+    """Return the origin times in s since 1970."""
     return ((events["origin_time"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(float)
 
 
 def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows whose times differ by no more than `seconds` or a little more."""
+    """Return all pairs of rows whose times differ by no more than `seconds` or a little more."""
     order = np.argsort(second)
     reach = seconds * (1 + 1e-6) + 1e-6
     start = np.searchsorted(second[order], first - reach)
@@ -107,3 +117,203 @@ def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tupl
     rows = np.repeat(np.arange(len(first)), count)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     return rows, order[start[rows] + within]
+
+
+# ---- two imports -> one dataset ----------------------------------------------------------------
+
+
+def combine(first: Dataset, second: Dataset, tolerance: Tolerance) -> Dataset:
+    """Join the records of two imports in one dataset, with shared events and stations only once.
+
+    An earthquake, station or record of both imports becomes one: values of `first` stay (id and
+    hypocentre of an event), values that it lacks (NaN, or a column that it does not have) are taken from
+    `second`. Events are the same if they have the same id, else if `match` pairs them. Sites are
+    formed anew. Limits are not applied again: each import had its own. Site layers are taken from the
+    import that has any.
+
+    Parameters
+    ----------
+    first, second : Dataset
+    tolerance : Tolerance
+        How far apart two entries of one earthquake may be.
+
+    Returns
+    -------
+    Dataset
+        Its provenance has one entry per import in ``imports``, the counts read and dropped of all
+        imports, and in ``merged_events`` of an import event id -> id of the event of an earlier import
+        with which it was merged.
+
+    Raises
+    ------
+    UsageError
+        One is simulated and the other is not, the components differ, or both have site layers and these
+        differ.
+    DataError
+        One id names two earthquakes or two stations.
+    """
+    _refuse_mixture(first, second)
+    same = _pair_events(first.events, second.events, tolerance)
+    events = _join_tables(first.events, _rename_events(second.events, same), ["event_id"])
+    _refuse_moved_stations(first.stations, second.stations)
+    stations = _join_tables(first.stations, second.stations, ["station_id"])
+    stations["site_id"] = site_ids(stations)
+    second_records = _rename_events(second.records, same)
+    records = _join_tables(first.records, second_records, PAIR)
+    pairs = [pd.MultiIndex.from_frame(table[PAIR]) for table in (first.records, second_records)]
+    tally = Tally()
+    tally.drop("event", "merged with an event of an earlier import", same)
+    both = second.stations["station_id"].isin(first.stations["station_id"])
+    tally.drop("station", "merged with a station of an earlier import", second.stations["station_id"][both])
+    names = second_records["event_id"] + " " + second_records["station_id"]
+    tally.drop("record", "merged with a record of an earlier import", names[pairs[1].isin(pairs[0])])
+    provenance = _join_provenance(first.provenance, second.provenance, same, tolerance, tally)
+    return Dataset(events, stations, records, provenance, _choose_layers(first, second)).checked()
+
+
+def _refuse_mixture(first: Dataset, second: Dataset) -> None:
+    """Raise `UsageError` if one import is simulated and the other is not, or the components differ."""
+    if first.simulated != second.simulated:
+        kinds = ["simulated" if dataset.simulated else "measured" for dataset in (first, second)]
+        raise UsageError(
+            f"the first records are {kinds[0]} and the second {kinds[1]}: keep them in two datasets"
+        )
+    components = [", ".join(sorted(dataset.records["component"].unique())) for dataset in (first, second)]
+    if components[0] != components[1]:
+        raise UsageError(
+            f"the first records are {components[0]} and the second {components[1]}: import both with one "
+            "component"
+        )
+
+
+def _pair_events(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> dict[str, str]:
+    """Return ids of the events of `second` that are in `first` too -> their ids in `first`."""
+    index = pd.Index(first["event_id"]).get_indexer(second["event_id"])
+    listed = second[index >= 0]
+    far = np.isinf(distance(first.iloc[index[index >= 0]], listed, tolerance))
+    if far.any():
+        name = listed["event_id"].to_numpy()[far][0]
+        entries = [_describe_event(table.set_index("event_id").loc[name]) for table in (first, second)]
+        raise DataError(
+            f"event {name} is {entries[0]} in the first import and {entries[1]} in the second: rename one, "
+            "or widen the tolerance"
+        )
+    unpaired_first, unpaired_second = first.drop(index=first.index[index[index >= 0]]), second[index < 0]
+    partner = match(unpaired_second, unpaired_first, tolerance)
+    second_ids = unpaired_second["event_id"][partner >= 0]
+    first_ids = unpaired_first["event_id"].iloc[partner[partner >= 0]]
+    return {name: name for name in listed["event_id"]} | dict(zip(second_ids, first_ids, strict=True))
+
+
+def _describe_event(event: pd.Series) -> str:
+    """Return magnitude, place and origin time of an event, for a message."""
+    return (
+        f"M {event['magnitude']:.1f} at {event['longitude']:.2f},{event['latitude']:.2f} "
+        f"on {event['origin_time']:%Y-%m-%dT%H:%M:%S}"
+    )
+
+
+def _rename_events(table: pd.DataFrame, same: dict[str, str]) -> pd.DataFrame:
+    """Return the table with the event ids that `same` gives."""
+    return table.assign(event_id=table["event_id"].replace(same))
+
+
+def _refuse_moved_stations(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    """Raise `DataError` if a station code of both imports is not one place in one network."""
+    both = first.merge(second, on="station_id", suffixes=("_1", "_2"))
+    both["km"] = distance_km(*(both[f"{name}_{i}"] for i in (1, 2) for name in ("longitude", "latitude")))
+    wrong = both[(both["km"] > SAME_STATION_KM) | (both["network_1"] != both["network_2"])]
+    if len(wrong):
+        row = wrong.iloc[0]
+        places = [
+            f"{row[f'network_{i}']} {row[f'longitude_{i}']:.4f},{row[f'latitude_{i}']:.4f}" for i in (1, 2)
+        ]
+        raise DataError(
+            f"station {row['station_id']} is {places[0]} in the first import and {places[1]} in the "
+            f"second, {row['km']:.1f} km apart: expected one network and at most {SAME_STATION_KM} km; "
+            "rename one"
+        )
+
+
+def _join_tables(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Return rows and columns of both tables; a row of both is that of `first`, its gaps filled."""
+    names = list(pd.concat([first[:0], second[:0]]))
+    first, second = first.set_index(key), second.set_index(key)
+    both = pd.concat([first, second[~second.index.isin(first.index)]])
+    return both.fillna(second.reindex(both.index)).reset_index()[names]
+
+
+def _choose_layers(first: Dataset, second: Dataset):
+    """Return the site layers of the import that has any."""
+    if first.layers is None or second.layers is None:
+        return first.layers if second.layers is None else second.layers
+    if not first.layers.equals(second.layers):
+        raise UsageError(
+            "both imports have site layers, and these differ: import the second without layers"
+        )
+    return first.layers
+
+
+def _join_provenance(first: dict, second: dict, same: dict, tolerance: Tolerance, tally: Tally) -> dict:
+    """Return the provenance of both imports and of joining them."""
+    both = first, second
+    imports = [*_imports(first), *_imports(second)]
+    renamed = {second_id: first_id for second_id, first_id in same.items() if second_id != first_id}
+    imports[-1] = imports[-1] | {"merged_events": imports[-1].get("merged_events", {}) | renamed}
+    return {
+        "name": _join_texts(both, "name", " + "),
+        "simulated": bool(first.get("simulated", False)),
+        "component": first.get("component", ""),
+        "unit": second.get("unit", {}) | first.get("unit", {}),
+        "sources": _drop_repeats(itertools.chain(*(p.get("sources", []) for p in both))),
+        "choices": {
+            "same event within": dataclasses.asdict(tolerance),
+            "same station within km": SAME_STATION_KM,
+        },
+        "read": _add_counts(p.get("read", {}) for p in both),
+        "dropped": _merge_reasons(
+            [*first.get("dropped", []), *second.get("dropped", []), *tally.dropped()]
+        ),
+        "noted": _merge_reasons([*first.get("noted", []), *second.get("noted", [])]),
+        "truncation": _join_texts(both, "truncation", " "),
+        "attribution": _join_texts(both, "attribution", " "),
+        "imports": imports,
+    }
+
+
+def _imports(provenance: dict) -> list[dict]:
+    """Return the provenance of each import that a dataset is made of."""
+    return list(provenance.get("imports", [provenance]))
+
+
+def _drop_repeats(items) -> list:
+    """Return each of the items, which need not be hashable, once and in order."""
+    kept: list = []
+    for item in items:
+        if item not in kept:
+            kept.append(item)
+    return kept
+
+
+def _join_texts(provenances, key: str, separator: str) -> str:
+    """Return the different texts under a key, with the separator between them."""
+    return separator.join(_drop_repeats(p[key] for p in provenances if p.get(key)))
+
+
+def _add_counts(counts) -> dict[str, int]:
+    """Return the sum of the counts of each thing."""
+    total: collections.Counter = collections.Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)
+
+
+def _merge_reasons(rows: list[dict]) -> list[dict]:
+    """Return one row per reason: counts add up, three examples stay."""
+    merged: dict[tuple, dict] = {}
+    for row in rows:
+        key = row["what"], row["reason"]
+        previous = merged.get(key, {"count": 0, "examples": []})
+        examples = [*previous["examples"], *row["examples"]][:3]
+        merged[key] = row | {"count": previous["count"] + row["count"], "examples": examples}
+    return list(merged.values())

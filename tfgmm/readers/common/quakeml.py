@@ -1,4 +1,4 @@
-"""QuakeML -> one row an event, as it stands in the file."""
+"""QuakeML -> one row per event, as it stands in the file."""
 
 import io
 import re
@@ -10,18 +10,18 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 
-#: What is taken of an event.
+#: Columns made of an event.
 COLUMNS = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
 COLUMNS += ["magnitude_source", "event_type"]
 #: ``query?eventid=us7000abcd&format=quakeml`` of FDSN services, ``evid=600516598`` of the ISC.
 _QUERY = re.compile(r"[?&/](?:event|ev)id=([^&/#]+)", re.IGNORECASE)
 
-#: What an event may have thousands of, and is not taken.
+#: Elements of which an event may have thousands, and which are not read.
 _BULK = ("pick", "arrival", "amplitude", "stationMagnitude", "focalMechanism")
 
 
 def read(path: Path, content: bytes) -> pd.DataFrame:
-    """Read the events of QuakeML of any version, one at a time: memory holds what is taken of them.
+    """Read the events of QuakeML of any version, one at a time to save memory.
 
     The preferred origin is taken, else the first. Of the magnitudes the preferred one is taken if it is
     a moment magnitude, else the first moment magnitude, else the preferred one, else the first.
@@ -29,7 +29,7 @@ def read(path: Path, content: bytes) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        What messages name.
+        Named in messages.
     content : bytes
 
     Returns
@@ -40,10 +40,10 @@ def read(path: Path, content: bytes) -> pd.DataFrame:
     Raises
     ------
     DataError
-        It is no QuakeML.
+        The content is no QuakeML.
     """
     try:
-        rows = [_row(event) for event in _events(content)]
+        rows = [_read_event(event) for event in _iterate_events(content)]
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DataError(
             f"{path} is no QuakeML ({error}): give QuakeML, or a table with a header such as "
@@ -62,8 +62,8 @@ def is_moment(magnitude_type: str | None) -> bool:
     return re.fullmatch(r"mw[a-z]*", magnitude_type or "", re.IGNORECASE) is not None
 
 
-def _events(content: bytes) -> Iterator[ElementTree.Element]:
-    """Yield the elements of the events; each is emptied before the next is read."""
+def _iterate_events(content: bytes) -> Iterator[ElementTree.Element]:
+    """Yield the element of each event, and empty it before the next one is read."""
     open_elements: list[ElementTree.Element] = []
     for what, element in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):
         if what == "start":
@@ -81,28 +81,33 @@ def _events(content: bytes) -> Iterator[ElementTree.Element]:
 
 
 def _name(tag: str) -> str:
-    """Return a tag, or the name of an attribute, without its namespace, which differs by version."""
+    """Return a tag or the name of an attribute without the namespace, which differs by version."""
     return tag.rpartition("}")[2]
 
 
-def _all(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """Return the children of an element that have a name."""
     return [child for child in element if _name(child.tag) == name]
 
 
 def _text(element: ElementTree.Element | None, *names: str) -> str | None:
     """Return the text below an element along a path of names, None where there is none."""
     for name in names:
-        element = next(iter(_all(element, name)), None) if element is not None else None
+        element = next(iter(_children(element, name)), None) if element is not None else None
     text = "" if element is None else (element.text or "").strip()
     return text or None
 
 
-def _row(event: ElementTree.Element) -> dict[str, str | None]:
-    origin = _preferred(_all(event, "origin"), _text(event, "preferredOriginID"))
-    magnitudes = [magnitude for magnitude in _all(event, "magnitude") if _text(magnitude, "mag", "value")]
+def _read_event(event: ElementTree.Element) -> dict[str, str | None]:
+    """Return the row of an event."""
+    origin = _preferred(_children(event, "origin"), _text(event, "preferredOriginID"))
+    magnitudes = [
+        magnitude for magnitude in _children(event, "magnitude") if _text(magnitude, "mag", "value")
+    ]
     best = _preferred(magnitudes, _text(event, "preferredMagnitudeID"))
     if not is_moment(_text(best, "type")):
-        best = next((other for other in magnitudes if is_moment(_text(other, "type"))), best)
+        moment = (magnitude for magnitude in magnitudes if is_moment(_text(magnitude, "type")))
+        best = next(moment, best)
     return {
         "event_id": _event_id({_name(key): value for key, value in event.attrib.items()}),
         "origin_time": _text(origin, "time", "value"),
@@ -116,12 +121,13 @@ def _row(event: ElementTree.Element) -> dict[str, str | None]:
 
 
 def _preferred(elements: list[ElementTree.Element], public_id: str | None) -> ElementTree.Element | None:
+    """Return the element of a public id, else the first, None where there is none."""
     chosen = (element for element in elements if element.get("publicID") == public_id)
     return next(chosen, next(iter(elements), None))
 
 
 def _in_km(depth_m: str | None) -> str | None:
-    """Return a depth of QuakeML, m, in km; what is no number as it is, to be named later."""
+    """Return a depth of QuakeML, m, in km; a text that is no number as it is, for a later message."""
     try:
         return None if depth_m is None else repr(float(depth_m) / 1000)
     except ValueError:
@@ -131,8 +137,8 @@ def _in_km(depth_m: str | None) -> str | None:
 def _event_id(attributes: dict[str, str]) -> str | None:
     """Return the id by which the agency's own service knows an event.
 
-    That is the ``eventid`` of a query, else ``catalog:eventsource`` and ``catalog:eventid``, else the last
-    part of the public id.
+    It is the ``eventid`` of a query, else ``catalog:eventsource`` and ``catalog:eventid``, else the
+    last part of the public id.
     """
     public_id = attributes.get("publicID", "")
     if query := _QUERY.search(public_id):

@@ -1,4 +1,4 @@
-"""What every reader of records keeps and drops, and why."""
+"""Tables as read -> a dataset of the events, stations and records that can be used; the rest is counted."""
 
 import dataclasses
 
@@ -10,14 +10,14 @@ from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset, hypocentral_km, site_ids
 from tfgmm.data.tally import Tally
 
-#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones the noise of numbers.
+#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones are rounding noise.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What of the records a user wants.
+    """Limits on the records that a user wants.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Limits:
     Raises
     ------
     UsageError
-        The region is none.
+        The region is no box on the Earth.
     """
 
     region: tuple[float, float, float, float] | None = None
@@ -46,8 +46,8 @@ class Limits:
         west, south, east, north = self.region or WHOLE_EARTH
         if not (-90 <= south <= north <= 90 and all(-180 <= edge <= 360 for edge in (west, east))):
             raise UsageError(
-                f"the region {_box(self.region)} is none: write WEST,SOUTH,EAST,NORTH in degrees, south "
-                "below north; west beyond east means across the date line"
+                f"the region {_write_box(self.region)} is none: write WEST,SOUTH,EAST,NORTH in degrees, "
+                "south below north; west beyond east means across the date line"
             )
 
     def inside(self, places: pd.DataFrame) -> pd.Series:
@@ -63,21 +63,21 @@ class Limits:
 
 
 @dataclasses.dataclass
-class Found:
-    """What a reader found, before limits and checks.
+class RawDataset:
+    """Events, stations and records as a reader has read them, before limits and checks.
 
     Attributes
     ----------
     events, stations, records : pandas.DataFrame
-        Columns of the data contract and those of the source. NaN where unknown: an event's
+        Columns of the data contract and further ones of the file. NaN where unknown: an event's
         magnitude or hypocentre, a station's coordinates, an intensity measure. Longitudes may count
         from 0 to 360. Stations have no ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or
         both, in `records`) the first that can be used is kept.
     provenance : dict
-        ``name``, ``sources``, ``choices`` and what else belongs into ``dataset.json``, such as ``noted``
-        (see `note`).
+        ``name``, ``sources``, ``choices`` and whatever else belongs into ``dataset.json``, such as
+        ``noted`` (see `note`).
     tally : Tally
-        What was read, and what the reader itself has dropped.
+        Counts of rows read, and of those that the reader itself has dropped.
     """
 
     events: pd.DataFrame
@@ -87,8 +87,14 @@ class Found:
     tally: Tally
 
 
-def select(found: Found, limits: Limits) -> Dataset:
-    """The dataset of what a reader found: all that cannot be used is dropped and counted.
+def select(raw: RawDataset, limits: Limits) -> Dataset:
+    """Make a dataset of the rows that can be used and lie within limits; dropped rows are counted.
+
+    Parameters
+    ----------
+    raw : RawDataset
+        Its tally gets the dropped rows, with reasons.
+    limits : Limits
 
     Raises
     ------
@@ -97,15 +103,15 @@ def select(found: Found, limits: Limits) -> Dataset:
     DataError
         No record is left, or a table breaks the data contract.
     """
-    tally = found.tally
-    events = _usable_events(_wrapped(found.events), limits.min_magnitude, tally)
-    table = _wrapped(found.stations)
-    table = drop(table, table.duplicated("station_id"), "station", "second entry of its code", tally)
-    located, within = _usable_stations(table, limits, tally)
-    rows = found.records.reset_index(drop=True)
+    tally = raw.tally
+    events = _usable_events(_wrap_longitudes(raw.events), limits.min_magnitude, tally)
+    listed = _wrap_longitudes(raw.stations)
+    listed = drop(listed, listed.duplicated("station_id"), "station", "second entry of its code", tally)
+    located, within = _usable_stations(listed, limits, tally)
+    rows = raw.records.reset_index(drop=True)
     for key, known, reason in (
         ("event_id", events, "its event was dropped"),
-        ("station_id", table, "its station is not in the table"),
+        ("station_id", listed, "its station is not in the table"),
         ("station_id", located, "its station has no coordinates"),
         ("station_id", within, "its station is outside the region"),
     ):
@@ -119,36 +125,68 @@ def select(found: Found, limits: Limits) -> Dataset:
     silent = ~within["station_id"].isin(rows["station_id"].unique())
     kept = drop(within, silent, "station", "no record is kept", tally)
     kept = kept.assign(site_id=site_ids(kept) if len(kept) else "")
-    provenance = _provenance(found, limits, _out_of_service(rows, events, kept))
+    provenance = _complete_provenance(raw, limits, _note_out_of_service(rows, events, kept))
     return Dataset(events, kept, rows, provenance).checked()
 
 
 def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: Tally) -> pd.DataFrame:
-    """The table without its `bad` rows, which are tallied by name."""
-    tally.drop(what, reason, _names(table[bad], what))
+    """Return a table without its bad rows, which are tallied.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the ids of its rows.
+    bad : array_like of bool, [n_rows]
+    what : str
+        ``event``, ``station`` or ``record``.
+    reason : str
+        Why the rows are dropped.
+    tally : Tally
+        Gets the number of bad rows and the ids of some.
+    """
+    tally.drop(what, reason, _name_rows(table[bad], what))
     return table[~bad]
 
 
 def note(what: str, reason: str, names) -> list[dict]:
-    """Row of ``noted`` in the provenance, for what is kept and a user should know; none without names."""
+    """Return a row of ``noted`` in the provenance, for rows that are kept with a doubt.
+
+    Parameters
+    ----------
+    what : str
+        ``event``, ``station``, ``record``, ...
+    reason : str
+        What a user should know of the rows.
+    names : iterable of str
+        Ids of the rows; without any there is no note.
+
+    Returns
+    -------
+    list of dict
+        One note or none.
+    """
     tally = Tally()
     tally.drop(what, reason, names)
     return tally.dropped()
 
 
-def _wrapped(table: pd.DataFrame) -> pd.DataFrame:
+def _wrap_longitudes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with longitudes from -180 to 180 degrees."""
     return table.assign(longitude=wrapped(table["longitude"]))
 
 
-def _box(region) -> str:
+def _write_box(region) -> str:
+    """Return a region as the command line has it."""
     return ",".join(f"{value:.7g}" for value in region or WHOLE_EARTH)
 
 
-def _names(table: pd.DataFrame, what: str) -> pd.Series:
+def _name_rows(table: pd.DataFrame, what: str) -> pd.Series:
+    """Return the id of each event or station, or the ids of event and station of each record."""
     return table["event_id"] + " " + table["station_id"] if what == "record" else table[f"{what}_id"]
 
 
 def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: Tally) -> pd.DataFrame:
+    """Return the events with hypocentre and a magnitude that is large enough, each once."""
     hypocentre = ["origin_time", "longitude", "latitude", "depth_km"]
     reasons = {
         "origin time or hypocentre undetermined": lambda table: table[hypocentre].isna().any(axis=1),
@@ -165,7 +203,7 @@ def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: Tally) -> 
 def _usable_stations(
     table: pd.DataFrame, limits: Limits, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Stations that have coordinates, and those of them that lie in the region."""
+    """Return the stations that have coordinates, and those of them that lie in the region."""
     blank = table[["longitude", "latitude"]].isna().any(axis=1)
     located = drop(table, blank, "station", "no coordinates", tally)
     if located.empty:
@@ -174,17 +212,17 @@ def _usable_stations(
     if not inside.any():
         spans = *located[["longitude", "latitude"]].min(), *located[["longitude", "latitude"]].max()
         raise UsageError(
-            f"no station lies in the region {_box(limits.region)} (west,south,east,north): "
-            f"the table spans {_box([round(float(degrees), 2) for degrees in spans])}"
+            f"no station lies in the region {_write_box(limits.region)} (west,south,east,north): "
+            f"the table spans {_write_box([round(float(degrees), 2) for degrees in spans])}"
         )
     return located, drop(located, ~inside, "station", "outside the region", tally)
 
 
 def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Records with at least one intensity measure.
+    """Return the records with at least one intensity measure.
 
     A single value that is out of range becomes missing, and is counted as a ``value``. A value that the
-    source does not give is no loss.
+    file does not give is no loss.
     """
     ims = [name for name in rows.columns if imt.is_imt(name)]
     values = rows[ims]
@@ -198,7 +236,7 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     left = good.notna().any(axis=1)
     for reason, bad in reasons.items():
         for name in ims:
-            tally.drop("value", f"{name}: {reason}", _names(rows[bad[name] & left], "record"))
+            tally.drop("value", f"{name}: {reason}", _name_rows(rows[bad[name] & left], "record"))
     rows = rows.assign(**good)
     for reason, bad in {**reasons, "amplitude is missing": values.isna()}.items():
         unusable = (bad.any(axis=1) & ~left).loc[rows.index]
@@ -206,10 +244,10 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     return rows
 
 
-def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> list[dict]:
-    """Notes of the records outside the operating period that the station table gives.
+def _note_out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> list[dict]:
+    """Return notes of the records outside the operating period that the station table gives.
 
-    They are kept: such dates are those of an announcement, and records go on for days after.
+    These records are kept: the date is that of an announcement, and records go on for days after.
     """
     if "operating_from" not in stations or rows.empty:
         return []
@@ -217,14 +255,15 @@ def _out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataF
     time = events.set_index("event_id")["origin_time"].loc[rows["event_id"]].set_axis(station.index)
     early, late = time < station["operating_from"], time > station["operating_to"]
     return [
-        *note("record", "before its station's operating period", _names(rows[early.array], "record")),
-        *note("record", "after its station's operating period", _names(rows[late.array], "record")),
+        *note("record", "before its station's operating period", _name_rows(rows[early.array], "record")),
+        *note("record", "after its station's operating period", _name_rows(rows[late.array], "record")),
     ]
 
 
 def _enough_records(
     events: pd.DataFrame, rows: pd.DataFrame, min_records: int, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the events that have enough records, and the records of these events."""
     counts = rows["event_id"].value_counts()
     enough = counts.index[counts >= min_records]
     reason = f"fewer than {min_records} records"
@@ -235,16 +274,17 @@ def _enough_records(
     )
 
 
-def _provenance(found: Found, limits: Limits, noted: list[dict]) -> dict:
+def _complete_provenance(raw: RawDataset, limits: Limits, noted: list[dict]) -> dict:
+    """Return the provenance with limits, counts and notes."""
     chosen = dataclasses.asdict(limits) | {"region": list(limits.region) if limits.region else None}
-    east = {what: int((getattr(found, what)["longitude"] > 180).sum()) for what in ("events", "stations")}
+    east = {what: int((getattr(raw, what)["longitude"] > 180).sum()) for what in ("events", "stations")}
     if any(east.values()):
         counts = " and ".join(f"{count} {what}" for what, count in east.items())
         chosen["longitude"] = f"{counts} above 180 degrees, wrapped to -180 to 180"
-    return found.provenance | {
+    return raw.provenance | {
         "simulated": False,
-        "choices": chosen | {"distance": "hypocentral"} | found.provenance.get("choices", {}),
-        "read": found.tally.read,
-        "dropped": found.tally.dropped(),
-        "noted": found.provenance.get("noted", []) + noted,
+        "choices": chosen | {"distance": "hypocentral"} | raw.provenance.get("choices", {}),
+        "read": raw.tally.read,
+        "dropped": raw.tally.dropped(),
+        "noted": raw.provenance.get("noted", []) + noted,
     }

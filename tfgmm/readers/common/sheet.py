@@ -1,10 +1,13 @@
-"""Files of tables -> named columns of text; nothing is chosen or dropped. The one reader of tables.
+"""Files of tables -> named columns of text; nothing is chosen or dropped.
 
-What a file is: `kinds`. Text: `delimited`. Excel: `workbook`.
+Text: `delimited`. Excel: `workbook`.
 """
 
 import contextlib
 import dataclasses
+import io
+import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from tfgmm.core.errors import DataError, UsageError, listed
-from tfgmm.readers.common import bounded, delimited, kinds, workbook
+from tfgmm.readers.common import bounded, delimited, workbook
 
 #: Text that stands for a missing value: -999, -9999 ..., also with zeros or nines after the point.
 SENTINEL = r"-9{3,}(?:\.0*|\.9+)?|#N/A"
@@ -25,6 +28,44 @@ FILL = 1e36
 NO_NUMBER = ["nan", "na", "n/a", "null", "none", "-", "--", "."]
 DECIMAL_COMMA = r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?"
 PARQUET = b"PAR1"
+AS_CSV = "write the table as CSV"
+UNPACK = "unpack it and give the table in it"
+#: First bytes -> what the file is, and what to do.
+MAGIC = {
+    b"\xd0\xcf\x11\xe0": (
+        "an Excel workbook of before 2007 (.xls), or one with a password",
+        "save it as .xlsx without password, or as CSV",
+    ),
+    b"MATLAB ": ("a MATLAB file (.mat)", f"{AS_CSV} (writetable)"),
+    b"\x89HDF": ("an HDF5 file (also .h5, NetCDF-4)", AS_CSV),
+    b"CDF": ("a NetCDF file", AS_CSV),
+    b"ARROW1": ("an Arrow or Feather file", "write the table as Parquet"),
+    b"SQLite format 3": ("an SQLite database", AS_CSV),
+    b"\x93NUMPY": ("a NumPy array (.npy)", AS_CSV),
+    b"\x80\x03": ("a Python pickle", AS_CSV),
+    b"\x80\x04": ("a Python pickle", AS_CSV),
+    b"\x80\x05": ("a Python pickle", AS_CSV),
+    b"RDX": ("an R data file", f"{AS_CSV} (write.csv)"),
+    b"<stata_dta>": ("a Stata file", AS_CSV),
+    b"$FL2": ("an SPSS file", AS_CSV),
+    b"II*\0": ("a TIFF image", "give a table"),
+    b"MM\0*": ("a TIFF image", "give a table"),
+    b"\x89PNG": ("an image", "give a table"),
+    b"\xff\xd8\xff": ("an image", "give a table"),
+    b"%PDF": ("a PDF document", "ask for the table as CSV"),
+    b"{\\rtf": ("a text document (RTF)", "save it as plain text"),
+    b"Rar!": ("a RAR archive", UNPACK),
+    b"7z\xbc\xaf": ("a 7-Zip archive", UNPACK),
+    b"\x28\xb5\x2f\xfd": ("a file compressed with Zstandard", "unpack it, or compress it with gzip"),
+}
+#: A part of a ZIP archive -> what the archive is, and what to do.
+ZIPPED = {
+    "xl/workbook.bin": ("a binary Excel workbook (.xlsb)", "save it as .xlsx or CSV"),
+    "word/document.xml": ("a Word document", "save the table as CSV"),
+    "content.xml": ("an OpenDocument file (.ods)", "save it as .xlsx or CSV"),
+}
+ZIP = b"PK\x03\x04"
+ODS = b"application/vnd.oasis.opendocument"
 
 _comma = False
 
@@ -35,7 +76,7 @@ def decimal_comma(used: bool = True) -> Iterator[None]:
 
     The option ``--decimal-comma`` of the commands.
     """
-    global _comma  # noqa: PLW0603 - the user says it once for all tables that a command reads
+    global _comma  # noqa: PLW0603 - an option for all tables that a command reads
     before, _comma = _comma, used
     try:
         yield
@@ -67,18 +108,18 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns, in order."""
+        """Return the names of the columns, in order."""
         return self.table.column_names
 
     def text(self, name: str, sentinels: bool = True) -> pd.Series:
-        """A column as stripped text; None where it is blank or, with `sentinels`, -999, -9999, -99999.
+        """Return a column as stripped text, missing where blank or, with `sentinels`, -999, -9999, ...
 
         Raises
         ------
         UsageError
             There is no such column.
         DataError
-            There are two.
+            There are two columns of the name.
         """
         count = self.columns.count(name)
         if count == 0:
@@ -97,12 +138,12 @@ class Sheet:
         return column.mask(missing).rename(name)
 
     def number(self, name: str, sentinels: bool = True) -> pd.Series:
-        """A column as numbers, NaN where missing as in `text`.
+        """Return a column as numbers; NaN where missing as in `text`.
 
         Raises
         ------
         UsageError, DataError
-            As `text`; or a cell is neither a number nor a sign of a missing one.
+            As `text`; or a cell is neither a number nor a sign of a missing number.
         """
         return self.to_number(self.text(name, sentinels), sentinels)
 
@@ -119,10 +160,10 @@ class Sheet:
         return values.mask(fill) if sentinels else values
 
     def with_points(self, text: pd.Series) -> pd.Series:
-        """Return numbers as text with decimal points, whatever the decimal sign of the table."""
+        """Return numbers, as text, with decimal points whatever the decimal sign of the table."""
         if self.decimal == ".":
             return text
-        # Where it is the comma, a point can only be one between thousands.
+        # Where the comma is the decimal sign, a point can only stand between thousands.
         return text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
@@ -137,15 +178,15 @@ class Sheet:
 
 
 def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
-    """The table of a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
+    """Read the table in a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
 
-    What the file is, its first bytes tell. It may be compressed (gzip, bzip2, xz).
+    The first bytes tell what the file is. It may be compressed (gzip, bzip2, xz).
 
     Parameters
     ----------
     path : Path
     unnamed : sequence of str
-        Names of the columns of text without a header: where its first line is of as many numbers.
+        Names of the columns of text whose first line is no header but as many numbers.
 
     Raises
     ------
@@ -156,13 +197,13 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     """
     content, encoding = bounded.content(path), None
     try:
-        if kinds.is_workbook(content):
+        if _is_workbook(content):
             table, rows = workbook.read(path, content)
         elif content.startswith(PARQUET):
-            table = _parquet(path, content)
+            table = _read_parquet(path, content)
             rows = np.arange(1, table.num_rows + 1)
         else:
-            kinds.refuse(path, content)
+            _refuse_other_files(path, content)
             table, rows, encoding = delimited.read(path, content, unnamed)
     except MemoryError as error:
         raise DataError(f"{path} does not fit into the memory there is") from error
@@ -173,8 +214,8 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     return Sheet(path, table.rename_columns(names), rows, encoding, decimal)
 
 
-def _parquet(path: Path, content: bytes) -> pa.Table:
-    """The table, its columns of text as dictionaries, so that a repeated text is held once."""
+def _read_parquet(path: Path, content: bytes) -> pa.Table:
+    """Return the table of a Parquet file, with text as dictionaries: a repeated text is held once."""
     try:
         with pa.BufferReader(content) as source:
             file = pa.parquet.ParquetFile(source)
@@ -195,12 +236,67 @@ def _parquet(path: Path, content: bytes) -> pa.Table:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    """Return true for a type of text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _decoded_bytes(column: pa.Array) -> int:
-    """Bytes of a column when each row has its own text."""
+    """Return how many bytes a column takes when each row has its own text."""
     if not pa.types.is_dictionary(column.type):
         return column.nbytes
     lengths = pc.binary_length(column.dictionary)
     return 8 * len(column) + (pc.sum(lengths.take(column.indices)).as_py() or 0)
+
+
+# ---- files that are no tables ------------------------------------------------------------------
+
+
+def _refuse_other_files(path: Path, content: bytes) -> None:
+    """Raise `DataError` that says what a file is and what to do, if it is known and no table."""
+    kind = _zip_kind(path, content) if content.startswith(ZIP) else _kind(content)
+    if kind:
+        raise DataError(f"{path} is {kind[0]}, which is not read as a table: {kind[1]}")
+
+
+def _is_workbook(content: bytes) -> bool:
+    """Return true for the bytes of an Excel workbook of 2007 or later (a ZIP archive)."""
+    return content.startswith(ZIP) and "xl/workbook.xml" in _zip_names(content)
+
+
+def _kind(content: bytes) -> tuple[str, str] | None:
+    """Return what a file is that is no table, from its first bytes, and what to do; None for text."""
+    if not content.strip():
+        return "empty", "fetch or write it again"
+    if content[257:262] == b"ustar":
+        return "a tar archive", UNPACK
+    known = next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
+    return known or _markup_kind(content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower())
+
+
+def _zip_kind(path: Path, content: bytes) -> tuple[str, str]:
+    """Return what a ZIP archive is that is no workbook, and what to do."""
+    names = _zip_names(content)
+    if ODS in content[:200] or path.suffix.lower() == ".ods":
+        return ZIPPED["content.xml"]
+    if not names:
+        kind = "workbook (.xlsx)" if path.suffix.lower() in (".xlsx", ".xlsm") else "ZIP archive"
+        return f"a damaged or cut {kind}", "save or fetch it again"
+    return next((kind for name, kind in ZIPPED.items() if name in names), ("a ZIP archive", UNPACK))
+
+
+def _markup_kind(start: bytes) -> tuple[str, str] | None:
+    """Return which markup text begins with `start`, in lower case, and what to do; None for another."""
+    if re.match(rb'\{\s*["}]|\[\s*[\[{"\d\]-]', start):
+        return "JSON", AS_CSV
+    if re.match(rb"<(!doctype html|html|head|body|table)\b", start):
+        return "a web page (HTML)", "fetch the file itself, or save the table as CSV"
+    return ("XML", AS_CSV) if re.match(rb"<[?!a-z]", start) else None
+
+
+def _zip_names(content: bytes) -> list[str]:
+    """Return the names of the files in a ZIP archive; none where it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError):
+        return []

@@ -1,4 +1,4 @@
-"""Units of acceleration: which one a file is in, and whether the one that is stated can be."""
+"""Units of acceleration: tell the unit of a file, or check the unit that is stated."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import distance_km
 
-#: One of each unit, in g.
+#: Unit -> its size in g.
 IN_G = {
     "g": 1.0,
     "%g": 0.01,
@@ -21,7 +21,7 @@ IN_G = {
 }
 #: Units of which values may be the logarithm.
 OF_LOGARITHMS = ("g", "%g", "m/s^2", "cm/s^2")
-#: How else the square of a second is written.
+#: Other spellings of the square of a second.
 _SQUARE = re.compile(r"(?:/s(?:ec)?(?:\^|\*\*)?[2²]|/s/s)$")
 #: Half the distance between the nearest of g, m/s^2 and cm/s^2, in ln units.
 HALF_STEP = np.log(imt.STANDARD_GRAVITY) / 2
@@ -30,20 +30,20 @@ SCATTER = 0.8
 #: A median residual beyond a factor of 20 is a wrong unit in any region, beyond one of 5 in most.
 IMPLAUSIBLE, DOUBTFUL = np.log(20), np.log(5)
 FEWEST, FEWEST_LOGARITHMS = 3, 10
-#: Least spread of ln amplitude over that of what is expected: below the first the values are logarithms,
-#: below the second they are if their size is implausible too (measured amplitudes: 0.9 to 1.1, of single
-#: earthquakes listed above a level only: 0.43).
+#: Least ratio of the spread of ln amplitude to the spread expected: below the first the values are
+#: logarithms, below the second they are if their size is implausible too (measured amplitudes: 0.9 to
+#: 1.1; of single earthquakes listed only above a level: 0.43).
 LEAST_SPREAD, LEAST_SPREAD_IMPLAUSIBLE = 0.4, 0.7
-#: So many negative values are no mistake if they are such a share, and `MOST_NEGATIVE` are none anyway.
+#: Negative values are no mistake if there are `FEWEST_NEGATIVE` and such a share, or `MOST_NEGATIVE`.
 FEWEST_NEGATIVE, MOST_NEGATIVE, MOST_NEGATIVE_SHARE = 2, 3, 0.05
-#: How much likelier normal values must be than log-normal ones to be taken for logarithms, ln.
+#: Ln of how much likelier values must be normal than log-normal to be taken for logarithms.
 LIKELIER = 2.5
-#: Where BSSA14 is compared with: magnitude, and km.
+#: Range in which values are compared with BSSA14: magnitude, and km.
 MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
 def spelled(unit: str) -> str:
-    """Return the key of `IN_G` that a unit in another spelling is, or the unit as it is.
+    """Return a unit of any spelling as the key of `IN_G`; an unknown unit as it is.
 
     >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "furlong")]
     ['cm/s^2', 'gal', 'm/s^2', '%g', 'furlong']
@@ -53,7 +53,7 @@ def spelled(unit: str) -> str:
 
 
 def in_g(unit: str) -> float:
-    """Return one of `unit`, in any spelling that `spelled` knows, in g.
+    """Return the size in g of a unit, in any spelling that `spelled` knows.
 
     >>> in_g("%g")
     0.01
@@ -70,15 +70,37 @@ def in_g(unit: str) -> float:
 
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
-    """Distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``, km, [n]."""
+    """Return the distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``.
+
+    Parameters
+    ----------
+    event_longitude, event_latitude, longitude, latitude : array_like, [n]
+        Of the events and of the stations, degrees.
+    depth_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
+        In km.
+    """
     return np.hypot(distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
 
 
 def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
-    """Ln PGA in g that a crustal earthquake gives on average.
+    r"""Return the mean ln PGA of a crustal earthquake, in g.
 
-    ``log10 A = 0.50 Mw + 0.0036 D + 0.60 - log10 X - 0.003 X``, A in cm/s^2, focal depth D in km,
-    and X in km the hypocentral distance, which stands in for the equivalent one.
+    .. math:: \log_{10} A = 0.50 M_w + 0.0036 D + 0.60 - \log_{10} X - 0.003 X
+
+    with A in cm/s^2, focal depth D in km, and X in km the hypocentral distance, which stands for the
+    equivalent hypocentral distance.
+
+    Parameters
+    ----------
+    magnitude, depth_km, distance_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
 
     Source: Si and Midorikawa (1999), J. Struct. Constr. Eng. (AIJ) 523, 63-70; coefficients as in
     Douglas (2011), Ground-motion prediction equations 1964-2010.
@@ -91,7 +113,7 @@ def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
 def detect(
     amplitude, expected_ln, what: str, scatter: float = SCATTER, option: str = "--unit"
 ) -> tuple[str, str]:
-    """Which of g, m/s^2 and cm/s^2 the amplitudes are in, and a sentence that says why.
+    """Tell which of g, m/s^2 and cm/s^2 the amplitudes are in, and say why.
 
     The unit with the smallest median residual of ln amplitude is taken if that residual, with two
     standard errors added, stays below half the step between units.
@@ -101,37 +123,51 @@ def detect(
     amplitude : array_like, [n]
         Positive where known.
     expected_ln : array_like, [n]
-        ln of what is expected, in g.
+        Ln of the expected amplitude, in g.
     what : str
-        What the amplitudes are, for the message.
+        Name of the amplitudes, for the message.
     scatter : float
-        Standard deviation of ln amplitude about what is expected.
+        Standard deviation of ln amplitude about the expected one.
     option : str
-        What the user can say instead, for the message.
+        Option with which the user states the unit, for the message.
+
+    Returns
+    -------
+    str, str
+        A key of `IN_G`, and a sentence.
 
     Raises
     ------
     DataError
-        No unit fits, or the amplitudes are too few to tell.
+        No unit fits, or there are too few amplitudes.
     """
-    raw, count = _residual(amplitude, expected_ln)
+    raw, count = _median_residual(amplitude, expected_ln)
     if count == 0:
         raise DataError(f"no {what} to tell the unit from: give it with {option}")
     medians = {unit: raw + np.log(IN_G[unit]) for unit in ("g", "m/s^2", "cm/s^2")}
     unit = min(medians, key=lambda name: abs(medians[name]))
     factors = ", ".join(f"{np.exp(value):.3g} in {name}" for name, value in medians.items())
-    found = f"median of {count} {what} over what is expected: {factors}"
+    reason = f"median of {count} {what} over what is expected: {factors}"
     # 1.25 standard deviations / sqrt(n) is the standard error of a median.
     if abs(medians[unit]) + 2 * 1.25 * scatter / np.sqrt(count) >= HALF_STEP:
-        raise DataError(f"the unit cannot be told ({found}): give it with {option}")
-    return unit, f"{unit}, detected ({found})"
+        raise DataError(f"the unit cannot be told ({reason}): give it with {option}")
+    return unit, f"{unit}, detected ({reason})"
 
 
 def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     """Return the median ln IM in g of BSSA14 at Vs30 400 m/s, NaN outside `MAGNITUDES` and `DISTANCES_KM`.
 
     The model of Boore, Stewart, Seyhan and Atkinson (2014, Earthquake Spectra 30(3), 1057-1085) by pygmm,
-    mechanism and region unspecified, with the given distance for its own.
+    mechanism and region unspecified; the distance stands for the Joyner-Boore distance.
+
+    Parameters
+    ----------
+    im : str
+    magnitude, distance_km : array_like, [n]
+
+    Returns
+    -------
+    ndarray, [n]
     """
     magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
     near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
@@ -149,7 +185,7 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
 
 @functools.cache
 def _bssa14() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Magnitudes and ln km, periods in s (0 for PGA), and ln IM in g [magnitude, distance, period]."""
+    """Return magnitudes and ln km, periods in s (0: PGA), and ln IM in g [magnitude, distance, period]."""
     import pygmm  # half a second
 
     axes = np.linspace(*MAGNITUDES, 23), np.linspace(*np.log(DISTANCES_KM), 31)
@@ -172,29 +208,30 @@ def check(
     option: str = "--unit",
     beside: str = "",
 ) -> tuple[str, bool]:
-    """Return how far values in a stated unit are from what is expected, or refuse the unit.
+    """Compare values in a stated unit with the values expected, and refuse a unit that cannot be.
 
     Parameters
     ----------
     values : array_like, [n]
         As the file has them; NaN where unknown.
     expected_ln : array_like, [n]
-        ln of what is expected, in g; NaN where nothing is.
+        Ln of the expected values, in g; NaN where unknown.
     unit : str
         A key of `IN_G`.
     what : str
-        What the values are, for the message.
+        Name of the values, for the message.
     as_stated : bool
-        Take the unit as it is.
+        Take the unit without a check.
     option : str
-        How the user says the unit, for the message.
+        Option with which the user states the unit, for the message.
     beside : str
-        Other values, which the unit fits, so that another unit of all values is no help.
+        Name of other values that the unit fits, so that another unit for all values is no help.
 
     Returns
     -------
     str, bool
-        A sentence, and whether another unit is much nearer, which a user should know.
+        A sentence on how far the values are off, and true if
+        another unit is much nearer, which a user should know.
 
     Raises
     ------
@@ -206,16 +243,16 @@ def check(
     unit = spelled(unit)
     values, expected_ln = np.asarray(values, float), np.asarray(expected_ln, float)
     refuse_negative(values, what)
-    median, count = _residual(values, expected_ln)
+    median, count = _median_residual(values, expected_ln)
     if count < FEWEST:
         return f"not checked: of the {what} {count} can be compared with what is expected", False
-    factors = {other: np.exp(median) * in_g(other) for other in (unit, "g", "%g", "m/s^2", "cm/s^2")}
-    off = {other: abs(np.log(factor)) for other, factor in factors.items()}
+    factors = {name: np.exp(median) * in_g(name) for name in (unit, "g", "%g", "m/s^2", "cm/s^2")}
+    off = {name: abs(np.log(factor)) for name, factor in factors.items()}
     fit = min(off, key=off.__getitem__)
     measured = f"the median of {count} {what} taken as {unit} is {factors[unit]:.3g} times what is expected"
     override = "or take them as they are with --unit-as-stated"
     least_spread = LEAST_SPREAD_IMPLAUSIBLE if off[unit] > IMPLAUSIBLE else LEAST_SPREAD
-    if logarithm := _logarithm(values, expected_ln, least_spread):
+    if logarithm := _tell_logarithm(values, expected_ln, least_spread):
         raise DataError(
             f"{what} look like logarithms ({logarithm}): {measured}; give the amplitudes, {override}"
         )
@@ -231,7 +268,7 @@ def check(
 
 
 def refuse_negative(values: np.ndarray, what: str) -> None:
-    """Raise `DataError` if some of the values are negative, as those of logarithms are, not by mistake."""
+    """Raise `DataError` if so many values are negative that they are logarithms, or signed peaks."""
     known = values[np.isfinite(values)]
     negative = int((known < 0).sum())
     if negative >= min(MOST_NEGATIVE, max(FEWEST_NEGATIVE, MOST_NEGATIVE_SHARE * len(known))):
@@ -241,17 +278,21 @@ def refuse_negative(values: np.ndarray, what: str) -> None:
         )
 
 
-def _logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
-    """Of which unit and base the values may be logarithms, if they vary too little for amplitudes.
+def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
+    """Return base and unit of which the values may be logarithms; empty where they are amplitudes.
 
-    Or if, about a line over what is expected, they are normal rather than log-normal as amplitudes are.
+    Values may be logarithms if they vary too little for amplitudes, or if they are normal about a line
+    over the expected ln, rather than log-normal as amplitudes are.
     """
     known = np.isfinite(values) & (values > 0) & np.isfinite(expected_ln)
     values, expected_ln = values[known], expected_ln[known]
     spread = np.std(expected_ln)
     if len(values) < FEWEST_LOGARITHMS or not spread:
         return ""
-    if np.std(np.log(values)) > least_spread * spread and _likelier(values, expected_ln) < LIKELIER:
+    if (
+        np.std(np.log(values)) > least_spread * spread
+        and _ln_likelihood_ratio(values, expected_ln) < LIKELIER
+    ):
         return ""
     fits, most = {}, 1.5 * np.hypot(spread, SCATTER)
     for base, factor in (("ln", 1.0), ("log10", np.log(10.0))):
@@ -262,18 +303,18 @@ def _logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float)
     return min(fits, key=fits.__getitem__, default="")
 
 
-def _likelier(values: np.ndarray, expected_ln: np.ndarray) -> float:
-    """Ln of how much likelier values are normal than log-normal about a line over `expected_ln`."""
+def _ln_likelihood_ratio(values: np.ndarray, expected_ln: np.ndarray) -> float:
+    """Return ln of how much likelier values are normal than log-normal about a line over `expected_ln`."""
     scatters = []
-    for each in (values, np.log(values)):
-        line = np.polynomial.Polynomial.fit(expected_ln, each, 1)
-        scatters.append(np.std(each - line(expected_ln)))
+    for amplitudes in (values, np.log(values)):
+        line = np.polynomial.Polynomial.fit(expected_ln, amplitudes, 1)
+        scatters.append(np.std(amplitudes - line(expected_ln)))
     normal, log_normal = np.log(np.maximum(scatters, 1e-12))
     return float(len(values) * (log_normal - normal + np.log(values).mean()))
 
 
-def _residual(amplitude, expected_ln) -> tuple[float, int]:
-    """Median of ln amplitude - expected, over how many."""
+def _median_residual(amplitude, expected_ln) -> tuple[float, int]:
+    """Return the median of ln amplitude - expected, and of how many amplitudes."""
     amplitude, expected_ln = np.asarray(amplitude, float), np.asarray(expected_ln, float)
     known = np.isfinite(amplitude) & (amplitude > 0) & np.isfinite(expected_ln)
     residual = np.log(amplitude[known]) - expected_ln[known]

@@ -1,4 +1,4 @@
-"""An Excel workbook -> columns of text of its first sheet, row by row, with a bound on memory."""
+"""Excel workbooks -> columns of text of the first sheet, row by row, with a bound on memory."""
 
 import io
 import itertools
@@ -17,10 +17,10 @@ from openpyxl.utils import get_column_letter
 from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.readers.common import bounded
 
-#: Parts that hold cells; of the others (styles ...) openpyxl makes 100 bytes of one.
+#: Parts that hold cells; openpyxl makes 100 bytes of one byte of another part (styles ...).
 CELLS = ("xl/worksheets/", "xl/sharedStrings.xml")
 MOST_OTHER_BYTES = 4 * 10**6
-#: A sheet may have this many blank cells, and one more for each byte it is stored in.
+#: A sheet may have this many blank cells, and one more for each byte of its file.
 BLANK_CELLS = 10**7
 CHUNK_ROWS = 2000
 
@@ -36,19 +36,19 @@ def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
     Raises
     ------
     DataError
-        It is no whole workbook, no table, or would take too much memory.
+        The content is no whole workbook, no table, or would take too much memory.
     """
-    size = _size(path, content)
+    size = _unpacked_size(path, content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and validation rules that are left out
-            # With dimensions as stated a row could be told as wide as the widest sheet there can be.
+            # A file could state dimensions that make each row as wide as the widest sheet there can be.
             book = openpyxl.load_workbook(
                 io.BytesIO(content), read_only=True, data_only=True, keep_links=False
             )
             sheet = book.worksheets[0]
             sheet.reset_dimensions()
-            return _table(path, _rows(sheet), size)
+            return _make_table(path, _read_rows(sheet), size)
     except (TfgmmError, MemoryError):
         raise
     except Exception as error:  # openpyxl meets a damaged file with errors of any kind
@@ -56,8 +56,8 @@ def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
         raise DataError(f"{path} is no whole Excel workbook ({reason})") from error
 
 
-def _size(path: Path, content: bytes) -> int:
-    """Bytes of the workbook unpacked, as its directory says, more than which are not unpacked."""
+def _unpacked_size(path: Path, content: bytes) -> int:
+    """Return the size of the workbook unpacked, as its directory has it; no more bytes are unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
@@ -74,8 +74,8 @@ def _size(path: Path, content: bytes) -> int:
     return size
 
 
-def _rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
-    """Number and cells of each row that is not blank and no comment, without blanks at its end."""
+def _read_rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
+    """Yield number and cells of each row that is not blank and no comment, without blanks at its end."""
     for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
         texts = list(map(as_text, cells))
         while texts and not (texts[-1] and texts[-1].strip()):
@@ -84,13 +84,14 @@ def _rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
             yield number, texts
 
 
-def _table(
+def _make_table(
     path: Path, rows: Iterator[tuple[int, list[str | None]]], size: int
 ) -> tuple[pa.Table, np.ndarray]:
+    """Return columns of text, and the numbers of the rows, with the first row for the header."""
     header_row, header = next(rows, (0, []))
     width, numbers, chunks = len(header), [], []
     names = [(name or "").strip() for name in header]
-    rows = _refused(path, rows, header_row, width, BLANK_CELLS + size)
+    rows = _refuse_wide_rows(path, rows, header_row, width, BLANK_CELLS + size)
     while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
         numbers += [number for number, _ in chunk]
         columns = zip(*(cells + [None] * (width - len(cells)) for _, cells in chunk), strict=True)
@@ -99,10 +100,10 @@ def _table(
     return pa.concat_tables([empty, *chunks]), np.array(numbers, int)
 
 
-def _refused(
+def _refuse_wide_rows(
     path: Path, rows: Iterator, header_row: int, width: int, most_cells: int
 ) -> Iterator[tuple[int, list[str | None]]]:
-    """The rows, while they are no wider than the header and not too many cells in all."""
+    """Yield the rows; raise `DataError` for a row wider than the header, or too many cells in all."""
     for count, (number, cells) in enumerate(rows, 1):
         if len(cells) > width:
             raise DataError(
@@ -119,7 +120,7 @@ def _refused(
 
 
 def as_text(value) -> str | None:
-    """A cell as a person would type it: 4 for 4.0, ISO 8601 for a time."""
+    """Return a cell as a person would type it: 4 for 4.0, ISO 8601 for a time; None where blank."""
     if value is None or value is pd.NaT or value != value:  # noqa: PLR0124
         return None
     if isinstance(value, datetime):

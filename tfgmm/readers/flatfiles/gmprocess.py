@@ -28,7 +28,7 @@ COLUMNS = {
     # As later versions write it; SA(1.000) of the earlier ones needs no pattern.
     "SA": "SA(T={T}, D=0.050)",
 }
-#: What a file name says of its component.
+#: Component -> how a file name says it.
 PATTERNS = {
     "rotd50": re.compile(r"rotd\W*(?:percentile=)?50(?!\d)", re.IGNORECASE),
     "geometric_mean": re.compile(r"geometric_?mean|geo_?mean", re.IGNORECASE),
@@ -44,12 +44,11 @@ def read(
     unit: str = "%g",
     unit_as_stated: bool = False,
 ) -> Dataset:
-    """Records of the flatfiles of one component: PGA and all SA(T) they have.
+    """Read the records of flatfiles of one component: PGA and all SA(T) in them.
 
     Magnitudes are taken as listed, whatever their type, which becomes ``magnitude_source`` where the
-    file has it. Vs30 is the
-    measured one, else that of the map of California, else that of the slope, as far as the file has
-    them. Two instruments at one place (``HN``, ``BN``) are two stations of one site.
+    file has it. Vs30 is the measured one, else that of the map of California, else that of the slope, as
+    far as the file has them. Two instruments at one place (``HN``, ``BN``) are two stations of one site.
 
     Parameters
     ----------
@@ -72,15 +71,15 @@ def read(
     DataError
         As `table.read`.
     """
-    form = layout.Layout(
+    file_layout = layout.Layout(
         columns=COLUMNS,
-        constants={"component": component or _component(paths)},
+        constants={"component": component or _read_component(paths)},
         optional=layout.UNPROMISED,
         unit=unit,
         unit_as_stated=unit_as_stated,
         name="gmprocess flatfile",
     )
-    dataset = table.read(paths, limits, form, progress)
+    dataset = table.read(paths, limits, file_layout, progress)
     counts = dataset.events["magnitude_source"].value_counts()
     magnitude = "as listed, whatever its type, taken as Mw: events kept with " + ", ".join(
         f"{kind} {count}" for kind, count in counts.items()
@@ -94,15 +93,16 @@ def read(
     )
 
 
-def _component(paths: Sequence[Path]) -> str:
-    found = {
+def _read_component(paths: Sequence[Path]) -> str:
+    """Return the component that the names of all files say."""
+    components = {
         next((name for name, pattern in PATTERNS.items() if pattern.search(path.name)), None)
         for path in paths
     }
-    if len(found) != 1 or None in found:
+    if len(components) != 1 or None in components:
         names = ", ".join(path.name for path in paths)
         raise UsageError(
             f"the names of {names} do not say one component: choose {' or '.join(COMPONENTS)} "
             "with --component"
         )
-    return found.pop()
+    return components.pop()

@@ -1,4 +1,4 @@
-"""JMA annual intensity and acceleration files -> records: what is kept, and why."""
+"""JMA annual intensity and acceleration files -> records; better coordinates of their stations."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import files, imt
+from tfgmm.core.sphere import distance_km, wrapped
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import selection
-from tfgmm.readers.flatfiles import jma_coordinates, jma_format
+from tfgmm.readers.common import columns, selection, sheet
+from tfgmm.readers.flatfiles import jma_format
 
 #: Moment magnitude from a JMA magnitude: slope and intercept of a fit on the 742 events in these
 #: files that have both.
@@ -21,6 +22,24 @@ GAL_M_S2 = 0.01
 HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
 #: Source flags: not determined, or known only to the hour, day or month.
 UNDETERMINED = ["N", "H", "D", "M"]
+#: Rounding to a minute of arc and to 0.01 degree explains no more than 1.9 km.
+MAX_SHIFT_KM = 2.0
+#: Columns of a table of better coordinates.
+COORDINATES = {
+    "code": columns.Column(
+        ("code", *columns.STATION), filled=True, expected="each code once", unique="each code once"
+    ),
+    "latitude": columns.Column(
+        ("y", *columns.LATITUDE),
+        columns.NUMBER,
+        lowest=-90,
+        highest=90,
+        expected="degrees from -90 to 90, or blank",
+    ),
+    "longitude": columns.Column(
+        ("x", *columns.LONGITUDE), columns.NUMBER, lowest=-180, highest=360, expected="degrees, or blank"
+    ),
+}
 
 
 def read(
@@ -30,7 +49,7 @@ def read(
     progress: Callable[[Path], None] | None = None,
     coordinates: Path | None = None,
 ) -> Dataset:
-    """Records of the intensity meters that the Japan Meteorological Agency collects.
+    """Read the records of the intensity meters that the Japan Meteorological Agency collects.
 
     PGA is the geometric mean of the peaks of the two horizontals, ``sqrt(NS EW)``, in g. Magnitudes
     are Mw: type W as listed, else ``0.917 Mj + 0.337`` of the first of the types J, D, V.
@@ -46,7 +65,7 @@ def read(
     progress : callable, optional
         Called with each archive once it has been read.
     coordinates : Path, optional
-        Second table of station coordinates, see `jma_coordinates.improve`.
+        Second table of station coordinates, see `improve_coordinates`.
 
     Returns
     -------
@@ -64,20 +83,78 @@ def read(
         A file is damaged or is not what the agency specifies, or no record is left.
     """
     tally = Tally()
-    table, noted = _network(jma_format.read_stations(stations)), []
+    station_table, noted = _complete_stations(jma_format.read_stations(stations)), []
     if coordinates:
-        table, noted = jma_coordinates.improve(table, coordinates)
-    events, rows = _read_all(archives, progress)
-    for what, found in (("event", events), ("station", table), ("record", rows)):
-        tally.count(what, len(found))
-    events = _adopted_events(_moment_magnitude(events), tally)
+        station_table, noted = improve_coordinates(station_table, coordinates)
+    events, rows = _read_archives(archives, progress)
+    for what, table in (("event", events), ("station", station_table), ("record", rows)):
+        tally.count(what, len(table))
+    events = _usable_events(_add_moment_magnitudes(events), tally)
     tables = [stations, coordinates] if coordinates else [stations]
     provenance = _provenance([*archives, *tables]) | {"noted": noted}
-    return selection.select(selection.Found(events, table, _amplitudes(rows), provenance, tally), limits)
+    raw = selection.RawDataset(events, station_table, _amplitudes(rows), provenance, tally)
+    return selection.select(raw, limits)
 
 
-def _read_all(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Events and records of all files, joined by ``event_id``."""
+def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict]]:
+    """Give stations the coordinates of a second table, better than whole minutes of arc.
+
+    Such tables are matched by name, and a moved station keeps its name. So a position is refused that
+    is farther than 2 km from the agency's own, and so is a position of several stations which the
+    agency has at different places. A station without coordinates of the agency gets none, as there is
+    nothing to check them by.
+
+    Parameters
+    ----------
+    stations : pandas.DataFrame
+        With ``station_id``, ``latitude``, ``longitude``.
+    path : Path
+        Table with the columns ``code`` (the agency's), ``y`` and ``x`` (degrees north and east; blank
+        where unknown), or ``lat`` and ``lon``.
+
+    Returns
+    -------
+    pandas.DataFrame, list of dict
+        The stations, and which were improved and which were not and why, for ``noted``.
+
+    Raises
+    ------
+    UsageError
+        The file or a column does not exist.
+    DataError
+        The file is no table, or a cell is wrong.
+    """
+    second = _read_coordinates(path).reindex(stations["station_id"]).set_axis(stations.index)
+    own = stations[["latitude", "longitude"]]
+    known = second.notna().all(axis=1) & own.notna().all(axis=1)
+    places = (table[name] for table in (own, second) for name in ("longitude", "latitude"))
+    far = distance_km(*places) > MAX_SHIFT_KM
+    places = own[known].groupby([second["latitude"], second["longitude"]])
+    several = (places.transform("nunique") > 1).any(axis=1).reindex(own.index, fill_value=False)
+    improved = known & ~far & ~several
+    reasons = {
+        "coordinates improved by the second table": improved,
+        f"second coordinates refused: farther than {MAX_SHIFT_KM:g} km from the first": known & far,
+        "second coordinates refused: one position for stations at different places": known & ~far & several,
+        "second coordinates unknown": ~known,
+    }
+    noted = []
+    for reason, concerned in reasons.items():
+        noted += selection.note("station", reason, stations["station_id"][concerned])
+    return stations.assign(**own.where(~improved, second)), noted
+
+
+def _read_coordinates(path: Path) -> pd.DataFrame:
+    """Return latitude and longitude by station code."""
+    table = sheet.read(path)
+    # Of a column that is not there the error names the usual name.
+    located = {what: column.names[0] for what, column in COORDINATES.items()}
+    rows = columns.read(table, COORDINATES, located | columns.locate(table, COORDINATES))
+    return rows.assign(longitude=wrapped(rows["longitude"])).set_index("code")
+
+
+def _read_archives(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return events and records of all files, joined by ``event_id``."""
     events, rows, groups = [], [], 0
     for path in archives:
         event_table, record_table = jma_format.read_events(path)
@@ -93,8 +170,8 @@ def _read_all(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd.Data
     return all_events, all_rows.assign(event_id=all_events["event_id"].to_numpy()[all_rows["group"]])
 
 
-def _moment_magnitude(events: pd.DataFrame) -> pd.DataFrame:
-    """Mw and its source; without one NaN, and ``none`` or ``other`` for what is listed instead."""
+def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events with Mw and its source; without Mw NaN, and ``none`` or ``other``."""
     values = [events[f"magnitude_{i}"].to_numpy() for i in (1, 2)]
     types = [
         np.where(np.isnan(value), "", events[f"type_{i}"].to_numpy(dtype=str))
@@ -111,8 +188,8 @@ def _moment_magnitude(events: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _adopted_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Single earthquakes with a hypocentre and no magnitude but a usable one."""
+def _usable_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+    """Return the single earthquakes with a hypocentre and, if any, a usable magnitude."""
     unknown = events["flag"].isin(UNDETERMINED)
     reasons = {
         "swarm that cannot be separated (B)": events["kind"] == "B",
@@ -125,7 +202,8 @@ def _adopted_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     return events[["event_id", *HYPOCENTRE, "magnitude", "magnitude_source"]]
 
 
-def _network(table: pd.DataFrame) -> pd.DataFrame:
+def _complete_stations(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the stations with network and locality, and blanks for what the agency does not list."""
     return table.assign(
         network=np.where(table["name"].str.endswith("＊"), "local", "jma"),
         locality=table["station_id"].str[:5],
@@ -136,12 +214,14 @@ def _network(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _amplitudes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the records with PGA in g and intensity."""
     product = rows["ns_gal"] * rows["ew_gal"]
     rows = rows.assign(PGA=np.sqrt(product) * GAL_M_S2 / imt.STANDARD_GRAVITY, component="geometric_mean")
     return rows[["event_id", "station_id", "PGA", "component", "intensity"]]
 
 
 def _provenance(paths: Sequence[Path]) -> dict:
+    """Return what ``dataset.json`` says of the files and of the choices made."""
     slope, intercept = MW_FROM_MJ
     return {
         "name": "JMA seismic intensity and acceleration files",

@@ -1,7 +1,7 @@
-"""The JMA intensity files as the agency specifies them (format_j): bytes -> tables, nothing chosen.
+"""JMA intensity files as the agency specifies them (format_j): bytes -> tables, nothing chosen.
 
-Records are 96 bytes in CP932. Bytes are sliced, not characters, and columns before blanks are
-stripped: numbers carry implied decimals, and their place is all that tells 10 km from 0.10 km.
+Records are 96 bytes in CP932. Bytes are sliced, not characters, and before blanks are stripped:
+numbers carry implied decimals, and only their place tells 10 km from 0.10 km.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ RECORD_COLUMNS = {
 }
 #: First character of a negative magnitude, and the digit it stands for: A0 is -1.0, -1 is -0.1.
 NEGATIVE = {"-": "0", "A": "1", "B": "2", "C": "3"}
-#: What `zipfile` raises for an archive that is cut, changed, encrypted or compressed in a way it lacks.
+#: Errors of `zipfile` for an archive that is cut, changed, encrypted or of an unknown compression.
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -58,12 +58,12 @@ STATION_COLUMNS = ["station_id", "name", "latitude", "longitude", "operating_fro
 
 
 def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Events and station records of an annual file, ``iYYYY.zip`` or its ``.dat``.
+    """Read the events and station records of an annual file, ``iYYYY.zip`` or its ``.dat``.
 
     Returns
     -------
     events : pandas.DataFrame
-        One row a group, from its first source record, the one the agency adopted: ``event_id``
+        One row per group, from its first source record, which the agency adopted: ``event_id``
         (``jma`` and the origin time as listed, JST), ``kind`` (A, B, D), ``flag``, ``origin_time``
         (UTC), ``longitude``, ``latitude``, ``depth_km``, ``magnitude_1``, ``type_1``,
         ``magnitude_2``, ``type_2``. NaN or NaT where the field is blank.
@@ -78,7 +78,7 @@ def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     DataError
         The archive is damaged, a record does not have 96 bytes, or a field is garbage.
     """
-    lines = _lines(path)
+    lines = _split_lines(path)
     kind = lines.data[:, 0]
     is_source = np.isin(kind, list(b"ABD"))
     is_record = (kind >= ord("0")) & (kind <= ord("9"))
@@ -86,15 +86,20 @@ def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     adopted = is_source & ~np.concatenate([[False], is_source[:-1]])
     group = np.cumsum(adopted) - 1
     lines.refuse(group < 0, "record type", 1, 1, "a source record (A, B or D) before the first station")
-    return _sources(lines[adopted]), _station_records(lines[is_record], group[is_record])
+    return _read_sources(lines[adopted]), _read_records(lines[is_record], group[is_record])
 
 
 def read_stations(path: Path) -> pd.DataFrame:
-    """The station table ``code_p.dat``: ``station_id, name, latitude, longitude, operating_from``
-    and ``operating_to`` (UTC; NaT where open or unknown).
+    """Read the station table ``code_p.dat``.
 
-    Longitude and latitude, NaN where blank, are listed in whole arc minutes. Of an unknown month,
-    day, hour or minute (99) the earliest is taken.
+    Longitude and latitude are listed in whole arc minutes. For an unknown month, day, hour or minute
+    (99) the earliest is taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``station_id``, ``name``, ``latitude`` and ``longitude`` (degrees, NaN where blank),
+        ``operating_from`` and ``operating_to`` (UTC; NaT where open or unknown).
 
     Raises
     ------
@@ -123,15 +128,15 @@ def read_stations(path: Path) -> pd.DataFrame:
     _refuse(path, code, ~code.str.fullmatch("[0-9]{7}"), "seven digits")
     _refuse(path, code, code.duplicated(), "each code once")
     return table.assign(
-        latitude=_degrees(path, table["latitude"], "([0-8][0-9])([0-5][0-9])", "DDMM or blank"),
-        longitude=_degrees(path, table["longitude"], "([01][0-9]{2})([0-5][0-9])", "DDDMM or blank"),
-        operating_from=_timestamps(path, table["operating_from"]),
-        operating_to=_timestamps(path, table["operating_to"]),
+        latitude=_parse_degrees(path, table["latitude"], "([0-8][0-9])([0-5][0-9])", "DDMM or blank"),
+        longitude=_parse_degrees(path, table["longitude"], "([01][0-9]{2})([0-5][0-9])", "DDDMM or blank"),
+        operating_from=_parse_times(path, table["operating_from"]),
+        operating_to=_parse_times(path, table["operating_to"]),
     )
 
 
 def _load(path: Path) -> bytes:
-    """Content of a file, or of the only ``.dat`` in an archive."""
+    """Return the content of a file, or of the only ``.dat`` in an archive."""
     content = bounded.content(path)
     if path.suffix.lower() != ".zip":
         return content
@@ -154,7 +159,7 @@ def _load(path: Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Some lines of a file: their bytes `data` [n, 96] and their `numbers` [n]."""
+    """Lines of a file: their bytes `data` [n, 96] and their `numbers` [n]."""
 
     path: Path
     data: np.ndarray
@@ -164,18 +169,18 @@ class Lines:
         return Lines(self.path, self.data[rows], self.numbers[rows])
 
     def text(self, first: int, last: int) -> np.ndarray:
-        """Columns `first` to `last` as strings, [n]."""
+        """Return columns `first` to `last` as strings, [n]."""
         field = np.ascontiguousarray(self.data[:, first - 1 : last])
         return np.strings.decode(field.view(f"S{last - first + 1}")[:, 0], "latin-1")
 
     def number(self, name: str, first: int, last: int, decimals: int) -> np.ndarray:
-        """Columns `first` to `last` as numbers with implied decimals, [n]; NaN where absent."""
+        """Return columns `first` to `last` as numbers with implied decimals, [n]; NaN where absent."""
         values, valid = _decode(self.data[:, first - 1 : last], decimals)
         self.refuse(~valid, name, first, last, "digits, or blanks or / where absent")
         return values
 
     def magnitude(self, name: str, first: int) -> np.ndarray:
-        """A magnitude of two columns, [n]; NaN where absent."""
+        """Return a magnitude of two columns, [n]; NaN where absent."""
         field = self.data[:, first - 1 : first + 1].copy()
         sign = np.ones(len(field))
         for mark, digit in NEGATIVE.items():
@@ -198,7 +203,7 @@ class Lines:
 
 
 def _decode(field: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digits [n, width] -> values (NaN where absent) and whether they are well-formed.
+    """Return the values of digits [n, width], NaN where absent, and true where they are well-formed.
 
     Blanks after the digits, in the place of decimals, are zeros that were not written (Fortran's
     ``BLANK='ZERO'``): with two decimals both ``' 1000'`` and ``' 10  '`` are 10.
@@ -214,7 +219,8 @@ def _decode(field: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(written, values, np.nan), written | absent
 
 
-def _lines(path: Path) -> Lines:
+def _split_lines(path: Path) -> Lines:
+    """Return the lines of a file of records of 96 bytes."""
     content = _load(path)
     end = b"\r\n" if b"\r\n" in content else b"\n"
     if not content.endswith(end):
@@ -232,7 +238,8 @@ def _lines(path: Path) -> Lines:
     return Lines(path, matrix, np.arange(1, len(matrix) + 1))
 
 
-def _sources(lines: Lines) -> pd.DataFrame:
+def _read_sources(lines: Lines) -> pd.DataFrame:
+    """Return the events of lines that are source records."""
     columns = {name: lines.number(name, *where) for name, where in SOURCE_COLUMNS.items()}
     for name, end in (("second", 61), ("latitude minutes", 60), ("longitude minutes", 60)):
         lines.refuse(columns[name] >= end, name, *SOURCE_COLUMNS[name][:2], f"less than {end}")
@@ -260,7 +267,8 @@ def _sources(lines: Lines) -> pd.DataFrame:
     )
 
 
-def _station_records(lines: Lines, group: np.ndarray) -> pd.DataFrame:
+def _read_records(lines: Lines, group: np.ndarray) -> pd.DataFrame:
+    """Return the records of lines that are station records."""
     columns = {name: lines.number(name, *where) for name, where in RECORD_COLUMNS.items()}
     return pd.DataFrame(
         {
@@ -277,6 +285,7 @@ def _station_records(lines: Lines, group: np.ndarray) -> pd.DataFrame:
 
 
 def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
+    """Raise `DataError` that names the first `bad` cell of a column of the station table."""
     if bad.any():
         row = bad.idxmax()
         raise DataError(
@@ -284,15 +293,16 @@ def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> Non
         )
 
 
-def _degrees(path: Path, column: pd.Series, pattern: str, expected: str) -> pd.Series:
+def _parse_degrees(path: Path, column: pd.Series, pattern: str, expected: str) -> pd.Series:
+    """Return degrees from degrees and minutes; NaN where blank."""
     text = column.str.strip()
     parts = text.str.extract(f"^{pattern}$").astype(float)
     _refuse(path, column, parts[0].isna() & (text != ""), expected)
     return parts[0] + parts[1] / 60
 
 
-def _timestamps(path: Path, column: pd.Series) -> pd.Series:
-    """UTC from JST ``yyyymmddhhmm``; NaT where blank or of the unknown year 9999."""
+def _parse_times(path: Path, column: pd.Series) -> pd.Series:
+    """Return UTC from JST ``yyyymmddhhmm``; NaT where blank or of the unknown year 9999."""
     text = column.str.strip()
     earliest = text.str[:4]
     for place, first in zip(range(4, 12, 2), ("01", "01", "00", "00"), strict=True):

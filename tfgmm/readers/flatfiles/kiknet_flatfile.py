@@ -17,7 +17,7 @@ from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, sheet, units
 from tfgmm.readers.flatfiles import jma, wide
 
-#: Which sensor: the horizontal components of the flatfile.
+#: Sensor -> its horizontal components in the flatfile.
 SENSORS = {"surface": ("EW2", "NS2"), "borehole": ("EW1", "NS1")}
 NUMBERS = {
     "event_longitude": "lon",
@@ -48,7 +48,9 @@ def read(
     time_zone: str = "Asia/Tokyo",
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
-    """Records of KiK-net; intensity measures are the geometric mean of the two horizontals.
+    """Read the records of the KiK-net flatfile.
+
+    Intensity measures are the geometric mean of the two horizontals.
 
     Mw is ``MT_Magnitude_``, else converted from ``JMA_Magnitude_`` as in `jma`. SA(T) comes from the
     HDF5 file, between two of its periods by log-log interpolation.
@@ -65,12 +67,12 @@ def read(
     sensor : str
         ``surface`` (EW2, NS2) or ``borehole`` (EW1, NS1), whose station ids end in ``-borehole``.
     unit, spectra_unit : str, optional
-        Of PGA and of the spectra. Neither is documented; by default PGA's is told from its size at
-        the surface against magnitude and distance, that of the spectra from their ratio to PGA.
+        Of PGA and of the spectra. Neither is documented; by default the unit of PGA is detected from
+        its size at the surface, magnitude and distance, that of the spectra from their ratio to PGA.
     unit_as_stated : bool
         Take stated units as they are, also where `units.check` would refuse them.
     time_zone : str
-        Of the origin times; undocumented too, those of the provider of the records are JST.
+        Of the origin times; undocumented too, the provider of the records uses JST.
     progress : callable, optional
         Called with each file once it has been read.
 
@@ -95,32 +97,32 @@ def read(
     if periods and spectra is None:
         raise UsageError("SA(T) needs the HDF5 file of spectra: give it with --spectra")
     table = sheet.read(attributes)
-    rows, noted = _rows(table, sensor, time_zone)
+    rows, noted = _read_rows(table, sensor, time_zone)
     surface = _mean_of(table, "pga", SENSORS["surface"])
     chosen, reason, doubts = _pga_unit(unit, unit_as_stated, surface, rows)
     pga = _mean_of(table, "pga", SENSORS[sensor]) * units.in_g(chosen)
-    said = {"unit": reason}
+    reasons = {"unit": reason}
     if "PGA" in measures:
         rows["PGA"] = pga
     if progress:
         progress(attributes)
     if periods:
-        how = {"pga": pga, "wanted": periods, "unit": spectra_unit, "as_stated": unit_as_stated}
-        values, said["spectra_unit"], absent = _spectra(spectra, table, SENSORS[sensor], **how)
+        options = {"pga": pga, "wanted": periods, "unit": spectra_unit, "as_stated": unit_as_stated}
+        values, reasons["spectra_unit"], absent = _read_spectra(spectra, table, SENSORS[sensor], **options)
         rows, noted = rows.assign(**values), noted + absent
         if progress:
             progress(spectra)
     provenance = _provenance(
-        [attributes, *([spectra] if periods else [])], measures, sensor, time_zone, said
+        [attributes, *([spectra] if periods else [])], measures, sensor, time_zone, reasons
     )
-    found = wide.found(rows, provenance | {"noted": noted + doubts}, Tally())
-    return selection.select(found, limits)
+    raw = wide.split(rows, provenance | {"noted": noted + doubts}, Tally())
+    return selection.select(raw, limits)
 
 
-def _rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame, list[dict]]:
-    """Rows as `wide` takes them, without intensity measures, and notes."""
+def _read_rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame, list[dict]]:
+    """Return rows as `wide.split` takes them, without intensity measures, and notes."""
     rows = pd.DataFrame({name: table.number(column) for name, column in NUMBERS.items()})
-    origin = _origin(table)
+    origin = _read_origin_times(table)
     same = pd.DataFrame({"time": origin, **{name: rows[name] for name in list(NUMBERS)[:3]}})
     rows["event_id"] = _event_ids(same)
     rows["origin_time"] = (
@@ -130,7 +132,7 @@ def _rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame
     )
     station = table.text("station")
     rows["station_id"] = station if sensor == "surface" else station + "-borehole"
-    magnitude, noted = _magnitude(table, rows["event_id"])
+    magnitude, noted = _read_magnitudes(table, rows["event_id"])
     rows = rows.assign(network="kik", component="geometric_mean", **magnitude)
     rows["sensor_depth_m"] = 0.0 if sensor == "surface" else np.nan
     for name in (f"{quality}_{component}" for quality in QUALITY for component in SENSORS[sensor]):
@@ -139,8 +141,8 @@ def _rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame
     return rows.assign(file=table.path.name, row=table.rows), noted
 
 
-def _origin(table: sheet.Sheet) -> pd.Series:
-    """Origin times as listed, without a zone."""
+def _read_origin_times(table: sheet.Sheet) -> pd.Series:
+    """Return origin times as listed, without a zone."""
     date, time = table.text("originDate"), table.text("originTime")
     text = (date + " " + time).rename("originDate originTime")
     whole = pd.to_datetime(text, format="%m/%d/%Y %H:%M:%S", errors="coerce")
@@ -150,13 +152,14 @@ def _origin(table: sheet.Sheet) -> pd.Series:
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
-    with contextlib.suppress(KeyError, ValueError, OSError):  # what zoneinfo raises for a wrong name
+    """Return the time zone of a name."""
+    with contextlib.suppress(KeyError, ValueError, OSError):  # errors of zoneinfo for a wrong name
         return zoneinfo.ZoneInfo(name)
     raise UsageError(f"unknown time zone {name!r}: write one as Asia/Tokyo or UTC")
 
 
 def _event_ids(hypocentres: pd.DataFrame) -> pd.Series:
-    """``kik`` and the listed time; missing where that is."""
+    """Return event ids, ``kik`` and the listed time; missing where the time is."""
     distinct = hypocentres.drop_duplicates()
     stamp = distinct["time"].dt.floor("s")
     twin = distinct.groupby(stamp, dropna=False).cumcount()
@@ -164,8 +167,8 @@ def _event_ids(hypocentres: pd.DataFrame) -> pd.Series:
     return hypocentres.merge(distinct.assign(name=name), on=list(hypocentres), how="left")["name"]
 
 
-def _magnitude(table: sheet.Sheet, event: pd.Series) -> tuple[dict[str, pd.Series], list[dict]]:
-    """Mw of each event and where it is from; the first known of each kind is its event's."""
+def _read_magnitudes(table: sheet.Sheet, event: pd.Series) -> tuple[dict[str, pd.Series], list[dict]]:
+    """Return Mw of each row and its source, and notes; each event has the first of its magnitudes."""
     kinds, noted = {}, []
     for column in ("MT_Magnitude_", "JMA_Magnitude_"):
         known = table.number(column)
@@ -180,7 +183,7 @@ def _magnitude(table: sheet.Sheet, event: pd.Series) -> tuple[dict[str, pd.Serie
 
 
 def _mean_of(table: sheet.Sheet, quantity: str, components: Sequence[str]) -> pd.Series:
-    """Geometric mean of two columns; NaN unless both are known, 0 if one is not positive."""
+    """Return the geometric mean of two columns; NaN unless both are known, 0 if one is not positive."""
     first, second = (table.number(f"{quantity}_{name}").clip(lower=0) for name in components)
     return np.sqrt(first) * np.sqrt(second)
 
@@ -188,6 +191,7 @@ def _mean_of(table: sheet.Sheet, quantity: str, components: Sequence[str]) -> pd
 def _pga_unit(
     unit: str | None, as_stated: bool, surface: pd.Series, rows: pd.DataFrame
 ) -> tuple[str, str, list[dict]]:
+    """Return the unit of PGA, why it is taken, and notes."""
     what = "values of surface PGA"
     if unit is None:
         return *units.detect(surface, wide.expected_ln_pga(rows), what), []
@@ -199,7 +203,7 @@ def _pga_unit(
 # ---- spectra ------------------------------------------------------------------------------------
 
 
-def _spectra(
+def _read_spectra(
     path: Path,
     table: sheet.Sheet,
     components,
@@ -209,8 +213,8 @@ def _spectra(
     unit: str | None,
     as_stated: bool,
 ) -> tuple[dict[str, np.ndarray], str, list[dict]]:
-    """SA(T) in g of each row, NaN where there is no spectrum; the unit and why; notes."""
-    values, short = _ordinates(path, table.text("Adress"), components, wanted)
+    """Return SA(T) in g of each row, NaN without a spectrum; the unit and why; notes."""
+    values, short = _read_ordinates(path, table.text("Adress"), components, wanted)
     what = f"values of SA({short:g}), PGA being what is expected,"
     unit, reason = _spectral_unit(unit, as_stated, values[:, 0], pga, what)
     absent = table.text("Code")[np.isnan(values).all(axis=1)]
@@ -219,21 +223,21 @@ def _spectra(
     return dict(zip(names, values[:, 1:].T * units.in_g(unit), strict=True)), reason, noted
 
 
-def _ordinates(
+def _read_ordinates(
     path: Path, addresses: pd.Series, components: Sequence[str], wanted: Sequence[float]
 ) -> tuple[np.ndarray, float]:
-    """Ordinates at the wanted periods [n, 1 + wanted], first at a short one, and that period.
+    """Return ordinates at a short period and the wanted ones [n, 1 + wanted], and the short period.
 
     NaN where the file has no spectrum for an address.
     """
-    with _opened(path) as store:
-        periods = _periods(path, store, wanted)
+    with _open(path) as store:
+        periods = _read_periods(path, store, wanted)
         short = max(periods[0], min(SHORT_S, periods[-1]))
         at = np.log([short, *wanted])
         ln = np.full((len(addresses), len(at)), np.nan)
         for row, address in enumerate(addresses):
             if isinstance(address, str):
-                spectrum = _ln_mean(path, store, address, components, len(periods))
+                spectrum = _read_ln_spectrum(path, store, address, components, len(periods))
                 ln[row] = np.interp(at, np.log(periods), spectrum)
     if np.isnan(ln).all():
         raise DataError(f"{path} has no spectrum of the addresses in the table: are both of one version?")
@@ -243,6 +247,7 @@ def _ordinates(
 def _spectral_unit(
     unit: str | None, as_stated: bool, short: np.ndarray, pga: pd.Series, what: str
 ) -> tuple[str, str]:
+    """Return the unit of the spectra, and why it is taken."""
     expected = np.log(pga.where(pga > 0)).to_numpy()
     if unit is None:
         return units.detect(short, expected, what, SPECTRAL_SCATTER, "--spectra-unit")
@@ -251,7 +256,8 @@ def _spectral_unit(
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open the HDF5 file of spectra; errors that h5py meets in it become `DataError`."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist: give the path of the HDF5 file of spectra")
     try:
@@ -269,7 +275,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise DataError(f"{path} is no whole HDF5 file of spectra ({reason}): fetch it again") from error
 
 
-def _periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarray:
+def _read_periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarray:
+    """Return the periods of the spectra, s; raise `DataError` unless they span those that are wanted."""
     if store["T"].size > MOST_PERIODS:
         raise DataError(f"{path}, T: {store['T'].size} values, expected at most {MOST_PERIODS} periods")
     periods = np.atleast_1d(np.asarray(store["T"][()], float))
@@ -285,10 +292,10 @@ def _periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarra
     return periods
 
 
-def _ln_mean(
+def _read_ln_spectrum(
     path: Path, store: h5py.File, address: str, components: Sequence[str], count: int
 ) -> np.ndarray:
-    """Ln of the geometric mean spectrum at an address that looks like ``['/20141103230700/AOMH05']``."""
+    """Return ln of the geometric mean spectrum of an address as ``['/20141103230700/AOMH05']``."""
     group = "/".join(re.findall(r"['\"]([^'\"]*)['\"]", address) or [address])
     total = np.zeros(count)
     for component in components:
@@ -302,7 +309,10 @@ def _ln_mean(
     return total
 
 
-def _provenance(paths: Sequence[Path], measures, sensor: str, time_zone: str, said: dict[str, str]) -> dict:
+def _provenance(
+    paths: Sequence[Path], measures, sensor: str, time_zone: str, reasons: dict[str, str]
+) -> dict:
+    """Return what ``dataset.json`` says of the files and of the choices made."""
     slope, intercept = jma.MW_FROM_MJ
     return {
         "name": "KiK-net flatfile (Bahrampouri et al. 2021)",
@@ -314,7 +324,7 @@ def _provenance(paths: Sequence[Path], measures, sensor: str, time_zone: str, sa
             "sensor": f"{sensor}: {' and '.join(SENSORS[sensor])}",
             "hypocentre": "lat, lon and depth as listed",
             "time_zone": f"{time_zone} (not documented in the flatfile; its provider's records are in JST)",
-            **said,
+            **reasons,
         },
         "attribution": "Made from the KiK-net flatfile of Bahrampouri, Rodriguez-Marek, Shahi and Dawood "
         "(2021), DesignSafe PRJ-2547, doi 10.17603/ds2-e0ts-c070; records by the National Research "

@@ -1,4 +1,4 @@
-"""Which column of a table holds what: given by the user, a TOML file, or known of an agency."""
+"""Layouts of flatfiles, which column holds what: from the user, a TOML file, or known of an agency."""
 
 import dataclasses
 import re
@@ -6,39 +6,43 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.readers.common import bounded, units
+from tfgmm.readers.common import bounded, sheet, units
 from tfgmm.readers.flatfiles import wide
 
 #: Keys beside canonical names: a pattern of the columns of spectra.
 SPECTRA = "SA"
-#: What stands for the number in that pattern, with the number of its decimals where these are fixed.
+#: Period or frequency in that pattern, and its number of decimals where this is fixed.
 PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
+#: A column in a pattern, and the number of characters to which its cells are padded with zeros.
+FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 #: Columns that look like a spectral acceleration: SA or PSA beside a number.
 SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re.IGNORECASE)
 #: Longest period of a response spectrum, s; a longer one is the number of something else.
 LONGEST_S = 50.0
-#: What flatfiles of one agency have or lack, from version to version.
+#: Names that flatfiles of one agency have or lack, from version to version.
 UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", SPECTRA)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a table is to be read.
+    """A layout of a flatfile: which column holds what, units, time zone.
 
     Attributes
     ----------
     columns : mapping
-        What (a canonical name as ``event_id``, an intensity measure, ``SA``, or a name that begins
-        with ``event_``, ``station_`` or ``record_``) -> where: a column; ``A|B``, the first of them that
-        has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded with zeros
-        to four characters. For ``SA`` the pattern holds the period in s, ``T{T}S``, or the frequency in
-        Hz, ``f{f}SA``; ``{T:3}`` stands for numbers with three decimals alone.
+        Name (a canonical name as ``event_id``, an intensity measure, ``SA``, or a name that begins
+        with ``event_``, ``station_`` or ``record_``) -> its column; ``A|B``, the first of the columns
+        that has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded with
+        zeros to four characters. For ``SA`` the pattern holds the period in s, ``T{T}S``, or the
+        frequency in Hz, ``f{f}SA``; ``{T:3}`` stands for numbers with three decimals alone.
     constants : mapping
-        What -> its value in all rows.
+        Name -> its value in all rows.
     optional : collection of str
-        What of ``columns`` a file may lack.
+        Names in ``columns`` that a file may lack.
     unit : str or None
         Of all amplitudes, a key of `units.IN_G`; None: g.
     unit_as_stated : bool
@@ -46,7 +50,7 @@ class Layout:
     time_format : str or None
         Of the origin time, as ``strptime`` has it; None: ISO 8601.
     time_zone : str
-        Of origin times that name none, as ``Asia/Tokyo``.
+        Of origin times without a zone of their own, as ``Asia/Tokyo``.
     name : str
         For the provenance.
     """
@@ -72,8 +76,8 @@ class Layout:
                 )
 
 
-#: Column names of NZ: the agency's own explanation of columns and its files. Of ESM and NGA-West2: the
-#: published code of several users of these files.
+#: Layouts of agencies. Column names of NZ are from the agency's explanation of columns and its files;
+#: those of ESM and NGA-West2 from published code of several users of these files.
 KNOWN = {
     "esm": Layout(
         columns={
@@ -150,14 +154,14 @@ def choose(
     *,
     unit_as_stated: bool = False,
 ) -> Layout:
-    """A layout from what stands on the command line.
+    """Make a layout of the options of the command line.
 
     Parameters
     ----------
     base : str or None
         One of `KNOWN`, or the path of a TOML file with the attributes of `Layout`.
     columns, constants : sequence of ``WHAT=WHERE``, ``WHAT=VALUE``
-        Added to those of `base`, before which they go.
+        Added to those of `base`; they take precedence.
     unit, time_zone : str or None
         Instead of those of `base`.
     unit_as_stated : bool
@@ -171,13 +175,13 @@ def choose(
         The TOML file is damaged or holds something else.
     """
     start = Layout() if base is None else KNOWN.get(base) or _load(Path(base))
-    given, fixed = _pairs(columns, "--map"), _pairs(constants, "--set")
+    mapped, fixed = _split_pairs(columns, "--map"), _split_pairs(constants, "--set")
     return dataclasses.replace(
         start,
-        # What is mapped anew is no constant any more, and the other way round.
-        columns={k: v for k, v in start.columns.items() if k not in fixed} | given,
-        constants={k: v for k, v in start.constants.items() if k not in given} | fixed,
-        optional=[name for name in start.optional if name not in given],
+        # A name that is mapped anew is no constant any more, and the other way round.
+        columns={k: v for k, v in start.columns.items() if k not in fixed} | mapped,
+        constants={k: v for k, v in start.constants.items() if k not in mapped} | fixed,
+        optional=[name for name in start.optional if name not in mapped],
         unit=unit or start.unit,
         unit_as_stated=unit_as_stated or start.unit_as_stated,
         time_zone=time_zone or start.time_zone,
@@ -194,7 +198,7 @@ def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
     UsageError
         The pattern has no ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
     DataError
-        Two columns are one intensity measure.
+        Two columns are the same intensity measure.
 
     >>> spectra("rotD50_T{T:3}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
     ({'SA(0.01)': 'rotD50_T0_010'}, {'SA(0.03)': 'f33.3333SA'})
@@ -233,6 +237,7 @@ def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
 
 
 def _load(path: Path) -> Layout:
+    """Read a layout from a TOML file."""
     if not path.is_file():
         raise UsageError(
             f"unknown layout {str(path)!r}: write one of {', '.join(KNOWN)} or the path of a TOML file"
@@ -248,7 +253,8 @@ def _load(path: Path) -> Layout:
         raise DataError(f"{path}: {error}") from error
 
 
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+def _split_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Return the pairs ``WHAT=WHERE`` of an option of the command line."""
     pairs = {}
     for text in texts:
         what, equals, where = text.partition("=")
@@ -260,8 +266,81 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def measure(name: str) -> str:
-    """The one spelling of an intensity measure; any other name as it is."""
+    """Return the usual spelling of an intensity measure; any other name as it is."""
     try:
         return imt.canonical(name)
     except UsageError:
         return name
+
+
+# ---- expressions: a column, A|B or a pattern -> cells -------------------------------------------
+
+
+def holds(table: sheet.Sheet, expression: str) -> bool:
+    """Return true if the table has the columns that an expression names."""
+    fields = [field[1] for field in FIELD.finditer(expression)]
+    if fields and expression not in table.columns:
+        return all(name in table.columns for name in fields)
+    return any(name in table.columns for name in _alternatives(table, expression))
+
+
+def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
+    """Return the columns of ``A|B`` that the table has; all where it has none, for the message."""
+    if expression in table.columns:
+        return [expression]
+    names = [name.strip() for name in expression.split("|")]
+    return [name for name in names if name in table.columns] or names
+
+
+def read_number(table: sheet.Sheet, expression: str) -> tuple[pd.Series, pd.Series]:
+    """Return the first known number of the columns in an expression, and the column it is from.
+
+    Raises
+    ------
+    UsageError
+        The table has none of the columns.
+    DataError
+        A cell is no number.
+    """
+    value, origin = None, None
+    for name in _alternatives(table, expression):
+        column = table.number(name)
+        source = pd.Series(name, column.index, dtype="str").mask(column.isna())
+        value = column if value is None else value.fillna(column)
+        origin = source if origin is None else origin.fillna(source)
+    return value, origin
+
+
+def read_text(table: sheet.Sheet, expression: str) -> pd.Series:
+    """Return the first known text of the columns in an expression, or its pattern filled in.
+
+    Raises
+    ------
+    UsageError
+        The table has none of the columns, or lacks one of the pattern.
+    """
+    if expression not in table.columns and FIELD.search(expression):
+        return _fill_pattern(table, expression)
+    value = None
+    for name in _alternatives(table, expression):
+        column = table.text(name)
+        value = column if value is None else value.fillna(column)
+    return value
+
+
+def _fill_pattern(table: sheet.Sheet, pattern: str) -> pd.Series:
+    """Return a pattern with cells for the names of columns; missing where a cell is."""
+    value, end = pd.Series("", range(table.table.num_rows), dtype="str", name=pattern), 0
+    for field in FIELD.finditer(pattern):
+        value = value + pattern[end : field.start()] + table.text(field[1]).str.zfill(int(field[2] or 0))
+        end = field.end()
+    return (value + pattern[end:]).rename(pattern)
+
+
+def read_any(table: sheet.Sheet, expression: str) -> pd.Series:
+    """Return numbers if all cells are numbers, else text."""
+    text = read_text(table, expression)
+    try:
+        return table.to_number(text)
+    except DataError:
+        return text

@@ -1,7 +1,6 @@
-"""Any wide flatfile, one row a record, -> records; and records -> one wide CSV file."""
+"""Wide flatfiles of any layout, one row per record, -> a dataset; a dataset -> one wide CSV file."""
 
 import dataclasses
-import re
 import zoneinfo
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +17,16 @@ from tfgmm.readers.flatfiles import layout as layouts
 from tfgmm.readers.flatfiles import wide
 
 NUMBERS = {*wide.NEEDED, *wide.OPTIONAL}
-#: Columns of the source with a meaning elsewhere in the package, and so with a type.
+#: Columns of a file with a meaning elsewhere in the package, and so with a type.
 TIMES = ("station_operating_from", "station_operating_to")
 TEXTS = ("station_name", "station_locality", "station_site_id")
 REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
-#: An end of a time that names its zone.
+#: A time that ends in its zone.
 ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
 #: Rows from which the unit is checked; of more, every second, third ...
 MOST_CHECKED = 100_000
 UNREAD = "looks like a spectral acceleration and is not read: name it with --map"
-FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 
 
 def read(
@@ -37,11 +35,11 @@ def read(
     layout: layouts.Layout | None = None,
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
-    """Records of wide flatfiles: CSV, TSV, Excel or Parquet with one row a record.
+    """Read the records of wide flatfiles: CSV, TSV, Excel or Parquet with one row per record.
 
     Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns
     are left out, unless their names begin with ``event_``, ``station_`` or ``record_``. A column
-    ``station_site_id`` says which stations are one place; without it `tfgmm.data.dataset.site_ids` does.
+    ``station_site_id`` says which stations share a site; without it `tfgmm.data.dataset.site_ids` does.
 
     Parameters
     ----------
@@ -64,26 +62,26 @@ def read(
     tally = Tally()
     parts, sources = [], []
     for path in paths:
-        rows, source = _file(path, layout, tally)
+        rows, source = _read_file(path, layout, tally)
         parts.append(rows)
         sources.append(source)
         if progress:
             progress(path)
     rows = pd.concat(parts, ignore_index=True)
     del parts
-    found = wide.found(rows, _provenance(sources, layout, rows), tally)
-    dataset = selection.select(found, limits)
+    raw = wide.split(rows, _provenance(sources, layout, rows), tally)
+    dataset = selection.select(raw, limits)
     return dataclasses.replace(
         dataset,
-        stations=_sites(dataset.stations, found.stations),
+        stations=_name_sites(dataset.stations, raw.stations),
         provenance=dataset.provenance | {"simulated": any(source["simulated"] for source in sources)},
     )
 
 
-def _file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFrame, dict]:
-    """Rows of one file with canonical names and amplitudes in g, and what is told of the file."""
+def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFrame, dict]:
+    """Return rows of one file with canonical names and amplitudes in g, and facts on the file."""
     table = sheet.read(path)
-    where = _columns(table, layout)
+    where = _locate_columns(table, layout)
     source = {
         "source": {"file": path.name, "sha256": files.sha256(path)},
         "simulated": SIMULATED in table.columns,
@@ -92,36 +90,38 @@ def _file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFram
         "columns": where,
         "unread": layouts.unread_spectra(table.columns, where.values()),
     }
-    rows = _rows(table, where, layout)
+    rows = _read_rows(table, where, layout)
     del table
     measures = sorted(filter(imt.is_imt, rows), key=imt.period)
     rows = wide.without_marks(rows, measures, tally)
     unit = layout.unit or "g"
-    source["unit"], source["noted"] = _checked(path, rows, measures, unit, layout.unit_as_stated)
+    source["unit"], source["noted"] = _check_unit(path, rows, measures, unit, layout.unit_as_stated)
     source["noted"] += selection.note("column", UNREAD, source["unread"])
     return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
 
 
-def _checked(
+def _check_unit(
     path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
 ) -> tuple[str, list[dict]]:
-    """What the check of the unit says of the shortest period, and notes of doubtful columns."""
+    """Return what the check of the unit says of the shortest period, and notes of doubtful columns."""
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
-    some = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
+    sample = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
     results, noted = [], []
     for name in measures:
-        expected, beside = wide.expected_ln(name, some), measures[0] if results else ""
+        expected, beside = wide.expected_ln(name, sample), measures[0] if results else ""
         what = f"values of {name}"
-        result, doubtful = units.check(some[name], expected, unit, what, as_stated=as_stated, beside=beside)
+        result, doubtful = units.check(
+            sample[name], expected, unit, what, as_stated=as_stated, beside=beside
+        )
         results.append(result)
         noted += selection.note("file", result, [path.name] if doubtful else [])
     return results[0], noted
 
 
-def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Stations with the sites that the table names, where it does."""
+def _name_sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Return the stations with the site ids of the table, where it has any."""
     if "site_id" not in listed:
         return kept
     named = kept["station_id"].map(listed.set_index("station_id")["site_id"])
@@ -129,15 +129,15 @@ def _sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(dataset: Dataset, path: Path) -> Tally:
-    """A dataset as one wide CSV file, which `read` reads without a layout to the same tables.
+    """Write a dataset as one wide CSV file, which `read` reads without a layout to the same tables.
 
-    The rows of a table may stand in another order then. Site layers and provenance stay behind; that
-    records are simulated does not: the column ``simulated`` says so.
+    The rows of a table may stand in another order then. Site layers and provenance are not written; a
+    column ``simulated`` marks simulated records.
 
     Returns
     -------
     Tally
-        What was read, and the events and stations that no record names, which a table of records
+        Counts of rows written, and of events and stations without a record, which a table of records
         cannot hold.
 
     Raises
@@ -166,6 +166,7 @@ def write(dataset: Dataset, path: Path) -> Tally:
 
 
 def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
+    """Return the name in a wide table of a column of events, stations or records."""
     if name in own or name in wide.CANONICAL or imt.is_imt(name):
         return own.get(name, name)
     return prefix + name
@@ -174,36 +175,37 @@ def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
 # ---- a sheet -> rows with canonical names -------------------------------------------------------
 
 
-def _rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> pd.DataFrame:
+def _read_rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> pd.DataFrame:
+    """Return the rows with canonical names."""
     columns, origin = {}, None
     for name, expression in where.items():
         if name in NUMBERS or imt.is_imt(name):
-            columns[name], source = _number(table, expression)
+            columns[name], source = layouts.read_number(table, expression)
             origin = source if name == "magnitude" else origin
         elif name == "origin_time" or name in TIMES:
-            columns[name] = _time(table, _text(table, expression), layout, name)
+            columns[name] = _parse_time(table, layouts.read_text(table, expression), layout, name)
         elif name in wide.CANONICAL or name in TEXTS:
-            columns[name] = _text(table, expression)
+            columns[name] = layouts.read_text(table, expression)
         else:
-            columns[name] = _any(table, expression)
+            columns[name] = layouts.read_any(table, expression)
     rows = pd.DataFrame(columns)
     for name, value in layout.constants.items():
-        rows[name] = _constant(name, value)
+        rows[name] = _convert_constant(name, value)
     if "magnitude_source" not in rows:
         rows["magnitude_source"] = origin if origin is not None else "given"
     for name in TIMES:
-        if name not in rows and any(other in rows for other in TIMES):
+        if name not in rows and any(time in rows for time in TIMES):
             rows[name] = pd.Series(pd.NaT, rows.index, dtype="datetime64[us, UTC]")
     file = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), [table.path.name])  # held once
     return rows.assign(file=file, row=table.rows)
 
 
-def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
-    """What -> column or expression, for all that the table and the layout have."""
+def _locate_columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
+    """Return canonical name -> column or expression, for all that the table and the layout have."""
     where = {
         name: source
         for name, source in layout.columns.items()
-        if name == layouts.SPECTRA or name not in layout.optional or _holds(table, source)
+        if name == layouts.SPECTRA or name not in layout.optional or layouts.holds(table, source)
     }
     pattern = where.pop(layouts.SPECTRA, None)
     spectra = layouts.spectra(pattern, table.columns) if pattern else {}
@@ -214,7 +216,7 @@ def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
         )
     fixed = layout.constants.keys()
     own = {name: name for name in table.columns if name in wide.CANONICAL or name.startswith(wide.PREFIXES)}
-    where = {**_measures(table), **own, **spectra, **where}
+    where = {**_locate_measures(table), **own, **spectra, **where}
     where = {name: source for name, source in where.items() if name not in fixed}
     missing = [name for name in REQUIRED if name not in where and name not in fixed]
     if missing:
@@ -230,8 +232,8 @@ def _columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
     return where
 
 
-def _measures(table: sheet.Sheet) -> dict[str, str]:
-    """Columns that are called as an intensity measure, in any spelling."""
+def _locate_measures(table: sheet.Sheet) -> dict[str, str]:
+    """Return intensity measure -> its column, for columns named as one in any spelling."""
     measures = {}
     for column in dict.fromkeys(table.columns):
         name = layouts.measure(column)
@@ -240,62 +242,8 @@ def _measures(table: sheet.Sheet) -> dict[str, str]:
     return measures
 
 
-def _holds(table: sheet.Sheet, expression: str) -> bool:
-    """Whether the table has what an expression names."""
-    fields = [field[1] for field in FIELD.finditer(expression)]
-    if fields and expression not in table.columns:
-        return all(name in table.columns for name in fields)
-    return any(name in table.columns for name in _alternatives(table, expression))
-
-
-def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
-    """Columns of ``A|B`` that the table has; all where it has none, for the message."""
-    if expression in table.columns:
-        return [expression]
-    names = [name.strip() for name in expression.split("|")]
-    return [name for name in names if name in table.columns] or names
-
-
-def _number(table: sheet.Sheet, expression: str) -> tuple[pd.Series, pd.Series]:
-    """First known number of the alternatives, and the column it is from."""
-    value, origin = None, None
-    for name in _alternatives(table, expression):
-        column = table.number(name)
-        source = pd.Series(name, column.index, dtype="str").mask(column.isna())
-        value = column if value is None else value.fillna(column)
-        origin = source if origin is None else origin.fillna(source)
-    return value, origin
-
-
-def _text(table: sheet.Sheet, expression: str) -> pd.Series:
-    """First known text of the alternatives, or a pattern filled in; missing if a part is."""
-    if expression not in table.columns and FIELD.search(expression):
-        return _filled(table, expression)
-    value = None
-    for name in _alternatives(table, expression):
-        column = table.text(name)
-        value = column if value is None else value.fillna(column)
-    return value
-
-
-def _filled(table: sheet.Sheet, pattern: str) -> pd.Series:
-    value, end = pd.Series("", range(table.table.num_rows), dtype="str", name=pattern), 0
-    for field in FIELD.finditer(pattern):
-        value = value + pattern[end : field.start()] + table.text(field[1]).str.zfill(int(field[2] or 0))
-        end = field.end()
-    return (value + pattern[end:]).rename(pattern)
-
-
-def _any(table: sheet.Sheet, expression: str) -> pd.Series:
-    """Numbers if all cells are, else text."""
-    text = _text(table, expression)
-    try:
-        return table.to_number(text)
-    except DataError:
-        return text
-
-
-def _time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, name: str) -> pd.Series:
+def _parse_time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, name: str) -> pd.Series:
+    """Return times in UTC of a text, in the format and the time zone of the layout."""
     form = layout.time_format if layout.time_format and name == "origin_time" else "ISO8601"
     time = pd.to_datetime(text, format=form, utc=True, errors="coerce").astype("datetime64[us, UTC]")
     table.refuse(text, time.isna() & text.notna(), f"a time as {form}")
@@ -317,7 +265,8 @@ def _time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, name: str
     return local
 
 
-def _constant(name: str, value: str):
+def _convert_constant(name: str, value: str):
+    """Return the value of a constant, as a number where its column holds numbers."""
     if name not in NUMBERS:
         return value
     try:
@@ -327,6 +276,7 @@ def _constant(name: str, value: str):
 
 
 def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFrame) -> dict:
+    """Return what ``dataset.json`` says of the files and of the choices made."""
     measures = [name for name in rows if imt.is_imt(name)]
     names = [source["source"]["file"] for source in sources]
     encodings = {name: s["encoding"] for name, s in zip(names, sources, strict=True) if s["encoding"]}

@@ -1,4 +1,4 @@
-"""Rows of a flatfile, one a record with all about its event and station -> events, stations, records."""
+"""Rows of a flatfile, each a record with its event and station -> events, stations, records."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ STATION = {
     "sensor_depth_m": "sensor_depth_m",
     "vs30_m_s": "vs30_m_s",
 }
-#: Numbers that an event or a station cannot do without: outside the range the file is refused.
+#: Numbers that an event or a station must have: outside the range the file is refused.
 NEEDED = {
     "event_longitude": (-180, 360),
     "event_latitude": (-90, 90),
@@ -39,23 +39,23 @@ NEEDED = {
     "station_longitude": (-180, 360),
     "station_latitude": (-90, 90),
 }
-#: Numbers that may be missing: outside the range they are, and are counted.
+#: Numbers that may be missing: outside the range they are made missing, and counted.
 OPTIONAL = {"elevation_m": (-12000, 9000), "sensor_depth_m": (0, 12000), "vs30_m_s": (30, 5000)}
-#: Numbers that mark a missing value; not in elevations, where 999 is one and 9999 out of range.
+#: Numbers that mark a missing value; not in elevations, where 999 can be and 9999 is out of range.
 MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0.99, 0.999)]
 #: Other columns are kept with the table that their prefix names.
 PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
-#: Positions of one station that are nearer to each other are one place.
+#: Positions of a station that are nearer than this to each other are one place.
 SAME_PLACE_KM = 0.5
 CANONICAL = {*IDS, *EVENT, *STATION, "component"}
 
 
-def found(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.Found:
-    """Events, stations and records of the rows of a flatfile.
+def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDataset:
+    """Split the rows of a flatfile into events, stations and records.
 
-    Of an event, hypocentre and magnitude must be the same in all its rows; of a station, positions
-    may differ by half a kilometre and other values at will: the first known is taken and the
+    Hypocentre and magnitude of an event must be the same in all its rows. Positions of a station may
+    differ by half a kilometre and its other values at will: the first known value is taken and the
     difference noted. A station id at places farther apart, or in two networks, becomes two
     stations, the second with ``@2`` behind its id.
 
@@ -65,9 +65,9 @@ def found(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.Found
         ``file`` and ``row`` for messages, the columns `CANONICAL`, of which the station's
         ``OPTIONAL`` may be absent, intensity measures in g, and columns with one of `PREFIXES`.
     provenance : dict
-        As of `selection.Found`.
+        As of `selection.RawDataset`.
     tally : Tally
-        Gets what is read and what cannot be used.
+        Gets the numbers of rows read and of rows that cannot be used.
 
     Raises
     ------
@@ -75,10 +75,10 @@ def found(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.Found
         A number is out of range, or the rows of an event contradict each other.
     """
     tally.count("record", len(rows))
-    rows = _identified(_in_range(rows, tally), tally)
+    rows = _drop_unidentified(_check_ranges(rows, tally), tally)
     rows = rows.assign(network=rows["network"].str.lower().str.replace("[^a-z0-9_]", "_", regex=True))
-    rows, moved = _placed(rows)
-    events, (stations, noted) = _events(rows), _stations(rows)
+    rows, moved = _separate_places(rows)
+    events, (stations, noted) = _read_events(rows), _read_stations(rows)
     tally.count("event", len(events))
     tally.count("station", len(stations))
     noted += selection.note(
@@ -86,28 +86,31 @@ def found(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.Found
     )
     provenance = provenance | {"noted": [*provenance.get("noted", []), *noted]}
     measures = [name for name in rows if imt.is_imt(name)]
-    table = rows[["event_id", "station_id", *measures, "component", *_extras(rows, "record_")]]
-    table = table.rename(columns=_extras(rows, "record_"))
-    return selection.Found(events, stations, table.reset_index(drop=True), provenance, tally)
+    records = rows[["event_id", "station_id", *measures, "component", *_extras(rows, "record_")]]
+    records = records.rename(columns=_extras(rows, "record_")).reset_index(drop=True)
+    return selection.RawDataset(events, stations, records, provenance, tally)
 
 
 def expected_ln_pga(rows: pd.DataFrame) -> np.ndarray:
-    """Ln PGA in g of the model by which `units.detect` tells a unit, of each row."""
-    return units.expected_ln_pga(rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), _distance(rows))
+    """Return for each row ln PGA in g of the model by which `units.detect` tells a unit."""
+    return units.expected_ln_pga(
+        rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), _distance_km(rows)
+    )
 
 
 def expected_ln(im: str, rows: pd.DataFrame) -> np.ndarray:
-    """Ln IM in g of the model by which `units.check` judges a stated unit, of each row."""
-    return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance(rows))
+    """Return for each row ln IM in g of the model by which `units.check` judges a stated unit."""
+    return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance_km(rows))
 
 
-def _distance(rows: pd.DataFrame) -> np.ndarray:
+def _distance_km(rows: pd.DataFrame) -> np.ndarray:
+    """Return the hypocentral distance of each row, km."""
     places = ("event_longitude", "event_latitude", "depth_km", "station_longitude", "station_latitude")
     return units.hypocentral_km(*(rows[name].to_numpy() for name in places))
 
 
 def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
-    """The rows with 999, 9999 ... in the columns `names` made missing, which is counted."""
+    """Return the rows with 999, 9999 ... in the columns `names` made missing and counted."""
     checked = {}
     for name in names:
         marked = rows[name].isin(MARKS)
@@ -117,19 +120,23 @@ def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
 
 
 def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
+    """Return column -> its name without the prefix, for the columns beside the canonical ones."""
     names = (name for name in rows if name.startswith(prefix) and name not in CANONICAL)
     return {name: name.removeprefix(prefix) for name in names}
 
 
 def _label(row: pd.Series) -> str:
+    """Return file and number of a row."""
     return f"{row['file']}, row {row['row']}"
 
 
 def _labels(rows: pd.DataFrame) -> Iterator[str]:
+    """Return file and number of each row."""
     return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
 
 
-def _in_range(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+def _check_ranges(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+    """Return the rows with optional numbers in range; raise `DataError` for a needed one that is not."""
     rows = without_marks(
         rows, [name for name in (*NEEDED, "sensor_depth_m", "vs30_m_s") if name in rows], tally
     )
@@ -153,7 +160,8 @@ def _in_range(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     return rows.assign(**checked)
 
 
-def _identified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+def _drop_unidentified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+    """Return the rows that name event, station and network."""
     for name in IDS:
         blank = rows[name].isna()
         tally.drop("record", f"no {name}", _labels(rows[blank]))
@@ -163,7 +171,8 @@ def _identified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     return rows
 
 
-def _events(rows: pd.DataFrame) -> pd.DataFrame:
+def _read_events(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the events table; raise `DataError` if the rows of an event contradict each other."""
     groups = rows.groupby("event_id", sort=False)
     for name in ("origin_time", *NEEDED):
         if name not in EVENT:
@@ -183,8 +192,8 @@ def _events(rows: pd.DataFrame) -> pd.DataFrame:
     return events.assign(magnitude_source=events["magnitude_source"].astype("str").fillna("not stated"))
 
 
-def _stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
-    """The stations, and notes of what differs among the rows of one."""
+def _read_stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
+    """Return the stations table, and notes of values that differ among the rows of a station."""
     columns, noted = STATION | _extras(rows, "station_"), []
     groups = rows.groupby("station_id", sort=False)
     for name in columns:
@@ -193,14 +202,14 @@ def _stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
     return groups[list(columns)].first().rename(columns=columns).reset_index(), noted
 
 
-def _placed(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Rows whose station ids name one place in one network each, and the ids made for that."""
+def _separate_places(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return rows in which a station id names one place in one network, and the ids made for that."""
     key = ["station_id", "network", "station_longitude", "station_latitude"]
     places = rows[key].drop_duplicates()
     places = places[places["station_id"].duplicated(keep=False)]
     unknown = places[key[2:]].isna().any(axis=1)
-    places = pd.concat([places[~unknown], places[unknown]])  # an unknown position is no place of its own
-    numbers = [_numbers(group[key[1:]]) for _, group in places.groupby("station_id", sort=False)]
+    places = pd.concat([places[~unknown], places[unknown]])  # an unknown position makes no place of its own
+    numbers = [_number_places(group[key[1:]]) for _, group in places.groupby("station_id", sort=False)]
     places = places.assign(number=pd.concat(numbers) if numbers else 0)
     rows = rows.merge(places[places["number"] > 1], on=key, how="left")
     second = rows["number"].notna()
@@ -209,19 +218,25 @@ def _placed(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rows.drop(columns="number"), list(rows.loc[second, "station_id"].unique())
 
 
-def _numbers(places: pd.DataFrame) -> pd.Series:
-    """Number of the place, from 1, that each position of a station belongs to."""
+def _number_places(places: pd.DataFrame) -> pd.Series:
+    """Return the number of the place, from 1, that each position of a station belongs to."""
     anchors, numbers = [], []
     for place in places.itertuples(index=False, name=None):
-        number = next((i for i, anchor in enumerate(anchors) if _same(anchor, place)), len(anchors))
+        number = next(
+            (i for i, anchor in enumerate(anchors) if _is_same_place(anchor, place)), len(anchors)
+        )
         if number == len(anchors):
             anchors.append(place)
         numbers.append(number + 1)
     return pd.Series(numbers, places.index)
 
 
-def _same(anchor: tuple[str, float, float], place: tuple[str, float, float]) -> bool:
-    (network, *first), (other, *second) = anchor, place
+def _is_same_place(anchor: tuple[str, float, float], place: tuple[str, float, float]) -> bool:
+    """Return true for two positions near each other in one network."""
+    (anchor_network, *first), (network, *second) = anchor, place
     ends = unit_vectors(*np.transpose([first, second]))
     # NaN: a position that is not known is no other place.
-    return network == other and not EARTH_RADIUS_KM * np.linalg.norm(ends[0] - ends[1]) > SAME_PLACE_KM
+    return (
+        anchor_network == network
+        and not EARTH_RADIUS_KM * np.linalg.norm(ends[0] - ends[1]) > SAME_PLACE_KM
+    )

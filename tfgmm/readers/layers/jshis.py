@@ -22,11 +22,11 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded
-from tfgmm.readers.layers import point_table, values
+from tfgmm.readers.layers import point_table, shared
 
 #: Rows read at a time: the national files have millions.
 CHUNK = 100_000
-#: Level of the mesh (as `jismesh` names it) and meshes along a degree of latitude and of longitude.
+#: Level of the mesh in `jismesh`, and number of meshes per degree of latitude and of longitude.
 MESHES = {"z_bedrock": (3, 120, 80), "vs30": (5, 480, 320)}
 #: Codes of these meshes within Japan.
 CODES = {
@@ -37,18 +37,18 @@ METHODS = {
     "z_bedrock": "deepest listed boundary minus the surface, max(D0, D1, ...) - S0",
     "vs30": "AVS; 0 (water) is missing",
 }
-#: Stands for what a line has beyond the named columns.
+#: Name of a column for fields beyond the named columns.
 MORE = "(more)"
-#: Lowest depth of a surface or boundary, m: the highest mountain of Japan rises to -3776.
+#: Least depth of a surface or boundary in m: the highest mountain of Japan rises to -3776.
 LEAST_DEPTH_M = -5000.0
-#: Two steps of the coarser mesh: what is kept around the region.
+#: Degrees that are kept around the region: two steps of the coarser mesh.
 PADDING = 0.025
 
 
 def read(
     path: Path, name: str, *, region: layers.Region | None = None, missing: Sequence[float] = ()
 ) -> xr.DataArray:
-    """Depth to bedrock or Vs30 at the mesh centres of a J-SHIS file.
+    """Read depth to bedrock or Vs30 at the mesh centres of a J-SHIS file.
 
     ``z_bedrock`` is the deepest listed layer boundary minus the surface, ``max(D) - S0``. The file
     lists depths in m, positive downwards, of the surface (S0) and of the lower boundary of each
@@ -61,23 +61,23 @@ def read(
     name : str
         ``z_bedrock`` or ``vs30``.
     region : (west, south, east, north), optional
-        Only this part, degrees; memory then does not grow with the file.
+        Read only this part, degrees; memory then does not grow with the file.
     missing : sequence of float
-        Numbers that stand for a missing one; ``-``, blanks and an AVS of 0 do anyway.
+        Numbers that stand for a missing value; ``-``, blanks and an AVS of 0 always do.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        NaN where the file has no mesh, or one without a usable value; attribute ``unusable`` counts
-        the latter.
+        NaN where the file has no mesh, or no usable value of a mesh; attribute ``unusable`` is the
+        number of meshes without a usable value.
 
     Raises
     ------
     UsageError
-        The file does not exist, is not of this layer, is on the Tokyo Datum, or does not reach into
-        the region.
+        The file does not exist, does not hold this layer, is on the Tokyo Datum, or does not reach
+        into the region.
     DataError
-        The file is damaged, or a code or number is none.
+        The file is damaged, or a code or number is invalid.
 
     References
     ----------
@@ -88,8 +88,8 @@ def read(
     if re.match(r"D-V[12]\b", path.name):
         raise UsageError(f"{path} is on the Tokyo Datum, 400 m off: bring version V3 or later")
     try:
-        with _open(path) as stream:
-            points, unusable = _points(path, stream, name, region, missing)
+        with _open_csv(path) as stream:
+            points, unusable = _read_points(path, stream, name, region, missing)
     except (
         OSError,
         ValueError,
@@ -104,7 +104,7 @@ def read(
         raise DataError(f"{path} is no readable J-SHIS file ({reason}): download it again") from error
     if points.empty:
         raise UsageError(f"{path} has no mesh in the region {region}")
-    raster = _on_raster(path, points, name)
+    raster = _make_raster(path, points, name)
     attrs = {
         "source": path.name,
         "sha256": files.sha256(path),
@@ -117,15 +117,15 @@ def read(
 
 
 def is_one(path: Path, start: bytes) -> bool:
-    """Return whether a file is of J-SHIS, or a ZIP file that may hold one, from its first bytes."""
+    """Return True if a file with these first bytes is of J-SHIS, or a ZIP file that may hold one."""
     if start.startswith(b"PK"):
         return path.suffix.lower() not in (".xlsx", ".xlsm")
     return re.match(rb"(?:#.*\n)*#\s*CODE\s*,", start) is not None
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """The CSV file, also from inside a ZIP file."""
+def _open_csv(path: Path) -> Iterator[IO[bytes]]:
+    """Open the CSV file, also inside a ZIP file."""
     if not zipfile.is_zipfile(path):
         bounded.refuse(path.stat().st_size, path.stat().st_size, path)
         with path.open("rb") as stream:
@@ -135,16 +135,16 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         tables = [member for member in archive.namelist() if member.lower().endswith(".csv")]
         if len(tables) != 1:
             raise UsageError(f"{path} holds {len(tables)} CSV files: take out the one that is meant")
-        member = archive.getinfo(tables[0])  # what is read of it is never longer than it says
+        member = archive.getinfo(tables[0])  # no more than its listed size is ever read
         bounded.refuse(member.file_size, member.compress_size, f"{path}/{member.filename[:80]}")
         with archive.open(member) as stream:
             yield stream
 
 
-def _points(path: Path, stream: IO[bytes], name: str, region, missing) -> tuple[pd.DataFrame, int]:
-    """Latitude, longitude and value by line number, and how many meshes have no usable value."""
-    columns, lines = _header(path, stream)
-    wanted = _wanted(path, name, columns)
+def _read_points(path: Path, stream: IO[bytes], name: str, region, missing) -> tuple[pd.DataFrame, int]:
+    """Return latitude, longitude and value by line number, and the number of meshes without a value."""
+    columns, lines = _read_header(path, stream)
+    wanted = _choose_columns(path, name, columns)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         chunks = pd.read_csv(
@@ -155,18 +155,18 @@ def _points(path: Path, stream: IO[bytes], name: str, region, missing) -> tuple[
         numbered = (chunk.set_index(chunk.index + lines + 1) for chunk in chunks)
         try:
             kept = [
-                _chunk(path, chunk, name, wanted=wanted, region=region, missing=missing)
+                _select_meshes(path, chunk, name, wanted=wanted, region=region, missing=missing)
                 for chunk in numbered
             ]
         except pd.errors.ParserError as error:  # counts lines from the first one of data
-            reason = re.sub(r"(?<=line )\d+", lambda found: str(int(found[0]) + lines), str(error).strip())
+            reason = re.sub(r"(?<=line )\d+", lambda line: str(int(line[0]) + lines), str(error).strip())
             raise DataError(f"{path} is no readable J-SHIS file ({reason}): download it again") from error
     points = pd.concat([points for points, _ in kept])
     return points, sum(unusable for _, unusable in kept)
 
 
-def _header(path: Path, stream: IO[bytes]) -> tuple[list[str], int]:
-    """Column names from the last line of comments, and the number of those lines."""
+def _read_header(path: Path, stream: IO[bytes]) -> tuple[list[str], int]:
+    """Return the column names in the last comment with them, and the number of lines of comments."""
     columns, lines, start = None, 0, 0
     while (line := stream.readline(100_000)).startswith(b"#"):
         fields = [field.strip() for field in line.decode("latin-1").lstrip("# ").split(",")]
@@ -180,8 +180,8 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[list[str], int]:
     return columns, lines
 
 
-def _wanted(path: Path, name: str, columns: list[str]) -> list[str]:
-    """The surface and the boundaries, or AVS."""
+def _choose_columns(path: Path, name: str, columns: list[str]) -> list[str]:
+    """Return the columns of the surface and the boundaries, or of AVS."""
     if name == "vs30":
         wanted, complete = ["AVS"], "AVS" in columns
     else:
@@ -192,8 +192,10 @@ def _wanted(path: Path, name: str, columns: list[str]) -> list[str]:
     return wanted
 
 
-def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region, missing) -> tuple:
-    """The meshes in the region with a usable value."""
+def _select_meshes(
+    path: Path, table: pd.DataFrame, name: str, *, wanted, region, missing
+) -> tuple[pd.DataFrame, int]:
+    """Return the meshes in the region with a usable value, and the number of those without one."""
     table = table.dropna(how="all")
     level = MESHES[name][0]
     point_table.refuse(
@@ -204,16 +206,15 @@ def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region, missin
     for column in wanted:
         bad = ~np.isfinite(numbers[column]) & table[column].notna()
         point_table.refuse(path, table[column], bad, "a number")
-    numbers = numbers.mask(values.is_declared(numbers, missing))
-    points = pd.DataFrame(
-        dict(zip(("latitude", "longitude"), _centres(table["CODE"]), strict=True)), table.index
-    )
-    points["value"] = numbers["AVS"].replace(0, np.nan) if name == "vs30" else _depth(path, numbers)
+    numbers = numbers.mask(shared.is_declared(numbers, missing))
+    latitude, longitude = _compute_centres(table["CODE"])
+    points = pd.DataFrame({"latitude": latitude, "longitude": longitude}, table.index)
+    points["value"] = numbers["AVS"].replace(0, np.nan) if name == "vs30" else _compute_depth(path, numbers)
     if region is not None:
         west, south, east, north = np.add(region, PADDING * np.array([-1, -1, 1, 1]))
         points = points[points["longitude"].between(west, east) & points["latitude"].between(south, north)]
     what = "AVS" if name == "vs30" else "depth of the deepest boundary below the surface"
-    points["value"], _ = values.in_unit(
+    points["value"], _ = shared.in_unit(
         name,
         points["value"].to_numpy(copy=True),
         lambda index: f"{path}, line {points.index[index[0]]}, {what}",
@@ -222,8 +223,8 @@ def _chunk(path: Path, table: pd.DataFrame, name: str, *, wanted, region, missin
     return points[usable], int((~usable).sum())
 
 
-def _depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
-    """Deepest boundary minus surface; NaN where unknown or where it lies above the surface."""
+def _compute_depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
+    """Subtract the surface from the deepest boundary; NaN where unknown or negative."""
     for _, depths in numbers.items():
         expected = f"a depth of {LEAST_DEPTH_M:g} m or more, or --missing {depths.min():g}"
         point_table.refuse(path, depths, depths < LEAST_DEPTH_M, expected)
@@ -231,8 +232,8 @@ def _depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
     return depth.where(depth >= 0)
 
 
-def _on_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarray, ...]:
-    """Latitudes, longitudes and values [latitude, longitude] of mesh centres."""
+def _make_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarray, ...]:
+    """Return latitudes, longitudes and values [latitude, longitude] of mesh centres."""
     index, axes = [], []
     for axis, per_degree in zip(("latitude", "longitude"), MESHES[name][1:], strict=True):
         number = np.rint(points[axis] * per_degree - 0.5).astype(int)
@@ -246,8 +247,8 @@ def _on_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarray,
     return *axes, raster
 
 
-def _centres(codes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Latitude and longitude of the centres of meshes."""
+def _compute_centres(codes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return latitude and longitude of the centres of meshes."""
     numbers = codes.to_numpy().astype("int64")
     if not len(numbers):
         return numbers.astype(float), numbers.astype(float)

@@ -1,6 +1,6 @@
 """NetCDF 3 or 4 -> one variable on longitude and latitude.
 
-GDAL reads NetCDF too, but its library crashes on some damaged files.
+GDAL is not used for NetCDF because it crashes on some damaged files.
 """
 
 import io
@@ -15,7 +15,7 @@ from scipy.io import netcdf_file
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded
-from tfgmm.readers.layers import extent
+from tfgmm.readers.layers import shared
 
 #: First bytes of NetCDF 4, which is HDF5.
 HDF5 = b"\x89HDF"
@@ -32,9 +32,9 @@ AXES = {
         360,
     ),
 }
-#: Units of an axis that is known by its name.
+#: Units that an axis known by its name may have too.
 DEGREES = ("", "degrees", "degree", "deg")
-#: Attributes that make an HDF5 file NetCDF, and are none in NetCDF.
+#: Attributes of HDF5 that make a file NetCDF, and are no attributes in NetCDF.
 HIDDEN = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates")
 
 #: Dimensions, values and attributes of a variable.
@@ -42,16 +42,16 @@ Variable = tuple[tuple[str, ...], Any, dict]
 
 
 def read(path: Path, value: str | None = None, region: layers.Region | None = None) -> xr.DataArray:
-    """A variable of a NetCDF file, decoded; only the region is read from NetCDF 4.
+    """Read a variable of a NetCDF file with scale and offset applied.
 
     Parameters
     ----------
     path : Path
         NetCDF 3 or 4 with axes named or marked as latitude and longitude in degrees (CF).
     value : str, optional
-        The variable; needed where there are several.
+        Name of the variable; needed where there are several.
     region : (west, south, east, north), optional
-        Only this part and the points next to it.
+        Return only this part and the points next to it; of NetCDF 4 nothing else is read.
 
     Returns
     -------
@@ -72,19 +72,19 @@ def read(path: Path, value: str | None = None, region: layers.Region | None = No
         is_hdf5 = stream.read(4) == HDF5
     if is_hdf5:
         with h5py.File(path) as file:
-            return _choose(path, _hdf5_variables(file), value, region)
+            return _read_variable(path, _list_hdf5(file), value, region)
     with netcdf_file(io.BytesIO(bounded.content(path)), mmap=False) as file:
-        items = file.variables.items()
         variables = {
-            name: (item.dimensions, item.data, _attributes(item._attributes)) for name, item in items
+            name: (item.dimensions, item.data, _simplify_attributes(item._attributes))
+            for name, item in file.variables.items()
         }
-        return _choose(path, variables, value, region)
+        return _read_variable(path, variables, value, region)
 
 
-def _hdf5_variables(file: h5py.File) -> dict[str, Variable]:
-    """Variables whose every dimension has a scale, as NetCDF 4 has it.
+def _list_hdf5(file: h5py.File) -> dict[str, Variable]:
+    """Return the variables of a NetCDF 4 file, whose dimensions have scales of HDF5.
 
-    The attributes are read as they are: the functions for scales abort on some damaged files.
+    The scales are read from attributes: h5py's functions for scales abort on some damaged files.
     """
     variables = {}
     for name, item in file.items():
@@ -95,11 +95,12 @@ def _hdf5_variables(file: h5py.File) -> dict[str, Variable]:
         else:
             scales = item.attrs.get("DIMENSION_LIST", ())
             dims = tuple(file[references[0]].name.rpartition("/")[2] for references in scales)
-        variables[name] = dims, item, _attributes(item.attrs)
+        variables[name] = dims, item, _simplify_attributes(item.attrs)
     return variables
 
 
-def _attributes(attributes) -> dict:
+def _simplify_attributes(attributes) -> dict:
+    """Return the attributes with one value, bytes as text."""
     values = {name: value for name, value in attributes.items() if name not in HIDDEN}
     return {
         name: value.decode("latin-1") if isinstance(value, bytes) else np.asarray(value).ravel()[0]
@@ -108,8 +109,8 @@ def _attributes(attributes) -> dict:
     }
 
 
-def _choose(path: Path, variables: dict[str, Variable], value: str | None, region) -> xr.DataArray:
-    """The variable that is asked for, or the only one."""
+def _read_variable(path: Path, variables: dict[str, Variable], value: str | None, region) -> xr.DataArray:
+    """Read the variable called `value`, or the only one on latitude and longitude."""
     axes = {axis: [name for name, item in variables.items() if _is_axis(axis, name, item)] for axis in AXES}
     fields = {
         name: {axis: next((dim for dim in dims if dim in axes[axis]), None) for axis in AXES}
@@ -119,17 +120,17 @@ def _choose(path: Path, variables: dict[str, Variable], value: str | None, regio
     if not fields:
         raise DataError(
             f"{path} does not say where on the Earth it lies: expected a variable on longitude and "
-            f"latitude in degrees, found {_axes_of_largest(variables)}"
+            f"latitude in degrees, found {_describe_largest(variables)}"
         )
     if value is None and len(fields) == 1:
         value = next(iter(fields))
     if value not in fields:
         raise UsageError(f"{path}: --value {value or ''} names no variable; there are {listed(fields)}")
-    return _part(path, variables, value, fields[value], region)
+    return _read_region(path, variables, value, fields[value], region)
 
 
-def _axes_of_largest(variables: dict[str, Variable]) -> str:
-    """Name the axes of the variable that has most, with their units."""
+def _describe_largest(variables: dict[str, Variable]) -> str:
+    """Return a text with the variable of the most axes, and the units of its axes."""
     name, (dims, _, _) = max(
         variables.items(), key=lambda item: len(item[1][0]), default=("nothing", ((),) * 3)
     )
@@ -139,6 +140,7 @@ def _axes_of_largest(variables: dict[str, Variable]) -> str:
 
 
 def _is_axis(axis: str, name: str, item: Variable) -> bool:
+    """Return True if a variable is the axis ``latitude`` or ``longitude``."""
     _, units, _ = AXES[axis]
     dims, _, attrs = item
     if dims != (name,):
@@ -148,10 +150,10 @@ def _is_axis(axis: str, name: str, item: Variable) -> bool:
     return axis in named or (not named and (unit in units or attrs.get("standard_name") == axis))
 
 
-def _part(
+def _read_region(
     path: Path, variables: dict[str, Variable], value: str, names: dict[str, str], region
 ) -> xr.DataArray:
-    """The region of a variable on ascending axes."""
+    """Read the region of a variable on ascending axes."""
     dims, data, attrs = variables[value]
     if len(dims) != len(data.shape) or any(
         size > 1 for dim, size in zip(dims, data.shape, strict=True) if dim not in names.values()
@@ -160,7 +162,7 @@ def _part(
     mapping = variables.get(str(attrs.get("grid_mapping")), ((), None, {}))[2].get("grid_mapping_name")
     if mapping not in (None, "latitude_longitude"):
         raise DataError(f"{path}: variable {value} is in the map projection {mapping}, expected degrees")
-    latitude, longitude = (_degrees(path, axis, names[axis], variables[names[axis]]) for axis in AXES)
+    latitude, longitude = (_read_axis(path, axis, names[axis], variables[names[axis]]) for axis in AXES)
     order = [dims.index(names[axis]) for axis in AXES]
 
     def block(rows: slice, columns: slice) -> np.ndarray:
@@ -169,21 +171,21 @@ def _part(
         sizes = [part.stop - part.start for part in (rows, columns)]
         _refuse_large(path, data, sizes)
         values = np.asarray(data[tuple(index)])
-        return _decoded(values if order[0] < order[1] else values.T, attrs)
+        return _decode(values if order[0] < order[1] else values.T, attrs)
 
-    field = extent.cut(path.name, latitude, longitude, region, block)
+    field = shared.cut(path.name, latitude, longitude, region, block)
     return field.assign_attrs(units=str(attrs.get("units", "")), title=value)
 
 
 def _refuse_large(path: Path, data, sizes: list[int]) -> None:
-    """Refuse a part of a variable, or a chunk in which it is packed, that unpacks beyond all bounds."""
+    """Refuse a part of a variable, or a chunk of the file, that unpacks to too many bytes."""
     chunk = getattr(data, "chunks", None) or ()
     points = max(np.prod(sizes, dtype=float), np.prod(chunk, dtype=float))
     bounded.refuse(points * data.dtype.itemsize, path.stat().st_size, path)
 
 
-def _decoded(values: np.ndarray, attrs: dict) -> np.ndarray:
-    """Numbers with scale and offset applied and missing ones as NaN, as CF has it."""
+def _decode(values: np.ndarray, attrs: dict) -> np.ndarray:
+    """Apply scale, offset and missing values of CF; NaN where missing."""
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     dims = [f"axis_{number}" for number in range(values.ndim)]
     coded = xr.Dataset({"values": (dims, native, attrs)})
@@ -191,13 +193,13 @@ def _decoded(values: np.ndarray, attrs: dict) -> np.ndarray:
     return decoded.astype(float, copy=False)
 
 
-def _degrees(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray:
-    """The values of an axis, unpacked.
+def _read_axis(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray:
+    """Return the values of an axis in degrees.
 
     Raises
     ------
     DataError
-        Its unit, its standard name or its values are not those of a latitude or longitude in degrees.
+        Unit, standard name or values of the axis are not those of a latitude or longitude in degrees.
     """
     _, data, attrs = variable
     _, units, limit = AXES[axis]
@@ -208,9 +210,9 @@ def _degrees(path: Path, axis: str, name: str, variable: Variable) -> np.ndarray
             "bring a file on longitude and latitude"
         )
     points = int(np.prod(data.shape, dtype=float))
-    extent.refuse_long(f"{path}, {name},", points)
+    shared.refuse_long(f"{path}, {name},", points)
     _refuse_large(path, data, [points])
-    degrees = _decoded(np.asarray(data[:]), attrs)
+    degrees = _decode(np.asarray(data[:]), attrs)
     bad = np.flatnonzero(~(np.abs(degrees) <= limit)) if degrees.ndim == 1 else [0]
     if len(bad) or not len(degrees):
         first = f": {degrees.ravel()[bad[0]]:g}" if len(bad) else ""

@@ -1,4 +1,4 @@
-"""Table of points -> site layer: on the points' own raster, or interpolated onto one."""
+"""Table of points -> site layer, on the raster of the points or interpolated onto one."""
 
 import re
 import statistics
@@ -14,17 +14,37 @@ from scipy.spatial import QhullError
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
-from tfgmm.readers.common import column_names, sheet
-from tfgmm.readers.layers import extent
-from tfgmm.readers.layers import values as layer_values
+from tfgmm.readers.common import columns, sheet
+from tfgmm.readers.layers import shared
 
-#: How far a point may lie off the raster, in steps: coordinates are often rounded.
+#: Largest distance of a point from the raster in steps: coordinates are often rounded.
 TOLERANCE = 0.05
+#: Columns of a table of points.
+PLACE = {
+    "latitude": columns.Column(
+        columns.LATITUDE,
+        columns.NUMBER,
+        filled=True,
+        lowest=-90,
+        highest=90,
+        expected="a latitude, at most 90 degrees",
+    ),
+    "longitude": columns.Column(
+        columns.LONGITUDE,
+        columns.NUMBER,
+        filled=True,
+        lowest=-360,
+        highest=360,
+        expected="a longitude, at most 360 degrees",
+    ),
+}
+#: -999 and its like stand for a missing value only if the user says so.
+VALUE = columns.Column((), columns.NUMBER, sentinels=False)
 #: Plain names of the values.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: A unit in brackets at the end of a column's name.
 UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
-#: Points that can be triangulated within 500 MB.
+#: Number of points that can be triangulated within 500 MB.
 MOST_SCATTERED = 500_000
 #: Columns of a table without header, as GMT writes it.
 XYZ = ("longitude", "latitude", "value")
@@ -53,24 +73,24 @@ def read(
         Column with the layer's values; a blank is a missing value. Needed where no column is named as
         the layer and there are several.
     name : str
-        Which layer it is, one of ``tfgmm.data.layers.LAYERS``.
+        Name of the layer, one of ``tfgmm.data.layers.LAYERS``.
     latitude, longitude : str, optional
         Columns with degrees (default: ``lat``, ``latitude``; ``lon``, ``lng``, ``long``, ``longitude``, in
         any case). Longitudes may count from 0 to 360.
     region : (west, south, east, north), optional
-        Only this part, degrees.
+        Read only this part; degrees.
     scale : float
         Factor from the column's unit to the layer's, 1000 for km.
     step : float, optional
-        The points are on no raster: interpolate them linearly on their Delaunay triangles onto one
-        of this step in degrees. Without it they must be on a regular raster.
+        Interpolate the points linearly on their Delaunay triangles onto a raster of this step in
+        degrees. Without `step` the points must be on a regular raster.
     missing : sequence of float
-        Values, as in the file, that stand for a missing one.
+        Values, as in the file, that stand for a missing value.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        Both coordinates ascend; NaN where the table has no point, or outside the convex hull.
+        Latitude and longitude ascend; NaN where the table has no point, or outside the convex hull.
         Attributes ``units``, ``long_name``, ``source``, ``sha256``, ``column``, ``scale``, ``method``.
 
     Raises
@@ -78,36 +98,36 @@ def read(
     UsageError
         The layer is not known, the file or a column does not exist, or nothing lies in the region.
     DataError
-        A cell is not a number or cannot be, a point is there twice, or without `step` the points are
-        on no regular raster.
+        A cell is not a number or out of range, a point is there twice, or without `step` the points
+        are on no regular raster.
     """
     layers.known(name)
     points, column = _points(path, name, latitude, longitude, value)
     if unit := UNIT.search(column):
-        layer_values.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
+        shared.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
     if value is None:
-        layer_values.refuse_other_layer(str(path), column, name)
+        shared.refuse_other_layer(str(path), column, name)
 
     def place(index: tuple[int, ...]) -> str:
         return f"{path}, {points.index.name} {points.index[index[0]]}, column {column}"
 
-    points["value"], noted = layer_values.in_unit(
+    points["value"], missing_attrs = shared.in_unit(
         name, points["value"].to_numpy(copy=True), place, scale, missing
     )
-    points["longitude"] = extent.unbroken(points["longitude"], region)
+    points["longitude"] = shared.unbroken(points["longitude"], region)
     if step is None:
-        raster, method = _on_raster(path, points), "as listed"
+        raster, method = _make_raster(path, points), "as listed"
     else:
-        raster, method = _interpolated(path, points, region, step), f"linear, step {step:g} degrees"
-    attrs = {"column": column, "scale": scale, "method": method, **noted}
-    source = {"source": path.name, "sha256": files.sha256(path)}
-    return layers.crop(layers.make(name, *raster, **source, **attrs), region)
+        raster, method = _interpolate(path, points, region, step), f"linear, step {step:g} degrees"
+    attrs = {"source": path.name, "sha256": files.sha256(path)}
+    attrs |= {"column": column, "scale": scale, "method": method, **missing_attrs}
+    return layers.crop(layers.make(name, *raster, **attrs), region)
 
 
-def _on_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
-    """Latitudes, longitudes and values [latitude, longitude] of points on a regular raster."""
-    row, rows = _axis(path, points["latitude"])
-    col, cols = _axis(path, points["longitude"])
+def _make_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    """Return latitudes, longitudes and values [latitude, longitude] of points on a regular raster."""
+    row, rows = _find_axis(path, points["latitude"])
+    col, cols = _find_axis(path, points["longitude"])
     layers.refuse_large(path.name, (len(rows), len(cols)))
     refuse_repeats(path, pd.Series(row * len(cols) + col, points.index))
     raster = np.full((len(rows), len(cols)), np.nan)
@@ -115,8 +135,8 @@ def _on_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
     return rows, cols, raster
 
 
-def _interpolated(path: Path, points: pd.DataFrame, region, step: float) -> tuple[np.ndarray, ...]:
-    """Linear interpolation at the multiples of `step` in the region, or around all points."""
+def _interpolate(path: Path, points: pd.DataFrame, region, step: float) -> tuple[np.ndarray, ...]:
+    """Interpolate points linearly at the multiples of `step` in the region, or around all points."""
     if len(points) > MOST_SCATTERED:
         raise UsageError(
             f"{path} holds {len(points)} points, at most {MOST_SCATTERED} are interpolated: thin them out, "
@@ -128,13 +148,13 @@ def _interpolated(path: Path, points: pd.DataFrame, region, step: float) -> tupl
     first, last = np.floor(ends[:, 0].round(6)), np.ceil(ends[:, 1].round(6))
     layers.refuse_large(path.name, last - first + 1)
     rows, cols = (np.arange(a, b + 1) * step for a, b in zip(first, last, strict=True))
-    given = values.notna()
+    known = values.notna()
     refuse_repeats(path, lat.round(6) + 1j * lon.round(6))
     try:
-        surface = LinearNDInterpolator(np.stack([lat, lon], 1)[given], values[given])
+        surface = LinearNDInterpolator(np.stack([lat, lon], 1)[known], values[known])
     except (QhullError, ValueError) as error:
         raise DataError(
-            f"{path}: {given.sum()} points with a value span no area: nothing to interpolate"
+            f"{path}: {known.sum()} points with a value span no area: nothing to interpolate"
         ) from error
     return rows.round(9), cols.round(9), surface(*np.meshgrid(rows, cols, indexing="ij"))
 
@@ -144,40 +164,26 @@ def _points(
 ) -> tuple[pd.DataFrame, str]:
     """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
     table = sheet.read(path, XYZ)
-    if not (latitude and longitude):
-        column_names.refuse_contradictions(table)
-    names = {
-        "latitude": latitude or _column(table, column_names.LATITUDE, "latitude"),
-        "longitude": longitude or _column(table, column_names.LONGITUDE, "longitude"),
-    }
-    value = value or _value_column(table, name, [*names.values()])
-    points = pd.DataFrame({what: table.number(column) for what, column in names.items()})
-    points["value"] = table.number(value, sentinels=False)
-    points.index = pd.Index(table.rows, name="row")
-    points = points.dropna(how="all")
+    named = {"latitude": latitude, "longitude": longitude}
+    named = {what: column for what, column in named.items() if column}
+    located = named if len(named) == 2 else columns.locate(table, PLACE) | named
+    for what in PLACE:
+        if what not in located:
+            raise UsageError(
+                f"{path} has no column of {what}: name it, --{what} COLUMN; its columns are "
+                f"{listed(table.columns)}"
+            )
+    located["value"] = value or _value_column(table, name, [*located.values()])
+    points = columns.read(table, PLACE | {"value": VALUE}, located, drop_blank_rows=True)
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
-    for what, limit in (("latitude", 90), ("longitude", 360)):
-        expected = f"a {what}, at most {limit} degrees"
-        refuse(path, points[what], ~(points[what].abs() <= limit), expected)
-    return points, value
-
-
-def _column(table: sheet.Sheet, names: Sequence[str], what: str) -> str:
-    """The column of one of these names."""
-    column = column_names.find(table.columns, names)
-    if column is None:
-        raise UsageError(
-            f"{table.path} has no column of {what}: name it, --{what} COLUMN; its columns are "
-            f"{listed(table.columns)}"
-        )
-    return column
+    return points, located["value"]
 
 
 def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
     """The column that is named as the layer, or the only one beside the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
-    named = column_names.find(others, VALUES[name])
+    named = columns.find(others, VALUES[name])
     if named is None and len(others) != 1:
         raise UsageError(
             f"{table.path}: name the column with the values, --value COLUMN; its columns are "
@@ -186,9 +192,15 @@ def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> 
     return named or others[0]
 
 
-def _axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Index of every point on the regular axis, and the axis, ascending."""
-    distinct, where = np.unique(degrees.round(6), return_inverse=True)
+def _find_axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index of each point on a regular axis, and the ascending axis.
+
+    Raises
+    ------
+    DataError
+        The points lie on no regular axis.
+    """
+    distinct, position = np.unique(degrees.round(6), return_inverse=True)
     if len(distinct) < 2:
         raise DataError(
             f"{path}, column {degrees.name}: {len(distinct)} distinct values, a raster needs two"
@@ -197,19 +209,19 @@ def _axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     index = np.concatenate([[0], np.cumsum(np.round(gaps / statistics.median_low(gaps)))]).astype(int)
     layers.refuse_large(path.name, (index[-1] + 1, 2))
     step = (distinct[-1] - distinct[0]) / index[-1]
-    off = np.abs(distinct - (distinct[0] + step * index)) / step
-    if off.max() > TOLERANCE:
-        worst = distinct[np.argmax(off)]
+    distance = np.abs(distinct - (distinct[0] + step * index)) / step
+    if distance.max() > TOLERANCE:
+        worst = distinct[np.argmax(distance)]
         raise DataError(
-            f"{path}, column {degrees.name}: {worst:g} lies {off.max():.0%} of a step ({step:g}) off "
+            f"{path}, column {degrees.name}: {worst:g} lies {distance.max():.0%} of a step ({step:g}) off "
             f"a regular raster, at most {TOLERANCE:.0%} are allowed: interpolate the points onto one "
             "(--step, in degrees)"
         )
-    return index[where], np.linspace(distinct[0], distinct[-1], index[-1] + 1).round(9)
+    return index[position], np.linspace(distinct[0], distinct[-1], index[-1] + 1).round(9)
 
 
 def refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    """Raise `DataError` that names the first line, the index of `column`, where `bad` is true."""
+    """Raise `DataError` that names the first row, by the index of `column`, where `bad` is True."""
     if bad.any():
         line = bad.idxmax()
         value = column[line] if isinstance(column[line], str) else float(column[line])
@@ -218,10 +230,10 @@ def refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None
 
 
 def refuse_repeats(path: Path, cell: pd.Series) -> None:
-    """Raise `DataError` that names the first line, the index of `cell`, whose value was there before."""
-    twice = cell.duplicated()
-    if twice.any():
-        line = twice.idxmax()
+    """Raise `DataError` that names the first row, by the index of `cell`, whose cell an earlier row has."""
+    repeated = cell.duplicated()
+    if repeated.any():
+        line = repeated.idxmax()
         first = (cell == cell[line]).idxmax()
         kind = cell.index.name or "line"
         raise DataError(f"{path}, {kind} {line}: the same point as {kind} {first}: keep one of them")

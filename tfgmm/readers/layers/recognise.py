@@ -1,4 +1,4 @@
-"""Any file of a site layer -> the layer: recognised by its first bytes."""
+"""File of any format, recognised by its first bytes -> site layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import xarray as xr
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded
-from tfgmm.readers.layers import extent, jshis, point_table, raster
+from tfgmm.readers.layers import jshis, point_table, raster, shared
 
 #: First bytes of TIFF, BigTIFF and NetCDF.
 RASTERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", *raster.NETCDF)
@@ -26,26 +26,26 @@ def read_layer(
     step: float | None = None,
     missing: Sequence[float] = (),
 ) -> xr.DataArray:
-    """A site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a CSV file of points.
+    """Read a site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a table of points.
 
     Parameters
     ----------
     path : Path
-        See `raster.read`, `jshis.read` and `layer_table.read`.
+        See `raster.read`, `jshis.read` and `point_table.read`.
     name : str
-        One of ``tfgmm.data.layers.LAYERS``.
+        Name of the layer, one of ``tfgmm.data.layers.LAYERS``.
     value : str, optional
-        Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
+        Column of a table, variable of a NetCDF file, band of a GeoTIFF.
     latitude, longitude : str, optional
-        Columns of a CSV file.
+        Columns of a table.
     region : (west, south, east, north), optional
-        Only this part, degrees; a west beyond the east means across the date line.
+        Read only this part, degrees; with west beyond east it crosses the date line.
     scale : float
         Factor from the file's unit to the layer's, 1000 for km.
     step : float, optional
         Interpolate onto a raster with this step in degrees.
     missing : sequence of float
-        Values, as in the file, that stand for a missing one.
+        Values, as in the file, that stand for a missing value.
 
     Returns
     -------
@@ -56,10 +56,10 @@ def read_layer(
     UsageError
         An option does not fit the file.
     DataError
-        The file cannot be trusted.
+        The file is damaged, or holds impossible values.
     """
-    _check(path, scale, step)
-    region = None if region is None else extent.box(region)
+    _refuse_options(path, scale, step)
+    region = None if region is None else shared.box(region)
     with path.open("rb") as stream:
         start = stream.read(2**16)
     if start.startswith(RASTERS):
@@ -83,7 +83,8 @@ def read_layer(
     )
 
 
-def _check(path: Path, scale: float, step: float | None) -> None:
+def _refuse_options(path: Path, scale: float, step: float | None) -> None:
+    """Raise `UsageError` for a path, scale or step that no reader takes."""
     bounded.refuse_irregular(path)
     if not 0 < scale < float("inf"):
         raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")

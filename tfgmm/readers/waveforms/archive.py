@@ -1,4 +1,4 @@
-"""Files in folders and archives, also nested: read one after the other, in memory, never extracted."""
+"""Files in folders and nested archives, read one after the other in memory and never extracted."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.readers.common import bounded
 
-#: Bytes of the largest file, and of the largest zip archive within another, that are read; records of
+#: Bytes of the largest file, and of the largest zip archive within another, that is read; records of
 #: NIED have less than 4 MB.
 LARGEST_FILE, LARGEST_INNER_ZIP = 2**26, 2**31
 #: Bytes of the largest header of a tar archive, which holds a long name.
@@ -24,9 +24,15 @@ DEEPEST = 4
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A file: its `name`, with those of the archives it is in, and its `content`.
+    """A file in a folder or archive.
 
-    Where `problem` is not empty the file, or the rest of the archive of that name, cannot be read.
+    Attributes
+    ----------
+    name : str
+        Names of the archives that the file is in, and its own, with slashes between them.
+    content : bytes
+    problem : str
+        Reason why the file, or the rest of an archive of that name, cannot be read; else empty.
     """
 
     name: str
@@ -35,7 +41,12 @@ class Member:
 
 
 def files_in(path: Path) -> list[Path]:
-    """Return the file, or all files in the folder and its folders, sorted.
+    """Return the file, or all files in the folder and the folders within it, sorted.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
 
     Raises
     ------
@@ -54,23 +65,39 @@ def files_in(path: Path) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Read the file, or the files in the archive (`ARCHIVES`), one after the other.
+    """Read the file, or the files in an archive, one after the other.
 
-    One member is in memory at a time. Members that are compressed themselves are unpacked. What a damaged
-    archive holds before the damage is given; an archive of more than 200 times its size unpacked is not
-    read to its end, unless `bounded.large` lifts that.
+    Parameters
+    ----------
+    path : Path
+        A file; an archive is recognised by its ending, see `ARCHIVES`.
+
+    Yields
+    ------
+    Member
+
+    Notes
+    -----
+    One member is in memory at a time. Members that are compressed themselves are unpacked. A damaged
+    archive is read up to the damage. An archive that unpacks to more than 200 times its size is not
+    read to its end, unless `bounded.large` lifts that limit.
     """
     if not path.is_file():
         return iter([Member(path.name, problem="broken link, pipe, socket or device")])
     budget = _Budget(path.name, path.stat().st_size)
-    return _members(path.name, lambda: path.open("rb"), 0, budget)
+    return _read_members(path.name, lambda: path.open("rb"), 0, budget)
 
 
-def source(path: Path) -> dict:
-    """Return name and SHA-256 for the provenance.
+def describe(path: Path) -> dict:
+    """Return name and SHA-256 of a file or folder, for the provenance.
 
-    The hash of a folder is that of the text with one line a file, sorted by name: its hash, two blanks
-    and its name from within the folder, as ``sha256sum`` prints it.
+    The hash of a folder is the hash of a text with one line per file, sorted by name: the hash of the
+    file, two blanks and its path within the folder, as ``sha256sum`` prints it.
+
+    Returns
+    -------
+    dict
+        ``file``, ``sha256``, and for a folder ``files``, the number of files in it.
     """
     if not path.is_dir():
         return {"file": path.name, "sha256": files.sha256(path)}
@@ -81,35 +108,41 @@ def source(path: Path) -> dict:
 
 
 class _Budget:
-    """Counts what is unpacked from one file, at all depths, and refuses too much."""
+    """Counts the bytes unpacked from one file at all depths, and refuses too many."""
 
     def __init__(self, name: str, stored: int):
         self._name, self._stored, self._unpacked = name, stored, 0
 
     def spend(self, size: int) -> None:
-        self._unpacked += size  # the members come one at a time: only the ratio matters
+        """Count unpacked bytes, or raise `DataError` where they are too many for the file."""
+        self._unpacked += size  # one member is in memory at a time: only the ratio matters
         bounded.refuse(min(self._unpacked, bounded.MOST_BYTES), self._stored, self._name)
 
 
-def _members(name: str, opener: Callable[[], BinaryIO], depth: int, budget: _Budget) -> Iterator[Member]:
+def _read_members(
+    name: str, opener: Callable[[], BinaryIO], depth: int, budget: _Budget
+) -> Iterator[Member]:
+    """Read a file, or the files of an archive and of the archives within it."""
     name = "".join(c if c.isprintable() else "?" for c in name)
     unpack = next((unpack for suffix, unpack in ARCHIVES.items() if name.lower().endswith(suffix)), None)
     try:
         with opener() as stream:
             if unpack is None:
-                yield Member(name, _uncompressed(_read(stream, LARGEST_FILE, budget), budget))
+                yield Member(name, _uncompress(_read_stream(stream, LARGEST_FILE, budget), budget))
             elif depth == DEEPEST:
                 yield Member(name, problem=f"archives in archives are read down to the {DEEPEST}th")
             else:
                 for inner, inner_opener in unpack(stream, budget):
-                    yield from _members(f"{name}/{inner}", inner_opener, depth + 1, budget)
+                    yield from _read_members(f"{name}/{inner}", inner_opener, depth + 1, budget)
     except Exception as error:  # tarfile, zipfile, zlib, lzma, struct ...: the file is to blame
         yield Member(name, problem=" ".join(str(error).split()) or type(error).__name__)
 
 
-def _read(stream: BinaryIO, largest: int, budget: _Budget) -> bytes:
+def _read_stream(stream: BinaryIO, largest: int, budget: _Budget) -> bytes:
+    """Read a stream to its end, or raise `ValueError` where it is too long."""
     content = io.BytesIO()
-    while piece := stream.read(PIECE):  # asked for all it may be, a stream reserves that much memory
+    # In pieces: a stream that is asked for `largest` bytes reserves that much memory.
+    while piece := stream.read(PIECE):
         content.write(piece)
         budget.spend(len(piece))
         if content.tell() > largest:
@@ -117,38 +150,41 @@ def _read(stream: BinaryIO, largest: int, budget: _Budget) -> bytes:
     return content.getvalue()
 
 
-def _uncompressed(content: bytes, budget: _Budget) -> bytes:
-    """The content of a gzip, bzip2 or xz file; any other as it is."""
-    opener = _decompressor(content)
+def _uncompress(content: bytes, budget: _Budget) -> bytes:
+    """Return the unpacked content of a gzip, bzip2 or xz file, and any other content unchanged."""
+    opener = _find_decompressor(content)
     if opener is None:
         return content
     with opener(io.BytesIO(content)) as stream:
-        return _read(stream, LARGEST_FILE, budget)
+        return _read_stream(stream, LARGEST_FILE, budget)
 
 
-def _decompressor(start: bytes) -> Callable | None:
+def _find_decompressor(start: bytes) -> Callable | None:
+    """Return the opener for a compressed file that begins with these bytes, or None."""
     return next((opener for magic, opener in bounded.COMPRESSED.items() if start.startswith(magic)), None)
 
 
 class _Counted:
-    """A stream for `tarfile`: what is read of it is counted, and it may not be read beyond its end.
+    """A stream for `tarfile` that counts the bytes read, and fails where it is read beyond its end.
 
-    A header that claims a petabyte would else be skipped in pieces of nothing, for years.
+    Without this, `tarfile` would skip the petabyte that a damaged header claims in empty pieces, for
+    years.
     """
 
     def __init__(self, stream: BinaryIO, budget: _Budget):
         self._stream, self._budget, self._ends = stream, budget, 0
 
     def read(self, size: int) -> bytes:
+        """Read up to `size` bytes."""
         piece = self._stream.read(size)
         self._budget.spend(len(piece))
         self._ends += not piece
-        if self._ends > 2:  # it looks for what follows the last member
+        if self._ends > 2:  # tarfile reads beyond the last member twice
             raise EOFError("cut, or a header claims more than there is")
         return piece
 
 
-#: Types of headers that hold a name or attributes, which are read as a whole.
+#: Types of headers with a long name or attributes, which `tarfile` reads as a whole.
 _NAME_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -159,10 +195,11 @@ _NAME_TYPES = (
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Damage is an error: by itself `tarfile` takes a header it cannot read for the end."""
+    """Headers of a tar archive; a damaged one is an error, where `tarfile` takes it for the end."""
 
     @classmethod
     def frombuf(cls, *arguments) -> tarfile.TarInfo:
+        """Read a header, or raise `InvalidHeaderError` where a name would fill the memory."""
         info = super().frombuf(*arguments)
         if info.type in _NAME_TYPES and info.size > LARGEST_HEADER:
             raise tarfile.InvalidHeaderError(f"a header of {info.size} bytes")
@@ -170,6 +207,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Read the next header, or raise `ReadError` where it is damaged."""
         try:
             return super().fromtarfile(tar)
         except tarfile.EOFHeaderError:
@@ -178,29 +216,32 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"damaged or cut ({error})") from error
 
 
-def _tar(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+def _walk_tar(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    """Return name and opener of the members of a tar archive, one after the other."""
     buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
-    opener = _decompressor(buffered.peek(8))
+    opener = _find_decompressor(buffered.peek(8))
     with (
         opener(buffered) if opener else buffered as unpacked,
         tarfile.open(fileobj=_Counted(unpacked, budget), mode="r|", tarinfo=_StrictTarInfo) as archive,
     ):
         while (member := archive.next()) is not None:
             if not member.isdir():
-                yield member.name, lambda member=member: _regular(archive, member)
-            archive.members.clear()  # or it remembers every one
+                yield member.name, lambda member=member: _open_regular(archive, member)
+            archive.members.clear()  # which would else grow with every member
 
 
-def _regular(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
-    """The content of a member that is a file, all of which is in the archive."""
+def _open_regular(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
+    """Open a member of a tar archive, or raise `ValueError` where it is no regular file."""
     if not member.isreg() or member.issparse():
         raise ValueError("no plain file, but a link, a device or a sparse file")
     return archive.extractfile(member)
 
 
-def _zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
-    on_disk = isinstance(getattr(stream, "raw", None), io.FileIO)  # else it may go forward only
-    whole = stream if on_disk else io.BytesIO(_read(stream, LARGEST_INNER_ZIP, budget))
+def _walk_zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    """Return name and opener of the members of a zip archive, one after the other."""
+    # A stream out of another archive may only go forward, but zip needs to seek.
+    on_disk = isinstance(getattr(stream, "raw", None), io.FileIO)
+    whole = stream if on_disk else io.BytesIO(_read_stream(stream, LARGEST_INNER_ZIP, budget))
     with zipfile.ZipFile(whole) as archive:
         for member in archive.infolist():
             if not member.is_dir():
@@ -208,12 +249,12 @@ def _zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], 
 
 
 ARCHIVES = {
-    ".tar": _tar,
-    ".tar.gz": _tar,
-    ".tgz": _tar,
-    ".tar.bz2": _tar,
-    ".tbz2": _tar,
-    ".tar.xz": _tar,
-    ".txz": _tar,
-    ".zip": _zip,
+    ".tar": _walk_tar,
+    ".tar.gz": _walk_tar,
+    ".tgz": _walk_tar,
+    ".tar.bz2": _walk_tar,
+    ".tbz2": _walk_tar,
+    ".tar.xz": _walk_tar,
+    ".txz": _walk_tar,
+    ".zip": _walk_zip,
 }

@@ -1,4 +1,4 @@
-"""Pieces of continuous acceleration -> one gapless record an event and station."""
+"""Pieces of continuous waveforms -> one record without a gap per event and instrument."""
 
 import dataclasses
 import math
@@ -11,8 +11,7 @@ from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import UsageError
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
-from tfgmm.readers.waveforms.continuous import Piece, seconds
-from tfgmm.readers.waveforms.instruments import Instrument
+from tfgmm.readers.waveforms.instruments import Instrument, Piece, seconds
 
 MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"
@@ -25,10 +24,10 @@ CROWDED = "another event, as large or larger, in its window"
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """Which part of continuous data is the record of an event at a station.
+    """Lengths of the window that is the record of an event at a station.
 
     At hypocentral distance r the window goes from ``origin + r / vp_km_s - before_s`` to
-    ``origin + r / vs_km_s + after_s``. The velocities err on the safe side: P comes no earlier, S no
+    ``origin + r / vs_km_s + after_s``. The velocities are on the safe side: P comes no earlier, S no
     later.
 
     Attributes
@@ -38,7 +37,7 @@ class Cut:
     before_s, after_s : float
         Seconds before P and after S.
     needed_before_s, needed_after_s : float
-        The part of them without which there is no record; of the rest a record has what there is.
+        The part of these seconds that a record must have; further out it has what data there are.
     """
 
     vp_km_s: float = 8.0
@@ -59,16 +58,16 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Times in s since 1970, [n_events, n_stations]; NaN where no record is wanted.
+    """Windows of events at stations in s since 1970, [n_events, n_stations]; NaN where none is wanted.
 
     Attributes
     ----------
     start, end : ndarray
-        The windows.
+        Ends of the windows.
     needed_start, needed_end : ndarray
-        The part of them without which there is no record.
+        Ends of the part that a record must have.
     crowded : ndarray of bool
-        Whether the window of another event, as large or larger, overlaps this one.
+        True where the window of another event of the same or a larger magnitude overlaps.
     """
 
     start: np.ndarray
@@ -81,19 +80,25 @@ class Windows:
 def windows(
     events: pd.DataFrame, stations: pd.DataFrame, max_distance_km: float, min_magnitude: float, cut: Cut
 ) -> Windows:
-    """Where in time the records of events are.
+    """Compute the windows of events at stations.
 
     Parameters
     ----------
     events : pandas.DataFrame
-        Known origin times, hypocentres and magnitudes. Those below `min_magnitude` get no window, but
-        may crowd another.
+        Known origin times, hypocentres and magnitudes. Events below `min_magnitude` get no window, but
+        may crowd another one.
     stations : pandas.DataFrame
         ``longitude``, ``latitude``.
     max_distance_km : float
         Largest hypocentral distance.
     min_magnitude : float
+        Smallest magnitude of an event with windows.
     cut : Cut
+        Lengths of the windows.
+
+    Returns
+    -------
+    Windows
     """
     ends = (unit_vectors(table["longitude"], table["latitude"]) for table in (events, stations))
     distance = np.hypot(EARTH_RADIUS_KM * cdist(*ends), events[["depth_km"]].to_numpy(float))
@@ -102,14 +107,15 @@ def windows(
     first, last = origin + distance / cut.vp_km_s, origin + distance / cut.vs_km_s
     start, end = first - cut.before_s, last + cut.after_s
     magnitude = events["magnitude"].to_numpy(float)
-    crowded = _crowded(start, end, magnitude)
+    crowded = _find_crowded(start, end, magnitude)
     start[magnitude < min_magnitude] = np.nan
     return Windows(start, end, first - cut.needed_before_s, last + cut.needed_after_s, crowded)
 
 
-def _crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+def _find_crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    """Return True where the window of another event of the same or a larger magnitude overlaps."""
     crowded = np.zeros(start.shape, bool)
-    begins, finishes = _extent(start, end)
+    begins, finishes = _find_extent(start, end)
     for i in np.flatnonzero(np.isfinite(begins)):
         near = (begins < finishes[i]) & (finishes > begins[i]) & (magnitude >= magnitude[i])
         near[i] = False
@@ -117,18 +123,27 @@ def _crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> np.nd
     return crowded
 
 
-def _extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First start and last end of each event; infinite, the wrong way round, where it has no window."""
-    none = np.isnan(start)
-    first = np.where(none, np.inf, start).min(axis=1, initial=np.inf)
-    return first, np.where(none, -np.inf, end).max(axis=1, initial=-np.inf)
+def _find_extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return first start and last end of each event; infinity and -infinity where it has no window."""
+    no_window = np.isnan(start)
+    first = np.where(no_window, np.inf, start).min(axis=1, initial=np.inf)
+    return first, np.where(no_window, -np.inf, end).max(axis=1, initial=-np.inf)
 
 
-class Cutting(NamedTuple):
-    """What was cut out for an event and an instrument: a record, or the reason why there is none.
+class CutRecord(NamedTuple):
+    """The record of an event and an instrument, or the reason why there is none.
 
-    `event` and `station` are rows of the tables, `motion` is [2, n] in m/s^2, or m/s where the instrument
-    measures velocity, `rate` in Hz.
+    Attributes
+    ----------
+    event, station : int
+        Rows of the tables.
+    instrument : Instrument
+    rate : float
+        Sampling rate in Hz.
+    motion : ndarray, [2, n], or None
+        In m/s^2, or in m/s where the instrument measures velocity.
+    reason : str
+        Empty where there is a record.
     """
 
     event: int
@@ -140,70 +155,71 @@ class Cutting(NamedTuple):
 
 
 class Cutter:
-    """Puts pieces into the windows they belong to; holds only windows that more may come to.
+    """Puts pieces into windows; holds only windows that may still get pieces.
 
     Parameters
     ----------
     windows : Windows
     stations : sequence of str
-        Their order in `windows`.
+        Stations in the order of `windows`.
     """
 
     def __init__(self, windows: Windows, stations: Iterable[str]):
         self._windows, self._stations = windows, list(stations)
         self._column = {station: i for i, station in enumerate(self._stations)}
-        self._first, self._last = _extent(windows.start, windows.end)
+        self._first, self._last = _find_extent(windows.start, windows.end)
         self._open: dict[tuple[int, int, Instrument], _Window] = {}
 
     def wanted(self, begin: float, end: float) -> bool:
-        """Return whether an event has a window that overlaps a stretch of time."""
+        """Return True if a window overlaps the time from `begin` to `end`."""
         return bool(((self._first < end) & (self._last > begin)).any())
 
     def add(self, piece: Piece) -> None:
-        """Copy a piece to all windows it overlaps."""
+        """Copy a piece to all windows that it overlaps."""
         station = self._column[piece.channel.station]
         start, end = self._windows.start[:, station], self._windows.end[:, station]
         stop = piece.start + len(piece.samples) / piece.rate
         for event in np.flatnonzero((start < stop) & (end > piece.start)):
-            part = _part(piece, start[event], end[event])
+            part = _copy_part(piece, start[event], end[event])
             if len(part.values):
                 key = (int(event), station, piece.channel.instrument)
                 window = self._open.setdefault(key, _Window(start[event], end[event]))
                 window.parts[piece.channel.component].append(part)
 
-    def finished(
+    def cut_finished(
         self,
         until: float = np.inf,
-        awaited: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
-    ) -> Iterator[Cutting]:
-        """Cut out what no piece can come to any more.
+        has_more: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
+    ) -> Iterator[CutRecord]:
+        """Cut out the windows that can get no more pieces.
 
         Parameters
         ----------
         until : float
-            The beginning of all pieces to come.
-        awaited : callable
-            Given a station, an instrument, and the ends of a window, whether a piece of it may come.
+            No later piece begins before this time.
+        has_more : callable
+            Station, instrument, and ends of a window -> True if a piece may still come.
         """
         done = [
             (event, station, instrument)
             for (event, station, instrument), window in self._open.items()
             if window.end <= until
-            or not awaited(self._stations[station], instrument, window.start, window.end)
+            or not has_more(self._stations[station], instrument, window.start, window.end)
         ]
         for key in done:
             yield self._cut(*key, self._open.pop(key))
 
-    def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> Cutting:
+    def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> CutRecord:
+        """Return the record in a window, or the reason why there is none."""
         needed = self._windows.needed_start[event, station], self._windows.needed_end[event, station]
-        joined = window.joined()
-        reason = CROWDED if self._windows.crowded[event, station] else joined.fault_in(*needed)
-        motion = None if reason else joined.around(*needed)
-        return Cutting(event, station, instrument, joined.rate, motion, reason)
+        joined = window.join()
+        reason = CROWDED if self._windows.crowded[event, station] else joined.find_fault(*needed)
+        motion = None if reason else joined.without_gaps(*needed)
+        return CutRecord(event, station, instrument, joined.rate, motion, reason)
 
 
 class _Part(NamedTuple):
-    """What a window has of a piece: its first sample's time, rate, and values in SI units."""
+    """The part of a piece in a window: time of the first sample, sampling rate, values in SI units."""
 
     start: float
     rate: float
@@ -211,32 +227,32 @@ class _Part(NamedTuple):
 
     @property
     def end(self) -> float:
-        """Time at which the next sample would come."""
+        """Return the time at which the next sample would come."""
         return self.start + len(self.values) / self.rate
 
 
-def _part(piece: Piece, start: float, end: float) -> _Part:
-    """A copy of what of a piece lies in a window."""
+def _copy_part(piece: Piece, start: float, end: float) -> _Part:
+    """Copy the part of a piece that lies in a window."""
     first = max(math.ceil((start - piece.start) * piece.rate), 0)
     stop = max(math.floor((end - piece.start) * piece.rate) + 1, 0)
-    with np.errstate(invalid="ignore"):  # a NaN of a damaged file; its record is refused
+    with np.errstate(invalid="ignore"):  # a damaged file may hold NaN; its record is refused
         values = piece.samples[first:stop].astype(float) * piece.channel.scale
     return _Part(piece.start + first / piece.rate, piece.rate, values)
 
 
 @dataclasses.dataclass
 class _Window:
-    """The parts of both horizontals that lie in a window."""
+    """A window, and the parts of both horizontals that lie in it."""
 
     start: float
     end: float
     parts: tuple[list[_Part], list[_Part]] = dataclasses.field(default_factory=lambda: ([], []))
 
-    def joined(self) -> "_Joined":
-        """Both horizontals on common sampling times, whatever the order in which the parts came.
+    def join(self) -> "_Joined":
+        """Put both horizontals on common sampling times, whatever the order of their parts.
 
-        Parts follow each other where the next sample of the one comes within three quarters of a sampling
-        interval of the first of the other, each by its own clock.
+        A part continues another one if its first sample comes within three quarters of a sampling
+        interval of the next sample of the other part, each by its own clock.
         """
         parts = [sorted(row, key=lambda part: (part.start, part.end)) for row in self.parts]
         rates = [part.rate for part in parts[0] + parts[1]]
@@ -244,22 +260,22 @@ class _Window:
         n = int((self.end - begin) * rate) + 1
         if (max(rates) - min(rates)) * (self.end - self.start) >= 1:
             return _Joined(begin, rate, np.full((2, n), np.nan), MIXED_RATES)
-        rows, agree = zip(*(_on_samples(row, begin, rate, n) for row in parts), strict=True)
+        rows, agree = zip(*(_join_parts(row, begin, rate, n) for row in parts), strict=True)
         return _Joined(begin, rate, np.stack(rows), "" if all(agree) else DISAGREES)
 
 
-def _on_samples(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[np.ndarray, bool]:
-    """Values [n] of one horizontal, NaN where there are none, and whether overlapping parts agree."""
+def _join_parts(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[np.ndarray, bool]:
+    """Join the parts of a horizontal to values [n], NaN in gaps; return also if overlapping parts agree."""
     values, agree = np.full(n, np.nan), True
     stop, clock = 0, begin  # index and time at which the part that reaches farthest ends
     for part in parts:
-        late = (part.start - clock) * rate
-        first = stop + (0 if abs(late) < SAME_SAMPLE and stop else round(late))
-        place = values[max(first, 0) : first + len(part.values)]
-        new = part.values[max(-first, 0) :][: len(place)]
-        both = ~np.isnan(place) & ~np.isnan(new)
-        agree &= bool((place[both] == new[both]).all())
-        place[:] = np.where(np.isnan(new), place, new)
+        delay = (part.start - clock) * rate
+        first = stop + (0 if abs(delay) < SAME_SAMPLE and stop else round(delay))
+        target = values[max(first, 0) : first + len(part.values)]
+        samples = part.values[max(-first, 0) :][: len(target)]
+        overlap = ~np.isnan(target) & ~np.isnan(samples)
+        agree &= bool((target[overlap] == samples[overlap]).all())
+        target[:] = np.where(np.isnan(samples), target, samples)
         if first + len(part.values) > stop:
             stop, clock = first + len(part.values), part.end
     return values, agree
@@ -267,30 +283,31 @@ def _on_samples(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[
 
 @dataclasses.dataclass
 class _Joined:
-    """Both horizontals of a window [2, n], NaN where there is no sample, and what is wrong with them."""
+    """Both horizontals of a window [2, n], NaN where there is no sample, and a fault of both if any."""
 
     start: float
     rate: float
     values: np.ndarray
     fault: str
 
-    def fault_in(self, start: float, end: float) -> str:
-        """Why the part from `start` to `end` is no record; nothing if it is one."""
+    def find_fault(self, start: float, end: float) -> str:
+        """Return the reason why the part from `start` to `end` is no record, empty if it is one."""
         if self.fault:
             return self.fault
         if np.isnan(self.values).all(axis=1).any():
             return ONE_HORIZONTAL
-        first, stop = self._ends(start, end)
+        first, stop = self._find_indices(start, end)
         if first < 0 or stop > self.values.shape[1]:
             return GAP
         return GAP if np.isnan(self.values[:, first:stop]).any() else ""
 
-    def around(self, start: float, end: float) -> np.ndarray:
-        """The part from `start` to `end` and what is joined to it without a gap, [2, n]."""
-        first, stop = self._ends(start, end)
+    def without_gaps(self, start: float, end: float) -> np.ndarray:
+        """Return the part from `start` to `end`, extended on both sides up to the next gap, [2, n]."""
+        first, stop = self._find_indices(start, end)
         missing = np.flatnonzero(np.isnan(self.values).any(axis=0))
         before, after = missing[missing < first], missing[missing >= stop]
         return self.values[:, before.max(initial=-1) + 1 : after.min(initial=self.values.shape[1])]
 
-    def _ends(self, start: float, end: float) -> tuple[int, int]:
+    def _find_indices(self, start: float, end: float) -> tuple[int, int]:
+        """Return the index of the first sample from `start` on, and the one after the last up to `end`."""
         return math.ceil((start - self.start) * self.rate), int((end - self.start) * self.rate) + 1

@@ -1,18 +1,23 @@
-"""What a channel measures, and which channels of an instrument are its two horizontals."""
+"""Pairs of horizontals of instruments, their channels, and pieces of samples of a channel."""
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
+
 from tfgmm.core import imt
+from tfgmm.core.errors import DataError
 
 ACCELERATION, VELOCITY = "acceleration", "velocity"
-#: What is measured, by the instrument code of SEED (second letter of a channel). G is a gravimeter, or
+#: Measured quantity by the instrument code of SEED (second letter of a channel). G is a gravimeter, or
 #: an accelerometer of before 2000; L, P are seismometers as H is.
 INSTRUMENT_CODES = {"N": ACCELERATION, "G": ACCELERATION, "H": VELOCITY, "L": VELOCITY, "P": VELOCITY}
-#: What is measured, by IDEP of SAC. Volts are those of a seismometer whose sensitivity is not told.
+#: Measured quantity by IDEP of SAC. Volts are the output of a seismometer whose sensitivity is unknown.
 SAC_IDEP = {6: "displacement", 7: VELOCITY, 8: ACCELERATION, 50: "volts"}
-#: Horizontals by their letters, in pairs; the two that come with a vertical may also be 1, 2 and 3.
+#: Letters of the two horizontals; with a vertical the three channels may also be numbered 1, 2 and 3.
 PAIRS = (("N", "E"), ("X", "Y"), ("R", "T"))
 SPELLINGS = {"NS": "N", "EW": "E", "UD": "Z", "U": "Z"}
 NUMBERED = {"1", "2", "3"}
@@ -24,14 +29,23 @@ _NAMED_UNITS = {
 }
 
 
+#: Channels of one station may not be farther apart than this (about 100 m).
+SAME_PLACE_DEG = 0.001
+EPOCH = pd.Timestamp(0, tz="UTC")
+#: Reasons for leaving out a channel.
+MEASURES_VELOCITY = "measures velocity, no acceleration"
+NOT_HORIZONTAL = "not horizontal"
+AMBIGUOUS = "which of 1, 2, 3 is the vertical cannot be told"
+
+
 class Instrument(NamedTuple):
-    """One pair of horizontals of a station; of several, the first in sorted order is preferred.
+    """A pair of horizontals of a station; the first of several in sorted order is preferred.
 
     Attributes
     ----------
     quantity : {"acceleration", "velocity"}
     location : str
-        Location code of SEED; of WIN32 the lower channel number of the pair.
+        Location code of SEED; for WIN32 the lower channel number of the pair.
     code : str
         Band and instrument code of SEED.
     axes : str
@@ -44,15 +58,54 @@ class Instrument(NamedTuple):
     axes: str = ""
 
 
+class Channel(NamedTuple):
+    """A horizontal channel that is used.
+
+    Attributes
+    ----------
+    station : str
+    instrument : Instrument
+    component : {0, 1}
+        Place in the pair of horizontals.
+    scale : float
+        One unit of the samples in m/s^2, or in m/s where the channel measures velocity.
+    """
+
+    station: str
+    instrument: Instrument
+    component: int
+    scale: float
+
+
+class Piece(NamedTuple):
+    """Samples of one channel without a gap.
+
+    Attributes
+    ----------
+    channel : Channel
+    start : float
+        Time of the first sample, in s since 1970 (UTC).
+    rate : float
+        Sampling rate in Hz.
+    samples : ndarray, [n]
+        As in the file, before `Channel.scale` is applied.
+    """
+
+    channel: Channel
+    start: float
+    rate: float
+    samples: np.ndarray
+
+
 class Unit(NamedTuple):
-    """What a unit measures and its size in m/s^2, m/s or m."""
+    """A measured quantity, and the size of its unit in m/s^2, m/s or m."""
 
     quantity: str
     si: float
 
 
 def unit(text: str) -> Unit | None:
-    """Return what a unit of motion measures and its size; None where the text is no such unit.
+    """Return quantity and size of a unit of motion, or None where the text is no such unit.
 
     >>> unit("CM/S**2"), unit("m/s"), unit("counts")
     (Unit(quantity='acceleration', si=0.01), Unit(quantity='velocity', si=1.0), None)
@@ -68,9 +121,9 @@ def unit(text: str) -> Unit | None:
 
 
 def split_channel(channel: str) -> tuple[str, str]:
-    """Return the code of band and instrument, and the orientation, of a channel.
+    """Split the name of a channel into the code of band and instrument, and the orientation.
 
-    Channels of fewer than three letters are an orientation alone.
+    A name of fewer than three letters is an orientation alone.
 
     >>> split_channel("HNE"), split_channel("EW"), split_channel("H_N_2")
     (('HN', 'E'), ('', 'EW'), ('HN', '2'))
@@ -80,9 +133,10 @@ def split_channel(channel: str) -> tuple[str, str]:
 
 
 def measured_by(code: str) -> str:
-    """Return what a channel measures by its code of band and instrument.
+    """Return the quantity that a channel measures by its code of band and instrument.
 
-    A code that is not SEED's says nothing; the station table does then: acceleration.
+    A code that is not SEED's says nothing; then the channel measures acceleration, with the unit or gain
+    of the station table.
 
     >>> measured_by("HN"), measured_by("BH"), measured_by("HD"), measured_by("")
     ('acceleration', 'velocity', 'instrument code D', 'acceleration')
@@ -93,22 +147,22 @@ def measured_by(code: str) -> str:
 
 
 def horizontals(orientations: Collection[str]) -> tuple[dict[str, tuple[str, int]], set[str]]:
-    """Return which orientations of one instrument are its horizontals, and which may or may not be.
+    """Find the horizontals among the orientations of one instrument.
 
-    Letters say so themselves (`PAIRS`). Numbers are horizontals if there are at most two of them and
+    Letters of `PAIRS` are horizontals. Numbers are horizontals if there are at most two of them and
     another channel is the vertical, or if they are 1 and 2.
 
     Parameters
     ----------
     orientations : collection of str
-        Of all channels of the instrument, verticals too.
+        Orientations of all channels of the instrument, also of verticals.
 
     Returns
     -------
     horizontals : dict
-        Orientation -> the names of the pair, and 0 or 1 for the place in it.
+        Orientation -> the names of the pair, and the place in the pair, 0 or 1.
     ambiguous : set of str
-        Numbers of which nobody can tell which one is the vertical.
+        Numbers among which the vertical cannot be told.
 
     >>> horizontals({"2", "3", "Z"})
     ({'2': ('2 3', 0), '3': ('2 3', 1)}, set())
@@ -122,3 +176,45 @@ def horizontals(orientations: Collection[str]) -> tuple[dict[str, tuple[str, int
     if len(numbers) == 3 or ("3" in numbers and "Z" not in letters.values()):
         return pairs, set(numbers)
     return pairs | {number: (" ".join(numbers), place) for place, number in enumerate(numbers)}, set()
+
+
+def seconds(time):
+    """Return times (UTC) in seconds since 1970.
+
+    Parameters
+    ----------
+    time : pandas.Timestamp or pandas.Series
+    """
+    return (time - EPOCH) / pd.Timedelta(seconds=1)
+
+
+def one_row_per_station(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """Return one row per station.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        ``station``, ``longitude``, ``latitude``, and ``elevation_m`` and ``sensor_depth_m`` where known;
+        one row per channel or station.
+    table : Path
+        The file of the rows, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``.
+
+    Raises
+    ------
+    DataError
+        The channels of a station are more than `SAME_PLACE_DEG` apart.
+    """
+    places = rows.groupby("station", sort=False)[["longitude", "latitude"]]
+    apart = (places.max() - places.min() > SAME_PLACE_DEG).any(axis=1)
+    if apart.any():
+        raise DataError(
+            f"{table}: channels of station {apart.idxmax()} stand at two places: correct the table"
+        )
+    columns = ["station", "longitude", "latitude", "elevation_m", "sensor_depth_m"]
+    first = rows.drop_duplicates("station").reindex(columns=columns).reset_index(drop=True)
+    return first.rename(columns={"station": "station_id"})

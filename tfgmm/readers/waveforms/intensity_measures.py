@@ -11,20 +11,21 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import COMPONENTS
 
 DAMPING = 0.05
-#: Larger samples, offset included, are no acceleration.
+#: Largest sample, offset included, that is taken for ground motion.
 MAX_M_S2 = 1e4
 BASELINES = ("pre_event", "linear")
-#: Samples that a period needs: below two it is not in the record, and from ten on the largest
+#: Samples per period: below two the period is not in the record, and from ten on the largest
 #: sample of a sine is within 5 % of its peak.
-FEWEST_A_PERIOD, ENOUGH_A_PERIOD = 2, 10
-#: A run of this many samples at an extreme value, entered and left by more than so many least steps.
+FEWEST_PER_PERIOD, ENOUGH_PER_PERIOD = 2, 10
+#: A record is clipped where this many samples in a row have an extreme value, and the steps to and from
+#: them are more than so many of its smallest steps.
 CLIPPED_RUN, CLIPPED_JUMP = 5, 10
 ROTATIONS = np.radians(np.arange(180))
 
 
 @dataclasses.dataclass(frozen=True)
 class Processing:
-    """What is done to an accelerogram before anything is measured.
+    """Baseline correction, taper and filters of an accelerogram.
 
     Attributes
     ----------
@@ -62,7 +63,7 @@ class Processing:
             raise UsageError(f"highpass {low:g} Hz must be below lowpass {high:g} Hz")
 
     def as_choices(self) -> dict:
-        """The settings and the rules that have none, for the provenance of a dataset."""
+        """Return the settings and the fixed rules, for the provenance of a dataset."""
         return dataclasses.asdict(self) | {
             "filter": "Butterworth, on the record padded with zeros",
             "damping": DAMPING,
@@ -77,11 +78,11 @@ def intensity_measures(
     component: str = "geometric_mean",
     processing: Processing = Processing(),
 ) -> dict[str, float]:
-    """PGA and spectral accelerations of a pair of horizontals.
+    """Compute PGA and spectral accelerations of a pair of horizontals.
 
     SA(T) is the pseudo-spectral acceleration, ``(2 pi / T)^2`` times the largest displacement, at 5 %
-    damping. ``geometric_mean`` is that of the two peaks; ``rotd50`` is the median over the
-    directions 0, 1, ... 179 degrees of the peak in that direction (Boore, 2010).
+    damping. ``geometric_mean`` is the geometric mean of the peaks of both horizontals; ``rotd50`` is the
+    median over the directions 0, 1, ... 179 degrees of the peak in that direction (Boore, 2010).
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def intensity_measures(
     Returns
     -------
     dict
-        Amplitude in g by intensity measure, in its one spelling.
+        Amplitude in g by canonical name of the intensity measure.
 
     Raises
     ------
@@ -110,19 +111,19 @@ def intensity_measures(
         raise UsageError(f"component {component!r} is unknown: choose {' or '.join(COMPONENTS)}")
     periods = {imt.canonical(name): imt.period(name) for name in ims}
     acceleration = np.asarray(acceleration, dtype=float)
-    _refuse_untrustworthy(acceleration, dt, periods, processing)
+    _refuse_unusable(acceleration, dt, periods, processing)
     motion = process(acceleration, dt, processing) / imt.STANDARD_GRAVITY
     return {
-        name: _peak(oscillator(motion, dt, period) if period else motion, component)
+        name: _find_peak(oscillator(motion, dt, period) if period else motion, component)
         for name, period in periods.items()
     }
 
 
-def differentiated(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray:
-    """Return the acceleration of a pair of velocities, by their Fourier transform.
+def differentiate(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray:
+    """Differentiate a pair of velocities to acceleration, by their Fourier transform.
 
-    A straight line is taken off and `taper_s` seconds at each end are tapered before, so that the ends
-    give no step. The response of the instrument stays in.
+    A straight line is subtracted and `taper_s` seconds at each end are tapered before, so that the ends
+    give no step. The response of the instrument is not removed.
 
     Parameters
     ----------
@@ -153,10 +154,22 @@ def differentiated(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarra
 
 
 def process(acceleration: np.ndarray, dt: float, processing: Processing) -> np.ndarray:
-    """The acceleration without baseline, tapered, padded with zeros and filtered, [2, n + padding].
+    """Subtract the baseline of an accelerogram, taper it, pad it with zeros and filter it.
 
     The padding, ``1.5 order / highpass_hz`` seconds at each end, holds the transients of the
     filter and stays (Boore, 2005).
+
+    Parameters
+    ----------
+    acceleration : ndarray, [2, n]
+    dt : float
+        Sampling interval in s.
+    processing : Processing
+
+    Returns
+    -------
+    ndarray, [2, n + padding]
+        In the unit of `acceleration`.
     """
     if processing.baseline == "linear":
         motion = signal.detrend(acceleration, type="linear")
@@ -178,12 +191,28 @@ def process(acceleration: np.ndarray, dt: float, processing: Processing) -> np.n
 
 
 def oscillator(motion: np.ndarray, dt: float, period: float, damping: float = DAMPING) -> np.ndarray:
-    """Pseudo-acceleration ``w^2 u`` of an oscillator, ``u'' + 2 h w u' + w^2 u = -motion``, [2, m].
+    """Compute the pseudo-acceleration ``w^2 u`` of an oscillator, ``u'' + 2 h w u' + w^2 u = -motion``.
 
-    Exact for a motion that changes linearly between samples (Nigam and Jennings, 1969), which are
-    interpolated where a period has fewer than ten.
+    The solution is exact for a motion that changes linearly between samples (Nigam and Jennings, 1969).
+    Samples are interpolated where a period has fewer than ten.
+
+    Parameters
+    ----------
+    motion : ndarray, [2, n]
+        Acceleration.
+    dt : float
+        Sampling interval in s.
+    period : float
+        Undamped period ``2 pi / w`` in s.
+    damping : float
+        Share `h` of the critical damping.
+
+    Returns
+    -------
+    ndarray, [2, m]
+        In the unit of `motion`; m is n, or a multiple of it where samples are interpolated.
     """
-    factor = int(np.ceil(ENOUGH_A_PERIOD * dt / period))
+    factor = int(np.ceil(ENOUGH_PER_PERIOD * dt / period))
     if factor > 1:
         motion = signal.resample_poly(motion, factor, 1, axis=1)
     w = 2 * np.pi / period
@@ -192,17 +221,17 @@ def oscillator(motion: np.ndarray, dt: float, period: float, damping: float = DA
     return signal.lfilter(numerator.ravel(), denominator, motion)
 
 
-def _peak(motion: np.ndarray, component: str) -> float:
+def _find_peak(motion: np.ndarray, component: str) -> float:
+    """Return the largest absolute value of both horizontals combined."""
     if component == "geometric_mean":
         return float(np.sqrt(np.prod(np.abs(motion).max(axis=1))))
     first, second = motion
-    # One direction at a time: all of them at once would be 180 records.
+    # One direction at a time: all at once would need the memory of 180 records.
     return float(np.median([np.abs(np.cos(a) * first + np.sin(a) * second).max() for a in ROTATIONS]))
 
 
-def _refuse_untrustworthy(
-    acceleration: np.ndarray, dt: float, periods: dict, processing: Processing
-) -> None:
+def _refuse_unusable(acceleration: np.ndarray, dt: float, periods: dict, processing: Processing) -> None:
+    """Raise `DataError` for a record that cannot be measured."""
     if acceleration.ndim != 2 or len(acceleration) != 2:
         raise DataError(f"accelerogram has shape {acceleration.shape}, expected two horizontals [2, n]")
     if not (np.isfinite(dt) and dt > 0):
@@ -212,9 +241,9 @@ def _refuse_untrustworthy(
 
 
 def _refuse_samples(pair: np.ndarray, unit: str) -> None:
-    """Refuse what is not finite, too large for any ground motion, flat or clipped."""
+    """Raise `DataError` for samples that are not finite, too large for ground motion, flat or clipped."""
     for number, motion in enumerate(pair, 1):
-        good = np.abs(motion) < MAX_M_S2  # false for NaN
+        good = np.abs(motion) < MAX_M_S2  # False for NaN
         if not good.all():
             sample = int(np.argmin(good))
             raise DataError(
@@ -228,6 +257,7 @@ def _refuse_samples(pair: np.ndarray, unit: str) -> None:
 
 
 def _refuse_sampling(n: int, dt: float, periods: dict, processing: Processing) -> None:
+    """Raise `DataError` for a record that is too short or too coarse for processing and periods."""
     corners = [corner for corner in (processing.highpass_hz, processing.lowpass_hz) if corner is not None]
     needed = max(
         2 * processing.taper_s,
@@ -241,12 +271,12 @@ def _refuse_sampling(n: int, dt: float, periods: dict, processing: Processing) -
             f"record is sampled at {1 / dt:g} Hz: the filter corner {max(corners):g} Hz is too high"
         )
     for name, period in periods.items():
-        if 0 < period < FEWEST_A_PERIOD * dt:
+        if 0 < period < FEWEST_PER_PERIOD * dt:
             raise DataError(f"record is sampled at {1 / dt:g} Hz, too coarse for {name}")
 
 
 def _is_clipped(motion: np.ndarray) -> bool:
-    """Whether an extreme value is a plateau with steep sides.
+    """Return True if an extreme value is a plateau with steep sides.
 
     A slow wave in whole counts has plateaus too, but steps down from them by a few counts.
     """

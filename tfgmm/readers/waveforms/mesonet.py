@@ -1,4 +1,4 @@
-"""Continuous waveforms, their stations and an event catalogue -> records: MeSO-net."""
+"""Continuous waveforms, as those of MeSO-net, with stations and an event catalogue -> records."""
 
 import dataclasses
 import math
@@ -13,11 +13,13 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset, hypocentral_km
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, selection, units
-from tfgmm.readers.waveforms import continuous, event_windows, instruments, intensity_measures, obspy_files
+from tfgmm.readers.waveforms import event_windows, instruments, intensity_measures
+from tfgmm.readers.waveforms.obspy_files import ObspyFiles
+from tfgmm.readers.waveforms.win32_files import Win32Files
 
-#: Factor on what a sensor in a borehole measures, by the base that "adds 0.5 to log PGA" may mean
-#: (Sunny, Cotton and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94;
-#: decimal logarithm; no correction.
+#: Factor on amplitudes of a borehole sensor, by the logarithm in "adds 0.5 to log PGA" (Sunny, Cotton
+#: and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94; decimal logarithm; no
+#: correction.
 CORRECTIONS = {"ln": math.exp(0.5), "intensity": 10 ** (0.5 / 2), "log10": 10**0.5, "none": 1.0}
 VELOCITIES = ("leave-out", "differentiate")
 HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
@@ -25,7 +27,7 @@ HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is measured on the waveforms, and how.
+    """Settings of the measurements on continuous waveforms.
 
     Attributes
     ----------
@@ -35,14 +37,14 @@ class Settings:
         ``PGA``, ``SA(T)``.
     component : {"geometric_mean", "rotd50"}
     correction : {"ln", "intensity", "log10", "none"}
-        Which of the `CORRECTIONS` every intensity measure of a sensor below the surface gets.
+        One of the `CORRECTIONS`, for all intensity measures of sensors below the surface.
     velocity : {"leave-out", "differentiate"}
-        What becomes of channels that measure velocity. They are differentiated only where the unit is told
+        Treatment of channels that measure velocity. They are differentiated only where the unit is told
         (by the WIN32 channel table, the file or the station table), and never preferred.
     sensor_depth_m : float
-        Depth of sensors for which the station table has none.
+        Depth of sensors where the station table tells none.
     cut : Cut
-        The windows of events in the data.
+        Windows of events in the data.
     processing : Processing
         Baseline and filters.
     """
@@ -60,7 +62,7 @@ class Settings:
 
     @property
     def measures(self) -> list[str]:
-        """The intensity measures, each once, in their one spelling."""
+        """Return the canonical names of the intensity measures, each once."""
         return list(dict.fromkeys(map(imt.canonical, self.ims)))
 
     def __post_init__(self) -> None:
@@ -70,11 +72,11 @@ class Settings:
             raise UsageError(f"velocity {self.velocity!r} is unknown: choose {' or '.join(VELOCITIES)}")
         if not self.sensor_depth_m >= 0:
             raise UsageError(f"sensor depth is {self.sensor_depth_m:g} m: it must be 0 or more")
-        there, asked = self.cut.needed_before_s, self.processing.pre_event_s
-        if self.processing.baseline == "pre_event" and asked > there:
+        cut_s, baseline_s = self.cut.needed_before_s, self.processing.pre_event_s
+        if self.processing.baseline == "pre_event" and baseline_s > cut_s:
             raise UsageError(
-                f"the baseline is taken from {asked:g} s before P, but the cut needs only {there:g} s: "
-                "raise needed_before_s or choose the linear baseline"
+                f"the baseline is taken from {baseline_s:g} s before P, but the cut needs only "
+                f"{cut_s:g} s: raise needed_before_s or choose the linear baseline"
             )
 
 
@@ -88,31 +90,31 @@ def read(
     settings: Settings = Settings(),
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
-    """Records of the events of a catalogue in continuous waveforms.
+    """Cut continuous waveforms into records of the events of a catalogue, and measure the records.
 
     Files are read one after the other in the order of time, and a record is measured as soon as its
-    window can get no more samples: what is held in memory is one file and the windows that can. A
+    window can get no more samples. One file and the windows that still wait for samples are in memory. A
     window may span any number of files.
 
     Parameters
     ----------
     paths : sequence of Path
-        Waveform files of one kind, in any order; WIN32 with `channels`, else with `stations`.
+        Waveform files of one kind in any order: WIN32 with `channels`, else with `stations`.
     events : Path
         Event catalogue.
     limits : Limits
     channels : Path, optional
-        Channel table of WIN32 files (`win32_channels.read`).
+        Channel table of WIN32 files (`win32_files.read_channel_table`).
     stations : Path, optional
-        Station table of files that ObsPy reads (`obspy_files.ObspyFiles`).
+        Station table of other files (`obspy_files.ObspyFiles`).
     settings : Settings
     progress : callable, optional
-        Called with each file once it is done with.
+        Called with each file once it has been read.
 
     Returns
     -------
     Dataset
-        A record also has ``duration_s``, the length of what was measured on.
+        Records have ``duration_s`` too, the length of the waveform that was measured.
 
     Raises
     ------
@@ -124,27 +126,36 @@ def read(
     if (channels is None) == (stations is None):
         raise UsageError("give a channel table, for WIN32 files, or else a station table: one of the two")
     tally = Tally()
-    reader = continuous.Win32Files if channels is not None else obspy_files.ObspyFiles
-    source = reader(channels or stations, tally, settings.velocity == "differentiate")
-    table, sites = catalogue.read(events, tally), _sites(source.stations, settings)
-    cutter = _cutter(table, sites, limits, settings.cut)
-    used = _in_order(paths, source, cutter, tally)
-    cuttings = _cuttings(used, source, cutter, progress)
-    measured = [_measured(cutting, table, sites, settings, tally) for cutting in cuttings]
-    rows = _one_instrument([row for row in measured if row], settings, tally)
+    reader = Win32Files if channels is not None else ObspyFiles
+    waveforms = reader(channels or stations, tally, settings.velocity == "differentiate")
+    event_table = catalogue.read(events, tally)
+    station_table = _describe_stations(waveforms.stations, settings)
+    cutter = _make_cutter(event_table, station_table, limits, settings.cut)
+    begins = _choose_files(paths, waveforms, cutter, tally)
+    cut_records = _cut_out(begins, waveforms, cutter, progress)
+    measured = [
+        _measure(cut_record, event_table, station_table, settings, tally) for cut_record in cut_records
+    ]
+    rows = _choose_instrument([row for row in measured if row], settings, tally)
     if rows.empty:
         reasons = (f"{entry['count']} {entry['what']}: {entry['reason']}" for entry in tally.dropped())
         raise DataError(
             f"no record in {len(paths)} files ({'; '.join(reasons)}): check events and stations"
         )
-    tally.count("station", len(sites))
-    provenance = _provenance([*used, events, channels or stations], settings)
-    provenance["choices"]["taken as Mw"] = f"{catalogue.magnitude_types(table)}, as {events.name} lists"
-    provenance["noted"] = source.noted.dropped() + _implausible(rows, table, sites, settings)
-    return selection.select(selection.Found(table, sites, rows, provenance, tally), limits)
+    tally.count("station", len(station_table))
+    provenance = _describe_source([*begins, events, channels or stations], settings)
+    provenance["choices"]["taken as Mw"] = (
+        f"{catalogue.magnitude_types(event_table)}, as {events.name} lists"
+    )
+    implausible = _note_implausible(rows, event_table, station_table, settings)
+    provenance["noted"] = waveforms.noted.dropped() + implausible
+    return selection.select(
+        selection.RawDataset(event_table, station_table, rows, provenance, tally), limits
+    )
 
 
-def _sites(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def _describe_stations(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Add network, sensor depths and the factor of the correction to the stations."""
     depth = stations["sensor_depth_m"].astype(float).fillna(settings.sensor_depth_m)
     return stations.assign(
         network=settings.network,
@@ -155,29 +166,29 @@ def _sites(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     )
 
 
-def _cutter(
+def _make_cutter(
     events: pd.DataFrame,
-    sites: pd.DataFrame,
+    stations: pd.DataFrame,
     limits: selection.Limits,
     cut: event_windows.Cut,
 ) -> event_windows.Cutter:
-    """Windows for the events and stations within the limits; `selection` counts the others."""
+    """Make windows for the events and stations within the limits; `selection` counts the others."""
     unknown = events[[*HYPOCENTRE, "magnitude"]].isna().any(axis=1)
     single = ~unknown & ~events.duplicated([*HYPOCENTRE, "magnitude"])
-    inside = limits.inside(sites)
+    inside = limits.inside(stations)
     windows = event_windows.windows(
-        events.where(single), sites.where(inside), limits.max_distance_km, limits.min_magnitude, cut
+        events.where(single), stations.where(inside), limits.max_distance_km, limits.min_magnitude, cut
     )
-    return event_windows.Cutter(windows, sites["station_id"])
+    return event_windows.Cutter(windows, stations["station_id"])
 
 
-def _in_order(
-    paths: Sequence[Path], source, cutter: event_windows.Cutter, tally: Tally
+def _choose_files(
+    paths: Sequence[Path], waveforms: Win32Files | ObspyFiles, cutter: event_windows.Cutter, tally: Tally
 ) -> dict[Path, float]:
-    """Files in which an event is, by the time at which they begin, and that time."""
+    """Return the files with events and the time at which each begins, in the order of that time."""
     begins, seen = {}, set()
     for path in paths:
-        begin, end = source.span(path)
+        begin, end = waveforms.span(path)
         if not cutter.wanted(begin, end):
             tally.drop("file", "no event in its time", [path.name])
         elif (content := files.sha256(path)) in seen:
@@ -186,39 +197,42 @@ def _in_order(
             begins[path] = begin
             seen.add(content)
     tally.count("file", len(paths))
-    used = dict(sorted(begins.items(), key=lambda item: item[1]))
-    source.expect(list(used))
-    return used
+    begins = dict(sorted(begins.items(), key=lambda item: item[1]))
+    waveforms.choose_channels(list(begins))
+    return begins
 
 
-def _cuttings(
-    used: dict[Path, float], source, cutter: event_windows.Cutter, progress: Callable | None
-) -> Iterator[event_windows.Cutting]:
-    """Records as they become complete, while the files are read one after the other."""
-    for path, begin in used.items():
-        yield from cutter.finished(begin, source.awaited)
-        for piece in source.pieces(path, cutter.wanted):
+def _cut_out(
+    begins: dict[Path, float],
+    waveforms: Win32Files | ObspyFiles,
+    cutter: event_windows.Cutter,
+    progress: Callable[[Path], None] | None,
+) -> Iterator[event_windows.CutRecord]:
+    """Read the files one after the other, and cut out each record once it is complete."""
+    for path, begin in begins.items():
+        yield from cutter.cut_finished(begin, waveforms.has_more)
+        for piece in waveforms.pieces(path, cutter.wanted):
             cutter.add(piece)
         if progress:
             progress(path)
-    yield from cutter.finished()
+    yield from cutter.cut_finished()
 
 
-def _measured(
-    cutting: event_windows.Cutting,
+def _measure(
+    cut_record: event_windows.CutRecord,
     events: pd.DataFrame,
-    sites: pd.DataFrame,
+    stations: pd.DataFrame,
     settings: Settings,
     tally: Tally,
 ) -> dict | None:
-    """The row of a record, and its instrument; nothing, and the reason tallied, if it cannot be used."""
-    names = events["event_id"].iat[cutting.event], sites["station_id"].iat[cutting.station]
+    """Return the row of a record, or None for a record that cannot be used, and count the reason."""
+    names = events["event_id"].iat[cut_record.event], stations["station_id"].iat[cut_record.station]
     tally.count("record", 1)
-    motion, dt, reason = cutting.motion, 1 / cutting.rate, cutting.reason
+    motion, dt, reason = cut_record.motion, 1 / cut_record.rate, cut_record.reason
     if not reason:
         try:
-            if cutting.instrument.quantity == instruments.VELOCITY:
-                motion = intensity_measures.differentiated(motion, dt, settings.processing.taper_s)
+            if cut_record.instrument.quantity == instruments.VELOCITY:
+                motion = intensity_measures.differentiate(motion, dt, settings.processing.taper_s)
             amplitudes = intensity_measures.intensity_measures(
                 motion, dt, settings.measures, settings.component, settings.processing
             )
@@ -227,50 +241,53 @@ def _measured(
     if reason:
         tally.drop("record", reason, [" ".join(names)])
         return None
-    factor = sites["correction"].iat[cutting.station]
+    factor = stations["correction"].iat[cut_record.station]
     return {
         "event_id": names[0],
         "station_id": names[1],
         **{name: amplitudes[name] * factor for name in settings.measures},
         "component": settings.component,
-        "duration_s": motion.shape[1] / cutting.rate,
-        "preference": (cutting.instrument.quantity, -round(cutting.rate), cutting.instrument),
+        "duration_s": motion.shape[1] / cut_record.rate,
+        "preference": (cut_record.instrument.quantity, -round(cut_record.rate), cut_record.instrument),
     }
 
 
-def _one_instrument(rows: list[dict], settings: Settings, tally: Tally) -> pd.DataFrame:
-    """One record an event and station, of the preferred of its instruments; the others are tallied.
+def _choose_instrument(rows: list[dict], settings: Settings, tally: Tally) -> pd.DataFrame:
+    """Keep the record of the preferred instrument per event and station, and count the others.
 
     Acceleration goes before velocity, then the higher sampling rate, then the location code and the
-    channel codes in the order of the alphabet: nothing of it depends on names of files.
+    channel codes in the order of the alphabet, so that the names of files play no part.
     """
     rows = sorted(rows, key=lambda row: (row["event_id"], row["station_id"], row["preference"]))
-    keys = ["event_id", "station_id", *settings.measures, "component", "duration_s"]
-    table = pd.DataFrame(rows, columns=keys)
-    again = table.duplicated(["event_id", "station_id"])
-    return selection.drop(table, again, "record", "another instrument of its station is taken", tally)
+    columns = ["event_id", "station_id", *settings.measures, "component", "duration_s"]
+    table = pd.DataFrame(rows, columns=columns)
+    not_preferred = table.duplicated(["event_id", "station_id"])
+    return selection.drop(
+        table, not_preferred, "record", "another instrument of its station is taken", tally
+    )
 
 
-def _implausible(
-    rows: pd.DataFrame, events: pd.DataFrame, sites: pd.DataFrame, settings: Settings
+def _note_implausible(
+    rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame, settings: Settings
 ) -> list[dict]:
     """Note the stations whose unit or gain must be wrong: median amplitudes a factor of 20 off BSSA14."""
     counts = rows["station_id"].value_counts()
-    some = rows[rows["station_id"].isin(counts.index[counts >= units.FEWEST])]
-    if some.empty:
+    records = rows[rows["station_id"].isin(counts.index[counts >= units.FEWEST])]
+    if records.empty:
         return []
     name = settings.measures[0]
-    distance = hypocentral_km(some, events, sites)
-    magnitude = events.set_index("event_id")["magnitude"].loc[some["event_id"]].to_numpy(float)
-    residual = np.log(some[name]) - units.bssa14_ln(name, magnitude, distance)
-    median = residual.groupby(some["station_id"]).median()
+    distance = hypocentral_km(records, events, stations)
+    magnitude = events.set_index("event_id")["magnitude"].loc[records["event_id"]].to_numpy(float)
+    residual = np.log(records[name]) - units.bssa14_ln(name, magnitude, distance)
+    median = residual.groupby(records["station_id"]).median()
     factors = np.exp(median[median.abs() > units.IMPLAUSIBLE])
     reason = "amplitudes a factor of 20 or more off what is expected: is its unit or gain right?"
     texts = [f"{station}: {factor:.3g} times {name}" for station, factor in factors.items()]
     return selection.note("station", reason, texts)
 
 
-def _provenance(paths: Sequence[Path], settings: Settings) -> dict:
+def _describe_source(paths: Sequence[Path], settings: Settings) -> dict:
+    """Return the description of sources and choices that goes into the dataset."""
     return {
         "name": f"continuous waveforms of {settings.network}",
         "component": settings.component,

@@ -1,9 +1,10 @@
-"""K-NET and KiK-net ASCII files as NIED specifies them: bytes -> one component, nothing chosen."""
+"""K-NET and KiK-net files, in NIED's ASCII or CSV form -> components of a record."""
 
 import dataclasses
 import io
 import re
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import obspy
@@ -24,15 +25,15 @@ DIRECTIONS = {
     "6": ("kik", "surface", "UD"),
 }
 UNKNOWN_HEIGHT = -9999
-#: Record Time is so much after the first sample.
+#: Time from the first sample to Record Time.
 TRIGGER_DELAY = pd.Timedelta(seconds=15)
-#: Times of the header, and the fraction of a second that ObsPy does not read.
-_TIME = re.compile(
+#: Times of the ASCII header, with a fraction of a second that ObsPy does not read.
+_ASCII_TIME = re.compile(
     rb"^((Origin Time|Record Time|Last Correction)\s+\d+/\d+/\d+\s+\d+:\d+:\d+)(\.\d*)?(?=\s*$)",
     re.MULTILINE,
 )
 _HEADER_BYTES = 2000
-#: Names of numbers in ObsPy's header and the range they must be in.
+#: Numbers of the header by ObsPy's keys: name in the ASCII header, and allowed range.
 RANGES = {
     "evla": ("Lat.", -90, 90),
     "evlo": ("Long.", -180, 180),
@@ -43,6 +44,27 @@ RANGES = {
     "stel": ("Station Height(m)", UNKNOWN_HEIGHT, 9000),
     "duration": ("Duration Time(s)", 0, 1e5),
 }
+#: Columns of the CSV form without unit and hyphen; of KiK-net 1 is the borehole sensor, 2 the surface one.
+CSV_COLUMNS = {
+    f"{component}{number}": (network, sensor, component)
+    for network, sensor, component in DIRECTIONS.values()
+    for number in ("" if network == "knet" else "1" if sensor == "borehole" else "2",)
+}
+#: Keys of `RANGES` by the plain names of the header lines of the CSV form.
+CSV_HEADER = {
+    "lat": "evla",
+    "long": "evlo",
+    "depthkm": "evdp",
+    "mag": "mag",
+    "stationlat": "stla",
+    "stationlong": "stlo",
+    "stationheightm": "stel",
+    "durationtimes": "duration",
+}
+JST = pd.Timedelta(hours=9)
+GAL = ("", "gal", "cm/s/s", "cm/s^2", "cm/s2")
+_KIKNET_CODE = re.compile(r"[A-Z]{3}H\d\d")
+_CSV_TIME = re.compile(r"\d{4}/\d\d?/\d\d? \d\d?:\d\d?:\d\d?(\.\d*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +78,19 @@ class Component:
     event : tuple
         Longitude, latitude, depth in km, JMA magnitude.
     code : str
-        Of the station.
+        Code of the station.
     network : {"knet", "kik"}
     station : tuple
         Longitude, latitude, height in m (NaN where unknown).
     direction : {"NS", "EW", "UD"}
     start : pandas.Timestamp
-        Of the first sample, UTC.
+        Time of the first sample, UTC.
     dt : float
         Sampling interval in s.
     acceleration : ndarray
-        In m/s^2, with its offset.
+        Samples in m/s^2, with their offset.
     listed_max_gal : float
-        Largest acceleration without offset, as the header lists it.
+        Max. Acc. of the header, the largest acceleration without offset.
     """
 
     origin_time: pd.Timestamp
@@ -84,17 +106,23 @@ class Component:
 
     @property
     def max_gal(self) -> float:
-        """Largest sample without offset, the mean of all samples, as NIED takes it."""
+        """Return the largest sample after subtracting the mean of all samples, as NIED does."""
         return float(100 * np.abs(self.acceleration - self.acceleration.mean()).max())
 
 
-def is_record(content: bytes) -> bool:
-    """Whether a file begins as K-NET and KiK-net files do."""
+def is_ascii(content: bytes) -> bool:
+    """Return True for a file that begins as the ASCII form does."""
     return content.startswith(b"Origin Time")
 
 
 def direction(content: bytes) -> tuple[str, str, str]:
-    """Network (``knet``, ``kik``), sensor (``surface``, ``borehole``) and component of a file.
+    """Read network, sensor and component of an ASCII file from its header.
+
+    Returns
+    -------
+    network : {"knet", "kik"}
+    sensor : {"surface", "borehole"}
+    component : {"NS", "EW", "UD"}
 
     Raises
     ------
@@ -108,31 +136,31 @@ def direction(content: bytes) -> tuple[str, str, str]:
     return DIRECTIONS[name]
 
 
-def read(content: bytes) -> Component:
-    """A component of a record.
+def read_ascii(content: bytes) -> Component:
+    """Read the component in a file of the ASCII form, with ObsPy.
 
-    ObsPy reads it: times are in UTC and those of the first sample (15 s before the time listed).
+    Record Time of the header is 15 s after the first sample (`TRIGGER_DELAY`).
 
     Raises
     ------
     DataError
-        The file is not what NIED specifies, or is cut.
+        The file does not follow the format that NIED specifies, or is cut.
     """
     network, _, component = direction(content)
-    content, fractions = _without_fractions(content)
+    content, fractions = _remove_fractions(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a scale of 0, which is refused below
+            warnings.simplefilter("ignore")  # of a scale of 0, which is refused below
             trace = obspy.read(io.BytesIO(content), format="KNET")[0]
         stats, header = trace.stats, trace.stats.knet
         origin, start = (pd.Timestamp(time.ns, tz="UTC") for time in (header.evot, stats.starttime))
-    except Exception as error:  # whatever ObsPy trips over: the file is to blame
+    except Exception as error:  # ObsPy fails in many ways on a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"no K-NET or KiK-net ASCII ({reason}): fetch it again") from error
-    _refuse(stats)
+    _refuse_invalid(stats)
     line = re.search(rb"^Scale Factor\s+(\S*)", content[:_HEADER_BYTES], re.MULTILINE)
     scale = line[1].decode("ascii", "replace") if line else ""
-    if not re.fullmatch(r"\d+\(gal\)/\d+(\.\d*)?", scale):  # ObsPy takes any number for gal
+    if not re.fullmatch(r"\d+\(gal\)/\d+(\.\d*)?", scale):  # ObsPy takes any unit for gal
         raise DataError(f"header line Scale Factor is {scale!r}, expected N(gal)/N: fetch it again")
     origin, start = origin + fractions[b"Origin Time"], start + fractions[b"Record Time"]
     height = np.nan if header.stel == UNKNOWN_HEIGHT else header.stel
@@ -150,19 +178,20 @@ def read(content: bytes) -> Component:
     )
 
 
-def _without_fractions(content: bytes) -> tuple[bytes, dict[bytes, pd.Timedelta]]:
-    """The file with whole seconds in its header, and what was taken off."""
+def _remove_fractions(content: bytes) -> tuple[bytes, dict[bytes, pd.Timedelta]]:
+    """Return the file with whole seconds in its header, and the fractions that were removed."""
     fractions = dict.fromkeys((b"Origin Time", b"Record Time", b"Last Correction"), pd.Timedelta(0))
 
-    def whole(match: re.Match) -> bytes:
+    def drop_fraction(match: re.Match) -> bytes:
         fractions[match[2]] = pd.Timedelta(seconds=float(b"0" + (match[3] or b".") + b"0"))
         return match[1]
 
-    header = _TIME.sub(whole, content[:_HEADER_BYTES])
+    header = _ASCII_TIME.sub(drop_fraction, content[:_HEADER_BYTES])
     return header + content[_HEADER_BYTES:], fractions
 
 
-def _refuse(stats: obspy.core.trace.Stats) -> None:
+def _refuse_invalid(stats: obspy.core.trace.Stats) -> None:
+    """Raise `DataError` for a header with an invalid number, or more samples than the file has."""
     for key, (name, lowest, highest) in RANGES.items():
         value = stats.knet[key]
         if not lowest <= value <= highest:
@@ -179,3 +208,156 @@ def _refuse(stats: obspy.core.trace.Stats) -> None:
             f"cut: {stats.npts} samples at {stats.sampling_rate:g} Hz, but Duration Time(s) is "
             f"{stats.knet.duration:g}: fetch it again"
         )
+
+
+def is_csv(content: bytes) -> bool:
+    """Return True for a file that begins as the CSV form does."""
+    return re.match(rb"(?:\xef\xbb\xbf)?#\s*Origin Time\s*,", content) is not None
+
+
+def read_csv(content: bytes) -> dict[tuple[str, str, str], Component]:
+    """Read all components of a record in a file of the CSV form.
+
+    Returns
+    -------
+    dict of Component
+        By network, sensor and direction, as in `DIRECTIONS`.
+
+    Raises
+    ------
+    DataError
+        A line of the header is missing or out of range, the columns are not components in gal, the
+        times are not those of the sampling frequency, or the file is cut.
+    """
+    body = re.search(rb"^[^#\xef]", content, re.MULTILINE)
+    if body is None:
+        raise DataError("cut: no samples below the header: fetch it again")
+    lines = content[: body.start()].decode("utf-8-sig", "replace").splitlines()
+    header = {_simplify_name(name): values for name, *values in (line[1:].split(",") for line in lines)}
+    numbers = {key: _read_number(header, name, *RANGES[key]) for name, key in CSV_HEADER.items()}
+    rate = _read_number(header, "samplingfreqhz", "Sampling Freq(Hz)", 1, 10_000)
+    code = _read_code(header)
+    names, _, rows = content[body.start() :].partition(b"\n")
+    columns = _identify_columns(names.decode("utf-8", "replace").split(","), code)
+    samples = _read_samples(rows, len(columns), rate, numbers["duration"])
+    listed = header.get("maxaccgal", [])
+    origin = _read_time(header, "origintime", "Origin Time")
+    start = _read_time(header, "recordtime", "Record Time") - TRIGGER_DELAY
+    height = np.nan if numbers["stel"] == UNKNOWN_HEIGHT else numbers["stel"]
+    return {
+        key: Component(
+            origin_time=origin,
+            event=(numbers["evlo"], numbers["evla"], numbers["evdp"], numbers["mag"]),
+            code=code,
+            network=key[0],
+            station=(numbers["stlo"], numbers["stla"], height),
+            direction=key[2],
+            start=start,
+            dt=1 / rate,
+            acceleration=samples[:, column] / 100,
+            listed_max_gal=_read_max_acc(listed, column - 1, len(columns) - 1),
+        )
+        for column, key in enumerate(columns)
+        if key
+    }
+
+
+def _read_code(header: dict) -> str:
+    """Return the code of the station in a CSV header."""
+    code = _read_text(header, "stationcode", "Station Code")
+    if not re.fullmatch(r"[A-Z0-9]+", code):
+        raise DataError(f"header line Station Code is {code!r}, expected capitals and digits")
+    return code
+
+
+def _simplify_name(name: str) -> str:
+    """Return the name of a header line in lower case, letters and digits only."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub("lon$", "long", plain)
+
+
+def _read_text(header: dict, name: str, shown: str) -> str:
+    """Return the text of a CSV header line, or raise `DataError` where it is missing."""
+    if not header.get(name):
+        raise DataError(f"header line {shown} is missing: fetch it again")
+    return header[name][0].strip()
+
+
+def _read_number(header: dict, name: str, shown: str, lowest: float, highest: float) -> float:
+    """Return the number of a CSV header line, or raise `DataError` outside its range."""
+    text = _read_text(header, name, shown)
+    try:
+        value = float(re.sub("Hz$", "", text))
+    except ValueError:
+        value = np.nan
+    if not lowest <= value <= highest:
+        raise DataError(
+            f"header line {shown} is {text!r}, expected {lowest:g} to {highest:g}: fetch it again"
+        )
+    return value
+
+
+def _read_time(header: dict, name: str, shown: str) -> pd.Timestamp:
+    """Return the time (UTC) of a CSV header line, which is in Japan Standard Time."""
+    text = _read_text(header, name, shown)
+    try:
+        if not _CSV_TIME.fullmatch(text):
+            raise ValueError(text)
+        return pd.Timestamp(text, tz="UTC").as_unit("ns") - JST
+    except ValueError as error:
+        raise DataError(
+            f"header line {shown} is {text!r}, expected YYYY/MM/DD hh:mm:ss: fetch it again"
+        ) from error
+
+
+def _identify_columns(names: Sequence[str], code: str) -> list[tuple[str, str, str] | None]:
+    """Return network, sensor and direction of each column of a CSV file; None for the time."""
+    columns: list[tuple[str, str, str] | None] = []
+    for name in names:
+        match = re.fullmatch(r"\s*([\w-]+)\s*(?:[(\[](.*)[)\]])?\s*", name)
+        plain, unit = (match[1].upper().replace("-", ""), match[2] or "") if match else ("", "")
+        if not columns and plain == "TIME" and unit.lower() in ("", "s", "sec"):
+            columns.append(None)
+        elif columns and plain in CSV_COLUMNS and unit.lower() in GAL and CSV_COLUMNS[plain] not in columns:
+            columns.append(CSV_COLUMNS[plain])
+        else:
+            raise DataError(
+                f"column {len(columns) + 1} is {name.strip()!r}, expected Time first and then "
+                f"{', '.join(CSV_COLUMNS)}, each once, in gal"
+            )
+    if _KIKNET_CODE.fullmatch(code) and any(key and key[0] == "knet" for key in columns):
+        raise DataError(
+            f"{code} is of KiK-net, but the columns {', '.join(names)} do not say which sensor they are "
+            "of: fetch the ASCII form"
+        )
+    return columns
+
+
+def _read_samples(rows: bytes, columns: int, rate: float, duration: float) -> np.ndarray:
+    """Read the times (s) and samples (gal) of a CSV file, [n, columns]."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty table, which is refused below
+            samples = np.loadtxt(io.BytesIO(rows), delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise DataError(f"samples are no numbers ({error}): fetch it again") from error
+    if samples.shape[1:] != (columns,) or not np.isfinite(samples).all():
+        raise DataError(f"samples are not {columns} finite numbers a line: fetch it again")
+    jumps = np.flatnonzero(np.abs(np.diff(samples[:, 0]) * rate - 1) > 0.5)
+    if len(jumps):
+        time = samples[1 + jumps[0], 0]
+        raise DataError(f"time {time:g} s does not follow at {rate:g} Hz: samples miss, fetch it again")
+    if len(samples) / rate < duration - 1:  # the header counts whole seconds
+        raise DataError(
+            f"cut: {len(samples)} samples at {rate:g} Hz, but Duration Time(s) is {duration:g}: "
+            "fetch it again"
+        )
+    return samples
+
+
+def _read_max_acc(listed: Sequence[str], column: int, columns: int) -> float:
+    """Return Max. Acc. of a component in gal, NaN where the CSV header does not list one per component."""
+    try:
+        return float(listed[column]) if len(listed) == columns else np.nan
+    except ValueError:
+        return np.nan

@@ -7,23 +7,24 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import wrapped
-from tfgmm.readers.common import column_names, sheet
+from tfgmm.readers.common import columns, sheet
+from tfgmm.readers.common.columns import NUMBER, Column
 from tfgmm.readers.waveforms import instruments
 
-#: Names of the columns, plain; all but the first three may be left out.
-NAMES = {
-    "station": column_names.STATION,
-    "longitude": column_names.LONGITUDE,
-    "latitude": column_names.LATITUDE,
-    "elevation_m": ("elevationm", "elevation"),
-    "sensor_depth_m": ("sensordepthm", "sensordepth"),
-    "unit": ("unit",),
-    "gain": ("gain",),
-    "velocity_unit": ("velocityunit",),
-    "velocity_gain": ("velocitygain",),
+COLUMNS = {
+    "station": Column(
+        columns.STATION, filled=True, expected="the code of a station", unique="each station once"
+    ),
+    "longitude": Column(columns.LONGITUDE, NUMBER, lowest=-180, highest=360),
+    "latitude": Column(columns.LATITUDE, NUMBER, lowest=-90, highest=90),
+    "elevation_m": Column(("elevationm", "elevation"), NUMBER),
+    "sensor_depth_m": Column(("sensordepthm", "sensordepth"), NUMBER, lowest=0, highest=1e4),
+    "unit": Column(("unit",)),
+    "gain": Column(("gain",), NUMBER),
+    "velocity_unit": Column(("velocityunit",)),
+    "velocity_gain": Column(("velocitygain",), NUMBER),
 }
-REQUIRED = ("station", "longitude", "latitude")
-TEXTS = ("station", "unit", "velocity_unit")
+PLACE = ("station", "longitude", "latitude")
 #: Columns of unit and gain, and an example of the unit, by what they are the scale of.
 SCALES = {
     instruments.ACCELERATION: ("unit", "gain", "m/s^2"),
@@ -56,49 +57,40 @@ def read(path: Path) -> pd.DataFrame:
         It is no table, lacks a column, or a cell is not what it should be.
     """
     table = sheet.read(path)
-    column_names.refuse_contradictions(table)
-    columns = {name: column_names.find(table.columns, plain) for name, plain in NAMES.items()}
-    missing = [name for name in REQUIRED if columns[name] is None]
-    if not (columns["unit"] or columns["gain"] or columns["velocity_unit"] or columns["velocity_gain"]):
+    located = columns.locate(table, COLUMNS)
+    missing = [name for name in PLACE if name not in located]
+    if located.keys().isdisjoint(name for names in SCALES.values() for name in names):
         missing.append("unit or gain")
     if missing:
         raise DataError(
             f"{path} has no column {', '.join(missing)}: see the docs on the station table of waveforms"
         )
-    blank = pd.Series(None, range(table.table.num_rows), dtype=object)
-    cells = {name: blank if column is None else table.text(column) for name, column in columns.items()}
-    rows = {name: cells[name] if name in TEXTS else table.to_number(cells[name]) for name in NAMES}
-    _refuse_wrong_cells(table, cells, rows)
-    for quantity in SCALES:
-        rows[quantity] = _scale(table, cells, rows, quantity)
-    told = rows[instruments.ACCELERATION].notna() | rows[instruments.VELOCITY].notna()
-    table.refuse(cells["station"], ~told, "a unit or a gain in its row, which has none")
-    rows["longitude"] = wrapped(rows["longitude"])
-    return pd.DataFrame(rows).drop(columns=["unit", "gain", "velocity_unit", "velocity_gain"])
+    rows = columns.read(table, COLUMNS, located).reset_index(drop=True)
+    scales = {quantity: _scale(table, located, rows, quantity) for quantity in SCALES}
+    scaled = pd.DataFrame(scales).notna().any(axis=1)
+    table.refuse(table.text(located["station"]), ~scaled, "a unit or a gain in its row, which has none")
+    rows = rows.assign(**scales, longitude=wrapped(rows["longitude"]))
+    return rows.drop(columns=["unit", "gain", "velocity_unit", "velocity_gain"])
 
 
-def _refuse_wrong_cells(table: sheet.Sheet, cells: dict, rows: dict) -> None:
-    station = cells["station"]
-    table.refuse(station, station.isna(), "the code of a station")
-    table.refuse(station, station.duplicated(), "each station once")
-    ranges = {"longitude": (-180, 360), "latitude": (-90, 90), "sensor_depth_m": (0, 1e4)}
-    for name, (lowest, highest) in ranges.items():
-        outside = rows[name].notna() & ~rows[name].between(lowest, highest)
-        table.refuse(cells[name], outside, f"a number from {lowest:g} to {highest:g}")
-
-
-def _scale(table: sheet.Sheet, cells: dict, rows: dict, quantity: str) -> pd.Series:
-    """SI units in one unit of the samples, by row: of its unit, or 1 / gain; NaN where neither is told."""
+def _scale(table: sheet.Sheet, located: dict, rows: pd.DataFrame, quantity: str) -> pd.Series:
+    """Return SI units in one unit of the samples, by row: of its unit, or 1 / gain; NaN without either."""
     unit_name, gain_name, example = SCALES[quantity]
-    unit, gain = cells[unit_name], rows[gain_name]
+    unit, gain = rows[unit_name], rows[gain_name]
     scale = unit.map(lambda text: _size(text, quantity), na_action="ignore").astype(float)
-    table.refuse(unit, unit.notna() & scale.isna(), f"a unit of {quantity}, as {example}")
-    table.refuse(cells[gain_name], gain.notna() & unit.notna(), f"a blank, as {unit_name} is told")
+
+    def refuse(name: str, bad: pd.Series, expected: str) -> None:
+        if bad.any():
+            table.refuse(table.text(located[name]), bad, expected)
+
+    refuse(unit_name, unit.notna() & scale.isna(), f"a unit of {quantity}, as {example}")
+    refuse(gain_name, gain.notna() & unit.notna(), f"a blank, as {unit_name} is told")
     good = gain.isna() | ((gain > 0) & np.isfinite(gain))
-    table.refuse(cells[gain_name], ~good, f"a gain in counts per {example}, above 0")
+    refuse(gain_name, ~good, f"a gain in counts per {example}, above 0")
     return scale.fillna(1 / gain)
 
 
 def _size(text: str, quantity: str) -> float:
+    """Return one of a unit in SI units, NaN where it is no unit of the quantity."""
     unit = instruments.unit(text)
     return unit.si if unit and unit.quantity == quantity else np.nan

@@ -1,20 +1,23 @@
-"""Waveform files -> ObsPy traces, with a bound on memory: bytes are decoded piece by piece."""
+"""MiniSEED, SAC, GSE and text files -> ObsPy traces, decoded piece by piece to bound the memory."""
 
+import contextlib
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import obspy
+from obspy.io.gse2 import libgse2
 
 from tfgmm.core.errors import DataError
 from tfgmm.readers.common import bounded
-from tfgmm.readers.waveforms import gse
 
-#: Left to itself, ObsPy unpickles a file that it does not know, and takes one text format for another.
+#: Formats that are read. Without the name of one, ObsPy unpickles unknown files and confuses text formats.
 FORMATS = ("MSEED", "SAC", "SACXY", "GSE2", "GSE1", "SLIST", "TSPAIR")
-#: Text formats by what a line of them begins with; all other files are MiniSEED or SAC.
+#: Text formats by how their files begin; all other files are MiniSEED or SAC.
 _TEXTS = (
     (re.compile(rb"TIMESERIES [^\n]*\bSLIST\b"), "SLIST"),
     (re.compile(rb"TIMESERIES [^\n]*\bTSPAIR\b"), "TSPAIR"),
@@ -23,7 +26,7 @@ _TEXTS = (
     (re.compile(rb"[-+.\deE\s]{100}"), "SACXY"),
 )
 _HEAD_BYTES = 4000
-#: Hz; no digitiser of ground motion is faster.
+#: Highest sampling rate in Hz; no digitiser of ground motion is faster.
 MOST_HZ = 10_000.0
 #: Bytes of MiniSEED that are decoded at a time (they may become seven times as many), and the distance
 #: at which its records may begin.
@@ -31,20 +34,36 @@ PIECE, RECORD_STEP = 2**24, 64
 _RECORD = re.compile(rb"\d{6}[DRQM][ \x00]")
 #: Lines of the header of SACXY.
 _SACXY_HEADER = 30
+#: Version of GSE by the name of the format.
+_GSE_VERSIONS = {"GSE1": 1, "GSE2": 2}
+#: Digits of CM6 after which a sample continues in the next digit; all others end a sample.
+_CM6_CONTINUES = b"UVWXYZabcdefghijklmnopqrstuvwxyz"
+_CM6_LINES = re.compile(rb"(?:[-+0-9A-Za-z]{1,80}[ \r]?\n)*")
 
 
 def headers(path: Path) -> tuple[str, obspy.Stream]:
     """Read the format of a file and the headers of its traces, without their samples.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    kind : str
+        One of the `FORMATS`.
+    headers : obspy.Stream
+        Traces without samples.
 
     Raises
     ------
     UsageError
         There is no such file, or it is a folder, pipe or device.
     DataError
-        It is none of the `FORMATS`, or damaged; what ObsPy only warns of is damage too.
+        The file is in none of the `FORMATS`, or damaged; a warning of ObsPy counts as damage.
     """
     content = bounded.content(path)
-    for kind in _kinds(content[:_HEAD_BYTES]):
+    for kind in _guess_kinds(content[:_HEAD_BYTES]):
         try:
             traces = _read(content, kind, headonly=True)
         except Exception:  # each format's reader fails in its own ways
@@ -56,76 +75,152 @@ def headers(path: Path) -> tuple[str, obspy.Stream]:
 
 
 def traces(path: Path, kind: str) -> Iterator[obspy.Trace]:
-    """Read the traces of a file whose format is known; a long one comes in parts.
+    """Read the traces of a file in a known format; a long trace comes in parts.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        One of the `FORMATS`, as `headers` returns it.
+
+    Yields
+    ------
+    obspy.Trace
+        With the samples as in the file.
 
     Raises
     ------
     UsageError, DataError
-        As `headers`; or a text has other numbers of samples than its headers say.
+        As in `headers`; or a text has another number of samples than its header says.
     """
     content = bounded.content(path)
     try:
-        yield from READERS.get(kind, _whole)(content, kind)
-    except Exception as error:  # as above
+        yield from READERS.get(kind, _read_whole)(content, kind)
+    except Exception as error:  # each format's reader fails in its own ways
         reason = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise DataError(f"{path} is damaged ({kind}: {reason}): fetch it again") from error
 
 
-def _kinds(head: bytes) -> Sequence[str]:
-    """The formats that a file which begins so may have."""
+def _guess_kinds(head: bytes) -> Sequence[str]:
+    """Return the formats that are possible for a file with these first bytes."""
     return next(([kind] for pattern, kind in _TEXTS if pattern.match(head)), ["MSEED", "SAC"])
 
 
 def _read(content: bytes, kind: str, headonly: bool = False) -> obspy.Stream:
-    with gse.strict_warnings():
+    """Read a file with ObsPy, whose warnings are errors."""
+    with _raise_warnings():
         return obspy.read(io.BytesIO(content), format=kind, headonly=headonly, check_compression=False)
 
 
-def _whole(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+def _read_whole(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read the traces of a file at once."""
     yield from _read(content, kind)
 
 
-def _miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Traces of some records at a time; one that is parted so goes on where the other ends."""
+def _read_miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read traces from pieces of whole records; a trace may continue in the next piece."""
     start = 0
     while start < len(content):
         stop = start + PIECE
         while start < stop < len(content) and not _RECORD.match(content, stop):
             stop -= RECORD_STEP
-        stop = stop if stop > start else start + PIECE  # no record begins: damage, which ObsPy names
+        if stop <= start:  # no record begins here: the file is damaged, and ObsPy says how
+            stop = start + PIECE
         yield from _read(content[start:stop], kind)
         start = stop
 
 
-def _tspair(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+def _read_tspair(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read the traces of a TSPAIR file, and check their number of samples."""
     for trace, head in zip(_read(content, kind), _read(content, kind, headonly=True), strict=True):
-        if trace.stats.npts != head.stats.npts:  # ObsPy takes what there is
+        if trace.stats.npts != head.stats.npts:  # which ObsPy does not check
             raise ValueError(f"{trace.stats.npts} samples, but its header says {head.stats.npts}")
         yield trace
 
 
-def _sacxy(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """The trace; ObsPy reads those alone that fill their last line."""
+def _read_sacxy(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read the trace of a SACXY file; ObsPy itself fails where the last line is not full."""
     [head] = _read(content, kind, headonly=True)
     body = content.split(b"\n", _SACXY_HEADER)[_SACXY_HEADER]
-    yield obspy.Trace(gse.numbers(body, head.stats.npts), head.stats)
+    yield obspy.Trace(_parse_numbers(body, head.stats.npts), head.stats)
 
 
-def _slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Traces whose samples NumPy reads; ObsPy would take twenty times the size of the file."""
+def _read_slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read the samples of a SLIST file with NumPy; ObsPy needs twenty times the size of the file."""
     starts = [match.start() for match in re.finditer(rb"^TIMESERIES", content, re.MULTILINE)]
     heads = _read(content, kind, headonly=True)
     for head, start, stop in zip(heads, starts, [*starts[1:], len(content)], strict=True):
         first = content.index(b"\n", start)
-        yield obspy.Trace(gse.numbers(content[first:stop], head.stats.npts), head.stats)
+        yield obspy.Trace(_parse_numbers(content[first:stop], head.stats.npts), head.stats)
 
 
-#: Readers of formats that ObsPy alone reads without enough care, or with too much memory.
+def _read_gse(content: bytes, kind: str) -> Iterator[obspy.Trace]:
+    """Read the traces of a GSE file, each checked before it is given to ObsPy's decoder.
+
+    ObsPy's own reader ends the process (segmentation fault) on lines of more than 82 characters and on
+    traces of one sample.
+    """
+    starts = [
+        match.start() for match in re.finditer(rb"^WID%d " % _GSE_VERSIONS[kind], content, re.MULTILINE)
+    ]
+    for start, stop in zip(starts, [*starts[1:], len(content)], strict=True):
+        with _raise_warnings():
+            trace = _decode_gse(content[start:stop], kind)
+        yield trace
+
+
+def _decode_gse(block: bytes, kind: str) -> obspy.Trace:
+    """Return one trace of a GSE file, or raise `ValueError` or an error of ObsPy where it is damaged."""
+    version = _GSE_VERSIONS[kind]
+    data = re.search(rb"^DAT%d[ \r]*\n" % version, block, re.MULTILINE)
+    check = re.search(rb"^CHK%d +-?\d+\s*$" % version, block, re.MULTILINE)
+    if data is None or check is None or check.start() < data.end():
+        raise ValueError(f"DAT{version} or CHK{version} is missing: cut")
+    [head] = obspy.read(
+        io.BytesIO(block[: data.start()]), format=kind, headonly=True, check_compression=False
+    )
+    body, count = block[data.end() : check.start()].rstrip() + b"\n", head.stats.npts
+    if head.stats[kind.lower()].datatype in ("CM6", "CMP6"):
+        encoded = len(body.translate(None, b" \r\n" + _CM6_CONTINUES))
+        if not _CM6_LINES.fullmatch(body) or encoded != count or count < 2:
+            raise ValueError(f"{encoded} samples in lines of up to 80 digits, but its header says {count}")
+        samples = libgse2.uncompress_cm6(io.BytesIO(b"DAT2\n" + body), count)
+    elif head.stats[kind.lower()].datatype in ("INT", "INTV"):
+        samples = _parse_numbers(body, count).astype(np.int32)
+    else:
+        raise ValueError(f"samples of type {head.stats[kind.lower()].datatype} are not read")
+    libgse2.verify_checksum(io.BytesIO(check[0]), samples, version)
+    return obspy.Trace(samples, head.stats)
+
+
+def _parse_numbers(text: bytes, count: int) -> np.ndarray:
+    """Return `count` numbers separated by blanks or ends of lines, or raise `ValueError`.
+
+    NumPy needs a tenth of the memory of ObsPy's text readers.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # NumPy warns of text that is no number
+        values = np.fromstring(text, sep=" ")
+    if len(values) != count:
+        raise ValueError(f"{len(values)} samples, but its header says {count}")
+    return values
+
+
+@contextlib.contextmanager
+def _raise_warnings() -> Iterator[None]:
+    """Turn ObsPy's warnings, as of damage, into errors, and silence all other warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+#: Readers of formats that ObsPy alone reads with too few checks, or with too much memory.
 READERS = {
-    "MSEED": _miniseed,
-    "SACXY": _sacxy,
-    "SLIST": _slist,
-    "TSPAIR": _tspair,
-    "GSE1": gse.traces,
-    "GSE2": gse.traces,
+    "MSEED": _read_miniseed,
+    "SACXY": _read_sacxy,
+    "SLIST": _read_slist,
+    "TSPAIR": _read_tspair,
+    "GSE1": _read_gse,
+    "GSE2": _read_gse,
 }

@@ -1,4 +1,4 @@
-"""NIED WIN32 files: bytes -> samples, nothing chosen.
+"""NIED WIN32 files -> samples of all their channels.
 
 A file is four zero bytes and then blocks of one second: time (8 bytes BCD, ``YYYYMMDDhhmmsscc`` in
 Japan Standard Time), duration in 0.1 s and length in bytes (4 each), then for each channel its
@@ -29,13 +29,23 @@ _FIRST_SAMPLE_BYTES = 4
 _MAX_SIZE = 4
 _COUNT = 0xFFF
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-#: Samples that are decoded at a time.
+#: Largest number of samples that are decoded at a time.
 MOST_SAMPLES = 2**21
 _YEARS = range(1970, 2200)
 
 
 class Segment(NamedTuple):
-    """Samples of one channel without a gap: first sample's time (UTC), Hz, counts (int32, [n])."""
+    """Samples of one channel without a gap.
+
+    Attributes
+    ----------
+    start : pandas.Timestamp
+        Time of the first sample (UTC).
+    sampling_rate : int
+        Hz.
+    samples : ndarray of int32, [n]
+        Counts.
+    """
 
     start: pd.Timestamp
     sampling_rate: int
@@ -43,6 +53,8 @@ class Segment(NamedTuple):
 
 
 class _Second(NamedTuple):
+    """A block of one second: its time (UTC), and its first byte and the byte after its last one."""
+
     time: datetime.datetime
     start: int
     end: int
@@ -51,7 +63,7 @@ class _Second(NamedTuple):
 class _Blocks(NamedTuple):
     """Blocks of one channel: times in microseconds since 1970 (UTC), packed size and count, first bytes.
 
-    Arrays and no objects, or a file of the shortest blocks would take twenty times its size.
+    They are arrays, not objects: as objects the shortest blocks would take twenty times the file's size.
     """
 
     times: array.array
@@ -60,21 +72,31 @@ class _Blocks(NamedTuple):
 
     @classmethod
     def empty(cls) -> "_Blocks":
+        """Return no blocks."""
         return cls(array.array("q"), array.array("H"), array.array("Q"))
 
 
 def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Return the times (UTC) at which a file begins and ends; channels are not looked into.
+    """Return the times (UTC) at which a file begins and ends, without reading its channels.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    begin, end : pandas.Timestamp
+        Beginning of the first second, and end of the last one.
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        As `segments`, but for the content of channel blocks.
+        As in `segments`, except for faults inside the blocks of channels.
     """
     begin, end = None, None
-    for second in _seconds(bounded.content(path), path):
+    for second in _read_seconds(bounded.content(path), path):
         begin = second.time if begin is None else min(begin, second.time)
         end = second.time if end is None else max(end, second.time)
     return pd.Timestamp(begin), pd.Timestamp(end) + pd.Timedelta(seconds=1)
@@ -82,25 +104,25 @@ def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 def segments(
     path: Path,
-    keeps: Callable[[int], bool] = lambda channel: True,
-    wanted: Callable[[pd.Timestamp], bool] = lambda second: True,
+    channel_wanted: Callable[[int], bool] = lambda channel: True,
+    second_wanted: Callable[[pd.Timestamp], bool] = lambda second: True,
 ) -> Iterator[tuple[int, Segment]]:
     """Read the samples of a WIN32 file.
 
     Parameters
     ----------
     path : Path
-    keeps : callable
-        Given a channel, whether it is decoded; the headers of the others are checked nevertheless.
-    wanted : callable
-        Given the time (UTC) of a second, whether it is read; the others are skipped as a whole.
+    channel_wanted : callable
+        Channel -> True if it is to be decoded; the headers of the others are checked nevertheless.
+    second_wanted : callable
+        Time (UTC) of a second -> True if it is to be read; the others are skipped as a whole.
 
     Yields
     ------
     channel : int
     segment : Segment
         One channel after the other, each in the order of time. A missing second, or a change of sampling
-        rate, ends a segment and begins another: no sample is made up. Long ones come in parts.
+        rate, ends a segment and begins another: no sample is made up. Long segments come in parts.
 
     Raises
     ------
@@ -112,45 +134,49 @@ def segments(
     """
     data = bounded.content(path)
     blocks: dict[int, _Blocks] = {}
-    for second in _seconds(data, path):
-        if wanted(pd.Timestamp(second.time)):
+    for second in _read_seconds(data, path):
+        if second_wanted(pd.Timestamp(second.time)):
             time = (second.time - EPOCH) // datetime.timedelta(microseconds=1)
-            for channel, form, start in _channel_blocks(data, second, path):
-                if keeps(channel):
+            for channel, form, start in _read_blocks(data, second, path):
+                if channel_wanted(channel):
                     columns = blocks.setdefault(channel, _Blocks.empty())
                     for column, value in zip(columns, (time, form, start), strict=True):
                         column.append(value)
     content = np.frombuffer(data, np.uint8)
     for channel, columns in blocks.items():
-        for segment in _segments(content, columns, path):
+        for segment in _join_blocks(content, columns, path):
             yield channel, segment
 
 
-def _damaged(path: Path, byte: int, found: str, expected: str) -> DataError:
-    return DataError(f"{path}, byte {byte}: {found}, expected {expected}: download the file again")
+def _make_error(path: Path, byte: int, content: str, expected: str) -> DataError:
+    """Return the error for a byte of a file that is damaged."""
+    return DataError(f"{path}, byte {byte}: {content}, expected {expected}: download the file again")
 
 
-def _seconds(data: bytes, path: Path) -> Iterator[_Second]:
+def _read_seconds(data: bytes, path: Path) -> Iterator[_Second]:
+    """Read the headers of the seconds of a file one after the other."""
     if data[:4] != _FILE_HEADER:
-        raise _damaged(path, 0, f"file begins with {data[:4].hex() or 'nothing'}", "the 00000000 of WIN32")
+        raise _make_error(
+            path, 0, f"file begins with {data[:4].hex() or 'nothing'}", "the 00000000 of WIN32"
+        )
     if len(data) == len(_FILE_HEADER):
-        raise _damaged(path, 4, "end of file", "at least one second of data")
+        raise _make_error(path, 4, "end of file", "at least one second of data")
     position = len(_FILE_HEADER)
     while position < len(data):
         start = position + _SECOND.size
         if start > len(data):
-            raise _damaged(path, position, "end of file", f"a header of {_SECOND.size} bytes")
+            raise _make_error(path, position, "end of file", f"a header of {_SECOND.size} bytes")
         digits, duration, length = _SECOND.unpack_from(data, position)
         if duration != 10:
-            raise _damaged(path, position + 8, f"duration {duration / 10:g} s", "1 s")
+            raise _make_error(path, position + 8, f"duration {duration / 10:g} s", "1 s")
         if length > len(data) - start:
-            raise _damaged(path, position + 12, f"length {length}", f"at most {len(data) - start}")
-        yield _Second(_time(digits, path, position), start, start + length)
+            raise _make_error(path, position + 12, f"length {length}", f"at most {len(data) - start}")
+        yield _Second(_decode_time(digits, path, position), start, start + length)
         position = start + length
 
 
-def _time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
-    """UTC of a time in binary-coded decimals."""
+def _decode_time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
+    """Return the time (UTC) of eight bytes in binary-coded decimals (JST)."""
     text = digits.hex()
     try:
         local = datetime.datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=datetime.UTC)
@@ -158,43 +184,44 @@ def _time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
             raise ValueError(text)
         return local + datetime.timedelta(milliseconds=10 * int(text[14:])) - JST
     except (ValueError, OverflowError) as error:
-        raise _damaged(path, byte, f"time {text}", "YYYYMMDDhhmmsscc in decimal digits") from error
+        raise _make_error(path, byte, f"time {text}", "YYYYMMDDhhmmsscc in decimal digits") from error
 
 
-def _channel_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int, int, int]]:
-    """Channel, packed size and count, and first byte of the samples, of the blocks of a second."""
+def _read_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int, int, int]]:
+    """Read the blocks of a second: channel, packed size and count, and first byte of the samples."""
     position = second.start
     while position < second.end:
         start = position + _CHANNEL.size
         if start > second.end:
-            raise _damaged(path, position, "end of the second", f"a header of {_CHANNEL.size} bytes")
+            raise _make_error(path, position, "end of the second", f"a header of {_CHANNEL.size} bytes")
         _, channel, packed = _CHANNEL.unpack_from(data, position)
         size, count = packed >> 12, packed & _COUNT
         if size > _MAX_SIZE:
-            raise _damaged(path, position + 4, f"sample size {size}", f"0 to {_MAX_SIZE}")
+            raise _make_error(path, position + 4, f"sample size {size}", f"0 to {_MAX_SIZE}")
         if count == 0:
-            raise _damaged(path, position + 4, "sample count 0", "1 to 4095")
-        end = start + _FIRST_SAMPLE_BYTES + _difference_bytes(size, count)
+            raise _make_error(path, position + 4, "sample count 0", "1 to 4095")
+        end = start + _FIRST_SAMPLE_BYTES + _count_bytes(size, count)
         if end > second.end:
-            found, left = f"channel {channel:04x} of {end - position} bytes", second.end - position
-            raise _damaged(path, position, found, f"at most {left}")
+            block = f"channel {channel:04x} of {end - position} bytes"
+            raise _make_error(path, position, block, f"at most {second.end - position}")
         yield channel, packed, start
         position = end
 
 
-def _difference_bytes(size: int, count: int) -> int:
+def _count_bytes(size: int, count: int) -> int:
+    """Return the number of bytes of the differences in a block of `count` samples."""
     return size * (count - 1) if size else count // 2  # ceil((count - 1) / 2)
 
 
-def _segments(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segment]:
-    """Blocks of one channel, joined where they follow each other."""
+def _join_blocks(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segment]:
+    """Join the blocks of one channel where they follow each other without a gap."""
     times, forms, starts = (np.array(column) for column in blocks)
     order = np.argsort(times, kind="stable")
     times, forms, starts = times[order], forms[order].astype(int), starts[order].astype(np.int64)
     steps = np.diff(times)
     if (steps < 10**6).any():
         byte = int(starts[1 + np.argmax(steps < 10**6)])
-        raise _damaged(path, byte, "a channel's second that is in the file already", "it once")
+        raise _make_error(path, byte, "a channel's second that is in the file already", "it once")
     counts = forms & _COUNT
     ends = np.flatnonzero((steps > 10**6) | (np.diff(counts) != 0)) + 1
     for first, last in itertools.pairwise([0, *ends, len(times)]):
@@ -202,13 +229,15 @@ def _segments(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segment
         most = max(1, MOST_SAMPLES // count)
         for begin in range(first, last, most):
             part = slice(begin, min(begin + most, last))
-            samples = _rows(data, forms[part] >> 12, starts[part], count, path)
+            samples = _decode_all(data, forms[part] >> 12, starts[part], count, path)
             start = pd.Timestamp(int(times[begin]), unit="us", tz="UTC")
             yield Segment(start, count, samples.ravel())
 
 
-def _rows(data: np.ndarray, sizes: np.ndarray, starts: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Samples [n_blocks, count] of blocks that have one count; all of one size are decoded at once."""
+def _decode_all(
+    data: np.ndarray, sizes: np.ndarray, starts: np.ndarray, count: int, path: Path
+) -> np.ndarray:
+    """Decode blocks of one sample count, all of one sample size at once; int32, [n_blocks, count]."""
     rows = np.empty((len(sizes), count), np.int32)
     for size in np.unique(sizes):
         rows[sizes == size] = _decode(data, starts[sizes == size], int(size), count, path)
@@ -216,24 +245,26 @@ def _rows(data: np.ndarray, sizes: np.ndarray, starts: np.ndarray, count: int, p
 
 
 def _decode(data: np.ndarray, starts: np.ndarray, size: int, count: int, path: Path) -> np.ndarray:
-    """Samples [n_blocks, count] of blocks that have one form; int32."""
-    length = _FIRST_SAMPLE_BYTES + _difference_bytes(size, count)
+    """Decode blocks of one sample size and count; int32, [n_blocks, count]."""
+    length = _FIRST_SAMPLE_BYTES + _count_bytes(size, count)
     raw = np.lib.stride_tricks.sliding_window_view(data, length)[starts]
-    first, rest = raw[:, :_FIRST_SAMPLE_BYTES], raw[:, _FIRST_SAMPLE_BYTES:]
-    differences = _nibbles(rest)[:, : count - 1] if size == 0 else _integers(rest, size)
+    first, packed = raw[:, :_FIRST_SAMPLE_BYTES], raw[:, _FIRST_SAMPLE_BYTES:]
+    differences = (
+        _decode_half_bytes(packed)[:, : count - 1] if size == 0 else _decode_integers(packed, size)
+    )
     # The sum is taken in 64 bits, so that damage shows instead of wrapping round.
     samples = np.cumsum(
-        np.concatenate([_integers(first, _FIRST_SAMPLE_BYTES), differences], axis=1), axis=1
+        np.concatenate([_decode_integers(first, _FIRST_SAMPLE_BYTES), differences], axis=1), axis=1
     )
     narrow = samples.astype(np.int32)
     bad = (narrow != samples).any(axis=1)
     if bad.any():
-        raise _damaged(path, int(starts[bad][0]), "samples beyond 32 bits", "counts of a digitiser")
+        raise _make_error(path, int(starts[bad][0]), "samples beyond 32 bits", "counts of a digitiser")
     return narrow
 
 
-def _integers(raw: np.ndarray, size: int) -> np.ndarray:
-    """Bytes [n, size m] -> signed big-endian integers of `size` bytes, [n, m]."""
+def _decode_integers(raw: np.ndarray, size: int) -> np.ndarray:
+    """Turn bytes [n, size m] into signed big-endian integers of `size` bytes, [n, m]."""
     columns = raw.reshape(len(raw), -1, size)
     values = columns[..., 0].astype(np.int8).astype(np.int64)  # the sign is in the first byte
     for k in range(1, size):
@@ -241,7 +272,7 @@ def _integers(raw: np.ndarray, size: int) -> np.ndarray:
     return values
 
 
-def _nibbles(raw: np.ndarray) -> np.ndarray:
-    """Bytes [n, m] -> signed integers of half a byte, the high ones first, [n, 2 m]."""
+def _decode_half_bytes(raw: np.ndarray) -> np.ndarray:
+    """Turn bytes [n, m] into signed integers of half a byte, the high half first, [n, 2 m]."""
     halves = np.stack([raw >> 4, raw & 15], axis=-1).reshape(len(raw), -1).astype(np.int64)
     return (halves ^ 8) - 8

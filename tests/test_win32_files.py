@@ -4,7 +4,7 @@ import pytest
 
 from helpers.win32_writer import channel_row, channel_table
 from tfgmm.core.errors import DataError
-from tfgmm.readers.waveforms import win32_channels
+from tfgmm.readers.waveforms import win32_files
 
 
 def test_channel_table(tmp_path):
@@ -15,7 +15,7 @@ def test_channel_table(tmp_path):
         channel_row("8a02", component="U", sensitivity="*", gain_db="0").replace("somewhere", "東京"),
         channel_row("8A03", unit="m/s", sensitivity="0"),
     )
-    rows, faults, repaired = win32_channels.read(table)
+    rows, faults, repaired = win32_files.read_channel_table(table)
     assert rows["channel"].tolist() == [0x8A01, 0x8A02, 0x8A03]
     first = rows.iloc[0]
     assert (first.station, first.component, first.unit) == ("E.AC3M", "N", "m/s/s")
@@ -40,22 +40,24 @@ def test_channel_table(tmp_path):
 )
 def test_channel_tables_that_are_wrong(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        win32_channels.read(channel_table(tmp_path / "table.ch", *rows))
+        win32_files.read_channel_table(channel_table(tmp_path / "table.ch", *rows))
 
 
 WHOLE = "8A02 1 0 E.AC3M E 5 24 0.5 m/s/s 120.05 0.7 -10 7.63e-06 -35.6 -139.7 -20 0 0 name"
 
 
 def glued(*columns: int) -> str:
-    """A line in which these columns (from 1) have grown together with the next ones."""
+    """Return a line in which these columns (from 1) have grown together with the next ones."""
     fields = WHOLE.split()
     return "".join(field + ("" if i in columns else " ") for i, field in enumerate(fields, 1))
 
 
 @pytest.mark.parametrize("columns", [(), (11,), (13,), (14,), (15,), (11, 13), (14, 15), (13, 14, 15)])
 def test_numbers_that_a_sign_parts_are_taken_apart(tmp_path, columns):
-    rows, faults, repaired = win32_channels.read(channel_table(tmp_path / "table.ch", glued(*columns)))
-    whole = win32_channels.read(channel_table(tmp_path / "whole.ch", WHOLE)).rows
+    rows, faults, repaired = win32_files.read_channel_table(
+        channel_table(tmp_path / "table.ch", glued(*columns))
+    )
+    whole = win32_files.read_channel_table(channel_table(tmp_path / "whole.ch", WHOLE)).rows
     assert faults == [] and rows.equals(whole)
     assert bool(repaired) == bool(columns) and all("line 3: " in text for text in repaired)
     if columns == (11,):
@@ -65,7 +67,7 @@ def test_numbers_that_a_sign_parts_are_taken_apart(tmp_path, columns):
 @pytest.mark.parametrize("column", [*range(1, 11), 12])
 def test_lines_whose_columns_cannot_be_told_apart_are_left_out_by_name(tmp_path, column):
     table = channel_table(tmp_path / "table.ch", channel_row(), glued(column))
-    rows, [fault], repaired = win32_channels.read(table)
+    rows, [fault], repaired = win32_files.read_channel_table(table)
     assert rows["channel"].tolist() == [0x8A01] and repaired == []
     assert fault.message.startswith("table.ch, line 4, column ")
     assert fault.channel == (0x8A02 if column > 1 else None)

@@ -16,7 +16,7 @@ from helpers.tallies import dropped
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
 from tfgmm.readers.common.selection import Limits
-from tfgmm.readers.waveforms import nied_ascii
+from tfgmm.readers.waveforms import nied
 from tfgmm.readers.waveforms.intensity_measures import Processing
 
 SAMPLE = Path(obspy.io.nied.__file__).parent / "tests" / "data" / "test.knet"
@@ -25,7 +25,7 @@ SHORT = shaking(40, seconds=12), shaking(10, seconds=12)
 
 
 def pair(code="AKT013", suffix="", east=EAST, north=NORTH, **header) -> dict[str, bytes]:
-    """Names and contents of the two horizontals and the vertical, as they lie in an archive."""
+    """Return names and contents of the two horizontals and the vertical, as they lie in an archive."""
     samples = {"EW": east, "NS": north, "UD": shaking(5)}
     return {
         f"{code}9608110312.{name}{suffix}": ascii_record(name + suffix, counts, code=code, **header)
@@ -52,7 +52,7 @@ def assert_nothing_lost(dataset: Dataset) -> None:
 
 
 def test_a_record(tmp_path):
-    dataset = nied_ascii.read([write(tmp_path / "in", pair())], Limits(), ims=["PGA", "sa(0.5)"])
+    dataset = nied.read([write(tmp_path / "in", pair())], Limits(), ims=["PGA", "sa(0.5)"])
     assert dataset.events.iloc[0].to_dict() == {
         "event_id": "nied19960810181200.00",
         "origin_time": pd.Timestamp("1996-08-10T18:12Z"),
@@ -79,15 +79,15 @@ def test_golden_sample(tmp_path):
     text = SAMPLE.read_bytes()
     contents = {"a.EW": text, "a.NS": text.replace(b"E-W", b"N-S")}
     processing = Processing(baseline="linear", taper_s=0, highpass_hz=None)
-    dataset = nied_ascii.read([write(tmp_path / "in", contents)], Limits(), processing=processing)
+    dataset = nied.read([write(tmp_path / "in", contents)], Limits(), processing=processing)
     assert dataset.records.PGA[0] == pytest.approx(4.383 / 980.665, rel=1e-3)
-    filtered = nied_ascii.read([tmp_path / "in"], Limits())
+    filtered = nied.read([tmp_path / "in"], Limits())
     assert filtered.records.PGA[0] == pytest.approx(4.383 / 980.665, rel=0.05)
     assert dataset.provenance["noted"] == []
 
 
 def test_max_acc_that_disagrees_is_noted(tmp_path):
-    dataset = nied_ascii.read([write(tmp_path / "in", pair(max_acc="40.000"))], Limits())
+    dataset = nied.read([write(tmp_path / "in", pair(max_acc="40.000"))], Limits())
     (noted,) = dataset.provenance["noted"]
     assert (noted["reason"][:9], noted["count"], len(dataset.records)) == ("Max. Acc.", 1, 1)
     assert noted["examples"] == ["nied19960810181200.00 AKT013 NS: header 40, samples 9.99999 gal"]
@@ -96,7 +96,7 @@ def test_max_acc_that_disagrees_is_noted(tmp_path):
 
 def test_component(tmp_path):
     folder = write(tmp_path / "in", pair(east=EAST, north=EAST))
-    dataset = nied_ascii.read([folder], Limits(), component="rotd50")
+    dataset = nied.read([folder], Limits(), component="rotd50")
     assert dataset.records.component[0] == dataset.provenance["component"] == "rotd50"
     assert dataset.records.PGA[0] == pytest.approx(40 / 980.665, rel=0.02), (
         "linear motion, over the root of 2"
@@ -109,13 +109,13 @@ def test_component(tmp_path):
 )
 def test_sensors(tmp_path, sensor, ids, pga, depth):
     contents = pair() | pair("AKTH04", "2") | pair("AKTH04", "1", NORTH, shaking(2.5))
-    dataset = nied_ascii.read([write(tmp_path / "in", contents)], Limits(), sensor=sensor)
+    dataset = nied.read([write(tmp_path / "in", contents)], Limits(), sensor=sensor)
     assert dataset.stations.station_id.tolist() == ids
     assert dataset.stations.network.tolist() == ["knet", "kik"][-len(ids) :]
     assert dataset.stations.sensor_depth_m.tolist() == pytest.approx([depth] * len(ids), nan_ok=True)
     assert dataset.records.PGA[0] == pytest.approx(np.sqrt(pga * pga / 4) / 980.665, rel=0.02)
-    other = {"surface": ("file", "borehole sensor"), "borehole": ("file", "surface sensor")}[sensor]
-    assert dropped(dataset) == {("file", "vertical component"): 3, other: 2 * (3 - len(ids))}
+    other_sensor = {"surface": ("file", "borehole sensor"), "borehole": ("file", "surface sensor")}[sensor]
+    assert dropped(dataset) == {("file", "vertical component"): 3, other_sensor: 2 * (3 - len(ids))}
     assert_nothing_lost(dataset)
 
 
@@ -131,13 +131,13 @@ def test_nested_archives_folders_and_files_are_the_same(tmp_path):
     (tmp_path / "event.tar").write_bytes(event_tar())
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
         out.writestr("deep/event.tar", event_tar())
-    given = [[inside], sorted(inside.iterdir()), [tmp_path / "event.tar"], [tmp_path / "all.zip"]]
+    choices = [[inside], sorted(inside.iterdir()), [tmp_path / "event.tar"], [tmp_path / "all.zip"]]
     seen = []
-    datasets = [nied_ascii.read(paths, Limits(), progress=seen.append) for paths in given]
+    datasets = [nied.read(paths, Limits(), progress=seen.append) for paths in choices]
     assert len({dataset.digest() for dataset in datasets}) == 1 and len(datasets[0].records) == 2
     assert [path.name for path in seen[-2:]] == ["event.tar", "all.zip"] and len(seen) == 9 + 9 + 2
     assert dropped(datasets[3])["file", "no K-NET or KiK-net file"] == 1
-    twice = nied_ascii.read([inside, tmp_path / "event.tar"], Limits())
+    twice = nied.read([inside, tmp_path / "event.tar"], Limits())
     assert twice.digest() == datasets[0].digest() and dropped(twice)["file", "given twice"] == 4
     for dataset in [*datasets, twice]:
         assert_nothing_lost(dataset)
@@ -153,7 +153,7 @@ def test_what_is_damaged_is_counted_and_named(tmp_path):
         "readme.txt": b"text",
         "cut.tar": tar(pair("AKT022"))[:1000],
     }
-    dataset = nied_ascii.read([write(tmp_path / "in", contents)], Limits())
+    dataset = nied.read([write(tmp_path / "in", contents)], Limits())
     assert dropped(dataset) == {
         ("file", "cannot be read"): 4,
         ("file", "no K-NET or KiK-net file"): 1,
@@ -176,7 +176,7 @@ def test_catalogue_gives_better_magnitudes(tmp_path):
     (tmp_path / "gcmt.csv").write_text(
         "time,lat,lon,depth,Mw\n1996-08-11T03:12:05+09:00,38.9,140.6,9,6.1\n2001-01-01 00:00,38,140,9,6\n"
     )
-    dataset = nied_ascii.read([folder], Limits(), catalogue=tmp_path / "gcmt.csv")
+    dataset = nied.read([folder], Limits(), catalogue=tmp_path / "gcmt.csv")
     event = dataset.events.iloc[0]
     assert (event.magnitude, event.magnitude_source, event.depth_km) == (6.1, "catalogue Mw", 7)
     report = dataset.provenance["choices"]["catalogue"]
@@ -188,7 +188,7 @@ def test_catalogue_gives_better_magnitudes(tmp_path):
 def test_provenance(tmp_path):
     content = event_tar()
     (tmp_path / "event.tar").write_bytes(content)
-    provenance = nied_ascii.read(
+    provenance = nied.read(
         [tmp_path / "event.tar"], Limits(), processing=Processing(highpass_hz=0.2)
     ).provenance
     assert json.loads(json.dumps(provenance)) == provenance
@@ -202,22 +202,22 @@ def test_provenance(tmp_path):
 
 def test_bad_use(tmp_path):
     with pytest.raises(UsageError, match="absent does not exist"):
-        nied_ascii.read([tmp_path / "absent"], Limits())
+        nied.read([tmp_path / "absent"], Limits())
     with pytest.raises(UsageError, match="sensor 'deep' is unknown: choose surface or borehole"):
-        nied_ascii.read([tmp_path], Limits(), sensor="deep")
+        nied.read([tmp_path], Limits(), sensor="deep")
     with pytest.raises(UsageError, match="unknown intensity measure 'PGV'"):
-        nied_ascii.read([tmp_path], Limits(), ims=["PGV"])
+        nied.read([tmp_path], Limits(), ims=["PGV"])
     with pytest.raises(DataError, match="no pair of surface horizontals in 0 files"):
-        nied_ascii.read([tmp_path], Limits())
+        nied.read([tmp_path], Limits())
     write(tmp_path / "in", pair())
     with pytest.raises(
         DataError, match=r"no pair of borehole .* 3 files: 2 surface sensor \(AKT.*; 1 vertical"
     ):
-        nied_ascii.read([tmp_path], Limits(), sensor="borehole")
+        nied.read([tmp_path], Limits(), sensor="borehole")
     with pytest.raises(UsageError, match="component 'median' is unknown"):
-        nied_ascii.read([tmp_path], Limits(), component="median")
+        nied.read([tmp_path], Limits(), component="median")
     with pytest.raises(DataError, match="no record is left"):
-        nied_ascii.read([tmp_path], Limits(min_magnitude=9))
+        nied.read([tmp_path], Limits(min_magnitude=9))
 
 
 def test_memory_does_not_grow_with_the_records(tmp_path):
@@ -226,7 +226,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path):
         contents = [pair(f"AKT{i:03d}", east=SHORT[0], north=SHORT[1]) for i in range(number)]
         (tmp_path / "x.tar").write_bytes(tar({name: c for part in contents for name, c in part.items()}))
         tracemalloc.start()
-        nied_ascii.read([tmp_path / "x.tar"], Limits())
+        nied.read([tmp_path / "x.tar"], Limits())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.2 * peaks[1]
@@ -253,7 +253,7 @@ def test_mutated_files_are_refused_or_counted(tmp_path_factory, short, data):
         content[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
     folder = write(tmp_path_factory.mktemp("fuzz"), contents | {name: bytes(content)})
     try:
-        dataset = nied_ascii.read([folder], Limits())
+        dataset = nied.read([folder], Limits())
     except (DataError, UsageError) as error:
         assert "\n" not in str(error)
     else:

@@ -1,0 +1,36 @@
+"""A finished run laid out as version 0.1 did: a folder per measure, arm and member, and no data."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from tfgmm.core import files
+from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder
+from tfgmm.runs.run import RunFolder
+
+
+def lay_out(path: Path) -> None:
+    """Turn a run folder of this version into what version 0.1 would have written."""
+    run = RunFolder.open(path)
+    for arm in run.arms():
+        for folder in sorted((path / "members" / arm).glob("chunk-*")):
+            member = MemberFolder(folder)
+            done = member.done()
+            for name, (im,) in done["networks"].items():
+                old = path / "members" / im / arm / folder.name
+                old.mkdir(parents=True)
+                shutil.copy(folder / name, old / "model.keras")
+                table = pd.read_parquet(member.predictions).query("im == @im").drop(columns="im")
+                table.to_parquet(old / member.predictions.name, index=False)
+                history = pd.read_csv(folder / HISTORY).query("im == @im").drop(columns="im")
+                history.to_csv(old / HISTORY, index=False)
+                facts = {"seed": done["seed"], "seconds": done["seconds"]} | done["trainings"][im]
+                files.write_json(old / DONE, facts)
+        shutil.rmtree(path / "members" / arm)
+    shutil.rmtree(path / "data")
+    (path / "files.json").unlink()
+    content = files.read_json(path / "experiment.json")
+    files.write_json(
+        path / "experiment.json", {key: content[key] for key in ("experiment", "data", "versions")}
+    )

@@ -1,0 +1,118 @@
+"""A run of version 0.1 becomes one of this version; its networks and predictions stay."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from conftest import TINY, small_dataset
+from helpers import untrained_run, version_0_1
+from tfgmm.cli.app import main
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.network import training, upgrade
+from tfgmm.prediction import ensemble
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run import RunFolder
+from tfgmm.runs.verification import WHOLE, verify
+
+EVENTS = untrained_run.events(2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two measures and two arms with random effects, as version 0.1 left them and as they were before."""
+    root = tmp_path_factory.mktemp("old")
+    described = {
+        "data": untrained_run.write_data(root / "data"),
+        "ims": untrained_run.IMS,
+        "random_effects": "site,event",
+        "stopping": "blocks",
+        "training": {"epochs": 1, "shift_pixels": 0},
+    }
+    begun = training.begin(Experiment(**TINY | described), root / "run")
+    begun.train()
+    begun.arm(begun.experiment.without_site()).train()
+    shutil.copytree(root / "run", root / "before")
+    version_0_1.lay_out(root / "run")
+    return root
+
+
+@pytest.fixture
+def root(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "root")
+
+
+def refuse_difference(path, before):
+    """Assert that a run predicts what it predicted before, from the same networks."""
+    run, other = RunFolder.open(path), RunFolder.open(before)
+    assert (verify(path)["state"] == WHOLE).all()
+    assert run.experiment.ims == other.experiment.ims and run.fingerprint == other.fingerprint
+    pd.testing.assert_frame_equal(run.read_predictions(), other.read_predictions())
+    for im in run.experiment.ims:
+        assert run.member(1, 0).network(im).read_bytes() == other.member(1, 0).network(im).read_bytes()
+        found, expected = (ensemble.load(folder, im).at_stations(EVENTS) for folder in (path, before))
+        assert found.equals(expected)
+
+
+def test_it_predicts_what_it_predicted(root):
+    path = root / "run"
+    with pytest.raises(UsageError, match=r"is of version 0\.1: bring it up .* with tfgmm upgrade .*run"):
+        ensemble.load(path)
+    stages = []
+    assert upgrade.upgrade(path, report=lambda what, share: stages.append(what)) == RunFolder.open(path)
+    assert set(stages) == {"members", "terms of sites, events and paths"}
+    refuse_difference(path, root / "before")
+    assert sorted(folder.name for folder in (path / "members").iterdir()) == ["all", "drop-site"]
+    training.begin(RunFolder.open(path).experiment, path).train()  # which has nothing to do
+    refuse_difference(path, root / "before")
+    with pytest.raises(UsageError, match="is of this version already"):
+        upgrade.upgrade(path)
+
+
+def test_the_command(root, capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["upgrade", str(root / "run")])
+    assert not end.value.code
+    assert "is of this version now. Next: tfgmm evaluate" in " ".join(capfd.readouterr().out.split())
+    refuse_difference(root / "run", root / "before")
+
+
+def test_an_interrupted_upgrade_goes_on(root, monkeypatch):
+    def stop(run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(upgrade.beginning, "describe", stop)
+        upgrade.upgrade(root / "run")
+    written = (root / "run" / "members" / "all" / "chunk-0_init-0" / "done.json").stat().st_mtime_ns
+    upgrade.upgrade(root / "run")
+    assert (root / "run/members/all/chunk-0_init-0/done.json").stat().st_mtime_ns == written
+    refuse_difference(root / "run", root / "before")
+
+
+def test_the_dataset_is_the_one_that_it_was_trained_on(root, tmp_path):
+    small_dataset(seed=9).write(tmp_path / "other")
+    with pytest.raises(
+        UsageError, match=r"other is not what run .* trained on .*: name its dataset with --data"
+    ):
+        upgrade.upgrade(root / "run", str(tmp_path / "other"))
+    description = root / "run" / "experiment.json"
+    content = files.read_json(description)
+    content["experiment"]["data"] = str(tmp_path / "gone")
+    files.write_json(description, content)
+    with pytest.raises(
+        UsageError, match="is no dataset folder.*name the dataset of the run with --data FOLDER"
+    ):
+        upgrade.upgrade(root / "run")
+    upgrade.upgrade(root / "run", str(root / "data"))
+    assert (verify(root / "run")["state"] == WHOLE).all()
+
+
+def test_a_damaged_table_is_named(root):
+    path = root / "run" / "members" / "PGA" / "all" / "chunk-0_init-0" / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"predictions\.parquet"):
+        upgrade.upgrade(root / "run")
+    with pytest.raises(UsageError, match="is no run folder"):
+        upgrade.upgrade(root)

@@ -1,0 +1,247 @@
+"""Regions, longitudes, units and missing values of site layers, for readers of all formats."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray as xr
+
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data import layers
+from tfgmm.data.layers import LAYERS, RANGE, Region, beside
+
+#: Largest number of points along an axis: a circle of the Earth in steps of 20 m.
+LONGEST_AXIS = 2_000_000
+#: Steps of a map that are kept around the region, for interpolation.
+PADDING = 2
+#: Values that are within `RANGE` and stand for a missing value in many files.
+MARKS = (999.0, 9999.0)
+#: Factors to m or m/s by the beginning of the unit's name.
+OTHER_UNITS = {"km": 1000.0, "kilomet": 1000.0, "cm": 0.01, "ft": 0.3048, "feet": 0.3048, "foot": 0.3048}
+#: Names of columns, variables and bands of a layer.
+NAMES = {
+    "z_bedrock": re.compile(r"bedrock|depth|(?:^|_)z(?:1|2)[._]?[05]", re.IGNORECASE),
+    "vs30": re.compile(r"vs_?30|v_?s30|(?:^|[^a-z])(?:a?vs|v)_?30", re.IGNORECASE),
+}
+#: A unit of length or of velocity.
+UNIT = re.compile(
+    r"(?:[kc]?m|(?:kilo|centi)?met(?:er|re)s?|ft|feet|foot)"
+    r"(?P<speed>\s*(?:/|per)\s*s(?:ec(?:onds?)?)?|[ .*]*s(?:ec)?(?:\^|\*\*)?-1)?$",
+    re.IGNORECASE,
+)
+
+
+def box(region: Sequence[float]) -> Region:
+    """Check a region, and return it with its east beyond 180 where it crosses the date line.
+
+    >>> box((178, -20, -178, -16))
+    (178.0, -20.0, 182.0, -16.0)
+
+    Raises
+    ------
+    UsageError
+        The bounds are out of range or in the wrong order.
+    """
+    west, south, east, north = map(float, region)
+    if not (-180 <= west <= 360 and -180 <= east <= 360 and west != east and -90 <= south < north <= 90):
+        raise UsageError(
+            f"--region {','.join(f'{bound:g}' for bound in region)}: write WEST,SOUTH,EAST,NORTH in "
+            "degrees; with WEST > EAST it crosses the date line"
+        )
+    west, east = beside(np.array([west, east]), 0).tolist()
+    return west, south, east if east > west else east + 360, north
+
+
+def unbroken(longitude: np.ndarray, region: Region | None = None) -> np.ndarray:
+    """Turn longitudes by whole circles so that a layer across the date line is one piece.
+
+    Parameters
+    ----------
+    longitude : ndarray, [n]
+        Degrees, in any convention.
+    region : (west, south, east, north), optional
+        The region for which the layer is read.
+
+    Returns
+    -------
+    ndarray, [n]
+        Within 180 degrees of the middle of the region. Without a region from -180 to 180; where the
+        widest gap is not at the date line, longitudes count on beyond 180 up to that gap.
+    """
+    if region is not None:
+        return beside(longitude, (region[0] + region[2]) / 2)
+    longitude = beside(longitude, 0)
+    distinct = np.unique(longitude)
+    gaps = np.diff(distinct)
+    if gaps.max(initial=0) < 2 * (360 - np.ptp(distinct)):
+        return longitude
+    return np.where(longitude <= distinct[np.argmax(gaps)], longitude + 360, longitude)
+
+
+def refuse_long(file: str, points: int) -> None:
+    """Raise `DataError` for an axis of more points than a map of the Earth needs, before reading it."""
+    if points > LONGEST_AXIS:
+        raise DataError(f"{file} has an axis of {points} points, expected at most {LONGEST_AXIS}")
+
+
+def cut(
+    file: str,
+    latitude: np.ndarray,
+    longitude: np.ndarray,
+    region: Region | None,
+    block: Callable[[slice, slice], np.ndarray],
+) -> xr.DataArray:
+    """Read the region of a map whose rows are parallels and whose columns are meridians.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for messages.
+    latitude, longitude : ndarray, [rows], [columns]
+        Degrees; they may descend, and longitude may be in any convention.
+    region : (west, south, east, north) or None
+        Read only this part, and the points next to it.
+    block : callable
+        Slices of rows and columns -> values [rows, columns].
+
+    Returns
+    -------
+    DataArray, [latitude, longitude]
+        Latitude and longitude ascend.
+
+    Raises
+    ------
+    UsageError
+        The map does not reach into the region, or the part is too large.
+    """
+    longitude = unbroken(longitude, region)
+    rows, columns = np.arange(len(latitude)), np.arange(len(longitude))
+    if region is not None:
+        rows = np.flatnonzero(_find_near(latitude, region[1], region[3]))
+        rows = np.arange(rows.min(initial=len(latitude)), rows.max(initial=-1) + 1)
+        columns = np.flatnonzero(_find_near(longitude, region[0], region[2]))
+    if not len(rows) or not len(columns):
+        raise UsageError(f"{file} does not reach into the region {region}")
+    layers.refuse_large(file, (len(rows), len(columns)))
+    pieces = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+    parts = (block(slice(rows[0], rows[-1] + 1), slice(piece[0], piece[-1] + 1)) for piece in pieces)
+    values = next(parts) if len(pieces) == 1 else np.concatenate([*parts], axis=1)
+    axes = {"latitude": latitude[rows], "longitude": longitude[columns]}
+    return _sort_axes(xr.DataArray(values, axes, list(axes)))
+
+
+def _sort_axes(field: xr.DataArray) -> xr.DataArray:
+    """Sort both axes and keep each place once; an axis that only descends is turned without a copy."""
+    for axis in field.dims:
+        if np.all(np.diff(field[axis]) < 0):
+            field = field.isel({axis: slice(None, None, -1)})
+        if not np.all(np.diff(field[axis]) > 0):
+            field = field.sortby(axis).drop_duplicates(axis)
+    return field
+
+
+def _find_near(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return True for points of an axis between two bounds, or up to `PADDING` steps outside."""
+    steps = np.abs(np.diff(degrees))
+    margin = PADDING * steps.max(initial=0, where=steps < 180)
+    return (degrees >= low - margin) & (degrees <= high + margin)
+
+
+def in_unit(
+    name: str,
+    values: np.ndarray,
+    place: Callable[[tuple[int, ...]], str],
+    scale: float = 1.0,
+    missing: Sequence[float] = (),
+) -> tuple[np.ndarray, dict]:
+    """Convert values of a file to the layer's unit, and refuse values that are impossible.
+
+    Parameters
+    ----------
+    name : str
+        One of `LAYERS`.
+    values : ndarray of float, [...]
+        As in the file, NaN where it marks them as missing; changed in place, as it may be large.
+    place : callable
+        Index of a value -> text with file and place, for messages.
+    scale : float
+        Factor from the file's unit to the layer's.
+    missing : sequence of float
+        Values, as in the file, that stand for a missing one.
+
+    Returns
+    -------
+    values : ndarray, [...]
+        The same array, NaN where missing.
+    attrs : dict
+        ``missing``: text with the number of values that are in `missing`; empty without `missing`.
+
+    Raises
+    ------
+    DataError
+        A value is out of range, and is not declared as missing. 999 and 9999 are refused too where they
+        repeat and are by far larger than all other values.
+    """
+    declared = is_declared(values, missing)
+    values[declared] = np.nan
+    low, high = (limit / scale for limit in RANGE[name])
+    bad = (values < low) | (values > high)
+    for mark in MARKS:
+        others = np.max(values, where=values < mark, initial=0)
+        if others < 0.9 * mark and np.nanmax(values, initial=0) == mark and (values == mark).sum() > 1:
+            bad |= values == mark
+    if bad.any():
+        index = np.unravel_index(np.argmax(bad), bad.shape)
+        (units, long_name), mark = LAYERS[name], f"{values[index]:.7g}"
+        raise DataError(
+            f"{place(index)}: {mark}, expected a {long_name} of {RANGE[name][0]:g} to {RANGE[name][1]:g} "
+            f"{units}: give --missing={mark} if it stands for a missing value, --scale for another unit"
+        )
+    values *= scale
+    counted = f"{', '.join(f'{mark:.9g}' for mark in missing)}: {declared.sum()} values"
+    return values, {"missing": counted} if len(missing) else {}
+
+
+def is_declared(values: np.ndarray, missing: Sequence[float]) -> np.ndarray:
+    """Return True for values that are equal to one in `missing` to the digits that people write."""
+    declared = np.zeros(np.shape(values), bool)
+    for mark in missing:
+        # A file holds -3.4028235e38 where people write -3.4e38.
+        declared |= np.isclose(values, mark, rtol=1e-2 if abs(mark) > 1e10 else 1e-6, atol=0)
+    return declared
+
+
+def refuse_other_layer(file: str, column: str, name: str) -> None:
+    """Refuse a column, variable or band that has the name of another layer.
+
+    Raises
+    ------
+    UsageError
+        The name is one of another layer.
+    """
+    for other, names in NAMES.items():
+        if other != name and names.search(column) and not NAMES[name].search(column):
+            raise UsageError(
+                f"{file}: {column!r} is named as a {LAYERS[other][1]}, expected a {LAYERS[name][1]}: "
+                "bring another file, or name the values with --value if they are what the layer needs"
+            )
+
+
+def refuse_unit(file: str, unit: str, scale: float, name: str) -> None:
+    """Refuse a unit of another dimension than the layer's, or km, cm or feet without a scale.
+
+    Raises
+    ------
+    UsageError
+        The unit does not fit, or a scale is missing; the message names the scale.
+    """
+    expected = LAYERS[name][0]
+    if match := UNIT.match(unit.strip()):
+        metric = "m/s" if match["speed"] else "m"
+        if metric != expected:
+            raise UsageError(f"{file} holds values in {unit!r}, expected {expected}: they are no {name}")
+    for start, factor in OTHER_UNITS.items():
+        if unit.strip().lower().startswith(start) and scale == 1:
+            raise UsageError(
+                f"{file} holds values in {unit!r}: turn them into {expected}, --scale {factor:g}"
+            )

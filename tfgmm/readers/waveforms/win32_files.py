@@ -1,0 +1,288 @@
+"""WIN32 files and their channel table -> stations, and pieces of acceleration or velocity."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.core.errors import DataError
+from tfgmm.data.tally import Tally
+from tfgmm.readers.common import bounded
+from tfgmm.readers.waveforms import instruments, win32
+from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Channel, Instrument, Piece
+
+_STATION, _COMPONENT, _UNIT = 4, 5, 9
+#: Columns of the channel table with numbers, from 1: name and range. Shifted columns leave their range.
+_NUMBERS = {
+    2: ("recording flag", 0, 1e6),
+    3: ("delay", -1e6, 1e6),
+    6: ("monitor size", 0, 100),
+    7: ("bits", 1, 64),
+    8: ("sensitivity", -1e12, 1e12),
+    10: ("natural period", 0, 1e4),
+    11: ("damping", 0, 100),
+    12: ("gain_db", -200, 200),
+    13: ("lsb_v", -1, 1),
+    14: ("latitude", -90, 90),
+    15: ("longitude", -180, 360),
+}
+_FIRST_NUMBER, _LAST_NUMBER = 5, 18
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+#: Numbers without a blank between them; all but the first begin with a sign.
+_GLUED = re.compile(rf"{_NUMBER.pattern}(?:(?=[-+]){_NUMBER.pattern})+")
+
+
+class Fault(NamedTuple):
+    """A line of a channel table that cannot be used: its channel, if that is readable, and the reason."""
+
+    channel: int | None
+    message: str
+
+
+class ChannelTable(NamedTuple):
+    """The content of a channel table.
+
+    Attributes
+    ----------
+    rows : pandas.DataFrame
+        One row per channel: ``channel`` (int), ``station``, ``component``, ``unit``, ``bits`` per sample,
+        ``sensitivity`` (V per unit), ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and
+        ``per_count``, the size of one count in the unit. NaN where the table has ``*``; ``per_count`` is
+        also NaN where it is not finite or 0.
+    faults : list of Fault
+        Lines that are left out.
+    repaired : list of str
+        Lines in which numbers were glued together, and the numbers read from them.
+    """
+
+    rows: pd.DataFrame
+    faults: list[Fault]
+    repaired: list[str]
+
+
+class Win32Files:
+    """Reads NIED WIN32 files with their channel table.
+
+    The unit column of the table gives the quantity that a channel measures, its sensitivity the scale.
+    Several instruments of a station are told apart by their channel numbers: the lowest numbers of both
+    horizontals belong to the first instrument, the next ones to the second.
+
+    Parameters
+    ----------
+    table : Path
+        Channel table.
+    tally : Tally
+        Counts channels that are not used.
+    differentiate : bool
+        Use channels that measure velocity too.
+
+    Attributes
+    ----------
+    stations : pandas.DataFrame
+        See `instruments.one_row_per_station`.
+    noted : Tally
+        Lines of the table whose columns were glued together and could be told apart, and channels with
+        samples that their digitiser cannot give.
+    """
+
+    def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
+        channel_table = read_channel_table(table)
+        messages = [fault.message for fault in channel_table.faults]
+        tally.drop("channel", "its line of the channel table cannot be read", messages)
+        rows = channel_table.rows
+        rows = rows.assign(component=rows["component"].str.upper())
+        units = rows["unit"].map(instruments.unit)
+        rows["quantity"] = [unit.quantity if unit else "" for unit in units]
+        rows["scale"] = rows["per_count"] * [unit.si if unit else np.nan for unit in units]
+        self._used = _choose_channels(rows, differentiate, tally)
+        if not self._used:
+            listed_units = ", ".join(sorted(set(rows["unit"])))
+            raise DataError(
+                f"{table} lists no horizontal channel in m/s/s (its units are {listed_units}): "
+                "nothing to read"
+            )
+        used_rows = rows[rows["channel"].isin(list(self._used))]
+        self.stations = instruments.one_row_per_station(used_rows, table)
+        self.noted = Tally()
+        self.noted.drop(
+            "channel", "numbers of its line of the channel table are glued together", channel_table.repaired
+        )
+        self._listed = {*rows["channel"], *(fault.channel for fault in channel_table.faults)}
+        self._bits = dict(zip(rows["channel"], rows["bits"], strict=True))
+        self._unlisted, self._tally = set(), tally
+
+    def span(self, path: Path) -> tuple[float, float]:
+        """Return the times at which a file begins and ends, in s since 1970."""
+        begin, end = win32.span(path)
+        return instruments.seconds(begin), instruments.seconds(end)
+
+    def choose_channels(self, paths: Sequence[Path]) -> None:
+        """Do nothing: the channel table alone tells which channels are used."""
+
+    def has_more(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
+        """Return True: the span of a WIN32 file does not tell which channels are in it."""
+        return True
+
+    def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
+        """Read the pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
+
+        def second_wanted(time: pd.Timestamp) -> bool:
+            begin = instruments.seconds(time)
+            return wanted(begin, begin + 1)
+
+        for number, (start, rate, counts) in win32.segments(path, self._is_used, second_wanted):
+            self._note_overflow(number, counts)
+            yield Piece(self._used[number], instruments.seconds(start), rate, counts)
+
+    def _note_overflow(self, channel: int, counts: np.ndarray) -> None:
+        """Note once a channel with samples that its digitiser cannot give: table or file is wrong."""
+        bits = self._bits.get(channel, np.nan)
+        if max(-int(counts.min()), int(counts.max()) + 1) > 2 ** (bits - 1):
+            self.noted.drop("channel", "samples beyond the bits of the channel table", [f"{channel:04x}"])
+            del self._bits[channel]
+
+    def _is_used(self, channel: int) -> bool:
+        """Return True for a channel that is used, and count one that is not in the table."""
+        if channel not in self._listed | self._unlisted:
+            self._unlisted.add(channel)
+            self._tally.drop("channel", "not in the channel table", [f"{channel:04x}"])
+        return channel in self._used
+
+
+def _choose_channels(rows: pd.DataFrame, differentiate: bool, tally: Tally) -> dict[int, Channel]:
+    """Return the used channels of a channel table by their number, and count the others."""
+    used: dict[int, Channel] = {}
+    for (station, quantity), group in rows.groupby(["station", "quantity"], sort=False):
+        pairs, ambiguous = instruments.horizontals(set(group["component"]))
+        component = group["component"]
+        horizontal = component.isin(list(pairs))
+        reasons = {
+            "unit is no acceleration": quantity not in (ACCELERATION, VELOCITY),
+            instruments.MEASURES_VELOCITY: quantity == VELOCITY and not differentiate,
+            instruments.AMBIGUOUS: component.isin(ambiguous),
+            instruments.NOT_HORIZONTAL: ~horizontal,
+            "sensitivity, gain or LSB unknown": group["scale"].isna(),
+        }
+        kept = group
+        for reason, applies in reasons.items():
+            bad = pd.Series(applies, group.index).loc[kept.index]
+            tally.drop("channel", reason, kept["station"][bad] + " " + kept["component"][bad])
+            kept = kept[~bad]
+        used |= _pair_by_number(station, quantity, kept.sort_values("channel"), pairs)
+    return used
+
+
+def _pair_by_number(station: str, quantity: str, rows: pd.DataFrame, pairs: dict) -> dict[int, Channel]:
+    """Join the channels of one station and quantity to instruments by the order of their numbers."""
+    scales = dict(zip(rows["channel"], rows["scale"], strict=True))
+    numbers: dict[str, tuple[list[int], list[int]]] = {}
+    for channel, component in zip(rows["channel"], rows["component"], strict=True):
+        axes, place = pairs[component]
+        numbers.setdefault(axes, ([], []))[place].append(channel)
+    used = {}
+    for axes, numbers_of_both in numbers.items():
+        for pair in zip_longest(*numbers_of_both):
+            lowest = min(channel for channel in pair if channel is not None)
+            instrument = Instrument(quantity, f"{lowest:04x}", axes=axes)
+            for place, channel in enumerate(pair):
+                if channel is not None:
+                    used[channel] = Channel(station, instrument, place, scales[channel])
+    return used
+
+
+def read_channel_table(path: Path) -> ChannelTable:
+    """Read a channel table with one line per channel; lines that begin with ``#`` are comments.
+
+    One count is ``lsb_v / (sensitivity * 10^(gain_db / 20))`` of the unit. Columns of fixed width may
+    have grown together. They are taken apart where a sign in the midst of a number shows it
+    (``0.70-10``). Any other line with an invalid column is left out.
+
+    Raises
+    ------
+    UsageError
+        The file does not exist.
+    DataError
+        No line can be read, or a channel is listed twice.
+    """
+    rows, faults, repaired = {}, [], []
+    # Bytes: names in the last columns come in several encodings.
+    for number, line in enumerate(bounded.content(path).split(b"\n"), 1):
+        fields = [field.decode("ascii", "replace") for field in line.split()]
+        if not fields or fields[0].startswith("#"):
+            continue
+        fields, glued = _split_glued(fields)
+        where = f"{path.name}, line {number}"
+        try:
+            row = _parse_row(fields)
+        except ValueError as error:
+            faults.append(Fault(_parse_channel(fields[0]), f"{where}, {error}"))
+            continue
+        if row["channel"] in rows:
+            raise DataError(f"{path}, line {number}: channel {fields[0]} is listed twice: keep one")
+        rows[row["channel"]] = row
+        repaired += [f"{where}: {text}" for text in glued]
+    if not rows:
+        reason = faults[0].message if faults else "it has no lines"
+        raise DataError(f"{path} lists no channel ({reason}): is it the channel table of the WIN32 files?")
+    return ChannelTable(pd.DataFrame(list(rows.values())), faults, repaired)
+
+
+def _split_glued(fields: list[str]) -> tuple[list[str], list[str]]:
+    """Split fields of numbers that were glued together; return all fields, and a note on each split."""
+    split_fields, glued = [], []
+    for field in fields:
+        numeric = _FIRST_NUMBER <= len(split_fields) < _LAST_NUMBER
+        parts = _NUMBER.findall(field) if numeric and _GLUED.fullmatch(field) else [field]
+        split_fields += parts
+        if len(parts) > 1:
+            glued.append(f"{field} read as {' and '.join(parts)}")
+    return split_fields, glued
+
+
+def _parse_row(fields: list[str]) -> dict:
+    """Return the row of a line, or raise `ValueError` that names the invalid column."""
+    if len(fields) < max(_NUMBERS):
+        raise ValueError(f"{len(fields)} columns, expected {max(_NUMBERS)} or more")
+    row = {"channel": _parse_channel(fields[0])}
+    if row["channel"] is None:
+        raise ValueError(f"column 1: channel {fields[0]}, expected 0000 to ffff in hexadecimal")
+    for name, column in (("station", _STATION), ("component", _COMPONENT), ("unit", _UNIT)):
+        row[name] = fields[column - 1]
+    for column, (name, lowest, highest) in _NUMBERS.items():
+        row[name] = _parse_number(fields[column - 1], column, name, lowest, highest)
+    return row | {"per_count": _compute_per_count(row)}
+
+
+def _parse_channel(text: str) -> int | None:
+    """Return a channel number written in hexadecimal, or None where the text is none."""
+    return int(text, 16) if re.fullmatch("[0-9a-fA-F]{1,4}", text) else None
+
+
+def _parse_number(text: str, column: int, name: str, lowest: float, highest: float) -> float:
+    """Return a number of a column, NaN for ``*``, or raise `ValueError` outside its range."""
+    if text == "*":
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        raise ValueError(
+            f"column {column}: {text!r}, expected a number from {lowest:g} to {highest:g} ({name}); "
+            "are columns glued together?"
+        )
+    return value
+
+
+def _compute_per_count(row: dict) -> float:
+    """Return the size of one count in the unit, NaN where it is not finite or 0."""
+    try:
+        value = row["lsb_v"] / (row["sensitivity"] * 10 ** (row["gain_db"] / 20))
+    except (ZeroDivisionError, OverflowError):
+        return math.nan
+    return value if math.isfinite(value) and value != 0 else math.nan

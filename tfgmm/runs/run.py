@@ -1,0 +1,313 @@
+"""One opened run: its files, and the validated objects in them."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+import xarray as xr
+
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.data import dataset as dataset_files
+from tfgmm.data.dataset import Dataset
+from tfgmm.runs import predictions
+from tfgmm.runs.experiment import Experiment, reason
+from tfgmm.runs.manifest import Manifest
+from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
+from tfgmm.runs.predictions import PREDICTIONS
+from tfgmm.stats import calibration, random_effects
+from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.random_effects import RandomEffects
+
+#: Version of what lies where in a run folder.
+FORMAT = 2
+#: Files and folders of a run.
+DESCRIPTION, DATA, MEMBERS = "experiment.json", "data", "members"
+EVENTS, STATIONS = "events.parquet", "stations.parquet"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A run on disk.
+
+    Attributes
+    ----------
+    path : Path
+    experiment : Experiment
+    data : dict
+        ``digest``, ``simulated``, ``component`` and ``name`` of the dataset.
+    channels : tuple of str
+        The maps that the networks see, in order.
+    """
+
+    path: Path
+    experiment: Experiment
+    data: dict
+    channels: tuple[str, ...]
+
+    @property
+    def simulated(self) -> bool:
+        """Return whether the records are simulated, not measured."""
+        return self.data["simulated"]
+
+    @property
+    def predictions(self) -> Path:
+        """Return the path of the predictions table."""
+        return self.path / PREDICTIONS
+
+    @property
+    def data_folder(self) -> Path:
+        """Return the folder of the run's own copy of the dataset that it was trained on."""
+        return self.path / DATA
+
+    def dataset(self) -> Dataset:
+        """Read the records and site layers that the run was trained on, from its own copy.
+
+        Raises
+        ------
+        DataError
+            The copy is missing or damaged.
+        """
+        return self._read_data(Dataset.read)
+
+    def site_layers(self) -> xr.Dataset | None:
+        """Read the site layers that the networks see; errors as for `dataset`."""
+        return self._read_data(dataset_files.read_layers)
+
+    def _read_data(self, read):
+        try:
+            if dataset_files.read_digest(self.data_folder) != self.data["digest"]:
+                raise DataError(
+                    f"{self.data_folder} is not the data that the run was trained on (data hash)"
+                )
+            return read(self.data_folder)
+        except (UsageError, DataError) as error:
+            raise DataError(
+                f"{error}: give the tfgmm train command of the run again, which brings the data back"
+            ) from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the hash of the settings and of the data, which every member bears."""
+        content = self.experiment.model_dump_json(exclude={"data"}) + self.data["digest"]
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def refuse_replaced(self) -> None:
+        """Raise `DataError` if another process has begun another run in the folder."""
+        if self.open(self.path).fingerprint != self.fingerprint:
+            raise DataError(f"{self.path} was replaced by another run: this training ends")
+
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """Return the hashes of the tables of the run."""
+        return Manifest(self.path)
+
+    def member(self, chunk: int, init: int, arm: str | None = None) -> MemberFolder:
+        """Return the folder of one member, by default of the run's own arm."""
+        arm = arm or self.experiment.arm
+        return MemberFolder(self.path / MEMBERS / arm / f"chunk-{chunk}_init-{init}")
+
+    def arms(self) -> list[str]:
+        """Return all arms that have members, the run's own first: the others were trained to compare."""
+        own = self.experiment.arm
+        others = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
+        return [own, *sorted(others)]
+
+    def lost(self, im: str) -> list[tuple[int, int]]:
+        """Return the members whose predictions are in the table, and whose folders are not whole."""
+        return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
+
+    def trained(self, im: str) -> list[tuple[int, int]]:
+        """Return chunk and initialisation of the trained members of the run's own arm.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, or no trained member of it.
+        DataError
+            A member is damaged.
+        """
+        experiment = self.experiment
+        if im not in experiment.ims:
+            raise UsageError(f"run {self.path} has no {im}: it has {', '.join(experiment.ims)}")
+        places = [(c, i) for c in range(experiment.chunks) for i in range(experiment.inits)]
+        places = [place for place in places if im in self.member(*place).ims()]
+        for lost in self.lost(im):
+            raise DataError(f"{self.member(*lost).path} is missing or not whole: {TRAIN_AGAIN}")
+        if not places:
+            raise UsageError(f"run {self.path} has no trained member of {im} yet: run tfgmm train")
+        return places
+
+    def read_predictions(self) -> pd.DataFrame:
+        """Read the predictions table of the run's own arm.
+
+        Raises
+        ------
+        UsageError
+            The run is not finished.
+        DataError
+            The table is damaged.
+        """
+        if not self.predictions.is_file():
+            raise UsageError(
+                f"run {self.path} has no predictions yet: finish it with the tfgmm train command "
+                "that began it; it goes on where it stopped"
+            )
+        path = self.manifest.file(PREDICTIONS)
+        own_arm = [("arm", "==", self.experiment.arm)]
+        has_effects = self.experiment.random_effects != "none"
+        try:
+            return predictions.read(path, effects=has_effects, filters=own_arm)
+        except DataError as error:
+            raise DataError(f"{error}: {TRAIN_AGAIN}") from error
+
+    def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
+        """Keep what is known of the events and stations in use, for `with_places`.
+
+        The caller holds the lease of the run.
+        """
+        for name, table in (("events", events), ("stations", stations)):
+            with files.whole_file(self.path / f"{name}.parquet") as temporary:
+                files.write_parquet(table, temporary)
+        self.manifest.note(EVENTS, STATIONS)
+
+    def random_effects(self, im: str) -> RandomEffects | None:
+        """Read the random effects of one intensity measure, None for a run without.
+
+        Raises
+        ------
+        DataError
+            A file is missing or damaged.
+        """
+        if self.experiment.random_effects == "none":
+            return None
+        for name in random_effects.FILES:
+            self.manifest.file(name)
+        return random_effects.read(self.path)[im]
+
+    def calibration(self, im: str) -> Calibration | None:
+        """Read the calibration of one intensity measure, None for a run that has none.
+
+        Raises
+        ------
+        DataError
+            It was there and is lost, damaged, or has no such measure.
+        """
+        path = self.manifest.file(calibration.FILE)
+        if not path.is_file():
+            return None
+        calibrations = calibration.read(self.path)
+        if im not in calibrations:
+            raise DataError(f"{path} has no {im}: give tfgmm evaluate again")
+        return calibrations[im]
+
+    def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Add to a table of records the places of their events and stations.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            With ``event_id`` and ``station_id``, as the predictions table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows in their order, with the columns of `tfgmm.network.batches.places`.
+
+        Raises
+        ------
+        DataError
+            The tables of places are missing or damaged.
+        """
+        for name, key in (("events", "event_id"), ("stations", "station_id")):
+            places = self._places(name)
+            new = places.columns.difference(table.columns, sort=False)
+            table = table.merge(places[[key, *new.drop(key, errors="ignore")]], on=key, how="left")
+        return table
+
+    def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the stations in use: all of them, or those with the given ids in their order.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``station_id, longitude, latitude`` and ``terms_of``, the site whose terms are theirs.
+
+        Raises
+        ------
+        UsageError
+            There is no such station.
+        DataError
+            The table is missing or damaged.
+        """
+        table = self._places("stations").rename(columns={"site_id": "terms_of"}).set_index("station_id")
+        if ids is not None:
+            unknown = [name for name in ids if name not in table.index]
+            if unknown:
+                raise UsageError(f"run {self.path} has no station {listed(unknown)}")
+            table = table.loc[list(ids)]
+        return table[["longitude", "latitude", "terms_of"]].reset_index()
+
+    def _places(self, name: str) -> pd.DataFrame:
+        path = self.manifest.file(f"{name}.parquet")
+        try:
+            return files.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is missing or damaged: {TRAIN_AGAIN}") from error
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing run.
+
+        Raises
+        ------
+        UsageError
+            There is no run, or it was made by another version.
+        DataError
+            Its description is damaged.
+        """
+        description = path / DESCRIPTION
+        if not description.is_file():
+            raise UsageError(f"{path} is no run folder: make one with tfgmm train")
+        try:
+            content = files.read_json(description)
+            refuse_format(path, content)
+            experiment = Experiment(**content["experiment"])
+            return cls(path, experiment, content["data"], tuple(content["channels"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{description} is damaged or of another version ({reason(error)}): use another folder"
+            ) from error
+
+    @classmethod
+    def latest(cls, folder: Path = Path("runs")) -> Self:
+        """The run in a folder that was begun last, among those that have predictions.
+
+        Raises
+        ------
+        UsageError
+            There is none.
+        """
+        finished = [path.parent for path in folder.glob(f"*/{PREDICTIONS}")]
+        if not finished:
+            raise UsageError(
+                f"no run in {folder} has predictions: name a run, or make one with tfgmm train"
+            )
+        return cls.open(max(finished, key=lambda path: (path / DESCRIPTION).stat().st_mtime))
+
+
+def refuse_format(path: Path, description: dict) -> None:
+    """Raise `UsageError` unless a run folder is of the format of this version."""
+    found = description.get("format", 1)
+    if found < FORMAT:
+        raise UsageError(
+            f"run {path} is of version 0.1: bring it up to this version with tfgmm upgrade {path}"
+        )
+    if found > FORMAT:
+        raise UsageError(
+            f"run {path} was made by a later version (format {found}): install that version of tfgmm"
+        )
