@@ -18,7 +18,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.simulation.oracle import Oracle
-from tfgmm.site_amplification.amplification import Z90
+from tfgmm.site_amplification.estimate import Z90
 from tfgmm.site_amplification.site_terms import SiteTerms, correlation
 
 KRIGED = "kriged site terms"

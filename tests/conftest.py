@@ -1,11 +1,15 @@
 """Small things that many tests need."""
 
 import importlib
+import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tfgmm.core.grid import Grid
@@ -17,6 +21,32 @@ settings.register_profile("tfgmm", deadline=None)
 settings.load_profile("tfgmm")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    """Run files with many slow tests first: a worker of pytest-xdist that takes one last runs alone."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that gives a folder by its name, made once for all workers of pytest-xdist.
+
+    Tests that change what is in such a folder copy it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        with FileLock(folder / f"{name}.lock"):
+            if not (folder / name / "whole").exists():
+                make(folder / name)
+                (folder / name / "whole").touch()
+        return folder / name
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +131,45 @@ TINY = {
 CHANNELS = ("magnitude", "r_hyp")
 
 
+#: The same, trained for one epoch.
+QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
+
+
 @pytest.fixture
 def tiny() -> Experiment:
     """An experiment for `small`."""
     return Experiment(**TINY)
+
+
+@pytest.fixture(scope="session")
+def trained_root(made_once) -> Path:
+    """A folder with a dataset whose site terms are large, and a run with random effects trained on it."""
+    from tfgmm.network import training
+
+    def make(root: Path) -> None:
+        dataset = small_dataset()
+        terms = np.random.default_rng(1).normal(0, 1.5, len(dataset.stations))
+        of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
+        dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
+        dataset.write(root / "data")
+        changes = {"data": str(root / "data"), "random_effects": "site,event", "stopping": "blocks"}
+        training.begin(Experiment(**QUICK | changes), root / "run").train()
+
+    return made_once("trained", make)
+
+
+@pytest.fixture(scope="session")
+def untrained_root(made_once) -> Callable[[str], Path]:
+    """Return a function that gives a folder with an untrained run, and its exported model ``tiny``."""
+
+    def root_of(random_effects: str = "none") -> Path:
+        from helpers import untrained_run
+        from tfgmm.serving import export
+
+        def make(root: Path) -> None:
+            run = untrained_run.make(root, random_effects=random_effects)
+            export.prepare(run.path, root / "tiny").write()
+
+        return made_once(f"untrained-{random_effects}", make)
+
+    return root_of

@@ -6,8 +6,9 @@ import pytest
 from scipy.stats import t
 
 from tfgmm.core.errors import DataError
-from tfgmm.site_amplification import amplification
-from tfgmm.site_amplification.amplification import Estimate, Weighting
+from tfgmm.site_amplification import averaging, estimate
+from tfgmm.site_amplification.averaging import Weighting
+from tfgmm.site_amplification.estimate import Estimate
 
 RNG = np.random.default_rng(3)
 PIXELS = np.stack(np.meshgrid([-10.0, 0.0, 10.0, 20.0], [15.0, 5.0, -5.0]), axis=-1)
@@ -35,7 +36,7 @@ def bin_of(event, pixel, sectors, cuts) -> tuple[int, int]:
 def test_balanced_means_are_means_of_the_means_of_bins(chosen):
     maps = RNG.normal(size=(24, 3, 4))
     weighting = Weighting(EVENTS, PIXELS, HALF, sectors=4, cuts_km=(60.0, 110.0))
-    found = amplification.event_means([maps[:10], maps[10:]], [weighting])[0]
+    found = averaging.average_maps([maps[:10], maps[10:]], [weighting])[0]
     for row, col in np.ndindex(3, 4):
         table = pd.DataFrame(
             {
@@ -51,7 +52,7 @@ def test_balanced_means_are_means_of_the_means_of_bins(chosen):
 def test_one_bin_is_the_plain_mean():
     maps = RNG.normal(size=(24, 3, 4))
     plain = Weighting(EVENTS, PIXELS, HALF)
-    found = amplification.event_means(np.array_split(maps, 5), [plain])[0]
+    found = averaging.average_maps(np.array_split(maps, 5), [plain])[0]
     for number, chosen in enumerate((HALF >= 0, HALF == 0, HALF == 1)):
         np.testing.assert_allclose(found[number], maps[chosen].mean(axis=0))
 
@@ -63,9 +64,9 @@ def test_many_events_from_one_side_weigh_as_one():
     half = np.array([0] * 10 + [1, 1])
     weighting = Weighting(events, PIXELS, half, sectors=2)
     # Sectors of 180 degrees from north: pixels east of the events see both in one, others as well.
-    assert amplification.event_means([maps], [weighting])[0, 0].max() > 0.8
+    assert averaging.average_maps([maps], [weighting])[0, 0].max() > 0.8
     quarter = Weighting(events, PIXELS, half, sectors=4)
-    np.testing.assert_allclose(amplification.event_means([maps], [quarter])[0, 0], 0.5)
+    np.testing.assert_allclose(averaging.average_maps([maps], [quarter])[0, 0], 0.5)
 
 
 def test_a_half_without_events_is_refused():
@@ -77,28 +78,28 @@ def test_a_half_without_events_is_refused():
 
 
 def test_difference_of_identical_arms_is_zero():
-    same = Estimate.of(amplification.paired(members(), members()), EVERYWHERE)
+    same = Estimate.from_maps(estimate.paired_difference(members(), members()), EVERYWHERE)
     assert not same.amplification.any() and not same.training_variance().any() and same.level == 0
 
 
 def test_differences_are_of_pairs():
     """Noise that both arms share by chunk and seed leaves no trace."""
     noise, site = members(seed=1), RNG.normal(size=(3, 4))
-    found = Estimate.of(amplification.paired(noise + site, noise), EVERYWHERE)
+    found = Estimate.from_maps(estimate.paired_difference(noise + site, noise), EVERYWHERE)
     np.testing.assert_allclose(found.amplification, site - site.mean())
     np.testing.assert_allclose(found.training_variance(), 0, atol=1e-20)
 
 
 def test_members_that_are_no_pairs_are_refused():
     with pytest.raises(DataError, match=r"cannot be paired: \(4, 3\) .* against \(4, 2\): train"):
-        amplification.paired(members(), members(inits=2))
+        estimate.paired_difference(members(), members(inits=2))
 
 
 def test_maps_are_centred_on_the_footprint():
     footprint = np.zeros((3, 4), bool)
     footprint[1, :3] = True
     maps = members() + 7.0
-    found = Estimate.of(maps, footprint)
+    found = Estimate.from_maps(maps, footprint)
     assert found.amplification[footprint].mean() == pytest.approx(0, abs=1e-12)
     assert found.level == pytest.approx(maps[:, :, 0, footprint].mean())
     np.testing.assert_allclose(found.members[..., footprint].mean(axis=-1), 0, atol=1e-12)
@@ -108,7 +109,7 @@ def test_maps_are_centred_on_the_footprint():
 @pytest.mark.parametrize(("chunks", "inits"), [(5, 2), (4, 3), (5, 1)])
 def test_jackknife_against_a_plain_loop(chunks, inits):
     maps = members(chunks, inits, seed=5)
-    found = Estimate.of(maps, EVERYWHERE)
+    found = Estimate.from_maps(maps, EVERYWHERE)
     for row, col in np.ndindex(3, 4):
         values = found.members[:, :, row, col]
         started = np.mean([np.var(chunk, ddof=1) for chunk in values]) if inits > 1 else 0.0
@@ -129,7 +130,7 @@ def test_jackknife_is_the_variance_of_a_mean_over_stations():
         maps = np.zeros((5, 1, 3, 1, 2))
         maps[..., 0] = np.reshape(left, (5, 1, 1, 1))
         footprint = np.array([[False, True]])  # the other pixel is zero: nothing is taken off
-        variances.append(Estimate.of(maps, footprint).jackknife_variance()[0, 0])
+        variances.append(Estimate.from_maps(maps, footprint).jackknife_variance()[0, 0])
         means.append(stations.mean())
     assert np.mean(variances) == pytest.approx(1 / 60, rel=0.1)
     assert np.var(means) == pytest.approx(1 / 60, rel=0.2)
@@ -138,7 +139,7 @@ def test_jackknife_is_the_variance_of_a_mean_over_stations():
 def test_random_starts_are_not_taken_for_stations():
     """Members that differ by their start alone: hardly any jackknife variance, s squared / n remains."""
     maps = np.random.default_rng(1).normal(size=(5, 40, 3, 20, 20))
-    found = Estimate.of(maps, np.ones((20, 20), bool), smooth_px=6.0)
+    found = Estimate.from_maps(maps, np.ones((20, 20), bool), smooth_px=6.0)
     assert 1 / 200 <= found.training_variance().mean() < 3 / 200
     alone = Estimate(found.members[:, :1], found.halves, 0.0, smooth_px=6.0)
     assert alone.jackknife_variance().mean() == pytest.approx(16 / 5, rel=0.15)  # cannot tell: stays large
@@ -146,7 +147,7 @@ def test_random_starts_are_not_taken_for_stations():
 
 def test_variances_are_smoothed_and_maps_are_not():
     maps = members()
-    rough, smooth = (Estimate.of(maps, EVERYWHERE, smooth_px=px) for px in (0.0, 1.5))
+    rough, smooth = (Estimate.from_maps(maps, EVERYWHERE, smooth_px=px) for px in (0.0, 1.5))
     np.testing.assert_array_equal(rough.amplification, smooth.amplification)
     one, other = rough.initialisation_variance(), smooth.initialisation_variance()
     assert other.std() < 0.6 * one.std()
@@ -155,7 +156,7 @@ def test_variances_are_smoothed_and_maps_are_not():
     maps[..., 3] *= 1e6  # in the sea
     land = EVERYWHERE.copy()
     land[:, 3] = False
-    apart = Estimate.of(maps, land, smooth_px=1.5)
+    apart = Estimate.from_maps(maps, land, smooth_px=1.5)
     assert apart.training_variance()[land].max() < 10
 
 
@@ -177,12 +178,12 @@ def test_significance_finds_what_is_there_and_little_else():
     maps = rng.normal(0, 0.05, (5, 2, 3, 30, 30)) + shift
     where = np.ones((30, 30), bool)
     where[:, -1] = False
-    difference = Estimate.of(maps, where)
-    found = amplification.significant(difference, where)
+    difference = Estimate.from_maps(maps, where)
+    found = estimate.significant(difference, where)
     assert found[:10, :-1].all() and not found[:, -1].any()
-    nothing = Estimate.of(rng.normal(0, 0.05, (5, 2, 3, 30, 30)), where)
-    assert amplification.significant(nothing, where).mean() < 0.02
-    assert not amplification.significant(difference, np.zeros_like(where)).any()
+    nothing = Estimate.from_maps(rng.normal(0, 0.05, (5, 2, 3, 30, 30)), where)
+    assert estimate.significant(nothing, where).mean() < 0.02
+    assert not estimate.significant(difference, np.zeros_like(where)).any()
 
 
 def test_significance_of_one_pixel_is_students_t():
@@ -190,19 +191,19 @@ def test_significance_of_one_pixel_is_students_t():
     difference = Estimate(members_, np.zeros((2, 1, 1)), 0.0)
     error = np.sqrt(difference.training_variance()[0, 0])
     p = 2 * t.sf(1.0 / error, df=3)
-    assert amplification.significant(difference, np.ones((1, 1), bool))[0, 0] == (p <= 0.1)
+    assert estimate.significant(difference, np.ones((1, 1), bool))[0, 0] == (p <= 0.1)
     smaller = Estimate(members_ - 0.6, np.zeros((2, 1, 1)), 0.0)
-    assert not amplification.significant(smaller, np.ones((1, 1), bool))[0, 0]
+    assert not estimate.significant(smaller, np.ones((1, 1), bool))[0, 0]
 
 
 def test_a_pixel_is_taught_by_records_near_it():
     stations = pd.DataFrame(
         {"x_km": [-10.0, 20.0, 500.0], "y_km": [15.0, -5.0, 0.0], "records": [4, 6, 99]}
     )
-    found = amplification.taught(PIXELS, stations, within_km=10.0, min_records=4)
+    found = estimate.taught(PIXELS, stations, within_km=10.0, min_records=4)
     distance = np.hypot(*np.moveaxis(PIXELS[:, :, None] - stations[["x_km", "y_km"]].to_numpy(), -1, 0))
     np.testing.assert_array_equal(found, (distance <= 10).any(axis=-1))
-    strict = amplification.taught(PIXELS, stations, within_km=10.0, min_records=5)
+    strict = estimate.taught(PIXELS, stations, within_km=10.0, min_records=5)
     np.testing.assert_array_equal(strict, distance[..., 1] <= 10)
-    both = amplification.taught(PIXELS, stations, within_km=40.0, min_records=10)
+    both = estimate.taught(PIXELS, stations, within_km=40.0, min_records=10)
     assert both.any() and both.sum() > strict.sum()

@@ -58,6 +58,7 @@ def meshes(ax) -> QuadMesh:
     return mesh
 
 
+@pytest.mark.slow
 def test_amplification_stands_above_its_error(maps):
     figure = figures.amplification(maps, STATIONS, "PGA", "a note")
     panels = figure.axes[:4]

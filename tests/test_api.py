@@ -21,7 +21,7 @@ from helpers.prediction_tables import predictions
 from tfgmm.api import opened_run, run
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
-from tfgmm.evaluation import sections
+from tfgmm.evaluation import residual_sections, sections
 from tfgmm.network import training
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.stats import bootstrap
@@ -115,7 +115,9 @@ def test_a_dataset_is_saved_and_opened(data, tmp_path):
 
 
 def test_a_dataset_says_what_it_is(data, tmp_path):
-    assert repr(data) == "<tfgmm.Dataset small: 30 events, 32 stations, 584 records of PGA>"
+    assert repr(data).startswith(
+        "<Dataset 'small': 30 events; 32 stations; 584 records of PGA; networks kik"
+    )
     assert data.describe()["Networks"]["network"].tolist() == ["kik", "meso"]
     assert {path.name for path in data.draw(tmp_path)} >= {"stations.png", "hit-counts.pdf"}
 
@@ -248,8 +250,9 @@ def test_a_run_is_exported_whole(tmp_path):
 
 
 def test_a_run_is_evaluated_and_reported(tmp_path, tiny, small, monkeypatch):
-    all_of = sections.all_of  # each section is computed when its turn comes
-    monkeypatch.setattr(sections, "all_of", lambda scored: itertools.islice(all_of(scored), 1))
+    score_sections = sections.score_sections  # each section is computed when its turn comes
+    monkeypatch.setattr(sections, "score_sections", lambda run: itertools.islice(score_sections(run), 1))
+    monkeypatch.setattr(residual_sections, "residual_sections", lambda run: [])
     monkeypatch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
     paths = [make_run(tmp_path / name, tiny, small, predictions(seed=0)) for name in ("one", "two")]
     first, second = map(tfgmm.open_run, paths)

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.prediction_places import with_places
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
-from tfgmm.evaluation import boosting
+from tfgmm.evaluation import baselines
 from tfgmm.evaluation.baselines import (
     BOOSTED,
     ERGODIC,
@@ -114,6 +114,7 @@ def all_models(placed) -> pd.DataFrame:
     return fitted_predictions(placed)
 
 
+@pytest.mark.slow
 def test_five_rows_a_record_and_chunk(placed, all_models):
     assert list(all_models["model"].unique()) == [ERGODIC, ERGODIC_SITES, KRIGED, BOOSTED, KRIGED_BOOSTED]
     assert len(all_models) == 5 * len(placed[RECORD].drop_duplicates())
@@ -129,6 +130,7 @@ def test_the_ergodic_models_are_the_same_with_and_without_the_others(placed, all
         pd.testing.assert_frame_equal(of(all_models, model), of(alone, model))
 
 
+@pytest.mark.slow
 def test_no_prediction_leaks(placed, all_models):
     """Whatever validation and stopping records hold, no mean moves by a bit; nor, where the stopping
     events are left alone, a standard deviation."""
@@ -160,7 +162,7 @@ def test_the_two_together_are_the_kriged_model_and_boosting_of_its_residuals(pla
     fold = placed[(placed["chunk"] == 0) & (placed["init"] == 0)].reset_index(drop=True)
     kriged, both = (all_models[(all_models["model"] == m) & (all_models["chunk"] == 0)]
                     .reset_index(drop=True) for m in (KRIGED, KRIGED_BOOSTED))  # fmt: skip
-    correction, spread = boosting.predict(fold, fold["ln_im"] - kriged["mean"])
+    correction, spread = baselines.boost(fold, fold["ln_im"] - kriged["mean"])
     np.testing.assert_array_equal(both["mean"], kriged["mean"] + correction)
     np.testing.assert_array_equal(both["stddev"], spread)
 
@@ -172,12 +174,14 @@ def test_kriging_explains_the_field_at_held_out_sites(all_models):
     assert rmse[KRIGED] < rmse[ERGODIC] - 0.15
 
 
+@pytest.mark.slow
 def test_progress_is_told_of_every_fold(placed):
     folds = []
     fitted_predictions(placed[placed["event_role"] != "validation"], lambda: folds.append(1))
     assert len(folds) == 2
 
 
+@pytest.mark.slow
 def test_categories_stay_categories(placed, all_models):
     """They keep the tables of a large run small."""
     names = ["im", "event_id", "station_id", "site_id", "network", "event_role", "site_role"]

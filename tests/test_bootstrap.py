@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgmm.core.errors import DataError
-from tfgmm.evaluation import section
+from tfgmm.evaluation import sections
 from tfgmm.stats import bootstrap
 
 TAU, PHI_S2S, PHI_SS = 0.35, 0.42, 0.4
@@ -60,20 +60,20 @@ def test_a_seed_repeats_and_another_does_not():
 
 def test_value_is_the_plain_statistic_with_the_counts():
     values, event, site = crossed(np.random.default_rng(2))
-    found = bootstrap.intervals(values, event, site, STATISTICS, resamples=99)
-    assert found.loc["mean", "value"] == pytest.approx(values["x"].mean())
-    assert found.loc["rms", "value"] == pytest.approx(np.sqrt(np.mean(values["x"] ** 2)))
-    assert found.loc["rms", ["n", "events", "sites"]].tolist() == [len(values), 80, 50]
-    assert (found["low"] < found["value"]).all()
-    assert (found["value"] < found["high"]).all()
+    result = bootstrap.intervals(values, event, site, STATISTICS, resamples=99)
+    assert result.loc["mean", "value"] == pytest.approx(values["x"].mean())
+    assert result.loc["rms", "value"] == pytest.approx(np.sqrt(np.mean(values["x"] ** 2)))
+    assert result.loc["rms", ["n", "events", "sites"]].tolist() == [len(values), 80, 50]
+    assert (result["low"] < result["value"]).all()
+    assert (result["value"] < result["high"]).all()
 
 
 @pytest.mark.parametrize(("level", "tails"), [(0.9, [0.05, 0.95]), (0.5, [0.25, 0.75])])
 def test_ends_are_percentiles_of_the_resamples(level, tails):
     data = crossed(np.random.default_rng(2))
-    found = bootstrap.intervals(*data, STATISTICS, level=level).loc["mean"]
+    result = bootstrap.intervals(*data, STATISTICS, level=level).loc["mean"]
     drawn = bootstrap.resampled_means(*data)["x"].iloc[1:]
-    assert found[["low", "high"]].tolist() == pytest.approx(np.quantile(drawn, tails))
+    assert result[["low", "high"]].tolist() == pytest.approx(np.quantile(drawn, tails))
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say_and_naive_ones_do_not():
@@ -94,28 +94,28 @@ def test_intervals_hold_the_truth_as_often_as_they_say_and_naive_ones_do_not():
 def test_paired_differences_forget_what_both_share():
     values, event, site = crossed(np.random.default_rng(6))
     shifted = values.assign(x=values["x"] - 0.1)
-    found = bootstrap.paired(values, shifted, event, site, {"mean": STATISTICS["mean"]}).loc["mean"]
+    result = bootstrap.paired(values, shifted, event, site, {"mean": STATISTICS["mean"]}).loc["mean"]
     alone = bootstrap.intervals(values, event, site, {"mean": STATISTICS["mean"]}).loc["mean"]
-    assert found[["value", "low", "high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])
+    assert result[["value", "low", "high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])
     assert alone["high"] - alone["low"] > 0.1
-    assert found["first"] - found["second"] == pytest.approx(found["value"])
+    assert result["first"] - result["second"] == pytest.approx(result["value"])
 
 
 @pytest.mark.parametrize(("n_events", "n_sites", "known"), [(5, 5, True), (4, 9, False), (9, 4, False)])
 def test_no_interval_from_a_handful_of_clusters(n_events, n_sites, known):
     data = crossed(np.random.default_rng(7), n_events, n_sites, share=1.0)
-    found = bootstrap.intervals(*data, STATISTICS, resamples=20)
-    assert found[["low", "high"]].notna().all(axis=None) == known
-    assert found["value"].notna().all()
+    result = bootstrap.intervals(*data, STATISTICS, resamples=20)
+    assert result[["low", "high"]].notna().all(axis=None) == known
+    assert result["value"].notna().all()
 
 
 def test_band_holds_all_columns_at_once():
     """Of ten independent standard normals, 90 % of the largest are below 2.56 (0.9 ** 0.1 = 0.9895)."""
     drawn = pd.DataFrame(np.random.default_rng(8).normal(5, 3, (20000, 10)))
     drawn.iloc[0] = 5
-    found = bootstrap.band(drawn)
-    np.testing.assert_allclose(found["high"] - 5, 2.56 * 3, rtol=0.03)
-    np.testing.assert_allclose(found["low"] + found["high"], 10)
+    result = bootstrap.band(drawn)
+    np.testing.assert_allclose(result["high"] - 5, 2.56 * 3, rtol=0.03)
+    np.testing.assert_allclose(result["low"] + result["high"], 10)
 
 
 def test_a_column_that_never_varies_has_a_band_of_no_width():
@@ -147,7 +147,7 @@ def test_intervals_of_few_events_or_sites_are_marked():
             values, event, site, {"mean": lambda mean: mean["square"]}, resamples=50
         )
         assert bootstrap.is_narrow(table).tolist() == [narrow]
-        (text,) = section.interval(table)
+        (text,) = sections.format_intervals(table)
         assert text.endswith("]*") is narrow
-        made = section.Section("name", "title", "Text.", shown=pd.DataFrame({"mean": [text]}))
-        assert made.text == "Text." + f" {section.NARROW_NOTE}" * narrow
+        made = sections.Section("name", "title", "Text.", shown=pd.DataFrame({"mean": [text]}))
+        assert made.text == "Text." + f" {sections.NARROW_NOTE}" * narrow

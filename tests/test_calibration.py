@@ -39,14 +39,14 @@ def z_std(table: pd.DataFrame) -> dict[str, float]:
 
 
 def test_parameters_are_recovered():
-    (found,) = calibration.fit(folds(PLANTED, n_events=1000), "kik").values()
-    assert found.a == pytest.approx(PLANTED.a, rel=0.05)
-    assert found.b == pytest.approx(PLANTED.b, rel=0.15)
-    assert found.length_km == pytest.approx(PLANTED.length_km, rel=0.5)
-    assert found.c == pytest.approx(PLANTED.c, rel=0.4)
+    (fitted,) = calibration.fit(folds(PLANTED, n_events=1000), "kik").values()
+    assert fitted.a == pytest.approx(PLANTED.a, rel=0.05)
+    assert fitted.b == pytest.approx(PLANTED.b, rel=0.15)
+    assert fitted.length_km == pytest.approx(PLANTED.length_km, rel=0.5)
+    assert fitted.c == pytest.approx(PLANTED.c, rel=0.4)
     distance = np.array([0.0, 3.0, 10.0, 30.0])
     np.testing.assert_allclose(
-        found.stddev(distance, 0.25, 0.05), PLANTED.stddev(distance, 0.25, 0.05), rtol=0.03
+        fitted.stddev(distance, 0.25, 0.05), PLANTED.stddev(distance, 0.25, 0.05), rtol=0.03
     )
 
 
@@ -81,9 +81,9 @@ def test_only_stopping_events_at_trained_and_stopping_sites_of_the_reference_cou
 
 def test_measures_have_their_own():
     worse = folds(PLANTED).assign(im="SA(1.0)")
-    found = calibration.fit(pd.concat([folds(Calibration()), worse], ignore_index=True), "kik")
-    assert list(found) == ["PGA", "SA(1.0)"]
-    assert found["SA(1.0)"].a > found["PGA"].a + 0.2
+    fitted = calibration.fit(pd.concat([folds(Calibration()), worse], ignore_index=True), "kik")
+    assert list(fitted) == ["PGA", "SA(1.0)"]
+    assert fitted["SA(1.0)"].a > fitted["PGA"].a + 0.2
 
 
 def test_a_part_that_the_records_do_not_show_stays_as_it_is():
@@ -123,14 +123,14 @@ def test_distance_is_to_the_nearest_station_with_training_records_of_the_fold():
 def test_apply_keeps_rows_and_says_that_it_is_another_model():
     one = folds(PLANTED, n_events=8, n_sites=24)
     table = pd.concat([one, one.assign(im="SA(1.0)")], ignore_index=True).sample(frac=1, random_state=0)
-    found = calibration.apply(table, {"PGA": PLANTED, "SA(1.0)": PLANTED})
-    assert set(found["model"]) == {scores.ENSEMBLE + calibration.CALIBRATED}
+    calibrated = calibration.apply(table, {"PGA": PLANTED, "SA(1.0)": PLANTED})
+    assert set(calibrated["model"]) == {scores.ENSEMBLE + calibration.CALIBRATED}
     changed = ["model", "stddev", "epistemic"]
-    pd.testing.assert_frame_equal(found.drop(columns=changed), table.drop(columns=changed))
+    pd.testing.assert_frame_equal(calibrated.drop(columns=changed), table.drop(columns=changed))
     distance = calibration.nearest_trained_km(table)
     aleatory = table["stddev"] ** 2 - table["epistemic"]
-    np.testing.assert_allclose(found["stddev"], PLANTED.stddev(distance, aleatory, table["epistemic"]))
-    np.testing.assert_allclose(found["stddev"] ** 2 - found["epistemic"], PLANTED.a**2 * aleatory)
+    np.testing.assert_allclose(calibrated["stddev"], PLANTED.stddev(distance, aleatory, table["epistemic"]))
+    np.testing.assert_allclose(calibrated["stddev"] ** 2 - calibrated["epistemic"], PLANTED.a**2 * aleatory)
     with pytest.raises(DataError, match=r"PGA has no calibration: it was fitted to SA\(1.0\) only"):
         calibration.apply(table, {"SA(1.0)": PLANTED})
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.dataset import EVENTS
+from tfgmm.data.schemas import EVENTS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue
 from tfgmm.readers.common.matching import Tolerance

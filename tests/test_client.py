@@ -46,6 +46,7 @@ def few_at_once(monkeypatch):
         monkeypatch.setattr(client, name, value)
 
 
+@pytest.mark.slow
 def test_at_sites(url):
     found = Client(url).at_sites(EVENTS, SITES.assign(station_id=["A", "B", "C"]))
     expected = EVENTS["magnitude"].to_numpy()[:, None] - 0.3 + [0, 1, 0.5]
@@ -201,6 +202,7 @@ def test_address():
     assert str(parsed) == "grpc://h:8500/v1/models/m-1/versions/12"
 
 
+@pytest.mark.slow
 def test_rest_needs_no_tensorflow():
     code = "import sys, tfgmm.serving.client; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

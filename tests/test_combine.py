@@ -222,6 +222,7 @@ SMALL.events["origin_time"] += pd.to_timedelta(np.arange(8), unit="D")  # no two
 _part = st.lists(st.booleans(), min_size=len(SMALL.records), max_size=len(SMALL.records)).filter(any)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(_part, _part, st.booleans())
 def test_counts_add_up_in_either_order(one, two, renamed):

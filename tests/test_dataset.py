@@ -228,9 +228,9 @@ def test_stations_keep_their_distance_in_turned_batches(tiny, small, table, grou
         seen += [not np.array_equal(*pair) for pair in zip(maps, other, strict=True)]
         for number, rows in enumerate(stations["weight"].numpy() > 0):
             row, col = stations["pixels"].numpy()[number][rows].T
-            found = other.numpy()[number, row + margin, col + margin, 0]
+            result = other.numpy()[number, row + margin, col + margin, 0]
             expected = distance.loc[stations["ln_im"].numpy()[number][rows]]
-            assert np.abs(found - expected).max() < 4  # the pixel's centre, of 4 km
+            assert np.abs(result - expected).max() < 4  # the pixel's centre, of 4 km
     assert 0.5 < np.mean(seen) < 1  # one in eight stays as it is
 
 

@@ -52,7 +52,7 @@ def test_no_two_of_many_networks_look_the_same(ax, small):
 
 def test_hits_are_counted_in_20_equal_distance_bins(ax):
     hits = pd.DataFrame({"r_hyp_km": [1.0, 4.0, 6.0, 96.0, 100.0], "magnitude": [5.0, 5.04, 5.0, 6.0, 6.0]})
-    bins = drawn.edges(hits)
+    bins = drawn.bin_edges(hits)
     np.testing.assert_allclose(bins[0], np.arange(0, 101, 5))
     counts = drawn.hit_counts(ax, hits, bins, LogNorm(1, 10)).get_array()
     row = {magnitude: int(np.searchsorted(bins[1], magnitude)) - 1 for magnitude in (5.0, 6.0)}
@@ -71,13 +71,13 @@ def test_hits_are_counted_in_20_equal_distance_bins(ax):
 )
 def test_the_bins_hold_all_records(pairs):
     hits = pd.DataFrame(pairs, columns=["r_hyp_km", "magnitude"])
-    bins = drawn.edges(hits)
+    bins = drawn.bin_edges(hits)
     assert np.histogram2d(hits["r_hyp_km"], hits["magnitude"], bins)[0].sum() == len(hits)
     assert len(bins[0]) == 21
 
 
 def test_table(small):
-    table = drawn.table(small)
+    table = drawn.magnitudes_and_distances(small)
     record = small.records.iloc[7]
     event = small.events.set_index("event_id").loc[record["event_id"]]
     station = small.stations.set_index("station_id").loc[record["station_id"]]

@@ -40,6 +40,27 @@ def test_headline(full):
     )
 
 
+def test_repr_is_one_line_that_tells_datasets_apart(full, small):
+    assert repr(full) == (
+        f"<Dataset 'JMA files': 30 events; 32 stations; {len(full.records):,} records of PGA; "
+        f"networks {', '.join(full.networks)}; {_years(full)}; site layers z_bedrock>"
+    )
+    assert repr(small).startswith("<Dataset 'small': 30 events;")
+    assert repr(small).endswith("; simulated>")
+
+
+def _years(dataset: Dataset) -> str:
+    years = dataset.events["origin_time"].dt.year
+    return f"{years.min()} to {years.max()}"
+
+
+@pytest.mark.parametrize("table", ["events", "stations", "records"])
+def test_repr_of_tables_that_are_not_checked_yet(small, table):
+    """A debugger shows a dataset also where a column is missing."""
+    bare = dataclasses.replace(small, **{table: pd.DataFrame()}, provenance={})
+    assert f"0 {table}" in repr(bare)
+
+
 def test_tables_of_a_full_dataset(full):
     tables = dict(description.tables(full))
     assert list(tables) == [

@@ -10,7 +10,7 @@ from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import effects, effects_report
+from tfgmm.evaluation import effects
 
 IMS = ("PGA", "SA(1.0)")
 
@@ -48,7 +48,7 @@ def stations() -> pd.DataFrame:
 def test_tables_and_figures_of_every_measure_are_written(finished, monkeypatch):
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, path: drawn.update({path: figure.get_suptitle()}))
-    found = effects_report.write(finished, "S3", 0.5)
+    found = effects.write(finished, "S3", 0.5)
     assert drawn == {
         finished / "figures" / f"effects_{im}": f"{im}, kik, meso (simulated records)" for im in IMS
     }
@@ -78,13 +78,13 @@ def test_tables_and_figures_of_every_measure_are_written(finished, monkeypatch):
 def test_what_does_not_fit_is_refused_before_anything_is_written(finished, spoil, options, error, words):
     spoil(finished)
     with pytest.raises(error, match=words):
-        effects_report.write(finished, **options)
+        effects.write(finished, **options)
     assert not (finished / "tables").exists() and not (finished / "figures").exists()
 
 
 def test_cells_stand_around_their_centres(one):
     ax = plt.figure().add_subplot()
-    artist = effects_report.cells_map(ax, one.sources, "observed", 0.25, "Effect on ln PGA")
+    artist = effects.cells_map(ax, one.sources, "observed", 0.25, "Effect on ln PGA")
     boxes = [path.get_extents() for path in artist.get_paths()]
     np.testing.assert_allclose(boxes[0].extents, [139.5, 35.25, 139.75, 35.5])
     np.testing.assert_allclose(artist.get_array(), one.sources["observed"])
@@ -97,7 +97,7 @@ def test_cells_stand_around_their_centres(one):
 
 
 def test_learned_effects_stand_beside_observed_ones(one, stations):
-    figure = effects_report.draw(one, stations, "PGA", 0.25, "kik")
+    figure = effects.draw(one, stations, "PGA", 0.25, "kik")
     drawn = {}
     for ax in figure.axes[:4]:
         (cells,) = [c for c in ax.collections if isinstance(c, PatchCollection)]

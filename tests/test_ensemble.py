@@ -13,6 +13,7 @@ from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.prediction.places import Places, Window
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration
 from tfgmm.stats.mixture import combine
 
@@ -59,10 +60,12 @@ def events(*changes: dict) -> pd.DataFrame:
     return pd.DataFrame([EVENT | change for change in changes])
 
 
+@pytest.mark.slow
 def test_all_members(loaded):
     assert set(loaded.members) == {(0, 0), (1, 0)}
 
 
+@pytest.mark.slow
 def test_maps_have_place_and_unit(loaded, run):
     maps = loaded.maps(run.dataset.events.iloc[:2])
     assert dict(maps.sizes) == {"event": 2, "row": 28, "col": 28}
@@ -73,6 +76,7 @@ def test_maps_have_place_and_unit(loaded, run):
     assert (row, col, inside) == (3, 5, True)
 
 
+@pytest.mark.slow
 def test_parts_of_the_variance_add_up(loaded):
     maps = loaded.maps(events({}))
     np.testing.assert_allclose(
@@ -81,6 +85,7 @@ def test_parts_of_the_variance_add_up(loaded):
     assert (maps["epistemic"] > 0).any()
 
 
+@pytest.mark.slow
 def test_prediction_at_stations_is_the_predictions_table(loaded, run):
     """Of all records; and none that trained is said to lie outside of what was learned."""
     table = run.run.read_predictions()
@@ -100,6 +105,7 @@ def test_prediction_at_stations_is_the_predictions_table(loaded, run):
         assert not trained[f"outside_{name}"].any()
 
 
+@pytest.mark.slow
 def test_sites_are_their_pixels(loaded):
     two = events({}, {"magnitude": 6.5})
     maps, found = loaded.maps(two), loaded.at_sites(two, SITES)
@@ -109,6 +115,7 @@ def test_sites_are_their_pixels(loaded):
         np.testing.assert_allclose(found[name], maps[name].to_numpy()[:, row, col], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", [(139.2, 36.3), (139.95, 35.75), (140.4, 35.5)])
 def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
     two = events({}, {"magnitude": 6.5, "longitude": 140.3})
@@ -123,6 +130,7 @@ def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
         np.testing.assert_allclose(found[name], maps[name].to_numpy()[:, row, col], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     grid, one = loaded.experiment.grid, events({})
     maps = loaded._maps(one, Window(0, 0, 68))
@@ -140,6 +148,7 @@ def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     np.testing.assert_allclose(found["epistemic"][0] ** 2, expected.epistemic, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batches_are_few_events_and_change_nothing(loaded, monkeypatch):
     many = events({}, {"magnitude": 6.0}, {"depth_km": 60.0}, {"longitude": 140.2}, {"latitude": 35.5})
     together = loaded.maps(many)
@@ -152,6 +161,7 @@ def test_batches_are_few_events_and_change_nothing(loaded, monkeypatch):
     assert [name for part in parts for name in part["event_id"].to_numpy()] == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.slow
 def test_what_was_not_learned_is_flagged(loaded):
     far = {"longitude": 145.0}
     found = loaded.at_sites(
@@ -170,6 +180,7 @@ def test_what_was_not_learned_is_flagged(loaded):
     assert np.isfinite(found["mean"]).all()
 
 
+@pytest.mark.slow
 def test_calibration_is_applied_where_there_is_one(loaded, calibrated, run):
     one = events({})
     raw, found = loaded.at_sites(one, SITES), calibrated.at_sites(one, SITES)
@@ -190,6 +201,7 @@ def test_calibration_is_applied_where_there_is_one(loaded, calibrated, run):
     assert calibrated.maps(one)["stddev"].shape == (1, 28, 28)
 
 
+@pytest.mark.slow
 def test_calibration_that_is_not_there(loaded, calibrated):
     with pytest.raises(UsageError, match="has no calibration: make it with tfgmm evaluate"):
         loaded.maps(events({}), calibrated=True)
@@ -198,6 +210,7 @@ def test_calibration_that_is_not_there(loaded, calibrated):
         calibrated.maps(events({}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -211,6 +224,7 @@ def test_events_that_cannot_be(loaded, change, message):
         loaded.batches(events(change))  # before anything is computed
 
 
+@pytest.mark.slow
 def test_no_such_intensity_measure(run):
     with pytest.raises(UsageError, match=r"has no SA\(1.0\): it has PGA"):
         ensemble.load(run.run.path, "sa(1)")
@@ -222,20 +236,13 @@ def test_no_run(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def mixed(trained_root):
     """A run with random effects whose members' site terms are large."""
-    root = tmp_path_factory.mktemp("mixed")
-    dataset = small_dataset()
-    terms = np.random.default_rng(1).normal(0, 1.5, len(dataset.stations))
-    of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
-    dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
-    dataset.write(root / "data")
-    changes = {"data": str(root / "data"), "random_effects": "site,event", "training": {"epochs": 1}}
-    begun = training.begin(Experiment(**TINY | changes), root / "run")
-    begun.train()
-    return begun, ensemble.load(root / "run")
+    run = RunFolder.open(trained_root / "run")
+    return training.reopen(run), ensemble.load(run.path)
 
 
+@pytest.mark.slow
 def test_at_stations_is_the_predictions_table(mixed):
     """Site and path terms where a member knows them, where it does not the variance of all."""
     begun, loaded = mixed
@@ -258,12 +265,14 @@ def test_at_stations_is_the_predictions_table(mixed):
     )
 
 
+@pytest.mark.slow
 def test_random_effects_are_not_calibrated_afterwards(mixed):
     begun, loaded = mixed
     with pytest.raises(UsageError, match="has random effects, and no calibration afterwards"):
         loaded.at_stations(begun.dataset.events, calibrated=True)
 
 
+@pytest.mark.slow
 def test_a_place_is_no_station(mixed):
     """Even where one stands: its mean has what neighbours tell, its sigma is that of an unknown site."""
     begun, loaded = mixed

@@ -14,8 +14,8 @@ from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import baselines, evaluation, report, scored, scores
-from tfgmm.evaluation.section import HELD_OUT
+from tfgmm.evaluation import baselines, evaluation, report, scored_run, scores
+from tfgmm.evaluation.sections import HELD_OUT
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
@@ -59,11 +59,13 @@ def evaluated(tmp_path_factory):
         patch.setattr(bootstrap.intervals, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
         patch.setattr(bootstrap.resampled_means, "__defaults__", (40, 0))
+        patch.setitem(drawing.STYLE, "savefig.dpi", 50)
         result = evaluation.evaluate(path, report=lambda what, share: said.append((what, share)))
     drawing.plt.close("all")
     return result, said
 
 
+@pytest.mark.slow
 def test_every_section_stands_in_the_run(evaluated):
     result, _ = evaluated
     for section in result.sections:
@@ -74,12 +76,14 @@ def test_every_section_stands_in_the_run(evaluated):
     assert len({section.name for section in result.sections}) == len(result.sections)
 
 
+@pytest.mark.slow
 def test_every_table_says_that_records_are_simulated(evaluated):
     result, _ = evaluated
     for path in (result.run.path / "tables").iterdir():
         assert pd.read_csv(path)["simulated"].all(), path.name
 
 
+@pytest.mark.slow
 def test_all_models_score_the_same_records(evaluated):
     result, _ = evaluated
     table = result.section("four_way").table
@@ -90,11 +94,13 @@ def test_all_models_score_the_same_records(evaluated):
         assert cell["records"].nunique() == 1
 
 
+@pytest.mark.slow
 def test_progress_names_what_takes_long(evaluated):
     _, said = evaluated
     assert ("fitting baselines", 1.0) in said and ("evaluating published models", 1.0) in said
 
 
+@pytest.mark.slow
 def test_calibration_is_kept_and_changes_only_sigma(evaluated):
     result, _ = evaluated
     assert set(calibration.read(result.run.path)) == {"PGA"}
@@ -103,6 +109,7 @@ def test_calibration_is_kept_and_changes_only_sigma(evaluated):
     assert raw["rmse"] == other["rmse"] and raw["z_std"] != other["z_std"]
 
 
+@pytest.mark.slow
 def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, monkeypatch):
     result, _ = evaluated
     run = dataclasses.replace(result.run, path=shutil.copytree(result.run.path, tmp_path / "run"))
@@ -114,17 +121,17 @@ def test_baselines_are_fitted_again_only_for_other_records(evaluated, tmp_path, 
     def refuse(*args):
         raise FittedAgainError
 
-    monkeypatch.setattr(scored.baselines, "fitted_predictions", refuse)
+    monkeypatch.setattr(scored_run.baselines, "fitted_predictions", refuse)
     more = pd.concat([table, table.assign(init=table["init"] + 1, mean=table["mean"] + 1)])
     more.to_parquet(run.predictions)
     found, before = (
         models[models["model"] == baselines.BOOSTED].reset_index(drop=True)
-        for models in (scored.gather(run).models, result.scored.models)
+        for models in (scored_run.gather(run).models, result.scored.models)
     )
     pd.testing.assert_frame_equal(found, before)
     table.assign(site_role=table["site_role"].iloc[::-1].to_numpy()).to_parquet(run.predictions)
     with pytest.raises(FittedAgainError):
-        scored.gather(run)
+        scored_run.gather(run)
 
 
 def _cut(path):
@@ -136,6 +143,7 @@ def _write_other_scores(path):
     table.assign(mean=table["mean"] + 1).to_parquet(path, index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -153,15 +161,17 @@ def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, ca
     folder = run.path / "baselines"
     fitted, published = (pd.read_parquet(folder / f"{one}.parquet") for one in ("fitted", "published"))
     ranges = pd.read_csv(folder / "ranges.csv")
-    monkeypatch.setattr(scored.baselines, "fitted_predictions", lambda *args: fitted)
-    monkeypatch.setattr(scored.published_models, "published_predictions", lambda *args: (published, ranges))
+    monkeypatch.setattr(scored_run.baselines, "fitted_predictions", lambda *args: fitted)
+    monkeypatch.setattr(
+        scored_run.published_models, "published_predictions", lambda *args: (published, ranges)
+    )
     damage(folder / name)
-    again = scored.gather(run)
+    again = scored_run.gather(run)
     pd.testing.assert_frame_equal(again.models, result.scored.models)
     pd.testing.assert_frame_equal(again.published, result.scored.published)
     assert "baselines is incomplete, damaged" in caplog.text
     caplog.clear()
-    scored.gather(run)
+    scored_run.gather(run)
     assert not caplog.records  # they are whole again
 
 
@@ -223,6 +233,7 @@ def test_several_measures_have_tables_and_figures_of_their_own(finished, monkeyp
     assert {"PGA, " + HELD_OUT, "SA(1.0), " + HELD_OUT} <= set(cells)
 
 
+@pytest.mark.slow
 def test_page_needs_nothing_beside_it(evaluated, tmp_path):
     result, _ = evaluated
     report.html([result], tmp_path / "report.html")
@@ -232,6 +243,7 @@ def test_page_needs_nothing_beside_it(evaluated, tmp_path):
     assert "Simulated records" in page and f"{scores.ENSEMBLE}</td>" in page
 
 
+@pytest.mark.slow
 def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
     result, _ = evaluated
     for _ in range(2):  # a second time replaces the first
@@ -242,6 +254,7 @@ def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
         assert (tmp_path / "docs" / picture).is_file()
 
 
+@pytest.mark.slow
 def test_files_of_others_are_not_replaced(evaluated, tmp_path):
     result, _ = evaluated
     page, readme = tmp_path / "page.html", tmp_path / "md" / "README.md"
@@ -258,12 +271,13 @@ def test_files_of_others_are_not_replaced(evaluated, tmp_path):
         report.markdown([result], readme.parent, "tfgmm report runs/x", overwrite)
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_on_the_same_records(finished):
     table = predictions()
     worse = table.assign(mean=table["mean"] + 3)
     paths = [finished(one, name=name) for one, name in ((table, "a"), (worse, "b"))]
     runs = [
-        evaluation.Evaluation(scored.gather(RunFolder.open(path), with_baselines=False), [])
+        evaluation.Evaluation(scored_run.gather(RunFolder.open(path), with_baselines=False), [])
         for path in paths
     ]
     side, difference = report.compare(runs)
@@ -281,6 +295,7 @@ def test_unfinished_run_and_no_run(tmp_path, tiny, small):
     assert not (run.path / "tables").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pandas.DataFrame.to_csv", "pathlib.Path.write_bytes"])
 def test_full_disk(finished, monkeypatch, method):
     def full(*args, **kwargs):

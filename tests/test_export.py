@@ -18,10 +18,11 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
 from tfgmm.prediction import ensemble, ranges
-from tfgmm.serving import export, warmup
+from tfgmm.runs.run import RunFolder
+from tfgmm.serving import export
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
-from tfgmm.serving.model import definitions
+from tfgmm.serving.models import definitions
 from tfgmm.stats import calibration
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
@@ -29,13 +30,13 @@ EVENTS, PLACES = untrained_run.events(3), untrained_run.sites(30)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return untrained_run.make(tmp_path_factory.mktemp("export"))
+def run(untrained_root):
+    return RunFolder.open(untrained_root() / "run")
 
 
 @pytest.fixture(scope="module")
-def version(run, tmp_path_factory):
-    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+def version(untrained_root):
+    return untrained_root() / "tiny" / "1"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def stored(version):
     return {name: (tuple(shape), np.prod(shape) * dtypes[name].size) for name, shape in shapes.items()}
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_the_ensemble(loaded, signatures):
     expected = loaded.maps(EVENTS)
     found = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
@@ -78,6 +80,7 @@ def test_maps_are_those_of_the_ensemble(loaded, signatures):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sites_are_those_of_the_ensemble(loaded, signatures):
     expected = loaded.at_sites(EVENTS, PLACES)
     found = ask(signatures["at_sites"], **untrained_run.inputs(EVENTS, PLACES))
@@ -87,6 +90,7 @@ def test_sites_are_those_of_the_ensemble(loaded, signatures):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_one_by_one(signatures):
     event = untrained_run.inputs(EVENTS)
     one_by_one = ask(signatures["normal_parameters"], **event)
@@ -98,6 +102,7 @@ def test_members_one_by_one(signatures):
     )
 
 
+@pytest.mark.slow
 def test_calibration_is_in_the_graph(copied, tmp_path):
     """With the distance of the site itself, which the length of 2 km, the pixel's, would tell."""
     chosen = calibration.Calibration(a=1.2, b=0.4, length_km=2.0, c=3.0)
@@ -117,17 +122,17 @@ def test_calibration_is_in_the_graph(copied, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def mixed(untrained_root):
     """A run with random effects, and its signatures."""
-    root = tmp_path_factory.mktemp("mixed")
-    run = untrained_run.make(root, random_effects="site,event")
-    version = export.prepare(run.path, root / "tiny").write()
-    return run, version, tf.saved_model.load(version)
+    root = untrained_root("site,event")
+    version = root / "tiny" / "1"
+    return RunFolder.open(root / "run"), version, tf.saved_model.load(version)
 
 
 STATIONS = ["K03", "M01", "K17", "K03"]
 
 
+@pytest.mark.slow
 def test_random_effects_are_in_the_graph(mixed):
     run, version, loaded = mixed
     python, event = ensemble.load(run.path), untrained_run.inputs(EVENTS)
@@ -146,6 +151,7 @@ def test_random_effects_are_in_the_graph(mixed):
     assert {*STATIONS} < set(about["stations"])
 
 
+@pytest.mark.slow
 def test_fewer_members_have_their_own_site_terms(mixed, tmp_path):
     """One member of each chunk: (0, 0) and (1, 0)."""
     run, *_ = mixed
@@ -163,12 +169,14 @@ def test_fewer_members_have_their_own_site_terms(mixed, tmp_path):
     np.testing.assert_allclose(found["mean"], few.at_stations(EVENTS, STATIONS)["mean"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_unknown_station_is_refused(mixed):
     ids = np.array([["K03", "nowhere"]] * 3, object)
     with pytest.raises(tf.errors.InvalidArgumentError, match="station_id names no station of this model"):
         ask(mixed[2].signatures["at_stations"], **untrained_run.inputs(EVENTS), station_id=ids)
 
 
+@pytest.mark.slow
 def test_calibration_of_another_intensity_measure(copied, tmp_path):
     calibration.write({"SA(1.0)": calibration.Calibration()}, copied.path)
     with pytest.raises(DataError, match=r"calibration.json has no PGA"):
@@ -176,6 +184,7 @@ def test_calibration_of_another_intensity_measure(copied, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_every_weight_is_stored_once(run, version):
     places = [run.member(chunk, init) for chunk in (0, 1) for init in (0, 1)]
     expected = sorted(
@@ -189,6 +198,7 @@ def test_every_weight_is_stored_once(run, version):
     assert size <= data < 1.5 * size
 
 
+@pytest.mark.slow
 def test_half_precision_is_half_the_size(run, signatures, tmp_path):
     full, half = (
         export.prepare(run.path, tmp_path / "half", members=1, precision=precision)
@@ -206,6 +216,7 @@ def test_half_precision_is_half_the_size(run, signatures, tmp_path):
         assert 0 < difference < 0.02
 
 
+@pytest.mark.slow
 def test_keras_models_are_free_to_go(run):
     model = member.load(run.member(0, 0), "PGA")
     variables, function = detached(model, tf.float32)
@@ -216,6 +227,7 @@ def test_keras_models_are_free_to_go(run):
     assert function is not None and len(variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -233,6 +245,7 @@ def test_what_cannot_be_is_refused_by_name(signatures, name, value, message):
         ask(signatures["at_sites"], **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "event",
     [(-40.2, 0.0, -5.0, -1.0), (49.8, 0.0, 800.0, 10.0), (180.0, 90.0, 0.0, 10.0), (-180, -90, 0, 0)],
@@ -252,6 +265,7 @@ def test_request_for_a_hundred_sites_is_small():
     assert 1000 < request.ByteSize() < 4000
 
 
+@pytest.mark.slow
 def test_description_and_pages(run, version):
     text = (version / export.DESCRIPTION).read_text()
     found = json.loads(text)
@@ -264,6 +278,7 @@ def test_description_and_pages(run, version):
     assert 'base_path: "/models/tiny"' in (version.parent / "models.config").read_text()
 
 
+@pytest.mark.slow
 def test_page_names_every_signature_input_and_output(mixed, version):
     """From the model itself: one with random effects, and one without."""
     for folder in (mixed[1], version):
@@ -281,6 +296,7 @@ def test_page_names_every_signature_input_and_output(mixed, version):
     assert "`between_event` [n, 28, 28], `within_event` [n, 28, 28]" in page
 
 
+@pytest.mark.slow
 def test_example_of_the_page_runs(mixed, version, monkeypatch):
     for folder, places in ((mixed[1], 2), (version, 1)):
         page = (folder.parent / "README.md").read_text()
@@ -294,6 +310,7 @@ def test_example_of_the_page_runs(mixed, version, monkeypatch):
         assert np.isfinite(found["mean"]).all() and found["inside"].all()
 
 
+@pytest.mark.slow
 def test_no_place_of_this_machine_is_told(run, version):
     told = [path.read_bytes() for path in version.parent.rglob("*") if path.is_file()]
     assert len(told) > 5
@@ -301,9 +318,10 @@ def test_no_place_of_this_machine_is_told(run, version):
     assert not any(str(root).encode() in content for root in roots for content in told)
 
 
+@pytest.mark.slow
 def test_warm_up_requests_can_be_answered(version, signatures):
     asked = set()
-    for record in tf.data.TFRecordDataset([str(version / warmup.FILE)]):
+    for record in tf.data.TFRecordDataset([str(version / export.WARMUP)]):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.make_ndarray(values) for name, values in request.inputs.items()}
         assert request.model_spec.name == "tiny"
@@ -313,6 +331,7 @@ def test_warm_up_requests_can_be_answered(version, signatures):
     assert asked == set(signatures)
 
 
+@pytest.mark.slow
 def test_versions_count_up(run, version):
     again = export.prepare(run.path, version.parent, members=1)
     assert again.version == version.with_name("2")
@@ -323,6 +342,7 @@ def test_versions_count_up(run, version):
         export.prepare(run.path, version.parent, im="SA(1.0)")
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_are_both_kept(run, tmp_path, monkeypatch):
     """One ends while the other is in the middle of writing, a third between preparing and writing."""
     first, second, third = (export.prepare(run.path, tmp_path / "model", members=1) for _ in range(3))
@@ -341,6 +361,7 @@ def test_two_exports_at_once_are_both_kept(run, tmp_path, monkeypatch):
         assert json.loads((path / export.DESCRIPTION).read_text())["version"] == int(path.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "models.config"])
 def test_files_of_others_are_not_replaced(run, tmp_path, name):
     path = tmp_path / "model" / name
@@ -354,22 +375,25 @@ def test_files_of_others_are_not_replaced(run, tmp_path, name):
     assert export.prepare(run.path, tmp_path / "model").version.name == "2"  # these are ours
 
 
+@pytest.mark.slow
 def test_a_folder_of_something_else(run, tmp_path):
     (tmp_path / "7").mkdir()
     with pytest.raises(UsageError, match="holds something else than exports of tfgmm"):
         export.prepare(run.path, tmp_path)
 
 
+@pytest.mark.slow
 def test_all_or_nothing(run, tmp_path, monkeypatch):
     def fails(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(warmup, "write", fails)
+    monkeypatch.setattr(export, "write_warmup", fails)
     with pytest.raises(DataError, match="cannot write .*No space left"):
         export.prepare(run.path, tmp_path / "model", members=1).write()
     assert not list((tmp_path / "model").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "expected"),
     [(None, [(0, 0), (1, 0), (0, 1), (1, 1)]), (3, [(0, 0), (1, 0), (0, 1)]), (1, [(0, 0)])],
@@ -378,16 +402,19 @@ def test_members_are_spread_over_chunks_first(run, tmp_path, count, expected):
     assert export.prepare(run.path, tmp_path / "model", members=count).members == expected
 
 
+@pytest.mark.slow
 def test_only_trained_members(run, tmp_path):
     found = export.prepare(run.path, tmp_path / "model", im="SA(1.0)")
     assert found.members == [(0, 0), (0, 1)]
 
 
+@pytest.mark.slow
 def test_default_names(run):
     named = {im: export.prepare(run.path, im=im).name for im in ("PGA", "SA(1.0)")}
     assert named == {"PGA": "run", "SA(1.0)": "run-SA-1.0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -403,6 +430,7 @@ def test_what_does_not_fit(run, settings, message):
         export.prepare(run.path, **settings)
 
 
+@pytest.mark.slow
 def test_projection_that_cannot_be_exported(copied, tmp_path):
     path = copied.path / "experiment.json"
     content = files.read_json(path)
@@ -412,6 +440,7 @@ def test_projection_that_cannot_be_exported(copied, tmp_path):
         export.prepare(copied.path, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_says_what_is_huge_and_what_does_not_fit(run, tmp_path, monkeypatch):
     small = export.prepare(run.path, tmp_path / "model")
     assert small.summary.endswith(f"model/1: 4 members of {small.weights:,} weights in float32, 0.0 MB")

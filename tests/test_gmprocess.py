@@ -5,31 +5,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.damaged_files import mutated
+from helpers.flatfile_rows import GMPROCESS as ROW
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.flatfiles import gmprocess
 
 ALL = Limits(min_magnitude=0, max_distance_km=1000)
-ROW = {
-    "EarthquakeId": "ci1",
-    "EarthquakeTime": "2019-07-04T17:02:55.340000Z",
-    "EarthquakeLatitude": 35.7,
-    "EarthquakeLongitude": -117.5,
-    "EarthquakeDepth": 10.6,
-    "EarthquakeMagnitude": 4.5,
-    "EarthquakeMagnitudeType": "mlr",
-    "Network": "CI",
-    "StationID": "CI.ABC.HN",
-    "StationLatitude": 35.6,
-    "StationLongitude": -117.6,
-    "StationElevation": 700,
-    "PGA": 2.0,
-    "PGV": 1.0,
-    "SA(1.000)": 3.0,
-    "Vs30_mps_CA_map": 400,
-    "Measured_VS30": np.nan,
-    "Vs30_mps_slope": 300,
-}
 
 
 def flatfile(path, *rows: dict):
@@ -122,6 +103,7 @@ def ridgecrest(shared_data):
     return gmprocess.read([shared_data / "ridgecrest" / "SA_rotd50.0_2020.03.31.csv.gz"], ALL)
 
 
+@pytest.mark.slow
 def test_ridgecrest_is_read_whole(ridgecrest):
     counts = {"record": 22375, "event": 131, "station": 968}
     assert ridgecrest.provenance["read"] == counts

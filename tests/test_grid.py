@@ -216,4 +216,4 @@ def test_the_scale_is_that_of_geodesics(crs):
                 for sign in (-1, 1)
             )
             scales.append(2000 * short / geod.inv(*start, *end)[2])
-    np.testing.assert_allclose(grid._scale(), (np.min(scales), np.max(scales)), rtol=5e-3)
+    np.testing.assert_allclose(grid._scale_range(), (np.min(scales), np.max(scales)), rtol=5e-3)

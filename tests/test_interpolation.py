@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfgmm.core.errors import DataError
-from tfgmm.site_amplification.interpolation import InterpolationVariance
+from tfgmm.site_amplification.site_terms import InterpolationVariance
 
 PLANTED = InterpolationVariance(far=0.4, length_km=8.0, alone=0.3)
 

@@ -253,6 +253,7 @@ def year_2016():
     return jma.read([REAL / "i2016.zip"], REAL / "code_p.dat", limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("event", "time", "lat", "lon", "depth", "magnitude", "kind", "count"),
     [  # read by eye from the bytes: depth in whole km; free depth and W; free depth and D

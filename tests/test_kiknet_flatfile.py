@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.damaged_files import mutated
+from helpers.flatfile_rows import KIKNET as ROW
 from helpers.tallies import assert_nothing_lost
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common import units
@@ -16,28 +17,6 @@ from tfgmm.readers.flatfiles import kiknet_flatfile
 
 ALL = Limits(min_magnitude=0, max_distance_km=1000)
 PERIODS = np.array([0.01, 0.1, 1.0, 10.0])
-ROW = {
-    "Code": "A1",
-    "Adress": "['/20141103230712/AOMH05']",
-    "station": "AOMH05",
-    "Vs30": 250.0,
-    "stationLat": 41.0,
-    "stationLon": 141.0,
-    "originDate": "11/3/2014",
-    "originTime": "23:07:12",
-    "lat": 40.5,
-    "lon": 141.5,
-    "depth": 50.0,
-    "mag": 5.1,
-    "JMA_Magnitude_": 5.0,
-    "MT_Magnitude_": 4.9,
-    "snr_EW2": 8.0,
-    "fLow_NS2": 0.1,
-    "pga_EW1": 4.0,
-    "pga_NS1": 9.0,
-    "pga_EW2": 16.0,
-    "pga_NS2": 25.0,
-}
 
 
 def attributes(path: Path, *rows: dict) -> Path:
@@ -314,6 +293,7 @@ def test_damaged_attributes_are_read_or_refused(tmp_path, data):
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_spectra_are_read_or_refused(tmp_path, data):

@@ -91,6 +91,7 @@ def zipped(path, member, start):
     return path
 
 
+@pytest.mark.slow
 def test_files_that_claim_to_be_huge_are_refused_in_one_line_each(tmp_path):
     with gzip.open(tmp_path / "points.csv.gz", "wb") as stream:
         stream.write(b"lat,lon,vs30\n" + 10 * REPEATED)
@@ -112,6 +113,7 @@ def test_files_that_claim_to_be_huge_are_refused_in_one_line_each(tmp_path):
     assert peak < 500e6
 
 
+@pytest.mark.slow
 def test_the_largest_raster_that_is_read_fits(tmp_path):
     """20 million values of one byte: at most 500 MB and five times their size."""
     values = np.random.default_rng(0).integers(100, 250, (4400, 4400), dtype="uint8")

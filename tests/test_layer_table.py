@@ -214,6 +214,7 @@ def test_scale(write):
         point_table.read(path, "z", scale=1e6)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     slope=st.tuples(*[st.floats(-100, 100)] * 2),

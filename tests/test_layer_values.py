@@ -50,6 +50,7 @@ def write(request, tmp_path):
     return to_file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", MARKS)
 def test_an_undeclared_mark_is_refused_by_place_and_value(write, mark):
     path, options = write(float(mark))
@@ -66,6 +67,7 @@ def test_an_undeclared_mark_is_refused_by_place_and_value(write, mark):
     assert layer.attrs["missing"].endswith(": 4 values"), "what the message names can be given"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_declared_mark_is_missing_and_averaged_into_nothing(write, mark):
     path, options = write(float(mark))

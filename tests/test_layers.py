@@ -117,14 +117,14 @@ def made(values, name="z_bedrock"):
 
 
 def test_make_adds_the_attributes_of_cf():
-    found = made([[100, np.nan], [300, 400]], "vs30")
-    assert found.attrs == {
+    result = made([[100, np.nan], [300, 400]], "vs30")
+    assert result.attrs == {
         "units": "m/s",
         "long_name": "time-averaged shear-wave velocity of the upper 30 m",
         "source": "a.tif",
     }
-    assert found.latitude.attrs["standard_name"] == "latitude"
-    assert found.longitude.attrs["units"] == "degrees_east"
+    assert result.latitude.attrs["standard_name"] == "latitude"
+    assert result.longitude.attrs["units"] == "degrees_east"
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_layers_on_different_rasters_live_in_one_dataset(small, tmp_path, first)
     xr.testing.assert_identical(read.layers, both.layers)
     assert read.digest() == both.digest() == read.provenance["digest"]
     for new in (coarse(), fine()):
-        found = read.layers[new.name]
-        np.testing.assert_array_equal(found, new)
-        assert [len(axis) for axis in layers.axes(found)] == list(new.shape)
-        for one, two in zip(layers.on_grid(found, GRID, 68), layers.on_grid(new, GRID, 68), strict=True):
+        result = read.layers[new.name]
+        np.testing.assert_array_equal(result, new)
+        assert [len(axis) for axis in layers.axes(result)] == list(new.shape)
+        for one, two in zip(layers.on_grid(result, GRID, 68), layers.on_grid(new, GRID, 68), strict=True):
             np.testing.assert_array_equal(one, two)
 
 

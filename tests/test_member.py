@@ -52,6 +52,7 @@ def trained(tmp_path_factory):
     return chosen, folder
 
 
+@pytest.mark.slow
 def test_folder_holds_all_that_is_promised(trained):
     chosen, folder = trained
     assert {p.name for p in folder.iterdir()} == {
@@ -70,6 +71,7 @@ def test_folder_holds_all_that_is_promised(trained):
     assert set(history["im"]) == {"PGA"}
 
 
+@pytest.mark.slow
 def test_fit_sees_training_records_only(trained):
     chosen, _ = trained
     seen = training_records(chosen.records)
@@ -78,6 +80,7 @@ def test_fit_sees_training_records_only(trained):
     assert not set(chosen.training.ln_im) & set(chosen.stopping.ln_im)
 
 
+@pytest.mark.slow
 def test_other_seed_other_weights(trained):
     chosen, _ = trained
     one, same, other = (member.compiled(chosen, seed).get_weights() for seed in (1, 1, 2))
@@ -85,6 +88,7 @@ def test_other_seed_other_weights(trained):
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_predictions_are_the_model_at_the_records(trained):
     chosen, folder = trained
     table = pd.read_parquet(folder / "predictions.parquet")
@@ -102,6 +106,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float16_scales_its_loss_and_learns():
     chosen = material(network=TINY["network"] | {"precision": "float16"})
     model = member.compiled(chosen, 1)
@@ -116,6 +121,7 @@ def test_float16_scales_its_loss_and_learns():
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("random_effects", ["none", "site,event"])
 def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
     chosen = material(
@@ -126,6 +132,7 @@ def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
     assert not (tmp_path / "member").exists()
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
     chosen, traces = material(), []
     batches = data_pipeline.training_batches(chosen.training, chosen.moving, 4, range(2), 0)
@@ -144,6 +151,7 @@ def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
     assert traces == [(4, None)] * 2
 
 
+@pytest.mark.slow
 def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     chosen, _ = trained
     half = material(network=TINY["network"] | {"precision": "bfloat16"})
@@ -169,6 +177,7 @@ def test_a_damaged_model_is_named(tmp_path, content):
         member.load(MemberFolder(tmp_path), "PGA")
 
 
+@pytest.mark.slow
 def test_network_begins_at_the_training_mean_and_standardises(trained):
     chosen, _ = trained
     model = member.compiled(chosen, 1)
@@ -203,6 +212,7 @@ def test_residual_target_needs_its_channels():
         material(training=TINY["training"] | {"target": "residual"}, drop=("source",))
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     """A few epochs on records with a plain attenuation law beat the mean by far."""
     chosen = material(
@@ -217,6 +227,7 @@ def test_it_learns(tmp_path):
     assert rmse < 0.8 * held_out["ln_im"].std()
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     chosen, _ = trained
 
@@ -230,6 +241,7 @@ def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "member").exists()
 
 
+@pytest.mark.slow
 def test_paper_geometry_takes_a_training_step():
     """The published 572 -> 388 at depth 4, with fewer filters than the preset's 64."""
     chosen = material(
@@ -291,6 +303,7 @@ def mixed(tmp_path_factory):
     return chosen, folder
 
 
+@pytest.mark.slow
 def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
     chosen, folder = mixed
     plain = chosen.experiment.model_copy(update={"random_effects": "none"})
@@ -318,6 +331,7 @@ def seen(mixed):
     return model.random_terms, update, fitted
 
 
+@pytest.mark.slow
 def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
     terms, update, fitted = seen
     assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
@@ -325,6 +339,7 @@ def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
     assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss], rel=0.1)
 
 
+@pytest.mark.slow
 def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     terms, update, fitted = seen
     monkeypatch.setattr(random_terms, "TERMS_EVERY", 3)
@@ -339,6 +354,7 @@ def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     assert float(terms.variance.numpy()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_the_same(mixed, tmp_path):
     """With random effects, whose variance and residuals are part of what goes on."""
     chosen, folder = mixed

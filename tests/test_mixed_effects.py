@@ -55,18 +55,18 @@ def dense(design, y, event, site, tau, phi_s2s, phi_ss):
 @pytest.mark.parametrize("variances", [(0.35, 0.42, 0.5), (1.5, 0.02, 0.1), (0.0, 0.4, 0.5)], ids=str)
 def test_solution_equals_dense_generalised_least_squares(shape, variances):
     data = simulate(*shape)
-    found = mixed_effects.MixedModelEquations(*data).solve(*variances)
+    solution = mixed_effects.MixedModelEquations(*data).solve(*variances)
     expected, _ = dense(*data, *variances)
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-8, atol=1e-8, err_msg=name)
+        np.testing.assert_allclose(getattr(solution, name), value, rtol=1e-8, atol=1e-8, err_msg=name)
 
 
 def test_a_pair_with_two_records_counts_twice():
     design, y, event, site = simulate(60, 8, 9)
     data = [np.concatenate([part, part[:7]]) for part in (design, y + np.sin(np.arange(60)), event, site)]
-    found = mixed_effects.MixedModelEquations(*data).solve(0.3, 0.4, 0.5)
+    solution = mixed_effects.MixedModelEquations(*data).solve(0.3, 0.4, 0.5)
     expected, _ = dense(*data, 0.3, 0.4, 0.5)
-    np.testing.assert_allclose(found.site_terms, expected["site_terms"], atol=1e-8)
+    np.testing.assert_allclose(solution.site_terms, expected["site_terms"], atol=1e-8)
 
 
 @pytest.mark.parametrize("ratios", [(0.7, 0.8), (3.0, 0.1), (0.0, 0.0)], ids=str)
@@ -82,27 +82,27 @@ def test_criterion_is_the_restricted_likelihood(ratios):
 
 def test_fit_agrees_with_statsmodels():
     design, y, event, site = simulate(110, 14, 10)
-    found = mixed_effects.fit(design, y, event, site)
+    fitted = mixed_effects.fit(design, y, event, site)
     table = pd.DataFrame({"y": y, "x1": design[:, 1], "x2": design[:, 2], "event": event, "site": site})
     components = {"event": "0 + C(event)", "site": "0 + C(site)"}
     model = smf.mixedlm("y ~ x1 + x2", table, groups=np.ones(len(y)), vc_formula=components, re_formula="0")
     expected = model.fit(reml=True)
-    np.testing.assert_allclose(found.coefficients, expected.fe_params, rtol=1e-3)
-    np.testing.assert_allclose([found.tau, found.phi_s2s], np.sqrt(expected.vcomp), rtol=2e-3)
-    assert found.phi_ss == pytest.approx(np.sqrt(expected.scale), rel=1e-3)
-    terms = np.concatenate([found.event_terms, found.site_terms])
+    np.testing.assert_allclose(fitted.coefficients, expected.fe_params, rtol=1e-3)
+    np.testing.assert_allclose([fitted.tau, fitted.phi_s2s], np.sqrt(expected.vcomp), rtol=2e-3)
+    assert fitted.phi_ss == pytest.approx(np.sqrt(expected.scale), rel=1e-3)
+    terms = np.concatenate([fitted.event_terms, fitted.site_terms])
     np.testing.assert_allclose(terms, expected.random_effects[1.0], atol=1e-3)
 
 
 def test_planted_variances_and_terms_are_recovered():
-    found = mixed_effects.fit(*simulate(12_000, 400, 150))
+    fitted = mixed_effects.fit(*simulate(12_000, 400, 150))
     for name, planted in TRUTH.items():
-        assert getattr(found, name) == pytest.approx(planted, rel=0.12), name
-    assert found.phi_ss == pytest.approx(TRUTH["phi_ss"], rel=0.02)
-    error = (found.coefficients - [1.0, 0.7, -1.3]) / np.sqrt(np.diag(found.covariance))
+        assert getattr(fitted, name) == pytest.approx(planted, rel=0.12), name
+    assert fitted.phi_ss == pytest.approx(TRUTH["phi_ss"], rel=0.02)
+    error = (fitted.coefficients - [1.0, 0.7, -1.3]) / np.sqrt(np.diag(fitted.covariance))
     assert np.abs(error).max() < 3.5
-    assert len(found.event_terms) == 400
-    assert found.site_terms.index[:3].tolist() == ["s0", "s1", "s10"]
+    assert len(fitted.event_terms) == 400
+    assert fitted.site_terms.index[:3].tolist() == ["s0", "s1", "s10"]
 
 
 def test_stated_stddev_of_site_terms_is_that_of_their_errors():
@@ -112,10 +112,10 @@ def test_stated_stddev_of_site_terms_is_that_of_their_errors():
     planted = pd.Series(rng.normal(0, TRUTH["phi_s2s"], len(names)), names)
     event_terms = rng.normal(0, TRUTH["tau"], 120)[np.unique(event, return_inverse=True)[1]]
     y = event_terms + planted.to_numpy()[number] + rng.normal(0, TRUTH["phi_ss"], len(site))
-    found = mixed_effects.fit(design, y, event, site)
+    fitted = mixed_effects.fit(design, y, event, site)
     # The mean error is common to all sites (it is the intercept's); its share is tested against dense.
-    error = found.site_terms - planted
-    z = (error - error.mean()) / found.site_terms_stddev
+    error = fitted.site_terms - planted
+    z = (error - error.mean()) / fitted.site_terms_stddev
     assert z.std() == pytest.approx(1, abs=0.3)
 
 
@@ -124,16 +124,16 @@ def test_an_absent_variance_ends_at_the_bound(silent):
     design, y, event, site = simulate(800, 40, 20, **{silent: 0.0})
     ids = event if silent == "tau" else site
     y = y - pd.Series(y - design @ [1.0, 0.7, -1.3]).groupby(ids).transform("mean")
-    found = mixed_effects.fit(design, y, event, site)
-    assert getattr(found, silent) < 2e-3 * found.phi_ss
-    terms = found.event_terms if silent == "tau" else found.site_terms
+    fitted = mixed_effects.fit(design, y, event, site)
+    assert getattr(fitted, silent) < 2e-3 * fitted.phi_ss
+    terms = fitted.event_terms if silent == "tau" else fitted.site_terms
     assert np.abs(terms).max() < 1e-4
 
 
 def test_no_record_scatter_ends_at_the_other_bound():
-    found = mixed_effects.fit(*simulate(300, 20, 30, phi_ss=0.0))
-    assert found.phi_ss < 2e-3 * TRUTH["phi_s2s"]
-    np.testing.assert_allclose(found.coefficients[2], -1.3, atol=1e-4)
+    fitted = mixed_effects.fit(*simulate(300, 20, 30, phi_ss=0.0))
+    assert fitted.phi_ss < 2e-3 * TRUTH["phi_s2s"]
+    np.testing.assert_allclose(fitted.coefficients[2], -1.3, atol=1e-4)
 
 
 @settings(max_examples=8, deadline=None)
@@ -158,8 +158,8 @@ def test_the_order_of_the_records_does_not_matter(seed):
 
 def test_criterion_is_smallest_at_the_fit():
     data = simulate(150, 30, 12)
-    found, equations = mixed_effects.fit(*data), mixed_effects.MixedModelEquations(*data)
-    ratios = np.array([found.tau, found.phi_s2s]) / found.phi_ss
+    fitted, equations = mixed_effects.fit(*data), mixed_effects.MixedModelEquations(*data)
+    ratios = np.array([fitted.tau, fitted.phi_s2s]) / fitted.phi_ss
     slope = scipy.optimize.approx_fprime(np.log(ratios), lambda x: equations.profile(*np.exp(x))[0], 1e-5)
     np.testing.assert_allclose(slope, 0, atol=2e-3)
 
@@ -208,8 +208,8 @@ def test_independent_columns_keeps_the_first_of_those_that_say_the_same():
 def test_row_labels_of_the_tables_do_not_matter():
     design, y, event, site = simulate(100, 20, 15)
     label = np.arange(100)[::-1] + 7
-    found = mixed_effects.fit(
+    fitted = mixed_effects.fit(
         pd.DataFrame(design, label), pd.Series(y, label), pd.Series(event, label[::-1]), pd.Series(site)
     )
     expected = mixed_effects.fit(design, y, event, site)
-    np.testing.assert_allclose(found.coefficients, expected.coefficients)
+    np.testing.assert_allclose(fitted.coefficients, expected.coefficients)

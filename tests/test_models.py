@@ -15,6 +15,7 @@ def exported(tmp_path_factory):
     return served_model.write(tmp_path_factory.mktemp("exported") / "tiny").parent
 
 
+@pytest.mark.slow
 def test_damaged_version_is_left_out_until_it_changes(exported, tmp_path):
     model = tmp_path / "tiny"
     shutil.copytree(exported, model)
@@ -50,6 +51,7 @@ def test_folders_that_cannot_be_served(exported, tmp_path):
         Models([exported, tmp_path / ".." / exported.parent.name / exported.name])
 
 
+@pytest.mark.slow
 def test_all_files_gone_and_still_served(exported, tmp_path):
     model = tmp_path / "tiny"
     shutil.copytree(exported, model)
@@ -84,6 +86,7 @@ def test_version_numbers(name, number):
     assert version_number(name) == number
 
 
+@pytest.mark.slow
 def test_folders_that_are_no_versions_and_some_that_are(exported, tmp_path):
     """As TensorFlow Serving reads them: digits that fit in 64 bits, also after zeros and behind links."""
     model = tmp_path / "tiny"
@@ -104,6 +107,7 @@ def test_folders_that_are_no_versions_and_some_that_are(exported, tmp_path):
     assert models.get("tiny").version == 4
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_while_it_is_read(exported, tmp_path, monkeypatch):
     model = tmp_path / "tiny"
     shutil.copytree(exported, model)

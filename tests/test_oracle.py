@@ -141,8 +141,8 @@ def test_values_that_are_unknown_are_never_looked_at(made):
     for name in TERMS:
         field = getattr(blind, name)
         blind.__dict__[name] = dataclasses.replace(field, weights=np.full_like(field.weights, np.nan))
-    found = fit((dataset, blind)).median(dataset.events[:5], LON, LAT)
-    np.testing.assert_array_equal(found, fit(made).median(dataset.events[:5], LON, LAT))
+    result = fit((dataset, blind)).median(dataset.events[:5], LON, LAT)
+    np.testing.assert_array_equal(result, fit(made).median(dataset.events[:5], LON, LAT))
 
 
 def test_records_bring_it_near_the_truth():
@@ -153,20 +153,20 @@ def test_records_bring_it_near_the_truth():
     inside = footprint(dataset.stations, truth.GRID)
     lon, lat = (degrees[inside][::40] for degrees in truth.GRID.lonlat(truth.GRID.output_size))
     median = planted.median("PGA", held_out, lon, lat)
-    found, fewer = fit(made, events=seen), fit(made, events=seen[::4])
-    rmse, rmse_fewer = (map_errors(o.median(held_out, lon, lat), median)["rmse"] for o in (found, fewer))
+    result, fewer = fit(made, events=seen), fit(made, events=seen[::4])
+    rmse, rmse_fewer = (map_errors(o.median(held_out, lon, lat), median)["rmse"] for o in (result, fewer))
     ergodic = map_errors(planted.ergodic_median("PGA", held_out, lon, lat), median)["rmse"]
     assert rmse < 0.9 * rmse_fewer
     assert rmse < 0.7 * ergodic
     nuggets = planted.nuggets["PGA"].groupby(dataset.stations.set_index("station_id")["site_id"]).first()
-    assert np.corrcoef(found.nuggets, nuggets[found.nuggets.index])[0, 1] > 0.6
+    assert np.corrcoef(result.nuggets, nuggets[result.nuggets.index])[0, 1] > 0.6
 
 
 def test_errors_of_maps():
     planted = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
     error = np.array([[0.3, 0.3, 0.3], [0.0, -0.1, 0.4]])
-    found = map_errors(planted + error, planted)
-    assert found == pytest.approx(
+    result = map_errors(planted + error, planted)
+    assert result == pytest.approx(
         {
             "rmse": np.sqrt((3 * 0.09 + 0.01 + 0.16) / 6),
             "rmse_pattern": np.sqrt((0.01 + 0.04 + 0.09) / 6),

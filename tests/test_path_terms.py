@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import path_terms
-from tfgmm.stats.path_terms import Covariance, PathTerms, Residuals
+from tfgmm.stats import path_covariance, path_terms
+from tfgmm.stats.path_covariance import Covariance, Residuals
+from tfgmm.stats.path_terms import PathTerms
 
 PLANTED = Covariance(
     event=0.04, source=0.03, own=0.06, path=0.05, within=0.05, noise=0.02, source_km=30.0, site_km=20.0
@@ -24,7 +25,7 @@ def records(
     rng = np.random.default_rng(seed)
     source = np.c_[rng.uniform(0, extent_km, (n_events, 2)), rng.uniform(5, 40, n_events)]
     site = rng.uniform(0, extent_km, (n_stations, 2))
-    h, g = PLANTED.of_sources(source, source), PLANTED.of_sites(site, site)
+    h, g = PLANTED.source_correlation(source, source), PLANTED.site_correlation(site, site)
 
     def drawn(variance, of_events, of_stations):
         left, right = (
@@ -77,20 +78,21 @@ def dense(table: pd.DataFrame, other: pd.DataFrame | None = None, covariance=PLA
     return covariance.at(between).reshape(len(one), len(two))
 
 
+@pytest.mark.slow
 def test_classes_are_means_of_their_pairs(table):
-    found = path_terms.by_distance(Residuals.of(table, table["residual"]))
+    classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
     pairs = table.merge(table, on=["chunk", "init"], suffixes=("", "_2"))
     source, site = (
         np.sqrt(sum((pairs[name] - pairs[f"{name}_2"]) ** 2 for name in names)) for names in (SOURCE, SITE)
     )
     same_event, same_station = (pairs[name] == pairs[f"{name}_2"] for name in ("event_id", "station_id"))
     product = pairs["residual"] * pairs["residual_2"]
-    assert found["pairs"].sum() == ((source < 100) & (site < 60)).sum()
-    for one in found.itertuples():
+    assert classes["pairs"].sum() == ((source < 100) & (site < 60)).sum()
+    for one in classes.itertuples():
         of_class = pd.Series(True, pairs.index)
         for distance, borders, number, same in (
-            (source, path_terms.SOURCE_CLASSES_KM, one.source_class, same_event),
-            (site, path_terms.SITE_CLASSES_KM, one.site_class, same_station),
+            (source, path_covariance.SOURCE_CLASSES_KM, one.source_class, same_event),
+            (site, path_covariance.SITE_CLASSES_KM, one.site_class, same_station),
         ):
             inside = (distance >= borders[number - 1]) & (distance < borders[number]) & ~same
             of_class &= inside if number else same
@@ -103,23 +105,23 @@ def test_classes_are_means_of_their_pairs(table):
 def test_planted_covariance_is_found():
     draws = pd.concat(
         [
-            path_terms.by_distance(Residuals.of(one, one["residual"]))
+            path_covariance.covariance_by_distance(Residuals.of(one, one["residual"]))
             for one in (records(250, 60, extent_km=200.0, seed=seed) for seed in range(4))
         ]
     )
-    found = Covariance.fit(draws)
+    fitted = Covariance.fit(draws)
     for name in ("event", "source", "own", "path", "within"):
-        assert getattr(found, name) == pytest.approx(getattr(PLANTED, name), abs=0.02)
-    assert found.source_km == pytest.approx(PLANTED.source_km, rel=0.3)
-    assert found.site_km == pytest.approx(PLANTED.site_km, rel=0.3)
+        assert getattr(fitted, name) == pytest.approx(getattr(PLANTED, name), abs=0.02)
+    assert fitted.source_km == pytest.approx(PLANTED.source_km, rel=0.3)
+    assert fitted.site_km == pytest.approx(PLANTED.site_km, rel=0.3)
 
 
 def test_from_few_pairs_nothing_is_told():
     few = records(4, 5)
-    found = PathTerms.fit(few, few["residual"])
-    assert found.covariance == Covariance()
-    assert not found.shared([[10, 10, 10]], [[5, 5]]).any()
-    assert not found.own([[10, 10, 10]], ["S1"]).any()
+    fitted = PathTerms.fit(few, few["residual"])
+    assert fitted.covariance == Covariance()
+    assert not fitted.shared([[10, 10, 10]], [[5, 5]]).any()
+    assert not fitted.own([[10, 10, 10]], ["S1"]).any()
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +138,8 @@ def test_weights_solve_the_equations_of_all_records(planted, table):
         event, station = (pd.factorize(table[name])[0][of_member] for name in ("event_id", "station_id"))
         of_member = table[of_member]
         expected = np.linalg.solve(dense(of_member), of_member["residual"])
-        found = planted.weights[number, event, station]
-        np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
+        result = planted.weights[number, event, station]
+        np.testing.assert_allclose(result, expected, atol=5e-3 * np.abs(expected).max())
         assert np.count_nonzero(planted.weights[number]) == len(of_member)
 
 
@@ -167,9 +169,9 @@ def test_they_tell_of_records_that_are_not_known(planted, whole):
     """Of events with known records, too, which hold part of the event's own terms."""
     one = whole[(whole["init"] == 0) & ~whole["known"]]
     shared, own = planted.of_records(one)
-    found = shared + own
-    assert np.corrcoef(found, one["told"])[0, 1] > 0.7
-    assert (one["told"] - found).std() < 0.75 * one["told"].std()
+    result = shared + own
+    assert np.corrcoef(result, one["told"])[0, 1] > 0.7
+    assert (one["told"] - result).std() < 0.75 * one["told"].std()
 
 
 def test_many_places_are_those_of_a_few(planted, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction import ensemble, scenarios, writing
-from tfgmm.prediction.writing import Quantities
+from tfgmm.prediction.quantities import Quantities
 
 mpl.use("Agg")
 
@@ -21,8 +21,8 @@ SITES = untrained_run.sites(30)
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return ensemble.load(untrained_run.make(tmp_path_factory.mktemp("prediction")).path)
+def loaded(untrained_root):
+    return ensemble.load(untrained_root() / "run")
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def test_quantities_that_cannot_be(wanted, message):
         Quantities(**wanted)
 
 
+@pytest.mark.slow
 def test_netcdf_of_many_events(loaded, pairs, tmp_path):
     told = []
     out = writing.write(
@@ -89,6 +90,7 @@ def test_netcdf_of_many_events(loaded, pairs, tmp_path):
     assert len(told) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 @pytest.mark.parametrize("rows", [1, 100, 10_000])
 def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, rows, ending):
@@ -121,6 +123,7 @@ def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, row
     }
 
 
+@pytest.mark.slow
 def test_geotiff_of_one_event(loaded, tmp_path):
     out = writing.write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
     with rasterio.open(out) as file:
@@ -128,6 +131,7 @@ def test_geotiff_of_one_event(loaded, tmp_path):
         assert file.descriptions[:3] == ("median_g", "mean", "stddev")
 
 
+@pytest.mark.slow
 def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_path):
     out = writing.write(loaded, MANY, tmp_path / "maps.tif")
     assert out == tmp_path / "maps"
@@ -143,12 +147,14 @@ def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_p
         np.testing.assert_allclose(file.read(2), loaded.maps(MANY)["mean"][2], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
 def test_figure(loaded, tmp_path, ending, magic):
     out = writing.write(loaded, ONE, tmp_path / f"map{ending}")
     assert out.read_bytes().startswith(magic)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sites", "message"),
     [
@@ -162,6 +168,7 @@ def test_names_that_do_not_fit(loaded, tmp_path, name, sites, message):
         writing.write(loaded, ONE, tmp_path / name, sites)
 
 
+@pytest.mark.slow
 def test_what_exists_is_replaced_only_when_told(loaded, tmp_path):
     out = tmp_path / "map.tif"
     out.write_text("mine")
@@ -173,6 +180,7 @@ def test_what_exists_is_replaced_only_when_told(loaded, tmp_path):
         assert file.width == 28
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_things_is_never_replaced(loaded, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text("{}")
@@ -183,6 +191,7 @@ def test_a_folder_of_other_things_is_never_replaced(loaded, tmp_path):
         writing.write(loaded, MANY, tmp_path / "maps.nc", overwrite=True)
 
 
+@pytest.mark.slow
 def test_whole_or_not_at_all(loaded, pairs, tmp_path):
     def interrupt():
         raise KeyboardInterrupt

@@ -107,7 +107,7 @@ def test_scores_agree_with_the_four_way_table():
 def test_groupings_compose():
     partial = scores.partial_ensembles(predictions(ims=("PGA", "SA(1.0)")))
     grouping = scores.by_cell(
-        "kik", magnitude=scores.bins("magnitude", [5.5]), r_hyp_km=scores.bins("r_hyp_km", [60])
+        "kik", magnitude=scores.by_bin("magnitude", [5.5]), r_hyp_km=scores.by_bin("r_hyp_km", [60])
     )
     found = probabilistic.score(partial, grouping, {"bias": probabilistic.STATISTICS["bias"]}, **FEW)
     assert list(found.columns[:6]) == ["im", "cell", "magnitude", "r_hyp_km", "model", "statistic"]
@@ -124,7 +124,7 @@ def test_groupings_compose():
 def test_models_see_the_same_resamples():
     table = scored(20, 20)
     both = pd.concat([table, table.assign(model="same")])
-    found = probabilistic.score(both, {"model": scores.by("model")}, **FEW)
+    found = probabilistic.score(both, {"model": scores.by_value("model")}, **FEW)
     one, same = (rows.drop(columns="model").reset_index(drop=True) for _, rows in found.groupby("model"))
     pd.testing.assert_frame_equal(one, same)
 
@@ -175,6 +175,7 @@ def test_a_certain_record_falls_into_the_last_bin():
     assert probabilistic.pit_histogram(table, bins=4, **FEW)["density"].tolist() == [0, 0, 0, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "calibrated"), [(1.0, True), (1.4, False), (0.7, False)])
 def test_band_of_the_histogram_holds_1_where_calibrated(spread, calibrated):
     found = probabilistic.pit_histogram(scored(spread=spread), resamples=100)

@@ -130,6 +130,7 @@ def test_no_number_and_no_time_are_named(tmp_path):
     assert read(path)[1].dropped()[0]["examples"] == ["event 1 (A): deep"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_what_is_not_taken(tmp_path):
     """Picks and arrivals, of which there are hundreds an event."""
     picks = "<pick><time><value>2018-01-01T10:39:37Z</value></time></pick>" * 2000
@@ -163,6 +164,7 @@ def test_what_is_no_quakeml(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_obspy_is_not_loaded():
     """It takes a second, and predicting and asking a server do without."""
     code = (

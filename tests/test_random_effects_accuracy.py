@@ -28,22 +28,24 @@ def scored():
     return effects, scores.partial_ensembles(effects.apply(raw)), nuggets
 
 
+@pytest.mark.slow
 def test_standard_deviations_are_beside_the_planted_ones(script, scored):
     effects, table, _ = scored
-    found = script.sigma(effects, table, "kik").set_index("part")["found"]
-    assert found["tau"] == pytest.approx(TAU, abs=0.1)
-    assert found["phi_S2S of an unknown place"] == effects.phi_s2s
-    assert 0 < found["its nugget"] < PHI_S2S + 0.1
-    assert found["phi_SS"] == pytest.approx(PHI_SS, abs=0.05)
+    result = script.sigma(effects, table, "kik").set_index("part")["found"]
+    assert result["tau"] == pytest.approx(TAU, abs=0.1)
+    assert result["phi_S2S of an unknown place"] == effects.phi_s2s
+    assert 0 < result["its nugget"] < PHI_S2S + 0.1
+    assert result["phi_SS"] == pytest.approx(PHI_SS, abs=0.05)
 
 
+@pytest.mark.slow
 def test_site_terms_agree_with_what_made_them(script, scored):
     effects, table, nuggets = scored
-    found = script.site_terms(effects, table, nuggets).set_index("records")
-    whole = found.loc["all"]
+    result = script.site_terms(effects, table, nuggets).set_index("records")
+    whole = result.loc["all"]
     assert whole["correlation"] > 0.95
     assert whole["slope"] == pytest.approx(1, abs=0.1)
-    assert found.drop(index="all")["sites"].sum() == whole["sites"]
+    assert result.drop(index="all")["sites"].sum() == whole["sites"]
     opposite = script.site_terms(effects, table, -nuggets).set_index("records")
     assert opposite.loc["all", "correlation"] == pytest.approx(-whole["correlation"])
     assert opposite.loc["all", "RMSE"] > 4 * whole["RMSE"]

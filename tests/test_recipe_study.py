@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from conftest import TINY, small_dataset
-from tfgmm.network import member
+from tfgmm.network import member, training
 from tfgmm.runs.experiment import Experiment
 
 
@@ -16,11 +16,12 @@ def script(import_script):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes") / "data"
-    small_dataset(n_events=40, n_kik=60).write(folder)
+    small_dataset(n_events=30, n_kik=40).write(folder)
     chosen = {"data": str(folder), "random_effects": "site,event", "stopping": "blocks"}
     return Experiment(**TINY | chosen)
 
 
+@pytest.mark.slow
 def test_recipes_differ_in_their_training_alone(script, base):
     found = script.recipes(base, [8, 16])
     assert [one.training.max_steps for one in found.values()] == [None, 8, 16]
@@ -28,6 +29,7 @@ def test_recipes_differ_in_their_training_alone(script, base):
     assert {one.model_copy(update={"training": base.training}) for one in found.values()} == {base}
 
 
+@pytest.mark.slow
 def test_scores_of_trained_recipes(script, base, tmp_path, monkeypatch):
     rates = []
     whole = member.compiled
@@ -39,6 +41,7 @@ def test_scores_of_trained_recipes(script, base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(member, "compiled", noted)
     monkeypatch.setattr(script, "EPOCHS", 3)
+    monkeypatch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)  # see test_training.py
     for name, one in script.recipes(base, [8]).items():
         rates.clear()
         table = script.trained(name, one, tmp_path / name, [1])

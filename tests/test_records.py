@@ -467,14 +467,14 @@ def test_sites_are_the_connected_groups_in_any_order(rows, random):
                 group = [group[j] if g == group[i] else g for g in group]
     order = random.sample(range(len(rows)), len(rows))
     shuffled = table.iloc[order]
-    found = pd.Series(site_ids(shuffled), index=shuffled["station_id"])[table["station_id"]]
+    result = pd.Series(site_ids(shuffled), index=shuffled["station_id"])[table["station_id"]]
     expected = pd.Series(group)
     np.testing.assert_array_equal(
-        found.to_numpy()[:, None] == found.to_numpy(),
+        result.to_numpy()[:, None] == result.to_numpy(),
         expected.to_numpy()[:, None] == expected.to_numpy(),
     )
     assert (
-        found[found.to_numpy()].to_numpy() == found.to_numpy()
+        result[result.to_numpy()].to_numpy() == result.to_numpy()
     ).all()  # a site is named by one of its own
 
 

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 
 from helpers.prediction_tables import predictions
-from tfgmm.evaluation import residual_figures, residuals, scores, variability
+from tfgmm.evaluation import figures, residual_figures, residuals, scores, variability
 
 mpl.use("Agg")
 
 HELD_OUT = "validation / validation"
-BIAS, SCATTER = residual_figures._BIAS, residual_figures._SCATTER
+BIAS, SCATTER = residual_figures._BIAS_COLOUR, residual_figures._SCATTER_COLOUR
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_pit_histogram_has_bins_and_band(ax):
             "high": [1.0, 1.3],
         }
     )
-    band = residual_figures.pit_histogram(ax, table)
+    band = figures.pit_histogram(ax, table)
     (steps,) = ax.patches
     assert [list(part) for part in steps.get_data()[:2]] == [[0.8, 1.2], [0, 0.5, 1]]
     corners = {tuple(point) for point in band.get_paths()[0].vertices.round(6)}
@@ -223,7 +223,7 @@ def test_coverage_is_drawn_in_per_cent(ax):
     statistics = ["coverage 50%", "coverage 90%", "RMSE"]
     values = {"value": [0.45, 0.8, 0.6], "low": [0.4, 0.7, 0.5], "high": [0.5, 0.85, 0.7]}
     table = pd.DataFrame({"statistic": statistics, **values, "model": "a"})
-    first, second = residual_figures.coverage(ax, pd.concat([table, table.assign(model="b")]))
+    first, second = figures.coverage(ax, pd.concat([table, table.assign(model="b")]))
     np.testing.assert_allclose(first.lines[0].get_xydata(), [[50, 45], [90, 80]])
     (bars,) = first.lines[2]
     np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 1], [[40, 50], [70, 85]])
@@ -233,7 +233,7 @@ def test_coverage_is_drawn_in_per_cent(ax):
 
 def test_full_ensemble_stands_beside_the_records_out_of_fold(scored):
     full = residuals.full_ensemble(predictions())
-    figure = residual_figures.standardised(full, scored, "kik", "PGA")
+    figure = figures.standardised(full, scored, "kik", "PGA")
     for ax, rows in zip(figure.axes, (full, scores.cells(scored, "kik")[HELD_OUT]), strict=True):
         z = (rows["ln_im"] - rows["mean"]) / rows["stddev"]
         assert f"std {z.std():.2f}\nn {len(z):,}" in ax.texts[0].get_text()

@@ -106,7 +106,7 @@ def test_interval_of_a_bin_by_hand(monkeypatch):
             "magnitude": 5.0,
         }
     )
-    found = residuals._binned(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
+    found = residuals._bin_residuals(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
     mean = rows["ln_im"].mean()
     dev = rows["ln_im"] - mean
     event, site, pair = [
@@ -127,7 +127,7 @@ def test_interval_is_never_narrower_than_that_of_events_or_of_sites_alone(monkey
     event, site = (index.ravel() for index in np.indices((3, 3)))
     y = np.array([-1.0, 0, 1])[event] + np.array([[2.0, -1, -1], [-1, 2, -1], [-1, -1, 2]]).ravel()
     rows = pd.DataFrame({"event_id": event, "site_id": site, "ln_im": y, "mean": 0.0, "magnitude": 5.0})
-    found = residuals._binned(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
+    found = residuals._bin_residuals(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
     of_events = 3 / 2 * (9.0 + 0 + 9.0) / 9**2  # sums of an event: -3, 0, 3
     assert found["bias_high"] == pytest.approx(t.ppf(0.95, 2) * np.sqrt(of_events))
 
@@ -135,7 +135,7 @@ def test_interval_is_never_narrower_than_that_of_events_or_of_sites_alone(monkey
 def test_a_value_on_an_edge_is_in_the_bin_above_and_the_largest_in_the_last():
     rows = pd.DataFrame({"event_id": list("ABCD"), "site_id": "1", "ln_im": 0.0, "mean": 0.0})
     rows["magnitude"] = [4.0, 5.0, 5.5, 6.0]
-    found = residuals._binned(rows, "magnitude", np.array([4.0, 5.0, 6.0]))
+    found = residuals._bin_residuals(rows, "magnitude", np.array([4.0, 5.0, 6.0]))
     assert found[["low", "high", "records"]].to_numpy().tolist() == [[4, 5, 1], [5, 6, 3]]
 
 
@@ -147,7 +147,7 @@ def test_intervals_cover_the_truth_where_those_of_independent_records_do_not():
     for _ in range(200):
         y = 0.4 * rng.normal(size=25)[event] + 0.4 * rng.normal(size=20)[site] + 0.4 * rng.normal(size=500)
         rows = pd.DataFrame({"event_id": event, "site_id": site, "ln_im": y, "mean": 0.0, "magnitude": 5.0})
-        found = residuals._binned(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
+        found = residuals._bin_residuals(rows, "magnitude", np.array([4.0, 6.0])).iloc[0]
         covered += found["bias_low"] < 0 < found["bias_high"]
         naive += abs(y.mean()) < 1.96 * y.std() / np.sqrt(500)
     assert 0.84 <= covered / 200 <= 0.96
@@ -158,14 +158,16 @@ def test_the_same_record_from_many_folds_narrows_no_interval():
     rows = residuals.with_variables(scored(n_events=16, n_sites=12))
     rows = scores.cells(rows, "kik")[HELD_OUT]
     bounds = residuals.edges("magnitude", rows["magnitude"])
-    once = residuals._binned(rows, "magnitude", bounds)
-    thrice = residuals._binned(pd.concat([rows] * 3), "magnitude", bounds)
+    once = residuals._bin_residuals(rows, "magnitude", bounds)
+    thrice = residuals._bin_residuals(pd.concat([rows] * 3), "magnitude", bounds)
     pd.testing.assert_frame_equal(thrice.drop(columns="records"), once.drop(columns="records"))
     assert (thrice["records"] == 3 * once["records"]).all()
 
 
 def test_few_events_have_no_interval():
     rows = pd.DataFrame({"event_id": list("AAB"), "site_id": list("123"), "magnitude": 5.0, "mean": 0.0})
-    found = residuals._binned(rows.assign(ln_im=[1.0, 2, 3]), "magnitude", np.array([4.0, 6.0])).iloc[0]
+    found = residuals._bin_residuals(
+        rows.assign(ln_im=[1.0, 2, 3]), "magnitude", np.array([4.0, 6.0])
+    ).iloc[0]
     assert found["bias"] == 2
     assert found[["bias_low", "bias_high", "scatter_low", "scatter_high"]].isna().all()

@@ -161,7 +161,7 @@ def test_chunks_may_have_different_numbers_of_members():
 
 def test_bins_hold_every_record_once():
     table = pd.DataFrame({"vs30": [100.0, 200.0, 399.9, 400.0, 900.0, np.nan]})
-    found = scores.bins("vs30", [200, 400])(table)
+    found = scores.by_bin("vs30", [200, 400])(table)
     assert {name: rows["vs30"].tolist() for name, rows in found.items() if name != "unknown"} == {
         "below 200": [100],
         "200 to 400": [200, 399.9],
@@ -172,7 +172,7 @@ def test_bins_hold_every_record_once():
 
 def test_groups_nest_in_the_given_order():
     table = pd.DataFrame({"a": ["y", "x", "y"], "b": [1, 1, 2]})
-    found = scores.groups(table, {"first": scores.by("a"), "second": scores.by("b")})
+    found = scores.groups(table, {"first": scores.by_value("a"), "second": scores.by_value("b")})
     assert [(*names.values(), len(rows)) for names, rows in found] == [
         ("y", "1", 1),
         ("y", "2", 1),

@@ -117,6 +117,7 @@ REST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REST)
 def test_rest(server, kind):
     body, status = REST[kind]
@@ -126,6 +127,7 @@ def test_rest(server, kind):
     assert peak < 50e6 + 10 * len(body) + 3 * len(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [REST["keys"][0], REST["wide characters"][0], REST["lists"][0], b"0" * 100_000_000]
 )
@@ -177,6 +179,7 @@ GRPC = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GRPC)
 def test_grpc(server, kind):
     body, status = GRPC[kind]
@@ -186,6 +189,7 @@ def test_grpc(server, kind):
     assert peak < 50e6 + 10 * len(body) + 3 * len(answer)
 
 
+@pytest.mark.slow
 def test_level_afterwards(server):
     """Requests that were refused leave nothing behind."""
 

@@ -337,6 +337,7 @@ def _peak_mb(*paths) -> tuple[list[str], float]:
     return lines, float(peak)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_bombs_are_refused_in_little_memory(tmp_path):
     _bombs(tmp_path)
@@ -348,6 +349,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path):
     assert peak < 150
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_a_whole_file(tmp_path):
     text = "id,time,PGA\n" + "a,2016-01-05,0.1\nb,,0.2\n" * 500_000

@@ -52,6 +52,7 @@ def pairs_of(dataset, network):
 # --- sizes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_the_study(default):
     dataset, _ = default
     network = dataset.records.merge(dataset.stations)["network"]
@@ -66,6 +67,7 @@ def test_counts_are_those_of_the_study(default):
     assert dataset.simulated
 
 
+@pytest.mark.slow
 def test_networks_record_their_own_events(default):
     dataset, _ = default
     table = dataset.records.merge(dataset.stations).merge(dataset.events, on="event_id")
@@ -74,6 +76,7 @@ def test_networks_record_their_own_events(default):
     assert of(table, "meso")["magnitude"].min() >= 4.5
 
 
+@pytest.mark.slow
 def test_larger_and_nearer_earthquakes_have_more_records(default):
     dataset, _ = default
     pairs = pairs_of(dataset, "kik")
@@ -93,6 +96,7 @@ def test_record_numbers_that_do_not_fit_are_refused(number):
         simulated.simulate(SMALL.model_copy(update={"kik_records": number}))
 
 
+@pytest.mark.slow
 def test_moved_stations_share_a_site_but_never_a_day(default):
     dataset, _ = default
     kik = of(dataset.stations, "kik")
@@ -108,6 +112,7 @@ def test_moved_stations_share_a_site_but_never_a_day(default):
         assert 0.7 < np.hypot(np.diff(x), np.diff(y)) < 1.7
 
 
+@pytest.mark.slow
 def test_nugget_is_of_the_site(default):
     dataset, planted = default
     nuggets = planted.nuggets["PGA"].groupby(dataset.stations.set_index("station_id")["site_id"])
@@ -115,12 +120,14 @@ def test_nugget_is_of_the_site(default):
     assert planted.nuggets["PGA"].nunique() == dataset.stations["site_id"].nunique()
 
 
+@pytest.mark.slow
 def test_networks_never_share_a_site(default):
     dataset, _ = default
     assert (dataset.stations.groupby("site_id")["network"].nunique() == 1).all()
     assert of(dataset.stations, "meso")["site_id"].is_unique
 
 
+@pytest.mark.slow
 def test_station_vs30_is_that_of_the_layer(default):
     dataset, planted = default
     stations = dataset.stations
@@ -131,6 +138,7 @@ def test_station_vs30_is_that_of_the_layer(default):
 # --- repeatability -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_settings_same_bytes(folder, tmp_path):
     simulated.write(*simulated.simulate(SMALL), tmp_path / "again")
     names = sorted(path.name for path in folder.iterdir())
@@ -141,11 +149,13 @@ def test_same_settings_same_bytes(folder, tmp_path):
     assert filecmp.cmpfiles(folder, tmp_path / "again", names, shallow=False) == (names, [], [])
 
 
+@pytest.mark.slow
 def test_another_seed_another_dataset(small):
     other, _ = simulated.simulate(SMALL.model_copy(update={"seed": 2}))
     assert other.digest() != small[0].digest()
 
 
+@pytest.mark.slow
 def test_more_events_leave_the_rest_alone(small):
     dataset, planted = small
     larger, other = simulated.simulate(Settings(**SMALL.model_dump() | {"events": 80, "kik_records": 400}))
@@ -159,6 +169,7 @@ def test_more_events_leave_the_rest_alone(small):
     pd.testing.assert_frame_equal(other.nuggets, planted.nuggets)
 
 
+@pytest.mark.slow
 def test_written_folder_reads_back_equal(small, folder):
     dataset, planted = small
     back = Dataset.read(folder)
@@ -171,6 +182,7 @@ def test_written_folder_reads_back_equal(small, folder):
         simulated.write(dataset, planted, folder)
 
 
+@pytest.mark.slow
 def test_truth_files_hold_what_is_planted(small, folder):
     dataset, planted = small
     maps = xr.load_dataset(folder / "truth.nc", engine="scipy")
@@ -192,6 +204,7 @@ def test_truth_files_hold_what_is_planted(small, folder):
     assert len(summary["event_term"]) == 63
 
 
+@pytest.mark.slow
 def test_truth_needs_no_records(small):
     again = simulated.plant(SMALL)
     pd.testing.assert_frame_equal(again.event_terms, small[1].event_terms)
@@ -201,6 +214,7 @@ def test_truth_needs_no_records(small):
 # --- planted numbers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_event_terms_and_nuggets_have_their_planted_spread(default):
     _, planted = default
     assert planted.event_terms.std().to_numpy() == pytest.approx(0.35, abs=0.015)
@@ -210,6 +224,7 @@ def test_event_terms_and_nuggets_have_their_planted_spread(default):
     assert correlation[0, 3] == pytest.approx(np.exp(-np.log(3 / 0.05) / 2), abs=0.06)
 
 
+@pytest.mark.slow
 def test_parts_of_the_site_map_have_their_variance_over_the_land_of_the_box(default):
     _, planted = default
     rng = np.random.default_rng(0)
@@ -234,6 +249,7 @@ def test_source_and_path_terms_have_their_planted_spread_over_seeds():
     assert np.std(path) == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.slow
 def test_records_are_median_event_term_nugget_and_scatter(default):
     dataset, planted = default
     for network, table in dataset.records.merge(dataset.stations).groupby("network"):
@@ -258,6 +274,7 @@ def test_records_are_median_event_term_nugget_and_scatter(default):
         assert scatter.mean() == pytest.approx(0.0, abs=0.03)
 
 
+@pytest.mark.slow
 def test_median_is_the_sum_of_its_parts(small):
     dataset, planted = small
     events, lon, lat = dataset.events[:5], np.array([139.5, 140.0]), np.array([35.6, 36.1])
@@ -270,6 +287,7 @@ def test_median_is_the_sum_of_its_parts(small):
     assert planted.median("PGA", events, lon, lat) == pytest.approx(parts, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_median_in_blocks_is_the_median(small, monkeypatch):
     dataset, planted = small
     lon, lat = np.array([139.5, 140.0, 140.2]), np.array([35.6, 36.1, 35.5])
@@ -279,6 +297,7 @@ def test_median_in_blocks_is_the_median(small, monkeypatch):
     assert planted.median("PGA", dataset.events[:0], lon, lat).shape == (0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("magnitude", "epicentral_km", "low", "high"), [(6.0, 40.0, 0.05, 0.08), (4.5, 95.4, 0.002, 0.004)]
 )
@@ -292,6 +311,7 @@ def test_amplitudes_are_those_of_japan(small, magnitude, epicentral_km, low, hig
     assert low < np.exp(median.item()) < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_deep_basin_amplifies_long_periods_and_weakens_pga(seed):
     planted = Truth(seed, pd.DataFrame(), pd.DataFrame())
@@ -310,6 +330,7 @@ def test_deep_basin_amplifies_long_periods_and_weakens_pga(seed):
 # --- what is lost ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_thinning_knows_no_amplitude(default):
     dataset, planted = default
     pairs = pairs_of(dataset, "kik")
@@ -337,6 +358,7 @@ def test_thinning_keeps_the_number_and_every_event(number, seed):
     assert not (kept & ~operating).any()
 
 
+@pytest.mark.slow
 def test_trigger_truncates_and_says_so(small):
     dataset, _ = small
     level = float(dataset.records["PGA"].quantile(0.3))
@@ -354,6 +376,7 @@ def test_trigger_that_leaves_nothing_is_refused():
         simulated.simulate(SMALL.model_copy(update={"trigger": 15.0}))
 
 
+@pytest.mark.slow
 def test_every_candidate_is_kept_or_counted(default):
     dataset, _ = default
     dropped = sum(row["count"] for row in dataset.provenance["dropped"] if row["what"] == "record")
@@ -363,6 +386,7 @@ def test_every_candidate_is_kept_or_counted(default):
 # --- layers and footprint ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_layers_cover_the_shifted_input_window(default):
     dataset, _ = default
     grid = Grid()
@@ -374,6 +398,7 @@ def test_layers_cover_the_shifted_input_window(default):
         assert (layer.units, layer.long_name) == layers.LAYERS[name]
 
 
+@pytest.mark.slow
 def test_basin_is_deep_in_the_middle_and_soft(default):
     _, planted = default
     middle, west, north = (139.9, 35.75), (138.95, 35.7), (139.6, 36.6)
@@ -383,6 +408,7 @@ def test_basin_is_deep_in_the_middle_and_soft(default):
     assert vs30[0] < 280 < 350 < vs30[1:].min()
 
 
+@pytest.mark.slow
 def test_footprint_is_the_land_between_the_stations(default):
     dataset, _ = default
     grid = Grid()

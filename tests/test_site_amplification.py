@@ -22,11 +22,10 @@ from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
 from tfgmm.runs.run import RunFolder
-from tfgmm.site_amplification import estimates, site_maps, site_study, writing
-from tfgmm.site_amplification.amplification import Estimate
-from tfgmm.site_amplification.event_selection import Selection
-from tfgmm.site_amplification.interpolation import InterpolationVariance
-from tfgmm.site_amplification.site_study import Options, Study
+from tfgmm.site_amplification import estimators, site_maps, site_study, writing
+from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification.site_study import Options, Selection, Study
+from tfgmm.site_amplification.site_terms import InterpolationVariance
 from tfgmm.stats import ergodic, random_effects
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
@@ -84,6 +83,7 @@ def _command(root, *arguments) -> str:
 # ---- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
     printed = " ".join(written[0].split())  # lines are broken at the width of the terminal
     assert f"Run {run.path} Simulated records" in printed
@@ -93,6 +93,7 @@ def test_command_trains_what_is_missing_and_says_what_it_found(written, run):
         assert re.search(rf" {re.escape(im)} +one_ensemble +\d", printed)
 
 
+@pytest.mark.slow
 def test_everything_is_written(written):
     _, folder = written
     names = {path.name for path in folder.iterdir()}
@@ -101,6 +102,7 @@ def test_everything_is_written(written):
     assert names == maps | tables | {"periods.png", "periods.pdf"}
 
 
+@pytest.mark.slow
 def test_netcdf_is_cf_and_its_parts_add_up(written, run):
     _, folder = written
     with xr.open_dataset(folder / "site_amplification.nc") as maps:
@@ -126,6 +128,7 @@ def test_netcdf_is_cf_and_its_parts_add_up(written, run):
                 assert {"units", "long_name"} <= set(variable.attrs), name
 
 
+@pytest.mark.slow
 def test_geotiff_holds_the_same_maps(written):
     _, folder = written
     with (
@@ -140,6 +143,7 @@ def test_geotiff_holds_the_same_maps(written):
         assert (row, col) == (5, 3) and file.crs.to_epsg() == 6677
 
 
+@pytest.mark.slow
 def test_tables_hold_stations_and_places(written, run):
     _, folder = written
     stations, places = pd.read_csv(folder / "stations.csv"), pd.read_csv(folder / "places.csv")
@@ -155,6 +159,7 @@ def test_tables_hold_stations_and_places(written, run):
         assert one["high"] - one["low"] == pytest.approx(2 * 1.6449 * one["standard_error"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_latest_run_is_taken_and_named_and_differences_are_mapped(written, run, sparse, root):
     """Without a RUN; the dense run was begun before the sparse one."""
     options = ["--no-site", "none", "--im", "pga", "--within-km", 40, "--min-records", 1]
@@ -175,6 +180,7 @@ def test_latest_run_is_taken_and_named_and_differences_are_mapped(written, run, 
     assert not (sparse.path / "site_amplification").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -196,6 +202,7 @@ def test_bad_options_are_refused_in_one_line(run, root, capfd, arguments, says):
     assert re.fullmatch(rf"tfgmm: {says}.*\n", capfd.readouterr().err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stations.csv", "PGA.png", "site_amplification.nc"])
 def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
     (tmp_path / name).write_text("mine")
@@ -208,6 +215,7 @@ def test_files_of_others_are_not_replaced(run, tmp_path, capfd, name):
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_own_files_are_replaced(written, run):
     folder = written[1]
     assert writing.refuse_strangers(folder, IMS, ["sparse"], overwrite=False) is None
@@ -231,11 +239,12 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = estimates.measure(study, "PGA", lambda: calls.append(1))
+    found = estimators.measure(study, "PGA", lambda: calls.append(1))
     assert len(calls) == study.steps(("PGA",))
     return found
 
 
+@pytest.mark.slow
 def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     """Against the whole ensembles, all events at once."""
     arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
@@ -248,10 +257,11 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     np.testing.assert_allclose(measured.estimates["difference"].amplification, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = estimates.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    found = estimators.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").maps(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -269,7 +279,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     """Where held-out sites say less than kriging does, its variance counts, the jackknife's part once."""
     everywhere = np.ones((4, 5), bool)
     members = np.random.default_rng(0).normal(0, 0.1, (5, 2, 3, 4, 5))
-    one = Estimate.of(members, everywhere)
+    one = Estimate.from_maps(members, everywhere)
     kriging = np.random.default_rng(1).uniform(0.0, 0.09, (4, 5))
     found = site_maps.measure(
         {"one_ensemble": one},
@@ -286,6 +296,7 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     assert (found["standard_error"] ** 2 >= kriging).all()
 
 
+@pytest.mark.slow
 def test_stations_have_their_own_part_beside_the_map(root, run):
     """Where a run has random effects: its terms in all members, less what the map has of them."""
     mixed = untrained_run.make_finished(
@@ -298,7 +309,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     effects.terms.loc[of_sites, "range_km"] = 30.0
     random_effects.write({"PGA": effects}, mixed.path)
     mixed.manifest.note(*random_effects.FILES)
-    found = estimates.measure(study, "PGA")
+    found = estimators.measure(study, "PGA")
     one = found.stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
     members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
@@ -309,7 +320,7 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
     random_effects.write({"PGA": without}, mixed.path)
     mixed.manifest.note(*random_effects.FILES)
-    of_networks = estimates.measure(study, "PGA").estimates["one_ensemble"]
+    of_networks = estimators.measure(study, "PGA").estimates["one_ensemble"]
     told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
     told -= told[study.footprint].mean()
     np.testing.assert_allclose(
@@ -317,9 +328,10 @@ def test_stations_have_their_own_part_beside_the_map(root, run):
     )
 
 
+@pytest.mark.slow
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
     blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
-    questions = estimates._layer_questions(study)
+    questions = estimators._layer_averages(study)
     names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
     assert "z_bedrock" not in names
@@ -327,6 +339,7 @@ def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
         blind.experiment.without_site()
 
 
+@pytest.mark.slow
 def test_unfinished_run_is_refused(study, monkeypatch):
     done = study.training.folder(study.training.members[0]).path / "done.json"
     done.rename(done.with_name("gone"))
@@ -337,6 +350,7 @@ def test_unfinished_run_is_refused(study, monkeypatch):
         done.with_name("gone").rename(done)
 
 
+@pytest.mark.slow
 def test_runs_that_are_no_pairs_are_refused(study, sparse):
     other = Study(sparse, EVERYTHING)
     site_study.refuse_unpaired(study, other)
@@ -346,15 +360,53 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
         site_study.refuse_unpaired(study, other)
 
 
+@pytest.mark.slow
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        estimates.measure(hungry, "PGA")
+        estimators.measure(hungry, "PGA")
+
+
+@pytest.mark.slow
+def test_one_call_measures_and_writes(written, run, tmp_path):
+    """The same numbers as on the command line, and what is done is reported up to the end."""
+    stages = []
+    result = writing.map_site_amplification(
+        run,
+        ["PGA"],
+        options=EVERYTHING.model_copy(update={"arms": (), "sectors": 8, "layer_events": 20}),
+        places=pd.DataFrame({"name": ["Tokyo"], "longitude": [139.95], "latitude": [35.75]}),
+        out=tmp_path / "out",
+        report=lambda what, share: stages.append((what, share)),
+    )
+    assert result.folder == tmp_path / "out" and (result.folder / "PGA.png").is_file()
+    assert stages[0] == ("averaging over events", 0.0) and stages[-1] == ("averaging over events", 1.0)
+    assert list(result.measures) == ["PGA"] and re.fullmatch(r"\d+: validation events", result.events)
+    columns = ["estimator", "spread", "r_stations"]
+    printed = pd.read_csv(written[1] / "summary.csv").query("im == 'PGA' and estimator != 'difference'")
+    pd.testing.assert_frame_equal(
+        result.summary[columns], printed[columns].reset_index(drop=True), rtol=1e-5
+    )
+    assert pd.read_csv(result.folder / "places.csv")["place"].unique().tolist() == ["Tokyo"]
+
+
+@pytest.mark.slow
+def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
+    def in_one_call(**changes):
+        return writing.map_site_amplification(run, ["PGA"], options=EVERYTHING, out=tmp_path, **changes)
+
+    far = pd.DataFrame({"name": ["Far"], "longitude": [130.0], "latitude": [35.0]})
+    with pytest.raises(UsageError, match="place Far lies outside the map of the run"):
+        in_one_call(places=far)
+    with pytest.raises(UsageError, match="other processes train members of .*dense: try again then"):
+        in_one_call(train=lambda training, what: False)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- which events --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_selection_reads_what_it_writes_about(study):
     assert Selection.parse([]) == Selection()
     chosen = Selection.parse(["role:all", "magnitude:5,6.5", "distance:0,80", "region:139,35,141,36.6"])
@@ -363,7 +415,7 @@ def test_selection_reads_what_it_writes_about(study):
     )
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
-    found = chosen.of(events, validates, grid)
+    found = chosen.select(events, validates, grid)
     x, y = grid.project(events["longitude"], events["latitude"])
     expected = events["magnitude"].between(5, 6.5) & (np.hypot(x, y) <= 80)
     expected &= events["longitude"].between(139, 141) & events["latitude"].between(35, 36.6)
@@ -371,11 +423,12 @@ def test_selection_reads_what_it_writes_about(study):
     assert found["origin_time"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_roles_share_the_events(study):
     events, grid = study.dataset.events, study.grid
     validates = study.folds[0].event_role.index[study.folds[0].event_role == "validation"]
     ids = [
-        set(Selection(role=r).of(events, validates, grid)["event_id"])
+        set(Selection(role=r).select(events, validates, grid)["event_id"])
         for r in ("validation", "training", "all")
     ]
     assert ids[0] == set(validates) and not ids[0] & ids[1] and ids[0] | ids[1] == ids[2]

@@ -53,6 +53,7 @@ def test_interval_of_the_basin_holds_its_mean(script):
     assert np.mean(inside) == pytest.approx(0.9, abs=0.05)
 
 
+@pytest.mark.slow
 def test_oracle_is_nearer_to_the_planted_map_than_kriging(script, monkeypatch):
     monkeypatch.setattr(truth, "WAVES", 60)
     dataset, planted = simulated.simulate(

@@ -43,14 +43,15 @@ def kriged(data) -> site_kriging.KrigedSites:
     return site_kriging.fit(data, data["residual"], PHI_SS)
 
 
+@pytest.mark.slow
 def test_planted_covariance_is_recovered():
     """Over a few draws: one draw's own range scatters by a third."""
-    found = []
+    result = []
     for seed in range(1, 4):
         drawn = records(200, seed)
         fitted = site_kriging.fit(drawn, drawn["residual"], PHI_SS)
-        found.append((fitted.range_km, fitted.field_variance, fitted.nugget_variance))
-    range_km, field_variance, nugget = np.mean(found, axis=0)
+        result.append((fitted.range_km, fitted.field_variance, fitted.nugget_variance))
+    range_km, field_variance, nugget = np.mean(result, axis=0)
     assert range_km == pytest.approx(RANGE_KM, rel=0.35)
     assert field_variance == pytest.approx(FIELD, rel=0.35)
     assert nugget == pytest.approx(NUGGET, rel=0.35)
@@ -140,9 +141,9 @@ def test_without_a_field_or_a_nugget_nothing_breaks():
 
 
 def test_the_field_as_a_sum_over_sites(data):
-    found = site_kriging.fit(data, data["residual"], PHI_SS)
-    field = pd.DataFrame(found.field())
+    fitted = site_kriging.fit(data, data["residual"], PHI_SS)
+    field = pd.DataFrame(fitted.field())
     places = np.random.default_rng(5).uniform(0, 120, (9, 2))
     distance = np.linalg.norm(places[:, None] - field[["x_km", "y_km"]].to_numpy(), axis=2)
     summed = np.exp(-distance / field["range_km"].iloc[0]) @ field["weight"]
-    np.testing.assert_allclose(summed, found.at(places)[0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(summed, fitted.at(places)[0], rtol=1e-6, atol=1e-9)

@@ -6,7 +6,7 @@ import pytest
 
 from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification import site_terms
-from tfgmm.site_amplification.amplification import Estimate
+from tfgmm.site_amplification.estimate import Estimate
 from tfgmm.site_amplification.site_terms import SiteTerms
 
 N_SITES, N_EVENTS = 40, 60
@@ -60,9 +60,9 @@ def folds() -> list[Fold]:
     return found
 
 
-def test_a_pixel_is_taught_by_what_trained_in_any_fold(planted):
+def test_a_pixel_is_trained_stations_what_trained_in_any_fold(planted):
     records, _ = planted
-    found = site_terms.taught_by(records, folds()).set_index("station_id")
+    found = site_terms.trained_stations(records, folds()).set_index("station_id")
     expected = records[records["event_id"] < "E40"].groupby("station_id").size()
     pd.testing.assert_series_equal(found["records"], expected, check_names=False)
     one = records[records["station_id"] == "S03"].iloc[0]

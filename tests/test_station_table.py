@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.waveforms import station_table
+from tfgmm.readers.waveforms import obspy_files
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tfgmm.readers.waveforms import station_table
 )
 def test_one_table_in_many_forms(tmp_path, text):
     (tmp_path / "s.csv").write_text(text)
-    rows = station_table.read(tmp_path / "s.csv")
+    rows = obspy_files.read_station_table(tmp_path / "s.csv")
     assert rows["station"].tolist() == ["A", "B"]
     assert rows["longitude"].tolist() == [-160.5, 139.7] and rows["latitude"].tolist() == [35.6, 35.6]
     np.testing.assert_allclose(rows["acceleration"], [0.01, 1])
@@ -46,12 +46,12 @@ def test_one_table_in_many_forms(tmp_path, text):
 def test_cells_that_are_wrong(tmp_path, text, message):
     (tmp_path / "s.csv").write_text("station,longitude,latitude,unit,gain\n" + text + "\n")
     with pytest.raises(DataError, match=message):
-        station_table.read(tmp_path / "s.csv")
+        obspy_files.read_station_table(tmp_path / "s.csv")
 
 
 def test_tables_that_are_wrong(tmp_path):
     (tmp_path / "no.csv").write_text("station,longitude\nA,3\n")
     with pytest.raises(DataError, match=r"no\.csv has no column latitude, unit or gain"):
-        station_table.read(tmp_path / "no.csv")
+        obspy_files.read_station_table(tmp_path / "no.csv")
     with pytest.raises(UsageError, match=r"absent\.csv does not exist"):
-        station_table.read(tmp_path / "absent.csv")
+        obspy_files.read_station_table(tmp_path / "absent.csv")

@@ -15,7 +15,8 @@ from helpers.damaged_files import mutated
 from helpers.tallies import assert_nothing_lost
 from tfgmm.cli.console import show_dataset
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.data.dataset import COMPONENTS, Dataset
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import COMPONENTS
 from tfgmm.readers.common import sheet
 from tfgmm.readers.common.selection import Limits
 from tfgmm.readers.flatfiles import jma, layout, table
@@ -700,6 +701,7 @@ def datasets(draw) -> Dataset:
     return Dataset(events, stations, rows, {"simulated": draw(st.booleans())}).checked()
 
 
+@pytest.mark.slow
 @given(datasets())
 @settings(
     max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, small_dataset
+from helpers.small_disk import small_disk
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
@@ -20,8 +21,6 @@ from tfgmm.network.material import Material
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
-
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +48,7 @@ def run(data, tmp_path_factory):
     return begun
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_trained(run, data):
     assert [one.chunk for one in run.missing] == [1]
     first = run.folder(run.members[0]).path / "model.keras"
@@ -67,11 +67,13 @@ def test_only_what_is_missing_is_trained(run, data):
     assert held_out["station_id"].nunique() == 20
 
 
+@pytest.mark.slow
 def test_other_experiment_in_the_same_folder(run, data):
     with pytest.raises(UsageError, match="holds another run .different: seed"):
         training.begin(Experiment(**QUICK | {"data": data, "seed": 5}), run.run.path)
 
 
+@pytest.mark.slow
 def test_estimate_is_a_time(run, data, tmp_path):
     begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
     assert 0.001 < begun.seconds_per_member(trials=2) < 60
@@ -115,6 +117,7 @@ def test_several_intensity_measures(tmp_path):
     assert both[1] - both[0] == pytest.approx(-0.693147, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_records_know_their_places(run):
     records = run.run.with_places(run.materials(run.members[0])["PGA"].records)
     station = run.dataset.stations.set_index("station_id").loc[records["station_id"]]
@@ -126,6 +129,7 @@ def test_records_know_their_places(run):
     np.testing.assert_allclose(np.hypot(epicentral, records["depth_km"]), records["r_hyp_km"])
 
 
+@pytest.mark.slow
 def test_places_that_are_gone(run, tmp_path):
     moved = dataclasses.replace(run.run, path=tmp_path)
     with pytest.raises(DataError, match=r"files\.json is missing .*tfgmm train command"):
@@ -157,6 +161,7 @@ def test_measures_are_added_to_a_member(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_further_arm_goes_into_the_same_run(run, data):
     """Its members see turned maps; everything else about the run stays as it is."""
     begun = training.begin(Experiment(**QUICK | {"data": data}), run.run.path)
@@ -180,6 +185,7 @@ def test_a_further_arm_goes_into_the_same_run(run, data):
     assert set(pd.read_parquet(begun.run.predictions)["arm"]) == {"all", "drop-site-isotropic"}
 
 
+@pytest.mark.slow
 def test_reopened_run_has_its_data_and_folds(run, data):
     again = training.reopen(run.run)
     for one, other in zip(again.folds, run.folds, strict=True):
@@ -210,26 +216,18 @@ def test_a_damaged_copy_is_brought_back(data, tmp_path):
 # ---- damage and other processes ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> training.Training:
-    """A finished run of two members of one epoch."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    begun = training.begin(Experiment(**QUICK | {"data": data}), folder)
-    assert begun.train() == []
-    return begun
-
-
 @pytest.fixture
-def whole(finished, tmp_path) -> training.Training:
-    """A copy of it that a test may damage."""
-    shutil.copytree(finished.run.path, tmp_path / "run")
-    return training.begin(finished.experiment, tmp_path / "run")
+def whole(trained_root, tmp_path) -> training.Training:
+    """A copy of a finished run, of two members of one epoch, that a test may damage."""
+    shutil.copytree(trained_root / "run", tmp_path / "run")
+    return training.begin(RunFolder.open(tmp_path / "run").experiment, tmp_path / "run")
 
 
 def again(run: training.Training) -> training.Training:
     return training.begin(run.experiment, run.run.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "trained"),
     [("predictions.parquet", False), ("model.keras", True), ("history.csv", True), ("done.json", True)],
@@ -260,6 +258,7 @@ def test_damaged_files_of_a_member_are_made_anew(whole, name, trained, caplog, m
     pd.testing.assert_frame_equal(whole.run.read_predictions(), table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions.parquet", "events.parquet"])
 def test_damaged_tables_of_a_run_are_written_anew(whole, name):
     path = whole.run.path / name
@@ -269,9 +268,12 @@ def test_damaged_tables_of_a_run_are_written_anew(whole, name):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_begins_again(data, tmp_path, caplog):
     begun = training.begin(
-        Experiment(**QUICK | {"data": data, "training": {"epochs": 3, "shift_pixels": 0}}), tmp_path / "run"
+        Experiment(**QUICK | {"data": data, "training": {"epochs": 3, "shift_pixels": 0}}),
+        tmp_path / "run",
+        chunks=(0,),
     )
     first = begun.members[0]
 
@@ -290,6 +292,7 @@ def test_a_damaged_checkpoint_begins_again(data, tmp_path, caplog):
     assert not begun.missing and not work.exists()
 
 
+@pytest.mark.slow
 def test_members_of_another_process_are_left_to_it(data, tmp_path):
     """Somebody else, alive, holds the first member; then it is dead."""
     begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
@@ -314,6 +317,7 @@ def test_members_of_another_process_are_left_to_it(data, tmp_path):
     assert not list(begun.run.path.rglob("*.lease"))
 
 
+@pytest.mark.slow
 def test_a_lease_that_outlived_its_member_is_ended(whole):
     """A kill between the end of a member and that of its lease."""
     left = whole.run.member(0, 0).path.with_name(".tfgmm-chunk-0_init-0.lease")
@@ -326,6 +330,7 @@ def test_a_lease_that_outlived_its_member_is_ended(whole):
     mine.release()
 
 
+@pytest.mark.slow
 def test_a_lost_lease_ends_the_training(data, tmp_path):
     begun = training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run")
 
@@ -340,14 +345,16 @@ def test_a_lost_lease_ends_the_training(data, tmp_path):
     assert not begun.folder(begun.members[0]).is_trained
 
 
+@pytest.mark.slow
 def test_a_run_that_was_replaced_is_left_alone(data, tmp_path):
     """Two processes begin with --overwrite: the first one's member is not taken for the second one's."""
     experiment = Experiment(**QUICK | {"data": data})
-    first = training.begin(experiment, tmp_path / "run", overwrite=True)
+    first = training.begin(experiment, tmp_path / "run", overwrite=True, chunks=(0,))
     folder = first.folder(first.members[0])
     place = first.members[0].chunk, first.members[0].init
     member.train(first.materials(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
-    second = training.begin(experiment.model_copy(update={"seed": 7}), tmp_path / "run", overwrite=True)
+    other = experiment.model_copy(update={"seed": 7})
+    second = training.begin(other, tmp_path / "run", overwrite=True, chunks=(0,))
     member.train(first.materials(first.members[0]), folder, *place, fingerprint=first.run.fingerprint)
     with pytest.raises(DataError, match="was replaced by another run: this training ends"):
         first.train()
@@ -379,6 +386,7 @@ def test_an_empty_folder_is_begun_in(data, tmp_path):
         assert training.begin(Experiment(**QUICK | {"data": data}), tmp_path / "run", overwrite).missing
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_strangers_files(whole):
     (whole.run.path / "notes.txt").write_text("mine")
     training.begin(whole.experiment.model_copy(update={"seed": 7}), whole.run.path, overwrite=True)
@@ -386,51 +394,21 @@ def test_overwrite_leaves_strangers_files(whole):
     assert not (whole.run.path / "members").exists()
 
 
-FULL = """
-import resource, sys
-from tfgmm.cli.app import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-main(sys.argv[2:])
-"""
-
-
-def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path):
+def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path, capsys, monkeypatch):
     """No file may grow beyond a limit: nothing fits, then weights do not."""
-    options = [
-        "train",
-        "--networks",
-        "kik",
-        "--data",
-        data,
-        "--chunks",
-        "2",
-        "--inits",
-        "1",
-        "--depth",
-        "2",
-    ]
-    options += [
-        "--base",
-        "4",
-        "--input-size",
-        "68",
-        "--pixel-km",
-        "4",
-        "--epochs",
-        "1",
-        "--preset",
-        "quick",
-    ]
-    options += ["--out", str(tmp_path / "run")]
+    monkeypatch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)
+    command = "train --networks kik --chunks 2 --inits 1 --depth 2 --base 4 --input-size 68 --pixel-km 4"
+    command = [*command.split(), "--epochs", "1", "--preset", "quick"]
+    command += ["--data", data, "--out", str(tmp_path / "run")]
     for limit in (300, 20_000):
-        done = subprocess.run(
-            [sys.executable, "-c", FULL, str(limit), *options], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        (line,) = [text for text in done.stderr.splitlines() if text.startswith("tfgmm: ")]
+        with small_disk(limit), pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 1
+        complaints = capsys.readouterr().err
+        (line,) = [text for text in complaints.splitlines() if text.startswith("tfgmm: ")]
         assert "cannot write" in line and "File too large" in line
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in complaints
     with pytest.raises(SystemExit) as end:
-        main(options)
+        main(command)
     assert end.value.code == 0
     assert (tmp_path / "run" / "predictions.parquet").is_file()

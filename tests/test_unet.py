@@ -24,6 +24,7 @@ def test_any_size_that_the_arithmetic_allows(depth, size, channels):
     assert model.output_shape == (None, output_size(size, depth), output_size(size, depth), 2)
 
 
+@pytest.mark.slow
 def test_published_architecture():
     """Ronneberger et al. (2015): 31 million weights at base 64, 572 -> 388; 9 channels in, 2 out."""
     model = unet(572, 9, depth=4, base=64)

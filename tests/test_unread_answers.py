@@ -18,10 +18,9 @@ from helpers import served_model
 from helpers.served_model import ONE, until
 from tfgmm.serving.client import Client
 from tfgmm.serving.graph import EVENT
-from tfgmm.serving.http_body import Answer
-from tfgmm.serving.limits import LIMITS, Limits, Workers
+from tfgmm.serving.http import Answer
+from tfgmm.serving.limits import LIMITS, Limits, RefusedError, Workers
 from tfgmm.serving.models import Models
-from tfgmm.serving.refusal import RefusedError
 from tfgmm.serving.server import Server, running
 from tfgmm.serving.transport import Patience
 
@@ -140,6 +139,7 @@ def test_a_grpc_connection_that_says_nothing(hurried):
         assert b"Did not receive HTTP/2 settings" in b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
+@pytest.mark.slow
 def test_grpc_connections_that_are_renewed_lose_no_request(hurried):
     with grpc.insecure_channel(f"127.0.0.1:{hurried.grpc_port}") as channel:
         check, end = channel.unary_unary("/grpc.health.v1.Health/Check"), time.monotonic() + 2.5
@@ -147,6 +147,7 @@ def test_grpc_connections_that_are_renewed_lose_no_request(hurried):
             assert check(b"", timeout=5) == b"\x08\x01"
 
 
+@pytest.mark.slow
 def test_those_who_watch_do_not_keep_it_from_stopping(exported):
     limits = Limits(timeout_s=60)
     with running(Server(Models([exported], limits), rest_port=0, grpc_port=0, limits=limits)) as found:
@@ -176,6 +177,7 @@ def test_answers_that_nobody_reads_have_an_end():
 PLACE = {"site_longitude": np.array([[139.8]]), "site_latitude": np.array([[35.5]])}
 
 
+@pytest.mark.slow
 def test_answers_that_are_read_are_forgotten(exported):
     limits = Limits(unread_bytes=1)  # room for one
     with running(Server(Models([exported], limits), rest_port=0, grpc_port=0, limits=limits)) as found:

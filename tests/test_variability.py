@@ -154,13 +154,13 @@ def placed_table(**options) -> pd.DataFrame:
 
 def test_a_record_enters_once_and_folds_take_turns():
     rows = scores.cells(scores.partial_ensembles(predictions(n_events=8, n_sites=30, chunks=5)), "kik")
-    once = variability._each_once(rows[KNOWN])
+    once = variability._take_sites_once(rows[KNOWN])
     assert not once.duplicated(["event_id", "station_id"]).any()
     assert set(once["site_id"]) == set(rows[KNOWN]["site_id"])
     assert (once.groupby("site_id")["chunk"].nunique() == 1).all()
     assert once.groupby("chunk")["site_id"].nunique().min() >= 2
     assert variability.decompose(rows[KNOWN]).records == len(once)
-    assert len(variability._each_once(rows[HELD_OUT])) == len(rows[HELD_OUT])
+    assert len(variability._take_sites_once(rows[HELD_OUT])) == len(rows[HELD_OUT])
 
 
 def test_decompositions_are_of_validation_events_and_sites_apart():
@@ -189,10 +189,10 @@ def test_a_cell_with_one_site_is_left_out():
 def test_terms_are_placed_where_sites_and_events_are():
     table = placed_table()
     one = variability.decompositions(table, "kik")["PGA", scores.ENSEMBLE, HELD_OUT]
-    sites = variability.placed(one.site_terms, table).set_index("site_id")
+    sites = variability.place_terms(one.site_terms, table).set_index("site_id")
     assert sites.loc["S3", "longitude"] == pytest.approx(139.15)
     pd.testing.assert_series_equal(
         sites["term"].sort_index(), one.site_terms.sort_index(), check_names=False
     )
-    events = variability.placed(one.event_terms, table)
+    events = variability.place_terms(one.event_terms, table)
     assert (events["longitude"] == 140).all() and len(events) == len(one.event_terms)

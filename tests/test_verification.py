@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, small_dataset
 from helpers import untrained_run
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
@@ -17,29 +17,18 @@ from tfgmm.runs.run import RunFolder
 from tfgmm.runs.verification import UNTRAINED, WHOLE, verify
 from tfgmm.stats import calibration
 
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A trained run with random effects, and its dataset."""
-    root = tmp_path_factory.mktemp("finished")
-    small_dataset().write(root / "data")
-    changes = {"data": str(root / "data"), "random_effects": "site,event", "stopping": "blocks"}
-    training.begin(Experiment(**QUICK | changes), root / "run").train()
-    return root
-
 
 @pytest.fixture
-def root(finished, tmp_path):
+def root(trained_root, tmp_path):
     """A copy that a test may damage."""
-    return shutil.copytree(finished, tmp_path / "root")
+    return shutil.copytree(trained_root, tmp_path / "root")
 
 
 def states(folder) -> pd.Series:
     return verify(folder).set_index("file")["state"]
 
 
+@pytest.mark.slow
 def test_what_was_written_is_whole(root):
     of_data = states(root / "data")
     assert (of_data == WHOLE).all() and "records.parquet" in of_data
@@ -50,6 +39,7 @@ def test_what_was_written_is_whole(root):
     }
 
 
+@pytest.mark.slow
 def test_members_that_are_not_trained_are_no_damage(root):
     experiment = Experiment(**QUICK | {"data": str(root / "data")})
     training.begin(experiment, root / "other")
@@ -57,6 +47,7 @@ def test_members_that_are_not_trained_are_no_damage(root):
     main_ends(["check", str(root / "other")], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["done.json", ""])
 def test_a_member_that_is_lost_is_missed(root, name):
     """The table of predictions knows of it; without it the ensemble would be another."""
@@ -68,6 +59,7 @@ def test_a_member_that_is_lost_is_missed(root, name):
     main_ends(["check", str(root / "run")], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["stations.parquet", "random_effects.json", "path_terms.npz", "files.json"]
 )
@@ -78,6 +70,7 @@ def test_tables_that_are_lost_are_missed(root, name):
         ensemble.load(root / "run").at_stations(untrained_run.events(1))
 
 
+@pytest.mark.slow
 def test_a_calibration_that_is_lost_is_missed(root):
     run = RunFolder.open(root / "run")
     assert run.calibration("PGA") is None
@@ -89,6 +82,7 @@ def test_a_calibration_that_is_lost_is_missed(root):
         run.calibration("PGA")
 
 
+@pytest.mark.slow
 def test_data_of_another_kind_in_a_run_are_refused_and_brought_back(root):
     """A whole dataset, but not the one that the run was trained on."""
     changed = small_dataset(seed=3)
@@ -111,6 +105,7 @@ def test_neither_run_nor_dataset(tmp_path):
         verify(tmp_path)
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     """In files of every kind; predicting refuses the run as well, or predicts the same."""
     events = untrained_run.events(1)
@@ -119,12 +114,15 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     paths = sorted(path for path in (root / "run").rglob("*") if path.is_file())
     for path in paths:
         whole = path.read_bytes()
-        for number in rng.integers(0, 8 * len(whole), 4):
+        for flip, number in enumerate(rng.integers(0, 8 * len(whole), 4)):
             content = bytearray(whole)
             content[number // 8] ^= 1 << number % 8
             path.write_bytes(content)
             damaged = (states(root / "run") != WHOLE).any()
             found += damaged
+            if damaged and flip > 1:
+                path.write_bytes(whole)
+                continue  # loading takes long, and says the same of the other two
             try:
                 after = ensemble.load(root / "run").at_stations(events)
             except TfgmmError as error:
@@ -138,6 +136,7 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     assert "damaged, the first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_predicts_without_its_dataset(root, tmp_path):
     """Moved, and without the folder that it was trained on; a changed dataset changes nothing."""
     events = untrained_run.events(1)

@@ -87,6 +87,7 @@ def zipped(**contents: bytes) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the memory")
 def test_archives(tmp_path):
     east, north = (ascii_record(channel, shaking(20, seconds=12)) for channel in ("EW", "NS"))
@@ -136,6 +137,7 @@ def test_problems_are_named(tmp_path, name, content, problem):
     assert problem in f"{first.name}: {first.problem}" and "\n" not in first.problem and not first.content
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the memory")
 def test_waveforms(tmp_path):
     head = {"station": "AAA", "channel": "HNE", "sampling_rate": 100.0}
@@ -173,6 +175,7 @@ def test_waveforms(tmp_path):
         assert name in message and "\n" not in message and len(message) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the memory")
 def test_win32(tmp_path):
     rows = channel_row("0001"), channel_row("0002", component="E")

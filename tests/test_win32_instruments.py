@@ -34,6 +34,7 @@ def win32(folder: Path, pairs: dict[int, np.ndarray]) -> Path:
     return win32_file(folder / "data.cnt", *blocks)
 
 
+@pytest.mark.slow
 def test_win32_tables_say_unit_and_instrument(tmp_path):
     strong, weak, sensor = counts(1e6), counts(5e5), counts(2e6)
     path = win32(tmp_path, dict(enumerate([*strong, *weak, *sensor], 1)))

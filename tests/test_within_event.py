@@ -24,14 +24,16 @@ def residuals():
 
 
 def test_planted_correlation_is_found(residuals):
-    found = Correlation.fit(within_event.by_distance(residuals))
-    assert found.share == pytest.approx(PLANTED.share, abs=0.07)
-    assert found.range_km == pytest.approx(PLANTED.range_km, abs=4)
+    classes = Correlation.fit(within_event.correlation_by_distance(residuals))
+    assert classes.share == pytest.approx(PLANTED.share, abs=0.07)
+    assert classes.range_km == pytest.approx(PLANTED.range_km, abs=4)
 
 
 def test_scale_of_the_residuals_does_not_matter(residuals):
-    one, other = (within_event.by_distance(residuals.assign(z=k * residuals["z"])) for k in (1, 0.3))
-    pd.testing.assert_frame_equal(one, other)
+    large, small = (
+        within_event.correlation_by_distance(residuals.assign(z=k * residuals["z"])) for k in (1, 0.3)
+    )
+    pd.testing.assert_frame_equal(large, small)
 
 
 def test_pairs_are_those_of_one_event(residuals):
@@ -43,28 +45,28 @@ def test_pairs_are_those_of_one_event(residuals):
     of_class = pairs.groupby(pd.cut(pairs["distance"], within_event.CLASSES_KM, right=False), observed=True)
     expected = of_class.mean(numeric_only=True)[of_class["event_id"].nunique() >= 10]
     assert 5 < len(expected) < of_class.ngroups
-    found = within_event.by_distance(few)
-    np.testing.assert_allclose(found["distance_km"], expected["distance"])
-    np.testing.assert_allclose(found["correlation"], expected["product"] / (few["z"] ** 2).mean())
+    classes = within_event.correlation_by_distance(few)
+    np.testing.assert_allclose(classes["distance_km"], expected["distance"])
+    np.testing.assert_allclose(classes["correlation"], expected["product"] / (few["z"] ** 2).mean())
 
 
 def test_uncorrelated_residuals_tell_nothing(residuals):
     noise = residuals.assign(z=np.random.default_rng(3).normal(size=len(residuals)))
-    assert abs(within_event.by_distance(noise)["correlation"]).max() < 0.1
-    found = Correlation.fit(within_event.by_distance(noise))
-    at_neighbour, _ = found.kriged([[0, 0], [5, 0]], [1.0, 1.0], [[2, 0]])
+    assert abs(within_event.correlation_by_distance(noise)["correlation"]).max() < 0.1
+    classes = Correlation.fit(within_event.correlation_by_distance(noise))
+    at_neighbour, _ = classes.kriged([[0, 0], [5, 0]], [1.0, 1.0], [[2, 0]])
     assert abs(at_neighbour[0]) < 0.1
 
 
 @pytest.mark.parametrize("events", [1, 9])
 def test_from_few_events_the_share_is_zero(residuals, events):
     few = residuals[residuals["event_id"].astype(int) < events]
-    assert Correlation.fit(within_event.by_distance(few)).share == 0
+    assert Correlation.fit(within_event.correlation_by_distance(few)).share == 0
 
 
 def test_without_pairs_the_share_is_zero(residuals):
     alone = residuals.drop_duplicates("event_id")
-    assert Correlation.fit(within_event.by_distance(alone)).share == 0
+    assert Correlation.fit(within_event.correlation_by_distance(alone)).share == 0
 
 
 def test_kriging_is_the_conditional_normal_distribution():
@@ -102,9 +104,10 @@ def mixed():
 
 @pytest.fixture(scope="module")
 def conditioned(mixed):
-    return within_event.conditioned(mixed)
+    return within_event.krige_residuals(mixed)
 
 
+@pytest.mark.slow
 def test_other_records_of_an_event_make_it_sharper_and_no_surer_than_right(mixed, conditioned):
     held = mixed["event_role"].eq("training") & mixed["site_role"].eq("validation")
     before, after = ((one["ln_im"] - one["mean"])[held] for one in (mixed, conditioned))
@@ -124,7 +127,7 @@ def test_a_record_is_not_predicted_from_itself_or_from_other_held_out_ones(mixed
     changed = mixed.astype({"ln_im": float})
     changed.loc[~is_training(mixed), "ln_im"] += 3.0
     pd.testing.assert_frame_equal(
-        within_event.conditioned(changed).drop(columns="ln_im"), conditioned.drop(columns="ln_im")
+        within_event.krige_residuals(changed).drop(columns="ln_im"), conditioned.drop(columns="ln_im")
     )
 
 
@@ -137,5 +140,5 @@ def test_parts_add_up(mixed, conditioned):
 
 def test_a_member_is_given_its_own_residuals_only(mixed, conditioned):
     of_one = mixed["chunk"].eq(0) & mixed["init"].eq(1)
-    alone = within_event.conditioned(mixed[of_one])
+    alone = within_event.krige_residuals(mixed[of_one])
     pd.testing.assert_frame_equal(alone, conditioned[of_one])

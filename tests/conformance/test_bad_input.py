@@ -190,6 +190,7 @@ def test_random_effects_need_a_stopping_set(refused):
     refused(command, USAGE, "random effects are estimated on the stopping set")
 
 
+@pytest.mark.slow
 def test_disk_full_while_tables_are_written(refused, run, tiny, full_disk):
     make_run(run.path, tiny, small_dataset(), predictions())
     before = below(run.path)

@@ -5,24 +5,12 @@ import os
 import re
 from pathlib import Path
 
-import click
 import pytest
-import typer
 from rich.console import Console
 
 from conftest import small_dataset
+from helpers.all_commands import all_commands
 from tfgmm.cli import app, console, options
-
-GROUP = typer.main.get_command(app.app)
-
-
-def commands(group: click.Group, *names: str) -> list[tuple[str, ...]]:
-    """The words of all commands and groups of commands."""
-    found = [names]
-    for name, command in group.commands.items():
-        inside = isinstance(command, click.Group)
-        found += commands(command, *names, name) if inside else [(*names, name)]
-    return found
 
 
 def run(capfd, *arguments) -> tuple[int, str, str]:
@@ -42,11 +30,11 @@ def test_version(capfd):
     assert re.fullmatch(r"tfgmm \d+\.\d+\S*\n", out) and (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("words", commands(GROUP), ids=" ".join)
+@pytest.mark.parametrize("words", all_commands(groups=True))
 def test_every_command_has_help_by_both_names(capfd, words):
-    code, short, _ = run(capfd, *words, "-h")
+    code, short, _ = run(capfd, *words.split(), "-h")
     assert code == 0 and "Usage:" in short and "--help" in short
-    assert run(capfd, *words, "--help") == (0, short, "")
+    assert run(capfd, *words.split(), "--help") == (0, short, "")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def below(folder) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "command"),
     [
@@ -63,6 +64,7 @@ def test_one_line_and_nothing_lost(root, capsys, size, command):
     assert below(root) == before
 
 
+@pytest.mark.slow
 def test_describe_prints_what_it_knows_where_figures_cannot_be_kept(root, capsys):
     before = below(root)
     with small_disk(1000), pytest.raises(SystemExit) as end:

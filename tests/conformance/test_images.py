@@ -40,7 +40,7 @@ def trends() -> plt.Figure:
 
 
 def full_ensemble() -> plt.Figure:
-    return residual_figures.standardised(residuals.full_ensemble(predictions()), partial(), "kik", "PGA")
+    return figures.standardised(residuals.full_ensemble(predictions()), partial(), "kik", "PGA")
 
 
 def stations() -> plt.Figure:
@@ -49,6 +49,7 @@ def stations() -> plt.Figure:
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [four_cells, trends, full_ensemble, stations])
 def test_figure_looks_as_before(draw, tmp_path):
     expected = IMAGES / f"{draw.__name__}.png"

@@ -114,6 +114,7 @@ def test_imports_are_absolute():
     ]
 
 
+@pytest.mark.slow
 def test_tensorflow_stays_in_its_rooms():
     for name in PATHS:
         if room_of(name) in WITHOUT_TENSORFLOW:

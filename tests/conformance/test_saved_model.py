@@ -16,7 +16,7 @@ import tensorflow as tf
 from helpers import untrained_run
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
-from tfgmm.serving import export
+from tfgmm.runs.run import RunFolder
 
 CLIENT = Path(__file__).with_name("c_api.py")
 SIGNATURES = ("at_sites", "normal_parameters", "serving_default")
@@ -25,13 +25,13 @@ SITES = untrained_run.sites(40)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return untrained_run.make(tmp_path_factory.mktemp("conformance"))
+def run(untrained_root):
+    return RunFolder.open(untrained_root() / "run")
 
 
 @pytest.fixture(scope="module")
-def version(run, tmp_path_factory):
-    return export.prepare(run.path, tmp_path_factory.mktemp("models") / "tiny").write()
+def version(untrained_root):
+    return untrained_root() / "tiny" / "1"
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +96,17 @@ def assert_agrees(found, expected, atol):
         np.testing.assert_allclose(found[name], values, rtol=0, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_runtime_has_no_tensorflow_python(runtime):
     assert not len(runtime["imported"])
 
 
+@pytest.mark.slow
 def test_runtime_finds_the_signatures(runtime):
     assert set(runtime["signatures"]) == {*SIGNATURES, "__saved_model_init_op"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", SIGNATURES)
 @pytest.mark.parametrize("count", BATCHES)
 def test_runtime_agrees_with_keras(runtime, expected, count, signature):
@@ -116,9 +119,10 @@ def test_runtime_agrees_with_keras(runtime, expected, count, signature):
     assert_agrees(answer, expected[request], atol=1e-5)
 
 
-def test_runtime_finds_stations_by_name(tmp_path):
-    run = untrained_run.make(tmp_path, random_effects="site,event")
-    version = export.prepare(run.path, tmp_path / "tiny").write()
+@pytest.mark.slow
+def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
+    root = untrained_root("site,event")
+    run, version = RunFolder.open(root / "run"), root / "tiny" / "1"
     ids, events = ["K03", "M01", "K17"], untrained_run.events(2)
     asked = {
         name: untrained_run.inputs(events) | {"station_id": np.array([chosen] * 2, "S8")}
@@ -133,20 +137,24 @@ def test_runtime_finds_stations_by_name(tmp_path):
     assert not len(found["without_kernel"])
 
 
+@pytest.mark.slow
 def test_runtime_refuses_what_cannot_be(runtime):
     assert "depth_km must lie between -5 and 800" in str(runtime["impossible/serving_default/error"])
 
 
+@pytest.mark.slow
 def test_every_op_has_a_processor_kernel(runtime):
     assert {"Conv2D", "StatefulPartitionedCall", "Atan2"} <= set(runtime["ops"])
     assert not len(runtime["without_kernel"])
 
 
+@pytest.mark.slow
 def test_nothing_needs_python_or_xla(runtime):
     assert not [op for op in runtime["ops"] if "PyFunc" in op or op.startswith("Xla")]
     assert not [name for name in runtime["attributes"] if "xla" in name.lower()]
 
 
+@pytest.mark.slow
 def test_openvino_agrees_with_keras(version, requests, expected):
     """Of the default signature: OpenVINO reads no other from a folder."""
     openvino = pytest.importorskip("openvino")
@@ -196,6 +204,7 @@ def ask(address, content=None, seconds=60):
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", SIGNATURES)
 @pytest.mark.parametrize("count", BATCHES)
 def test_model_server_agrees_with_keras(server, requests, expected, count, signature):

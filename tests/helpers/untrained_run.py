@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from conftest import TINY, small_dataset
+from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.network.material import Material
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MemberFolder, network_name
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import random_effects
-from tfgmm.stats.path_terms import Covariance, PathTerms
+from tfgmm.stats.path_covariance import Covariance
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects
 
 IMS = ("PGA", "SA(1.0)")
-QUICK = TINY | {"training": {"epochs": 1, "shift_pixels": 0}}
 
 
 def write_data(folder: Path, layers: bool = False) -> str:
@@ -84,7 +84,8 @@ def _add_network(folder: MemberFolder, im: str, model, material: Material, one: 
     folder.path.mkdir(parents=True, exist_ok=True)
     model.save(folder.path / name)
     which = {"im": im, "arm": material.experiment.arm, "chunk": one.chunk, "init": one.init}
-    table = material.records.assign(**which, mean=-3.0, stddev=0.5)
+    errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
+    table = material.records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)
     if folder.is_trained:
         table = pd.concat([pd.read_parquet(folder.predictions), table])
     table.to_parquet(folder.predictions, index=False)

@@ -7,7 +7,6 @@ waveforms           waveforms -> a dataset
 layers              site layers: read, and added to a dataset on disk
 asking              earthquakes and places to predict for; model servers
 reports             several runs beside each other, in one report; the state of files
-site_amplification  what a run, or two, have learned about the ground
 opened_run          what a run is, what it was trained on, and how good it is
 run                 a run with its verbs: what it has learned, what it predicts
 training            settings -> a trained run

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.api.dataset import PathLike
-from tfgmm.core import endings, files
+from tfgmm.core import files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data.tally import Tally
 from tfgmm.prediction import scenarios
@@ -184,14 +184,14 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
     """Return the file for a server's answer; raise `UsageError` if it cannot be written so, or exists."""
     if at_sites:
         return refuse_prediction(out, at_sites, overwrite)
-    endings.of_file(out, (".nc",), "maps")
+    outputs.ending_of(out, (".nc",), "maps")
     files.refuse_existing(out, overwrite)
     return out
 
 
 def refuse_prediction(out: Path, at_sites: bool, overwrite: bool) -> Path:
     """Return the file for a prediction; raise `UsageError` if it cannot be written so, or exists."""
-    endings.of_prediction(out, at_sites)
+    outputs.prediction_ending(out, at_sites)
     files.refuse_existing(out, overwrite)
     return out
 

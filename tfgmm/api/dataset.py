@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 import xarray as xr
 
-from tfgmm.core import endings, files, lease
+from tfgmm.core import files, lease, outputs
 from tfgmm.data import dataset as stored
 from tfgmm.data.tally import Tally
 from tfgmm.simulation.truth import Truth
@@ -37,7 +37,7 @@ class Dataset(stored.Dataset):
     Examples
     --------
     >>> tfgmm.open_dataset("data/kanto")  # doctest: +SKIP
-    <tfgmm.Dataset kanto: 2,883 events, 365 stations, 48,112 records of PGA, SA(1.0)>
+    <Dataset 'kanto': 2,883 events; 365 stations; 48,112 records of PGA; networks kik, meso; 1996 to 2022>
     """
 
     truth: Truth | None = None
@@ -212,22 +212,16 @@ class Dataset(stored.Dataset):
 
         return layers.attach(self, layer)
 
-    def __repr__(self) -> str:
-        """Return one line: name, size and intensity measures."""
-        counts = (f"{len(getattr(self, name)):,} {name}" for name in stored.TABLES)
-        name = self.provenance.get("name", "")
-        return f"<tfgmm.Dataset {name}: {', '.join(counts)} of {', '.join(self.ims)}>"
-
 
 def refuse_folder(folder: Path, overwrite: bool) -> None:
     """Raise `UsageError` if a dataset folder cannot have this name, or exists and may not be replaced."""
-    endings.refuse_file(folder, "a dataset")
+    outputs.refuse_file_name(folder, "a dataset")
     files.refuse_existing(folder, overwrite)
 
 
 def refuse_table(path: Path, overwrite: bool) -> None:
     """Raise `UsageError` if a dataset cannot be written as such a file, or it exists."""
-    endings.of_file(path, (".csv",), "datasets in one table")
+    outputs.ending_of(path, (".csv",), "datasets in one table")
     files.refuse_existing(path, overwrite)
 
 

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from tfgmm.api.choices import Choices, Files, Progress, limits_of, path_of, paths_of
 from tfgmm.api.dataset import Dataset, PathLike
-from tfgmm.core import endings
+from tfgmm.core import outputs
 
 
 def fetch_jma(
@@ -50,7 +50,7 @@ def fetch_jma(
     """
     from tfgmm.readers.common import fetch
 
-    endings.refuse_file(Path(folder), "what is downloaded")
+    outputs.refuse_file_name(Path(folder), "what is downloaded")
     return fetch.fetch_jma(
         fetch.parse_years(years) if isinstance(years, str) else years,
         Path(folder),

@@ -198,6 +198,6 @@ class OpenedRun(os.PathLike):
         --------
         >>> run.effects("CHB003")["PGA"].sources  # doctest: +SKIP
         """
-        from tfgmm.evaluation import effects_report
+        from tfgmm.evaluation import effects
 
-        return effects_report.write(self.path, station, cell_deg)
+        return effects.write(self.path, station, cell_deg)

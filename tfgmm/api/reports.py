@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tfgmm.api.dataset import PathLike
-from tfgmm.core import endings
+from tfgmm.core import outputs
 
 if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
-    from tfgmm.evaluation.section import Section
+    from tfgmm.evaluation.sections import Section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +104,10 @@ def report(
     paths = [Path(run) for run in runs]
     page = paths[0] / "report.html" if page is None else Path(page)
     markdown = None if markdown is None else Path(markdown)
-    endings.of_file(page, (".html", ".htm"), "reports")
+    outputs.ending_of(page, (".html", ".htm"), "reports")
     reports.refuse_page(page, overwrite)
     if markdown:
-        endings.refuse_file(markdown, "a report in Markdown")
+        outputs.refuse_file_name(markdown, "a report in Markdown")
         reports.refuse_folder(markdown, overwrite)
     evaluations = [evaluation.evaluate(path, baselines, report) for path in paths]
     reports.html(evaluations, page, overwrite)

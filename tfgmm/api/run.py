@@ -9,14 +9,14 @@ import pandas as pd
 from tfgmm.api.asking import refuse_both, refuse_prediction
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.opened_run import OpenedRun, Report
-from tfgmm.core import endings, imt
+from tfgmm.core import imt, outputs
 from tfgmm.runs.run import RunFolder
 
 if TYPE_CHECKING:
-    from tfgmm.api.site_amplification import SiteAmplification, Train
+    from tfgmm.network.training import Training
     from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.serving.export import Export
-    from tfgmm.site_amplification.event_selection import Selection
+    from tfgmm.site_amplification.writing import SiteAmplification
 
 # Rooms that load TensorFlow are imported where they are called.
 
@@ -47,14 +47,14 @@ class Run(OpenedRun):
         *,
         ims: Sequence[str] | None = None,
         arms: Sequence[str] = ("published", "isotropic"),
-        events: "Sequence[str] | Selection" = (),
+        events: Sequence[str] = (),
         places: pd.DataFrame | None = None,
         against: PathLike | None = None,
         within_km: float = 15.0,
         min_records: int = 10,
         out: PathLike | None = None,
         overwrite: bool = False,
-        train: "Train | None" = None,
+        train: "Callable[[Training, str], bool] | None" = None,
         report: Report = lambda what, share: None,
     ) -> "SiteAmplification":
         """Map the site amplification that the run has learned, with its uncertainty.
@@ -100,19 +100,24 @@ class Run(OpenedRun):
         --------
         >>> run.site_amplification(arms=["published"]).summary  # doctest: +SKIP
         """
-        from tfgmm.api import site_amplification
+        from tfgmm.site_amplification.site_study import Options, Selection
+        from tfgmm.site_amplification.writing import map_site_amplification
 
         if out is not None:
-            endings.refuse_file(Path(out), "site amplification")
-        return site_amplification.write(
-            [self.folder] + ([] if against is None else [RunFolder.open(Path(against))]),
-            tuple(dict.fromkeys(map(imt.canonical, ims))) if ims else self.ims,
-            site_amplification.options(tuple(arms), events, within_km, min_records),
-            pd.DataFrame() if places is None else places,
-            Path(out) if out else self.path / "site_amplification",
+            outputs.refuse_file_name(Path(out), "site amplification")
+        options = Options(
+            arms=tuple(arms), events=Selection.parse(events), within_km=within_km, min_records=min_records
+        )
+        return map_site_amplification(
+            self.folder,
+            tuple(dict.fromkeys(map(imt.canonical, ims))) if ims else None,
+            options=options,
+            places=places,
+            against=None if against is None else RunFolder.open(Path(against)),
+            out=None if out is None else Path(out),
             overwrite=overwrite,
-            train=train,
             report=report,
+            train=train,
         )
 
     def ensemble(self, im: str | None = None) -> "Ensemble":
@@ -210,14 +215,15 @@ class Run(OpenedRun):
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
         from tfgmm.prediction import writing
+        from tfgmm.prediction.quantities import Quantities
 
         return writing.write(
             self.ensemble(im),
             events,
             out,
             sites,
-            known=stations is not None,
-            quantities=writing.Quantities(tuple(exceed), tuple(percentiles)),
+            at_stations=stations is not None,
+            quantities=Quantities(tuple(exceed), tuple(percentiles)),
             interpolation=interpolation,
             calibrated=calibrated,
             overwrite=overwrite,
@@ -245,7 +251,7 @@ class Run(OpenedRun):
         from tfgmm.serving import export
 
         if out is not None:
-            endings.refuse_file(Path(out), "an exported model")
+            outputs.refuse_file_name(Path(out), "an exported model")
         return export.prepare(self.path, out, im, members, precision, overwrite=overwrite)
 
     def export(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.run import Run
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset
@@ -150,7 +150,7 @@ def begin_training(
     (10, 320.5)
     """
     folder = default_folder(experiment) if out is None else Path(out)
-    endings.refuse_file(folder, "a run")
+    outputs.refuse_file_name(folder, "a run")
     from tfgmm.network import training
 
     chosen = tuple(chunks) if chunks else None

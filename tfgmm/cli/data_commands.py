@@ -9,7 +9,7 @@ import typer
 import tfgmm
 from tfgmm.cli import options
 from tfgmm.cli.console import console, progress, say_dropped, show_dataset, stage_progress
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.readers.common.fetch import ACCOUNTS, JMA
 
@@ -321,7 +321,7 @@ def describe(
 ) -> None:
     """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
     if figures:
-        endings.refuse_file(figures, "--figures")
+        outputs.refuse_file_name(figures, "--figures")
     dataset = tfgmm.open_dataset(data)
     show_dataset(dataset)
     try:

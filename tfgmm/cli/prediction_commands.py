@@ -8,7 +8,7 @@ import typer
 import tfgmm
 from tfgmm.cli import options
 from tfgmm.cli.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def export(
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
     if out:
-        endings.refuse_file(out, "an exported model")
+        outputs.refuse_file_name(out, "an exported model")
     import_tensorflow()
     opened = tfgmm.open_run(run)
     prepared = opened.prepare_export(out, im=im, members=members, precision=precision, overwrite=overwrite)

@@ -15,7 +15,7 @@ from tfgmm.cli.console import (
     stage_progress,
     train_missing,
 )
-from tfgmm.core import endings
+from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> N
         **settings,
     )
     if out:
-        endings.refuse_file(out, "a run")
+        outputs.refuse_file_name(out, "a run")
     import_tensorflow()  # not before the options are known to be right: it takes seconds
     training = tfgmm.begin_training(experiment, out, overwrite=overwrite, chunks=chunk)
     say_simulated(training.dataset.simulated)
@@ -174,7 +174,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 def _show_evaluations(evaluations: "list[Evaluation]") -> None:
     """Print the four-way table of each run, and runs beside each other."""
-    from tfgmm.evaluation.section import NARROW_NOTE, has_narrow
+    from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
 
     for evaluation in evaluations:
         run = evaluation.run
@@ -299,13 +299,11 @@ def site_amp(
     """Map the site amplification that a run has learned, with its uncertainty."""
     import pandas as pd
 
-    from tfgmm.site_amplification.event_selection import Selection
-
     if out:
-        endings.refuse_file(out, "site amplification")
+        outputs.refuse_file_name(out, "site amplification")
     opened = tfgmm.open_run(run)
     console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
-    limits = {"events": Selection.parse(events or []), "within_km": within_km, "min_records": min_records}
+    limits = {"events": events or (), "within_km": within_km, "min_records": min_records}
     places = pd.DataFrame([_place(text, opened.experiment.grid) for text in at or []])
     say_simulated(opened.simulated)
     import_tensorflow()

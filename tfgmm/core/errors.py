@@ -1,4 +1,4 @@
-"""What can be wrong with the data or with the command."""
+"""Errors that a user can mend, and messages on one line."""
 
 import itertools
 import re
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 
 class TfgmmError(Exception):
-    """Base of the errors that a user can mend; the message says how."""
+    """An error that a user can mend; the message says how."""
 
     exit_code = 1
 
@@ -22,7 +22,7 @@ class UsageError(TfgmmError):
 
 
 def listed(names: Collection, most: int = 20) -> str:
-    """Return names with commas between them: the first `most`, and how many more there are.
+    """Return names with commas between them: the first `most`, and the number of those left out.
 
     A name longer than 80 characters is cut: it may be a file that was taken for a list of names.
 
@@ -35,6 +35,9 @@ def listed(names: Collection, most: int = 20) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return a message on one line: control characters written out, the middle of a long one cut."""
+    """Return the message of an error on one line.
+
+    Control characters are written out, and the middle of a message of more than 3000 characters is cut.
+    """
     text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], str(error))
     return text if len(text) <= 3000 else f"{text[:2000]} … {text[-500:]}"

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,36 +40,8 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
     raise UsageError(f"{path} exists already: choose another name, or replace it with --overwrite")
 
 
-def refuse_strangers(paths: Iterable[Path], is_ours: Callable[[Path], bool], overwrite: bool) -> None:
-    """Raise `UsageError` if a file that would be replaced was not made by tfgmm, and may not be replaced.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        What will be written.
-    is_ours : callable
-        Whether a path that exists is an earlier result of tfgmm.
-    overwrite : bool
-        Replace any.
-    """
-    for path in paths:
-        if not overwrite and os.path.lexists(path) and not is_ours(path):
-            raise UsageError(
-                f"{path} exists already and was not made by this command: choose another name, or replace "
-                "it with --overwrite"
-            )
-
-
-def holds(path: Path, text: str) -> bool:
-    """Return whether a file is there that can be read and has `text` in it."""
-    try:
-        return text.encode() in path.read_bytes()
-    except OSError:
-        return False
-
-
 def is_vacant(path: Path) -> bool:
-    """Return whether nothing stands at `path`, or a folder of temporary files and leases alone."""
+    """Return True if nothing stands at `path`, or a folder of temporary files and leases alone."""
     if path.is_dir():
         names = {inside.name for inside in path.iterdir()}
         return PENDING not in names and all(name.startswith(PREFIX) for name in names)
@@ -80,8 +52,8 @@ def is_vacant(path: Path) -> bool:
 def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends, and vanishes if it fails.
 
-    Whatever stood in `path` before is gone then: for folders that hold nothing but what one command
-    makes. A folder that a user names is filled by `whole_files`.
+    The former content of `path` is gone then: for folders that one command alone fills. A folder that a
+    user names is filled by `whole_files`.
 
     Parameters
     ----------
@@ -128,7 +100,7 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 def whole_files(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder whose files all move into `folder` when the block ends, or none does.
 
-    Files of the same name are replaced, through symbolic links; whatever else stands in `folder` stays.
+    Files of the same name are replaced, through symbolic links; all other files in `folder` stay.
     After a kill in the middle of the moves the next `finish_moves` completes them.
 
     Raises
@@ -199,31 +171,32 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a `DataError` of one line."""
+    """Turn errors of the file system in the block into a `DataError` of one line."""
     try:
         yield
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
-        raise DataError(f"cannot write {_asked_for(path)}: {reason}") from error
+        raise DataError(f"cannot write {_final_path(path)}: {reason}") from error
 
 
 # ---- temporary files and their owners --------------------------------------------------------------
 
 
 def _temporary(target: Path) -> Path:
-    """Return a name beside `target` that tells which process made it."""
+    """Return a name beside `target` for a temporary file, with the host, process and start of its owner."""
     started = int(psutil.Process().create_time())
     owner = f"{_host()}-{os.getpid()}-{started}-{uuid.uuid4().hex[:8]}"
     return target.with_name(f"{PREFIX}{owner}.{target.name}")
 
 
-def _asked_for(path: Path) -> Path:
-    """Return the path that a user gave, of one inside a temporary folder or of a temporary name."""
+def _final_path(path: Path) -> Path:
+    """Return the path that a temporary file, or a file in a temporary folder, will have in the end."""
     names = [_TEMPORARY.sub(r"\4", part) for part in path.parts]
     return Path(*(name for name in names if name != PENDING))
 
 
 def _host() -> str:
+    """Return eight hexadecimal digits that stand for the name of this machine."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -249,7 +222,7 @@ def _remove(path: Path) -> None:
 
 
 def _is_at_work(path: Path, host: str, pid: str, started: str) -> bool:
-    """Return whether the process that made a temporary file may still be writing it."""
+    """Return True if the process that made a temporary file may still be writing it."""
     try:
         if host != _host():
             return time.time() - path.lstat().st_mtime < _FORSAKEN_S
@@ -270,7 +243,7 @@ def sha256(path: Path) -> str:
 
 
 def is_unchanged(path: Path, hexadecimal: str) -> bool:
-    """Return whether a file is there and has the stated SHA-256."""
+    """Return True if a file exists and has the stated SHA-256."""
     return path.is_file() and sha256(path) == hexadecimal
 
 
@@ -283,7 +256,7 @@ def refuse_changed(folder: Path, stated: dict[str, str], advice: str) -> None:
     stated : dict of str to str
         SHA-256 by name of file.
     advice : str
-        What to do, for the message.
+        How to mend it, for the message.
     """
     for name, hexadecimal in stated.items():
         if not is_unchanged(folder / name, hexadecimal):
@@ -307,7 +280,7 @@ def read_json(path: Path) -> dict[str, Any]:
     OSError
         The file cannot be read.
     ValueError
-        It is no JSON object, or not what was written.
+        The file is no JSON object, or its checksum is another.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -322,6 +295,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a JSON object whose keys are sorted."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ _SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\s*S?\)")
 
 
 def canonical(name: str) -> str:
-    """One spelling for each intensity measure type.
+    """Return the one spelling of an intensity measure type.
 
     >>> canonical("pga"), canonical("SA(1)"), canonical("SA(0.1s)")
     ('PGA', 'SA(1.0)', 'SA(0.1)')
@@ -34,7 +34,7 @@ def canonical(name: str) -> str:
 
 
 def is_imt(name: str) -> bool:
-    """Whether a column name is an intensity measure type in its one spelling."""
+    """Return True if a column name is an intensity measure type in its one spelling."""
     try:
         return canonical(name) == name
     except UsageError:
@@ -42,6 +42,6 @@ def is_imt(name: str) -> bool:
 
 
 def period(name: str) -> float:
-    """Natural period in s; 0 for PGA."""
+    """Return the natural period of an intensity measure type in s; 0 for PGA."""
     match = _SA.fullmatch(canonical(name))
     return float(match[1]) if match else 0.0

@@ -32,7 +32,7 @@ class Lease:
     Parameters
     ----------
     target : Path
-        What the lease is of; the lease stands beside it.
+        The file or folder that one process may work on; the lease stands beside it.
     """
 
     def __init__(self, target: Path) -> None:
@@ -43,10 +43,11 @@ class Lease:
         )
 
     def _lose(self, compromise: filelock.LeaseCompromise) -> None:
+        """Note that another process has taken the lease over."""
         self.lost = True
 
     def take(self, patience_s: float = 0.0) -> bool:
-        """Return whether the lease is this process's own now; wait for it at most `patience_s`.
+        """Take the lease, after at most `patience_s` seconds, and return True if this process has it then.
 
         Raises
         ------
@@ -82,13 +83,13 @@ class Lease:
 
     @property
     def owner(self) -> str:
-        """The process that holds the lease, for messages."""
+        """Return the name of the process that holds the lease, for messages."""
         record = self._lock.owner
         return "another process" if record is None else f"process {record.pid} on {record.hostname}"
 
     @property
     def is_remote(self) -> bool:
-        """Whether the owner is on another machine, where nobody here can see if it is alive."""
+        """Return True if the owner is on another machine, so that nobody here can see if it is alive."""
         record = self._lock.owner
         return record is None or record.hostname != socket.gethostname()
 
@@ -108,7 +109,7 @@ def held(target: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Another process holds it for longer than one waits.
+        Another process holds the lease for more than `PATIENCE_S` seconds.
     """
     lease = Lease(target)
     if not lease.take():

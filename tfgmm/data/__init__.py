@@ -1,10 +1,11 @@
 """One dataset, checked and on disk.
 
-dataset      events, stations and records: checks, folder on disk
 columns      names of the columns that tables of records share
-description  what a dataset holds, in a few tables
+dataset      events, stations and records with site layers; their folder on disk
+description  tables that describe a dataset
 figures      figures of stations and of magnitudes and distances
-layers       site layers (z_bedrock, vs30) on the grid
+layers       site layers (z_bedrock, vs30): checks, interpolation on the grid
 roles        roles of events and sites; the records that train
-tally        what a reader read, and what it dropped and why
+schemas      columns of the tables of a dataset and the values they may hold
+tally        counts of what a reader read and dropped, with reasons
 """

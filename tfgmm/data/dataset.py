@@ -1,14 +1,13 @@
-"""The flatfile: events, stations and records, their checks, and their folder on disk."""
+"""A dataset: tables of events, stations and records with their site layers, and its folder on disk."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -16,70 +15,20 @@ from scipy.spatial import KDTree
 
 from tfgmm import __version__
 from tfgmm.core import files, imt
-from tfgmm.core.errors import DataError, UsageError
-from tfgmm.core.sphere import EARTH_RADIUS_KM, distance_km, unit_vectors
+from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data import schemas
 
-#: Of origin times; what lies outside is a damaged number, and overflows in nanoseconds.
-YEARS = range(1700, 2200)
-#: Lowest and highest value of what describes an earthquake in files; `sphere.wrapped` turns longitudes.
-EVENT_RANGES = {
-    "longitude": (-180, 360),
-    "latitude": (-90, 90),
-    "depth_km": (-5, 800),
-    "magnitude": (-1, 10),
-}
-COMPONENTS = ("geometric_mean", "rotd50")
 #: Names of the tables of a dataset, and of the other files in its folder.
 TABLES = ("events", "stations", "records")
+_SCHEMAS = dict(zip(TABLES, (schemas.EVENTS, schemas.STATIONS, schemas.RECORDS), strict=True))
 LAYERS, DESCRIPTION = "layers.nc", "dataset.json"
 _ADVICE = "make the dataset again"
-
-_LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
-_LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
-
-EVENTS = pa.DataFrameSchema(
-    {
-        "event_id": pa.Column(str, unique=True),
-        "origin_time": pa.Column(
-            pd.DatetimeTZDtype("us", "UTC"),
-            pa.Check(lambda time: time.dt.year.isin(YEARS), name="year 1700 to 2199"),
-            coerce=True,
-        ),
-        "longitude": _LONGITUDE,
-        "latitude": _LATITUDE,
-        "depth_km": pa.Column(float, pa.Check.in_range(-5, 800)),
-        "magnitude": pa.Column(float, pa.Check.in_range(-1, 10)),
-        "magnitude_source": pa.Column(str),
-    }
-)
-STATIONS = pa.DataFrameSchema(
-    {
-        "station_id": pa.Column(str, unique=True),
-        "site_id": pa.Column(str),
-        "network": pa.Column(str, pa.Check.str_matches(r"^[a-z0-9_]+$")),
-        "longitude": _LONGITUDE,
-        "latitude": _LATITUDE,
-        "elevation_m": pa.Column(float, nullable=True),
-        "sensor_depth_m": pa.Column(float, pa.Check.ge(0), nullable=True),
-        "vs30_m_s": pa.Column(float, pa.Check.in_range(30, 5000), nullable=True),
-    }
-)
-RECORDS = pa.DataFrameSchema(
-    {
-        "event_id": pa.Column(str),
-        "station_id": pa.Column(str),
-        r"^(PGA|SA\(.*\))$": pa.Column(
-            float, pa.Check.in_range(0, 20, include_min=False), regex=True, nullable=True
-        ),
-        "component": pa.Column(str, pa.Check.isin(COMPONENTS)),
-    },
-    unique=["event_id", "station_id"],
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Events, stations and records of a region, its site layers, and where they come from.
+    """Events, stations and records of a region, its site layers, and their provenance.
 
     Attributes
     ----------
@@ -95,34 +44,48 @@ class Dataset:
     events: pd.DataFrame
     stations: pd.DataFrame
     records: pd.DataFrame
-    provenance: dict
+    provenance: dict[str, Any]
     layers: xr.Dataset | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: name, size, intensity measures, networks, years and site layers."""
+        parts = [f"{len(getattr(self, table)):,} {table}" for table in TABLES]
+        parts[-1] += f" of {listed(self.ims)}" if self.ims else ""
+        if "network" in self.stations:
+            parts.append(f"networks {listed(self.networks)}")
+        if "origin_time" in self.events and len(self.events):
+            years = pd.to_datetime(self.events["origin_time"], utc=True).dt.year
+            parts.append(f"{years.min():.0f} to {years.max():.0f}")
+        if self.layers is not None:
+            parts.append(f"site layers {listed([str(name) for name in self.layers])}")
+        name = f" {self.provenance['name']!r}" if self.provenance.get("name") else ""
+        return f"<Dataset{name}: {'; '.join(parts)}{'; simulated' if self.simulated else ''}>"
 
     @property
     def simulated(self) -> bool:
-        """Whether the records are made, not measured."""
+        """Return True if the records are made by a computer, not measured."""
         return bool(self.provenance.get("simulated", False))
 
     @property
     def ims(self) -> list[str]:
-        """Intensity measures in the records table, by period."""
+        """Return the intensity measures in the records table, by period."""
         return sorted(filter(imt.is_imt, self.records.columns), key=imt.period)
 
     @property
     def networks(self) -> list[str]:
-        """Networks in the stations table."""
+        """Return the names of the networks in the stations table, sorted."""
         return sorted(self.stations["network"].unique())
 
     def digest(self) -> str:
-        """SHA-256 of the content of tables and layers: the data hash that results name."""
+        """Return the SHA-256 of the content of tables and layers: the data hash that results name."""
         digest = hashlib.sha256()
         for table in (self.events, self.stations, self.records):
             digest.update("|".join(table.columns).encode())
             digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
         for name, layer in sorted((self.layers or {}).items()):
             digest.update(str(name).encode())
-            for values in (*(layer[dim] for dim in sorted(layer.dims)), layer):
-                digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64"))
+            for values in (*(layer[dim] for dim in sorted(layer.dims, key=str)), layer):
+                digest.update(np.ascontiguousarray(values.to_numpy(), dtype="float64").data)
         return digest.hexdigest()
 
     def checked(self) -> Self:
@@ -134,8 +97,7 @@ class Dataset:
             A table breaks the contract, or a record has no event or station.
         """
         tables = {
-            name: _validate(schema, getattr(self, name), name)
-            for name, schema in (("events", EVENTS), ("stations", STATIONS), ("records", RECORDS))
+            name: schemas.validate(schema, getattr(self, name), name) for name, schema in _SCHEMAS.items()
         }
         if tables["records"].empty:
             raise DataError(f"no record is left: {_why_empty(self.provenance)}")
@@ -144,10 +106,15 @@ class Dataset:
             if orphans.any():
                 name = tables["records"].loc[orphans, key].iloc[0]
                 raise DataError(f"records name {key} {name!r}, which is not in the {table} table")
-        checked = dataclasses.replace(self, **tables)
+        checked = self._with_tables(tables)
         if not checked.ims:
             raise DataError("records table has no intensity measure column such as PGA or SA(1.0)")
         return checked
+
+    def _with_tables(self, tables: Mapping[str, pd.DataFrame]) -> Self:
+        """Return the dataset with other `TABLES`."""
+        events, stations, records = (tables[name] for name in TABLES)
+        return dataclasses.replace(self, events=events, stations=stations, records=records)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -181,16 +148,16 @@ class Dataset:
     ) -> Self:
         """Check the dataset and write its files into a folder, all or none.
 
-        Files of others in the folder stay as they are.
+        Other files in the folder stay as they are.
 
         Parameters
         ----------
         folder : Path
-            Where it shall stand; a symbolic link is followed.
+            The dataset folder; a symbolic link is followed.
         overwrite : bool
-            Replace the dataset that stands there.
+            Replace the dataset in the folder.
         extra : callable, optional
-            Writes more files into the folder it is given, which move into `folder` with the others.
+            Called with a temporary folder; writes more files there, which move into `folder`, too.
 
         Raises
         ------
@@ -209,7 +176,7 @@ class Dataset:
                 files.write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
             # The hash is of what will be read: a column of an odd type comes back as another one.
             tables = {name: files.read_parquet(temporary / f"{name}.parquet") for name in TABLES}
-            dataset = dataclasses.replace(dataset, **tables).checked()
+            dataset = dataset._with_tables(tables).checked()
             if dataset.layers is not None:
                 files.write_netcdf(dataset.layers, temporary / LAYERS)
             if extra is not None:
@@ -225,9 +192,13 @@ class Dataset:
 
         Raises
         ------
+        UsageError
+            The dataset has no site layer.
         DataError
             The file system refuses to write.
         """
+        if self.layers is None:
+            raise UsageError(f"{folder}: the dataset has no site layer to write")
         with files.whole_files(folder) as temporary:
             files.write_netcdf(self.layers, temporary / LAYERS)
             hashes = {f"{name}.parquet": files.sha256(folder / f"{name}.parquet") for name in TABLES}
@@ -237,11 +208,11 @@ class Dataset:
 
 
 def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float = 2.0) -> np.ndarray:
-    """Which stations are one place: the first station's id names the site.
+    """Return the site id of each station: stations at one place share the id of the first of them.
 
-    Stations of one network that are closer than `same_place_km` share a site, and so do successive
-    codes of a moved or renamed station: closer than `moved_km`, operating periods that do not
-    overlap, and the same ``locality`` where the table has that column.
+    Stations of one network that are closer than `same_place_km` share a site. Successive codes of a
+    moved or renamed station share one too: they are closer than `moved_km`, their operating periods do
+    not overlap, and they have the same ``locality`` where the table has that column.
 
     Parameters
     ----------
@@ -257,7 +228,8 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
     first, second = tree.query_pairs(moved_km, output_type="ndarray").T
     distance = np.linalg.norm(tree.data[first] - tree.data[second], axis=1)
 
-    def same(column: str) -> np.ndarray:
+    def is_equal(column: str) -> np.ndarray:
+        """Return True for the pairs of near stations that have one value in a column."""
         values = stations[column].to_numpy()
         return values[first] == values[second]
 
@@ -267,8 +239,8 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
         # NaT compares false: a station that still operates is nobody's predecessor.
         successive = (end[first] <= start[second]) | (end[second] <= start[first])
     if "locality" in stations:
-        successive &= same("locality")
-    joined = same("network") & ((distance < same_place_km) | successive)
+        successive &= is_equal("locality")
+    joined = is_equal("network") & ((distance < same_place_km) | successive)
     edges = coo_array((np.ones(joined.sum()), (first[joined], second[joined])), (len(stations),) * 2)
     _, label = connected_components(edges, directed=False)
     _, representative = np.unique(label, return_index=True)
@@ -276,47 +248,19 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
 
 
 def _utc(times: pd.Series) -> np.ndarray:
-    """Times of any resolution, also where all are unknown and the column forgot its kind."""
+    """Return times of any resolution in microseconds; a column without any time may be of any type."""
     return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
-def hypocentral_km(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> np.ndarray:
-    """Hypocentral distance of each record, ``sqrt(epicentral^2 + depth^2)``, [n_rows]."""
-    source, site = (
-        table[names].iloc[pd.Index(table[key]).get_indexer(rows[key])]
-        for key, table, names in (
-            ("event_id", events, ["longitude", "latitude", "depth_km"]),
-            ("station_id", stations, ["longitude", "latitude"]),
-        )
-    )
-    places = (point[name].to_numpy() for point in (source, site) for name in ("longitude", "latitude"))
-    return np.hypot(distance_km(*places), source["depth_km"].to_numpy())
-
-
 def _why_empty(provenance: dict) -> str:
-    """Name the three reasons for which most was dropped, with their counts."""
+    """Return the three reasons for which most was dropped, with their counts."""
     dropped = sorted(provenance.get("dropped", []), key=lambda row: -row["count"])[:3]
     reasons = "; ".join(f"{row['reason']} ({row['count']} {row['what']}s)" for row in dropped)
     return f"dropped are {reasons}" if reasons else "the source holds none that can be used"
 
 
-def _validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.DataFrame:
-    try:
-        return schema.validate(table.reset_index(drop=True), lazy=True)
-    except pa.errors.SchemaErrors as error:
-        case = error.failure_cases.iloc[0]
-        if "column" in str(case["check"]):  # column_in_dataframe, no_regex_column_match(...)
-            column = case["failure_case"] if case["column"] is None else "such as PGA or SA(1.0)"
-            raise DataError(f"{name} table has no column {column}") from error
-        row = "" if pd.isna(case["index"]) else f", row {case['index']}"
-        raise DataError(
-            f"{name} table{row}, column {case['column']}: {case['failure_case']} "
-            f"fails the check {case['check']}"
-        ) from error
-
-
 def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) -> dict:
-    """Write ``dataset.json`` into `folder`, with the hashes of the other files."""
+    """Write ``dataset.json``, with the hashes of the other files, into `folder` and return its content."""
     provenance = dataset.provenance | {
         "digest": dataset.digest(),
         "kept": {name: len(getattr(dataset, name)) for name in TABLES},
@@ -328,7 +272,7 @@ def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) ->
 
 
 def _own_files(folder: Path) -> set[str]:
-    """Return the names of the files that the dataset in a folder consists of, none if it is damaged."""
+    """Return the names of the files of the dataset in a folder; none if its ``dataset.json`` is damaged."""
     try:
         return {*_read_provenance(folder).get("files", {LAYERS: ""})}
     except (UsageError, DataError):
@@ -336,12 +280,12 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def changed_files(folder: Path) -> dict[str, str]:
-    """Return what is wrong with each file of a dataset, nothing for a whole one.
+    """Return what is wrong with each file of a dataset: an empty text for a file that is whole.
 
     Raises
     ------
     UsageError, DataError
-        As `Dataset.read`.
+        As for `Dataset.read`.
     """
     stated = _read_provenance(folder).get("files", {})
     return {
@@ -351,6 +295,7 @@ def changed_files(folder: Path) -> dict[str, str]:
 
 
 def _is_dataset(folder: Path) -> bool:
+    """Return True if a folder has a ``dataset.json``, after files of an interrupted writing moved there."""
     files.finish_moves(folder)
     return (folder / DESCRIPTION).is_file()
 
@@ -366,7 +311,7 @@ def read_layers(folder: Path) -> xr.Dataset | None:
     Raises
     ------
     UsageError, DataError
-        As `Dataset.read`.
+        As for `Dataset.read`.
     """
     stated = _read_provenance(folder).get("files", {})
     if LAYERS not in stated:
@@ -375,13 +320,15 @@ def read_layers(folder: Path) -> xr.Dataset | None:
     return _load(folder / LAYERS, files.read_netcdf)
 
 
-def _read_provenance(folder: Path) -> dict:
+def _read_provenance(folder: Path) -> dict[str, Any]:
+    """Read ``dataset.json``; errors as for `Dataset.read`."""
     if not _is_dataset(folder):
         raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
     return _load(folder / DESCRIPTION, files.read_json)
 
 
 def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
+    """Read a file of a dataset, or raise `DataError` if it is missing or damaged."""
     try:
         return reader(path)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a dataset holds, in a few tables."""
+"""Describe a dataset in a few tables."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tfgmm.data.layers import axes
 
 
 def headline(dataset: Dataset) -> str:
-    """Name, size and data hash."""
+    """Return name, size and data hash of a dataset in two sentences."""
     return (
         f"Dataset {dataset.provenance.get('name', '')}: {len(dataset.events):,} events, "
         f"{len(dataset.stations):,} stations, {len(dataset.records):,} records of "
@@ -24,7 +24,10 @@ def headline(dataset: Dataset) -> str:
 
 
 def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Titles and tables: networks, events, site layers, imports, what was dropped, choices, sources."""
+    """Yield titles and tables that describe a dataset.
+
+    They are networks, density, events, site layers, imports, counts read and dropped, choices and sources.
+    """
     yield "Networks", networks(dataset)
     yield "Density", density(dataset)
     yield "Events", ranges(dataset)
@@ -47,30 +50,36 @@ def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _choices(provenance: dict) -> dict[str, str]:
-    """The choices made, those of single imports with the number of the import."""
+    """Return the choices made by name; those of single imports begin with the number of the import."""
     choices = {k: str(v) for k, v in provenance.get("choices", {}).items()}
-    for number, one in enumerate(provenance.get("imports", []), 1):
-        choices |= {f"{number}. {k}": str(v) for k, v in one.get("choices", {}).items()}
+    for number, entry in enumerate(provenance.get("imports", []), 1):
+        choices |= {f"{number}. {k}": str(v) for k, v in entry.get("choices", {}).items()}
     return choices | {k: provenance[k] for k in ("truncation", "attribution") if provenance.get(k)}
 
 
 def imports(provenance: dict) -> pd.DataFrame:
-    """Name, files, counts read and events with another id now, of each import of a sum."""
+    """Return a row per import: its name, number of files, counts read, and number of events renamed.
+
+    Parameters
+    ----------
+    provenance : dict
+        Provenance of a dataset that was combined from several imports.
+    """
     rows = [
         {
             "import": number,
-            "name": one.get("name", ""),
-            "files": len(one.get("sources", [])),
-            **{f"{what}s read": read for what, read in one.get("read", {}).items()},
-            "events renamed": len(one.get("merged_events", {})),
+            "name": entry.get("name", ""),
+            "files": len(entry.get("sources", [])),
+            **{f"{what}s read": read for what, read in entry.get("read", {}).items()},
+            "events renamed": len(entry.get("merged_events", {})),
         }
-        for number, one in enumerate(provenance["imports"], 1)
+        for number, entry in enumerate(provenance["imports"], 1)
     ]
     return pd.DataFrame(rows)
 
 
 def networks(dataset: Dataset) -> pd.DataFrame:
-    """Stations, sites, records, events and years of each network."""
+    """Return the numbers of stations, sites, records and events, and the years, of each network."""
     joined = dataset.records.merge(dataset.stations[["station_id", "network"]], on="station_id").merge(
         dataset.events[["event_id", "origin_time"]], on="event_id"
     )
@@ -92,10 +101,11 @@ def networks(dataset: Dataset) -> pd.DataFrame:
 
 
 def density(dataset: Dataset) -> pd.DataFrame:
-    """How dense the sites and the records of each network are.
+    """Return how dense the sites and the records of each network are.
 
-    Distances are great-circle distances between sites (km), a site at the place of its first station:
-    successive codes of a moved station would be neighbours at no distance. NaN for a single site.
+    Distances between sites are great-circle distances in km. A site is at the place of its first
+    station, since successive codes of a moved station would be neighbours at no distance. NaN for a
+    single site.
     """
     joined = dataset.records.merge(dataset.stations[["station_id", "network"]], on="station_id")
     rows = []
@@ -115,26 +125,27 @@ def density(dataset: Dataset) -> pd.DataFrame:
 
 
 def _spacing(sites: pd.DataFrame) -> tuple[float, float]:
-    """Median distance to the nearest other site, and mean distance of all pairs, km."""
+    """Return the median distance to the nearest other site, and the mean distance of all pairs, km."""
     if len(sites) < 2:
         return np.nan, np.nan
     points = unit_vectors(sites["longitude"], sites["latitude"])
-    chords = np.median(KDTree(points).query(points, k=2)[0][:, 1]), pdist(points)
+    to_two_nearest, _ = KDTree(points).query(points, k=2)
+    chords = np.median(np.asarray(to_two_nearest)[:, 1]), pdist(points)
     nearest, pairwise = (2 * EARTH_RADIUS_KM * np.arcsin(chord / 2) for chord in chords)
     return float(nearest), float(pairwise.mean())
 
 
 def ranges(dataset: Dataset) -> pd.DataFrame:
-    """Smallest, median and largest value of the event columns."""
+    """Return the smallest, median and largest magnitude, depth, longitude and latitude of the events."""
     columns = ["magnitude", "depth_km", "longitude", "latitude"]
     table = dataset.events[columns].agg(["min", "median", "max"]).T.round(2)
     return table.rename_axis("column").reset_index()
 
 
 def layers(dataset: Dataset) -> pd.DataFrame:
-    """Extent, unit and range of the site layers."""
+    """Return the unit, range, raster and extent of each site layer, and the share that is missing."""
     rows = []
-    for name, layer in dataset.layers.items():
+    for name, layer in (dataset.layers or {}).items():
         lat, lon = axes(layer)
         rows.append(
             {

@@ -1,4 +1,4 @@
-"""Site layers: what one is, the rasters of several in a dataset, interpolation on the grid, cover."""
+"""Site layers: checked rasters of z_bedrock and vs30, in a dataset and interpolated on the grid."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Region = tuple[float, float, float, float]
 
 
 def known(name: str) -> tuple[str, str]:
-    """Unit and long name of a layer.
+    """Return the unit and the long name of a site layer.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def known(name: str) -> tuple[str, str]:
 def make(
     name: str, latitude: np.ndarray, longitude: np.ndarray, values: np.ndarray, **attrs
 ) -> xr.DataArray:
-    """A checked site layer with the attributes of CF.
+    """Return a checked site layer with the attributes of the CF conventions.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def make(
     values : ndarray, [latitude, longitude]
         In the layer's unit; NaN where unknown.
     **attrs
-        Where it comes from: ``source`` (a file's name), ``sha256``, ``method``, ...
+        Provenance: ``source`` (the name of a file), ``sha256``, ``method``, ...
 
     Raises
     ------
     UsageError
         The layer is not known.
     DataError
-        There is no value, or one that cannot be.
+        All values are missing, or one is out of `RANGE`.
     """
     units, long_name = known(name)
     if min(values.shape) < 2 or np.isnan(values).all():
@@ -97,7 +97,13 @@ def refuse_large(source: str, shape: Sequence[int]) -> None:
 
 
 def crop(layer: xr.DataArray, region: Region | None) -> xr.DataArray:
-    """The part of a layer in (west, south, east, north), and the points next to it.
+    """Return the part of a layer in a region, and the points next to it.
+
+    Parameters
+    ----------
+    layer : xarray.DataArray
+    region : tuple of float, optional
+        West, south, east, north, degrees; by default the whole layer.
 
     Raises
     ------
@@ -118,26 +124,36 @@ def crop(layer: xr.DataArray, region: Region | None) -> xr.DataArray:
 
 
 def axes(layer: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Latitude and longitude of a layer; a layer on a raster of its own names them ``latitude_NAME``."""
-    lat, lon = (layer[dim].to_numpy() for dim in sorted(layer.dims))
+    """Return latitude and longitude of the raster of a layer, degrees.
+
+    A layer on a raster of its own in a dataset names them ``latitude_NAME`` and ``longitude_NAME``.
+    """
+    lat, lon = (layer[dim].to_numpy() for dim in _dimensions(layer))
     return lat, lon
 
 
-def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
-    """The dataset with a layer added, or put in place of the one of the same name.
+def _dimensions(layer: xr.DataArray) -> list[str]:
+    """Return the names of the dimensions of a layer: latitude, longitude."""
+    return sorted(map(str, layer.dims))
 
-    Its attributes become an entry of ``layers`` in the provenance. A layer whose raster differs from
-    that of the others keeps it: its dimensions are then named ``latitude_NAME``, ``longitude_NAME``.
+
+def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
+    """Return the dataset with a layer added, or put in place of the layer of the same name.
+
+    The layer's attributes become an entry of ``layers`` in the provenance. A layer whose raster differs
+    from that of the others keeps it: its dimensions are then ``latitude_NAME``, ``longitude_NAME``.
     """
-    others = {name: other for name, other in (dataset.layers or {}).items() if name != layer.name}
-    on_plain = (other for other in others.values() if "latitude" in other.dims)
-    if not all(layer[d].equals(other[d]) for other in on_plain for d in ("latitude", "longitude")):
+    kept = {name: values for name, values in (dataset.layers or {}).items() if name != layer.name}
+    on_common_raster = (values for values in kept.values() if "latitude" in values.dims)
+    if not all(
+        layer[d].equals(values[d]) for values in on_common_raster for d in ("latitude", "longitude")
+    ):
         layer = layer.rename({d: f"{d}_{layer.name}" for d in ("latitude", "longitude")})
     entries = [entry for entry in dataset.provenance.get("layers", []) if entry["name"] != layer.name]
     entry = {"name": layer.name, **layer.attrs}
     return dataclasses.replace(
         dataset,
-        layers=xr.Dataset({**others, layer.name: layer}),
+        layers=xr.Dataset({**kept, layer.name: layer}),
         provenance=dataset.provenance | {"layers": [*entries, entry]},
     )
 
@@ -153,7 +169,7 @@ def fill_holes(layer: xr.DataArray) -> xr.DataArray:
 
 
 def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A layer at the pixel centres of a window, bilinear inside its raster and constant outside.
+    """Interpolate a layer at the pixel centres of a window: bilinear inside its raster, constant outside.
 
     Parameters
     ----------
@@ -173,7 +189,7 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
     Raises
     ------
     DataError
-        Less than 90 % of the output window is covered.
+        The layer covers less than 90 % of the output window.
     """
     layer = _facing(layer, grid.longitude)
     raster = axes(layer)
@@ -181,7 +197,7 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
     lon = beside(lon, (raster[1][0] + raster[1][-1]) / 2)
     edges = [(axis[0], axis[-1]) for axis in raster]
     points = np.stack([np.clip(lat, *edges[0]), np.clip(lon, *edges[1])], axis=-1)
-    layer = layer.transpose(*sorted(layer.dims))
+    layer = layer.transpose(*_dimensions(layer))
     values = RegularGridInterpolator(raster, fill_holes(layer).to_numpy())(points)
     gap = RegularGridInterpolator(raster, layer.isnull().to_numpy().astype(float))(points)
     within = (points[..., 0] == lat) & (points[..., 1] == lon)
@@ -201,5 +217,5 @@ def _facing(layer: xr.DataArray, longitude: float) -> xr.DataArray:
     _, degrees = axes(layer)
     if np.ptp(degrees) + 1.5 * np.diff(degrees).max() < 360:
         return layer
-    dim = sorted(layer.dims)[1]
+    _, dim = _dimensions(layer)
     return layer.assign_coords({dim: beside(degrees, longitude)}).sortby(dim).drop_duplicates(dim)

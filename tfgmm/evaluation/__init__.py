@@ -1,23 +1,20 @@
 """How good a run is, and beside what.
 
-baselines          what simpler models predict on the same folds
-boosting           gradient boosting of the same records
-comparison         runs beside each other and the publication; paired differences
-effects            what was learned about sources and paths
-effects_report     a run -> tables and maps of what was learned about sources and paths
-evaluation         a finished run -> its tables and figures
-figures            maps and distributions
-parts              parts of sigma, predicted and found; what is left to gain between stations
+baselines          predictions of simpler models on the same folds: regression, kriging, boosting
+comparison         runs beside each other and beside the Kanto study; paired differences
+effects            what was learned about sources and paths: estimates, tables and maps
+evaluation         evaluate a finished run: its tables and figures
+figures            figures of predicted distributions, calibration, and simulated earthquakes
+kanto_study        values of the study in the Kanto basin
 probabilistic      scores of predicted distributions, in any grouping; who is over-confident
-published          values that the study in the Kanto basin published
-published_models   published ergodic models, through pygmm
-report             evaluations -> one HTML page, or a folder of Markdown
-residual_figures   figures of residuals, their parts and calibration
-residual_sections  what a reviewer asks of sigma: calibration, parts, trends of residuals
-residuals          the full ensemble; bias and scatter against what may explain them
-scored             everything that predicts the records of a run
-scores             the four-way table; groups of records
-section            an answer to a reviewer's question: a table, a figure and text
-sections           what a reviewer asks of a run: how good is it, where, beside what
+published_models   predictions of published ergodic models, as published and re-centred
+report             evaluations as one HTML page, or a folder of Markdown
+residual_figures   figures of residuals: trends, terms, parts of sigma, correlations
+residual_sections  sections on sigma and residuals: calibration, parts, trends
+residuals          the full ensemble; bias and scatter of residuals against explanatory variables
+scored_run         a run with all predictions of its records, by its ensemble and by the baselines
+scores             groups of scored records; the four-way table
+sections           sections of an evaluation (table, figure, text), and those on scores
+sigma_parts        parts of sigma, predicted and estimated; what is left to gain between stations
 variability        residuals split into event, site and remaining parts
 """

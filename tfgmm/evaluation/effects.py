@@ -1,21 +1,31 @@
-"""What the networks of a run have learned about sources and paths."""
+"""What the networks of a run have learned about sources and paths: estimates, tables and maps."""
 
 import dataclasses
+from pathlib import Path
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
+from scipy.spatial import ConvexHull
 
+from tfgmm.core import drawing, files
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.evaluation import residual_figures, scores
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import ergodic
 
 #: Side of a source cell, degrees.
 CELL_DEG = 0.25
-#: With fewer records than this a source cell is left out, in all and at the chosen station.
+#: A source cell with fewer records is left out, and for paths one with fewer records at the station.
 MIN_RECORDS, MIN_PATH_RECORDS = 20, 3
 
-#: What is averaged: the network's mean and, to compare, the observation, each less the ergodic median.
+#: Averaged values: the mean of the network and, to compare, the observation, each less the ergodic median.
 _VALUES = ["predicted", "observed"]
 _RECORD = ["event_id", "station_id"]
+_NO_RECORDS = "#dddddd"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +35,13 @@ class Effects:
     Attributes
     ----------
     sources : pandas.DataFrame
-        A row a source cell: ``longitude, latitude`` of its centre, ``predicted, observed, records,
+        A row per source cell: ``longitude, latitude`` of its centre, ``predicted, observed, records,
         events``. Effects have mean zero over the cells.
     sites : pandas.DataFrame
         By ``site_id``: ``predicted, observed``.
     paths : pandas.DataFrame
-        A row a source cell with records at the station: what is left of its records there without the
-        source and the site effect, in the columns of `sources`.
+        A row per source cell with records at the station: the mean of its records there less source and
+        site effect, in the columns of `sources`.
     station : pandas.Series
         ``station_id, longitude, latitude`` of the station of `paths`.
     """
@@ -42,23 +52,23 @@ class Effects:
     station: pd.Series
 
 
-def learned(partial: pd.DataFrame) -> pd.DataFrame:
-    """Predicted mean and observation of each record, less the ergodic median, averaged over folds.
+def subtract_median(partial: pd.DataFrame) -> pd.DataFrame:
+    """Subtract the ergodic median from prediction and observation of each record; average over folds.
 
-    `tfgmm.stats.ergodic.fit` fits the median in each fold to what its networks trained on. Folds that
-    trained on a record count as those that held it out: asked is what was learned, not how well it
-    carries over.
+    `tfgmm.stats.ergodic.fit` fits the median in each fold to the records that its networks trained on.
+    Folds that trained on a record count as those that held it out: the question is what was learned, not
+    how well it carries over.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Of `tfgmm.evaluation.scores.partial_ensembles`, of one intensity measure, with the columns of
-        `tfgmm.runs.run.RunFolder.with_places`.
+        Partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) of one intensity measure, with the
+        columns of `tfgmm.runs.run.RunFolder.with_places`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a record: ``event_id, station_id, site_id``, ``event_longitude, event_latitude,
+        One row per record: ``event_id, station_id, site_id``, ``event_longitude, event_latitude,
         longitude, latitude``, ``predicted`` and ``observed``, ln units.
     """
     names = ["site_id", "event_longitude", "event_latitude", "longitude", "latitude"]
@@ -66,32 +76,33 @@ def learned(partial: pd.DataFrame) -> pd.DataFrame:
     for _, fold in partial.groupby("chunk"):
         trained = fold["event_role"].eq("training") & fold["site_role"].eq("training")
         median = ergodic.fit(fold[trained]).median_of(fold)
-        effect = {"predicted": fold["mean"] - median, "observed": fold["ln_im"] - median}
-        parts.append(fold[[*_RECORD, *names]].assign(**effect))
+        values = {"predicted": fold["mean"] - median, "observed": fold["ln_im"] - median}
+        parts.append(fold[[*_RECORD, *names]].assign(**values))
     records = pd.concat(parts).groupby(_RECORD, sort=False, observed=True)
     return records[names].first().join(records[_VALUES].mean()).reset_index()
 
 
-def of(
+def estimate(
     records: pd.DataFrame,
     station: str | None = None,
     cell_deg: float = CELL_DEG,
     min_records: int = MIN_RECORDS,
 ) -> Effects:
-    r"""Balanced effects of source cells and sites, and of the paths to one station.
+    r"""Estimate balanced effects of source cells and sites, and of the paths to one station.
 
     .. math:: d_{es} = u_{c(e)} + v_s + p_{c(e), s} + rest
 
-    Cells and sites are fitted together by least squares, so that a cell whose earthquakes are mostly
-    recorded at amplifying sites does not look strong for it; p is the mean of what is left in the pairs
-    of a cell and the chosen station. Cells with too few records are left out first.
+    Effects of cells (u) and sites (v) are fitted together by least squares, so that a cell whose
+    earthquakes are mostly recorded at amplifying sites does not look strong for it; the path effect p is
+    the mean of the remainders of all pairs of a cell and the chosen station. Cells with too few records
+    are left out first.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        Of `learned`.
+        Result of `subtract_median`.
     station : str, optional
-        Of the paths; by default the one with most records.
+        Station of the paths; by default the one with most records.
     cell_deg : float
         Side of a source cell, degrees.
     min_records : int
@@ -106,18 +117,18 @@ def of(
     """
     if not cell_deg > 0:
         raise UsageError(f"source cells of {cell_deg:g} degrees: choose a size above 0")
-    records = _with_cells(records, cell_deg)
+    records = _add_cells(records, cell_deg)
     records = records[records.groupby("cell")["event_id"].transform("size") >= min_records]
     if records["cell"].nunique() < 2:
         raise DataError(
             f"fewer than 2 source cells of {cell_deg:g} degrees have {min_records} records: choose another "
             "size of the cells"
         )
-    u, v = _additive(records)
-    rest = records[_VALUES] - u.loc[records["cell"]].to_numpy() - v.loc[records["site_id"]].to_numpy()
+    u, v = _fit_cells_and_sites(records)
+    remainder = records[_VALUES] - u.loc[records["cell"]].to_numpy() - v.loc[records["site_id"]].to_numpy()
     station = records["station_id"].mode()[0] if station is None else station
     at_station = records["station_id"] == station
-    paths = _by_cell(records[at_station].assign(**rest[at_station]))
+    paths = _average_cells(records[at_station].assign(**remainder[at_station]))
     paths = paths[paths["records"] >= MIN_PATH_RECORDS]
     if paths.empty:
         raise UsageError(
@@ -125,14 +136,14 @@ def of(
             f"{cell_deg:g} degrees: choose another station or larger cells"
         )
     return Effects(
-        _by_cell(records).assign(**u).reset_index(drop=True),
+        _average_cells(records).assign(**u).reset_index(drop=True),
         v,
         paths.reset_index(drop=True),
         records.loc[at_station, ["station_id", "longitude", "latitude"]].iloc[0],
     )
 
 
-def _with_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
+def _add_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
     """Add ``cell``, and ``cell_longitude`` and ``cell_latitude`` of its centre."""
     centres = {
         f"cell_{name}": (np.floor(records[f"event_{name}"] / cell_deg) + 0.5) * cell_deg
@@ -142,8 +153,11 @@ def _with_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
     return records.assign(cell=records.groupby(list(centres)).ngroup())
 
 
-def _additive(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Least-squares effects of cells, mean zero, and of sites; where these fall apart, the shortest."""
+def _fit_cells_and_sites(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return least-squares effects of cells, with mean zero, and of sites.
+
+    Where cells and sites fall apart into groups without common records, the shortest solution is taken.
+    """
     (cell, cells), (site, sites) = (pd.factorize(records[name], sort=True) for name in ("cell", "site_id"))
     counts = np.zeros((len(cells), len(sites)))
     np.add.at(counts, (cell, site), 1)
@@ -158,8 +172,8 @@ def _additive(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def _by_cell(records: pd.DataFrame) -> pd.DataFrame:
-    """Means of the values by cell, with its centre and numbers of records and events."""
+def _average_cells(records: pd.DataFrame) -> pd.DataFrame:
+    """Return means of the values by cell, with its centre and numbers of records and events."""
     return records.groupby("cell").agg(
         longitude=("cell_longitude", "first"),
         latitude=("cell_latitude", "first"),
@@ -167,3 +181,114 @@ def _by_cell(records: pd.DataFrame) -> pd.DataFrame:
         records=("event_id", "size"),
         events=("event_id", "nunique"),
     )
+
+
+# ---- tables and maps -----------------------------------------------------------------------------
+
+
+def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) -> dict[str, Effects]:
+    """Estimate the effects of each intensity measure of a run; write its tables and maps of effects.
+
+    The files are ``tables/effects_*.csv`` and ``figures/effects_*`` in the run folder.
+
+    Parameters
+    ----------
+    path : Path
+        Run folder.
+    station : str, optional
+        Station of the paths; by default the one with most records.
+    cell_deg : float
+        Side of a source cell, degrees.
+
+    Returns
+    -------
+    dict of str to Effects
+        By intensity measure.
+
+    Raises
+    ------
+    UsageError
+        There is no run, it is not finished, or station or cells do not fit its records.
+    DataError
+        The predictions or places are damaged, or the file system refuses to write.
+    """
+    mpl.use("Agg")
+    run = RunFolder.open(path)
+    partial = run.with_places(scores.partial_ensembles(run.read_predictions()))
+    note = ", ".join(run.experiment.networks) + " (simulated records)" * run.simulated
+    effects_by_im = {}
+    for im, of_im in partial.groupby("im", sort=False, observed=True):
+        effects = effects_by_im[im] = estimate(subtract_median(of_im), station, cell_deg)
+        paths = effects.paths.assign(station_id=effects.station["station_id"])
+        for name, table in (("sources", effects.sources), ("paths", paths)):
+            with files.whole_file(run.path / "tables" / f"effects_{name}_{im}.csv") as temporary:
+                table.assign(simulated=run.simulated).to_csv(temporary, index=False)
+        figure = draw(effects, of_im.drop_duplicates("station_id"), im, cell_deg, f"{im}, {note}")
+        drawing.save(figure, run.path / "figures" / f"effects_{im}")
+    return effects_by_im
+
+
+def cells_map(ax: plt.Axes, table: pd.DataFrame, name: str, cell_deg: float, label: str):
+    """Draw source cells coloured by one of their effects, with coastline and colour bar.
+
+    Grey is where no records are.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        ``longitude, latitude`` of the centres, and the column `name`.
+    name : str
+        ``predicted`` or ``observed``.
+    cell_deg : float
+        Side of a cell, degrees.
+    label : str
+        Label of the colour bar, with unit.
+    """
+    corners = table[["longitude", "latitude"]].to_numpy() - cell_deg / 2
+    squares = [Rectangle(tuple(corner), cell_deg, cell_deg) for corner in corners]
+    limit = float(np.quantile(table[name].abs(), 0.98))
+    artist = ax.add_collection(PatchCollection(squares, cmap=residual_figures.DIVERGING, linewidths=0))
+    artist.set_array(table[name].to_numpy())
+    artist.set_clim(-limit, limit)
+    ax.set_facecolor(_NO_RECORDS)
+    residual_figures.map_frame(ax, table["longitude"], table["latitude"], margin=cell_deg)
+    ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
+    return artist
+
+
+def draw(effects: Effects, stations: pd.DataFrame, im: str, cell_deg: float, note: str = "") -> plt.Figure:
+    """Draw learned effects of sources, and of paths to one station, beside those of the observations.
+
+    Each map has colours of its own: observed effects hold the scatter of the records too, and are larger.
+
+    Parameters
+    ----------
+    effects : Effects
+    stations : pandas.DataFrame
+        ``longitude, latitude``; their convex hull is dashed.
+    im : str
+    cell_deg : float
+        Side of a source cell, degrees.
+    note : str
+        Title.
+    """
+    station = effects.station["station_id"]
+    hull = stations.iloc[ConvexHull(stations[["longitude", "latitude"]]).vertices]
+    panels = {
+        "(a) Sources, learned": (effects.sources, "predicted"),
+        "(b) Sources, observed": (effects.sources, "observed"),
+        f"(c) Paths to {station}, learned": (effects.paths, "predicted"),
+        f"(d) Paths to {station}, observed": (effects.paths, "observed"),
+    }
+    with mpl.rc_context(drawing.STYLE):
+        figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.6), layout="compressed")
+        for ax, (title, (table, name)) in zip(axes.flat, panels.items(), strict=True):
+            cells_map(ax, table, name, cell_deg, f"Effect on ln {im}")
+            ax.set_title(title, loc="left")
+        for ax in axes[0]:
+            ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.8)
+        for ax in axes[1]:
+            drawing.epicentre(ax, effects.station, marker="^", s=60, facecolor="#f0e442")
+        figure.suptitle(note, fontsize=10)
+    return figure

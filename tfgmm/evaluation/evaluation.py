@@ -1,4 +1,4 @@
-"""A finished run -> its tables and figures."""
+"""Evaluate a finished run: write its tables and figures."""
 
 import dataclasses
 from pathlib import Path
@@ -7,36 +7,37 @@ import matplotlib as mpl
 import pandas as pd
 
 from tfgmm.core import drawing, files
-from tfgmm.evaluation import scored, sections
-from tfgmm.evaluation.section import Section
+from tfgmm.evaluation import residual_sections, scored_run, sections
+from tfgmm.evaluation.scored_run import ScoredRun
+from tfgmm.evaluation.sections import Section
 from tfgmm.runs.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Everything that is asked of a run, answered.
+    """A scored run with the sections of its evaluation.
 
     Attributes
     ----------
-    scored : Scored
+    scored : ScoredRun
     sections : list of Section
         Their tables and figures stand in the run folder.
     """
 
-    scored: scored.Scored
+    scored: ScoredRun
     sections: list[Section]
 
     @property
     def run(self) -> RunFolder:
-        """The run."""
+        """Return the run."""
         return self.scored.run
 
     def section(self, name: str) -> Section:
-        """One section by its name."""
+        """Return the section of this name."""
         return next(section for section in self.sections if section.name == name)
 
     def facts(self) -> dict[str, str]:
-        """What the numbers rest on."""
+        """Return the records and settings on which the numbers rest, as texts by their heading."""
         experiment, data = self.run.experiment, self.run.data
         training = experiment.training
         facts = {
@@ -54,9 +55,9 @@ class Evaluation:
 
 
 def evaluate(
-    path: Path, with_baselines: bool = True, report: scored.Report = lambda what, share: None
+    path: Path, with_baselines: bool = True, report: scored_run.Report = lambda what, share: None
 ) -> Evaluation:
-    """Score a run; write ``tables/`` and ``figures/``.
+    """Score a run; write the tables and figures of its evaluation into ``tables/`` and ``figures/``.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def evaluate(
     with_baselines : bool
         Fit the baselines on the same folds (minutes, once a run); else the ergodic regression only.
     report : callable
-        Receives what is being done and the share of it that is done.
+        Called with the name of the stage at work and the share of it that is done, 0 to 1.
 
     Raises
     ------
@@ -76,16 +77,18 @@ def evaluate(
     """
     mpl.use("Agg")
     run = RunFolder.open(path)
-    gathered = scored.gather(run, with_baselines, report)
-    found = []
-    for section in sections.all_of(gathered):
-        report(section.title, 0.0)
-        _write(run, section)
-        found.append(section)
-    return Evaluation(gathered, found)
+    scored = scored_run.gather(run, with_baselines, report)
+    written = []
+    for make_sections in (sections.score_sections, residual_sections.residual_sections):
+        for section in make_sections(scored):
+            report(section.title, 0.0)
+            _write(run, section)
+            written.append(section)
+    return Evaluation(scored, written)
 
 
 def _write(run: RunFolder, section: Section) -> None:
+    """Write table and figure of a section into the run folder."""
     if section.table is not None:
         with files.whole_file(run.path / "tables" / f"{section.name}.csv") as temporary:
             section.table.assign(simulated=run.simulated).to_csv(
@@ -96,7 +99,7 @@ def _write(run: RunFolder, section: Section) -> None:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A table of texts as Markdown; a first column that is not indented heads a group."""
+    """Write a table of texts as Markdown; a text of the first column that is not indented heads a group."""
     first = table.iloc[:, 0].astype(str)
     if first.str.startswith("  ").any():
         table = table.assign(

@@ -1,4 +1,7 @@
-"""Maps and distributions. A drawing function takes an Axes and a table or map and returns the artist."""
+"""Figures of predicted distributions, their calibration, and simulated earthquakes.
+
+A drawing function that takes an Axes returns the artist; one without Axes returns a figure.
+"""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -12,12 +15,21 @@ from scipy.stats import norm
 from tfgmm.core import drawing
 from tfgmm.evaluation import scores
 
+#: Colours of lines and bars that are told apart.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
+
 
 def residual_distribution(ax: plt.Axes, z: pd.Series):
-    """Histogram of standardised residuals against the standard normal density.
+    """Draw a histogram of standardised residuals and the standard normal density.
 
     Solid lines mark the empirical mean, dashed ones the mean plus and minus the standard deviation, as
     in Figures 5 to 7 of Sunny, Cotton & Lilienkamp (2022).
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    z : pandas.Series
+        Standardised residuals.
     """
     bins = np.linspace(-5, 5, 61)
     artist = ax.hist(z.clip(-5, 5), bins=bins, density=True, color="#56b4e9", label="records")
@@ -38,12 +50,22 @@ def residual_distribution(ax: plt.Axes, z: pd.Series):
 
 
 def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
-    """Standardised residuals of the partial ensembles in the four cells."""
+    """Draw standardised residuals of the partial ensembles in the four cells.
+
+    Parameters
+    ----------
+    partial : pandas.DataFrame
+        Result of `tfgmm.evaluation.scores.partial_ensembles`.
+    reference : str
+        The reference network.
+    note : str
+        Title.
+    """
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(7, 5), sharex=True, sharey=True)
-        chosen = scores.cells(partial, reference)
-        for ax, cell in zip(axes.flat, list(chosen)[:4], strict=True):
-            records = chosen[cell]
+        cells = scores.cells(partial, reference)
+        for ax, cell in zip(axes.flat, list(cells)[:4], strict=True):
+            records = cells[cell]
             residual_distribution(ax, (records["ln_im"] - records["mean"]) / records["stddev"])
             ax.set_title("{} sites, {} events".format(*cell.split(" / ")))
             ax.label_outer()
@@ -53,6 +75,92 @@ def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Fig
     return figure
 
 
+def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
+    """Draw a histogram of the probability integral transform with its band.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        ``left, right, density, low, high``, a row per bin.
+    """
+    bounds = np.append(table["left"], table["right"].iloc[-1])
+    band = ax.fill_between(
+        bounds,
+        *(np.append(table[side], table[side].iloc[-1]) for side in ("low", "high")),
+        step="post",
+        color="#cccccc",
+        linewidth=0,
+        label="band of the estimate",
+    )
+    ax.stairs(table["density"], bounds, baseline=None, color=COLOURS[0], linewidth=1.2, label="records")
+    ax.axhline(1, color="black", linewidth=1, linestyle="--", label="calibrated")
+    ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Probability integral transform", ylabel="Density")
+    return band
+
+
+def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
+    """Draw the share of records inside central intervals against their nominal probability.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        ``statistic`` ("coverage 90%"), ``value, low, high``, and the column `by`; one cell.
+    by : str
+        Column that tells the lines apart.
+    """
+    table = table[table["statistic"].str.startswith("coverage ")]
+    nominal = table["statistic"].str.extract(r"(\d+)%")[0].astype(float)
+    ax.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle="--")
+    artists = []
+    for number, (name, rows) in enumerate(table.assign(nominal=nominal).groupby(by, sort=False)):
+        value, low, high = (100 * rows[column].to_numpy() for column in ("value", "low", "high"))
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": "os^vDPX"[number % 7]}
+        style |= {"markersize": 4, "linewidth": 0.9, "capsize": 2}
+        sides = np.nan_to_num([value - low, high - value])
+        artists.append(ax.errorbar(rows["nominal"], value, yerr=sides, label=name, **style))
+    ax.set(xlim=(40, 100), ylim=(25, 100), xlabel="Nominal coverage (%)", ylabel="Records inside (%)")
+    ax.legend(frameon=False, fontsize=7)
+    return artists
+
+
+def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
+    """Draw standardised residuals of the full ensemble, and beside them those out of fold.
+
+    Parameters
+    ----------
+    full : pandas.DataFrame
+        Result of `tfgmm.evaluation.residuals.full_ensemble`.
+    partial : pandas.DataFrame
+        Result of `tfgmm.evaluation.scores.partial_ensembles`.
+    reference : str
+        The reference network.
+    note : str
+        Title.
+
+    References
+    ----------
+    Sunny, Cotton & Lilienkamp (2022), Figure 5.
+    """
+    held_out = scores.cells(partial, reference)["validation / validation"]
+    titles = (
+        "(a) Full ensemble, all records: mixes networks\nthat trained on a record with those that did not",
+        "(b) Out of fold: held-out sites, validation events,\nnetworks that saw neither",
+    )
+    with mpl.rc_context(drawing.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), sharey=True)
+        for ax, rows, title in zip(axes, (full, held_out), titles, strict=True):
+            residual_distribution(ax, (rows["ln_im"] - rows["mean"]) / rows["stddev"])
+            ax.set_title(title, loc="left", fontsize=8)
+            ax.label_outer()
+        axes[0].legend(loc="upper left", frameon=False, fontsize=7)
+        figure.suptitle(note, fontsize=10)
+    return figure
+
+
+# ---- simulated earthquakes -----------------------------------------------------------------------
+
 #: Panels of `simulated_event`.
 PANELS = ("planted", "predicted", "difference", "stddev")
 
@@ -60,36 +168,37 @@ PANELS = ("planted", "predicted", "difference", "stddev")
 def simulated_event(
     maps: xr.Dataset, event: pd.Series, table: pd.DataFrame, im: str, panels: tuple[str, ...] = PANELS
 ) -> plt.Figure:
-    """One earthquake: planted median, predicted median, their difference, predicted standard deviation.
+    """Draw planted and predicted median, their difference and the predicted sigma of one earthquake.
 
     Parameters
     ----------
     maps : xarray.Dataset
         ``planted`` and ``mean`` (ln of g) and ``stddev`` [row, col], on ``longitude`` and ``latitude``.
     event : pandas.Series
-        Its row of the events table.
+        Row of the earthquake in the events table.
     table : pandas.DataFrame
         Stations; their convex hull is dashed.
     im : str
         Intensity measure.
     panels : tuple of str
-        Which of `PANELS`; four are drawn two by two, fewer side by side.
+        Some of `PANELS`; four are drawn two by two, fewer side by side.
     """
     rows = 2 if len(panels) == 4 else 1
     cols = len(panels) // rows
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(rows, cols, figsize=(3.5 * cols, 2.7 * rows + 0.3), squeeze=False)
-        drawn, place = _event_panels(maps, im), [maps[c].to_numpy() for c in ("longitude", "latitude")]
+        styles = _describe_panels(maps, im)
+        lonlat = [maps[axis].to_numpy() for axis in ("longitude", "latitude")]
         hull = table.iloc[ConvexHull(table[["longitude", "latitude"]]).vertices]
         for ax, name, letter in zip(axes.flat, panels, "abcd", strict=False):
-            title, values, label, style = drawn[name]
-            image = drawing.ln_im_map(ax, *place, values, label, **style)
+            title, values, label, style = styles[name]
+            image = drawing.ln_im_map(ax, *lonlat, values, label, **style)
             if isinstance(image.norm, LogNorm):
                 drawing.plain_ticks(image.colorbar)
             drawing.stations(ax, table, s=4, linewidth=0.25)
             ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.6)
             drawing.epicentre(ax, event)
-            drawing.crop(ax, *place)
+            drawing.crop(ax, *lonlat)
             ax.set_title(f"({letter}) {title}", loc="left")
             ax.label_outer()
         figure.suptitle(
@@ -100,17 +209,17 @@ def simulated_event(
     return figure
 
 
-def _event_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
-    """Title, values, label of the colour bar and style of each of `PANELS`."""
+def _describe_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
+    """Return title, values, label of the colour bar and style of each of `PANELS`."""
     medians = np.exp(maps[["planted", "mean"]].to_array())
     difference = maps["mean"] - maps["planted"]
-    of_median = {"norm": LogNorm(float(medians.min()), float(medians.max())), "cmap": "magma_r"}
-    far = float(abs(difference).max())
-    of_difference = {"vmin": -far, "vmax": far, "cmap": "RdBu_r"}
-    spread = f"Standard deviation of ln {im}"
+    median_style = {"norm": LogNorm(float(medians.min()), float(medians.max())), "cmap": "magma_r"}
+    limit = float(abs(difference).max())
+    difference_style = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"}
+    sigma_label = f"Standard deviation of ln {im}"
     return {
-        "planted": ("Planted median", medians[0], f"{im} (g)", of_median),
-        "predicted": ("Predicted median", medians[1], f"{im} (g)", of_median),
-        "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", of_difference),
-        "stddev": ("Predicted total sigma", maps["stddev"], spread, {"cmap": "YlGnBu"}),
+        "planted": ("Planted median", medians[0], f"{im} (g)", median_style),
+        "predicted": ("Predicted median", medians[1], f"{im} (g)", median_style),
+        "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", difference_style),
+        "stddev": ("Predicted total sigma", maps["stddev"], sigma_label, {"cmap": "YlGnBu"}),
     }

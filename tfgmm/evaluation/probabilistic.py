@@ -16,22 +16,27 @@ NOMINAL = (0.5, 0.8, 0.9, 0.95)
 #: Coverage that decides, with the spread of standardised residuals, whether a model is over-confident.
 FLAGGED = 0.9
 
-_RESULT = ["statistic", "value", "low", "high", "n", "events", "sites"]
+_SCORE_COLUMNS = ["statistic", "value", "low", "high", "n", "events", "sites"]
 _LH_STEPS = np.arange(0, 1.01, 0.05)
 
 
 def per_record(table: pd.DataFrame) -> pd.DataFrame:
-    r"""What the means of `STATISTICS` are taken of, a row a record.
+    r"""Compute the quantities of each record whose means `STATISTICS` are functions of.
 
     With :math:`r = y - \mu` (observed minus predicted ln IM) and :math:`z = r / \sigma`: r, z and their
-    squares; the negative log-likelihood of y; the continuous ranked probability score; whether a
-    central interval holds y; :math:`\sigma`; and whether :math:`LH = 2 (1 - \Phi(|z|))` is below each
+    squares; the negative log-likelihood of y; the continuous ranked probability score; 1 where a
+    central interval holds y; :math:`\sigma`; and 1 where :math:`LH = 2 (1 - \Phi(|z|))` is below each
     twentieth.
 
     Parameters
     ----------
     table : pandas.DataFrame
         ``ln_im``, ``mean``, ``stddev``, ``event_id`` and ``site_id``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per record, one column per quantity.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def per_record(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _median_lh(mean: pd.DataFrame) -> pd.Series:
-    """Where the cumulative share, linear between the twentieths, passes one half."""
+    """Return the LH at which the cumulative share, linear between the twentieths, passes one half."""
     share = np.column_stack([mean[f"LH < {step:.2f}"] for step in _LH_STEPS[1:-1]])
     share = np.pad(share, [(0, 0), (1, 1)], constant_values=(0, 1))
     left = (share < 0.5).sum(axis=1) - 1
@@ -79,7 +84,7 @@ STATISTICS: dict[str, bootstrap.Statistic] = {
     "RMSE": lambda mean: np.sqrt(mean["residual^2"]),
     "bias": lambda mean: mean["residual"],
     "z mean": lambda mean: mean["z"],
-    "z std": lambda mean: np.sqrt(mean["z^2"] - mean["z"] ** 2),
+    "z std": lambda mean: np.sqrt((mean["z^2"] - mean["z"] ** 2).clip(lower=0)),  # 0 is rounded
     "NLL": lambda mean: mean["nll"],
     "CRPS": lambda mean: mean["crps"],
     **{f"coverage {p:.0%}": (lambda mean, p=p: mean[f"inside {p:.0%}"]) for p in NOMINAL},
@@ -98,7 +103,7 @@ def score(
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    r"""Every statistic in every group, with its interval by the two-way bootstrap.
+    r"""Compute every statistic in every group, with its interval by the two-way bootstrap.
 
     The log score is :math:`NLL = -\ln p(y)`, sharpness the mean predicted standard deviation, CRPS the
     integral of :math:`(F(x) - 1[x \ge y])^2`. A Normal that is true has :math:`NLL =
@@ -108,18 +113,18 @@ def score(
     Parameters
     ----------
     scored : pandas.DataFrame
-        Of `tfgmm.evaluation.scores.partial_ensembles` or a baseline.
+        Scored table of partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) or baselines.
     groupings : mapping of str to Grouping
-        Of `tfgmm.evaluation.scores.by_cell`, for instance; statistics of one group mix its models unless
-        one grouping tells them apart.
+        `tfgmm.evaluation.scores.by_cell`, for instance; statistics of one group mix its models unless one
+        grouping tells them apart.
     statistics, level, resamples, seed
         As for `tfgmm.stats.bootstrap.intervals`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a group and statistic: a column a grouping, ``statistic``, ``value``, ``low``, ``high``,
-        ``n`` (scored pairs), ``events``, ``sites``.
+        One row per group and statistic: a column per grouping, ``statistic``, ``value``, ``low``,
+        ``high``, ``n`` (scored pairs), ``events``, ``sites``.
 
     Raises
     ------
@@ -140,12 +145,15 @@ def score(
             values, *clusters, statistics, level=level, resamples=resamples, seed=seed
         )
         parts.append(of_group.rename_axis("statistic").reset_index().assign(**names))
-    columns = [*groupings, *_RESULT]
+    columns = [*groupings, *_SCORE_COLUMNS]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def pit(table: pd.DataFrame) -> np.ndarray:
-    r"""Probability integral transform :math:`\Phi((y - \mu) / \sigma)`: uniform if the model is true."""
+    r"""Return the probability integral transform :math:`\Phi((y - \mu) / \sigma)`.
+
+    It is uniform between 0 and 1 if the model is true.
+    """
     return norm.cdf(table["ln_im"], table["mean"], table["stddev"])
 
 
@@ -157,24 +165,24 @@ def pit_histogram(
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Histogram of the probability integral transform, with a simultaneous band.
+    """Count a histogram of the probability integral transform, with a simultaneous band.
 
     A calibrated model has density 1 everywhere, inside the band of all bins at once with probability
-    `level`. The band is of the two-way bootstrap, so it knows of shared events and sites.
+    `level`. The band comes from the two-way bootstrap, so it allows for shared events and sites.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Scored records of one model: ``ln_im, mean, stddev, event_id, site_id``.
     bins : int
-        Of equal width.
+        Number of bins of equal width.
     level, resamples, seed
         As for `tfgmm.stats.bootstrap.band` and `tfgmm.stats.bootstrap.resampled_means`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a bin: ``left`` and ``right`` edge, ``density``, ``low``, ``high``.
+        One row per bin: ``left`` and ``right`` edge, ``density``, ``low``, ``high``.
     """
     edges = np.linspace(0, 1, bins + 1)
     in_bin = np.minimum((pit(table) * bins).astype(int), bins - 1)[:, None] == np.arange(bins)
@@ -186,7 +194,7 @@ def pit_histogram(
 
 
 def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
-    """Which models are over- or under-confident where, in plain words.
+    """Say which models are over- or under-confident in which groups, in plain words.
 
     Over-confident: the interval of the standard deviation of standardised residuals lies above 1, or
     that of the 90 % coverage below 90 %. Under-confident: the reverse. Where the two disagree the
@@ -195,25 +203,26 @@ def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores_table : pandas.DataFrame
-        Of `score`.
+        Result of `score`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a group with a verdict, none of the others: a column a grouping, ``verdict`` and ``why``.
-        Groups without interval get no verdict.
+        One row per group with a verdict: a column per grouping, ``verdict`` and ``why``. Groups without
+        interval get no verdict.
     """
-    names = list(scores_table.columns.difference(_RESULT, sort=False))
+    names = list(scores_table.columns.difference(_SCORE_COLUMNS, sort=False))
     rows = []
-    for group, of_group in scores_table.groupby(names, sort=False, observed=True):
-        row = _verdict(of_group.set_index("statistic"))
+    for group, statistics in scores_table.groupby(names, sort=False, observed=True):
+        row = _judge(statistics.set_index("statistic"))
         rows.append(dict(zip(names, group, strict=True)) | row)
-    found = pd.DataFrame(rows, columns=[*names, "verdict", "why"])
-    return found[found["verdict"] != ""].reset_index(drop=True)
+    verdicts = pd.DataFrame(rows, columns=[*names, "verdict", "why"])
+    return verdicts[verdicts["verdict"] != ""].reset_index(drop=True)
 
 
-def _verdict(of_group: pd.DataFrame) -> dict[str, str]:
-    spread, coverage = of_group.loc["z std"], of_group.loc[f"coverage {FLAGGED:.0%}"]
+def _judge(statistics: pd.DataFrame) -> dict[str, str]:
+    """Return verdict and reason for one group, the verdict empty where there is none."""
+    spread, coverage = statistics.loc["z std"], statistics.loc[f"coverage {FLAGGED:.0%}"]
     over = spread["low"] > 1 or coverage["high"] < FLAGGED
     under = spread["high"] < 1 or coverage["low"] > FLAGGED
     why = (

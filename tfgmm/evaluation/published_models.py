@@ -1,201 +1,38 @@
-"""Published ergodic ground-motion models, as the library pygmm implements them."""
+"""Predict the records of a run with published ergodic models, as published and re-centred."""
 
-import contextlib
-import dataclasses
-import logging
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pygmm
-from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 from tfgmm.data.roles import is_training
-from tfgmm.evaluation.baselines import folds, scored
+from tfgmm.evaluation.baselines import folds, scored_table
+from tfgmm.stats.published import (
+    CLASSES,
+    MODELS,
+    PublishedModel,
+    evaluate,
+    interpolate,
+    with_assumptions,
+)
 
-#: Where neither the layer nor the station knows Vs30.
-UNKNOWN_VS30_M_S = 400.0
-#: End of the crustal models' scaling with depth.
-DEEPEST_CRUSTAL_KM = 20.0
 #: Ends the name of a model whose constant was fitted.
 RECENTRED = " (re-centred)"
 
-# Steps of the interpolation in ln(distance + 5 km) and ln Vs30, and records that check it.
-_DISTANCE_STEP, _VS30_STEP = 0.12, 0.2
-_NEAR_KM = 5.0
+#: Number of records by which the interpolation is checked.
 _CHECKED = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class PublishedModel:
-    """A model of pygmm, and what one must know to call it.
-
-    Attributes
-    ----------
-    name : str
-    tectonic_class : str
-        ``crustal``, ``interface`` or ``intraslab``.
-    gmm : type
-        Class of pygmm.
-    fixed : dict
-        What a scenario says whatever the record.
-    ranges : dict
-        Columns of the record, and the range of each that the authors state.
-    distance : str
-        Column that it takes for its distance.
-    depths_km : tuple of float
-        Where its scaling with depth begins, bends and ends; 0 alone if it has none.
-    vs30 : tuple of float
-        Where its scaling with Vs30 bends.
-    jumps : tuple of float
-        Magnitudes at which it is discontinuous.
-    """
-
-    name: str
-    tectonic_class: str
-    gmm: type
-    fixed: dict[str, str]
-    ranges: dict[str, tuple[float, float]]
-    distance: str = "r_hyp_km"
-    depths_km: tuple[float, ...] = (0.0,)
-    vs30: tuple[float, ...] = ()
-    jumps: tuple[float, ...] = ()
-
-    def ln_im(self, im: str, magnitude, distance_km, depth_km, vs30) -> tuple[float, float]:
-        """Median and standard deviation of ln IM of one record, NaN beyond the model's periods."""
-        scenario = pygmm.Scenario(
-            mag=magnitude,
-            **dict.fromkeys(("dist_rup", "dist_hyp", "dist_jb"), distance_km),
-            dist_x=-1.0,  # not on the hanging wall
-            dip=90.0,
-            depth_hyp=depth_km,
-            depth_tor=min(depth_km, DEEPEST_CRUSTAL_KM),
-            v_s30=vs30,
-            **self.fixed,
-        )
-        model = self.gmm(scenario)
-        if im == "PGA":
-            return np.log(model.pga), model.ln_std_pga
-        periods = [imt.period(im)]
-        return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
-
-
-_JAPAN = {"region": "japan", "mechanism": "SS"}
-_UNSPECIFIED = {"region": "japan", "mechanism": "U"}
-_SUBDUCTION = {"tectonic_region": "forearc"}
-
-#: Abrahamson, Silva & Kamai; Boore, Stewart, Seyhan & Atkinson; Campbell & Bozorgnia; Chiou & Youngs
-#: (2014, Earthquake Spectra 30(3), 1025-1153); Abrahamson, Gregor & Addo (2016, 32(1), 23-44).
-MODELS = (
-    PublishedModel(
-        *("ASK14", "crustal", pygmm.AbrahamsonSilvaKamai2014, _JAPAN),
-        {"magnitude": (3, 8.5), "r_hyp_km": (0, 300), "vs30": (180, 1000)},
-        depths_km=(0, DEEPEST_CRUSTAL_KM),
-        vs30=(250, 350, 450, 600, 660, 850),
-    ),
-    PublishedModel(
-        *("BSSA14", "crustal", pygmm.BooreStewartSeyhanAtkinson2014, _UNSPECIFIED),
-        {"magnitude": (3, 8.5), "r_epi_km": (0, 400), "vs30": (150, 1500)},
-        distance="r_epi_km",
-        vs30=(760,),
-    ),
-    PublishedModel(
-        *("CB14", "crustal", pygmm.CampbellBozorgnia2014, _JAPAN),
-        {"magnitude": (3.3, 8.5), "r_hyp_km": (0, 300), "depth_km": (0, 20), "vs30": (150, 1500)},
-        depths_km=(0, 7, DEEPEST_CRUSTAL_KM),
-        vs30=(200, 865),
-    ),
-    PublishedModel(
-        *("CY14", "crustal", pygmm.ChiouYoungs2014, _UNSPECIFIED),
-        {"magnitude": (3.5, 8.5), "r_hyp_km": (0, 300), "depth_km": (0, 20), "vs30": (180, 1500)},
-        depths_km=(0, DEEPEST_CRUSTAL_KM),
-        jumps=(6.0, 6.9),
-    ),
-    PublishedModel(
-        *("AGA16 interface", "interface", pygmm.AbrahamsonGregorAddo2016),
-        _SUBDUCTION | {"event_type": "interface"},
-        {"magnitude": (6, 8.4), "r_hyp_km": (0, 300)},
-        vs30=(865, 1000),
-    ),
-    PublishedModel(
-        *("AGA16 intraslab", "intraslab", pygmm.AbrahamsonGregorAddo2016),
-        _SUBDUCTION | {"event_type": "intraslab"},
-        {"magnitude": (5, 7.9), "r_hyp_km": (0, 300)},
-        depths_km=(0, 40, 80, 120),
-        vs30=(865, 1000),
-    ),
-)
-CLASSES = tuple(dict.fromkeys(model.tectonic_class for model in MODELS))
-
-
-def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
-    """Records with ``r_epi_km`` and ``vs30``, by rule where they are unknown.
-
-    The rupture is a point: its closest distance is the hypocentral and its Joyner-Boore distance the
-    epicentral one, its top lies at the hypocentre, for the crustal models not deeper than 20 km. The
-    mechanism is unspecified where a model knows that, else strike-slip on a vertical fault, which has
-    no hanging wall; subduction events are seen from the forearc. Vs30 is that of the layer, else of
-    the station, else 400 m/s; basin depths are each model's own average for it. Components are taken
-    as equal.
-
-    Parameters
-    ----------
-    records : pandas.DataFrame
-        ``r_hyp_km, depth_km`` and, where known, ``vs30, vs30_m_s``.
-    """
-    epicentral = np.sqrt(np.maximum(records["r_hyp_km"] ** 2 - records["depth_km"] ** 2, 0))
-    vs30 = pd.Series(np.nan, records.index)
-    for name in ("vs30", "vs30_m_s"):
-        if name in records:
-            vs30 = vs30.fillna(records[name].astype(float))
-    return records.assign(r_epi_km=epicentral, vs30=vs30.fillna(UNKNOWN_VS30_M_S))
-
-
-def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """Median and standard deviation of ln IM record by record, [n, 2]: exact, some 0.3 ms each.
-
-    Parameters
-    ----------
-    model : PublishedModel
-    im : str
-    records : pandas.DataFrame
-        Of `with_assumptions`.
-    """
-    columns = ["magnitude", model.distance, "depth_km", "vs30"]
-    with _without_warnings():
-        return np.array([model.ln_im(im, *row) for row in records[columns].to_numpy(float).tolist()])
-
-
-def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """As `evaluate`, by linear interpolation in magnitude, ln(distance + 5 km), depth and ln Vs30."""
-    depth = records["depth_km"].clip(model.depths_km[0], model.depths_km[-1])
-    distance = np.log(records[model.distance] + _NEAR_KM)
-    points = np.column_stack([records["magnitude"], distance, depth, np.log(records["vs30"])]).astype(float)
-    nodes = (
-        _magnitudes(points[:, 0], model.jumps),
-        _nodes(points[:, 1], _DISTANCE_STEP),
-        np.array(model.depths_km, float),
-        _nodes(points[:, 3], _VS30_STEP, np.log(model.vs30)),
-    )
-    m, r, z, v = (axis.ravel() for axis in np.meshgrid(*nodes, indexing="ij"))
-    scenarios = {"magnitude": m, model.distance: np.exp(r) - _NEAR_KM, "depth_km": z, "vs30": np.exp(v)}
-    values = evaluate(model, im, pd.DataFrame(scenarios)).reshape(*map(len, nodes), 2)
-    return RegularGridInterpolator(nodes, values)(points)
 
 
 def published_predictions(
     table: pd.DataFrame, progress: Callable[[], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What published models predict: as published, and with a constant fitted in each fold.
+    """Predict with published models, as published and with a constant fitted in each fold.
 
-    The constant is the mean residual of the fold's training records, one for each tectonic class. A
-    column ``tectonic_class`` tells which model an event needs: every crustal model is then completed
-    by AGA16 to one that predicts all events. Without it every model predicts every event. A model that
-    lacks the period of an intensity measure is left out.
+    The constant is the mean residual of the fold's training records, one for each tectonic class. Where
+    there is a column ``tectonic_class``, a model predicts the events of its class only, and every crustal
+    model is completed by AGA16 to one that predicts all events; else every model predicts every event. A
+    model that lacks the period of an intensity measure is left out.
 
     Parameters
     ----------
@@ -207,7 +44,8 @@ def published_predictions(
     Returns
     -------
     scored : pandas.DataFrame
-        Two rows a record, chunk and model: the record, its roles, ``model, mean, stddev, epistemic``.
+        Two rows per record, chunk and model: the record, its roles, ``model, mean, stddev, epistemic``,
+        ln units.
     ranges : pandas.DataFrame
         ``im, model, records, outside_range`` (share of the records outside the range that the authors
         state) and ``interpolation_error`` (the largest of 100 records, ln units).
@@ -221,20 +59,20 @@ def published_predictions(
     _refuse_unknown_class(records)
     tables, ranges = [], []
     for im, of_im in records.groupby("im", observed=True):
-        found = []
+        predictions = []
         for model in MODELS:
-            predicted = _predicted(model, im, of_im)
+            predicted = _predict(model, im, of_im)
             if len(predicted):
-                found.append((model, predicted))
-                ranges.append({"im": im, "model": model.name} | _range_check(model, im, predicted))
+                predictions.append((model, predicted))
+                ranges.append({"im": im, "model": model.name} | _check_range(model, im, predicted))
             if progress:
                 progress()
-        tables += _tables(found, by_class="tectonic_class" in of_im)
+        tables += _complete_classes(predictions, by_class="tectonic_class" in of_im)
     return pd.concat(tables, ignore_index=True), pd.DataFrame(ranges)
 
 
-def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFrame:
-    """The records of the model's class with ``mean, stddev, constant``; none without the period."""
+def _predict(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records of the model's class with ``mean, stddev, constant``; none without the period."""
     if "tectonic_class" in records:
         records = records[records["tectonic_class"] == model.tectonic_class]
     if records.empty:
@@ -245,24 +83,27 @@ def _predicted(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.Data
     return records.assign(mean=mean, stddev=stddev, constant=constant)[np.isfinite(mean)]
 
 
-def _tables(found: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool) -> Iterator[pd.DataFrame]:
-    """Scored tables of each model; by class, of each crustal model completed by the others."""
-    completion = [rows for model, rows in found if by_class and model.tectonic_class != "crustal"]
-    for model, rows in found:
+def _complete_classes(
+    predictions: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool
+) -> Iterator[pd.DataFrame]:
+    """Yield scored tables of each model; by class, of each crustal model completed by the others."""
+    completion = [rows for model, rows in predictions if by_class and model.tectonic_class != "crustal"]
+    for model, rows in predictions:
         if by_class and model.tectonic_class != "crustal":
             continue
         name = f"{model.name} + AGA16" if by_class else model.name
         all_rows = pd.concat([rows, *completion])
         mean, stddev = all_rows["mean"], all_rows["stddev"]
-        yield scored(all_rows, name, mean, stddev)
-        yield scored(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
+        yield scored_table(all_rows, name, mean, stddev)
+        yield scored_table(all_rows, name + RECENTRED, mean + all_rows["constant"], stddev)
 
 
-def _range_check(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:
+def _check_range(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:
+    """Return the share of records outside the range of a model, and the error of its interpolation."""
     records = predicted.drop_duplicates(["event_id", "station_id"])
     inside = [records[name].between(*limits) for name, limits in model.ranges.items()]
-    some = records.sample(min(_CHECKED, len(records)), random_state=0)
-    error = evaluate(model, im, some)[:, 0] - some["mean"]
+    sample = records.sample(min(_CHECKED, len(records)), random_state=0)
+    error = evaluate(model, im, sample)[:, 0] - sample["mean"]
     return {
         "records": len(records),
         "outside_range": 1 - np.all(inside, axis=0).mean(),
@@ -270,23 +111,8 @@ def _range_check(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dic
     }
 
 
-def _magnitudes(magnitude: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
-    """Multiples of 0.1 around all magnitudes, where models bend, and either side of each jump."""
-    around = np.arange(np.floor(magnitude.min() * 10), np.ceil(magnitude.max() * 10) + 1) / 10
-    return _with(around, [jump + side for jump in jumps for side in (-1e-9, 1e-9)])
-
-
-def _nodes(values: np.ndarray, step: float, bends=()) -> np.ndarray:
-    """From the least to the largest value, by `step` or less, and at bends between."""
-    low, high = values.min(), values.max()
-    return _with(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
-
-
-def _with(nodes: np.ndarray, more) -> np.ndarray:
-    return np.union1d(nodes, [node for node in more if nodes[0] < node < nodes[-1]])
-
-
 def _refuse_unknown_class(records: pd.DataFrame) -> None:
+    """Raise `DataError` if the tectonic class of an event is not one of `CLASSES`."""
     if "tectonic_class" not in records:
         return
     unknown = records[~records["tectonic_class"].isin(CLASSES)]
@@ -296,20 +122,3 @@ def _refuse_unknown_class(records: pd.DataFrame) -> None:
             f"events: event {event}, column tectonic_class holds {value!r}: write one of "
             f"{', '.join(CLASSES)} for every event, or leave the column out to see all models side by side"
         )
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Without pygmm's word on each scenario beyond its range: the share of those is counted."""
-    library, root = str(Path(pygmm.__file__).parent), logging.getLogger()
-
-    def of_others(record: logging.LogRecord) -> bool:
-        return not record.pathname.startswith(library)
-
-    root.addFilter(of_others)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"pygmm\.")
-            yield
-    finally:
-        root.removeFilter(of_others)

@@ -1,4 +1,4 @@
-"""Evaluations of runs -> one self-contained HTML page, or a folder of Markdown, tables and figures."""
+"""Write evaluations of runs as one self-contained HTML page, or as a folder of Markdown and figures."""
 
 import base64
 import datetime
@@ -10,10 +10,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from tfgmm.core import files
+from tfgmm.core import files, outputs
 from tfgmm.evaluation import comparison, scores
 from tfgmm.evaluation.evaluation import Evaluation, markdown_table
-from tfgmm.evaluation.section import NARROW_MARK, Section
+from tfgmm.evaluation.sections import NARROW_MARK, Section
 from tfgmm.stats import bootstrap
 
 _TEMPLATES = jinja2.Environment(
@@ -24,42 +24,48 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 
-#: By these texts of the templates a report is known.
+#: Texts of the templates by which a report is recognised.
 _PAGE_MARK = "<p>Made by tfgmm on "
 _FOLDER_MARK = " by `tfgmm report "
 
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
-    """Runs beside each other: four-way tables, and paired differences of the first to the others.
+    """Compare runs: four-way tables side by side, and paired differences of the first to each other run.
+
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation
+        Two or more.
 
     Raises
     ------
     UsageError
         The runs do not score the same records.
     """
-    named = {one.run.path.name: one for one in evaluations}
-    tables = {name: scores.four_way(one.scored.models, one.scored.reference) for name, one in named.items()}
-    networks = {name: one.run.experiment.networks for name, one in named.items()}
-    together = comparison.side_by_side(tables, networks)
-    found = [
+    scored = {evaluation.run.path.name: evaluation.scored for evaluation in evaluations}
+    tables = {name: scores.four_way(run.models, run.reference) for name, run in scored.items()}
+    networks = {evaluation.run.path.name: evaluation.run.experiment.networks for evaluation in evaluations}
+    side_by_side = comparison.side_by_side(tables, networks)
+    sections = [
         Section(
             "side_by_side",
             "Runs beside each other",
             "RMSE of ln IM: mean and standard deviation over the partial ensembles.",
-            together,
-            comparison.readable(together),
+            side_by_side,
+            comparison.readable(side_by_side),
         )
     ]
-    (first, one), *others = named.items()
-    for name, other in others:
+    (first_name, first), *further = scored.items()
+    for name, second in further:
         difference = comparison.between_runs(
-            one.scored.models, other.scored.models, one.scored.reference, (first, name)
+            first.models, second.models, first.reference, (first_name, name)
         )
-        found.append(_between(first, name, difference))
-    return found
+        sections.append(_difference_section(first_name, name, difference))
+    return sections
 
 
-def _between(first: str, second: str, difference: pd.DataFrame) -> Section:
+def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Section:
+    """Return the section on the scores of the first run minus those of the second."""
     rows = difference[difference["model"].str.startswith(scores.ENSEMBLE)]
     rows = rows[rows["statistic"].isin(["RMSE", "CRPS", "coverage 90%", "sharpness"])]
     number = "{:.3f}".format
@@ -83,20 +89,26 @@ def _between(first: str, second: str, difference: pd.DataFrame) -> Section:
 
 def refuse_page(path: Path, overwrite: bool = False) -> None:
     """Raise `UsageError` if `path` is something else than a report, and may not be replaced."""
-    files.refuse_strangers([path], lambda page: files.holds(page, _PAGE_MARK), overwrite)
+    outputs.refuse_strangers([path], lambda page: outputs.holds(page, _PAGE_MARK), overwrite)
 
 
 def refuse_folder(folder: Path, overwrite: bool = False) -> None:
     """Raise `UsageError` if `folder` holds something else than a report, and may not be replaced."""
     readme = folder / "README.md"
-    files.refuse_strangers([readme], lambda page: files.holds(page, _FOLDER_MARK), overwrite)
+    outputs.refuse_strangers([readme], lambda page: outputs.holds(page, _FOLDER_MARK), overwrite)
     files.refuse_existing(folder, overwrite or readme.is_file())
 
 
 def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False) -> None:
-    """Write one page with everything in it; nothing else is needed to read it.
+    """Write evaluations as one HTML page that holds its figures and needs no other file.
 
-    An earlier report is replaced, any other file only with `overwrite`.
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation
+    path : Path
+        An earlier report is replaced, any other file only with `overwrite`.
+    overwrite : bool
+        Replace any file.
 
     Raises
     ------
@@ -111,7 +123,7 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
         runs=evaluations,
         comparison=compare(evaluations) if len(evaluations) > 1 else [],
         table=_html_table,
-        picture=_embedded,
+        picture=_embed_figure,
         date=datetime.datetime.now(datetime.UTC).date(),
     )
     with files.whole_file(path) as temporary:
@@ -119,20 +131,21 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
 
 
 def _html_table(table: pd.DataFrame) -> Markup:
-    """A table with headings of groups marked; all texts are escaped."""
+    """Return a table as HTML with headings of groups marked; all texts are escaped."""
     markup = table.to_html(index=False, border=0, escape=True, justify="left")
     return Markup(markup.replace("<td>  ", '<td class="below">'))
 
 
-def _embedded(one: Evaluation, section: Section) -> str:
-    content = (one.run.path / "figures" / f"{section.name}.png").read_bytes()
+def _embed_figure(evaluation: Evaluation, section: Section) -> str:
+    """Return the figure of a section as a data URL."""
+    content = (evaluation.run.path / "figures" / f"{section.name}.png").read_bytes()
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def markdown(
     evaluations: Sequence[Evaluation], folder: Path, command: str, overwrite: bool = False
 ) -> None:
-    """Write a folder of Markdown and figures, for documentation; the runs keep the CSV files.
+    """Write evaluations as a folder of Markdown and figures; the CSV files stay in the runs.
 
     Parameters
     ----------
@@ -140,19 +153,25 @@ def markdown(
     folder : Path
         An earlier report in it is replaced; files of others stay.
     command : str
-        What made it, to be printed there: ``tfgmm report ...``.
+        The command that made the report, to be printed in it: ``tfgmm report ...``.
     overwrite : bool
         Replace a README that is no report.
+
+    Raises
+    ------
+    UsageError
+        The folder holds something else than a report.
+    DataError
+        The file system refuses to write.
     """
     refuse_folder(folder, overwrite)
     with files.whole_files(folder) as temporary:
-        for one in evaluations:
-            _copy(one, temporary / one.run.path.name)
-        compared = compare(evaluations) if len(evaluations) > 1 else []
+        for evaluation in evaluations:
+            _copy_figures(evaluation, temporary / evaluation.run.path.name)
         template = _TEMPLATES.get_template("report.md")
         page = template.render(
             runs=evaluations,
-            comparison=compared,
+            comparison=compare(evaluations) if len(evaluations) > 1 else [],
             table=markdown_table,
             command=command,
             date=datetime.datetime.now(datetime.UTC).date(),
@@ -160,8 +179,9 @@ def markdown(
         (temporary / "README.md").write_text(page)
 
 
-def _copy(one: Evaluation, folder: Path) -> None:
+def _copy_figures(evaluation: Evaluation, folder: Path) -> None:
+    """Copy the figures of a run into a new folder."""
     folder.mkdir()
-    for section in one.sections:
+    for section in evaluation.sections:
         if section.draw is not None:
-            shutil.copy(one.run.path / "figures" / f"{section.name}.png", folder)
+            shutil.copy(evaluation.run.path / "figures" / f"{section.name}.png", folder)

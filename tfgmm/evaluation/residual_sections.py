@@ -1,4 +1,4 @@
-"""Sections on sigma: its calibration, its parts, what residuals depend on."""
+"""Sections of an evaluation on sigma and residuals: calibration, parts of sigma, trends of residuals."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,29 +9,30 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import parts, residual_figures, residuals, scores, variability
-from tfgmm.evaluation.scored import Scored
-from tfgmm.evaluation.section import HELD_OUT, Section, interval, wide
+from tfgmm.evaluation import residual_figures, residuals, scores, sigma_parts, variability
+from tfgmm.evaluation.scored_run import ScoredRun
+from tfgmm.evaluation.sections import HELD_OUT, Section, format_intervals, statistics_as_columns
+from tfgmm.evaluation.variability import Decomposition
 from tfgmm.stats import bootstrap, calibration
 from tfgmm.stats.random_effects import read
 
 
-def all_of(scored: Scored) -> Iterator[Section]:
-    """All of them; each is computed when its turn comes."""
+def residual_sections(scored: ScoredRun) -> Iterator[Section]:
+    """Yield the sections on sigma and residuals; each is computed when its turn comes."""
     ims = list(scored.run.experiment.ims)
     if scored.calibrations:
         yield calibrated(scored)
-    found = variability.decompositions(scored.models, scored.reference)
-    yield decomposition(scored, found)
+    decompositions = variability.decompositions(scored.models, scored.reference)
+    yield decomposition(scored, decompositions)
     if scored.run.experiment.random_effects != "none":
-        yield random_effects(scored, found)
+        yield random_effects(scored, decompositions)
         yield floor(scored)
-        if (correlation := alike(scored)) is not None:
+        if (correlation := within_event(scored)) is not None:
             yield correlation
-        yield from paths(scored)
+        yield from path_terms(scored)
     for im in ims:
-        if (im, scores.ENSEMBLE, HELD_OUT) in found:
-            yield _terms(scored, found[im, scores.ENSEMBLE, HELD_OUT], im)
+        if (im, scores.ENSEMBLE, HELD_OUT) in decompositions:
+            yield _make_terms(scored, decompositions[im, scores.ENSEMBLE, HELD_OUT], im)
     trends = residuals.trends(scored.ensemble, scored.reference)
     yield Section(
         "residual_trends",
@@ -41,13 +42,13 @@ def all_of(scored: Scored) -> Iterator[Section]:
         trends,
     )
     for im in ims:
-        yield _trends(scored, trends, im)
+        yield _make_trends(scored, trends, im)
 
 
-def calibrated(scored: Scored) -> Section:
-    """What the post-hoc scaling of sigma is, and whether it leaves enough certainty."""
+def calibrated(scored: ScoredRun) -> Section:
+    """Return the section on the scaling of sigma that was fitted to the stopping records."""
     table = pd.DataFrame(
-        [{"im": im} | dataclasses.asdict(one) for im, one in scored.calibrations.items()]
+        [{"im": im} | dataclasses.asdict(fitted) for im, fitted in scored.calibrations.items()]
     ).merge(calibration.epistemic_change(scored.ensemble, scored.full), on="im")
     return Section(
         "calibration",
@@ -60,9 +61,9 @@ def calibrated(scored: Scored) -> Section:
     )
 
 
-def decomposition(scored: Scored, found: dict) -> Section:
-    """Residuals of validation events split into event, site and remaining parts."""
-    table = variability.tidy(found)
+def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
+    """Return the section on residuals of validation events split into event, site and remaining parts."""
+    table = variability.tidy(decompositions)
     table = table[~table["model"].str.endswith(calibration.CALIBRATED)]
     held_out = table[table["cell"] == HELD_OUT]
 
@@ -82,17 +83,18 @@ def decomposition(scored: Scored, found: dict) -> Section:
         "Crossed mixed-effects fit (tau, phi_S2S, phi_SS) of the out-of-fold residuals of validation "
         "events, with an offset for each fold; 90 % intervals.",
         table,
-        wide(renamed, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
+        statistics_as_columns(renamed, ["im", "cell", "model"], [*variability.PARTS, variability.SIGMA]),
         draw if len(held_out) else None,
     )
 
 
-def random_effects(scored: Scored, found: dict) -> Section:
-    """What the model says of its parts beside what its residuals say."""
-    table = parts.beside_found(scored.ensemble, variability.tidy(found), scored.reference)
-    of_residuals = interval(table.rename(columns={"estimate": "value"})).mask(table["estimate"].isna(), "")
+def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
+    """Return the section on the parts of sigma as predicted and as estimated from the residuals."""
+    table = sigma_parts.compare(scored.ensemble, variability.tidy(decompositions), scored.reference)
+    intervals = format_intervals(table.rename(columns={"estimate": "value"}))
     shown = table[["im", "cell", "part"]].assign(
-        predicted=table["predicted"].map("{:.3f}".format), residuals=of_residuals
+        predicted=table["predicted"].map("{:.3f}".format),
+        residuals=intervals.mask(table["estimate"].isna(), ""),
     )
     return Section(
         "random_effects",
@@ -104,10 +106,10 @@ def random_effects(scored: Scored, found: dict) -> Section:
     )
 
 
-def paths(scored: Scored) -> Iterator[Section]:
-    """How far the residuals of different events are alike, one section an intensity measure."""
+def path_terms(scored: ScoredRun) -> Iterator[Section]:
+    """Yield a section per intensity measure on the covariance of residuals of different events."""
     effects = read(scored.run.path)
-    for im, rows in parts.path_covariance(effects).groupby("im", sort=False):
+    for im, rows in sigma_parts.path_covariance(effects).groupby("im", sort=False):
 
         def draw(rows=rows) -> plt.Figure:
             with mpl.rc_context(drawing.STYLE):
@@ -123,21 +125,21 @@ def paths(scored: Scored) -> Iterator[Section]:
         }
         yield Section(
             f"path_terms_{im}",
-            f"Source and path terms of {im}: how far the residuals of different events are alike",
-            "Covariance of what median and site terms leave at trained sites. Fitted, as standard "
-            "deviations: what an event has alone (event), shares with near sources at all sites "
-            "(source), at the same station (own), at near stations (path); what near stations share of "
-            "one event (within) and what is left (noise); ranges in km. New events are predicted with "
-            "the second to fourth.",
+            f"Source and path terms of {im}: covariance of the residuals of different events",
+            "Covariance of the residuals at trained sites after median and site terms. Fitted, as standard "
+            "deviations: the part that an event has alone (event), shares with near sources at all sites "
+            "(source), at the same station (own), at near stations (path); the part of one event that near "
+            "stations share (within) and the remainder (noise); ranges in km. New events are predicted "
+            "with the second to fourth.",
             rows,
             pd.DataFrame([{"im": im} | shown]),
             draw,
         )
 
 
-def alike(scored: Scored) -> Section | None:
-    """How far the residuals of an event are alike; None where too few events have pairs of sites."""
-    table = parts.within_event_correlation(scored.ensemble)
+def within_event(scored: ScoredRun) -> Section | None:
+    """Return the section on within-event correlation; None where too few events have pairs of sites."""
+    table = sigma_parts.within_event_correlation(scored.ensemble)
     if table.empty:
         return None
 
@@ -151,19 +153,19 @@ def alike(scored: Scored) -> Section | None:
     fitted = table.drop_duplicates("im")[["im", "share", "range_km"]]
     return Section(
         "within_event",
-        "Within-event residuals: how far they are alike",
+        "Within-event residuals: correlation with distance",
         "Correlation of the standardised residuals of one event at two trained sites, and a exp(-d / l) "
         "fitted to it: the share a that sites next to each other have in common, and the range l. "
-        "A site that did not train is predicted with what they tell of it, for events that did.",
+        "A site that did not train is predicted with the residuals of its neighbours, for events that did.",
         table,
         fitted.round({"share": 2, "range_km": 1}).astype(str).rename(columns={"range_km": "range [km]"}),
         draw,
     )
 
 
-def floor(scored: Scored) -> Section:
-    """What better interpolation could gain between stations, and what only more stations."""
-    table = parts.floor(scored.ensemble, scored.reference)
+def floor(scored: ScoredRun) -> Section:
+    """Return the section on errors that better interpolation, or only more stations, could avoid."""
+    table = sigma_parts.floor(scored.ensemble, scored.reference)
     named = {
         "known_site": "known site",
         "unknown_site": "unknown site",
@@ -177,41 +179,45 @@ def floor(scored: Scored) -> Section:
     return Section(
         "floor",
         "What is left to gain between stations: RMSE for validation events",
-        "What the map part leaves at trained sites is kriged: a field that neighbours tell of and a nugget "
-        "that they do not. Unknown sites could come down to *interpolated at best* by better interpolation "
-        "between the stations there are, to the *floor* by more stations, and below it only by records of "
-        "their own. Both add up the error at known sites and what kriging does not know, or the nugget.",
+        "Residuals of the map part at trained sites are kriged: a field that neighbouring sites share and "
+        "a nugget that each site has alone. Unknown sites could come down to *interpolated at best* by "
+        "better interpolation between the stations there are, to the *floor* by more stations, and below "
+        "it only by records of their own. Both add the error at known sites to the kriging variance, or to "
+        "the nugget.",
         table,
         table[["im", *named]].round(digits).astype(str).rename(columns=named),
     )
 
 
-def _terms(scored: Scored, one: variability.Decomposition, im: str) -> Section:
-    parts = [
-        variability.placed(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
-        for kind, terms in (("site", one.site_terms), ("event", one.event_terms))
+def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
+    """Return the section on site and event terms of the residuals."""
+    placed = [
+        variability.place_terms(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
+        for kind, terms in (("site", fit.site_terms), ("event", fit.event_terms))
     ]
     return Section(
         f"terms_{im}",
         f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
         "What the networks did not know of places and earthquakes.",
-        pd.concat(parts, ignore_index=True),
-        draw=lambda: residual_figures.terms(one, scored.ensemble, im, _held_out(im, scored)),
+        pd.concat(placed, ignore_index=True),
+        draw=lambda: residual_figures.terms(fit, scored.ensemble, im, _held_out_note(im, scored)),
     )
 
 
-def _trends(scored: Scored, trends: pd.DataFrame, im: str) -> Section:
+def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
+    """Return the section on residuals against explanatory variables."""
     ensemble = scored.ensemble[scored.ensemble["im"] == im]
     rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
-    found = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
+    of_cell = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
     return Section(
         f"residual_trends_{im}",
         f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
         f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals. Hollow: too few events or sites for one; "
         "grey: the residuals themselves.",
-        draw=lambda: residual_figures.trends(rows, found, im, _held_out(im, scored)),
+        draw=lambda: residual_figures.trends(rows, of_cell, im, _held_out_note(im, scored)),
     )
 
 
-def _held_out(im: str, scored: Scored) -> str:
+def _held_out_note(im: str, scored: ScoredRun) -> str:
+    """Return the title of a figure on the cell of held-out sites and validation events."""
     return f"{im}, {scored.note}: held-out sites, validation events"

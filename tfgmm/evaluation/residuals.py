@@ -1,4 +1,4 @@
-"""Residuals of the full ensemble; bias and scatter against what may explain them."""
+"""Residuals of the full ensemble; bias and scatter of residuals against explanatory variables."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from tfgmm.stats.mixture import combine_table
 
 FULL_ENSEMBLE = "U-Net full ensemble"
 
-#: What residuals are set against, and whether its bins are equally wide on a logarithmic scale.
+#: Explanatory variables, and whether their bins are equally wide on a logarithmic scale.
 VARIABLES = {
     "magnitude": False,
     "r_hyp_km": True,
@@ -25,7 +25,7 @@ _KEYS = ["im", "event_id", "station_id"]
 
 
 def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
-    """All members of all chunks combined, record by record: what a finished model would predict.
+    """Combine all members of all chunks, record by record, as a finished model predicts.
 
     Most members have trained at most sites, so that residuals of these predictions mix in-sample and
     out-of-sample ones: they are smaller than those at a new place.
@@ -38,7 +38,7 @@ def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a record, without the columns that depend on the fold (roles, chunk); ``model`` is
+        One row per record, without the columns that depend on the fold (roles, chunk); ``model`` is
         `FULL_ENSEMBLE`, ``epistemic`` the variance of the members' means.
 
     Raises
@@ -51,11 +51,13 @@ def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
     Sunny, Cotton & Lilienkamp (2022), Figure 5.
     """
     return pd.concat(
-        [_all_members(of_im) for _, of_im in predictions.groupby("im", observed=True)], ignore_index=True
+        [_combine_members(of_im) for _, of_im in predictions.groupby("im", observed=True)],
+        ignore_index=True,
     )
 
 
-def _all_members(predictions: pd.DataFrame) -> pd.DataFrame:
+def _combine_members(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the full ensemble of one intensity measure."""
     record = predictions.groupby(_KEYS[1:], sort=False, observed=True).ngroup().to_numpy()
     counts = np.bincount(record)
     if (counts != counts[0]).any():
@@ -75,7 +77,7 @@ def with_variables(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `tfgmm.runs.run.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`.
     """
     table = table.assign(year=table["origin_time"].dt.year)
     if table["vs30_m_s"].isna().all() and "vs30" in table:
@@ -84,7 +86,7 @@ def with_variables(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def edges(name: str, values: pd.Series) -> np.ndarray:
-    """Edges of the bins of one of `VARIABLES`: a bin a year, else `BINS` of equal width."""
+    """Return the edges of the bins of one of `VARIABLES`: a bin per year, else `BINS` of equal width."""
     low, high = values.min(), values.max()
     if name == "year":
         return np.arange(low, high + 2) - 0.5
@@ -93,7 +95,9 @@ def edges(name: str, values: pd.Series) -> np.ndarray:
 
 
 def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    r"""Bias and scatter in bins, with intervals that know that events and sites repeat.
+    r"""Compute bias and scatter of residuals in bins of variables, with intervals.
+
+    Intervals allow for events and sites that several records share.
 
     Residuals r are observed minus predicted. The standard error of a bin's mean is clustered by events
     and by sites (Cameron, Gelbach & Miller, 2011, equation 2.9),
@@ -108,16 +112,16 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Scored table, of `with_variables`.
+        Scored table with the columns of `with_variables`.
     reference : str
         The reference network.
 
     Returns
     -------
     pandas.DataFrame
-        One row an intensity measure, model, cell of `tfgmm.evaluation.scores.CELLS`, variable and bin:
+        One row per intensity measure, model, cell of `tfgmm.evaluation.scores.CELLS`, variable and bin:
         ``low, high`` (edges), ``records, events, sites, bias, bias_low, bias_high, scatter,
-        scatter_low, scatter_high``. Intervals have the level of
+        scatter_low, scatter_high``, ln units. Intervals have the level of
         `tfgmm.stats.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.
 
     References
@@ -132,24 +136,27 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         for cell, of_cell in list(scores.cells(of_im, reference).items())[: len(scores.CELLS)]:
             for model, rows in of_cell.groupby("model", sort=False, observed=True):
                 parts += [
-                    _binned(rows, name, bins[name]).assign(im=im, model=model, cell=cell, variable=name)
+                    _bin_residuals(rows, name, bins[name]).assign(
+                        im=im, model=model, cell=cell, variable=name
+                    )
                     for name in known
                 ]
-    found = pd.concat(parts, ignore_index=True)
+    all_bins = pd.concat(parts, ignore_index=True)
     first = ["im", "model", "cell", "variable"]
-    return found[[*first, *found.columns.difference(first, sort=False)]]
+    return all_bins[[*first, *all_bins.columns.difference(first, sort=False)]]
 
 
-def _binned(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
+def _bin_residuals(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
+    """Return bias and scatter of one model in one cell, in the bins of one variable."""
     rows = rows[rows[name].notna()]
     residual = (rows["ln_im"] - rows["mean"]).to_numpy()
-    inner = np.searchsorted(bounds[1:-1], rows[name], side="right")
-    used, number = np.unique(inner, return_inverse=True)
+    bin_of_row = np.searchsorted(bounds[1:-1], rows[name], side="right")
+    used, number = np.unique(bin_of_row, return_inverse=True)
     pair = rows.groupby(["event_id", "site_id"], observed=True).ngroup().to_numpy()
     event, site = (pd.factorize(rows[key])[0] for key in ("event_id", "site_id"))
     clusters = [number * (codes.max(initial=0) + 1) + codes for codes in (event, site, pair)]
-    bias, half, groups = _clustered_mean(residual, number, clusters)
-    square, square_half, _ = _clustered_mean((residual - bias[number]) ** 2, number, clusters)
+    bias, half, counts = _average_bins(residual, number, clusters)
+    square, square_half, _ = _average_bins((residual - bias[number]) ** 2, number, clusters)
     scatter = np.sqrt(square)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.exp(square_half / (2 * square))
@@ -158,8 +165,8 @@ def _binned(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
             "low": bounds[used],
             "high": bounds[used + 1],
             "records": np.bincount(number),
-            "events": groups[0],
-            "sites": groups[1],
+            "events": counts[0],
+            "sites": counts[1],
             "bias": bias,
             "bias_low": bias - half,
             "bias_high": bias + half,
@@ -170,21 +177,31 @@ def _binned(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _clustered_mean(values: np.ndarray, number: np.ndarray, clusters: list[np.ndarray]) -> tuple:
-    """Mean of each bin, half the width of its interval, and how many of each cluster it holds."""
+def _average_bins(
+    values: np.ndarray, number: np.ndarray, clusters: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return the mean of each bin, half the width of its interval, and its numbers of clusters.
+
+    Parameters
+    ----------
+    values, number : ndarray, [record]
+        The values and the number of the bin of each.
+    clusters : list of ndarray, [record]
+        Codes of the record's event, site, and pair of both, each combined with its bin.
+    """
     count = np.bincount(number)
     mean = np.bincount(number, values) / count
-    parts, groups = [], []
+    variances, counts = [], []
     for cluster in clusters:
         _, first, code = np.unique(cluster, return_index=True, return_inverse=True)
-        of_bin = number[first]
-        square = np.bincount(of_bin, np.bincount(code, values - mean[number]) ** 2)
-        held = np.bincount(of_bin)
+        bin_of_cluster = number[first]
+        square = np.bincount(bin_of_cluster, np.bincount(code, values - mean[number]) ** 2)
+        in_bin = np.bincount(bin_of_cluster)
         with np.errstate(divide="ignore", invalid="ignore"):
-            parts.append(held / (held - 1) * square / count**2)
-        groups.append(held)
-    event, site, pair = parts
+            variances.append(in_bin / (in_bin - 1) * square / count**2)
+        counts.append(in_bin)
+    event, site, pair = variances
     variance = np.maximum(event + site - pair, np.maximum(event, site))
-    fewest = np.minimum(*groups[:2])
+    fewest = np.minimum(*counts[:2])
     half = t.ppf(0.5 + bootstrap.LEVEL / 2, np.maximum(fewest - 1, 1)) * np.sqrt(variance)
-    return mean, np.where(fewest >= bootstrap.MIN_CLUSTERS, half, np.nan), groups
+    return mean, np.where(fewest >= bootstrap.MIN_CLUSTERS, half, np.nan), counts

@@ -1,4 +1,4 @@
-"""The four-way table: how well, at known and unknown places, for known and unknown events."""
+"""Groups of scored records, and the four-way table: known and unknown sites, known and unknown events."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import pandas as pd
 from tfgmm.stats.mixture import combine_chunks
 
 ENSEMBLE = "U-Net ensemble"
-#: The same without the terms of known sites and events, where it has some.
+#: The ensemble without the terms of known sites and events, where it has some.
 MAP_PART = "U-Net map part"
 
 #: (site role, event role) of the four cells, as the publication orders them.
@@ -22,22 +22,22 @@ CELLS = (
 #: Held-out sites with an added station as near as this are also reported apart.
 NEAR_ADDED_KM = 1.0
 
-#: Scored records -> those of each group, by its name; a record may be in several or none.
+#: A function that returns the records of each group by its name; a record may be in several or none.
 Grouping = Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
 
 
 def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Members of a chunk combined: the estimate by networks that never saw the chunk's sites.
+    """Combine the members of each chunk: networks that never saw the sites that the chunk holds out.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        The predictions table: one row a record and member.
+        The predictions table: one row per record and member.
 
     Returns
     -------
     pandas.DataFrame
-        One row a record and chunk, with ``model`` and ``epistemic`` (the part of the variance that
+        One row per record and chunk, with ``model`` and ``epistemic`` (the part of the variance that
         comes from the members' different means) in place of ``arm`` and ``init``.
 
     References
@@ -50,15 +50,20 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Partial ensembles with random effects, as if no site, event or record were known: the network alone.
+    """Take the random effects off partial ensembles, as if no site, event or record were known.
+
+    Parameters
+    ----------
+    partial : pandas.DataFrame
+        Partial ensembles with random effects.
 
     Returns
     -------
     pandas.DataFrame
-        ``mean`` without terms, ``stddev`` of an unknown site, of which no field tells, and an unknown
-        event; ``model`` is `MAP_PART`.
+        ``mean`` without terms, ``stddev`` at an unknown site without neighbours for an unknown event;
+        ``model`` is `MAP_PART`.
     """
-    terms, left, unknown = (
+    terms, posterior, prior = (
         partial[list(names)]
         for names in (
             ("event_term", "site_term", "path_term", "within_term"),
@@ -66,52 +71,54 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
             ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"),
         )
     )
-    variance = partial["stddev"] ** 2 - (left**2).sum(axis=1) + (unknown**2).sum(axis=1)
+    variance = partial["stddev"] ** 2 - (posterior**2).sum(axis=1) + (prior**2).sum(axis=1)
     mean = partial["mean"] - terms.sum(axis=1)
     return partial.assign(model=MAP_PART, mean=mean, stddev=np.sqrt(variance))
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
-    """The records of each cell by its name, ``site role / event role``.
+    """Select the records of each cell, by its name ``site role / event role``.
 
     The four cells hold reference records only; added stations that train have cells of their own.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Of `partial_ensembles` or of a baseline.
+        Scored table of partial ensembles or a baseline.
     reference : str
         The reference network.
     """
     is_reference = partial["network"] == reference
-    chosen = {}
+    by_name = {}
     for site, event in CELLS:
         in_cell = (partial["site_role"] == site) & (partial["event_role"] == event)
-        chosen[f"{site} / {event}"] = partial[in_cell & is_reference]
-    held_out = chosen["validation / validation"]
+        by_name[f"{site} / {event}"] = partial[in_cell & is_reference]
+    held_out = by_name["validation / validation"]
     if partial["nearest_added_km"].notna().any():
         apart = held_out["nearest_added_km"] > NEAR_ADDED_KM
-        chosen[f"the same, no added station within {NEAR_ADDED_KM:g} km"] = held_out[apart]
+        by_name[f"the same, no added station within {NEAR_ADDED_KM:g} km"] = held_out[apart]
     added = partial[~is_reference & (partial["site_role"] == "training")]
     for event in ("training", "validation"):
         rows = added[added["event_role"] == event]
         if len(rows):
-            chosen[f"added / {event}"] = rows
-    return chosen
+            by_name[f"added / {event}"] = rows
+    return by_name
 
 
-def by(column: str) -> Grouping:
-    """Groups of equal values, in the order in which they come."""
+def by_value(column: str) -> Grouping:
+    """Return a grouping by equal values of a column, in the order in which they come."""
     return lambda table: {
         str(name): rows for name, rows in table.groupby(column, sort=False, observed=True)
     }
 
 
-def bins(column: str, cuts: Sequence[float]) -> Grouping:
-    """Groups between the cuts, lower one included, below the first, from the last, and of unknown value.
+def by_bin(column: str, cuts: Sequence[float]) -> Grouping:
+    """Return a grouping by bins of a column: below, between and above the cuts, and of unknown value.
+
+    A value that is a cut belongs to the bin above it.
 
     >>> table = pd.DataFrame({"magnitude": [4.2, 5.0, 5.5, 6.0]})
-    >>> {name: len(rows) for name, rows in bins("magnitude", [5, 6])(table).items()}
+    >>> {name: len(rows) for name, rows in by_bin("magnitude", [5, 6])(table).items()}
     {'below 5': 1, '5 to 6': 2, '6 and above': 1}
     """
     names = [f"below {cuts[0]:g}"]
@@ -120,8 +127,8 @@ def bins(column: str, cuts: Sequence[float]) -> Grouping:
 
     def grouping(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         values = table[column].to_numpy(float)
-        of_row = np.where(np.isnan(values), len(cuts) + 1, np.searchsorted(cuts, values, side="right"))
-        return {name: table[of_row == i] for i, name in enumerate(names) if (of_row == i).any()}
+        bin_of_row = np.where(np.isnan(values), len(cuts) + 1, np.searchsorted(cuts, values, side="right"))
+        return {name: table[bin_of_row == i] for i, name in enumerate(names) if (bin_of_row == i).any()}
 
     return grouping
 
@@ -129,52 +136,59 @@ def bins(column: str, cuts: Sequence[float]) -> Grouping:
 def groups(
     table: pd.DataFrame, groupings: Mapping[str, Grouping]
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """The records of every combination of groups, each grouping within those before it.
+    """Yield the records of every combination of groups, each grouping within those before it.
 
     Parameters
     ----------
     table : pandas.DataFrame
     groupings : mapping of str to Grouping
-        By the name of what they tell apart.
+        By the name of the column that tells their groups apart.
 
     Yields
     ------
     tuple of (dict, pandas.DataFrame)
-        The group's name in each grouping, and its records.
+        The name of the group in each grouping, and its records.
     """
     if not groupings:
         yield {}, table
         return
-    (name, grouping), *rest = groupings.items()
+    (name, grouping), *inner = groupings.items()
     for group, rows in grouping(table).items():
-        for names, records in groups(rows, dict(rest)):
+        for names, records in groups(rows, dict(inner)):
             yield {name: group} | names, records
 
 
 def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
-    """Measure, cell and model, with other groupings between the last two.
+    """Return groupings by measure, cell and model, with further ones between the last two.
 
-    >>> list(by_cell("kik", r_hyp_km=bins("r_hyp_km", [50, 100])))
+    >>> list(by_cell("kik", r_hyp_km=by_bin("r_hyp_km", [50, 100])))
     ['im', 'cell', 'r_hyp_km', 'model']
     """
     return {
-        "im": by("im"),
+        "im": by_value("im"),
         "cell": lambda table: cells(table, reference),
         **within,
-        "model": by("model"),
+        "model": by_value("model"),
     }
 
 
 def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """RMSE, bias and standardised residuals of each model in each cell.
+    """Compute RMSE, bias and standardised residuals of each model in each cell.
 
     Residuals are observed minus predicted ln IM; standardised ones are divided by the predicted
     standard deviation.
 
+    Parameters
+    ----------
+    partial : pandas.DataFrame
+        Scored table of partial ensembles and baselines.
+    reference : str
+        The reference network.
+
     Returns
     -------
     pandas.DataFrame
-        One row an intensity measure, cell and model: ``rmse`` and ``rmse_std`` (mean and standard
+        One row per intensity measure, cell and model: ``rmse`` and ``rmse_std`` (mean and standard
         deviation over chunks), ``rmse_pooled``, ``bias``, ``z_mean`` and ``z_std`` (pooled over
         chunks), ``records`` (scored pairs, summed over chunks).
 
@@ -182,11 +196,12 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
     ----------
     Lilienkamp et al. (2022), Table 2; Sunny, Cotton & Lilienkamp (2022), Tables 1 and 2.
     """
-    chosen = groups(partial, by_cell(reference))
-    return pd.DataFrame([names | _summary(records) for names, records in chosen])
+    cells_and_models = groups(partial, by_cell(reference))
+    return pd.DataFrame([names | _summarise(records) for names, records in cells_and_models])
 
 
-def _summary(records: pd.DataFrame) -> dict[str, float]:
+def _summarise(records: pd.DataFrame) -> dict[str, float]:
+    """Return the numbers of one row of the four-way table."""
     residual = records["ln_im"] - records["mean"]
     z = residual / records["stddev"]
     by_chunk = np.sqrt((residual**2).groupby(records["chunk"]).mean())

@@ -1,6 +1,7 @@
-"""What a reviewer asks of a run: a table and a figure a question."""
+"""Sections of an evaluation (a question with its table, figure and text), and those on scores."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -8,73 +9,142 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import (
-    comparison,
-    figures,
-    probabilistic,
-    published,
-    residual_figures,
-    residual_sections,
-    scores,
-)
-from tfgmm.evaluation.scored import Scored
-from tfgmm.evaluation.section import HELD_OUT, Section, wide
-from tfgmm.stats import calibration
+from tfgmm.evaluation import comparison, figures, kanto_study, probabilistic, scores
+from tfgmm.evaluation.scored_run import ScoredRun
+from tfgmm.stats import bootstrap, calibration
 
+#: The cell that matters most: sites and events that no network has seen.
+HELD_OUT = "validation / validation"
+#: Bounds between the bins in which scores are given.
 DISTANCE_KM, MAGNITUDE = (50, 100, 150, 200), (5, 5.5, 6)
-#: Share of records that the 90 % intervals may miss it by, before more sites are asked for.
+#: Uncertainty of the coverage of the 90 % intervals, a share of records, above which more sites are asked
+#: for.
 WANTED_HALF_WIDTH = 0.05
+#: Stands behind an interval from few events or sites; `NARROW_NOTE` says what it means.
+NARROW_MARK = "*"
+NARROW_NOTE = f"{NARROW_MARK} Too narrow: from fewer than {bootstrap.FEW_CLUSTERS} events or sites."
 
 
-def all_of(scored: Scored) -> Iterator[Section]:
-    """All sections, the most asked for first; each is computed when its turn comes."""
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """An answer to one question about a run: a table, a figure, and text to read them by.
+
+    Attributes
+    ----------
+    name : str
+        Stem of its files: ``tables/NAME.csv``, ``figures/NAME.png``.
+    title, text : str
+        The question, and what one must know to read the answer.
+    table : pandas.DataFrame or None
+        Every number.
+    shown : pandas.DataFrame or None
+        The numbers that people read, as text.
+    draw : callable or None
+        Makes the figure.
+    """
+
+    name: str
+    title: str
+    text: str
+    table: pd.DataFrame | None = None
+    shown: pd.DataFrame | None = None
+    draw: Callable[[], plt.Figure] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shown is not None and has_narrow(self.shown):
+            object.__setattr__(self, "text", f"{self.text} {NARROW_NOTE}")
+
+
+def format_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
+    """Write values with their intervals as text, those from few events or sites with a mark."""
+    number = f"{{:.{digits}f}}".format
+    narrow = {"events", "sites"} <= {*table} and bootstrap.is_narrow(table)
+    return table.assign(mark=np.where(narrow, NARROW_MARK, "")).apply(
+        lambda row: (
+            number(row["value"])
+            if np.isnan(row["low"])
+            else f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]{row['mark']}"
+        ),
+        axis=1,
+    )
+
+
+def has_narrow(shown: pd.DataFrame) -> bool:
+    """Return whether an interval among texts bears the mark of few events or sites."""
+    texts = shown.select_dtypes(exclude="number").astype(str)
+    return bool(texts.apply(lambda column: column.str.endswith("]" + NARROW_MARK)).any(axis=None))
+
+
+def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: list[str]) -> pd.DataFrame:
+    """Pivot a table of scores: a column per statistic, values with intervals as text, rows in their order.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``statistic, value, low, high`` and the columns `index`.
+    index : list of str
+        Columns that tell the rows apart.
+    statistics : list of str
+    """
+    chosen = table[table["statistic"].isin(statistics)]
+    text = chosen.assign(text=format_intervals(chosen))
+    order = text[index].drop_duplicates()
+    across = text.pivot(index=index, columns="statistic", values="text")[statistics].reset_index()
+    return order.merge(across, on=index)
+
+
+# ---- scores of a run -----------------------------------------------------------------------------
+
+
+def score_sections(scored: ScoredRun) -> Iterator[Section]:
+    """Yield the sections on scores, the most asked for first; each is computed when its turn comes."""
     ims = list(scored.run.experiment.ims)
     yield four_way(scored)
     for im in ims:
-        yield _four_cells(scored, im)
-        yield _full_ensemble(scored, im)
-    found = probabilistic.score(scored.models, scores.by_cell(scored.reference))
-    yield probabilistic_scores(scored, found)
+        yield _make_four_cells(scored, im)
+        yield _make_full_ensemble(scored, im)
+    score_table = probabilistic.score(scored.models, scores.by_cell(scored.reference))
+    yield probabilistic_scores(score_table)
     for im in ims:
-        yield _coverage(scored, found, im)
-        yield _pit(scored, im)
-    yield from _binned_scores(scored)
+        yield _make_coverage(scored, score_table, im)
+        yield _make_pit(scored, im)
+    yield from _make_binned_scores(scored)
     if scored.models["model"].nunique() > 1:
         yield differences(scored)
     if len(scored.published):
         yield published_models(scored)
-    yield from residual_sections.all_of(scored)
 
 
-def four_way(scored: Scored) -> Section:
-    """RMSE of known and unknown sites and events, beside the publication's."""
+def four_way(scored: ScoredRun) -> Section:
+    """Return the section on RMSE at known and unknown sites and events, beside the Kanto study's."""
     table = scores.four_way(scored.models, scored.reference)
     networks = scored.run.experiment.networks
-    together = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
+    beside_study = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
     text = (
         "RMSE of ln IM: mean and standard deviation over the partial ensembles, then pooled. z is the "
         "residual over the predicted standard deviation. Four cells hold records of network "
         f"{scored.reference} only, the same for every model."
     )
-    if together["published_rmse"].notna().any():
-        text += f" Published: {published.SOURCE}; other records, so only the pattern compares."
-    return Section("four_way", "Four-way table", text, together, _lines(together))
+    if beside_study["published_rmse"].notna().any():
+        text += f" Published: {kanto_study.SOURCE}; other records, so only the pattern compares."
+    return Section("four_way", "Four-way table", text, beside_study, _format_four_way(beside_study))
 
 
-def _lines(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a measure and cell, and a line a model below it."""
+def _format_four_way(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the four-way table as text: a line per measure and cell, below it a line per model."""
     lines = []
     several = table["im"].nunique() > 1
     for (im, cell), rows in table.groupby(["im", "cell"], sort=False, observed=True):
         lines += [{"sites / events": f"{im}, {cell}" if several else cell}]
-        lines += [_line(row) for _, row in rows.iterrows()]
+        lines += [_format_model(row) for _, row in rows.iterrows()]
     return pd.DataFrame(lines).fillna("").dropna(axis=1, how="all")
 
 
-def _line(row: pd.Series) -> dict[str, str]:
+def _format_model(row: pd.Series) -> dict[str, str]:
+    """Return one row of the four-way table as texts by column."""
     line = {
         "sites / events": f"  {row['model']}",
-        "RMSE (chunks)": _with_spread(row["rmse"], row["rmse_std"]),
+        "RMSE (chunks)": _format_spread(row["rmse"], row["rmse_std"]),
         "pooled": f"{row['rmse_pooled']:.3f}",
         "bias": f"{row['bias']:+.3f}",
         "z mean": f"{row['z_mean']:+.2f}",
@@ -82,15 +152,17 @@ def _line(row: pd.Series) -> dict[str, str]:
         "records": f"{row['records']:,}",
     }
     if not np.isnan(row["published_rmse"]):
-        line["published"] = _with_spread(row["published_rmse"], row["published_rmse_std"])
+        line["published"] = _format_spread(row["published_rmse"], row["published_rmse_std"])
     return line
 
 
-def _with_spread(value: float, spread: float) -> str:
+def _format_spread(value: float, spread: float) -> str:
+    """Write a value with its standard deviation, where that is known."""
     return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
 
 
-def _four_cells(scored: Scored, im: str) -> Section:
+def _make_four_cells(scored: ScoredRun, im: str) -> Section:
+    """Return the section on standardised residuals in the four cells."""
     rows = scored.ensemble[scored.ensemble["im"] == im]
     return Section(
         f"standardised_residuals_{im}",
@@ -100,43 +172,51 @@ def _four_cells(scored: Scored, im: str) -> Section:
     )
 
 
-def _full_ensemble(scored: Scored, im: str) -> Section:
+def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
+    """Return the section on standardised residuals of the full ensemble."""
     full, partial = (table[table["im"] == im] for table in (scored.full, scored.ensemble))
     z = (full["ln_im"] - full["mean"]) / full["stddev"]
     return Section(
         f"full_ensemble_{im}",
         f"Standardised residuals of ln {im}: full ensemble and out of fold",
         f"The full ensemble (published Figure 5; standard deviation here {z.std():.2f}, published "
-        f"{published.FULL_ENSEMBLE_Z_STD:.2f} for PGA in the Kanto basin) mixes networks that trained on a "
-        "record with networks that did not. The distribution out of fold is the honest one.",
-        draw=lambda: residual_figures.standardised(full, partial, scored.reference, f"{im}, {scored.note}"),
+        f"{kanto_study.FULL_ENSEMBLE_Z_STD:.2f} for PGA in the Kanto basin) mixes networks that trained on "
+        "a record with networks that did not. The distribution out of fold is the honest one.",
+        draw=lambda: figures.standardised(full, partial, scored.reference, f"{im}, {scored.note}"),
     )
 
 
-def probabilistic_scores(scored: Scored, found: pd.DataFrame) -> Section:
-    """Log score, CRPS, coverage and the rest, with intervals, and who is over-confident."""
-    verdicts = probabilistic.confidence(found)
-    said = [
+def probabilistic_scores(score_table: pd.DataFrame) -> Section:
+    """Return the section on log score, CRPS, coverage and the like, and on models that are over-confident.
+
+    Parameters
+    ----------
+    score_table : pandas.DataFrame
+        Result of `tfgmm.evaluation.probabilistic.score` by cell.
+    """
+    verdicts = probabilistic.confidence(score_table)
+    sentences = [
         f"{row['model']}, {row['cell']} ({row['im']}): {row['verdict']}; {row['why']}."
         for row in verdicts[verdicts["model"].str.startswith(scores.ENSEMBLE)].to_dict("records")
     ]
-    said += _sites_needed(found)
+    sentences += _count_sites_needed(score_table)
     text = (
         "Each with its 90 % interval by a two-way bootstrap over events and sites. "
         "NLL, CRPS: the smaller the better; coverage of the central 90 % interval should be 0.9, the "
-        "standard deviation of z 1. " + (" ".join(said) or "No cell of the ensemble is over-confident.")
+        "standard deviation of z 1. "
+        + (" ".join(sentences) or "No cell of the ensemble is over-confident.")
     )
     statistics = ["RMSE", "bias", "z std", "NLL", "CRPS", "coverage 90%"]
-    shown = wide(found, ["im", "cell", "model"], statistics)
-    return Section("scores", "Scores of the predicted distributions", text, found, shown)
+    shown = statistics_as_columns(score_table, ["im", "cell", "model"], statistics)
+    return Section("scores", "Scores of the predicted distributions", text, score_table, shown)
 
 
-def _sites_needed(found: pd.DataFrame) -> list[str]:
-    """Where the coverage of the ensemble is not known well enough, and how many sites would do."""
-    rows = found[
-        found["model"].str.startswith(scores.ENSEMBLE)
-        & found["cell"].isin(["training / validation", HELD_OUT])
-        & (found["statistic"] == "coverage 90%")
+def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
+    """Return sentences on how many sites it would take where the ensemble's coverage is known badly."""
+    rows = score_table[
+        score_table["model"].str.startswith(scores.ENSEMBLE)
+        & score_table["cell"].isin(["training / validation", HELD_OUT])
+        & (score_table["statistic"] == "coverage 90%")
     ]
     half = rows["high"].sub(rows["value"]).combine(rows["value"].sub(rows["low"]), max)
     needed = np.ceil(rows["sites"] * (half / WANTED_HALF_WIDTH) ** 2)
@@ -148,13 +228,14 @@ def _sites_needed(found: pd.DataFrame) -> list[str]:
     ]
 
 
-def _coverage(scored: Scored, found: pd.DataFrame, im: str) -> Section:
-    rows = found[(found["im"] == im) & (found["cell"] == HELD_OUT)]
+def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Section:
+    """Return the section on the coverage of central intervals."""
+    rows = score_table[(score_table["im"] == im) & (score_table["cell"] == HELD_OUT)]
 
     def draw() -> plt.Figure:
         with mpl.rc_context(drawing.STYLE):
             figure, ax = plt.subplots(figsize=(4.6, 3.8))
-            residual_figures.coverage(ax, rows)
+            figures.coverage(ax, rows)
             figure.suptitle(f"{im}, {scored.note}", fontsize=10)
         return figure
 
@@ -166,19 +247,22 @@ def _coverage(scored: Scored, found: pd.DataFrame, im: str) -> Section:
     )
 
 
-def _pit(scored: Scored, im: str) -> Section:
-    held_out = scored.models[
+def _make_pit(scored: ScoredRun, im: str) -> Section:
+    """Return the section on the probability integral transform."""
+    ensembles = scored.models[
         scored.models["model"].str.startswith(scores.ENSEMBLE) & (scored.models["im"] == im)
     ]
-    rows = scores.cells(held_out, scored.reference)[HELD_OUT]
-    histograms = {model: probabilistic.pit_histogram(of) for model, of in rows.groupby("model", sort=False)}
-    table = pd.concat([one.assign(im=im, model=model) for model, one in histograms.items()])
+    rows = scores.cells(ensembles, scored.reference)[HELD_OUT]
+    histograms = {
+        model: probabilistic.pit_histogram(records) for model, records in rows.groupby("model", sort=False)
+    }
+    table = pd.concat([bins.assign(im=im, model=model) for model, bins in histograms.items()])
 
     def draw() -> plt.Figure:
         with mpl.rc_context(drawing.STYLE):
             figure, axes = plt.subplots(1, len(histograms), figsize=(7.2, 2.8), sharey=True, squeeze=False)
-            for ax, (model, one) in zip(axes.flat, histograms.items(), strict=True):
-                residual_figures.pit_histogram(ax, one)
+            for ax, (model, bins) in zip(axes.flat, histograms.items(), strict=True):
+                figures.pit_histogram(ax, bins)
                 ax.set_title(model)
                 ax.label_outer()
             axes.flat[0].legend(frameon=False, fontsize=7)
@@ -195,49 +279,47 @@ def _pit(scored: Scored, im: str) -> Section:
     )
 
 
-def _binned_scores(scored: Scored) -> Iterator[Section]:
+def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
+    """Yield the sections on scores by distance and by magnitude."""
     ensemble = scored.models[scored.models["model"].str.startswith(scores.ENSEMBLE)]
     for name, column, cuts in (
         ("distance", "r_hyp_km", DISTANCE_KM),
         ("magnitude", "magnitude", MAGNITUDE),
     ):
-        groups = scores.by_cell(scored.reference, **{column: scores.bins(column, cuts)})
-        found = probabilistic.score(ensemble, groups)
-        held_out = found[found["cell"] == HELD_OUT]
+        groups = scores.by_cell(scored.reference, **{column: scores.by_bin(column, cuts)})
+        score_table = probabilistic.score(ensemble, groups)
+        held_out = score_table[score_table["cell"] == HELD_OUT]
+        statistics = ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]
         yield Section(
             f"scores_by_{name}",
             f"Scores by {name}, held-out sites and validation events",
             "The other cells are in the CSV file.",
-            found,
-            wide(held_out, ["im", column, "model"], ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]),
+            score_table,
+            statistics_as_columns(held_out, ["im", column, "model"], statistics),
         )
 
 
-def differences(scored: Scored) -> Section:
-    """The ensemble minus each other model on the same records."""
+def differences(scored: ScoredRun) -> Section:
+    """Return the section on scores of the ensemble minus those of each other model."""
     models = scored.models[~scored.models["model"].str.endswith(calibration.CALIBRATED)]
     models = models[models["network"] == scored.reference]
-    found = comparison.between_models(models, scores.ENSEMBLE, scores.by_cell(scored.reference))
+    table = comparison.between_models(models, scores.ENSEMBLE, scores.by_cell(scored.reference))
     return Section(
         "differences",
         f"{scores.ENSEMBLE} minus each baseline, on the same records",
         "Negative: the ensemble is better. 90 % intervals by the two-way bootstrap, paired.",
-        found,
-        wide(found, ["im", "cell", "model"], ["RMSE", "CRPS", "NLL"]),
+        table,
+        statistics_as_columns(table, ["im", "cell", "model"], ["RMSE", "CRPS", "NLL"]),
     )
 
 
-def published_models(scored: Scored) -> Section:
-    """Ergodic models of the literature, as published and re-centred."""
+def published_models(scored: ScoredRun) -> Section:
+    """Return the section on published ergodic models, as published and re-centred."""
     columns = ["im", "cell", "model", "rmse_pooled", "bias", "z_std"]
-    found = scores.four_way(scored.published, scored.reference)
-    found = found[found["cell"].isin([f"{site} / {event}" for site, event in scores.CELLS])]
-    shown = found[columns].assign(
-        **{
-            name: found[name].map(form.format)
-            for name, form in (("rmse_pooled", "{:.3f}"), ("bias", "{:+.3f}"), ("z_std", "{:.2f}"))
-        }
-    )
+    table = scores.four_way(scored.published, scored.reference)
+    table = table[table["cell"].isin([f"{site} / {event}" for site, event in scores.CELLS])]
+    formats = {"rmse_pooled": "{:.3f}", "bias": "{:+.3f}", "z_std": "{:.2f}"}
+    shown = table[columns].assign(**{name: table[name].map(form.format) for name, form in formats.items()})
     worst = "; ".join(
         f"{row['model']} ({row['im']}) {row['outside_range']:.0%}"
         for row in scored.ranges.to_dict("records")
@@ -247,6 +329,6 @@ def published_models(scored: Scored) -> Section:
         "Published ergodic models on the same records",
         "As published, and with a constant fitted to each fold's training records. Rupture distance is "
         f"taken as hypocentral. Records outside a model's stated range: {worst}.",
-        found,
+        table,
         shown,
     )

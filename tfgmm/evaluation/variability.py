@@ -1,4 +1,4 @@
-"""Out-of-fold residuals split into between-event, between-site and remaining parts."""
+"""Parts of out-of-fold residuals: between events (tau), between sites (phi_S2S), remaining (phi_SS)."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap, mixed_effects
 
-#: Names of the parts that `decompose` finds, and of their sum.
+#: Names of the parts that `decompose` estimates, and of their sum.
 PARTS = ("tau", "phi_s2s", "phi_ss")
 SIGMA = "sigma"
 #: A part below this share of phi_ss is zero as far as the records can tell; it has no interval.
@@ -21,7 +21,7 @@ _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude",
 
 @dataclasses.dataclass(frozen=True)
 class Decomposition:
-    """Parts of the residuals.
+    """Between-event, between-site and remaining parts of the residuals of one model in one cell.
 
     Attributes
     ----------
@@ -32,6 +32,7 @@ class Decomposition:
     offsets : pandas.Series
         Mean residual of each fold, by ``chunk``.
     records : int
+        Number of records.
     """
 
     table: pd.DataFrame
@@ -48,9 +49,9 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
 
     by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c: a fold's networks
     share an offset, which would else count as variance between the sites that the fold holds out. A
-    record enters once: a site that several folds predict is taken from one of them, which are dealt
-    out among the sites in turn. The spread of the networks, and the parts of source and path terms
-    that they miss, are in all three parts, according to what they vary with.
+    record enters once: a site that several folds predict is taken from one of them, and the folds are
+    dealt out among the sites in turn. The spread of the networks, and source and path terms that they
+    miss, enter each of the three parts.
 
     Intervals have the level of `tfgmm.stats.bootstrap.LEVEL`. They are those of the logarithms of the
     standard deviations, by the curvature of the likelihood at its maximum, and NaN where a part is
@@ -70,13 +71,14 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
     ----------
     Al Atik et al. (2010), as for `tfgmm.stats.mixed_effects.fit`.
     """
-    rows = _each_once(rows)
+    rows = _take_sites_once(rows)
     folds = pd.get_dummies(rows["chunk"]).astype(float)
     folds.columns = folds.columns.astype(str)
-    material = folds, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"]
-    effects = mixed_effects.fit(*material)
+    residuals = folds, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"]
+    effects = mixed_effects.fit(*residuals)
     parts = np.array([getattr(effects, name) for name in PARTS])
-    stderrs = _log_stderrs(mixed_effects.MixedModelEquations(*material), parts, len(rows) - folds.shape[1])
+    equations = mixed_effects.MixedModelEquations(*residuals)
+    stderrs = _estimate_log_stderrs(equations, parts, len(rows) - folds.shape[1])
     sigma = np.sqrt((parts**2).sum())
     estimate = np.append(parts, sigma)
     # Delta method; the parts' estimates are taken as uncorrelated.
@@ -98,40 +100,42 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
     )
 
 
-def _each_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one fold a site, folds dealt out in turn."""
+def _take_sites_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one fold for each site, folds dealt out in turn."""
     pairs = rows[["site_id", "chunk"]].drop_duplicates().sort_values(["site_id", "chunk"])
     site = pairs.groupby("site_id", observed=True)
     turn = site.ngroup() % site["chunk"].transform("size")
     return rows.merge(pairs[site.cumcount() == turn], on=["site_id", "chunk"])
 
 
-def _log_stderrs(equations, parts: np.ndarray, free: int) -> np.ndarray:
-    """Standard errors of ln tau, ln phi_s2s and ln phi_ss, by the curvature of the REML criterion."""
+def _estimate_log_stderrs(equations, parts: np.ndarray, degrees_of_freedom: int) -> np.ndarray:
+    """Return standard errors of ln tau, ln phi_s2s and ln phi_ss by the curvature of the REML criterion."""
 
     def half_criterion(logs: np.ndarray) -> float:
         tau_ratio, phi_s2s_ratio = np.exp(logs[:2] - logs[2])
         profiled, phi_ss = equations.profile(tau_ratio, phi_s2s_ratio)
         square = (phi_ss / np.exp(logs[2])) ** 2
-        return (profiled + free * (square - 1 - np.log(square))) / 2
+        return (profiled + degrees_of_freedom * (square - 1 - np.log(square))) / 2
 
-    found = parts > _NEGLIGIBLE * parts[2]
+    present = parts > _NEGLIGIBLE * parts[2]
     stderrs = np.full(len(parts), np.nan)
 
-    def of_found(some: np.ndarray) -> np.ndarray:
-        logs = np.log(parts)[:, np.newaxis] + np.zeros(some.shape[1:]).reshape(1, -1)
-        logs[found] = some.reshape(len(some), -1)
-        return np.array([half_criterion(column) for column in logs.T]).reshape(some.shape[1:])
+    def criterion_of_present(present_logs: np.ndarray) -> np.ndarray:
+        shape = present_logs.shape[1:]
+        logs = np.log(parts)[:, np.newaxis] + np.zeros(shape).reshape(1, -1)
+        logs[present] = present_logs.reshape(len(present_logs), -1)
+        return np.array([half_criterion(column) for column in logs.T]).reshape(shape)
 
+    start = np.log(parts[present])
     with threadpool_limits(1, "blas"):
-        curvature = hessian(of_found, np.log(parts[found]), order=2, initial_step=0.02, maxiter=1).ddf
+        curvature = hessian(criterion_of_present, start, order=2, initial_step=0.02, maxiter=1).ddf
     variance = np.diag(np.linalg.inv(curvature))
-    stderrs[found] = np.sqrt(np.where(variance > 0, variance, np.nan))
+    stderrs[present] = np.sqrt(np.where(variance > 0, variance, np.nan))
     return stderrs
 
 
 def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], Decomposition]:
-    """`decompose` for each intensity measure, model and group of sites, for validation events.
+    """Decompose residuals of validation events for each intensity measure, model and group of sites.
 
     Training events are left out: networks have learned their event terms.
 
@@ -144,23 +148,28 @@ def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, 
 
     Returns
     -------
-    dict
+    dict of (str, str, str) to Decomposition
         By ``(im, model, cell)``, cells as `tfgmm.evaluation.scores.cells` names them. A cell with fewer
         than two events or sites is left out.
     """
-    found = {}
+    by_group = {}
     for im, of_im in table.groupby("im", observed=True):
         for cell, of_cell in scores.cells(of_im, reference).items():
             if not cell.endswith("/ validation"):
                 continue
             for model, rows in of_cell.groupby("model", sort=False, observed=True):
                 if min(rows["event_id"].nunique(), rows["site_id"].nunique()) > 1:
-                    found[im, model, cell] = decompose(rows)
-    return found
+                    by_group[im, model, cell] = decompose(rows)
+    return by_group
 
 
-def tidy(found: dict[tuple[str, str, str], Decomposition]) -> pd.DataFrame:
-    """Tidy table of decompositions.
+def tidy(decompositions: dict[tuple[str, str, str], Decomposition]) -> pd.DataFrame:
+    """Put decompositions into one tidy table.
+
+    Parameters
+    ----------
+    decompositions : dict
+        Result of `decompositions`.
 
     Returns
     -------
@@ -169,24 +178,24 @@ def tidy(found: dict[tuple[str, str, str], Decomposition]) -> pd.DataFrame:
     """
     return pd.concat(
         [
-            pd.DataFrame({"im": im, "model": model, "cell": cell}, one.table.index)
-            .join(one.table)
-            .assign(records=one.records, events=len(one.event_terms), sites=len(one.site_terms))
-            for (im, model, cell), one in found.items()
+            pd.DataFrame({"im": im, "model": model, "cell": cell}, fit.table.index)
+            .join(fit.table)
+            .assign(records=fit.records, events=len(fit.event_terms), sites=len(fit.site_terms))
+            for (im, model, cell), fit in decompositions.items()
         ],
         ignore_index=True,
     )
 
 
-def placed(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
-    """Site or event terms with their ``longitude`` and ``latitude``.
+def place_terms(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``longitude`` and ``latitude`` to site or event terms.
 
     Parameters
     ----------
     terms : pandas.Series
-        Of a `Decomposition`; the name of the index tells which.
+        Site or event terms of a `Decomposition`; the name of the index tells which of the two.
     table : pandas.DataFrame
-        Of `tfgmm.runs.run.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`.
     """
     key = terms.index.name
     places = table.groupby(key, observed=True)[_PLACES[key]].first()

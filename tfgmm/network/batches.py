@@ -16,7 +16,7 @@ from tfgmm.runs.folds import nearest_km, stations_in_use
 
 
 def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFrame:
-    """One row a record of the networks in use, with all that training and scoring need.
+    """Join records, events and stations in one table, one row per record of the networks in use.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
 
 
 def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What is known of the events and stations in use, for residual analysis and baselines.
+    """Return tables of the events and stations in use, with places in km and site layers.
 
     Returns
     -------
@@ -117,7 +117,7 @@ class EventRecords:
 
 
 def training_weight(table: pd.DataFrame, weighting: str) -> np.ndarray:
-    """Weights with which the mean over a batch's events is the loss.
+    """Return weights of records with which the mean over a batch's events is the loss.
 
     ``record``: 1 / (mean records an event), so that every record weighs the same;
     ``event``: 1 / (records of the event), so that every event does.
@@ -129,13 +129,13 @@ def training_weight(table: pd.DataFrame, weighting: str) -> np.ndarray:
 
 
 def stopping_weight(table: pd.DataFrame) -> np.ndarray:
-    """Weights with which the mean over events is the mean of the means of the two site roles."""
+    """Return weights of records with which both site roles count the same in the stopping loss."""
     count = table.groupby("site_role", observed=True)["ln_im"].transform("size").to_numpy(float)
     return table["event_id"].nunique() / (table["site_role"].nunique() * count)
 
 
 def turned(maps: tf.Tensor, pixels: tf.Tensor, size: int, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One of the eight turns and reflections of the square, of maps and of the pixels in them.
+    """Turn and mirror maps, and the station pixels in them, in one of the eight ways of the square.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def turned(maps: tf.Tensor, pixels: tf.Tensor, size: int, turn: tf.Tensor) -> tu
 
 
 def _loader(data: EventRecords, rasteriser: Rasteriser):
-    """Event number, shift and turn -> (maps, station lists); pixels off a shifted window weigh nothing."""
+    """Return a function from event number, shift and turn to maps and lists of station records."""
     events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
     size = rasteriser.grid.output_size
 
@@ -184,7 +184,7 @@ def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_r
 
 
 def steps_per_epoch(n_events: int, batch_size: int) -> int:
-    """Full batches an epoch; events that are left over in one epoch come in another."""
+    """Return the number of full batches per epoch; events left over in one epoch come in another."""
     return n_events // min(batch_size, n_events)
 
 
@@ -197,7 +197,7 @@ def training_batches(
     *,
     turns: bool = False,
 ) -> tf.data.Dataset:
-    """All batches of `epochs`, events in random order and windows at random shifts.
+    """Yield all batches of `epochs`, events in random order and windows at random shifts.
 
     Order, shifts and, with `turns`, turns depend on (seed, epoch) only: a member that goes on from epoch
     k sees what it would have seen without the interruption.
@@ -227,7 +227,7 @@ def training_batches(
 
 
 def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 8) -> tf.data.Dataset:
-    """Every event once, in order, the window where it belongs."""
+    """Yield every event once, in order, in batches with the window where it belongs."""
     numbers = tf.data.Dataset.range(len(data)).map(
         lambda n: (n, tf.zeros(2, tf.int32), tf.zeros(3, tf.int32))
     )
@@ -237,7 +237,7 @@ def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 
 def channel_statistics(
     data: EventRecords, rasteriser: Rasteriser, max_events: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every channel over the pixels of up to `max_events` training events.
+    """Return mean and variance of every channel over pixels of up to `max_events` training events.
 
     Returns
     -------

@@ -18,7 +18,7 @@ EVENT_VECTOR = ("longitude", "latitude", "depth_km", "magnitude", "x_km", "y_km"
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a channel may be computed from: one event over one window.
+    """One event over one window: what channels are computed from.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Scene:
     layers: Mapping[str, tf.Tensor]
 
     def r_hyp_km(self) -> tf.Tensor:
-        """Hypocentral distance of every pixel."""
+        """Return the hypocentral distance of every pixel in km."""
         event = self.event
         return tf.sqrt(
             (self.x_km - event["x_km"]) ** 2 + (self.y_km - event["y_km"]) ** 2 + event["depth_km"] ** 2
@@ -45,7 +45,7 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """One map."""
+    """One map that the network sees."""
 
     name: str
     unit: str
@@ -71,7 +71,7 @@ GROUPS = ("source", "path", "site")
 
 
 def select(available: Collection[str], drop: Collection[str] = ()) -> tuple[str, ...]:
-    """Names of the channels that are used, in registry order.
+    """Choose the channels that are used, in the order of `CHANNELS`.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def select(available: Collection[str], drop: Collection[str] = ()) -> tuple[str,
 
 
 class Rasteriser:
-    """Event vector -> stack of maps over the input window, by TensorFlow operations.
+    """A function that turns an event vector into a stack of maps over the input window.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class Rasteriser:
         return cls(run.experiment.grid, run.channels, run.site_layers())
 
     def __call__(self, event: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-        """Maps of one event.
+        """Return the maps of one event.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class Rasteriser:
 
 
 def event_vectors(events, grid: Grid) -> np.ndarray:
-    """Events table -> float32 [n, 6] in the order of `EVENT_VECTOR`."""
+    """Turn a table of events into vectors [n, 6], float32, in the order of `EVENT_VECTOR`."""
     x, y = grid.project(events["longitude"], events["latitude"])
     columns = [events[name].to_numpy() for name in EVENT_VECTOR[:4]]
     return np.stack([*columns, x, y], axis=1).astype("float32")

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, optimiser, weights to keep and history on disk; stops when patience ends.
+    """A callback that keeps weights, optimiser and history after each epoch, and ends the training.
 
     ``state.json`` is written last, with the hashes of the files that belong to it, so that a kill at any
     moment leaves a state to go on from. A damaged state is thrown away.
@@ -40,25 +40,25 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Return the number of epochs done."""
         return len(self.history)
 
     @property
     def best_epoch(self) -> int:
-        """The epoch (from 0) whose weights are kept: with the smallest stopping loss, or the last one."""
+        """Return the epoch, from 0, whose weights are kept: of least stopping loss, or the last."""
         if self.patience is None:
             return self.epoch - 1
         return int(np.argmin([row["stopping_loss"] for row in self.history]))
 
     @property
     def exhausted(self) -> bool:
-        """Whether the stopping loss has not fallen for `patience` epochs."""
+        """Return true if the stopping loss has not fallen for `patience` epochs."""
         if self.patience is None or not self.history:
             return False
         return self.epoch - 1 - self.best_epoch >= self.patience
 
     def weights(self, epoch: int) -> Path:
-        """Weights and optimiser state after an epoch."""
+        """Return the path of weights and optimiser state after an epoch."""
         return self.folder / f"epoch-{epoch}.npz"
 
     def load(self, model: GroundMotionModel, epoch: int) -> None:

@@ -8,14 +8,14 @@ from tfgmm.runs.experiment import Experiment
 
 
 def processor_precision() -> str:
-    """``bfloat16`` where the processor multiplies it natively (AVX512-BF16 or AMX), else ``float32``."""
+    """Return ``bfloat16`` where the processor multiplies it (AVX512-BF16 or AMX), else ``float32``."""
     processor = Path("/proc/cpuinfo")
     flags = processor.read_text().split() if processor.is_file() else []
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
 def native_precision() -> str:
-    """The fastest precision in which a network still learns on the device that TensorFlow will use.
+    """Return the fastest number format in which a network still learns on the device in use.
 
     ``bfloat16`` on NVIDIA GPUs from compute capability 8, ``float16`` on those whose tensor cores know
     only that (7.x), ``float32`` on older ones; without a GPU that of `processor_precision`.
@@ -35,6 +35,6 @@ def resolved(experiment: Experiment) -> Experiment:
 
 
 def on_device(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches that wait in the memory of the GPU, if there is one; the last step of a pipeline."""
+    """Load batches ahead into the memory of the GPU, if there is one; the last step of a pipeline."""
     gpus = tf.config.list_logical_devices("GPU")
     return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, 2)) if gpus else batches

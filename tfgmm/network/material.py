@@ -21,7 +21,7 @@ MEDIAN_CHANNELS = ("magnitude", "r_hyp", "event_depth")
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What the members of one chunk share: records with their roles, and the maps.
+    """Records with their roles, and makers of maps, which the members of one chunk share.
 
     Attributes
     ----------
@@ -77,12 +77,12 @@ class Material:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps an epoch."""
+        """Return the number of optimiser steps per epoch."""
         return batches.steps_per_epoch(len(self.training), self.experiment.training.batch_size)
 
     @property
     def epochs(self) -> int:
-        """Epochs of a training that is not stopped early."""
+        """Return the number of epochs of a training that is not stopped early."""
         return self.experiment.training.epochs_of(self.steps)
 
 

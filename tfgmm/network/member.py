@@ -31,7 +31,7 @@ Report = Callable[[float], None]
 
 
 def build(material: Material) -> GroundMotionModel:
-    """The untrained network of one member: maps -> Normal distribution of ln IM at every pixel.
+    """Build the untrained network of one member, from maps to the distribution of ln IM per pixel.
 
     Standardisation and, with ``target`` residual, the ergodic median of the training records are part
     of the graph; its input are maps in their own units.
@@ -59,7 +59,7 @@ def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Gr
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
-    """Adam with decoupled weight decay, clipped gradients, linear warm-up and cosine decay.
+    """Make an Adam optimiser with weight decay, clipped gradients, warm-up and cosine decay.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def restore_predictions(
 
 
 def compiled(material: Material, seed: int) -> GroundMotionModel:
-    """A new network with its optimiser, reproducible from the seed."""
+    """Build a new network with its optimiser, reproducible from the seed."""
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     settings = material.experiment.training
@@ -215,7 +215,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 
 
 def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
-    """The network with the weights of its best epoch."""
+    """Train the network of one measure, and return it with the weights of its best epoch."""
     settings, records = material.experiment.training, training_records(material.records)
     keras.backend.clear_session()
     model = compiled(material, seed)
@@ -277,7 +277,7 @@ def predictions(
 
 
 def in_float32(model: GroundMotionModel) -> GroundMotionModel:
-    """The same network, for predicting: every layer computes in float32, whatever it was trained in."""
+    """Let every layer of a network compute in float32, whatever it was trained in; return the network."""
     for layer in model.layers:
         layer.dtype_policy = "float32"
     return model

@@ -11,7 +11,7 @@ from tfgmm.stats import ergodic
 
 @keras.saving.register_keras_serializable("tfgmm")
 class NormalLayer(keras.layers.Layer):
-    r"""Parameter map -> Normal distribution of ln IM at every pixel.
+    r"""A layer that turns a parameter map into a Normal distribution of ln IM at every pixel.
 
     .. math:: \mu = \mu_0 + a p_0, \quad \sigma = a \, \mathrm{softplus}(p_1) + \sigma_{min}
 
@@ -30,24 +30,24 @@ class NormalLayer(keras.layers.Layer):
         self.location, self.scale, self.min_stddev = location, scale, min_stddev
 
     def call(self, parameters, median=None):
-        """[batch, row, col, 2] (and a median [batch, row, col] to add) -> Normal [batch, row, col]."""
+        """Turn parameters [batch, row, col, 2] into a Normal [batch, row, col], moved by a median."""
         mean = self.location + self.scale * parameters[..., 0]
         stddev = self.scale * ops.softplus(parameters[..., 1]) + self.min_stddev
         return tfd.Normal(mean if median is None else mean + median, stddev)
 
     def compute_output_spec(self, parameters, median=None):
-        """What Keras needs to know in place of the distribution."""
+        """Return the shape and type of the mean, which Keras needs in place of the distribution."""
         return keras.KerasTensor(parameters.shape[:-1], dtype=parameters.dtype)
 
     def get_config(self):
-        """Constructor arguments, for the ``.keras`` file."""
+        """Return the constructor arguments, for the ``.keras`` file."""
         own = {"location": self.location, "scale": self.scale, "min_stddev": self.min_stddev}
         return super().get_config() | own
 
 
 @keras.saving.register_keras_serializable("tfgmm")
 class ErgodicMedian(keras.layers.Layer):
-    """Channels -> the fitted ergodic median of ln IM on the output window.
+    """A layer that turns channels into the fitted ergodic median of ln IM on the output window.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ErgodicMedian(keras.layers.Layer):
         self.coefficients, self.channels, self.margin = tuple(coefficients), tuple(channels), margin
 
     def call(self, maps):
-        """[batch, row, col, channel] -> [batch, row - 2 margin, col - 2 margin]."""
+        """Return the median [batch, row - 2 margin, col - 2 margin] of maps [batch, row, col, channel]."""
         m = self.margin
         inner = maps[:, m : maps.shape[1] - m, m : maps.shape[2] - m]
         magnitude, r_hyp, depth = (inner[..., i] for i in self.channels)
@@ -73,13 +73,13 @@ class ErgodicMedian(keras.layers.Layer):
         return sum(c * term for c, term in zip(self.coefficients, terms, strict=True))
 
     def get_config(self):
-        """Constructor arguments, for the ``.keras`` file."""
+        """Return the constructor arguments, for the ``.keras`` file."""
         own = {"coefficients": self.coefficients, "channels": self.channels, "margin": self.margin}
         return super().get_config() | own
 
 
 def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
-    """The distribution at station pixels.
+    """Take the distribution at the pixels of stations.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class GroundMotionModel(keras.Model):
     random_terms: RandomTerms | None = None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        r"""Negative log-likelihood of the records, mean over the batch's events.
+        r"""Return the negative log-likelihood of the records, mean over the batch's events.
 
         .. math:: L = \frac{1}{B} \sum_{e=1}^{B} \sum_s w_{es}
                   \left[\ln\sigma + \frac{(\ln y - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right]
@@ -131,7 +131,7 @@ class GroundMotionModel(keras.Model):
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):
-        """Mean and standard deviation maps."""
+        """Return maps of mean and standard deviation, as ``predict`` needs them."""
         maps, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         normal = self(maps, training=False)
         return {"mean": normal.loc, "stddev": normal.scale}

@@ -1,4 +1,4 @@
-"""Site terms while a network learns: what is taken off the records, and what is left in them."""
+"""Event and site terms while a network learns, which are subtracted from the records in part."""
 
 import keras
 import numpy as np
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from tfgmm.stats import mixed_effects
 
-#: Steps after which site terms are found anew while a network learns.
+#: Steps after which site terms are estimated again while a network learns.
 TERMS_EVERY = 50
-#: Part of a site's term that is taken off its records while f learns; the rest pulls on f.
-TAKEN_OFF = 0.8
+#: Share of a site term that is subtracted from its records while f learns; the rest pulls on f.
+SUBTRACTED_SHARE = 0.8
 
 
 class RandomTerms(keras.layers.Layer):
-    r"""What is known of the random terms of the training records while a network learns.
+    r"""Event and site terms of the training records while a network learns.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class RandomTerms(keras.layers.Layer):
     stddev : keras.Variable, [3]
         tau, phi_S2S and phi_SS.
     variance : keras.Variable, []
-        Of the terms that are left in the training records.
+        Variance of the terms that are left in the training records.
     offset : keras.Variable, [records]
-        What is taken off each record before f is compared with it.
+        Subtracted from each record before f is compared with it.
     residual : keras.Variable, [records]
         Observed minus f when each record was last seen in training; NaN before.
     """
@@ -49,26 +49,28 @@ class RandomTerms(keras.layers.Layer):
         self.built = True
 
     def of_unknown(self) -> tuple[float, tf.Tensor]:
-        """Offset and variance of records of other events at other sites than those that train."""
+        """Return offset and variance of records of other events at other sites than those that train."""
         return 0.0, tf.reduce_sum(self.stddev.value[:2] ** 2)
 
     def of_training(self, y: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Offset of a batch's records, [batch, stations], and their variance."""
+        """Return the offset of a batch's records, [batch, stations], and their variance."""
         return tf.gather(self.offset.value, y["record"]), self.variance.value
 
     def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
         """Keep the residuals of a batch."""
-        real = y["weight"] > 0
-        record, residual = (tf.boolean_mask(one, real) for one in (y["record"], y["ln_im"] - mean))
+        is_record = y["weight"] > 0
+        record, residual = (
+            tf.boolean_mask(values, is_record) for values in (y["record"], y["ln_im"] - mean)
+        )
         self.residual.value.scatter_nd_update(record[:, tf.newaxis], residual)
 
 
 class RandomTermsUpdate(keras.callbacks.Callback):
-    r"""Every 50 steps and after each epoch: site terms from what f has left, to be taken off in part.
+    r"""A callback that estimates site terms from the residuals, every 50 steps and after each epoch.
 
     Single records pull f towards the mean of their site, its own term included, in proportion to their
-    number: sites of many records would be learned by heart and beside them those of few hardly be
-    heard. With all of the terms taken off nothing would hold f where there is no station. So
+    number: sites of many records would be learned by heart, and those of few would hardly count
+    beside them. With all of the terms subtracted nothing would hold f where there is no station. So
 
     .. math:: y_{es} - \alpha\, \delta S2S_s, \quad v = \tau^2 + (1 - \alpha)^2 \phi_{S2S}^2, \quad
         \alpha = 0.8
@@ -87,25 +89,26 @@ class RandomTermsUpdate(keras.callbacks.Callback):
         self.records = records
 
     def on_train_batch_end(self, batch, logs=None):
-        """Find the terms anew."""
+        """Estimate the terms again."""
         if (batch + 1) % TERMS_EVERY == 0:
-            equations = mixed_effects.MixedModelEquations(*self._left())
-            self._take_off(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
+            equations = mixed_effects.MixedModelEquations(*self._residuals())
+            self._subtract(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
 
     def on_epoch_end(self, epoch, logs=None):
         """Estimate the variances, and with them the terms."""
-        found = mixed_effects.fit(*self._left())
-        self.model.random_terms.stddev.assign([found.tau, found.phi_s2s, found.phi_ss])
-        self._take_off(found)
+        fitted = mixed_effects.fit(*self._residuals())
+        self.model.random_terms.stddev.assign([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
+        self._subtract(fitted)
 
-    def _left(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
-        """An intercept, the residuals of the records that have been seen, their events and sites."""
+    def _residuals(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
+        """Return an intercept, and residuals, events and sites of the records that have been seen."""
         residual = self.model.random_terms.residual.numpy()
         seen = np.isfinite(residual)
         records = self.records[seen]
         return np.ones((seen.sum(), 1)), residual[seen], records["event_id"], records["site_id"]
 
-    def _take_off(self, found: mixed_effects.CrossedEffects) -> None:
-        terms, of_site = self.model.random_terms, self.records["site_id"].map(found.site_terms)
-        terms.offset.assign(TAKEN_OFF * of_site.fillna(0.0).to_numpy())
-        terms.variance.assign(found.tau**2 + ((1 - TAKEN_OFF) * found.phi_s2s) ** 2)
+    def _subtract(self, fitted: mixed_effects.CrossedEffects) -> None:
+        """Set the offsets of the records to most of their site terms, and the variance of what is left."""
+        terms, of_site = self.model.random_terms, self.records["site_id"].map(fitted.site_terms)
+        terms.offset.assign(SUBTRACTED_SHARE * of_site.fillna(0.0).to_numpy())
+        terms.variance.assign(fitted.tau**2 + ((1 - SUBTRACTED_SHARE) * fitted.phi_s2s) ** 2)

@@ -51,7 +51,7 @@ class Member:
 
 
 class Training:
-    """The members of a run.
+    """The training of the members of a run.
 
     Parameters
     ----------
@@ -87,11 +87,8 @@ class Training:
 
     @property
     def members(self) -> list[Member]:
-        """The members of the chosen chunks, in the order of training."""
-        return self._members(self.chunks)
-
-    def _members(self, chunks: Iterable[int]) -> list[Member]:
-        return list(itertools.starmap(Member, itertools.product(chunks, range(self.experiment.inits))))
+        """Return the members of the chosen chunks, in the order of training."""
+        return list(itertools.starmap(Member, itertools.product(self.chunks, range(self.experiment.inits))))
 
     def folder(self, member: Member) -> MemberFolder:
         """Return where a member's results stand."""
@@ -241,19 +238,19 @@ class Training:
         return predictions.read(folder.predictions)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Those of every arm; the run's own ones are kept for predicting."""
-        own, parts = {}, []
+        """Add the random effects of every arm to its predictions; keep those of the run's own arm."""
+        own_effects, tables = {}, []
         events, stations = batches.places(self.dataset, self.experiment)
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
             located = rows.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
             located = located.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
-            mixed = within_event.conditioned(effects.apply(located))
-            parts.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
+            mixed = within_event.krige_residuals(effects.apply(located))
+            tables.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
             if arm == self.run.experiment.arm:
-                own[str(im)] = effects
-        random_effects.write(own, self.run.path)
-        return pd.concat(parts)
+                own_effects[str(im)] = effects
+        random_effects.write(own_effects, self.run.path)
+        return pd.concat(tables)
 
 
 def reopen(run: RunFolder) -> Training:
@@ -269,7 +266,7 @@ def reopen(run: RunFolder) -> Training:
 
 
 def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
-    """Replace a precision of ``auto`` by that of the run to go on with, else of this machine's device."""
+    """Replace a number format of ``auto`` by that of the existing run, else of this machine's device."""
     if experiment.network.precision == "auto" and (folder / DESCRIPTION).is_file():
         return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
     return device.resolved(experiment)

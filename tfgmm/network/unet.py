@@ -6,20 +6,20 @@ from tfgmm.runs.experiment import Network
 
 
 def conv(filters: int, size: int, name: str, policy: str, activation: str | None = "relu") -> layers.Layer:
-    """A valid convolution with He initialisation."""
+    """Make a valid convolution with He initialisation."""
     return layers.Conv2D(
         filters, size, activation=activation, kernel_initializer="he_normal", dtype=policy, name=name
     )
 
 
 def level(x, filters: int, name: str, policy: str):
-    """Two 3x3 valid convolutions."""
+    """Apply two valid 3x3 convolutions."""
     x = conv(filters, 3, f"{name}_conv1", policy)(x)
     return conv(filters, 3, f"{name}_conv2", policy)(x)
 
 
 def parameter_map(x, settings: Network):
-    """The U-Net between standardised channels and the two parameters at every output pixel.
+    """Apply the U-Net to standardised channels; return the two parameters at every output pixel.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _TRAINING = ("epochs", "best_epoch", "stopping_loss", "filled")
 def upgrade(
     path: Path, data: str | None = None, report: Callable[[str, float], None] = lambda what, share: None
 ) -> RunFolder:
-    """Bring a run of version 0.1 up to the format of this version; what is killed goes on when repeated.
+    """Bring a run of version 0.1 up to the format of this version; go on where an upgrade was interrupted.
 
     Networks stay as they are. The run gets a copy of its dataset, one folder per member for all
     intensity measures, hashes of all files, and random effects fitted to the stored predictions.
@@ -116,10 +116,10 @@ def _dataset(path: Path, experiment: Experiment, described: dict, data: str | No
 
 def _old_folders(path: Path, experiment: Experiment) -> list[Path]:
     """Return the folders of trained members of version 0.1: one per measure, arm and member."""
-    found = itertools.chain.from_iterable(
+    folders = itertools.chain.from_iterable(
         (path / MEMBERS / im).glob("*/chunk-*_init-*") for im in experiment.ims
     )
-    return [folder for folder in found if (folder / DONE).is_file()]
+    return [folder for folder in folders if (folder / DONE).is_file()]
 
 
 def _write_member(run: RunFolder, arm: str, name: str) -> None:

@@ -12,13 +12,13 @@ from tfgmm.core.grid import Grid, check_size
 
 
 class Settings(pydantic.BaseModel):
-    """Frozen settings; an unknown name is an error."""
+    """Settings that cannot change; an unknown name is an error."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class Split(Settings):
-    """Which events validate.
+    """Choice of the events that validate.
 
     ``time``: those with an origin time in [start, end), everything before and after trains.
     ``random-events``: a random share `fraction` of all events.
@@ -36,7 +36,7 @@ class Split(Settings):
         return self
 
     def window(self) -> tuple[datetime, datetime]:
-        """The validation window in UTC."""
+        """Return the validation window in UTC."""
         start, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in (self.start, self.end))
         return start, end
 
@@ -57,7 +57,7 @@ class Split(Settings):
 
 
 class Network(Settings):
-    """The U-Net.
+    """Size and number format of the U-Net.
 
     ``base`` is the number of filters of the first level, doubled at each level down. With
     ``precision`` bfloat16 or float16 the convolutions compute in it; weights, the parameter map and the
@@ -71,7 +71,7 @@ class Network(Settings):
 
 
 class Training(Settings):
-    """How a member is trained.
+    """Settings of the training of a member.
 
     Attributes
     ----------
@@ -121,13 +121,13 @@ class Training(Settings):
     max_events: int | None = pydantic.Field(None, ge=10)
 
     def epochs_of(self, steps: int) -> int:
-        """Epochs of `steps` optimiser steps that a member is trained at most."""
+        """Return how many epochs, of `steps` optimiser steps each, a member is trained at most."""
         limit = self.epochs if self.max_steps is None else max(1, round(self.max_steps / steps))
         return min(self.epochs, limit)
 
 
 class Experiment(Settings):
-    """Everything that is needed to repeat a run.
+    """A run: everything that is needed to repeat it.
 
     Attributes
     ----------
@@ -198,12 +198,12 @@ class Experiment(Settings):
 
     @property
     def arm(self) -> str:
-        """Name of the set of channels in folder names and tables."""
+        """Return the name of the set of channels in folder names and tables."""
         channels = "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
         return channels + "-isotropic" * self.training.turns
 
     def without_site(self, isotropic: bool = False) -> Self:
-        """The same experiment without the site channels: what it predicts does not know the site.
+        """Return the experiment without the site channels, whose networks cannot know the site.
 
         Parameters
         ----------
@@ -223,16 +223,16 @@ class Experiment(Settings):
         return self.model_copy(update={"drop": (*self.drop, "site"), "training": training})
 
     def computed_in(self, precision: str) -> Self:
-        """The same experiment with the network in another precision."""
+        """Return the experiment with another number format of the network."""
         return self.model_copy(update={"network": self.network.model_copy(update={"precision": precision})})
 
     def member_seed(self, chunk: int, init: int) -> int:
-        """Seed of one member, derived from the root seed; the same in every arm."""
+        """Derive the seed of one member from the root seed; it is the same in every arm."""
         return int(np.random.SeedSequence([self.seed, chunk, init]).generate_state(1)[0])
 
 
 def reason(error: Exception) -> str:
-    """Why settings are refused, in one line."""
+    """Return why settings are refused, in one line."""
     if isinstance(error, pydantic.ValidationError):
         return "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
@@ -268,7 +268,7 @@ def _given(settings: dict) -> dict:
 
 
 def preset(name: str, **changes) -> Experiment:
-    """An experiment of a preset, with some settings changed.
+    """Make an experiment from a preset, with some settings changed.
 
     Parameters
     ----------

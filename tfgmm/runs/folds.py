@@ -28,7 +28,7 @@ _CHUNKS, _STOPPING, _EVENTS, _SUBSET = range(1, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Roles while one chunk of sites is held out.
+    """A fold: the roles of events and stations while one chunk of sites is held out.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Fold:
     station_role: pd.Series
 
     def roles(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The records in use, with columns ``event_role`` and ``site_role``."""
+        """Add the columns ``event_role`` and ``site_role`` to records, and drop what is not in use."""
         roles = table.assign(
             event_role=table["event_id"].map(self.event_role),
             site_role=table["station_id"].map(self.station_role),
@@ -51,7 +51,7 @@ class Fold:
 
 
 def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
-    """Stations of the experiment's networks inside the output window.
+    """Return the stations of the experiment's networks inside the output window.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
 
 
 def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
-    """One fold a chunk of reference sites.
+    """Draw the sites of the reference network into chunks, and make one fold per chunk.
 
     Raises
     ------
@@ -97,19 +97,19 @@ def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
     event_role = _event_roles(dataset, experiment, np.unique(recorded["event_id"].to_numpy(str)))
     hidden = _stopping_sets(event_role, recorded, dataset.events, experiment)
     order = np.random.default_rng([experiment.seed, _CHUNKS]).permutation(sites)
-    found = []
+    all_folds = []
     for chunk, held_out in enumerate(np.array_split(order, experiment.chunks)):
         site_role = pd.Series(TRAINING, index=order)
         site_role[held_out] = VALIDATION
         stopping_sites, stopping_events = hidden(chunk, np.setdiff1d(order, held_out))
         site_role[stopping_sites] = STOPPING
         events = event_role.where(~event_role.index.isin(stopping_events), STOPPING)
-        found.append(Fold(chunk, events, _station_roles(stations, site_role, experiment.reference)))
-    return found
+        all_folds.append(Fold(chunk, events, _station_roles(stations, site_role, experiment.reference)))
+    return all_folds
 
 
 def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """What decides when to stop: reference records, so that it is the same in every arm.
+    """Return the records that decide when to stop: reference records, the same in every arm.
 
     Stopping events at training and at stopping sites; with ``stopping`` paper the validation events
     at training sites, which are scored later.
@@ -130,7 +130,7 @@ def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFram
 
 
 def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray) -> pd.Series:
-    """Training or validation for every event; `recorded` are those with reference records."""
+    """Split the events in training and validation; `recorded` events have reference records."""
     split = experiment.split
     events = dataset.events.sort_values("event_id")
     if split.kind == "time":
@@ -156,7 +156,7 @@ def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
 
 
 def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.Series:
-    """At most `limit` events with reference records, and a few that only added networks saw."""
+    """Draw at most `limit` events with reference records, and a few that only added networks saw."""
     rng = np.random.default_rng([seed, _SUBSET])
     kept = rng.permutation(recorded)[:limit]
     added_only = rng.permutation(np.setdiff1d(role.index.to_numpy(str), recorded))[:MAX_ADDED_EVENTS]
@@ -164,7 +164,7 @@ def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.
 
 
 def _stopping_sets(event_role, recorded, events, experiment: Experiment):
-    """Function of a chunk and the sites that are not held out: sites and events to stop on."""
+    """Return a function that draws sites and events to stop on, from a chunk and its other sites."""
     if experiment.stopping == "paper":
         return lambda chunk, sites: ([], [])
     candidates = _may_stop(event_role, events, experiment, recorded)
@@ -188,7 +188,7 @@ def _tenth_in_a_row(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
-    """Training events with reference records, before the validation window if there is one."""
+    """Return the training events with reference records, before a validation window in time."""
     names = event_role.index[event_role == TRAINING].intersection(recorded["event_id"])
     if experiment.split.kind == "time":
         early = events.loc[events["origin_time"].lt(experiment.split.window()[0]), "event_id"]
@@ -205,7 +205,7 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
 
 
 def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str) -> pd.Series:
-    """Role of every station: that of its site; added stations at a held-out site share its role."""
+    """Give each station the role of its site; added stations at a held-out site share its role."""
     is_reference = (stations["network"] == reference).to_numpy()
     known, added = stations[is_reference], stations[~is_reference]
     known_role = known["site_id"].map(site_role)
@@ -220,8 +220,8 @@ def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str)
 
 
 def nearest_km(of: pd.DataFrame, among: pd.DataFrame) -> np.ndarray:
-    """Great-circle distance from each station to the nearest of others; NaN where there is none."""
-    return _tree(among).query(_tree(of).data)[0] if len(among) else np.full(len(of), np.nan)
+    """Return the distance in km from each station to the nearest of others; NaN where there is none."""
+    return np.asarray(_tree(among).query(_tree(of).data)[0]) if len(among) else np.full(len(of), np.nan)
 
 
 def _tree(stations: pd.DataFrame) -> KDTree:

@@ -15,7 +15,7 @@ TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it an
 
 @dataclasses.dataclass(frozen=True)
 class MemberFolder:
-    """Where one member of an ensemble stands, or will stand.
+    """The folder of one member of an ensemble, which may not be trained yet.
 
     It holds its networks, `HISTORY`, its predictions, and `DONE`, written last, with the hashes of the
     others, the fingerprint of the run and which network predicts which intensity measures.

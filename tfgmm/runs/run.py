@@ -114,8 +114,8 @@ class RunFolder:
     def arms(self) -> list[str]:
         """Return all arms that have members, the run's own first: the others were trained to compare."""
         own = self.experiment.arm
-        others = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
-        return [own, *sorted(others)]
+        compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
+        return [own, *sorted(compared)]
 
     def lost(self, im: str) -> list[tuple[int, int]]:
         """Return the members whose predictions are in the table, and whose folders are not whole."""
@@ -166,7 +166,7 @@ class RunFolder:
             raise DataError(f"{error}: {TRAIN_AGAIN}") from error
 
     def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
-        """Keep what is known of the events and stations in use, for `with_places`.
+        """Write the tables of the events and stations in use, which `with_places` adds to records.
 
         The caller holds the lease of the run.
         """
@@ -285,7 +285,7 @@ class RunFolder:
 
     @classmethod
     def latest(cls, folder: Path = Path("runs")) -> Self:
-        """The run in a folder that was begun last, among those that have predictions.
+        """Open the run that was begun last, among those in a folder that have predictions.
 
         Raises
         ------
@@ -302,12 +302,12 @@ class RunFolder:
 
 def refuse_format(path: Path, description: dict) -> None:
     """Raise `UsageError` unless a run folder is of the format of this version."""
-    found = description.get("format", 1)
-    if found < FORMAT:
+    version = description.get("format", 1)
+    if version < FORMAT:
         raise UsageError(
             f"run {path} is of version 0.1: bring it up to this version with tfgmm upgrade {path}"
         )
-    if found > FORMAT:
+    if version > FORMAT:
         raise UsageError(
-            f"run {path} was made by a later version (format {found}): install that version of tfgmm"
+            f"run {path} was made by a later version (format {version}): install that version of tfgmm"
         )

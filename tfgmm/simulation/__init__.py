@@ -1,8 +1,8 @@
 """Simulated records with a planted truth.
 
-oracle        how near to the planted median a map is, and how near it can be
+oracle        kriging with the planted covariance: the least error that a model can have
 random_field  Gaussian random fields that can be evaluated at any point
-scenario      where and when the simulated stations and events are
-simulated     simulated records with a planted truth
+scenario      places of the simulated stations, places and times of the earthquakes
+simulated     simulated datasets, and the files of their truth
 truth         the truth behind simulated records: median, site, path and event terms
 """

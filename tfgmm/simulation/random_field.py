@@ -1,11 +1,12 @@
-"""Random fields that can be evaluated, exactly and repeatably, at any point."""
+"""Gaussian random fields that can be evaluated, exactly and repeatably, at any point."""
 
 import dataclasses
 import itertools
+from typing import Self
 
 import numpy as np
 
-#: Points at once; so many waves fit the processor's cache.
+#: Points that are evaluated at once: their waves fit into the cache of the processor.
 _BLOCK = 128
 
 
@@ -18,8 +19,8 @@ class RandomField:
     The wavenumbers :math:`k_j` are drawn from the spectral density of the correlation function. That of
     a Matern function of smoothness :math:`\nu` is a bivariate t distribution with :math:`2 \nu` degrees of
     freedom (Rasmussen & Williams, 2006, equation 4.15): with the default 1/2, a Cauchy distribution,
-    the correlation is :math:`\exp(-h / l)`. Two lengths give a field over two planes, one of them
-    the sources, the other the sites, with the product of the two correlations.
+    the correlation is :math:`\exp(-h / l)`. Two lengths give a field over two planes, sources and sites,
+    whose correlation is the product of the two correlations.
 
     Attributes
     ----------
@@ -33,21 +34,28 @@ class RandomField:
     weights: np.ndarray
 
     @classmethod
-    def draw(cls, rng, lengths_km: tuple[float, ...], mixing=((1.0,),), smoothness=0.5, waves=2000):
-        """A realisation.
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        lengths_km: tuple[float, ...],
+        mixing=((1.0,),),
+        smoothness: float = 0.5,
+        waves: int = 2000,
+    ) -> Self:
+        """Draw a realisation.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            Consumed.
+            Source of the random numbers.
         lengths_km : tuple of float
             Correlation length in each plane.
         mixing : array_like, [n_fields, n_fields]
             Cholesky factor of the correlation between the fields.
         smoothness : float
-            Of the Matern correlation; 1/2 is exponential.
+            Smoothness of the Matern correlation; 1/2 is exponential.
         waves : int
-            The correlation is off by about waves^(-1/2) / 1.4.
+            Number of waves; the correlation is wrong by about waves^(-1/2) / 1.4.
         """
         shape = (len(lengths_km), waves)
         spread = np.sqrt(rng.chisquare(2 * smoothness, shape) / (2 * smoothness))
@@ -57,24 +65,32 @@ class RandomField:
         return cls(wavenumbers, amplitudes / np.sqrt(waves))
 
     def at(self, xy_km: np.ndarray) -> np.ndarray:
-        """All fields at points [n_points, 2] of the one plane: [n_points, n_fields]."""
+        """Return all fields of one plane at points [n_points, 2], [n_points, n_fields]."""
         values = np.empty((len(xy_km), self.weights.shape[1]))
         for block in _blocks(len(xy_km)):
             values[block] = _waves(xy_km[block], self.wavenumbers[0]) @ self.weights
         return values
 
     def waves(self, *planes_km: np.ndarray) -> np.ndarray:
-        """Every wave at points, whose product with `weights` is the field, [n_points, 2 n_waves].
+        """Return every wave at points, whose product with `weights` is the field, [n_points, 2 n_waves].
 
         Parameters
         ----------
         *planes_km : ndarray, [n_points, 2]
-            The points in each plane: with two planes, pairs of a source and a site.
+            The points in each plane; with two planes, pairs of a source and a site.
         """
-        return _waves(np.hstack(planes_km), np.hstack(self.wavenumbers))
+        return _waves(np.hstack(planes_km), np.hstack(list(self.wavenumbers)))
 
     def between(self, source_km: np.ndarray, site_km: np.ndarray, field: int) -> np.ndarray:
-        """One field from sources [n_sources, 2] to sites [n_sites, 2]: [n_sources, n_sites]."""
+        """Return a field of two planes between sources and sites, [n_sources, n_sites].
+
+        Parameters
+        ----------
+        source_km : ndarray, [n_sources, 2]
+        site_km : ndarray, [n_sites, 2]
+        field : int
+            Number of the field.
+        """
         cos, sin = np.split(_waves(source_km, self.wavenumbers[0]), 2, axis=1)
         a, b = np.split(self.weights[:, field], 2)
         sources = np.concatenate([cos * a + sin * b, cos * b - sin * a], axis=1)
@@ -85,12 +101,13 @@ class RandomField:
 
 
 def _blocks(number: int) -> list[slice]:
+    """Return slices of at most `_BLOCK` that cover `number` points."""
     edges = [*range(0, number, _BLOCK), number]
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
 def _waves(xy_km: np.ndarray, wavenumbers: np.ndarray) -> np.ndarray:
-    """All cosines, then all sines, [n_points, 2 n_waves]."""
+    """Return all cosines, then all sines, of waves at points, [n_points, 2 n_waves]."""
     turns = xy_km @ wavenumbers.T / (2 * np.pi)
     # Single precision is 25 times as fast here, and exact enough once whole turns are gone.
     phase = (2 * np.pi * (turns - np.round(turns))).astype("float32")

@@ -1,4 +1,4 @@
-"""Where the simulated stations stand, and when and where the simulated earthquakes happen."""
+"""Places of the simulated stations, and places, times and magnitudes of the simulated earthquakes."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self
@@ -19,7 +19,7 @@ NETWORKS: tuple[Network, ...] = ("kik", "meso")
 TOKYO = (139.76, 35.68)
 #: Azimuths, in degrees, of the dense lines that leave Tokyo; all on land for 85 km.
 LINES = (30.0, 75.0, 240.0, 290.0, 340.0)
-#: At most so many stations a line, the rest is spread.
+#: Most stations on a line; the other ones are spread.
 LINE_STATIONS = 30
 MESO_RADIUS_KM = 80.0
 #: Distance of a spread station to the nearest other one.
@@ -31,7 +31,7 @@ MIN_MAGNITUDE = {"kik": 3.5, "meso": 4.5}
 
 
 class Cluster(NamedTuple):
-    """A share of the seismicity: normally distributed epicentres of one kind."""
+    """A cluster of normally distributed epicentres of one kind, with its share of the seismicity."""
 
     kind: Literal["crustal", "interface", "slab"]
     share: float
@@ -54,10 +54,19 @@ CLUSTERS = (
 )
 
 
-def _share(published: int, **sizes: int):
-    """A record count in proportion to the sizes, and at least one record an event."""
+def _record_count(published: int, **sizes: int):
+    """Return a field whose default is a record count in proportion to sizes, at least one per event.
 
-    def default(data: dict) -> int:
+    Parameters
+    ----------
+    published : int
+        Record count at the published sizes.
+    **sizes : int
+        Published numbers of events and stations, by name of the setting; events first.
+    """
+
+    def default(data: dict[str, int]) -> int:
+        """Return the record count for the sizes of the settings."""
         ratio = np.prod([data[name] / size for name, size in sizes.items()])
         return max(round(published * ratio), data[next(iter(sizes))])
 
@@ -85,16 +94,16 @@ class Settings(pydantic.BaseModel):
 
     events: int = pydantic.Field(2864, ge=1)
     kik_stations: int = pydantic.Field(65, ge=3, le=1000)
-    kik_records: int = _share(46191, events=2864, kik_stations=65)
+    kik_records: int = _record_count(46191, events=2864, kik_stations=65)
     meso_events: int = pydantic.Field(19, ge=1)
     meso_stations: int = pydantic.Field(300, ge=10, le=500)
-    meso_records: int = _share(1921, meso_events=19, meso_stations=300)
+    meso_records: int = _record_count(1921, meso_events=19, meso_stations=300)
     seed: int = pydantic.Field(1, ge=0)
     trigger: float | None = pydantic.Field(None, gt=0)
 
     @classmethod
     def of(cls, **changes: float | None) -> Self:
-        """Settings of the command line, where None stands for the default.
+        """Return settings of which those that are None have their default.
 
         Raises
         ------
@@ -108,14 +117,15 @@ class Settings(pydantic.BaseModel):
             raise UsageError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
 
     def number_of(self, what: Literal["events", "stations", "records"], network: Network) -> int:
-        """Number of events, stations or records of a network."""
+        """Return the number of events, stations or records of a network."""
         return getattr(self, "events" if (what, network) == ("events", "kik") else f"{network}_{what}")
 
 
 def stations(settings: Settings) -> pd.DataFrame:
-    """Both networks, a row a station, in the columns of the data contract; ``vs30_m_s`` is unknown.
+    """Return the stations of both networks, in the columns of a dataset; ``vs30_m_s`` is unknown.
 
-    ``operating_from`` and ``operating_to`` are those of three places that the reference network moved.
+    ``operating_from`` and ``operating_to`` are known for the stations of three places that the reference
+    network moved.
     """
     kik = _kik(settings)
     table = pd.concat([kik, _meso(settings, project(kik["longitude"], kik["latitude"]))], ignore_index=True)
@@ -126,11 +136,13 @@ def stations(settings: Settings) -> pd.DataFrame:
 
 
 def _kik(settings: Settings) -> pd.DataFrame:
+    """Return the stations of the reference network: evenly spread, up to three of them moved once."""
     rng = stream(settings.seed, "kik stations")
     moved = min(3, settings.kik_stations // 10)
     places = _spread_over_box(rng, settings.kik_stations - moved)
     pairs = [[place, _beside(rng, place, 0.8, 1.6)] for place in places[:moved]]
-    table = _station_table("kik", np.array([*(p for pair in pairs for p in pair), *places[moved:]]))
+    before_and_after = [place for pair in pairs for place in pair]
+    table = _station_table("kik", np.array([*before_and_after, *places[moved:]]))
     dates = pd.Timestamp("2004-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 3000, moved), "D")
     table.loc[np.arange(0, 2 * moved, 2), "operating_to"] = dates
     table.loc[np.arange(1, 2 * moved, 2), "operating_from"] = dates
@@ -138,6 +150,14 @@ def _kik(settings: Settings) -> pd.DataFrame:
 
 
 def _meso(settings: Settings, kik_km: np.ndarray) -> pd.DataFrame:
+    """Return the stations of the dense network: on lines from Tokyo, two beside others, the rest spread.
+
+    Parameters
+    ----------
+    settings : Settings
+    kik_km : ndarray, [n, 2]
+        Stations of the reference network.
+    """
     rng = stream(settings.seed, "meso stations")
     center = project(*TOKYO)
     number = settings.meso_stations
@@ -154,6 +174,7 @@ def _meso(settings: Settings, kik_km: np.ndarray) -> pd.DataFrame:
 
 
 def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
+    """Return a table of stations at places [n, 2], with open operating periods."""
     lon, lat = (degrees.round(5) for degrees in GRID.unproject(*xy_km.T))
     table = pd.DataFrame({"network": network, "longitude": lon, "latitude": lat})
     for column in ("operating_from", "operating_to"):
@@ -162,52 +183,53 @@ def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
 
 
 def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Evenly spread places on land: the best of some candidates each time (Mitchell, 1991)."""
+    """Return evenly spread places on land, [number, 2]: the best of 60 candidates each (Mitchell, 1991)."""
     west, south, east, north = BOX
     candidates = (
         _on_land(project(rng.uniform(west, east, 60), rng.uniform(south, north, 60))) for _ in range(number)
     )
     points = next(candidates)[:1]
-    for tried in candidates:
-        nearest, _ = KDTree(points).query(tried)
-        points = np.vstack([points, tried[nearest.argmax()]])
+    for places in candidates:
+        nearest, _ = KDTree(points).query(places)
+        points = np.vstack([points, places[np.argmax(nearest)]])
     return points
 
 
 def _line(rng: np.random.Generator, center: np.ndarray, azimuth: float, number: int) -> np.ndarray:
-    """Stations 2.1 to 2.7 km apart on a line away from the centre."""
+    """Return places 2.1 to 2.7 km apart on a line away from the centre, [number, 2]."""
     distance = 4.0 + np.cumsum(rng.uniform(2.1, 2.7, number))
     angle = np.radians(azimuth)
     return center + distance[:, np.newaxis] * [np.sin(angle), np.cos(angle)]
 
 
 def _next_spread(rng: np.random.Generator, center: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The most remote of the candidates that are not too near and not too far from all others."""
+    """Return a place on land, [2], that is `SPREAD_KM` from the nearest of all others."""
     while True:
-        tried = _on_land(center + rng.uniform(-MESO_RADIUS_KM, MESO_RADIUS_KM, (200, 2)))
-        nearest, _ = KDTree(points).query(tried)
-        fits = (np.linalg.norm(tried - center, axis=1) < MESO_RADIUS_KM) & (nearest <= SPREAD_KM[1])
+        places = _on_land(center + rng.uniform(-MESO_RADIUS_KM, MESO_RADIUS_KM, (200, 2)))
+        nearest = np.asarray(KDTree(points).query(places)[0])
+        fits = (np.linalg.norm(places - center, axis=1) < MESO_RADIUS_KM) & (nearest <= SPREAD_KM[1])
         best = np.where(fits, nearest, 0.0).argmax()
         if fits[best] and nearest[best] >= SPREAD_KM[0]:
-            return tried[best]
+            return places[best]
 
 
 def _beside(rng: np.random.Generator, place: np.ndarray, low_km: float, high_km: float) -> np.ndarray:
-    """A place on land at some distance from another."""
+    """Return a place on land, [2], `low_km` to `high_km` from another place."""
     while True:
         angle = rng.uniform(0, 2 * np.pi, 20)
         offset = rng.uniform(low_km, high_km, 20) * np.array([np.sin(angle), np.cos(angle)])
-        found = _on_land(place + offset.T)
-        if len(found):
-            return found[0]
+        places = _on_land(place + offset.T)
+        if len(places):
+            return places[0]
 
 
 def _on_land(xy_km: np.ndarray) -> np.ndarray:
+    """Return the places on land of places [n, 2]."""
     return xy_km[on_land(*GRID.unproject(*xy_km.T))]
 
 
 def events(settings: Settings, network: Network) -> pd.DataFrame:
-    """The earthquakes that a network records, by origin time, in the columns of the data contract."""
+    """Return the earthquakes that a network records, by origin time, in the columns of a dataset."""
     number = settings.number_of("events", network)
     table = pd.DataFrame()
     batches = _batches(stream(settings.seed, f"{network} events"), network)
@@ -220,6 +242,7 @@ def events(settings: Settings, network: Network) -> pd.DataFrame:
 
 
 def _batches(rng: np.random.Generator, network: Network, size: int = 512) -> Iterator[pd.DataFrame]:
+    """Yield tables of earthquakes without end: the plausible ones of `size` draws each."""
     shares = np.array([cluster.share for cluster in CLUSTERS])
     start, end = (pd.Timestamp(day, tz="UTC") for day in PERIODS[network])
     while True:
@@ -242,7 +265,7 @@ def _batches(rng: np.random.Generator, network: Network, size: int = 512) -> Ite
 
 
 def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: np.ndarray):
-    """Depth in km and whether it and the place suit the kind; plate boundary and slab dip north-west."""
+    """Draw depths, km, and return which suit the kind and the place; plate and slab dip north-west."""
     north_west = (xy_km[:, 1] - xy_km[:, 0]) / np.sqrt(2)
     scatter = rng.standard_normal(len(kind))
     options = {
@@ -258,6 +281,6 @@ def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: 
 
 
 def _magnitude(rng: np.random.Generator, low: float, number: int) -> np.ndarray:
-    """Gutenberg-Richter distribution, truncated at `MAX_MAGNITUDE`."""
+    """Draw magnitudes from a Gutenberg-Richter distribution between `low` and `MAX_MAGNITUDE`, [number]."""
     beyond = 1 - 10 ** (-B_VALUE * (MAX_MAGNITUDE - low))
     return low - np.log10(1 - rng.random(number) * beyond) / B_VALUE

@@ -1,8 +1,9 @@
-"""Simulated records with a planted truth, in the shape of the published study."""
+"""Simulated datasets with a planted truth, in the shape of the published study, and their files."""
 
 import dataclasses
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,13 @@ from tfgmm.simulation.truth import IMS, Truth
 
 
 def simulate(settings: Settings) -> tuple[Dataset, Truth]:
-    """Make a dataset and the truth behind it; the same settings give the same bytes.
+    """Simulate a dataset and return it with the truth behind it; the same settings give the same bytes.
 
     Raises
     ------
     UsageError
-        More records are asked for than pairs of event and operating station exist, or fewer than
-        one an event; or the trigger level leaves no record.
+        The number of records is larger than that of pairs of event and operating station, or smaller than
+        that of events; or the trigger level leaves no record.
     """
     networks = _networks(settings)
     planted = _planted(settings.seed, networks)
@@ -52,12 +53,12 @@ def simulate(settings: Settings) -> tuple[Dataset, Truth]:
 
 
 def embedded() -> Dataset:
-    """The simulated records of default size that a run without data takes."""
+    """Return the simulated dataset of default size, on which a run without data is trained."""
     return simulate(Settings())[0]
 
 
 def plant(settings: Settings) -> Truth:
-    """The truth alone, without the records."""
+    """Return the planted truth alone, without records."""
     return _planted(settings.seed, _networks(settings))
 
 
@@ -72,16 +73,17 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
         The file system refuses to write.
     """
 
-    def truth_files(into: Path) -> None:
+    def write_truth(into: Path) -> None:
+        """Write the files of the truth into a folder."""
         files.write_netcdf(truth_maps(planted), into / "truth.nc")
         summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
         (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
 
-    return dataset.write(folder, overwrite, truth_files)
+    return dataset.write(folder, overwrite, write_truth)
 
 
 def truth_maps(planted: Truth) -> xr.Dataset:
-    """Content of ``truth.nc``: the layers, and the map part of the site term by intensity measure."""
+    """Return the content of ``truth.nc``: layers, and the map part of the site term for all `IMS`."""
     lat, lon = truth.raster_points()
     layers, correlated = planted.site_parts(lon, lat).transpose(0, 2, 1).astype("float32")
     maps = {
@@ -95,7 +97,7 @@ def truth_maps(planted: Truth) -> xr.Dataset:
 
 
 def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
-    """Content of ``truth.json``: every planted number, and the terms of each station and event."""
+    """Return the content of ``truth.json``: planted numbers, and the terms of each station and event."""
     site_map = planted.site_parts(stations["longitude"], stations["latitude"]).sum(axis=0)
     nuggets = planted.nuggets.loc[stations["station_id"]]
     return {
@@ -132,7 +134,7 @@ def thin(
     *,
     number: int,
 ) -> np.ndarray:
-    r"""Which records are kept: a weighted draw without replacement that knows no amplitude.
+    r"""Draw the records that are kept, weighted without replacement, whatever their amplitudes.
 
     The weight of a record is
 
@@ -145,19 +147,20 @@ def thin(
     Parameters
     ----------
     rng : numpy.random.Generator
-        Consumed.
+        Source of the random numbers.
     magnitude : ndarray, [n_events]
         Mw.
     r_hyp_km : ndarray, [n_events, n_stations]
-        Hypocentral distance.
+        Hypocentral distance, km.
     operating : ndarray of bool, [n_events, n_stations]
         False where there can be no record.
     number : int
-        Records to keep, at least one an event.
+        Records to keep, at least one per event.
 
     Returns
     -------
     ndarray of bool, [n_events, n_stations]
+        True for the records that are kept.
     """
     ln_weight = 2.2 * magnitude[:, np.newaxis] - 3.4 * np.log(r_hyp_km)
     key = ln_weight + rng.gumbel(size=ln_weight.shape)
@@ -170,14 +173,14 @@ def thin(
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """All pairs of event and station of one network; masks are [n_events, n_stations]."""
+    """Pairs of all events and stations of a network; masks of pairs are [n_events, n_stations]."""
 
     network: Network
     events: pd.DataFrame
     stations: pd.DataFrame
 
     def operating(self) -> np.ndarray:
-        """Whether the station operates when the event happens."""
+        """Return True for the pairs whose station operates when the event happens."""
         time = self.events["origin_time"].to_numpy("datetime64[us]")[:, np.newaxis]
         start, end = (
             self.stations[c].to_numpy("datetime64[us]") for c in ("operating_from", "operating_to")
@@ -185,11 +188,11 @@ class Pairs:
         return ~((time < start) | (time >= end))  # comparisons with NaT, an open end, are false
 
     def r_hyp_km(self) -> np.ndarray:
-        """Hypocentral distance, [n_events, n_stations]."""
+        """Return the hypocentral distance of each pair, km, [n_events, n_stations]."""
         return truth.r_hyp_km(self.events, self.stations["longitude"], self.stations["latitude"])
 
     def ln_im(self, planted: Truth) -> np.ndarray:
-        """What every pair would record, [n_events, n_stations, n_ims]."""
+        """Return ln IM of the record that each pair would make, [n_events, n_stations, n_ims]."""
         place = self.stations["longitude"], self.stations["latitude"]
         median = np.stack([planted.median(im, self.events, *place) for im in IMS], axis=-1)
         event_term = planted.event_terms.loc[self.events["event_id"]].to_numpy()[:, np.newaxis]
@@ -200,13 +203,15 @@ class Pairs:
         )
 
     def table(self, pairs: np.ndarray) -> pd.DataFrame:
-        """Event and station ids of the pairs in a mask."""
+        """Return the event and station ids of the pairs in a mask, a row per pair."""
         row, col = np.nonzero(pairs)
         ids = {"event_id": self.events["event_id"], "station_id": self.stations["station_id"]}
-        return pd.DataFrame({n: v.to_numpy()[i] for (n, v), i in zip(ids.items(), (row, col), strict=True)})
+        columns = zip(ids.items(), (row, col), strict=True)
+        return pd.DataFrame({name: values.to_numpy()[index] for (name, values), index in columns})
 
 
 def _networks(settings: Settings) -> list[Pairs]:
+    """Return the pairs of events and stations of each network."""
     stations = scenario.stations(settings)
     return [
         Pairs(network, scenario.events(settings, network), stations[stations["network"] == network])
@@ -215,6 +220,7 @@ def _networks(settings: Settings) -> list[Pairs]:
 
 
 def _planted(seed: int, networks: list[Pairs]) -> Truth:
+    """Draw event terms and nuggets, and return the truth."""
     terms, nuggets = [], []
     for pairs in networks:
         # By id, which is the order in which they were drawn.
@@ -229,7 +235,7 @@ def _planted(seed: int, networks: list[Pairs]) -> Truth:
 
 
 def _records(settings: Settings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
-    """Records of a network that are left, one event after the other."""
+    """Return the records of a network, thinned and triggered, by event; count the others in the tally."""
     operating = pairs.operating()
     number = _number(settings, pairs, int(operating.sum()))
     rng = truth.stream(settings.seed, f"{pairs.network} thinning")
@@ -253,6 +259,7 @@ def _records(settings: Settings, planted: Truth, pairs: Pairs, tally: Tally) -> 
 
 
 def _number(settings: Settings, pairs: Pairs, available: int) -> int:
+    """Return the number of records of a network, or raise `UsageError` if so many cannot be."""
     number, events = settings.number_of("records", pairs.network), len(pairs.events)
     if not events <= number <= available:
         raise UsageError(
@@ -263,7 +270,8 @@ def _number(settings: Settings, pairs: Pairs, available: int) -> int:
 
 
 def _by_id(terms: pd.DataFrame) -> dict[str, dict[str, float]]:
-    return terms.round(6).to_dict(orient="index")
+    """Return a table of terms as a dictionary by id, rounded for JSON."""
+    return cast(dict[str, dict[str, float]], terms.round(6).to_dict(orient="index"))
 
 
 def open_dataset(data: str | None) -> Dataset:

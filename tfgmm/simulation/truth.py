@@ -1,4 +1,4 @@
-"""The planted truth of the simulated records: medians, site, source and path terms, site layers."""
+"""Planted truth of the simulated records: medians, site, source and path terms, site layers."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from tfgmm.data.layers import LAYERS
 from tfgmm.simulation.random_field import RandomField
 from tfgmm.stats import ergodic
 
-#: All planted terms live in the km of this grid's projection.
+#: Grid in whose projection, in km, all planted terms are defined.
 GRID = Grid()
 #: West, south, east, north of the study area, degrees.
 BOX = (138.9, 34.9, 141.0, 36.6)
@@ -39,7 +39,7 @@ PHI_NUGGET = PHI_S2S * SITE_SHARES["nugget"] ** 0.5
 SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
 #: Response to one km more of z_bedrock and to a fall of ln vs30 by 0.4, before standardisation.
 LAYER_RESPONSE = {"PGA": (-1.0, 0.4), "SA(0.3)": (-0.4, 0.6), "SA(1.0)": (0.7, 0.5), "SA(3.0)": (1.0, 0.2)}
-#: Waves of each of the three fields.
+#: Waves of the site, the source and the path field.
 WAVES = 2000
 #: Largest number of event-point pairs, and of events, that are worked on at once.
 _PAIRS, _EVENTS = 1_000_000, 2048
@@ -53,28 +53,33 @@ _PURPOSES = (
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers of one purpose: more of one thing leaves all others as they are."""
+    """Return the random numbers of one purpose, which do not depend on how many others are drawn."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
 
 
 def im_correlation() -> np.ndarray:
-    """Correlation exp(-|ln T1/T2| / 2) of every random term between `IMS`; PGA counts as T = 0.05 s."""
+    r"""Return the correlation of every random term between `IMS`, [n_ims, n_ims].
+
+    .. math:: \rho = \exp(-|\ln(T_1 / T_2)| / 2)
+
+    with the natural periods T; PGA counts as 0.05 s.
+    """
     ln_period = np.log([imt.period(im) or 0.05 for im in IMS])
     return np.exp(-np.abs(ln_period[:, np.newaxis] - ln_period) / 2)
 
 
 def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Standard normal numbers, [*shape, n_ims], correlated between `IMS`."""
+    """Draw standard normal numbers, [*shape, n_ims], correlated between `IMS`."""
     return rng.standard_normal((*shape, len(IMS))) @ np.linalg.cholesky(im_correlation()).T
 
 
 def project(longitude, latitude) -> np.ndarray:
-    """Degrees -> km of `GRID`, [n, 2]."""
+    """Return points, degrees, in km east and north of the centre of `GRID`, [n, 2]."""
     return np.stack(GRID.project(longitude, latitude), axis=-1)
 
 
 def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-    """Hypocentral distance, [n_events, n_points]."""
+    """Return the hypocentral distance of each event at each point, km, [n_events, n_points]."""
     source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
     dx, dy = (source[:, np.newaxis] - site).transpose(2, 0, 1)
     return np.sqrt(dx**2 + dy**2 + events["depth_km"].to_numpy()[:, np.newaxis] ** 2)
@@ -82,7 +87,7 @@ def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
-    """What is planted, at any place; see ``docs/simulated.md`` for the formulas.
+    """Planted terms, maps and layers at any place; see ``docs/simulated.md`` for the formulas.
 
     Points are one-dimensional arrays of longitude and latitude in degrees, events a table with
     ``longitude, latitude, depth_km, magnitude``; all terms are in ln units.
@@ -90,11 +95,11 @@ class Truth:
     Attributes
     ----------
     seed : int
-        Root of all random numbers; it alone decides everything but the two tables.
+        Root of all random numbers; everything but the two tables depends on it alone.
     event_terms : pandas.DataFrame
-        By event id, a column an intensity measure: standard deviation `TAU`.
+        Event terms of standard deviation `TAU` by event id, a column per intensity measure.
     nuggets : pandas.DataFrame
-        By station id: the part of the site term that is on no map. Equal within a site.
+        Part of the site term that is on no map, by station id; equal for all stations of a site.
     """
 
     seed: int
@@ -102,7 +107,7 @@ class Truth:
     nuggets: pd.DataFrame
 
     def median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Planted median of ln IM (IM in g): all but event term, nugget and scatter.
+        """Return the planted median of ln IM (IM in g): all terms but event term, nugget and scatter.
 
         Returns
         -------
@@ -123,16 +128,16 @@ class Truth:
         return values
 
     def ergodic_median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """The part of the median that magnitude, distance and depth decide, [n_events, n_points]."""
+        """Return the part of the median by magnitude, distance and depth, [n_events, n_points]."""
         magnitude, depth = (events[c].to_numpy()[:, np.newaxis] for c in ("magnitude", "depth_km"))
         return ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth) @ COEFFICIENTS[im]
 
     def site_map(self, im: str, longitude, latitude) -> np.ndarray:
-        """Map part of the site term: layer-driven plus correlated, [n_points]."""
+        """Return the map part of the site term, layer-driven plus correlated, [n_points]."""
         return self.site_parts(longitude, latitude)[..., IMS.index(im)].sum(axis=0)
 
     def site_parts(self, longitude, latitude) -> np.ndarray:
-        """Layer-driven and correlated part of the site term for all `IMS`, [2, n_points, n_ims].
+        """Return the layer-driven and the correlated part of the site term, [2, n_points, n_ims].
 
         Either has mean zero and its planted variance over the land of `BOX`.
         """
@@ -141,29 +146,29 @@ class Truth:
         return PHI_S2S * np.sqrt(shares) * (self._site(longitude, latitude) - mean) / stddev
 
     def source_term(self, im: str, longitude, latitude) -> np.ndarray:
-        """Source-region term by epicentre, [n_epicentres]."""
+        """Return the source-region term of epicentres, [n_epicentres]."""
         return PHI_SOURCE * self.source_field.at(project(longitude, latitude))[:, IMS.index(im)]
 
     def path_term(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Path term by epicentre and site, [n_events, n_points]."""
+        """Return the path term of each event at each point, [n_events, n_points]."""
         source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
         return PHI_PATH * self.path_field.between(source, site, IMS.index(im))
 
     def z_bedrock(self, longitude, latitude) -> np.ndarray:
-        """Depth to bedrock in m, [n_points]: an oval bowl, and sediment off the eastern coast."""
+        """Return the depth to bedrock, m, [n_points]: an oval bowl, and sediment off the eastern coast."""
         xy = project(longitude, latitude)
         bowl = np.exp(-(_oval(xy, (0.0, 0.0), (75.0, 60.0), 120.0) ** 3))
         offshore = 1 / (1 + np.exp((95.0 - xy[:, 0]) / 8.0))
         return (150 + 3500 * bowl + 1200 * offshore) * np.exp(0.12 * self._z_texture.at(xy)[:, 0])
 
     def vs30(self, longitude, latitude) -> np.ndarray:
-        """Vs30 in m/s, [n_points]: 200 in an oval plain, 700 in the mountains, with texture."""
+        """Return Vs30, m/s, [n_points]: 200 in an oval plain, 700 in the mountains, with texture."""
         xy = project(longitude, latitude)
         plain = np.exp(-(_oval(xy, (8.0, 2.0), (90.0, 68.0), 150.0) ** 4))
         return 700 * (200 / 700) ** plain * np.exp(0.15 * self._vs30_texture.at(xy)[:, 0])
 
     def layers(self) -> xr.Dataset:
-        """``z_bedrock`` and ``vs30`` on the raster `LATITUDE` x `LONGITUDE`."""
+        """Return ``z_bedrock`` and ``vs30`` on the raster `LATITUDE` x `LONGITUDE`."""
         lat, lon = raster_points()
         return raster(
             {
@@ -173,7 +178,7 @@ class Truth:
         )
 
     def _site(self, longitude, latitude) -> np.ndarray:
-        """Layer response and correlated field, not yet standardised, [2, n_points, n_ims]."""
+        """Return layer response and correlated field, not yet standardised, [2, n_points, n_ims]."""
         depth = self.z_bedrock(longitude, latitude) / 1000
         softness = -np.log(self.vs30(longitude, latitude)) / 0.4
         response = np.stack([depth, softness], axis=1) @ np.transpose(list(LAYER_RESPONSE.values()))
@@ -181,51 +186,54 @@ class Truth:
 
     @functools.cached_property
     def _over_box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of `_site` over the land of `BOX`, each [2, 1, n_ims]."""
+        """Return mean and standard deviation of `_site` over the land of `BOX`, [2, 1, n_ims] each."""
         parts = self._site(*land_of_box())
         return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
 
     def correlated_scale(self, im: str) -> float:
-        """Factor of `site_field`, less its mean over `land_of_box`, in the site term."""
+        """Return the factor of `site_field`, less its mean over `land_of_box`, in the site term."""
         _, stddev = self._over_box
         return PHI_S2S * SITE_SHARES["correlated"] ** 0.5 / stddev[1, 0, IMS.index(im)]
 
     @functools.cached_property
     def site_field(self) -> RandomField:
-        """Behind the correlated site term: unit variance, one field for each of `IMS`."""
+        """Return the fields of unit variance, one for each of `IMS`, of the correlated site term."""
         return self._draw("site", (SITE_RANGE_KM,))
 
     @functools.cached_property
     def source_field(self) -> RandomField:
-        """The source-region term over `PHI_SOURCE`, by epicentre."""
+        """Return the fields of unit variance of the source-region term, over epicentres."""
         return self._draw("source", (SOURCE_RANGE_KM,))
 
     @functools.cached_property
     def path_field(self) -> RandomField:
-        """The path term over `PHI_PATH`, by epicentre and site."""
+        """Return the fields of unit variance of the path term, over epicentres and sites."""
         return self._draw("path", PATH_RANGES_KM)
 
     def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
+        """Draw fields, one for each of `IMS`, with the random numbers of a purpose."""
         mixing = np.linalg.cholesky(im_correlation())
         return RandomField.draw(stream(self.seed, purpose), lengths_km, mixing, waves=WAVES)
 
     @functools.cached_property
     def _z_texture(self) -> RandomField:
+        """Return the field that varies the depth to bedrock."""
         return RandomField.draw(stream(self.seed, "z_bedrock"), (25.0,), smoothness=1.5, waves=500)
 
     @functools.cached_property
     def _vs30_texture(self) -> RandomField:
+        """Return the field that varies Vs30."""
         return RandomField.draw(stream(self.seed, "vs30"), (8.0,), smoothness=1.5, waves=500)
 
 
 def raster_points() -> tuple[np.ndarray, np.ndarray]:
-    """Latitude and longitude of the raster `LATITUDE` x `LONGITUDE`, flat, row by row."""
+    """Return latitude and longitude of the raster `LATITUDE` x `LONGITUDE`, flat, row by row."""
     lat, lon = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
     return lat.ravel(), lon.ravel()
 
 
 def land_of_box() -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude of the raster points on the land of `BOX`."""
+    """Return longitude and latitude of the raster points on the land of `BOX`, [n_points] each."""
     west, south, east, north = BOX
     lat, lon = raster_points()
     box = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
@@ -234,9 +242,15 @@ def land_of_box() -> tuple[np.ndarray, np.ndarray]:
 
 
 def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
-    """Flat values and attributes -> CF dataset on `LATITUDE` x `LONGITUDE`; [n_ims, n] gets ``im``."""
+    """Return flat values with attributes as a CF dataset on `LATITUDE` x `LONGITUDE`.
+
+    Parameters
+    ----------
+    variables : dict of str to (ndarray, dict)
+        Values, [n] or [n_ims, n], row by row, and attributes.
+    """
     size = len(LATITUDE), len(LONGITUDE)
-    coordinates = {
+    coordinates: dict[str, tuple] = {
         "latitude": ("latitude", LATITUDE, {"standard_name": "latitude", "units": "degrees_north"}),
         "longitude": ("longitude", LONGITUDE, {"standard_name": "longitude", "units": "degrees_east"}),
     }
@@ -254,7 +268,10 @@ def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
 
 
 def _oval(xy_km: np.ndarray, center_km: tuple, half_axes_km: tuple, azimuth: float) -> np.ndarray:
-    """Distance from the centre in units of the half axes of an ellipse, the first along `azimuth`."""
+    """Return the distance of points from the centre of an ellipse, in units of its half axes, [n].
+
+    The first half axis points along `azimuth`, degrees.
+    """
     angle = np.radians(azimuth)
     turn = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
     return np.linalg.norm((xy_km - center_km) @ turn.T / half_axes_km, axis=1)

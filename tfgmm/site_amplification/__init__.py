@@ -1,14 +1,11 @@
 """What a run has learned about the ground.
 
-amplification    what remains of ln IM at a place when source and path are averaged away
-estimates        a run -> what it has learned about its sites, with every part of the error
-event_means      what single members predict on average over events
-event_selection  which events a map is averaged over
-figures          maps of site amplification, and amplification against period
-interpolation    how wrong a map of site terms is between the stations
-layer_response   how predictions answer to the site layers alone
-site_maps        estimates of site amplification as labelled maps and tables, and on disk
-site_study       a run, opened to ask what it has learned about its sites
-site_terms       empirical site terms: what the records say of their stations
-writing          the same as maps, figures and tables in one folder
+averaging   weights of events, and averages of single members over events
+estimate    an estimate of site amplification with its errors, from the maps of all members
+estimators  estimates of a run by every estimator, for one intensity measure
+figures     figures of site amplification: maps, differences of runs, amplification against period
+site_maps   estimates of site amplification as labelled maps and tables, and on disk
+site_study  a run opened to ask what it has learned: options, events, weights, arms to compare with
+site_terms  empirical site terms, and the errors of maps between stations
+writing     map the site amplification of a run in one call: train, measure, write
 """

@@ -13,7 +13,7 @@ from tfgmm.site_amplification.site_maps import TITLES
 
 #: Depths to bedrock that are drawn, m.
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)
-#: At which PGA stands on a logarithmic axis of periods, s.
+#: Period at which PGA stands on a logarithmic axis of periods, s.
 PGA_PERIOD_S = 0.03
 
 _UNKNOWN = "#d9d9d9"
@@ -22,16 +22,16 @@ _FACTORS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.0, 4.0)
 
 
 def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Amplification by every estimator, below it the standard error.
+    """Draw maps of the amplification by every estimator, below each its standard error.
 
-    Grey is what no station has taught, or what lies in the sea or outside the hull of the stations. All
-    estimators share their colours.
+    Grey are pixels that no station has taught, or that lie in the sea or outside the hull of the
+    stations. All estimators share their colours.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        Of `tfgmm.site_amplification.site_maps.measure` for one intensity measure, with ``longitude`` and
-        ``latitude`` [row, col], perhaps ``z_bedrock``.
+        Result of `tfgmm.site_amplification.site_maps.measure` for one intensity measure, with
+        ``longitude`` and ``latitude`` [row, col], perhaps ``z_bedrock``.
     stations : pandas.DataFrame
         ``longitude, latitude``.
     im : str
@@ -40,57 +40,51 @@ def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str =
     """
     where = maps["taught"].to_numpy().astype(bool) & maps["footprint"].to_numpy().astype(bool)
     shown = {name: maps[name].where(where) for name in ("amplification", "standard_error")}
-    far = _round_up(float(np.nanquantile(np.abs(shown["amplification"]), 0.99)))
-    most = _round_up(float(np.nanquantile(shown["standard_error"], 0.99)))
+    limit = _round_up(float(np.nanquantile(np.abs(shown["amplification"]), 0.99)))
+    largest = _round_up(float(np.nanquantile(shown["standard_error"], 0.99)))
     styles = {
-        "amplification": ({"cmap": DIVERGING, "vmin": -far, "vmax": far}, f"ln amplification of {im}"),
-        "standard_error": ({"cmap": "YlGnBu", "vmin": 0, "vmax": most}, "Standard error (ln units)"),
+        "amplification": ({"cmap": DIVERGING, "vmin": -limit, "vmax": limit}, f"ln amplification of {im}"),
+        "standard_error": ({"cmap": "YlGnBu", "vmin": 0, "vmax": largest}, "Standard error (ln units)"),
     }
     names = list(maps["estimator"].to_numpy())
     with mpl.rc_context(drawing.STYLE):
-        figure, axes = _canvas(2, len(names))
+        figure, axes = _make_axes(2, len(names))
         for row, (variable, (style, label)) in zip(axes, styles.items(), strict=True):
             for ax, name in zip(row, names, strict=True):
-                image = _panel(ax, maps, shown[variable].sel(estimator=name), stations, **style)
+                image = _draw_map(ax, maps, shown[variable].sel(estimator=name), stations, **style)
                 ax.set_title(TITLES.get(name, name), fontsize=8)
-            figure.colorbar(image, ax=list(row), label=label, shrink=0.8, extend=_extend(variable))
+            extend = "both" if variable == "amplification" else "max"
+            figure.colorbar(image, ax=list(row), label=label, shrink=0.8, extend=extend)
         figure.suptitle(note, fontsize=10)
     return figure
 
 
 def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Differences of two runs by every estimator; hatched where training makes as much by chance.
+    """Draw differences of two runs by every estimator, hatched where training makes as much by chance.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        Of `tfgmm.site_amplification.site_maps.against` for one intensity measure, with ``longitude`` and
-        ``latitude`` [row, col], perhaps ``z_bedrock``.
+        Result of `tfgmm.site_amplification.site_maps.subtract` for one intensity measure, with
+        ``longitude`` and ``latitude`` [row, col], perhaps ``z_bedrock``.
     stations, im, note
         As for `amplification`.
     """
     compared = maps["compared"].to_numpy().astype(bool)
     shown = maps["difference"].where(maps["compared"].astype(bool))
-    far = _round_up(float(np.nanquantile(np.abs(shown), 0.99)))
+    limit = _round_up(float(np.nanquantile(np.abs(shown), 0.99)))
+    style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
     names = list(maps["estimator"].to_numpy())
     with mpl.rc_context(drawing.STYLE):
-        figure, axes = _canvas(1, len(names))
+        figure, axes = _make_axes(1, len(names))
         for ax, name, tested in zip(axes[0], names, compared, strict=True):
-            one = shown.sel(estimator=name)
-            image = _panel(
-                ax,
-                maps.assign(footprint=(one.dims, tested)),
-                one,
-                stations,
-                cmap=DIVERGING,
-                vmin=-far,
-                vmax=far,
-            )
+            values = shown.sel(estimator=name)
+            image = _draw_map(ax, maps.assign(footprint=(values.dims, tested)), values, stations, **style)
             chance = tested & ~maps["significant"].sel(estimator=name).to_numpy().astype(bool)
             if chance.any() and min(chance.shape) > 1:
-                place = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
+                lonlat = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
                 with mpl.rc_context({"hatch.linewidth": 0.4, "hatch.color": "#666666"}):
-                    ax.contourf(*place, chance, levels=(0.5, 1), colors="none", hatches=["////"])
+                    ax.contourf(*lonlat, chance, levels=(0.5, 1), colors="none", hatches=["////"])
             share = 1 - chance.sum() / max(tested.sum(), 1)
             ax.set_title(f"{TITLES.get(name, name)}\nsignificant: {share:.0%}", fontsize=8)
         label = f"Difference in ln amplification of {im}"
@@ -100,14 +94,14 @@ def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = ""
 
 
 def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Amplification against period at places, a panel an estimator, with 90 % intervals.
+    """Draw amplification against period at places, a panel per estimator, with 90 % intervals.
 
-    Hollow is what no station has taught. PGA stands at the left end.
+    Hollow are values at pixels that no station has taught. PGA stands at the left end.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `tfgmm.site_amplification.site_maps.at_places`.
+        Result of `tfgmm.site_amplification.site_maps.at_places`.
     note : str
         Title.
     """
@@ -120,18 +114,19 @@ def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
         )
         for ax, (name, of_estimator) in zip(axes[0], groups, strict=True):
             for number, (place, rows) in enumerate(of_estimator.groupby("place", sort=False)):
-                _spectrum(ax, rows, number, str(place))
-            _period_axis(ax, table)
+                _draw_spectrum(ax, rows, number, str(place))
+            _label_periods(ax, table)
             ax.set_title(TITLES.get(name, name), fontsize=8)
         axes[0, 0].set_ylabel("ln amplification (footprint mean is 0)")
-        _factor_axis(axes[0, -1])
+        _add_factor_axis(axes[0, -1])
         axes[0, 0].legend(frameon=False, fontsize=7)
         figure.suptitle(note, fontsize=10)
     return figure
 
 
-def _spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None:
-    # Side by side: intervals at one period would cover each other.
+def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None:
+    """Draw the amplification at one place, the `number`-th, with its intervals."""
+    # Shifted a little per place: intervals at one period would cover each other.
     period = rows["period"].to_numpy() * 1.06**number
     value = rows["amplification"].to_numpy()
     sides = [value - rows["low"], rows["high"] - value]
@@ -143,12 +138,13 @@ def _spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None
         ax.scatter(period[chosen], value[chosen], **style)
 
 
-def _period_axis(ax: plt.Axes, table: pd.DataFrame) -> None:
-    places = table.drop_duplicates("im")
-    crowded = len(places) > 8
-    labels = [im if im == "PGA" else f"{imt.period(im):g}" for im in places["im"]]
+def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
+    """Make the horizontal axis one of periods, with a tick at each intensity measure."""
+    measures = table.drop_duplicates("im")
+    crowded = len(measures) > 8
+    labels = [im if im == "PGA" else f"{imt.period(im):g}" for im in measures["im"]]
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(list(places["period"])))
+    ax.xaxis.set_major_locator(FixedLocator(list(measures["period"])))
     ax.xaxis.set_major_formatter(FixedFormatter(labels))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.tick_params(axis="x", labelrotation=90 if crowded else 0, labelsize=7)
@@ -156,8 +152,8 @@ def _period_axis(ax: plt.Axes, table: pd.DataFrame) -> None:
     ax.set_xlabel("Period (s)")
 
 
-def _factor_axis(ax: plt.Axes) -> None:
-    """On the right what a difference of logarithms is as a factor."""
+def _add_factor_axis(ax: plt.Axes) -> None:
+    """Add an axis on the right that shows logarithms as factors."""
     right = ax.secondary_yaxis("right")
     low, high = np.exp(ax.get_ylim())
     ticks = [factor for factor in _FACTORS if low <= factor <= high]
@@ -165,21 +161,23 @@ def _factor_axis(ax: plt.Axes) -> None:
     right.set_ylabel("Factor")
 
 
-def _canvas(rows: int, columns: int) -> tuple[plt.Figure, np.ndarray]:
+def _make_axes(rows: int, columns: int) -> tuple[plt.Figure, np.ndarray]:
+    """Return a figure with axes of maps, [rows, columns]."""
     size = (1.3 + 2.6 * columns, 0.6 + 2.5 * rows)
     return plt.subplots(
         rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True, layout="compressed"
     )
 
 
-def _panel(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd.DataFrame, **style):
+def _draw_map(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd.DataFrame, **style):
+    """Draw one map with coast, bedrock contours and stations; return its image."""
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     ax.set_facecolor(_UNKNOWN)
     image = ax.pcolormesh(
         longitude, latitude, values.to_numpy(), shading="nearest", rasterized=True, **style
     )
     if "z_bedrock" in maps:
-        _contours(ax, longitude, latitude, maps["z_bedrock"].to_numpy())
+        _draw_bedrock(ax, longitude, latitude, maps["z_bedrock"].to_numpy())
     inside = maps["footprint"].to_numpy().astype(bool)
     ax.set(
         xlim=(longitude[inside].min() - 0.1, longitude[inside].max() + 0.1),
@@ -196,7 +194,8 @@ def _panel(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd.Da
     return image
 
 
-def _contours(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray, depth_m: np.ndarray) -> None:
+def _draw_bedrock(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray, depth_m: np.ndarray) -> None:
+    """Draw contours of the depth to bedrock, those of `CONTOURS_M` that it has."""
     levels = [level for level in CONTOURS_M if depth_m.min() < level < depth_m.max()]
     if levels:
         lines = ax.contour(
@@ -205,10 +204,6 @@ def _contours(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray, depth_m
         ax.clabel(lines, fontsize=5, fmt=lambda depth: f"{depth / 1000:g} km")
 
 
-def _extend(variable: str) -> str:
-    return "both" if variable == "amplification" else "max"
-
-
 def _round_up(value: float) -> float:
-    """A limit of colours: the next multiple of 0.05, at least one."""
+    """Round a limit of colours up to the next multiple of 0.05, at least to 0.05."""
     return max(0.05, float(np.ceil(value * 20) / 20))

@@ -10,12 +10,11 @@ import xarray as xr
 
 from tfgmm.core import files
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import map_files
-from tfgmm.site_amplification.amplification import Z90, Estimate, significant
-from tfgmm.site_amplification.interpolation import InterpolationVariance
-from tfgmm.site_amplification.site_terms import correlation
+from tfgmm.prediction import writing
+from tfgmm.site_amplification.estimate import Z90, Estimate, significant
+from tfgmm.site_amplification.site_terms import InterpolationVariance, correlation
 
-#: What the estimators are called in figures.
+#: Titles of the estimators in figures.
 TITLES = {
     "difference": "With minus without site channels",
     "difference_isotropic": "The same, direction hidden",
@@ -54,10 +53,11 @@ def measure(
     taught: np.ndarray,
     footprint: np.ndarray,
 ) -> xr.Dataset:
-    """All maps of one intensity measure.
+    """Put all maps of one intensity measure into one dataset, with their errors.
 
-    No map is taken to be nearer than the kriged site terms of the same records: a few held-out sites tell
-    badly how far it errs. What the jackknife lacks to their variance is error of interpolation.
+    No map is taken to be more accurate than the kriged site terms of the same records: a few held-out
+    sites determine its errors badly. The part of the kriging variance that the jackknife lacks counts as
+    error of interpolation.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def measure(
     nearest_km : ndarray, [row, col]
         Distance to the nearest trained station.
     kriging_variance : ndarray, [row, col]
-        Of the kriged site terms, without the part of the site alone.
+        Variance of the kriged site terms, without the part that each site has alone.
     taught, footprint : ndarray of bool, [row, col]
 
     Returns
@@ -74,18 +74,22 @@ def measure(
     xarray.Dataset
         The names of `LONG_NAMES`, on ``estimator, chunk, row, col``; standard errors in ln units.
     """
-    found = [_one(estimates[name], interpolation[name], nearest_km, kriging_variance) for name in estimates]
-    maps = xr.concat(found, pd.Index(list(estimates), name="estimator"))
+    parts = [
+        _map_estimate(estimates[name], interpolation[name], nearest_km, kriging_variance)
+        for name in estimates
+    ]
+    maps = xr.concat(parts, pd.Index(list(estimates), name="estimator"))
     masks = {"nearest_station": nearest_km, "taught": taught, "footprint": footprint}
     return maps.assign({name: (_MAP, values) for name, values in masks.items()})
 
 
-def _one(
+def _map_estimate(
     estimate: Estimate,
     interpolation: InterpolationVariance,
     nearest_km: np.ndarray,
     kriging_variance: np.ndarray,
 ) -> xr.Dataset:
+    """Return the maps and numbers of one estimator."""
     (chunks, inits), jackknife = estimate.members.shape[:2], estimate.jackknife_variance()
     variance = {
         "jackknife": jackknife,
@@ -118,20 +122,20 @@ def at_stations(
     held: pd.DataFrame,
     terms: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Maps at the stations beside the empirical site terms, one row an estimator and station.
+    """Put the maps at the stations beside the empirical site terms, one row per estimator and station.
 
-    ``map_part`` is what the map shows; a part of the station alone, where a model has one, belongs beside
-    it in a column of its own. ``held_out`` is the map of the networks that never saw the station.
+    ``map_part`` is the value of the map; ``held_out`` is that of the map of the networks that never saw
+    the station.
 
     Parameters
     ----------
     estimates : mapping of str to Estimate
     maps : xarray.Dataset
-        Of `measure`.
+        Result of `measure`.
     stations : pandas.DataFrame
         ``station_id, site_id, network, longitude, latitude, row, col``.
     held : pandas.DataFrame
-        Of `tfgmm.site_amplification.site_terms.held_out`.
+        Result of `tfgmm.site_amplification.site_terms.held_out`.
     terms : pandas.DataFrame
         `tfgmm.site_amplification.site_terms.SiteTerms.table`.
     """
@@ -139,44 +143,45 @@ def at_stations(
     columns = ["station_id", "site_id", "network", "longitude", "latitude"]
     known = stations[columns].merge(terms, left_on="site_id", right_index=True, how="left")
     parts = []
-    for name, one in estimates.items():
-        here = maps.sel(estimator=name).isel(pixel)
-        unseen = pd.Series(one.without_chunk[held["chunk"], held["row"], held["col"]], held["station_id"])
+    for name, estimate in estimates.items():
+        at_pixels = maps.sel(estimator=name).isel(pixel)
+        unseen = estimate.without_chunk[held["chunk"], held["row"], held["col"]]
         parts.append(
             known.assign(
                 estimator=name,
-                map_part=here["amplification"].to_numpy(),
-                standard_error=here["standard_error"].to_numpy(),
-                held_out=known["station_id"].map(unseen),
-                taught=here["taught"].to_numpy(),
+                map_part=at_pixels["amplification"].to_numpy(),
+                standard_error=at_pixels["standard_error"].to_numpy(),
+                held_out=known["station_id"].map(pd.Series(unseen, held["station_id"])),
+                taught=at_pixels["taught"].to_numpy(),
             )
         )
     return pd.concat(parts, ignore_index=True)
 
 
 def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
-    """A row an intensity measure and estimator: size, errors and agreement with empirical site terms.
+    """Summarise size and errors of the maps, and their agreement with empirical site terms.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        Of `measure`, on ``im`` too.
+        Result of `measure`, with a dimension ``im``.
     stations : pandas.DataFrame
-        Of `at_stations`, with ``im``.
+        Result of `at_stations`, with ``im``.
 
     Returns
     -------
     pandas.DataFrame
-        ``spread``, ``standard_error`` and ``half_difference``: root mean squares over the taught part of
-        the footprint, ln units; ``r_stations`` and ``r_held_out``: correlation with the site terms of
-        the mixed-effects fit, at all stations and as the networks see them that never saw them.
+        A row per intensity measure and estimator. ``spread``, ``standard_error`` and ``half_difference``:
+        root mean squares over the taught part of the footprint, ln units; ``r_stations`` and
+        ``r_held_out``: correlation with the site terms of the mixed-effects fit, at all stations and by
+        networks that never saw them; ``taught_share``: share of the footprint that is taught.
     """
     rows = []
     for (im, name), table in stations.groupby(["im", "estimator"], sort=False):
-        one = maps.sel(im=im, estimator=name)
-        where = one["taught"].astype(bool) & one["footprint"].astype(bool)
+        selected = maps.sel(im=im, estimator=name)
+        where = selected["taught"].astype(bool) & selected["footprint"].astype(bool)
         size = {
-            label: float(np.sqrt((one[variable].where(where) ** 2).mean()))
+            label: float(np.sqrt((selected[variable].where(where) ** 2).mean()))
             for label, variable in (
                 ("spread", "amplification"),
                 ("standard_error", "standard_error"),
@@ -191,44 +196,54 @@ def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
             {"im": im, "estimator": name}
             | size
             | agreement
-            | {"taught_share": float(where.sum() / one["footprint"].sum())}
+            | {"taught_share": float(where.sum() / selected["footprint"].sum())}
         )
     return pd.DataFrame(rows)
 
 
 def at_places(maps: xr.Dataset, places: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Amplification at places with ``name, longitude, latitude``: one row a place, measure and estimator.
+    """Take the amplification at places from the maps: one row per place, measure and estimator.
 
     ``low`` and ``high`` bound the central 90 % interval; a place takes the value of its pixel.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Result of `measure`, with a dimension ``im``.
+    places : pandas.DataFrame
+        ``name, longitude, latitude``.
+    grid : Grid
     """
     row, col, _ = grid.locate(places["longitude"], places["latitude"])
     pixel = {"row": xr.DataArray(row, dims="place"), "col": xr.DataArray(col, dims="place")}
     names = ["amplification", "standard_error", "taught"]
-    here = maps[names].isel(pixel).assign_coords(place=places["name"].to_numpy())
-    table = here.to_dataframe()[names].reset_index()
+    at_pixels = maps[names].isel(pixel).assign_coords(place=places["name"].to_numpy())
+    table = at_pixels.to_dataframe()[names].reset_index()
     half = Z90 * table["standard_error"]
     return table.assign(low=table["amplification"] - half, high=table["amplification"] + half)
 
 
-def against(one: Mapping[str, Estimate], other: Mapping[str, Estimate], where: np.ndarray) -> xr.Dataset:
-    """Differences of two runs by estimator, with their training error and significance.
+def subtract(
+    first: Mapping[str, Estimate], second: Mapping[str, Estimate], where: np.ndarray
+) -> xr.Dataset:
+    """Map the differences of two runs by estimator, with their training error and significance.
 
     Parameters
     ----------
-    one, other : mapping of str to Estimate
-        Of runs whose members are pairs.
+    first, second : mapping of str to Estimate
+        Estimates of runs whose members are pairs, by estimator.
     where : ndarray of bool, [row, col]
         Taught pixels of both footprints: these are compared, and the difference has mean zero over them.
     """
-    found = {}
-    for name in one:
-        members = one[name].members - other[name].members
+    differences = {}
+    for name in first:
+        members = first[name].members - second[name].members
         halves = np.broadcast_to(
-            (one[name].halves - other[name].halves), (*members.shape[:2], 2, *where.shape)
+            (first[name].halves - second[name].halves), (*members.shape[:2], 2, *where.shape)
         )
         sets = np.concatenate([members[:, :, np.newaxis], halves], axis=2)
-        difference = Estimate.of(sets, where, one[name].smooth_px)
-        found[name] = xr.Dataset(
+        difference = Estimate.from_maps(sets, where, first[name].smooth_px)
+        differences[name] = xr.Dataset(
             {
                 "difference": (_MAP, difference.amplification),
                 "standard_error": (_MAP, np.sqrt(difference.training_variance())),
@@ -237,15 +252,15 @@ def against(one: Mapping[str, Estimate], other: Mapping[str, Estimate], where: n
                 "compared": (_MAP, where),
             }
         )
-    return xr.concat(list(found.values()), pd.Index(list(found), name="estimator"))
+    return xr.concat(list(differences.values()), pd.Index(list(differences), name="estimator"))
 
 
 # ---- on disk -------------------------------------------------------------------------------------
 
 
 def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
-    """The maps with axes, projection and attributes of CF, in types that NetCDF 3 has."""
-    x, y = map_files.axes_m(grid)
+    """Add axes, projection and attributes of the CF conventions to maps, in types that NetCDF 3 has."""
+    x, y = writing.axes_m(grid)
     longitude, latitude = grid.lonlat(grid.output_size)
     maps = maps.assign_coords(
         x=("col", x, {"units": "m", "axis": "X", "standard_name": "projection_x_coordinate"}),
@@ -263,7 +278,7 @@ def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
 
 
 def write_netcdf(maps: xr.Dataset, path: Path) -> None:
-    """Write what `conform` made as NetCDF 3: the same maps give the same bytes."""
+    """Write maps of `conform` as NetCDF 3; the same maps give the same bytes."""
     files.write_netcdf(maps, path, format="NETCDF3_64BIT")
 
 
@@ -275,4 +290,4 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ..
         for name in names
     }
     masks = {name: maps[name] for name in ("taught", "footprint") if name in maps}
-    map_files.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)
+    writing.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)

@@ -1,6 +1,8 @@
-"""A run, opened to ask what it has learned about its sites."""
+"""A run opened to ask what it has learned about its sites: events to average over, weights, maps, arms."""
 
 import functools
+from collections.abc import Sequence
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -14,36 +16,130 @@ from tfgmm.data.roles import VALIDATION
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select
-from tfgmm.runs.experiment import Experiment, Settings
+from tfgmm.runs.experiment import Experiment, Settings, reason
 from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run import RunFolder
-from tfgmm.site_amplification import layer_response
-from tfgmm.site_amplification.amplification import Weighting
-from tfgmm.site_amplification.event_selection import Selection
+from tfgmm.site_amplification.averaging import Weighting
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Arms without site channels.
 ARMS = ("published", "isotropic")
-#: What two runs must share for their members to be pairs.
-#: Of the maps; a folder of results is known by it.
+#: Title of the maps; a folder of results is recognised by it.
 TITLE = "ln site amplification learned by tfgmm"
+#: Factors by which a site layer is multiplied, one at a time.
+FACTORS = (0.7, 1.4)
+#: Settings that two runs must share for their members to be pairs.
 _PAIRED = ("grid", "reference", "split", "chunks", "inits", "stopping", "seed")
+_USAGE = (
+    "write role:validation, role:training or role:all, magnitude:FROM,TO, distance:FROM,TO (km from the "
+    "centre of the map) or region:WEST,SOUTH,EAST,NORTH"
+)
+
+
+class Selection(Settings):
+    """A selection of the events over which maps are averaged; both ends belong to a range.
+
+    Attributes
+    ----------
+    role : str
+        ``validation``, ``training`` (with those that stop training) or ``all``.
+    magnitude, distance : (float, float), optional
+        Moment magnitude; epicentral distance from the centre of the map, km.
+    region : (float, float, float, float), optional
+        West, south, east, north, degrees.
+    """
+
+    role: Literal["validation", "training", "all"] = "validation"
+    magnitude: tuple[float, float] | None = None
+    distance: tuple[float, float] | None = None
+    region: tuple[float, float, float, float] | None = None
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self:
+        """Read a selection from texts such as ``role:all``, ``magnitude:5,7`` or ``distance:0,100``.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            ``role:ROLE``, ``magnitude:FROM,TO``, ``distance:FROM,TO``, ``region:WEST,SOUTH,EAST,NORTH``,
+            each at most once.
+
+        Raises
+        ------
+        UsageError
+            A text is none of these.
+        """
+        limits = {}
+        for text in texts:
+            name, _, value = text.partition(":")
+            limits[name.strip()] = value.strip() if name.strip() == "role" else value.split(",")
+        try:
+            return cls(**limits)
+        except pydantic.ValidationError as error:
+            raise UsageError(f"--events {' '.join(texts)}: {reason(error)}; {_USAGE}") from error
+
+    def select(self, events: pd.DataFrame, validation: Sequence[str], grid: Grid) -> pd.DataFrame:
+        """Return the events within the limits, in the order of their times.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame
+            Events of a dataset.
+        validation : sequence of str
+            Ids of the validation events.
+        grid : Grid
+
+        Raises
+        ------
+        UsageError
+            There are fewer than two.
+        """
+        keep = np.ones(len(events), bool)
+        if self.role != "all":
+            keep &= events["event_id"].isin(validation) == (self.role == "validation")
+        if self.magnitude:
+            keep &= events["magnitude"].between(*self.magnitude)
+        if self.distance:
+            x, y = grid.project(events["longitude"], events["latitude"])
+            keep &= (np.hypot(x, y) >= self.distance[0]) & (np.hypot(x, y) <= self.distance[1])
+        if self.region:
+            west, south, east, north = self.region
+            keep &= events["longitude"].between(west, east) & events["latitude"].between(south, north)
+        if keep.sum() < 2:
+            raise UsageError(
+                f"{keep.sum()} of {len(events)} events are {self}: at least 2 are needed, "
+                "choose others with --events"
+            )
+        return events[keep].sort_values("origin_time", ignore_index=True)
+
+    def __str__(self) -> str:
+        """Return the selection in words, for titles and attributes."""
+        parts = ["of any role" if self.role == "all" else f"{self.role} events"]
+        parts += [f"magnitude {self.magnitude[0]:g} to {self.magnitude[1]:g}"] if self.magnitude else []
+        distance = self.distance
+        parts += [f"{distance[0]:g} to {distance[1]:g} km from the centre"] if distance else []
+        parts += ["in the region " + ",".join(f"{n:g}" for n in self.region)] if self.region else []
+        return ", ".join(parts)
 
 
 class Options(Settings):
-    """What is averaged over, and where the result is believed.
+    """Options of a study of site amplification.
 
     Attributes
     ----------
     arms : tuple of str
-        ``published``, ``isotropic``: arms without site channels that are compared with.
+        Arms without site channels that the run is compared with: ``published`` (as in the publication),
+        ``isotropic`` (turned maps that hide direction).
     events : Selection
-    within_km, min_records
-        A pixel is taught by at least so many training records at stations within so many km.
-    sectors, cuts_km
+        Events over which maps are averaged.
+    within_km : float
+    min_records : int
+        A pixel is taught by at least `min_records` training records at stations within `within_km`.
+    sectors : int
+    cuts_km : tuple of float
         Bins of direction and epicentral distance that are balanced in the estimate from one ensemble.
     layer_events : int
-        Events, evenly picked, over which the response to the layers is averaged.
+        Number of events, evenly picked, over which the response to the layers is averaged.
     """
 
     arms: tuple[str, ...] = ARMS
@@ -56,7 +152,7 @@ class Options(Settings):
 
 
 class Study:
-    """A finished run, opened to ask what it has learned about its sites.
+    """A finished run, opened to estimate the site amplification that it has learned.
 
     Parameters
     ----------
@@ -77,7 +173,7 @@ class Study:
         self.dataset, self.folds = self.training.dataset, self.training.folds
         role = self.folds[0].event_role
         known = self.dataset.events[self.dataset.events["event_id"].isin(role.index)]
-        self.events = options.events.of(known, role.index[role == VALIDATION], self.grid)
+        self.events = options.events.select(known, role.index[role == VALIDATION], self.grid)
         self.stations = stations_in_use(self.dataset, self.experiment)
         self.footprint = footprint(self.stations, self.grid)
         if not self.footprint.any():
@@ -85,27 +181,27 @@ class Study:
 
     @property
     def experiment(self) -> Experiment:
-        """What the run is."""
+        """Return the experiment of the run."""
         return self.run.experiment
 
     @property
     def grid(self) -> Grid:
-        """Its pixels."""
+        """Return the grid of the run."""
         return self.experiment.grid
 
     @functools.cached_property
     def pixels_km(self) -> np.ndarray:
-        """Pixel centres, [row, col, 2]."""
+        """Return the pixel centres, [row, col, 2], km east and north."""
         return self.grid.centres_km(self.grid.output_size)
 
     @functools.cached_property
     def layer_events(self) -> pd.DataFrame:
-        """Few of the events, evenly picked in time."""
+        """Return a few of the events, evenly picked in time."""
         count = min(self.options.layer_events, len(self.events))
         return self.events.iloc[np.linspace(0, len(self.events) - 1, count).round().astype(int)]
 
     def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
-        """The training of an arm without site channels, of some intensity measures."""
+        """Return the training of an arm without site channels, for some intensity measures."""
         experiment = self.experiment.without_site(isotropic=name == "isotropic")
         return self.training.arm(experiment, ims)
 
@@ -114,7 +210,7 @@ class Study:
         for im in ims:
             if im not in self.experiment.ims:
                 raise UsageError(f"run {self.run.path} has no {im}: it has {listed(self.experiment.ims)}")
-        missing = [one.name for one in self.training.arm(self.experiment, ims).missing]
+        missing = [member.name for member in self.training.arm(self.experiment, ims).missing]
         if missing:
             raise UsageError(
                 f"run {self.run.path} lacks {len(missing)} members, the first {missing[0]}: finish it with "
@@ -123,35 +219,35 @@ class Study:
 
     @functools.cached_property
     def varied_layers(self) -> list[tuple[str, xr.DataArray]]:
-        """Site layers that the networks see, each times each factor, with their names."""
+        """Return the site layers that the networks see, each times each factor, with their names."""
         names = select(self.dataset.layers or (), self.experiment.drop)
         _, at_stations = data_pipeline.places(self.dataset, self.experiment)
         return [
-            (name, layer_response.varied(layer, factor, (at_stations[name].min(), at_stations[name].max())))
+            (name, vary_layer(layer, factor, (at_stations[name].min(), at_stations[name].max())))
             for name, layer in (self.dataset.layers or {}).items()
             if name in names
-            for factor in layer_response.FACTORS
+            for factor in FACTORS
         ]
 
     def steps(self, ims: tuple[str, ...]) -> int:
-        """How often `estimates.measure` calls `watch` for these intensity measures."""
-        shown = len(self.varied_layers) + 1 if self.varied_layers else 0
-        events = (1 + len(self.options.arms)) * len(self.events) + shown * len(self.layer_events)
+        """Count the calls of `progress` by `estimators.measure` for these intensity measures."""
+        layer_averages = len(self.varied_layers) + 1 if self.varied_layers else 0
+        events = (1 + len(self.options.arms)) * len(self.events) + layer_averages * len(self.layer_events)
         return len(ims) * self.experiment.chunks * self.experiment.inits * events
 
     def weighting(self, events: pd.DataFrame, **balance) -> Weighting:
-        """How events are averaged, in two halves; the plain mean without `balance`."""
+        """Return the weights of events, in two halves; those of the plain mean without `balance`."""
         xy = np.stack(self.grid.project(events["longitude"], events["latitude"]), axis=-1)
         # Every other event in time: the halves have seen the same years.
         return Weighting(xy, self.pixels_km, np.arange(len(events)) % 2, **balance)
 
     @functools.cached_property
     def balanced(self) -> Weighting:
-        """Directions and distances of all events balanced."""
+        """Return the weights of all events that balance their directions and distances."""
         return self.weighting(self.events, sectors=self.options.sectors, cuts_km=self.options.cuts_km)
 
     def rasteriser(self, site_layers: xr.Dataset | None = None, drop=None) -> Rasteriser:
-        """Maker of the maps that the networks see, or those of an arm without the channels `drop`."""
+        """Return the maker of the maps that the networks see, or that those without channels `drop` see."""
         drop = self.experiment.drop if drop is None else drop
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
@@ -162,18 +258,18 @@ class Study:
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
-        """Stations in use with their pixels, ``row, col, x_km, y_km``."""
+        """Return the stations in use with their pixels, ``row, col, x_km, y_km``."""
         lon, lat = self.stations["longitude"], self.stations["latitude"]
         (x, y), (row, col, _) = self.grid.project(lon, lat), self.grid.locate(lon, lat)
         return self.stations.assign(x_km=x, y_km=y, row=row, col=col)
 
     def records(self, im: str) -> pd.DataFrame:
-        """Records in use, with the places of their stations, ``x_km, y_km``."""
+        """Return the records in use, with the places of their stations, ``x_km, y_km``."""
         table = data_pipeline.flat_table(self.dataset, self.experiment, im)
         return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
 
     def about(self) -> dict[str, str]:
-        """What the maps rest on, for their attributes."""
+        """Return the run, events and settings on which the maps rest, for their attributes."""
         return {
             "title": TITLE,
             "run": self.run.path.name,
@@ -186,13 +282,28 @@ class Study:
         }
 
 
-def refuse_unpaired(one: Study, other: Study) -> None:
+def refuse_unpaired(first: Study, second: Study) -> None:
     """Raise `UsageError` unless the members of two runs are pairs: same data, chunks and seeds."""
-    different = [n for n in _PAIRED if getattr(one.experiment, n) != getattr(other.experiment, n)]
-    if one.run.data["digest"] != other.run.data["digest"]:
+    different = [n for n in _PAIRED if getattr(first.experiment, n) != getattr(second.experiment, n)]
+    if first.run.data["digest"] != second.run.data["digest"]:
         different.append("data")
     if different:
         raise UsageError(
-            f"runs {one.run.path} and {other.run.path} cannot be compared member by member, they differ in "
-            f"{', '.join(different)}: train one of them with the settings of the other"
+            f"runs {first.run.path} and {second.run.path} cannot be compared member by member, they differ "
+            f"in {', '.join(different)}: train one of them with the settings of the other"
         )
+
+
+def vary_layer(layer: xr.DataArray, factor: float, seen: tuple[float, float]) -> xr.DataArray:
+    """Multiply a site layer by a factor, going no farther out of the range at stations than it was.
+
+    Parameters
+    ----------
+    layer : xarray.DataArray
+        Positive.
+    factor : float
+    seen : (float, float)
+        Lowest and highest value at a training station.
+    """
+    low, high = np.minimum(layer, seen[0]), np.maximum(layer, seen[1])
+    return (layer * factor).clip(low, high).rename(layer.name).transpose(*layer.dims)

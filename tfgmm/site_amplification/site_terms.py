@@ -1,4 +1,4 @@
-"""Empirical site terms: what the records say of their stations, without any network."""
+"""Empirical site terms, estimated without any network, and the errors of maps between stations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,13 +6,21 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
 from scipy.spatial import KDTree
+from threadpoolctl import threadpool_limits
 
+from tfgmm.core.errors import DataError
 from tfgmm.data.roles import TRAINING, VALIDATION, training_records
 from tfgmm.runs.folds import Fold
-from tfgmm.site_amplification.amplification import Estimate
-from tfgmm.site_amplification.interpolation import InterpolationVariance
+from tfgmm.site_amplification.estimate import Estimate
 from tfgmm.stats import ergodic, site_kriging
+
+#: Bounds of the fit of an interpolation variance: of the length, km, and of the variances.
+LENGTH_BOUNDS_KM = 1.0, 100.0
+VARIANCE_BOUNDS = 1e-6, 10.0
+#: With fewer sites no interpolation variance can be fitted.
+MIN_SITES = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +31,7 @@ class SiteTerms:
     ----------
     model : ErgodicModel
     records : pandas.DataFrame
-        With ``residual``, ln IM less the median and the event term.
+        The records with ``residual``, ln IM less the median and the event term.
     table : pandas.DataFrame
         By ``site_id``: ``site_term``, the best linear unbiased prediction (shrunken towards zero);
         ``site_mean``, the mean residual (not shrunken); ``site_mean_variance``,
@@ -36,12 +44,17 @@ class SiteTerms:
 
     @classmethod
     def fit(cls, records: pd.DataFrame) -> Self:
-        """From records with ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im, x_km, y_km``.
+        """Fit the ergodic model to records and return the site terms.
+
+        Parameters
+        ----------
+        records : pandas.DataFrame
+            ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im, x_km, y_km``.
 
         Raises
         ------
         DataError
-            As `tfgmm.stats.ergodic.fit`.
+            The records do not suffice for `tfgmm.stats.ergodic.fit`.
 
         References
         ----------
@@ -63,26 +76,32 @@ class SiteTerms:
         return cls(model, records.assign(residual=residual), table)
 
     def kriged(self) -> site_kriging.KrigedSites:
-        """The same terms kriged: a map that knows no layers and no network."""
+        """Krige the site terms: the map that follows from records and distances alone."""
         return site_kriging.fit(self.records, self.records["residual"], self.model.phi_ss)
 
 
-def correlation(one, other) -> float:
-    """Pearson's r of the pairs that are both known; NaN for fewer than three.
+def correlation(first, second) -> float:
+    """Return Pearson's r of the pairs of which both values are known; NaN for fewer than three.
 
     >>> round(correlation([1, 2, 3, np.nan], [2, 4, 7, 1]), 3)
     0.993
     """
-    one, other = np.asarray(one, float), np.asarray(other, float)
-    known = np.isfinite(one + other)
-    return float(np.corrcoef(one[known], other[known])[0, 1]) if known.sum() > 2 else float("nan")
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    known = np.isfinite(first + second)
+    return float(np.corrcoef(first[known], second[known])[0, 1]) if known.sum() > 2 else float("nan")
 
 
 # ---- stations beside the maps --------------------------------------------------------------------
 
 
-def taught_by(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Stations that trained in any fold, and how many of their records did.
+def trained_stations(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
+    """Return the stations that trained in any fold, with the number of their training records.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        ``event_id, station_id, x_km, y_km`` and what `Fold.roles` needs.
+    folds : sequence of Fold
 
     Returns
     -------
@@ -91,19 +110,20 @@ def taught_by(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
     """
     columns = ["event_id", "station_id", "x_km", "y_km"]
     rows = [training_records(fold.roles(records))[columns] for fold in folds]
-    seen = pd.concat(rows).drop_duplicates(columns[:2]).groupby("station_id")
-    return seen[["x_km", "y_km"]].first().assign(records=seen.size()).reset_index()
+    by_station = pd.concat(rows).drop_duplicates(columns[:2]).groupby("station_id")
+    return by_station[["x_km", "y_km"]].first().assign(records=by_station.size()).reset_index()
 
 
 def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> pd.DataFrame:
-    """The reference stations, each in the fold that held it out.
+    """Return the reference stations, each in the fold that held it out.
 
     Parameters
     ----------
     stations : pandas.DataFrame
-        ``station_id, network, x_km, y_km`` and whatever else is to be kept.
+        ``station_id, network, x_km, y_km``; further columns are kept.
     folds : sequence of Fold
     reference : str
+        The reference network.
 
     Returns
     -------
@@ -120,29 +140,113 @@ def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> p
     return pd.concat(parts, ignore_index=True)
 
 
+# ---- errors of maps between stations --------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class InterpolationVariance:
+    r"""A variance of the errors of a map at sites that it has not seen, growing with distance.
+
+    .. math:: \bar r_s - A(x_s) \sim N(m, \; \kappa_s^2 + n^2 + v(d_s)), \quad v(d) = b^2 (1 - e^{-d / L})
+
+    with the site's event-corrected mean residual :math:`\bar r_s`, the map A of networks that never saw
+    the site, its distance d to the nearest trained station, the variance :math:`\kappa_s^2` that is
+    known (sampling of :math:`\bar r_s`, random start of the networks), the part n of the site alone, which
+    no map shows, and a shift m.
+
+    Attributes
+    ----------
+    far : float
+        b, ln units.
+    length_km : float
+        L.
+    alone : float
+        n, ln units.
+    """
+
+    far: float
+    length_km: float
+    alone: float
+
+    def variance(self, distance_km) -> np.ndarray:
+        """Return the variance v of the map, without n, at a distance from the nearest trained station."""
+        return self.far**2 * -np.expm1(-np.asarray(distance_km, float) / self.length_km)
+
+    @classmethod
+    def fit(cls, distance_km, error, known_variance, alone: float | None = None) -> Self:
+        """Fit the variance to errors at sites by maximum likelihood; the shift m is profiled out.
+
+        Parameters
+        ----------
+        distance_km, error, known_variance : array_like, [site]
+            d, the error (mean residual minus map), and kappa squared.
+        alone : float, optional
+            n, if it is known, as from kriging; else it is fitted too, which needs sites at distances well
+            below L.
+
+        Raises
+        ------
+        DataError
+            There are fewer than `MIN_SITES` sites, or a value is missing.
+        """
+        d, e, known = (np.asarray(a, float) for a in (distance_km, error, known_variance))
+        if len(e) < MIN_SITES or not np.isfinite([d, e, known]).all():
+            raise DataError(
+                f"the interpolation variance needs at least {MIN_SITES} held-out sites with known values, "
+                f"there are {int(np.isfinite(d + e + known).sum())}: bring more stations"
+            )
+
+        def from_logs(logs: np.ndarray) -> InterpolationVariance:
+            far, length, *fitted_alone = np.exp(logs)
+            own = float(np.sqrt(fitted_alone[0])) if fitted_alone else alone
+            return cls(float(np.sqrt(far)), float(length), own)
+
+        def minus_likelihood(logs: np.ndarray) -> float:
+            trial = from_logs(logs)
+            variance = known + trial.alone**2 + trial.variance(d)
+            shift = np.average(e, weights=1 / variance)
+            return np.sum(np.log(variance) + (e - shift) ** 2 / variance)
+
+        bounds = np.log([VARIANCE_BOUNDS, LENGTH_BOUNDS_KM, *([VARIANCE_BOUNDS] if alone is None else [])])
+        half = max(e.var() / 2, 2 * VARIANCE_BOUNDS[0])
+        starts = (np.log([half, length, half][: len(bounds)]) for length in (3.0, 10.0, 30.0))
+        # Threads gain nothing here, and lose much while other work holds the processor.
+        with threadpool_limits(1, "blas"):
+            optima = [
+                minimize(minus_likelihood, start, method="L-BFGS-B", bounds=bounds) for start in starts
+            ]
+        return from_logs(min(optima, key=lambda optimum: optimum.fun).x)
+
+
 def interpolation_variance(
     estimate: Estimate, held: pd.DataFrame, terms: pd.DataFrame, alone: float
 ) -> InterpolationVariance:
-    """Fitted to held-out sites: their mean residuals less the map of the networks that never saw them.
+    """Fit the interpolation variance of a map to its errors at held-out sites.
 
-    Known are the sampling of the mean residuals, the random start of these networks, and the jackknife
-    variance, which holds some of the error of interpolation: what is fitted is what it lacks, so that
-    their sum is the error that is found at held-out sites.
+    An error is the mean residual of a site less the map of the networks that never saw the site. Known
+    are the variance of the mean residual, of the random start of these networks, and the jackknife
+    variance, which has some of the error of interpolation in it: the part that it lacks is fitted, so
+    that the sum is the variance of the errors at held-out sites.
 
     Parameters
     ----------
     estimate : Estimate
     held : pandas.DataFrame
-        Of `held_out`, with ``site_id, row, col``.
+        Result of `held_out`, with ``site_id, row, col``.
     terms : pandas.DataFrame
         `SiteTerms.table`.
     alone : float
         Standard deviation of the part that each site has alone, ln units.
+
+    Raises
+    ------
+    DataError
+        There are too few held-out sites.
     """
-    of_map = estimate.without_chunk[held["chunk"], held["row"], held["col"]]
-    started = estimate.initialisation_variance() / estimate.members.shape[1]
-    known = (started + estimate.jackknife_variance())[held["row"], held["col"]]
-    table = held[["site_id", "nearest_km"]].assign(map=of_map, known=known)
+    map_value = estimate.without_chunk[held["chunk"], held["row"], held["col"]]
+    start_variance = estimate.initialisation_variance() / estimate.members.shape[1]
+    known = (start_variance + estimate.jackknife_variance())[held["row"], held["col"]]
+    table = held[["site_id", "nearest_km"]].assign(map=map_value, known=known)
     sites = table.groupby("site_id").mean().join(terms, how="inner")
     return InterpolationVariance.fit(
         sites["nearest_km"],

@@ -1,6 +1,7 @@
-"""What was found about site amplification -> maps, figures and tables in one folder."""
+"""Map the site amplification of a run in one call: train what is missing, measure, write the results."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -8,14 +9,135 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tfgmm.core import drawing, files
+from tfgmm.core import drawing, files, outputs
+from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
-from tfgmm.site_amplification import figures, site_maps
-from tfgmm.site_amplification.estimates import Measure
-from tfgmm.site_amplification.site_study import TITLE, Study
+from tfgmm.evaluation.scored_run import Report, count_steps
+from tfgmm.network.training import Training
+from tfgmm.runs.run import RunFolder
+from tfgmm.site_amplification import estimators, figures, site_maps
+from tfgmm.site_amplification.estimators import Measure
+from tfgmm.site_amplification.site_study import TITLE, Options, Study, refuse_unpaired
 
 _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SiteAmplification:
+    """Site amplification of a run, as `map_site_amplification` has written it.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of the maps, figures and tables.
+    summary : pandas.DataFrame
+        Result of `tfgmm.site_amplification.site_maps.summary`.
+    measures : dict of str to Measure
+        Estimates, maps and stations by intensity measure.
+    events : str
+        Number and selection of the events that were averaged over.
+    """
+
+    folder: Path
+    summary: pd.DataFrame
+    measures: dict[str, Measure]
+    events: str
+
+
+def map_site_amplification(
+    run: RunFolder,
+    ims: Sequence[str] | None = None,
+    *,
+    options: Options | None = None,
+    places: pd.DataFrame | None = None,
+    against: RunFolder | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda what, share: None,
+    train: Callable[[Training, str], bool] | None = None,
+) -> SiteAmplification:
+    """Map the site amplification that a run has learned, with its uncertainty, and write the results.
+
+    Members of the arms without site channels that are missing are trained first, into the run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A finished run.
+    ims : sequence of str, optional
+        Intensity measures of the run; by default all.
+    options : Options, optional
+        Arms to compare with, events to average over, which pixels count as taught.
+    places : pandas.DataFrame, optional
+        ``name, longitude, latitude`` of places inside the map, for amplification against period.
+    against : RunFolder, optional
+        Another run on the same data, to which differences are mapped as well.
+    out : Path, optional
+        Folder of the results, by default ``site_amplification`` in the run; earlier results are replaced.
+    overwrite : bool
+        Also replace files of others.
+    report : callable
+        Called with the name of the stage at work and the share of it that is done, 0 to 1.
+    train : callable, optional
+        Called, in place of `Training.train`, with the training of each arm and a text that names it;
+        returns whether all members are trained.
+
+    Returns
+    -------
+    SiteAmplification
+
+    Raises
+    ------
+    UsageError
+        The run is not finished or lacks an intensity measure, too few events are selected, a place is
+        outside the map, the runs cannot be compared, another process is training missing members, or
+        files of others are in the way.
+    DataError
+        The data have changed, no pixel is taught, or the file system refuses to write.
+    """
+    options = options or Options()
+    runs = [run] + ([against] if against else [])
+    ims = tuple(ims or run.experiment.ims)
+    folder = out or run.path / "site_amplification"
+    refuse_strangers(folder, ims, [second.path.name for second in runs[1:]], overwrite)
+    if places is None:
+        places = pd.DataFrame({"name": [], "longitude": [], "latitude": []})
+    _refuse_outside(run, places)
+    studies = [Study(opened, options) for opened in runs]
+    if against:
+        refuse_unpaired(*studies)
+    for study in studies:
+        study.refuse_unfinished(ims)
+    for study in studies:
+        _train_arms(study, ims, train or (lambda training, _: not training.train(report)))
+    measured = _measure(studies, ims, report)
+    summary = write(studies, measured, folder, places)
+    return SiteAmplification(folder, summary, measured[0], studies[0].about()["events"])
+
+
+def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
+    """Raise `UsageError` if a place lies outside the map of the run."""
+    if len(places):
+        _, _, inside = run.experiment.grid.locate(places["longitude"], places["latitude"])
+        outside = places["name"][~np.asarray(inside, bool)]
+        if len(outside):
+            raise UsageError(f"place {outside.iloc[0]} lies outside the map of the run")
+
+
+def _train_arms(study: Study, ims: tuple[str, ...], train: Callable[[Training, str], bool]) -> None:
+    """Train the missing members of the arms that a study compares with."""
+    for name in study.options.arms:
+        arm = f"Without site channels, {name}, into {study.run.path}"
+        if not train(study.arm(name, ims), arm):
+            raise UsageError(f"other processes train members of {study.run.path}: try again then")
+
+
+def _measure(studies: Sequence[Study], ims: tuple[str, ...], report: Report) -> list[dict[str, Measure]]:
+    """Return the site amplification of each study, by intensity measure."""
+    steps = sum(study.steps(ims) for study in studies)
+    progress = count_steps(report, "averaging over events", steps)
+    return [{im: estimators.measure(study, im, progress) for im in ims} for study in studies]
 
 
 def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], overwrite: bool) -> None:
@@ -30,20 +152,23 @@ def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], ov
     overwrite : bool
         Replace any file.
     """
-    stems = [*ims, "periods", *(f"minus_{other}_{im}" for other in others for im in ims)]
+    stems = [*ims, "periods", *(f"minus_{name}_{im}" for name in others for im in ims)]
     names = ["site_amplification.nc", "stations.csv", "summary.csv", "places.csv"]
-    names += [f"minus_{other}.nc" for other in others]
+    names += [f"minus_{name}.nc" for name in others]
     names += [stem + ending for stem in stems for ending in (".tif", ".png", ".pdf")]
-    has_ours = files.holds(folder / "site_amplification.nc", TITLE)
-    files.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
+    has_ours = outputs.holds(folder / "site_amplification.nc", TITLE)
+    outputs.refuse_strangers([folder / name for name in names], lambda path: has_ours, overwrite)
 
 
 def write(
-    studies: Sequence[Study], found: Sequence[Mapping[str, Measure]], folder: Path, places: pd.DataFrame
+    studies: Sequence[Study],
+    measured: Sequence[Mapping[str, Measure]],
+    folder: Path,
+    places: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Write everything about the first study, and its difference to the second if there is one.
+    """Write the site amplification of the first study, and its difference to the second if there is one.
 
-    ``site_amplification.nc``; by intensity measure ``IM.tif``, ``IM.png`` and ``IM.pdf``;
+    The files are ``site_amplification.nc``; by intensity measure ``IM.tif``, ``IM.png`` and ``IM.pdf``;
     ``stations.csv``, ``summary.csv``; with places ``places.csv`` and ``periods.png``; with a second study
     ``minus_RUN.nc`` and its GeoTIFF and figures.
 
@@ -51,7 +176,7 @@ def write(
     ----------
     studies : sequence of Study
         One or two.
-    found : sequence of dict of str to Measure
+    measured : sequence of dict of str to Measure
         By intensity measure, for each study.
     folder : Path
         Replaced if it exists.
@@ -61,7 +186,7 @@ def write(
     Returns
     -------
     pandas.DataFrame
-        Of `tfgmm.site_amplification.site_maps.summary`.
+        Result of `tfgmm.site_amplification.site_maps.summary`.
 
     Raises
     ------
@@ -69,75 +194,86 @@ def write(
         The file system refuses to write.
     """
     mpl.use("Agg")
-    study, measures = studies[0], found[0]
-    maps = _with_bedrock(study, xr.concat([one.maps for one in measures.values()], "im"))
-    stations = pd.concat([one.stations for one in measures.values()], ignore_index=True)
-    table = site_maps.summary(maps, stations)
+    study, measures = studies[0], measured[0]
+    maps = _add_bedrock(study, xr.concat([measure.maps for measure in measures.values()], "im"))
+    stations = pd.concat([measure.stations for measure in measures.values()], ignore_index=True)
+    summary = site_maps.summary(maps, stations)
     with files.whole_files(folder) as temporary:
         _write_maps(study, maps, temporary)
-        for name, rows in (("stations", stations), ("summary", table)):
-            _csv(rows, temporary / f"{name}.csv", study)
+        for name, table in (("stations", stations), ("summary", summary)):
+            _write_csv(table, temporary / f"{name}.csv", study)
         if len(places):
             _write_places(study, maps, places, temporary)
-        for other, others in zip(studies[1:], found[1:], strict=True):
-            _write_difference(study, other, measures, others, temporary)
-    return table
+        for second, second_measures in zip(studies[1:], measured[1:], strict=True):
+            _write_difference(study, second, measures, second_measures, temporary)
+    return summary
 
 
-def _with_bedrock(study: Study, maps: xr.Dataset) -> xr.Dataset:
-    """Maps with the depth to bedrock as the networks see it, where the data have it."""
+def _add_bedrock(study: Study, maps: xr.Dataset) -> xr.Dataset:
+    """Add the depth to bedrock as the networks see it, where the data have it."""
     if study.dataset.layers is None or "z_bedrock" not in study.dataset.layers:
         return maps
     depth, _ = layers.on_grid(study.dataset.layers["z_bedrock"], study.grid, study.grid.output_size)
     return maps.assign(z_bedrock=(("row", "col"), depth))
 
 
-def _note(study: Study, im: str) -> str:
+def _format_note(study: Study, subject: str) -> str:
+    """Return the title of a figure: its subject, networks, events."""
     networks = ", ".join(study.experiment.networks)
     simulated = f", {drawing.SIMULATED}" * study.run.simulated
-    return f"{im}, {networks}; {len(study.events)} {study.options.events}{simulated}"
+    return f"{subject}, {networks}; {len(study.events)} {study.options.events}{simulated}"
 
 
 def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
-    whole = site_maps.conform(maps, study.grid, study.about())
-    site_maps.write_netcdf(whole, folder / "site_amplification.nc")
+    """Write the NetCDF file, and GeoTIFF and figures of each intensity measure."""
+    conforming = site_maps.conform(maps, study.grid, study.about())
+    site_maps.write_netcdf(conforming, folder / "site_amplification.nc")
     for im in maps["im"].to_numpy():
-        one = whole.sel(im=im)
-        site_maps.write_geotiff(one, folder / f"{im}.tif", study.grid, _BANDS)
-        drawing.save(figures.amplification(one, study.stations, im, _note(study, im)), folder / im)
+        of_im = conforming.sel(im=im)
+        site_maps.write_geotiff(of_im, folder / f"{im}.tif", study.grid, _BANDS)
+        figure = figures.amplification(of_im, study.stations, im, _format_note(study, im))
+        drawing.save(figure, folder / im)
 
 
-def _csv(table: pd.DataFrame, path: Path, study: Study) -> None:
+def _write_csv(table: pd.DataFrame, path: Path, study: Study) -> None:
+    """Write a table that says whether its records are simulated."""
     table.assign(simulated=study.run.simulated).to_csv(path, index=False, float_format="%.6g")
 
 
 def _write_places(study: Study, maps: xr.Dataset, places: pd.DataFrame, folder: Path) -> None:
+    """Write table and figure of the amplification against period at places."""
     table = site_maps.at_places(maps, places, study.grid)
-    _csv(table, folder / "places.csv", study)
-    note = _note(study, "Site amplification")
+    _write_csv(table, folder / "places.csv", study)
+    note = _format_note(study, "Site amplification")
     drawing.save(figures.against_period(table, note), folder / "periods")
 
 
-def _write_difference(study: Study, other: Study, measures, others, folder: Path) -> None:
-    stem = f"minus_{other.run.path.name}"
-    found = []
-    for im, one in measures.items():
-        where = np.logical_and.reduce(
-            [
-                m.maps[mask].to_numpy().reshape(study.footprint.shape)
-                for m in (one, others[im])
-                for mask in ("taught", "footprint")
-            ]
+def _write_difference(
+    study: Study,
+    second: Study,
+    measures: Mapping[str, Measure],
+    second_measures: Mapping[str, Measure],
+    folder: Path,
+) -> None:
+    """Write maps and figures of the difference of two studies."""
+    stem = f"minus_{second.run.path.name}"
+    parts = []
+    for im, measure in measures.items():
+        masks = [
+            of_study.maps[mask].to_numpy().reshape(study.footprint.shape)
+            for of_study in (measure, second_measures[im])
+            for mask in ("taught", "footprint")
+        ]
+        difference = site_maps.subtract(
+            measure.estimates, second_measures[im].estimates, np.logical_and.reduce(masks)
         )
-        differences = site_maps.against(one.estimates, others[im].estimates, where)
-        found.append(differences.expand_dims(im=[im]))
-    maps = _with_bedrock(study, xr.concat(found, "im"))
-    about = study.about() | {"title": f"difference of ln site amplification to run {other.run.path.name}"}
-    whole = site_maps.conform(maps, study.grid, about)
-    site_maps.write_netcdf(whole, folder / f"{stem}.nc")
+        parts.append(difference.expand_dims(im=[im]))
+    maps = _add_bedrock(study, xr.concat(parts, "im"))
+    about = study.about() | {"title": f"difference of ln site amplification to run {second.run.path.name}"}
+    conforming = site_maps.conform(maps, study.grid, about)
+    site_maps.write_netcdf(conforming, folder / f"{stem}.nc")
     for im in measures:
-        one = whole.sel(im=im)
-        name = folder / f"{stem}_{im}"
-        site_maps.write_geotiff(one, name.with_name(name.name + ".tif"), study.grid, _BANDS_OF_DIFFERENCE)
-        note = f"{study.run.path.name} minus {other.run.path.name}\n{_note(study, im)}"
-        drawing.save(figures.difference(one, study.stations, im, note), name)
+        of_im = conforming.sel(im=im)
+        site_maps.write_geotiff(of_im, folder / f"{stem}_{im}.tif", study.grid, _BANDS_OF_DIFFERENCE)
+        note = f"{study.run.path.name} minus {second.run.path.name}\n{_format_note(study, im)}"
+        drawing.save(figures.difference(of_im, study.stations, im, note), folder / f"{stem}_{im}")

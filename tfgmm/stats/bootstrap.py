@@ -1,20 +1,21 @@
-"""Intervals of scores by resampling events and sites, never records as if they were independent."""
+"""Intervals of scores by resampling events and sites: records of one event or site are not independent."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
 
-#: Means of per-record values, a column each -> a statistic; on one row or on a table of resamples.
+#: Function of a table of means, a column per value and a row per resample, that returns a value per row.
 Statistic = Callable[[pd.DataFrame], pd.Series]
 
 LEVEL, RESAMPLES = 0.9, 1000
-#: From fewer events or sites than this no interval is given.
+#: Fewest events and sites for which an interval is given.
 MIN_CLUSTERS = 5
-#: Intervals from fewer events or sites than this are too narrow: in simulations with 17 sites those of
-#: 90 % held the true value in 71 to 84 %.
+#: Intervals from fewer events or sites are too narrow: in simulations with 17 sites those of 90 % held
+#: the true value in 71 to 84 %.
 FEW_CLUSTERS = 20
 
 _BLOCK = 50  # resamples at a time: bounds the memory to records x this
@@ -23,23 +24,27 @@ _BLOCK = 50  # resamples at a time: bounds the memory to records x this
 def resampled_means(
     values: pd.DataFrame, event: pd.Series, site: pd.Series, resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    r"""Weighted means of per-record values in two-way resamples of events and sites.
+    r"""Return weighted means of per-record values in two-way resamples of events and sites.
 
     A record of event e and site s weighs :math:`w_e w_s`; both factors are drawn anew in each resample,
     from an exponential distribution of mean 1.
 
     .. math:: \bar x_b = \sum_i w_{b,e(i)} w_{b,s(i)} x_i / \sum_i w_{b,e(i)} w_{b,s(i)}
 
-    Events and sites are both kept whole, so their terms widen the interval as they should. Where a
-    record has hardly any companion of its event and site, the interval is up to sqrt 3 too wide.
+    Events and sites are both kept whole, so their terms widen the interval as they should. Where most
+    events and sites have a single record, the interval is up to sqrt 3 too wide.
 
     Parameters
     ----------
     values : pandas.DataFrame
-        One row a record.
+        A row per record, a column per value.
     event, site : pandas.Series
-        Their identifiers, in the same order. The same identifiers and seed give the same weights.
-    resamples, seed : int
+        Ids of the records' events and sites, in the same order. The same ids and seed give the same
+        weights.
+    resamples : int
+        Number of resamples.
+    seed : int
+        Seed of the weights.
 
     Returns
     -------
@@ -57,38 +62,44 @@ def resampled_means(
     Rubin (1981), The Bayesian bootstrap, Ann. Stat. 9(1), 130-134, which never lose all records
     (product weights: Owen & Eckles, 2012, Ann. Appl. Stat. 6(3), 895-927).
     """
-    _check(values, event, site)
+    _refuse_unusable(values, event, site)
     pairs = values.groupby([event.to_numpy(), site.to_numpy()])
     sums = np.vstack([pairs.sum().to_numpy(float).T, pairs.size()])
     rng = np.random.default_rng(seed)
-    weights = [_weights(codes, resamples, rng) for codes in pairs.size().index.codes]
+    event_codes, site_codes = cast(pd.MultiIndex, pairs.size().index).codes
+    # The order of the two draws decides the weights that a seed gives.
+    event_weights = _draw_weights(event_codes, resamples, rng)
+    site_weights = _draw_weights(site_codes, resamples, rng)
     blocks = [slice(first, first + _BLOCK) for first in range(0, resamples + 1, _BLOCK)]
-    totals = np.hstack([sums @ _products(*weights, block) for block in blocks])
+    totals = np.hstack(
+        [
+            sums @ (event_weights[:, block][event_codes] * site_weights[:, block][site_codes])
+            for block in blocks
+        ]
+    )
     return pd.DataFrame((totals[:-1] / totals[-1]).T, columns=values.columns)
 
 
-def _check(values: pd.DataFrame, event: pd.Series, site: pd.Series) -> None:
+def _refuse_unusable(values: pd.DataFrame, event: pd.Series, site: pd.Series) -> None:
+    """Raise `DataError` if there is no record, or a value is not a finite number."""
     if values.empty:
         raise DataError("there is no record to take a score of: expected one or more")
-    bad = ~np.isfinite(values.to_numpy(float))
+    numbers = values.to_numpy(float)
+    bad = ~np.isfinite(numbers)
     if bad.any():
         row, column = np.argwhere(bad)[0]
+        name = str(values.columns[column])
         raise DataError(
-            f"{values.columns[column]} of the record of event {event.iloc[row]} at site {site.iloc[row]} "
-            f"is {values.iat[row, column]}, expected a finite number: a network predicts a standard "
+            f"{name} of the record of event {event.iloc[row]} at site {site.iloc[row]} "
+            f"is {numbers[row, column]}, expected a finite number: a network predicts a standard "
             "deviation so small that the record is impossible, or no number; train longer (--epochs)"
         )
 
 
-def _weights(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple:
-    """Weights [cluster, 1 + resamples], the first of them 1, and the cluster of each pair."""
+def _draw_weights(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return weights of events or sites, numbered by `codes`, [number, 1 + resamples]; the first are 1."""
     drawn = rng.exponential(size=(codes.max() + 1, resamples))
-    return np.insert(drawn, 0, 1.0, axis=1), codes
-
-
-def _products(events: tuple, sites: tuple, block: slice) -> np.ndarray:
-    (of_event, event), (of_site, site) = events, sites
-    return of_event[:, block][event] * of_site[:, block][site]
+    return np.insert(drawn, 0, 1.0, axis=1)
 
 
 def intervals(
@@ -101,7 +112,7 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Statistics with their percentile intervals.
+    """Return statistics of per-record values with their percentile intervals.
 
     >>> values = pd.DataFrame({"square": [1.0, 4.0, 4.0]})
     >>> event, site = pd.Series(["E1", "E1", "E2"]), pd.Series(["S1", "S2", "S1"])
@@ -114,15 +125,15 @@ def intervals(
     values, event, site, resamples, seed
         As for `resampled_means`.
     statistics : mapping of str to callable
-        Each takes the table of means and returns a column: any function of weighted means.
+        Functions of the weighted means, see `Statistic`, by name.
     level : float
-        Of the interval, between 0 and 1.
+        Probability of the interval, between 0 and 1.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by statistic: ``value``, ``low``, ``high``, ``n`` (rows), ``events``, ``sites``. The
-        bounds are NaN where there are fewer than `MIN_CLUSTERS` events or sites.
+        A row per statistic: ``value``, ``low``, ``high``, and the numbers of records ``n``, ``events`` and
+        ``sites``. The bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites.
     """
     means = resampled_means(values, event, site, resamples, seed)
     return _summary(_evaluated(statistics, means), event, site, level)
@@ -139,7 +150,7 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Differences first minus second of statistics of the same records, in the same resamples.
+    """Return differences, first minus second, of statistics of the same records in the same resamples.
 
     Parameters
     ----------
@@ -151,24 +162,26 @@ def paired(
     Returns
     -------
     pandas.DataFrame
-        As of `intervals`, where ``value`` is the difference, with both statistics as ``first`` and
-        ``second`` before it.
+        As `intervals` returns, with both statistics as ``first`` and ``second``; ``value`` is their
+        difference.
     """
-    one, other = (
+    first_statistics, second_statistics = (
         _evaluated(statistics, resampled_means(values, event, site, resamples, seed))
         for values in (first, second)
     )
-    summary = _summary(one - other, event, site, level)
-    summary.insert(0, "first", one.iloc[0])
-    summary.insert(1, "second", other.iloc[0])
+    summary = _summary(first_statistics - second_statistics, event, site, level)
+    summary.insert(0, "first", first_statistics.iloc[0])
+    summary.insert(1, "second", second_statistics.iloc[0])
     return summary
 
 
 def _evaluated(statistics: Mapping[str, Statistic], means: pd.DataFrame) -> pd.DataFrame:
+    """Return each statistic, a column, in each resample, a row; row 0 is of the plain means."""
     return pd.DataFrame({name: statistic(means) for name, statistic in statistics.items()})
 
 
 def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: float) -> pd.DataFrame:
+    """Return value, percentile interval and counts of each statistic, a row each."""
     counts = {"n": len(event), "events": event.nunique(), "sites": site.nunique()}
     enough = min(counts["events"], counts["sites"]) >= MIN_CLUSTERS
     tail = (1 - level) / 2
@@ -177,30 +190,35 @@ def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: 
 
 
 def is_narrow(table: pd.DataFrame) -> pd.Series:
-    """Return which rows have an interval from so few ``events`` or ``sites`` that it is too narrow."""
+    """Return which rows have a too narrow interval, from fewer than `FEW_CLUSTERS` events or sites."""
     return table["low"].notna() & (table[["events", "sites"]].min(axis=1) < FEW_CLUSTERS)
 
 
 def band(shares: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """A simultaneous band: with probability `level` it holds all the columns' true values at once.
+    r"""Return a band that holds the true values of all columns at once, with probability `level`.
 
-    The value plus and minus the same number of bootstrap standard deviations everywhere; the number is
-    the quantile of the largest standardised deviation (sup-t: Montiel Olea & Plagborg-Moller, 2019,
-    J. Appl. Econometrics 34(1), 1-17).
+    .. math:: x_j \pm q s_j
+
+    with the bootstrap standard deviation :math:`s_j` of each column, and the quantile q of the largest
+    standardised deviation (sup-t).
 
     Parameters
     ----------
     shares : pandas.DataFrame
-        Of `resampled_means`.
+        Result of `resampled_means`.
     level : float
 
     Returns
     -------
     pandas.DataFrame
         A row for each column of `shares`: ``value``, ``low``, ``high``.
+
+    References
+    ----------
+    Montiel Olea & Plagborg-Moller (2019), J. Appl. Econometrics 34(1), 1-17.
     """
     value, drawn = shares.iloc[0], shares.iloc[1:]
     stddev = drawn.std()
     largest = ((drawn - value).abs() / stddev.where(stddev > 0, np.inf)).max(axis=1)
-    half = largest.quantile(level) * stddev
+    half = stddev * float(largest.quantile(level))
     return pd.DataFrame({"value": value, "low": value - half, "high": value + half})

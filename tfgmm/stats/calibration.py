@@ -1,8 +1,8 @@
-"""Post-hoc scaling of the predicted standard deviation, fitted on the stopping cells of all folds."""
+"""Scaling of the predicted standard deviation after training, fitted to stopping records of all folds."""
 
 import dataclasses
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 
-#: What the name of a calibrated model ends in.
+#: End of the name of a calibrated model.
 CALIBRATED = ", calibrated"
 FILE = "calibration.json"
 
@@ -26,22 +26,21 @@ _CELLS = ("training", "stopping")
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    r"""Predicted variance, as the records of the stopping cells have it.
+    r"""Predicted variance, scaled so that it fits the residuals of records that did not train.
 
     .. math:: \sigma_{cal}^2 = a^2 \sigma_{aleatory}^2 + [b (1 - e^{-d / L})]^2 + c \, \sigma_{epistemic}^2
 
-    with the distance d to the nearest trained site. The term with b is the site term that networks
-    cannot know where nobody has measured: it is zero at a trained site and grows as the covariance
-    with the nearest one falls.
+    with the distance d to the nearest trained site. The term with b is the variance of the unknown site
+    term: zero at a trained site, and growing as the covariance with the nearest one falls.
 
     Attributes
     ----------
     a, c : float
-        Factors; 1 leaves a part as it is.
+        Factors of the aleatory standard deviation and the epistemic variance; 1 changes nothing.
     b : float
         Standard deviation that is added far from trained sites, ln units.
     length_km : float
-        L.
+        L, km.
     """
 
     a: float = 1.0
@@ -49,31 +48,47 @@ class Calibration:
     length_km: float = 10.0
     c: float = 1.0
 
-    def variance(self, distance_km, aleatory, epistemic) -> tuple[np.ndarray, np.ndarray]:
-        """Calibrated aleatory and epistemic variance; their sum is the total, b counts as epistemic.
+    def variance(self, distance_km, aleatory, epistemic, xp=np) -> tuple:
+        """Return calibrated aleatory and epistemic variance, b in the latter; their sum is the total.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
 
         Parameters
         ----------
-        distance_km : array_like
-            To the nearest trained site.
-        aleatory, epistemic : array_like
+        distance_km : array or tensor
+            Distance to the nearest trained site, km.
+        aleatory, epistemic : array or tensor
             Variances of ln IM that the ensemble predicts.
+        xp : module
+            Where ``expm1`` of these arrays is: `numpy`, or ``tf.math`` for tensors.
         """
-        distance, aleatory, epistemic = (np.asarray(x, float) for x in (distance_km, aleatory, epistemic))
-        unknown_site = self.b * -np.expm1(-distance / self.length_km)
+        unknown_site = self.b * -xp.expm1(-distance_km / self.length_km)
         return self.a**2 * aleatory, unknown_site**2 + self.c * epistemic
 
     def stddev(self, distance_km, aleatory, epistemic) -> np.ndarray:
-        """Square root of the calibrated total variance. Parameters as for `variance`."""
-        return np.sqrt(sum(self.variance(distance_km, aleatory, epistemic)))
+        """Return the square root of the calibrated total variance; parameters as for `variance`."""
+        columns = (np.asarray(x, float) for x in (distance_km, aleatory, epistemic))
+        return np.sqrt(np.add(*self.variance(*columns)))
 
     @classmethod
     def most_likely(cls, residual, distance_km, aleatory, epistemic) -> Self:
-        """Maximum likelihood for residuals that are Normal with mean zero; arrays of one length."""
+        r"""Fit a, b, L and c by maximum likelihood to residuals that are Normal with mean zero.
+
+        .. math:: \min \; \overline{\ln \sigma_{cal}^2 + r^2 / \sigma_{cal}^2}
+
+        Parameters
+        ----------
+        residual : array_like, [n]
+            r, ln units.
+        distance_km, aleatory, epistemic : array_like, [n]
+            As for `variance`.
+        """
         square = np.asarray(residual, float) ** 2
+        columns = [np.asarray(x, float) for x in (distance_km, aleatory, epistemic)]
 
         def loss(parameters: np.ndarray) -> float:
-            variance = sum(cls(*parameters).variance(distance_km, aleatory, epistemic))
+            """Return twice the negative mean log-likelihood, but for a constant."""
+            variance = np.add(*cls(*parameters).variance(*columns))
             return float(np.mean(np.log(variance) + square / variance))
 
         searches = [minimize(loss, (1.0, 0.3, length, 1.0), bounds=_BOUNDS) for length in _STARTS]
@@ -81,9 +96,9 @@ class Calibration:
 
 
 def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
-    """Distance from each record's station to the nearest one that trained in the same fold.
+    """Return the distance from each record's station to the nearest trained station of the same fold.
 
-    A station trained if it has a record of a training event in the role training, of any network.
+    A station is trained if it has a record of a training event in the role training, of any network.
 
     Parameters
     ----------
@@ -94,7 +109,7 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     ndarray, [n]
-        Zero at a station that trained.
+        km; zero at a trained station.
 
     Raises
     ------
@@ -103,10 +118,11 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
     """
     distance = np.empty(len(table))
     trained = table["event_role"].eq("training") & table["site_role"].eq("training")
-    for (im, chunk), rows in table.groupby(["im", "chunk"], observed=True).indices.items():
+    for fold, rows in table.groupby(["im", "chunk"], observed=True).indices.items():
         places = table.iloc[rows][["x_km", "y_km"]].to_numpy(float)
         known = np.unique(places[trained.to_numpy()[rows]], axis=0)
         if not len(known):
+            im, chunk = cast(tuple[str, int], fold)
             raise DataError(
                 f"predictions: chunk {chunk} of {im} has no training record: the run is damaged"
             )
@@ -115,20 +131,20 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
 
 
 def fit(table: pd.DataFrame, reference: str) -> dict[str, Calibration]:
-    """Fit a calibration for each intensity measure on the stopping cells, pooled over folds.
+    """Fit a calibration for each intensity measure to the records of stopping events, pooled over folds.
 
-    Only stopping events count: networks have learned the terms of the others. Their records at
-    training sites tell what is right at distance zero, those at stopping sites what is right elsewhere.
-    Networks stopped where these residuals were smallest on average, so they are slightly too small. A
-    site that is in the stopping set of one fold is held out in another: the four numbers have seen it.
+    Other events do not count: networks have learned their terms. Records at training sites decide the
+    variance at distance zero, those at stopping sites the variance elsewhere. Training stopped where the
+    residuals of these records were smallest on average, so they are slightly too small. A site in the
+    stopping set of one fold is held out in another: the four numbers have seen it.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles: as for `nearest_trained_km`, with ``network, ln_im, mean, stddev,
-        epistemic``.
+        Predictions of the partial ensembles: as for `nearest_trained_km`, with ``network, ln_im, mean,
+        stddev, epistemic``.
     reference : str
-        The reference network; the others' records are not used, so that arms are treated alike.
+        Name of the reference network; other records are not used, so that all arms are treated alike.
 
     Raises
     ------
@@ -147,17 +163,17 @@ def fit(table: pd.DataFrame, reference: str) -> dict[str, Calibration]:
         )
     return {
         str(im): Calibration.most_likely(
-            of_im["ln_im"] - of_im["mean"],
-            of_im["distance_km"],
-            of_im["stddev"] ** 2 - of_im["epistemic"],
-            of_im["epistemic"],
+            records["ln_im"] - records["mean"],
+            records["distance_km"],
+            records["stddev"] ** 2 - records["epistemic"],
+            records["epistemic"],
         )
-        for im, of_im in rows.groupby("im", observed=True)
+        for im, records in rows.groupby("im", observed=True)
     }
 
 
 def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataFrame:
-    """The same records with calibrated ``stddev`` and ``epistemic``, as another model.
+    """Return predictions with calibrated ``stddev`` and ``epistemic``, as those of another model.
 
     Parameters
     ----------
@@ -169,7 +185,7 @@ def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataF
     Returns
     -------
     pandas.DataFrame
-        ``model`` ends in `CALIBRATED`; everything else is as it was.
+        The same rows; ``model`` ends in `CALIBRATED`.
 
     Raises
     ------
@@ -178,7 +194,8 @@ def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataF
     """
     distance = pd.Series(nearest_trained_km(table), table.index)
     parts = []
-    for im, rows in table.groupby("im", observed=True):
+    for name, rows in table.groupby("im", observed=True):
+        im = str(name)
         if im not in calibrations:
             raise DataError(f"{im} has no calibration: it was fitted to {', '.join(calibrations)} only")
         aleatory, epistemic = calibrations[im].variance(
@@ -195,17 +212,17 @@ def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataF
 
 
 def epistemic_change(partial: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
-    """How the epistemic variance changes from the partial ensembles, on which c is fitted, to the full one.
+    """Compare the epistemic variance of the partial ensembles, to which c is fitted, and the full one.
 
     Parameters
     ----------
     partial, full : pandas.DataFrame
-        Of `tfgmm.evaluation.scores.partial_ensembles` and `tfgmm.evaluation.residuals.full_ensemble`.
+        Predictions of the partial ensembles and of the full ensemble, with ``im, epistemic``.
 
     Returns
     -------
     pandas.DataFrame
-        One row an intensity measure: mean variance of the members' means in ``partial`` and ``full``,
+        A row per intensity measure: mean variance of the members' means in ``partial`` and ``full``,
         and their ``ratio``, full over partial.
     """
     means = {
@@ -217,7 +234,7 @@ def epistemic_change(partial: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(calibrations: dict[str, Calibration], folder: Path) -> None:
-    """Write `FILE` into the folder of a run.
+    """Write calibrations, by intensity measure, as `FILE` into the folder of a run.
 
     Raises
     ------
@@ -227,19 +244,19 @@ def write(calibrations: dict[str, Calibration], folder: Path) -> None:
     content = {
         "variance": "a^2 aleatory + (b (1 - exp(-distance_km / length_km)))^2 + c epistemic",
         "distance_km": "to the nearest station with training records; 0 there",
-        "parameters": {im: dataclasses.asdict(one) for im, one in calibrations.items()},
+        "parameters": {im: dataclasses.asdict(fitted) for im, fitted in calibrations.items()},
     }
     with files.whole_file(folder / FILE) as temporary:
         files.write_json(temporary, content)
 
 
 def read(folder: Path) -> dict[str, Calibration]:
-    """Read `FILE` from the folder of a run.
+    """Read the calibrations of a run, by intensity measure, from `FILE` in its folder.
 
     Raises
     ------
     UsageError
-        The run has none.
+        The run has no calibration.
     DataError
         The file is damaged.
     """
@@ -248,16 +265,20 @@ def read(folder: Path) -> dict[str, Calibration]:
         raise UsageError(f"run {folder} has no calibration: make it with tfgmm evaluate {folder}")
     try:
         parameters = files.read_json(path)["parameters"]
-        found = {im: Calibration(**{k: float(v) for k, v in one.items()}) for im, one in parameters.items()}
+        calibrations = {
+            im: Calibration(**{name: float(value) for name, value in values.items()})
+            for im, values in parameters.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}): remove it and give tfgmm evaluate again") from error
-    for im, one in found.items():
-        _refuse_impossible(path, im, one)
-    return found
+    for im, calibration in calibrations.items():
+        _refuse_impossible(path, im, calibration)
+    return calibrations
 
 
-def _refuse_impossible(path: Path, im: str, one: Calibration) -> None:
-    for (name, value), (low, high) in zip(dataclasses.asdict(one).items(), _BOUNDS, strict=True):
+def _refuse_impossible(path: Path, im: str, calibration: Calibration) -> None:
+    """Raise `DataError` if a number of a calibration is outside its bounds."""
+    for (name, value), (low, high) in zip(dataclasses.asdict(calibration).items(), _BOUNDS, strict=True):
         if not low <= value <= high:
             raise DataError(
                 f"{path}: {name} of {im} is {value}, expected {low:g} to {high:g}: "

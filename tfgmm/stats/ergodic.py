@@ -1,4 +1,4 @@
-"""The ergodic ground-motion model that is fitted to the records."""
+"""Ergodic ground-motion model: a regression on magnitude, distance and depth, fitted to the records."""
 
 import dataclasses
 
@@ -13,19 +13,24 @@ MIN_R_HYP_KM = 1.0
 
 
 def terms(magnitude, r_hyp_km, ln_r_hyp, depth_km) -> list:
-    """The seven terms of the median, by plain arithmetic: for numpy arrays and tensors alike.
+    """Return the seven `TERMS` of the median, by plain arithmetic that works for arrays and tensors alike.
 
     Parameters
     ----------
     magnitude, r_hyp_km, ln_r_hyp, depth_km : array or tensor
         Mw, hypocentral distance in km and its natural logarithm, event depth in km; of one shape.
+
+    Returns
+    -------
+    list of array or tensor
+        Seven, each of that shape.
     """
     m = magnitude - 6.0
     return [m * 0.0 + 1.0, m, m * m, ln_r_hyp, m * ln_r_hyp, r_hyp_km, depth_km]
 
 
 def design(magnitude, r_hyp_km, depth_km) -> np.ndarray:
-    """The terms as columns, [..., 7]; distances below 1 km count as 1 km.
+    """Return the `TERMS` of the median as columns, [..., 7]; distances below 1 km count as 1 km.
 
     >>> design(7.0, 100.0, 10.0).round(3)
     array([  1.   ,   1.   ,   1.   ,   4.605,   4.605, 100.   ,  10.   ])
@@ -42,7 +47,7 @@ def design(magnitude, r_hyp_km, depth_km) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class ErgodicModel:
-    r"""Median and variability of ln IM.
+    r"""Median and variability of ln IM (IM in g) by magnitude, distance and depth.
 
     .. math:: \ln IM = c_0 + c_1 (M-6) + c_2 (M-6)^2 + (c_3 + c_4 (M-6)) \ln R + c_5 R + c_6 Z
         + \delta B_e + \delta S2S_s + \delta WS_{es}
@@ -70,24 +75,24 @@ class ErgodicModel:
     event_terms: pd.Series
 
     def median(self, magnitude, r_hyp_km, depth_km) -> np.ndarray:
-        """Median of ln IM at an unknown site: the fixed effects only. Parameters as for `design`."""
+        """Return the median of ln IM at an unknown site, the fixed effects; parameters as for `design`."""
         return design(magnitude, r_hyp_km, depth_km) @ np.array(self.coefficients)
 
     def median_of(self, records: pd.DataFrame) -> np.ndarray:
-        """Median at records with columns ``magnitude, r_hyp_km, depth_km``."""
+        """Return the median of ln IM for records with columns ``magnitude, r_hyp_km, depth_km``, [n]."""
         return self.median(records["magnitude"], records["r_hyp_km"], records["depth_km"])
 
     @property
     def sigma(self) -> float:
-        """Total standard deviation at an unknown site, ln units."""
+        """Return the total standard deviation at an unknown site, ln units."""
         return float(np.sqrt(self.tau**2 + self.phi_s2s**2 + self.phi_ss**2))
 
     @property
     def sigma_known_site(self) -> float:
-        """Single-station standard deviation, ln units: around the median plus a known site term.
+        """Return the single-station standard deviation about the median plus a known site term, ln units.
 
-        The site term is taken as exact; the posterior variance of its estimate, small for a site with
-        many records (`mixed_effects.CrossedEffects.site_terms_stddev`), is not in it.
+        The site term counts as exact: the posterior variance of its estimate, small for a site with many
+        records, is left out (see `mixed_effects.CrossedEffects.site_terms_stddev`).
         """
         return float(np.hypot(self.tau, self.phi_ss))
 
@@ -95,14 +100,14 @@ class ErgodicModel:
 def fit(records: pd.DataFrame) -> ErgodicModel:
     """Fit the ergodic model by restricted maximum likelihood, with crossed event and site terms.
 
-    A term that the records cannot tell from those before it (depth, if all events are equally deep)
-    is left out: its coefficient is 0. Records that a network lists only above some level are taken as
-    they are, which biases the decay with distance.
+    A term that depends on those before it in these records (depth, if all events are equally deep) is
+    left out: its coefficient is 0. Records that a network lists only above some level are taken as they
+    are, which biases the decay with distance.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im``.
+        ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im``, a row per record.
 
     Raises
     ------
@@ -111,11 +116,11 @@ def fit(records: pd.DataFrame) -> ErgodicModel:
     """
     columns = design(*(records[name] for name in ("magnitude", "r_hyp_km", "depth_km")))
     known = np.isfinite(columns).all(axis=1)
-    told_apart = mixed_effects.independent_columns(columns[known])
-    table = pd.DataFrame(columns, columns=TERMS).loc[:, told_apart]
+    independent = mixed_effects.independent_columns(columns[known])
+    table = pd.DataFrame(columns, columns=TERMS).loc[:, independent]
     effects = mixed_effects.fit(table, records["ln_im"], records["event_id"], records["site_id"])
     coefficients = np.zeros(len(TERMS))
-    coefficients[told_apart] = effects.coefficients
+    coefficients[independent] = effects.coefficients
     return ErgodicModel(
         coefficients=tuple(coefficients.tolist()),
         tau=effects.tau,

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from tfgmm.core.errors import DataError
 
-#: Range in which tau / phi_ss and phi_s2s / phi_ss are sought.
+#: Least and largest tau / phi_ss and phi_s2s / phi_ss.
 RATIO_BOUNDS = 1e-4, 1e3
 
 
@@ -22,15 +22,15 @@ class CrossedEffects:
     Attributes
     ----------
     coefficients : ndarray, [p]
-        Of the design's columns.
+        Coefficients of the columns of the design.
     covariance : ndarray, [p, p]
-        Of the coefficients.
+        Covariance of the coefficients.
     tau, phi_s2s, phi_ss : float
-        Standard deviations of the event terms, the site terms and what is left of a record.
+        Standard deviations of the event terms, the site terms and the remaining part of a record.
     event_terms, site_terms : pandas.Series
         Best linear unbiased predictions, indexed by id.
     event_terms_stddev, site_terms_stddev : pandas.Series
-        Posterior standard deviations of the terms, that of the coefficients included.
+        Posterior standard deviations of the terms, including the uncertainty of the coefficients.
     """
 
     coefficients: np.ndarray
@@ -94,20 +94,30 @@ class MixedModelEquations:
         # An orthonormal basis, and y less its projection: the normal equations are well conditioned.
         basis, self._triangle = np.linalg.qr(columns.to_numpy())
         self._projection = basis.T @ y
-        rest = y - basis @ self._projection
-        if np.linalg.norm(rest) <= 1e-12 * np.linalg.norm(y):
+        remainder = y - basis @ self._projection
+        if np.linalg.norm(remainder) <= 1e-12 * np.linalg.norm(y):
             raise DataError("regression: the design explains y exactly: bring records that scatter")
-        table = np.column_stack([basis, rest])
+        table = np.column_stack([basis, remainder])
 
-        one, row = np.ones(len(y)), np.arange(len(y))
-        z_event, z_site = csr_array((one, (event_code, row))), csr_array((one, (site_code, row)))
+        ones, row = np.ones(len(y)), np.arange(len(y))
+        z_event, z_site = csr_array((ones, (event_code, row))), csr_array((ones, (site_code, row)))
         self._gram = table.T @ table
         self._event_sums, self._site_sums = z_event @ table, z_site @ table
         self._counts = (z_event @ z_site.T).toarray()
         self._event_counts, self._site_counts = self._counts.sum(axis=1), self._counts.sum(axis=0)
 
     def _eliminate(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[np.ndarray, ...]:
-        """Cholesky factor and right sides [n_sites, p + 1] of the sites; what is left, [p + 1, p + 1]."""
+        """Eliminate events, then sites, from the equations for given ratios of the variances.
+
+        Returns
+        -------
+        factor : ndarray, [n_sites, n_sites]
+            Lower Cholesky factor of the equations of the sites.
+        right : ndarray, [n_sites, p + 1]
+            Right sides of the sites, for the columns of X and y.
+        left : ndarray, [p + 1, p + 1]
+            Cross products of X and y that remain.
+        """
         root = np.sqrt(tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts))[:, None]
         counts, sums = root * self._counts, root * self._event_sums
         schur = -(phi_s2s_ratio**2) * (counts.T @ counts)
@@ -118,7 +128,7 @@ class MixedModelEquations:
         return factor, right, self._gram - sums.T @ sums - half.T @ half
 
     def profile(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[float, float]:
-        r"""REML criterion, b and phi_ss profiled out, and that phi_ss.
+        r"""Return the REML criterion with the best b and phi_ss for given ratios, and that phi_ss.
 
         .. math:: -2 \ell = \log|H| + \log|X^T H^{-1} X|
             + (n - p) [1 + \log(2 \pi r^2 / (n - p))], \quad
@@ -140,7 +150,7 @@ class MixedModelEquations:
         return log_h + log_xhx + free * (1 + np.log(2 * np.pi * r**2 / free)), r / np.sqrt(free)
 
     def solve(self, tau: float, phi_s2s: float, phi_ss: float) -> CrossedEffects:
-        """Coefficients, event and site terms for given standard deviations; phi_ss is not zero."""
+        """Solve for coefficients and terms with given standard deviations; phi_ss is not zero."""
         tau_ratio, phi_s2s_ratio = tau / phi_ss, phi_s2s / phi_ss
         factor, right, left = self._eliminate(tau_ratio, phi_s2s_ratio)
         covariance = phi_ss**2 * np.linalg.inv(left[:-1, :-1])
@@ -151,10 +161,11 @@ class MixedModelEquations:
         shrunk = tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts)
         events = shrunk[:, None] * (self._event_sums - self._counts @ sites)
         inverse = solve_triangular(factor, np.eye(len(factor)), lower=True)
-        of_sites = shrunk[:, None] * (self._counts @ inverse.T)
-        variance = phi_ss**2 * shrunk + phi_s2s**2 * (of_sites**2).sum(axis=1)
+        site_part = shrunk[:, None] * (self._counts @ inverse.T)
+        variance = phi_ss**2 * shrunk + phi_s2s**2 * (site_part**2).sum(axis=1)
 
-        def stddev(terms, given_b):
+        def stddev(terms: np.ndarray, given_b: np.ndarray) -> np.ndarray:
+            """Return posterior standard deviations: the uncertainty of b added to variances given b."""
             return np.sqrt(given_b + ((terms[:, :-1] @ covariance) * terms[:, :-1]).sum(axis=1))
 
         back = np.linalg.inv(self._triangle)
@@ -198,21 +209,26 @@ def fit(design, y, event, site) -> CrossedEffects:
     prediction models and its components, Seismol. Res. Lett. 81(5), 794-801.
     """
     equations = MixedModelEquations(design, y, event, site)
+
+    def criterion(log_ratios: np.ndarray) -> float:
+        """Return the REML criterion for logarithms of tau / phi_ss and phi_s2s / phi_ss."""
+        return equations.profile(*np.exp(log_ratios))[0]
+
     # Some hundred sites: threads gain nothing, and lose much while other work holds the processor.
     with threadpool_limits(1, "blas"):
         best = minimize(
-            lambda log_ratios: equations.profile(*np.exp(log_ratios))[0],
+            criterion,
             x0=np.zeros(2),
             method="COBYQA",
-            bounds=[np.log(RATIO_BOUNDS)] * 2,
+            bounds=[(np.log(RATIO_BOUNDS[0]), np.log(RATIO_BOUNDS[1]))] * 2,
         )
-        ratios = np.exp(best.x)
-        _, phi_ss = equations.profile(*ratios)
-        return equations.solve(*(ratios * phi_ss), phi_ss)
+        tau_ratio, phi_s2s_ratio = np.exp(best.x)
+        _, phi_ss = equations.profile(tau_ratio, phi_s2s_ratio)
+        return equations.solve(tau_ratio * phi_ss, phi_s2s_ratio * phi_ss, phi_ss)
 
 
 def independent_columns(design) -> np.ndarray:
-    """Which columns are no linear combination of the kept columns before them (Gram-Schmidt).
+    """Return which columns are no linear combination of the kept columns before them (Gram-Schmidt).
 
     Parameters
     ----------
@@ -227,15 +243,16 @@ def independent_columns(design) -> np.ndarray:
     basis = np.empty((len(design), 0))
     kept = np.zeros(design.shape[1], bool)
     for number, column in enumerate(design.T):
-        rest = column - basis @ (basis.T @ column)
-        length = np.linalg.norm(rest)
+        remainder = column - basis @ (basis.T @ column)
+        length = np.linalg.norm(remainder)
         kept[number] = length > 1e-10 * np.linalg.norm(column)
         if kept[number]:
-            basis = np.column_stack([basis, rest / length])
+            basis = np.column_stack([basis, remainder / length])
     return kept
 
 
 def _refuse_missing(table: pd.DataFrame) -> None:
+    """Raise `DataError` if a value of a table is missing or infinite."""
     bad = table.isna() | table.isin([np.inf, -np.inf])
     if bad.to_numpy().any():
         row, column = np.argwhere(bad.to_numpy())[0]
@@ -246,6 +263,7 @@ def _refuse_missing(table: pd.DataFrame) -> None:
 
 
 def _refuse_dependent(columns: pd.DataFrame) -> None:
+    """Raise `DataError` if a column of the design depends on those before it."""
     independent = independent_columns(columns)
     if not independent.all():
         raise DataError(
@@ -255,6 +273,7 @@ def _refuse_dependent(columns: pd.DataFrame) -> None:
 
 
 def _levels(ids, what: str) -> tuple[np.ndarray, pd.Index]:
+    """Return the number of each record's event or site, and the ids by number."""
     codes, levels = pd.factorize(np.asarray(ids), sort=True)
     if len(levels) < 2:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Event, site and path terms around what the networks predict: estimated, and added to predictions."""
+"""Event, site and path terms around the predictions of the networks: estimated, and added to them."""
 
 import dataclasses
 from pathlib import Path
@@ -10,24 +10,30 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
+from tfgmm.data.columns import MEMBER, SITE_XY
 from tfgmm.data.roles import training_records
-from tfgmm.stats import mixed_effects, site_kriging
-from tfgmm.stats.mixture import combine_chunks
-from tfgmm.stats.path_terms import Covariance, PathTerms
+from tfgmm.stats import site_kriging
+from tfgmm.stats.effect_estimates import (
+    EVENT,
+    SITE,
+    mean_square_of_paths,
+    site_terms_of,
+    split_residuals,
+    terms_of_members,
+    unseen_records,
+)
+from tfgmm.stats.mixture import combine_chunks, rows_of_members
+from tfgmm.stats.path_covariance import Covariance
+from tfgmm.stats.path_terms import PathTerms
 
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
 FILES = (VARIANCES, TERMS, PATHS, CLASSES)
-#: Of a site, to tell how far sites differ: the mean of fewer is mostly chance, or a site far from all.
-MIN_RECORDS = 10
-#: Names of the effects.
-SITE, EVENT = "site", "event"
-_MEMBER = ["chunk", "init"]
-_PARTS = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_place", "error")
-_RECORD = ["chunk", "event_id", "station_id"]
+#: Standard deviations of the model, in the order of its attributes.
+_STDDEVS = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_place", "error")
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
-#: What of a known site tells of others: its place and its weight, and the range of the field.
-_FIELD = ["x_km", "y_km", "weight", "range_km"]
+#: Columns of a trained site from which the field of site terms is kriged.
+_FIELD = [*SITE_XY, "weight", "range_km"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,29 +47,29 @@ class RandomEffects:
         \delta WS_{es} \sim N(0, \phi_{SS,es}^2 + \phi_f^2)
 
     in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
-    :math:`\phi_{SS}` of the records that it has seen; :math:`\phi_f` is what f errs by for others. What of
-    the site terms is alike at near sites is a field, which is kriged to places without records. Source
-    and path terms are kriged from the records of near sources for events that did not train.
+    :math:`\phi_{SS}` of its training records; :math:`\phi_f` is the additional error of f for other
+    records. The part of the site terms that near sites share is a field, kriged to places without
+    records. Source and path terms of other events are kriged from the training records of near sources.
 
     Attributes
     ----------
     tau, phi_s2s : float
-        Standard deviations of event and site terms, ln units; phi_s2s that of a place without records,
-        about the field.
+        Standard deviations of event terms and, about the field, of site terms, ln units.
     phi_field : float
-        What the field tells of a place without records, ln units.
-    phi_p2p, phi_place : float
-        What source and path terms tell of another event at known stations, ln units, and how much of it
-        they do not tell at other places.
+        Root mean square of the field at places without records, ln units.
+    phi_p2p : float
+        Root mean square of the kriged source and path terms of another event at known stations, ln units.
+    phi_place : float
+        Standard deviation of the part of these that is not kriged at other places, ln units.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
-        ``chunk, init, effect, id, term, stddev``: mean and standard deviation of :math:`\delta S2S_s`
-        (effect ``site``) for another event and of :math:`\delta B_e` (effect ``event``) for another site,
-        around the f of each member, for the sites and events that it trained on. Of sites also ``x_km,
-        y_km, weight, range_km``, what `site_kriging.field_at` makes the field of.
+        ``chunk, init, effect, id, term, stddev``, a row per member and training site or event: mean and
+        standard deviation of :math:`\delta S2S_s` (effect ``site``) for another event, and of
+        :math:`\delta B_e` (effect ``event``) for another site. For sites also ``x_km, y_km, weight,
+        range_km``, see `site_kriging.field_at`.
     paths : PathTerms
-        Source and path terms around the f of each member.
+        Source and path terms of each member.
     """
 
     tau: float
@@ -77,28 +83,29 @@ class RandomEffects:
 
     @classmethod
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
-        """Estimate variances from records that a member has not seen, and its terms from those that it has.
+        """Estimate variances from records that a member has not seen, and its terms from training records.
 
-        By restricted maximum likelihood with an intercept a chunk, reference records only, members of a
-        chunk averaged: phi_s2s from stopping sites with ten records or more, as is usual, where the mean
-        square of the field gives phi_field; tau, phi_f and what site terms do not hold of other events
-        from stopping events at training sites, where the mean square of source and path terms gives
-        phi_p2p; less that at stopping sites, phi_place. Terms are best linear unbiased predictions from
-        the records that trained, of all networks; the field is kriged from the sites' means
-        (`site_kriging`), source and path terms from the residuals (`path_terms`).
+        Variances are estimated by restricted maximum likelihood with an intercept per chunk, from the
+        records of the reference network, members of a chunk averaged. Stopping sites with ten records or
+        more give phi_s2s, and the mean square of the field there gives phi_field. Stopping events at
+        training sites give tau, phi_f and how far site terms differ between events; the mean square of
+        source and path terms there gives phi_p2p, and less that at stopping sites phi_place.
 
-        Validation events have no part in any of it. The validation sites of one chunk train or stop in
-        the others: the variances, and the covariance of `path_terms`, which are the same for all, have
-        seen them.
+        Terms are best linear unbiased predictions from the training records of all networks. The field is
+        kriged from the mean residuals of the sites (`site_kriging`), source and path terms from the
+        residuals of the records (`path_terms`).
+
+        Validation events are not used. The validation sites of one chunk train or stop in the others: the
+        variances, and the covariance of `path_terms`, which are the same for all chunks, have seen them.
 
         Parameters
         ----------
         predictions : pandas.DataFrame
-            One row a record and member: ``event_id, event_x_km, event_y_km, depth_km, station_id,
-            site_id, network, x_km, y_km, ln_im, mean, stddev, event_role, site_role, chunk, init``, with f
-            and phi_ss as mean and stddev.
+            A row per record and member: ``event_id, event_x_km, event_y_km, depth_km, station_id,
+            site_id, network, x_km, y_km, ln_im, mean, stddev, event_role, site_role, chunk, init``, with
+            f as ``mean`` and phi_ss as ``stddev``.
         reference : str
-            The reference network.
+            Name of the reference network.
 
         Raises
         ------
@@ -109,32 +116,16 @@ class RandomEffects:
         ----------
         Al Atik, Abrahamson, Bommer, Scherbaum, Cotton & Kuehn (2010), Seismol. Res. Lett. 81(5), 794-801.
         """
-        unseen = predictions[
-            predictions["network"].eq(reference) & predictions["event_role"].ne("validation")
-        ]
-        of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
-        of_sites = _well_recorded(unseen[unseen["site_role"].eq("stopping")])
-        if of_events.empty or of_sites.empty:
-            raise DataError(
-                f"no stopping record of network {reference} to estimate random effects from: bring more "
-                "records, or train with --random-effects none"
-            )
-        by_chunk = combine_chunks(of_events)
-        events, sites = _reml(by_chunk), _reml(combine_chunks(of_sites))
+        stopping_events, stopping_sites = unseen_records(predictions, reference)
+        by_chunk = combine_chunks(stopping_events)
+        events, sites = split_residuals(by_chunk), split_residuals(combine_chunks(stopping_sites))
         trained = training_records(predictions)
-        terms = pd.concat(
-            [
-                _terms(rows, events.tau, sites.phi_s2s, events.phi_ss).assign(chunk=chunk, init=init)
-                for (chunk, init), rows in trained.groupby(_MEMBER, observed=True)
-            ],
-            ignore_index=True,
-        )
-        of_site = terms["effect"].eq(SITE)
-        left = trained["ln_im"] - trained["mean"] - _term_of(trained, terms[of_site])
-        paths = PathTerms.fit(trained, left)
-        known, elsewhere = (
-            _told(paths, rows) for rows in (of_events, of_sites[of_sites["event_role"].eq("stopping")])
-        )
+        terms = terms_of_members(trained, events.tau, sites.phi_s2s, events.phi_ss)
+        is_site = terms["effect"].eq(SITE)
+        site_term = site_terms_of(trained, terms[is_site])
+        paths = PathTerms.fit(trained, trained["ln_im"] - trained["mean"] - site_term)
+        known = mean_square_of_paths(paths, stopping_events)
+        elsewhere = mean_square_of_paths(paths, stopping_sites[stopping_sites["event_role"].eq("stopping")])
         first = cls(
             tau=events.tau,
             phi_s2s=sites.phi_s2s,
@@ -145,36 +136,37 @@ class RandomEffects:
             terms=terms,
             paths=paths,
         )
-        rest = _reml(combine_chunks(first.apply(of_events)))
-        kriged = combine_chunks(first.apply(of_sites))
-        about_field = _reml(kriged.assign(mean=kriged["mean"] - kriged["event_term"]))
+        final = split_residuals(combine_chunks(first.apply(stopping_events)))
+        kriged = combine_chunks(first.apply(stopping_sites))
+        about_field = split_residuals(kriged.assign(mean=kriged["mean"] - kriged["event_term"]))
         field = kriged.drop_duplicates(["chunk", "site_id"])["site_term"]
-        # Of a known site also what its term does not hold of other events.
-        stddev = np.hypot(terms["stddev"], rest.phi_s2s * of_site)
+        # The site term of a known site may differ for another event.
+        stddev = np.hypot(terms["stddev"], final.phi_s2s * is_site)
         return dataclasses.replace(
             first,
-            tau=rest.tau,
+            tau=final.tau,
             phi_s2s=about_field.phi_s2s,
             phi_field=float(np.sqrt((field**2).mean())),
-            error=float(np.sqrt(max(rest.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0))),
+            error=float(np.sqrt(max(final.phi_ss**2 - (by_chunk["stddev"] ** 2).mean(), 0.0))),
             terms=terms.assign(stddev=stddev),
         )
 
     def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of event terms, [n], for a member: 0 and tau where it knows none."""
+        """Return mean and standard deviation of a member's event terms, [n]: 0 and tau for other events."""
         known = self._known(EVENT, chunk, init).set_index("id").reindex(np.asarray(ids, str))
         return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.tau).to_numpy()
 
     def site_terms(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of site terms for a member: of the field where it knows no site.
+        """Return mean and standard deviation of a member's site terms, [n]: of the field at unknown sites.
 
         Parameters
         ----------
         chunk, init : int
             The member.
         ids : array_like of str, [n]
+            Site ids.
         xy_km : array_like, [n, 2]
-            Where the sites are.
+            Places of the sites.
         """
         known = self._known(SITE, chunk, init).set_index("id").reindex(np.asarray(ids, str))
         term, stddev = known["term"].to_numpy(float).copy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
@@ -183,17 +175,17 @@ class RandomEffects:
         return term, stddev
 
     def path_stddev(self, chunk: int, init: int, ids) -> np.ndarray:
-        """What it does not know of another event's path terms, [n]: phi_place at unknown sites, or 0."""
+        """Return the standard deviation of unknown path terms, [n]: phi_place at unknown sites, else 0."""
         known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
         return np.where(known, 0.0, self.phi_place)
 
     def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
-        """`site_terms` with `path_stddev` in the standard deviation: what another event lacks of a site."""
+        """Return `site_terms` for an event that did not train: `path_stddev` in the standard deviation."""
         term, stddev = self.site_terms(chunk, init, ids, xy_km)
         return term, np.hypot(stddev, self.path_stddev(chunk, init, ids))
 
     def field(self, chunk: int, init: int, xy_km) -> np.ndarray:
-        """What the sites that a member knows tell of places, [...]: kriged from their terms.
+        """Krige the field of a member's site terms at places, [...].
 
         Parameters
         ----------
@@ -204,67 +196,75 @@ class RandomEffects:
         return site_kriging.field_at(self._known(SITE, chunk, init), xy_km)
 
     def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
+        """Return the terms of one effect of a member."""
         of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)
         return self.terms[of_member & self.terms["effect"].eq(effect)]
 
     def mean_terms(self, effect: str) -> pd.DataFrame:
-        """``term`` and ``stddev`` by id: means over the members that know it."""
+        """Return ``term`` and ``stddev`` of an effect by id, means over the members that trained on it."""
         chosen = self.terms[self.terms["effect"] == effect]
         return chosen.groupby("id")[["term", "stddev"]].mean()
 
     def variance(self, stddev, site_stddev, event_stddev=None):
-        """Total variance, from a network's phi_ss, and what is unknown of site (with path) and event.
+        r"""Return the total variance, by plain arithmetic that works for numpy arrays and tensors alike.
 
-        By plain arithmetic, for numpy arrays and tensors alike; without `event_stddev` that of another
-        event than those that trained.
+        .. math:: \sigma^2 = \phi_{SS}^2 + \phi_f^2 + \sigma_e^2 + \sigma_s^2
+
+        Parameters
+        ----------
+        stddev : array or tensor
+            :math:`\phi_{SS}` of the network.
+        site_stddev : array or tensor
+            :math:`\sigma_s`, of the site and path terms together.
+        event_stddev : array or tensor, optional
+            :math:`\sigma_e`, of the event term; by default tau, that of an event without records.
         """
         event_stddev = self.tau if event_stddev is None else event_stddev
         return stddev**2 + self.error**2 + event_stddev**2 + site_stddev**2
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
-        r"""Predictions of f and phi_ss, of any members -> those of the mixed-effects model.
+        r"""Turn predictions of the networks, f and phi_ss, into those of the mixed-effects model.
 
         Parameters
         ----------
         predictions : pandas.DataFrame
-            As for `fit`; of unknown sites the terms are those of the field.
+            As for `fit`, of any members. The site term of an unknown site is that of the field.
 
         Returns
         -------
         pandas.DataFrame
-            ``mean`` with all terms, total ``stddev``, and the parts: ``tau``, ``phi_s2s``, ``phi_p2p`` and
-            ``phi_ss`` (:math:`\phi_f` in it), what is unknown of an unknown event, site, path and record,
-            and ``phi_field``, what the field tells;
-            ``event_term``, ``event_stddev`` and so on for ``site``, ``path`` and ``within``: what is known
-            of it, and what is unknown then. The path term holds the source term. Events that trained have
-            none: of their single records nothing is known here, that is left to
-            `tfgmm.stats.within_event.conditioned`.
+            The same rows, with ``mean`` that includes all terms and the total ``stddev``. Standard
+            deviations of unknown terms: ``tau``, ``phi_s2s``, ``phi_field``, ``phi_p2p`` and ``phi_ss``,
+            :math:`\phi_f` in it. Terms and their standard deviations: ``site_term``, ``site_stddev``, and
+            likewise ``event``, ``path`` (which includes the source term) and ``within``. The path term of
+            a training event is 0; for its within-event terms see
+            `tfgmm.stats.within_event.krige_residuals`.
         """
         terms = np.zeros((6, len(predictions)))
-        for (chunk, init), rows in predictions.groupby(_MEMBER, observed=True).indices.items():
-            of_member = predictions.iloc[rows]
-            sites = of_member["site_id"]
-            terms[:2, rows] = self.site_terms(chunk, init, sites, of_member[["x_km", "y_km"]].to_numpy())
-            terms[2:4, rows] = self.event_terms(chunk, init, of_member["event_id"])
-            new = ~of_member["event_id"].isin(self._known(EVENT, chunk, init)["id"]).to_numpy()
-            terms[4, rows[new]] = np.add(*self.paths.of_records(of_member[new]))
+        for (chunk, init), rows in rows_of_members(predictions).items():
+            records = predictions.iloc[rows]
+            sites = records["site_id"]
+            terms[:2, rows] = self.site_terms(chunk, init, sites, records[["x_km", "y_km"]].to_numpy())
+            terms[2:4, rows] = self.event_terms(chunk, init, records["event_id"])
+            new = ~records["event_id"].isin(self._known(EVENT, chunk, init)["id"]).to_numpy()
+            terms[4, rows[new]] = np.add(*self.paths.of_records(records[new]))
             terms[5, rows] = np.where(new, self.path_stddev(chunk, init, sites), self.phi_p2p)
-        of_site, site_stddev, of_event, event_stddev, of_path, path_stddev = terms
-        of_place = np.hypot(site_stddev, path_stddev)
+        site_term, site_stddev, event_term, event_stddev, path_term, path_stddev = terms
+        place_stddev = np.hypot(site_stddev, path_stddev)
         phi_ss = np.hypot(predictions["stddev"], self.error)
         parts = {
-            "mean": predictions["mean"] + of_site + of_event + of_path,
-            "stddev": np.sqrt(self.variance(predictions["stddev"], of_place, event_stddev)),
+            "mean": predictions["mean"] + site_term + event_term + path_term,
+            "stddev": np.sqrt(self.variance(predictions["stddev"], place_stddev, event_stddev)),
             "tau": self.tau,
             "phi_s2s": self.phi_s2s,
             "phi_field": self.phi_field,
             "phi_p2p": self.phi_p2p,
             "phi_ss": phi_ss,
-            "site_term": of_site,
+            "site_term": site_term,
             "site_stddev": site_stddev,
-            "event_term": of_event,
+            "event_term": event_term,
             "event_stddev": event_stddev,
-            "path_term": of_path,
+            "path_term": path_term,
             "path_stddev": path_stddev,
             "within_term": 0.0,
             "within_stddev": phi_ss,
@@ -272,55 +272,14 @@ class RandomEffects:
         return predictions.assign(**parts).astype(dict.fromkeys(parts, "float32"))
 
 
-def _well_recorded(rows: pd.DataFrame) -> pd.DataFrame:
-    """Records of the sites that have `MIN_RECORDS`, or all if fewer than two sites have."""
-    count = rows.groupby([*_MEMBER, "site_id"], observed=True)["site_id"].transform("size")
-    found = rows[count >= MIN_RECORDS]
-    return found if found["site_id"].nunique() > 1 else rows
-
-
-def _told(paths: PathTerms, rows: pd.DataFrame) -> float:
-    """Mean square of source and path terms of records, members of a chunk averaged."""
-    term = np.add(*paths.of_records(rows))
-    of_record = rows[_RECORD].assign(term=term).groupby(_RECORD, observed=True)["term"].mean()
-    return float((of_record.astype(float) ** 2).mean()) if len(rows) else 0.0
-
-
-def _reml(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
-    """Variances; what the members of a chunk are off by is no term of a site or an event."""
-    offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
-    return mixed_effects.fit(offsets, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"])
-
-
-def _terms(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
-    """Of the sites and events of a member's training records."""
-    residual, one = rows["ln_im"] - rows["mean"], np.ones((len(rows), 1))
-    equations = mixed_effects.MixedModelEquations(one, residual, rows["event_id"], rows["site_id"])
-    found = equations.solve(tau, phi_s2s, phi_ss)
-    # What f is off by for these events in the mean is part of their terms, and of no other event's.
-    of_event = found.coefficients[0] + found.event_terms
-    kriged = site_kriging.fit(rows, residual - rows["event_id"].map(of_event).to_numpy(), phi_ss)
-    of_effect = {
-        SITE: {"term": found.site_terms, "stddev": found.site_terms_stddev} | kriged.field(),
-        EVENT: {"term": of_event, "stddev": found.event_terms_stddev},
-    }
-    tables = [
-        pd.DataFrame(columns).rename_axis("id").reset_index().assign(effect=effect)
-        for effect, columns in of_effect.items()
-    ]
-    return pd.concat(tables)
-
-
-def _term_of(rows: pd.DataFrame, terms: pd.DataFrame) -> np.ndarray:
-    """The site terms of records that trained, [n]."""
-    of_record = rows[[*_MEMBER, "site_id"]].astype({"site_id": str})
-    return of_record.merge(terms, left_on=[*_MEMBER, "site_id"], right_on=[*_MEMBER, "id"], how="left")[
-        "term"
-    ].to_numpy()
-
-
 def write(effects: dict[str, RandomEffects], folder: Path) -> None:
-    """Write `VARIANCES`, `TERMS`, `PATHS` and `CLASSES` into the folder of a run.
+    """Write random effects into the folder of a run, as the four `FILES`.
+
+    Parameters
+    ----------
+    effects : dict of str to RandomEffects
+        By intensity measure.
+    folder : Path
 
     Raises
     ------
@@ -328,15 +287,17 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
         The file system refuses to write.
     """
     variances = {
-        im: {name: getattr(one, name) for name in _PARTS}
-        | {"covariance": dataclasses.asdict(one.paths.covariance)}
-        for im, one in effects.items()
+        im: {name: getattr(effect, name) for name in _STDDEVS}
+        | {"covariance": dataclasses.asdict(effect.paths.covariance)}
+        for im, effect in effects.items()
     }
     tables = {
-        TERMS: [one.terms.assign(im=im) for im, one in effects.items()],
-        CLASSES: [one.paths.classes.assign(im=im) for im, one in effects.items()],
+        TERMS: [effect.terms.assign(im=im) for im, effect in effects.items()],
+        CLASSES: [effect.paths.classes.assign(im=im) for im, effect in effects.items()],
     }
-    paths = {f"{im} {name}": getattr(one.paths, name) for im, one in effects.items() for name in _PATHS}
+    paths = {
+        f"{im} {name}": getattr(effect.paths, name) for im, effect in effects.items() for name in _PATHS
+    }
     for name, parts in tables.items():
         with files.whole_file(folder / name) as temporary:
             files.write_parquet(pd.concat(parts, ignore_index=True), temporary)
@@ -347,7 +308,7 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, RandomEffects]:
-    """Read what `write` has written, by intensity measure.
+    """Read the random effects of a run, by intensity measure.
 
     Raises
     ------
@@ -360,8 +321,8 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         paths = np.load(folder / PATHS)
         return {
             im: RandomEffects(
-                **{name: float(parts[name]) for name in _PARTS},
-                terms=terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
+                **{name: float(parts[name]) for name in _STDDEVS},
+                terms=terms.loc[terms["im"] == im, [*MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
                 paths=PathTerms(
                     Covariance(**parts["covariance"]),
                     classes[classes["im"] == im].drop(columns="im"),

@@ -1,4 +1,4 @@
-"""Within-event residuals: how far they are alike, and what those of an event tell of its other sites."""
+"""Within-event residuals: their correlation by distance, and kriging from an event's records."""
 
 import dataclasses
 from typing import Self
@@ -10,31 +10,36 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
+from tfgmm.data.columns import SITE_XY
 from tfgmm.data.roles import is_training
+from tfgmm.stats.mixture import rows_of_members
 
-#: Borders in km of the classes of distance in which the correlation is found.
+#: Borders in km of the classes of distance in which the correlation is estimated.
 CLASSES_KM = np.array([0, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150])
-#: Events that a class needs, so that their scatter tells how well its correlation is known.
+#: Events that a class needs, so that their scatter gives the standard error of its correlation.
 MIN_EVENTS = 10
-#: Within which the range in km is sought.
+#: Least and largest range of the correlation, km.
 RANGE_BOUNDS_KM = 1.0, 100.0
 
-_XY = ["x_km", "y_km"]
 
-
-def standardised(predictions: pd.DataFrame) -> pd.Series:
-    r"""Within-event residuals, :math:`(\ln IM - \mu) / \phi_{SS}`.
+def standardised_residuals(predictions: pd.DataFrame) -> pd.Series:
+    r"""Return standardised within-event residuals, :math:`z = (\ln IM - \mu) / \phi_{SS}`.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Of `RandomEffects.apply`: with the terms of known sites and events in ``mean``, and ``phi_ss``.
+        Result of `RandomEffects.apply`: ``ln_im``, ``mean`` with the terms of known sites and events, and
+        ``phi_ss``, in ln units.
     """
     return (predictions["ln_im"] - predictions["mean"]) / predictions["phi_ss"]
 
 
-def by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
-    """Empirical correlation of the residuals of an event at two sites, in classes of their distance.
+def correlation_by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
+    r"""Estimate the correlation of residuals of one event at two sites, in classes of their distance.
+
+    .. math:: \rho = \overline{z_i z_j} / \overline{z^2}
+
+    The mean of the products is over all pairs of sites of one event whose distance is in the class.
 
     Parameters
     ----------
@@ -44,15 +49,13 @@ def by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``distance_km`` (mean of the class), ``correlation`` (mean product of the pairs over the mean
-        square) and ``standard_error``, from how the events scatter; classes of fewer than `MIN_EVENTS`
-        events are left out.
+        A row per class: ``distance_km`` (mean of the pairs), ``correlation`` and its ``standard_error``,
+        from the scatter of the events. Classes of fewer than `MIN_EVENTS` events are left out.
     """
-    pairs, distances, products = np.moveaxis(
-        [_pairs(rows) for _, rows in residuals.groupby("event_id", observed=True)], 1, 0
-    )
-    seen = (pairs > 0).sum(axis=0) >= MIN_EVENTS
-    pairs, distances, products = pairs[:, seen], distances[:, seen], products[:, seen]
+    sums = np.array([_sums_of_pairs(rows) for _, rows in residuals.groupby("event_id", observed=True)])
+    pairs, distances, products = np.moveaxis(sums, 1, 0)
+    enough = (pairs > 0).sum(axis=0) >= MIN_EVENTS
+    pairs, distances, products = pairs[:, enough], distances[:, enough], products[:, enough]
     count = pairs.sum(axis=0)
     square = (residuals["z"] ** 2).mean()
     mean = products.sum(axis=0) / count
@@ -66,20 +69,21 @@ def by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _pairs(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number, sum of distances and sum of products of the pairs of one event, by class of distance."""
-    z, distance = rows["z"].to_numpy(), pdist(rows[_XY].to_numpy())
+def _sums_of_pairs(rows: pd.DataFrame) -> list[np.ndarray]:
+    """Return the number, sum of distances and sum of products of the pairs of an event, by class."""
+    z, distance = rows["z"].to_numpy(), pdist(rows[SITE_XY].to_numpy())
     product = np.outer(z, z)[np.triu_indices(len(z), 1)]
     classes, inside = len(CLASSES_KM) - 1, distance < CLASSES_KM[-1]
-    of_class = np.digitize(distance[inside], CLASSES_KM) - 1
-    return tuple(
-        np.bincount(of_class, weights, classes) for weights in (None, distance[inside], product[inside])
-    )
+    class_of_pair = np.digitize(distance[inside], CLASSES_KM) - 1
+    return [
+        np.bincount(class_of_pair, weights, classes)
+        for weights in (None, distance[inside], product[inside])
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    r"""Correlation of the within-event residuals of an event at two sites, d apart.
+    r"""Correlation of within-event residuals of one event at two sites, d apart.
 
     .. math:: \rho(d) = a \exp(-d / l)
 
@@ -100,39 +104,48 @@ class Correlation:
     range_km: float
 
     @classmethod
-    def fit(cls, found: pd.DataFrame) -> Self:
-        """By weighted least squares.
+    def fit(cls, classes: pd.DataFrame) -> Self:
+        """Fit a and l to the correlations in classes of distance, by weighted least squares.
 
         Parameters
         ----------
-        found : pandas.DataFrame
-            Of `by_distance`. From fewer than three classes the share is 0.
+        classes : pandas.DataFrame
+            Result of `correlation_by_distance`. With fewer than three classes a is 0.
         """
-        if len(found) < 3:
+        if len(classes) < 3:
             return cls(0.0, RANGE_BOUNDS_KM[0])
         (share, range_km), _ = curve_fit(
             lambda distance, share, range_km: share * np.exp(-distance / range_km),
-            found["distance_km"],
-            found["correlation"],
+            classes["distance_km"],
+            classes["correlation"],
             p0=(0.5, 15.0),
-            sigma=found["standard_error"],
+            sigma=classes["standard_error"],
             bounds=((0.0, RANGE_BOUNDS_KM[0]), (1.0, RANGE_BOUNDS_KM[1])),
         )
         return cls(float(share), float(range_km))
 
-    def between(self, one_km, other_km) -> np.ndarray:
-        """Correlations of different sites, [n, m], with places [n, 2] and [m, 2] in km."""
-        return self.share * np.exp(-cdist(one_km, other_km) / self.range_km)
-
-    def kriged(self, xy_km, z, wanted_km) -> tuple[np.ndarray, np.ndarray]:
-        r"""What the residuals of an event tell of its other sites: simple kriging.
-
-        .. math:: E[z_0 | z] = k^T C^{-1} z, \quad 1 - Var[z_0 | z] = k^T C^{-1} k
+    def between(self, xy_km, other_xy_km) -> np.ndarray:
+        """Return the correlation of each site with each other site, [n, m].
 
         Parameters
         ----------
         xy_km : array_like, [n, 2]
-            Sites of the residuals.
+        other_xy_km : array_like, [m, 2]
+            Different sites, also where they are in one place.
+        """
+        return self.share * np.exp(-cdist(xy_km, other_xy_km) / self.range_km)
+
+    def kriged(self, xy_km, z, wanted_km) -> tuple[np.ndarray, np.ndarray]:
+        r"""Krige standardised residuals of an event from the sites of its records to other sites.
+
+        .. math:: E[z_0 | z] = k^T C^{-1} z, \quad 1 - Var[z_0 | z] = k^T C^{-1} k
+
+        with the correlations C between the sites of the records and k with the wanted site.
+
+        Parameters
+        ----------
+        xy_km : array_like, [n, 2]
+            Sites of the records.
         z : array_like, [n]
             Standardised residuals.
         wanted_km : array_like, [m, 2]
@@ -141,52 +154,55 @@ class Correlation:
         Returns
         -------
         mean, explained : ndarray, [m]
-            Expected residual, and the share of its variance that the others explain.
+            Expected standardised residual, and the share of its variance that the records explain.
 
         References
         ----------
         Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, equations 2.25 and 2.26.
         """
         matrix = self.between(xy_km, xy_km)
-        np.fill_diagonal(matrix, 1 + 1e-6)  # with stations in one place, too, it has an inverse
+        np.fill_diagonal(matrix, 1 + 1e-6)  # has an inverse also with stations in one place
         cross = self.between(wanted_km, xy_km)
         weights = cho_solve(cho_factor(matrix, overwrite_a=True), cross.T).T
         return weights @ np.asarray(z, float), (weights * cross).sum(axis=1)
 
 
-def conditioned(predictions: pd.DataFrame) -> pd.DataFrame:
-    r"""Predictions at sites that did not train, given the other sites' records of the same event.
+def krige_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
+    r"""Add the kriged within-event residuals of an event's training records to its other predictions.
 
-    The within-event residuals of the records that trained are kriged, in each event and with each
-    member's own correlation, to the event's other records; to a record that trained, nothing is added.
-    Residuals at trained sites have become smaller than phi_SS says: where their mean square v is below
-    1, no more than v of the variance is taken to be explained.
+    Residuals of the training records are kriged, in each event and with each member's own correlation,
+    to the event's records at sites that did not train. Predictions of training records stay as they
+    are. Residuals at trained sites are smaller than phi_SS says: where their mean square v is below 1,
+    no more than v of the variance is taken to be explained.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Of `RandomEffects.apply`, with ``x_km`` and ``y_km`` of the stations.
+        Result of `RandomEffects.apply`, with ``x_km`` and ``y_km`` of the stations.
 
     Returns
     -------
     pandas.DataFrame
-        With ``within_term`` :math:`E[\delta WS]` added to ``mean``, ``within_stddev``, what is left of
-        phi_SS, and ``stddev`` with it.
+        The same rows. ``within_term`` is :math:`E[\delta WS]` and added to ``mean``; ``within_stddev`` is
+        the standard deviation of :math:`\delta WS` then, in place of phi_SS in ``stddev``. All in ln units.
     """
-    z, trained = standardised(predictions).to_numpy(float), is_training(predictions).to_numpy()
+    z = standardised_residuals(predictions).to_numpy(float)
+    trained = is_training(predictions).to_numpy()
     term, explained = np.zeros((2, len(predictions)))
-    places, event = predictions[_XY].to_numpy(), predictions["event_id"].to_numpy()
+    places, event = predictions[SITE_XY].to_numpy(), predictions["event_id"].to_numpy()
     # Some hundred sites an event: threads gain nothing, and lose much while other work runs.
     with threadpool_limits(1, "blas"):
-        for rows in predictions.groupby(["chunk", "init"], observed=True).indices.values():
-            known, other = rows[trained[rows]], rows[~trained[rows]]
-            residuals = pd.DataFrame(places[known], columns=_XY).assign(event_id=event[known], z=z[known])
-            correlation = Correlation.fit(by_distance(residuals))
+        for rows in rows_of_members(predictions).values():
+            known, unknown = rows[trained[rows]], rows[~trained[rows]]
+            residuals = pd.DataFrame(places[known], columns=SITE_XY).assign(
+                event_id=event[known], z=z[known]
+            )
+            correlation = Correlation.fit(correlation_by_distance(residuals))
             scale = min((z[known] ** 2).mean(), 1.0)
-            known_of = pd.Series(known).groupby(event[known]).indices
-            for name, at in pd.Series(other).groupby(event[other]).indices.items():
-                if name in known_of:
-                    here, there = known[known_of[name]], other[at]
+            known_of_event = pd.Series(known).groupby(event[known]).indices
+            for name, chosen in pd.Series(unknown).groupby(event[unknown]).indices.items():
+                if name in known_of_event:
+                    here, there = known[known_of_event[name]], unknown[chosen]
                     mean, share = correlation.kriged(places[here], z[here], places[there])
                     term[there], explained[there] = mean, scale * share
     phi_ss, stddev = (predictions[name].to_numpy(float) for name in ("phi_ss", "stddev"))

@@ -11,7 +11,7 @@ import pandas as pd
 from tfgmm.core import errors
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import wrapped
-from tfgmm.data.dataset import EVENT_RANGES, YEARS
+from tfgmm.data.schemas import EVENT_RANGES, YEARS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import bounded, columns, matching, quakeml, sheet
 from tfgmm.readers.common.columns import NUMERAL, Column

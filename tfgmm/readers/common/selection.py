@@ -6,8 +6,8 @@ import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.core.sphere import wrapped
-from tfgmm.data.dataset import Dataset, hypocentral_km, site_ids
+from tfgmm.core.sphere import hypocentral_km, wrapped
+from tfgmm.data.dataset import Dataset, site_ids
 from tfgmm.data.tally import Tally
 
 #: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones are rounding noise.

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data.dataset import COMPONENTS, Dataset
+from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import COMPONENTS
 from tfgmm.readers.common import selection
 from tfgmm.readers.flatfiles import layout, table
 

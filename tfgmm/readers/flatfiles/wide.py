@@ -8,7 +8,7 @@ import pandas as pd
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
-from tfgmm.data.dataset import COMPONENTS
+from tfgmm.data.schemas import COMPONENTS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, units
 

@@ -5,5 +5,5 @@ netcdf       NetCDF 3 or 4 -> one variable on longitude and latitude
 point_table  table of points -> site layer
 raster       GeoTIFF of any map projection, and NetCDF -> site layer
 recognise    file of any format, recognised by its first bytes -> site layer
-shared       regions, longitudes, units and missing values, for readers of all formats
+shared       regions, longitudes, units, missing and repeated values, for readers of all formats
 """

@@ -22,7 +22,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded
-from tfgmm.readers.layers import point_table, shared
+from tfgmm.readers.layers import shared
 
 #: Rows read at a time: the national files have millions.
 CHUNK = 100_000
@@ -198,14 +198,14 @@ def _select_meshes(
     """Return the meshes in the region with a usable value, and the number of those without one."""
     table = table.dropna(how="all")
     level = MESHES[name][0]
-    point_table.refuse(
+    _refuse(
         path, table["CODE"], ~table["CODE"].str.fullmatch(CODES[name], na=False), f"a code of mesh {level}"
     )
-    point_table.refuse(path, table[MORE], table[MORE].notna(), "no more columns than the header names")
+    _refuse(path, table[MORE], table[MORE].notna(), "no more columns than the header names")
     numbers = table[wanted].apply(pd.to_numeric, errors="coerce").astype(float)
     for column in wanted:
         bad = ~np.isfinite(numbers[column]) & table[column].notna()
-        point_table.refuse(path, table[column], bad, "a number")
+        _refuse(path, table[column], bad, "a number")
     numbers = numbers.mask(shared.is_declared(numbers, missing))
     latitude, longitude = _compute_centres(table["CODE"])
     points = pd.DataFrame({"latitude": latitude, "longitude": longitude}, table.index)
@@ -227,7 +227,7 @@ def _compute_depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
     """Subtract the surface from the deepest boundary; NaN where unknown or negative."""
     for _, depths in numbers.items():
         expected = f"a depth of {LEAST_DEPTH_M:g} m or more, or --missing {depths.min():g}"
-        point_table.refuse(path, depths, depths < LEAST_DEPTH_M, expected)
+        _refuse(path, depths, depths < LEAST_DEPTH_M, expected)
     depth = numbers.filter(regex=r"^D").max(axis=1) - numbers["S0"]
     return depth.where(depth >= 0)
 
@@ -241,7 +241,7 @@ def _make_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarra
         axes.append(((np.arange(number.min(), number.max() + 1) + 0.5) / per_degree).round(9))
     shape = tuple(len(axis) for axis in axes)
     layers.refuse_large(path.name, shape)
-    point_table.refuse_repeats(path, index[0] * shape[1] + index[1])
+    shared.refuse_repeats(path, index[0] * shape[1] + index[1])
     raster = np.full(shape, np.nan)
     raster[tuple(index)] = points["value"]
     return *axes, raster
@@ -255,3 +255,11 @@ def _compute_centres(codes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     # jismesh 2.1 fails on an array of one.
     lat, lon = jismesh.to_meshpoint(np.append(numbers, numbers[0]), 0.5, 0.5)
     return lat[:-1], lon[:-1]
+
+
+def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
+    """Raise `DataError` that names the first line where `bad` is True."""
+    if bad.any():
+        line = bad.idxmax()
+        value = column[line] if isinstance(column[line], str) else float(column[line])
+        raise DataError(f"{path}, line {line}, column {column.name}: {value!r}, expected {expected}")

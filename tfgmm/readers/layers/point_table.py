@@ -38,9 +38,9 @@ PLACE = {
         expected="a longitude, at most 360 degrees",
     ),
 }
-#: -999 and its like stand for a missing value only if the user says so.
+#: The column of the values; -999 and the like stand for a missing value only if the user says so.
 VALUE = columns.Column((), columns.NUMBER, sentinels=False)
-#: Plain names of the values.
+#: Plain names of the column of the values.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: A unit in brackets at the end of a column's name.
 UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
@@ -102,7 +102,7 @@ def read(
         are on no regular raster.
     """
     layers.known(name)
-    points, column = _points(path, name, latitude, longitude, value)
+    points, column = _read_points(path, name, latitude, longitude, value)
     if unit := UNIT.search(column):
         shared.refuse_unit(f"{path}, column {column}", unit[1], scale, name)
     if value is None:
@@ -129,7 +129,7 @@ def _make_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
     row, rows = _find_axis(path, points["latitude"])
     col, cols = _find_axis(path, points["longitude"])
     layers.refuse_large(path.name, (len(rows), len(cols)))
-    refuse_repeats(path, pd.Series(row * len(cols) + col, points.index))
+    shared.refuse_repeats(path, pd.Series(row * len(cols) + col, points.index))
     raster = np.full((len(rows), len(cols)), np.nan)
     raster[row, col] = points["value"]
     return rows, cols, raster
@@ -149,7 +149,7 @@ def _interpolate(path: Path, points: pd.DataFrame, region, step: float) -> tuple
     layers.refuse_large(path.name, last - first + 1)
     rows, cols = (np.arange(a, b + 1) * step for a, b in zip(first, last, strict=True))
     known = values.notna()
-    refuse_repeats(path, lat.round(6) + 1j * lon.round(6))
+    shared.refuse_repeats(path, lat.round(6) + 1j * lon.round(6))
     try:
         surface = LinearNDInterpolator(np.stack([lat, lon], 1)[known], values[known])
     except (QhullError, ValueError) as error:
@@ -159,29 +159,29 @@ def _interpolate(path: Path, points: pd.DataFrame, region, step: float) -> tuple
     return rows.round(9), cols.round(9), surface(*np.meshgrid(rows, cols, indexing="ij"))
 
 
-def _points(
+def _read_points(
     path: Path, name: str, latitude: str | None, longitude: str | None, value: str | None
 ) -> tuple[pd.DataFrame, str]:
-    """Latitude, longitude and value, indexed by row or line, and the name of the values' column."""
+    """Return latitude, longitude and value by row, and the name of the values' column."""
     table = sheet.read(path, XYZ)
-    named = {"latitude": latitude, "longitude": longitude}
-    named = {what: column for what, column in named.items() if column}
-    located = named if len(named) == 2 else columns.locate(table, PLACE) | named
-    for what in PLACE:
-        if what not in located:
+    chosen = {"latitude": latitude, "longitude": longitude}
+    chosen = {axis: column for axis, column in chosen.items() if column}
+    located = chosen if len(chosen) == 2 else columns.locate(table, PLACE) | chosen
+    for axis in PLACE:
+        if axis not in located:
             raise UsageError(
-                f"{path} has no column of {what}: name it, --{what} COLUMN; its columns are "
+                f"{path} has no column of {axis}: name it, --{axis} COLUMN; its columns are "
                 f"{listed(table.columns)}"
             )
-    located["value"] = value or _value_column(table, name, [*located.values()])
+    located["value"] = value or _choose_column(table, name, [*located.values()])
     points = columns.read(table, PLACE | {"value": VALUE}, located, drop_blank_rows=True)
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
     return points, located["value"]
 
 
-def _value_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
-    """The column that is named as the layer, or the only one beside the coordinates."""
+def _choose_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
+    """Return the column with a name of the layer, or the only one beside the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
     named = columns.find(others, VALUES[name])
     if named is None and len(others) != 1:
@@ -218,22 +218,3 @@ def _find_axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
             "(--step, in degrees)"
         )
     return index[position], np.linspace(distinct[0], distinct[-1], index[-1] + 1).round(9)
-
-
-def refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    """Raise `DataError` that names the first row, by the index of `column`, where `bad` is True."""
-    if bad.any():
-        line = bad.idxmax()
-        value = column[line] if isinstance(column[line], str) else float(column[line])
-        kind = column.index.name or "line"
-        raise DataError(f"{path}, {kind} {line}, column {column.name}: {value!r}, expected {expected}")
-
-
-def refuse_repeats(path: Path, cell: pd.Series) -> None:
-    """Raise `DataError` that names the first row, by the index of `cell`, whose cell an earlier row has."""
-    repeated = cell.duplicated()
-    if repeated.any():
-        line = repeated.idxmax()
-        first = (cell == cell[line]).idxmax()
-        kind = cell.index.name or "line"
-        raise DataError(f"{path}, {kind} {line}: the same point as {kind} {first}: keep one of them")

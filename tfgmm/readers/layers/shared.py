@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from tfgmm.core.errors import DataError, UsageError
@@ -245,3 +247,13 @@ def refuse_unit(file: str, unit: str, scale: float, name: str) -> None:
             raise UsageError(
                 f"{file} holds values in {unit!r}: turn them into {expected}, --scale {factor:g}"
             )
+
+
+def refuse_repeats(path: Path, cell: pd.Series) -> None:
+    """Raise `DataError` that names the first row, by the index of `cell`, whose cell an earlier row has."""
+    repeated = cell.duplicated()
+    if repeated.any():
+        line = repeated.idxmax()
+        first = (cell == cell[line]).idxmax()
+        kind = cell.index.name or "line"
+        raise DataError(f"{path}, {kind} {line}: the same point as {kind} {first}: keep one of them")

@@ -8,7 +8,6 @@ mesonet             continuous waveforms and an event catalogue -> records
 nied                K-NET and KiK-net files -> pairs of horizontals -> records
 nied_format         a K-NET or KiK-net file, ASCII or CSV -> components of a record
 obspy_files         MiniSEED, SAC, GSE, text files and their station table -> pieces
-station_table       station table of waveform files -> places and scales
 trace_files         MiniSEED, SAC, GSE and text files -> ObsPy traces
 win32               WIN32 files -> samples
 win32_files         WIN32 files and their channel table -> pieces

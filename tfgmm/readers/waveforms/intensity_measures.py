@@ -8,7 +8,7 @@ from scipy import fft, signal
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.dataset import COMPONENTS
+from tfgmm.data.schemas import COMPONENTS
 
 DAMPING = 0.05
 #: Largest sample, offset included, that is taken for ground motion.

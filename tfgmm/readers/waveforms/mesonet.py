@@ -10,7 +10,8 @@ import pandas as pd
 
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.dataset import Dataset, hypocentral_km
+from tfgmm.core.sphere import hypocentral_km
+from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, selection, units
 from tfgmm.readers.waveforms import event_windows, instruments, intensity_measures
@@ -106,7 +107,7 @@ def read(
     channels : Path, optional
         Channel table of WIN32 files (`win32_files.read_channel_table`).
     stations : Path, optional
-        Station table of other files (`obspy_files.ObspyFiles`).
+        Station table of other files (`obspy_files.read_station_table`).
     settings : Settings
     progress : callable, optional
         Called with each file once it has been read.

@@ -6,14 +6,39 @@ from typing import NamedTuple
 
 import numpy as np
 import obspy
+import pandas as pd
 
 from tfgmm.core.errors import DataError
+from tfgmm.core.sphere import wrapped
 from tfgmm.data.tally import Tally
-from tfgmm.readers.waveforms import instruments, station_table, trace_files
+from tfgmm.readers.common import columns, sheet
+from tfgmm.readers.common.columns import NUMBER, Column
+from tfgmm.readers.waveforms import instruments, trace_files
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Channel, Instrument, Piece
 
 #: Value in a SAC header for a number that is unknown.
 UNDEFINED = -12345.0
+#: Columns of the station table.
+COLUMNS = {
+    "station": Column(
+        columns.STATION, filled=True, expected="the code of a station", unique="each station once"
+    ),
+    "longitude": Column(columns.LONGITUDE, NUMBER, lowest=-180, highest=360),
+    "latitude": Column(columns.LATITUDE, NUMBER, lowest=-90, highest=90),
+    "elevation_m": Column(("elevationm", "elevation"), NUMBER),
+    "sensor_depth_m": Column(("sensordepthm", "sensordepth"), NUMBER, lowest=0, highest=1e4),
+    "unit": Column(("unit",)),
+    "gain": Column(("gain",), NUMBER),
+    "velocity_unit": Column(("velocityunit",)),
+    "velocity_gain": Column(("velocitygain",), NUMBER),
+}
+#: Columns that the station table must have.
+REQUIRED = ("station", "longitude", "latitude")
+#: Columns of unit and gain, and an example of the unit, by measured quantity.
+SCALES = {
+    instruments.ACCELERATION: ("unit", "gain", "m/s^2"),
+    instruments.VELOCITY: ("velocity_unit", "velocity_gain", "m/s"),
+}
 
 
 class _Stream(NamedTuple):
@@ -55,7 +80,7 @@ class ObspyFiles:
     Parameters
     ----------
     table : Path
-        See `station_table.read`.
+        See `read_station_table`.
     tally : Tally
         Counts channels that are not used.
     differentiate : bool
@@ -70,7 +95,7 @@ class ObspyFiles:
     """
 
     def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
-        rows = station_table.read(table)
+        rows = read_station_table(table)
         self.stations = instruments.one_row_per_station(rows, table)
         self.noted = Tally()
         self._scales = rows.set_index("station")[[ACCELERATION, VELOCITY]]
@@ -219,3 +244,67 @@ def _identify_stream(trace: obspy.Trace) -> _Stream:
     quantity = instruments.SAC_IDEP.get(int(stats.sac.get("idep", 0))) if "sac" in stats else None
     code, _ = instruments.split_channel(stats.channel)
     return _Stream(*names, quantity or instruments.measured_by(code), None)
+
+
+def read_station_table(path: Path) -> pd.DataFrame:
+    """Read the places of stations, and the scales of their samples.
+
+    Parameters
+    ----------
+    path : Path
+        A table that `sheet.read` takes, with ``station`` (``STA`` or ``NET.STA``), ``longitude``,
+        ``latitude``, and ``unit`` (as m/s^2, gal, nm/s^2) or ``gain`` (counts per m/s^2); for velocities
+        ``velocity_unit`` (as m/s) or ``velocity_gain`` (counts per m/s); optionally ``elevation_m``,
+        ``sensor_depth_m``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``station``, ``longitude`` and ``latitude`` (degrees), ``elevation_m``, ``sensor_depth_m``, and
+        ``acceleration`` and ``velocity``: m/s^2 and m/s in one unit of the samples, NaN where unknown.
+
+    Raises
+    ------
+    UsageError
+        The file does not exist.
+    DataError
+        The file is no table, lacks a column, or a cell is invalid.
+    """
+    table = sheet.read(path)
+    located = columns.locate(table, COLUMNS)
+    missing = [name for name in REQUIRED if name not in located]
+    if located.keys().isdisjoint(name for names in SCALES.values() for name in names):
+        missing.append("unit or gain")
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}: see the docs on the station table of waveforms"
+        )
+    rows = columns.read(table, COLUMNS, located).reset_index(drop=True)
+    scales = {quantity: _compute_scale(table, located, rows, quantity) for quantity in SCALES}
+    scaled = pd.DataFrame(scales).notna().any(axis=1)
+    table.refuse(table.text(located["station"]), ~scaled, "a unit or a gain in its row, which has none")
+    rows = rows.assign(**scales, longitude=wrapped(rows["longitude"]))
+    return rows.drop(columns=["unit", "gain", "velocity_unit", "velocity_gain"])
+
+
+def _compute_scale(table: sheet.Sheet, located: dict, rows: pd.DataFrame, quantity: str) -> pd.Series:
+    """Return one unit of the samples in SI units by row, from unit or gain; NaN where both are blank."""
+    unit_name, gain_name, example = SCALES[quantity]
+    unit, gain = rows[unit_name], rows[gain_name]
+    scale = unit.map(lambda text: _find_size(text, quantity), na_action="ignore").astype(float)
+
+    def refuse(name: str, bad: pd.Series, expected: str) -> None:
+        if bad.any():
+            table.refuse(table.text(located[name]), bad, expected)
+
+    refuse(unit_name, unit.notna() & scale.isna(), f"a unit of {quantity}, as {example}")
+    refuse(gain_name, gain.notna() & unit.notna(), f"a blank, as {unit_name} is told")
+    good = gain.isna() | ((gain > 0) & np.isfinite(gain))
+    refuse(gain_name, ~good, f"a gain in counts per {example}, above 0")
+    return scale.fillna(1 / gain)
+
+
+def _find_size(text: str, quantity: str) -> float:
+    """Return the size of a unit in SI units, NaN where the text is no unit of the quantity."""
+    unit = instruments.unit(text)
+    return unit.si if unit and unit.quantity == quantity else np.nan

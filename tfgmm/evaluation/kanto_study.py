@@ -1,4 +1,4 @@
-"""Values that the study in the Kanto basin published."""
+"""Values of the study in the Kanto basin (Sunny, Cotton & Lilienkamp, 2022)."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ IM = "PGA"
 FULL_ENSEMBLE_Z_STD = 0.86
 
 #: RMSE, its standard deviation over chunks, standard deviation of standardised residuals (NaN: the text
-#: gives no number), in the order of `tfgmm.evaluation.scores.CELLS`.
+#: gives no number), ln units, in the order of `tfgmm.evaluation.scores.CELLS`.
 _CELLS = {
     ("kik",): (
         (0.432, 0.007, np.nan),
@@ -35,7 +35,7 @@ _CELLS = {
 
 
 def four_way(networks: Iterable[str], im: str = IM) -> pd.DataFrame:
-    """The published four-way table.
+    """Return the four-way table of the study.
 
     >>> four_way(["meso", "kik"])["rmse"].tolist()
     [0.429, 0.494, 0.865, 0.841]
@@ -49,8 +49,8 @@ def four_way(networks: Iterable[str], im: str = IM) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``cell``, ``rmse``, ``rmse_std``, ``z_std`` (ln units; z without unit); empty for other networks
-        or another intensity measure than were published.
+        ``cell``, ``rmse``, ``rmse_std``, ``z_std`` (ln units; z without unit); empty for networks or an
+        intensity measure that the study does not have.
 
     References
     ----------

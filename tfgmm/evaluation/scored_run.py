@@ -1,4 +1,4 @@
-"""Everything that predicts the records of a run: its ensemble, raw and calibrated, and the baselines."""
+"""A run with the predictions of its records: by its ensemble, raw and calibrated, and by the baselines."""
 
 import dataclasses
 import logging
@@ -15,30 +15,30 @@ from tfgmm.stats import calibration
 _log = logging.getLogger(__name__)
 #: Files of the baselines that are kept in a run.
 _KEPT = ("fitted.parquet", "published.parquet", "ranges.csv")
-#: Receives what is being done and the share of it that is done.
+#: Callback that receives the name of the stage at work and the share of it that is done.
 Report = Callable[[str, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
-    """What is known of a run's predictions.
+class ScoredRun:
+    """A run with all predictions of its records.
 
     Attributes
     ----------
     run : RunFolder
     models : pandas.DataFrame
-        Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row a
+        Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row per
         record, chunk and model, with the places of its event and station.
     published : pandas.DataFrame
-        The same of published ground-motion models; empty without baselines.
+        Scored table of published ground-motion models; empty without baselines.
     ranges : pandas.DataFrame
         Share of the records outside the range of each published model.
     full : pandas.DataFrame
-        The full ensemble, one row a record.
+        Predictions of the full ensemble, one row per record.
     calibrations : dict of str to Calibration
         By intensity measure; empty where the run has no stopping set of its own.
     members : int
-        Trained members an intensity measure.
+        Number of trained members per intensity measure.
     """
 
     run: RunFolder
@@ -51,27 +51,35 @@ class Scored:
 
     @property
     def reference(self) -> str:
-        """The network whose records are scored."""
+        """Return the name of the reference network, whose records are scored."""
         return self.run.experiment.reference
 
     @property
     def ensemble(self) -> pd.DataFrame:
-        """The rows of the partial ensembles as they are."""
+        """Return the rows of the partial ensembles without calibration."""
         return self.models[self.models["model"] == scores.ENSEMBLE]
 
     @property
     def note(self) -> str:
-        """Networks, and whether the records are simulated: for the titles of figures."""
+        """Return the networks, and that records are simulated where they are, for titles of figures."""
         return ", ".join(self.run.experiment.networks) + " (simulated records)" * self.run.simulated
 
 
 def gather(
     run: RunFolder, with_baselines: bool = True, report: Report = lambda what, share: None
-) -> Scored:
-    """Combine the members, fit the calibration and the baselines.
+) -> ScoredRun:
+    """Combine the members of a run, fit its calibration and the baselines.
 
     The calibration is written into the run. The baselines, which take minutes, are kept there too and
     fitted again only when the records or their roles have changed, or the files (a warning says so).
+
+    Parameters
+    ----------
+    run : RunFolder
+    with_baselines : bool
+        Fit all baselines; else the ergodic regression only.
+    report : callable
+        Called with the name of the stage at work and the share of it that is done, 0 to 1.
 
     Raises
     ------
@@ -94,37 +102,30 @@ def gather(
         models.append(calibration.apply(partial, calibrations))
     published, ranges = pd.DataFrame(columns=partial.columns), pd.DataFrame()
     if with_baselines:
-        fitted, published, ranges = _kept_baselines(run, predictions, report)
+        fitted, published, ranges = _read_or_fit_baselines(run, predictions, report)
         models.append(run.with_places(fitted))
     else:
-        models.append(run.with_places(_of_reference(run, baselines.ergodic_predictions(predictions))))
+        ergodic = baselines.ergodic_predictions(predictions)
+        models.append(run.with_places(_select_reference(run, ergodic)))
     members = len(predictions[["chunk", "init"]].drop_duplicates())
-    together = pd.concat(models, ignore_index=True)
-    return Scored(run, together, published, ranges, full, calibrations, members)
+    all_models = pd.concat(models, ignore_index=True)
+    return ScoredRun(run, all_models, published, ranges, full, calibrations, members)
 
 
-def _of_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+def _select_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the reference network."""
     return table[table["network"] == run.experiment.reference]
 
 
-def _kept_baselines(
+def _read_or_fit_baselines(
     run: RunFolder, predictions: pd.DataFrame, report: Report
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Fitted baselines, published models and their ranges, on the records of the reference network."""
+    """Return fitted baselines, published models and their ranges, on records of the reference network."""
     folder = run.path / "baselines"
     records_sha256 = baselines.fingerprint(predictions)
     if not _is_kept(folder, records_sha256):
-        table = run.with_places(predictions)
-        count = len(list(baselines.folds(predictions)))
         with files.whole_folder(folder, overwrite=True) as temporary:
-            done = _steps(report, "fitting baselines", count)
-            fitted = baselines.fitted_predictions(table, done)
-            files.write_parquet(_of_reference(run, fitted), temporary / "fitted.parquet")
-            count = len(published_models.MODELS) * len(run.experiment.ims)
-            done = _steps(report, "evaluating published models", count)
-            published, ranges = published_models.published_predictions(_of_reference(run, table), done)
-            files.write_parquet(published, temporary / "published.parquet")
-            ranges.to_csv(temporary / "ranges.csv", index=False)
+            _fit_baselines(run, predictions, temporary, report)
             hashes = {name: files.sha256(temporary / name) for name in _KEPT}
             origin = {"records_sha256": records_sha256, "files_sha256": hashes}
             files.write_json(temporary / "origin.json", origin)
@@ -133,6 +134,20 @@ def _kept_baselines(
         files.read_parquet(folder / "published.parquet"),
         pd.read_csv(folder / "ranges.csv"),
     )
+
+
+def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, report: Report) -> None:
+    """Fit the baselines, evaluate the published models, and write the files `_KEPT`."""
+    table = run.with_places(predictions)
+    folds = len(list(baselines.folds(predictions)))
+    progress = count_steps(report, "fitting baselines", folds)
+    fitted = baselines.fitted_predictions(table, progress)
+    files.write_parquet(_select_reference(run, fitted), folder / "fitted.parquet")
+    models = len(published_models.MODELS) * len(run.experiment.ims)
+    progress = count_steps(report, "evaluating published models", models)
+    published, ranges = published_models.published_predictions(_select_reference(run, table), progress)
+    files.write_parquet(published, folder / "published.parquet")
+    ranges.to_csv(folder / "ranges.csv", index=False)
 
 
 def _is_kept(folder: Path, records_sha256: str) -> bool:
@@ -152,8 +167,18 @@ def _is_kept(folder: Path, records_sha256: str) -> bool:
     return False
 
 
-def _steps(report: Report, what: str, count: int) -> Callable[[], None]:
-    """A function that reports another of `count` steps each time it is called."""
+def count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
+    """Return a function that reports another of `count` steps each time it is called.
+
+    Parameters
+    ----------
+    report : callable
+        Called with `what` and the share of the steps that is done, at once and after each step.
+    what : str
+        Name of the stage.
+    count : int
+        Number of steps.
+    """
     steps = iter(range(1, count + 1))
     report(what, 0.0)
     return lambda *_: report(what, next(steps) / count)

@@ -1,0 +1,46 @@
+"""A row of each published flatfile, as its readers know it."""
+
+import numpy as np
+
+GMPROCESS = {
+    "EarthquakeId": "ci1",
+    "EarthquakeTime": "2019-07-04T17:02:55.340000Z",
+    "EarthquakeLatitude": 35.7,
+    "EarthquakeLongitude": -117.5,
+    "EarthquakeDepth": 10.6,
+    "EarthquakeMagnitude": 4.5,
+    "EarthquakeMagnitudeType": "mlr",
+    "Network": "CI",
+    "StationID": "CI.ABC.HN",
+    "StationLatitude": 35.6,
+    "StationLongitude": -117.6,
+    "StationElevation": 700,
+    "PGA": 2.0,
+    "PGV": 1.0,
+    "SA(1.000)": 3.0,
+    "Vs30_mps_CA_map": 400,
+    "Measured_VS30": np.nan,
+    "Vs30_mps_slope": 300,
+}
+KIKNET = {
+    "Code": "A1",
+    "Adress": "['/20141103230712/AOMH05']",
+    "station": "AOMH05",
+    "Vs30": 250.0,
+    "stationLat": 41.0,
+    "stationLon": 141.0,
+    "originDate": "11/3/2014",
+    "originTime": "23:07:12",
+    "lat": 40.5,
+    "lon": 141.5,
+    "depth": 50.0,
+    "mag": 5.1,
+    "JMA_Magnitude_": 5.0,
+    "MT_Magnitude_": 4.9,
+    "snr_EW2": 8.0,
+    "fLow_NS2": 0.1,
+    "pga_EW1": 4.0,
+    "pga_NS1": 9.0,
+    "pga_EW2": 16.0,
+    "pga_NS2": 25.0,
+}

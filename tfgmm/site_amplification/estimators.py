@@ -1,0 +1,244 @@
+"""Estimators of site amplification, applied to one run and intensity measure, with all their errors."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.spatial import KDTree
+
+from tfgmm.core.errors import DataError
+from tfgmm.data import layers
+from tfgmm.data.roles import training_records
+from tfgmm.network import batches as data_pipeline
+from tfgmm.prediction.places import Places
+from tfgmm.site_amplification import estimate, site_maps, site_terms
+from tfgmm.site_amplification.averaging import Average, average_maps, average_members
+from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification.site_study import Study
+from tfgmm.site_amplification.site_terms import SiteTerms
+from tfgmm.stats import ergodic
+
+#: Names of the estimators in files; the first two by the arm that they compare with.
+DIFFERENCE = {"published": "difference", "isotropic": "difference_isotropic"}
+ONE_ENSEMBLE, LAYERS = "one_ensemble", "layers"
+#: Standard deviation of the Gaussian that smooths variances, never the maps.
+SMOOTH_KM = 10.0
+#: Number of knots of the curve by which predictions follow a site layer.
+KNOTS = 6
+#: Events whose ergodic medians are in memory at once.
+_EVENTS_AT_ONCE = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measure:
+    """Site amplification of one intensity measure.
+
+    Attributes
+    ----------
+    estimates : dict of str to Estimate
+        By estimator.
+    maps : xarray.Dataset
+        Result of `tfgmm.site_amplification.site_maps.measure`.
+    stations : pandas.DataFrame
+        Result of `tfgmm.site_amplification.site_maps.at_stations`; for a run with random effects also
+        ``station_part`` and its standard deviation: the site's own term beyond the map, mean over all
+        members.
+    """
+
+    estimates: dict[str, Estimate]
+    maps: xr.Dataset
+    stations: pd.DataFrame
+
+
+def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) -> Measure:
+    """Estimate the site amplification of one intensity measure, with all errors and at the stations.
+
+    Parameters
+    ----------
+    study : Study
+    im : str
+    progress : callable
+        Called after each piece of work, `Study.steps` times for each intensity measure.
+
+    Raises
+    ------
+    DataError
+        No pixel between the stations has enough training records near it.
+    """
+    records = study.records(im)
+    terms = SiteTerms.fit(records)
+    trained = site_terms.trained_stations(records, study.folds)
+    taught = _find_taught(study, trained)
+    by_estimator = estimates(study, im, taught, progress)
+    recorded = study.located[study.located["station_id"].isin(records["station_id"])]
+    held = site_terms.held_out(recorded, study.folds, study.experiment.reference)
+    kriged = terms.kriged()
+    alone = float(np.sqrt(kriged.nugget_variance))
+    interpolation = {
+        name: site_terms.interpolation_variance(of_estimator, held, terms.table, alone)
+        for name, of_estimator in by_estimator.items()
+    }
+    nearest_km = KDTree(trained[["x_km", "y_km"]]).query(study.pixels_km)[0]
+    kriging_variance = kriged.at(study.pixels_km.reshape(-1, 2))[1].reshape(nearest_km.shape) - alone**2
+    maps = site_maps.measure(
+        by_estimator,
+        interpolation,
+        nearest_km=nearest_km,
+        kriging_variance=kriging_variance,
+        taught=taught,
+        footprint=study.footprint,
+    )
+    stations = site_maps.at_stations(by_estimator, maps, recorded, held, terms.table)
+    if study.effects(im) is not None:
+        stations = stations.assign(**_average_station_part(study, im, stations))
+    return Measure(by_estimator, maps.expand_dims(im=[im]), stations.assign(im=im))
+
+
+def estimates(
+    study: Study, im: str, taught: np.ndarray, progress: Callable[[], None] = lambda: None
+) -> dict[str, Estimate]:
+    """Estimate the site amplification of one intensity measure by every estimator.
+
+    Parameters
+    ----------
+    study : Study
+    im : str
+    taught : ndarray of bool, [row, col]
+        Pixels with enough training records near them.
+    progress : callable
+        Called after each event of each average and member.
+    """
+    plain, balanced = study.weighting(study.events), study.balanced
+    own_average = Average(study.rasteriser(), study.events, (plain, balanced))
+    own, *with_layers = average_members(study.run, im, [own_average, *_layer_averages(study)], progress)
+    maps = {}
+    for name in study.options.arms:
+        arm = study.arm(name, (im,)).experiment
+        average = Average(study.rasteriser(drop=arm.drop), study.events, (plain,))
+        arm_run = dataclasses.replace(study.run, experiment=arm)
+        (without,) = average_members(arm_run, im, [average], progress)
+        maps[DIFFERENCE[name]] = estimate.paired_difference(own[:, :, 0], without[:, :, 0])
+    maps[ONE_ENSEMBLE] = own[:, :, 1] + _site_fields(study, im) - _average_medians(study, im)[:, np.newaxis]
+    if with_layers:
+        plain_means = [means[:, :, 0] for means in with_layers]
+        maps[LAYERS] = _layer_response(study, plain_means, study.footprint & taught)
+    smooth_px = SMOOTH_KM / study.grid.pixel_km
+    return {name: Estimate.from_maps(values, study.footprint, smooth_px) for name, values in maps.items()}
+
+
+def _site_fields(study: Study, im: str) -> np.ndarray | float:
+    """Return the fields of site terms of each member, [chunk, init, 1, row, col]; 0 where it has none."""
+    effects = study.effects(im)
+    if effects is None:
+        return 0.0
+    chunks, inits = range(study.experiment.chunks), range(study.experiment.inits)
+    fields = [[effects.field(chunk, init, study.pixels_km) for init in inits] for chunk in chunks]
+    return np.array(fields)[:, :, np.newaxis]
+
+
+def _average_station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the mean over members of the site terms of stations, less the fields at their pixels."""
+    effects, places = study.effects(im), study.located.set_index("station_id").loc[stations["station_id"]]
+    xy_km, pixel_km = places[["x_km", "y_km"]], study.pixels_km[places["row"], places["col"]]
+    parts = []
+    for chunk, init in np.ndindex(study.experiment.chunks, study.experiment.inits):
+        term, stddev = effects.site_terms(chunk, init, places["site_id"], xy_km)
+        parts.append((term - effects.field(chunk, init, pixel_km), stddev))
+    term, stddev = np.mean(parts, axis=0)
+    return {"station_part": term, "station_part_stddev": stddev}
+
+
+def _average_medians(study: Study, im: str) -> np.ndarray:
+    """Return the balanced mean over events of each fold's ergodic median, [chunk, set, row, col]."""
+    table = data_pipeline.flat_table(study.dataset, study.experiment, im)
+    models = [ergodic.fit(training_records(fold.roles(table))) for fold in study.folds]
+    places, project = Places.pixels(study.grid), study.grid.project
+    starts = range(0, len(study.events), _EVENTS_AT_ONCE)
+    blocks = [study.events.iloc[start : start + _EVENTS_AT_ONCE] for start in starts]
+
+    def medians(model: ergodic.ErgodicModel) -> Iterator[np.ndarray]:
+        for block in blocks:
+            magnitude, depth = (block[name].to_numpy()[:, None, None] for name in ("magnitude", "depth_km"))
+            x_y = project(block["longitude"], block["latitude"])
+            yield model.median(magnitude, places.r_hyp_km(*x_y, block["depth_km"]), depth)
+
+    return np.array([average_maps(medians(model), [study.balanced])[0] for model in models])
+
+
+def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
+    """Return the pixels with enough training records near them, or raise if there is none."""
+    limits = study.options.within_km, study.options.min_records
+    taught = estimate.taught(study.pixels_km, trained, *limits)
+    if not (taught & study.footprint).any():
+        raise DataError(
+            "no pixel between the stations has {1} training records within {0:g} km: "
+            "raise --within-km or lower --min-records".format(*limits)
+        )
+    return taught
+
+
+# ---- response to the site layers -----------------------------------------------------------------
+
+
+def _layer_averages(study: Study) -> list[Average]:
+    """Return the averages with the site layers as they are, and with each of them varied."""
+    if not study.varied_layers:
+        return []
+    weighting, own = (study.weighting(study.layer_events),), study.dataset.layers
+    all_layers = [own, *(own.assign({name: varied}) for name, varied in study.varied_layers)]
+    return [Average(study.rasteriser(shown), study.layer_events, weighting) for shown in all_layers]
+
+
+def _layer_response(study: Study, means: list[np.ndarray], where: np.ndarray) -> np.ndarray:
+    """Return the response to the site layers, [chunk, init, set, row, col], of `_layer_averages`."""
+    base, *varied_means = means
+    size, total = study.grid.output_size, 0.0
+    for name in dict.fromkeys(name for name, _ in study.varied_layers):
+        chosen = [i for i, (varied, _) in enumerate(study.varied_layers) if varied == name]
+        changes = np.stack([varied_means[i] - base for i in chosen], axis=-3).reshape(
+            -1, len(chosen), size, size
+        )
+        before, *after = (
+            layers.on_grid(layer, study.grid, size)[0]
+            for layer in (study.dataset.layers[name], *(study.varied_layers[i][1] for i in chosen))
+        )
+        total = total + fit_layer_response(changes, before, np.array(after), where)
+    return total.reshape(base.shape)
+
+
+def hats(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Evaluate piecewise linear functions of ln values, constant beyond the outer knots, [..., knot]."""
+    values = np.log(values)
+    return np.stack([np.interp(values, knots, unit) for unit in np.eye(len(knots))], axis=-1)
+
+
+def fit_layer_response(
+    changes: np.ndarray, before: np.ndarray, after: np.ndarray, where: np.ndarray
+) -> np.ndarray:
+    r"""Fit the part of the predictions that follows one site layer, [map, row, col].
+
+    .. math:: \Delta\mu_k(x) = f(z_k(x)) - f(z(x)) + rest, \quad A_z(x) = f(z(x))
+
+    The piecewise linear curve f of ln z is fitted by least squares to the change of the prediction at a
+    pixel when the layer is varied from z to :math:`z_k`, while the pixel keeps its x and y: places that
+    differ in depth are never compared with each other. f is free of a constant.
+
+    Parameters
+    ----------
+    changes : ndarray, [map, k, row, col]
+        Changes of the predictions, ln units; each map is fitted on its own.
+    before : ndarray, [row, col]
+        z.
+    after : ndarray, [k, row, col]
+        :math:`z_k`.
+    where : ndarray of bool, [row, col]
+        Pixels that are fitted.
+    """
+    quantiles = np.quantile(np.log(before[where]), np.linspace(0.02, 0.98, KNOTS))
+    knots = np.unique(quantiles)
+    design = (hats(after, knots) - hats(before, knots))[:, where].reshape(-1, len(knots))
+    right = changes[:, :, where].reshape(len(changes), -1).T
+    curves = np.linalg.lstsq(design, right)[0]
+    return np.moveaxis(hats(before, knots) @ curves, -1, 0)

@@ -1,0 +1,226 @@
+"""Published ergodic ground-motion models, as the library pygmm implements them."""
+
+import contextlib
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pygmm
+from scipy.interpolate import RegularGridInterpolator
+
+from tfgmm.core import imt
+
+#: Vs30 of records for which neither the layer nor the station has one.
+UNKNOWN_VS30_M_S = 400.0
+#: End of the crustal models' scaling with depth.
+DEEPEST_CRUSTAL_KM = 20.0
+
+# Steps of the interpolation in ln(distance + 5 km) and ln Vs30.
+_DISTANCE_STEP, _VS30_STEP = 0.12, 0.2
+_NEAR_KM = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedModel:
+    """A published ground-motion model in pygmm, with its inputs and limits.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables and figures.
+    tectonic_class : str
+        ``crustal``, ``interface`` or ``intraslab``.
+    gmm : type
+        Class of pygmm.
+    fixed : dict
+        Properties of the scenario that are the same for all records.
+    ranges : dict
+        Range that the authors state for each column of the records.
+    distance : str
+        Column of the distance: ``r_hyp_km`` or ``r_epi_km``.
+    depths_km : tuple of float
+        Depths at which the scaling with depth begins, bends and ends; 0 alone if there is none.
+    vs30 : tuple of float
+        Vs30, m/s, at which the scaling with Vs30 bends.
+    jumps : tuple of float
+        Magnitudes at which the model is discontinuous.
+    """
+
+    name: str
+    tectonic_class: str
+    gmm: type
+    fixed: dict[str, str]
+    ranges: dict[str, tuple[float, float]]
+    distance: str = "r_hyp_km"
+    depths_km: tuple[float, ...] = (0.0,)
+    vs30: tuple[float, ...] = ()
+    jumps: tuple[float, ...] = ()
+
+    def ln_im(self, im: str, magnitude, distance_km, depth_km, vs30) -> tuple[float, float]:
+        """Return median and standard deviation of ln IM (IM in g) of one record by pygmm.
+
+        Both are NaN for a period that the model does not have.
+
+        Parameters
+        ----------
+        im : str
+        magnitude, distance_km, depth_km, vs30 : float
+            Mw, distance of the column `distance`, hypocentral depth, and Vs30 in m/s.
+        """
+        scenario = pygmm.Scenario(
+            mag=magnitude,
+            **dict.fromkeys(("dist_rup", "dist_hyp", "dist_jb"), distance_km),
+            dist_x=-1.0,  # not on the hanging wall
+            dip=90.0,
+            depth_hyp=depth_km,
+            depth_tor=min(depth_km, DEEPEST_CRUSTAL_KM),
+            v_s30=vs30,
+            **self.fixed,
+        )
+        model = self.gmm(scenario)
+        if im == "PGA":
+            return np.log(model.pga), model.ln_std_pga
+        periods = [imt.period(im)]
+        return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
+
+
+_JAPAN = {"region": "japan", "mechanism": "SS"}
+_UNSPECIFIED = {"region": "japan", "mechanism": "U"}
+_SUBDUCTION = {"tectonic_region": "forearc"}
+
+#: Abrahamson, Silva & Kamai; Boore, Stewart, Seyhan & Atkinson; Campbell & Bozorgnia; Chiou & Youngs
+#: (2014, Earthquake Spectra 30(3), 1025-1153); Abrahamson, Gregor & Addo (2016, 32(1), 23-44).
+MODELS = (
+    PublishedModel(
+        *("ASK14", "crustal", pygmm.AbrahamsonSilvaKamai2014, _JAPAN),
+        {"magnitude": (3, 8.5), "r_hyp_km": (0, 300), "vs30": (180, 1000)},
+        depths_km=(0, DEEPEST_CRUSTAL_KM),
+        vs30=(250, 350, 450, 600, 660, 850),
+    ),
+    PublishedModel(
+        *("BSSA14", "crustal", pygmm.BooreStewartSeyhanAtkinson2014, _UNSPECIFIED),
+        {"magnitude": (3, 8.5), "r_epi_km": (0, 400), "vs30": (150, 1500)},
+        distance="r_epi_km",
+        vs30=(760,),
+    ),
+    PublishedModel(
+        *("CB14", "crustal", pygmm.CampbellBozorgnia2014, _JAPAN),
+        {"magnitude": (3.3, 8.5), "r_hyp_km": (0, 300), "depth_km": (0, 20), "vs30": (150, 1500)},
+        depths_km=(0, 7, DEEPEST_CRUSTAL_KM),
+        vs30=(200, 865),
+    ),
+    PublishedModel(
+        *("CY14", "crustal", pygmm.ChiouYoungs2014, _UNSPECIFIED),
+        {"magnitude": (3.5, 8.5), "r_hyp_km": (0, 300), "depth_km": (0, 20), "vs30": (180, 1500)},
+        depths_km=(0, DEEPEST_CRUSTAL_KM),
+        jumps=(6.0, 6.9),
+    ),
+    PublishedModel(
+        *("AGA16 interface", "interface", pygmm.AbrahamsonGregorAddo2016),
+        _SUBDUCTION | {"event_type": "interface"},
+        {"magnitude": (6, 8.4), "r_hyp_km": (0, 300)},
+        vs30=(865, 1000),
+    ),
+    PublishedModel(
+        *("AGA16 intraslab", "intraslab", pygmm.AbrahamsonGregorAddo2016),
+        _SUBDUCTION | {"event_type": "intraslab"},
+        {"magnitude": (5, 7.9), "r_hyp_km": (0, 300)},
+        depths_km=(0, 40, 80, 120),
+        vs30=(865, 1000),
+    ),
+)
+CLASSES = tuple(dict.fromkeys(model.tectonic_class for model in MODELS))
+
+
+def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with ``r_epi_km`` and ``vs30``, under assumptions where they are unknown.
+
+    The rupture is a point: its closest distance is the hypocentral and its Joyner-Boore distance the
+    epicentral one, its top lies at the hypocentre, for the crustal models not deeper than 20 km. The
+    mechanism is unspecified where a model knows that, else strike-slip on a vertical fault, which has
+    no hanging wall; subduction events are seen from the forearc. Vs30 is that of the layer, else of
+    the station, else 400 m/s; basin depths are each model's own average for it. Components are taken
+    as equal.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        ``r_hyp_km, depth_km`` and, where known, ``vs30, vs30_m_s``.
+    """
+    epicentral = np.sqrt(np.maximum(records["r_hyp_km"] ** 2 - records["depth_km"] ** 2, 0))
+    vs30 = pd.Series(np.nan, records.index)
+    for name in ("vs30", "vs30_m_s"):
+        if name in records:
+            vs30 = vs30.fillna(records[name].astype(float))
+    return records.assign(r_epi_km=epicentral, vs30=vs30.fillna(UNKNOWN_VS30_M_S))
+
+
+def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
+    """Return median and standard deviation of ln IM, [n, 2], by a call of pygmm per record: 0.3 ms each.
+
+    Parameters
+    ----------
+    model : PublishedModel
+    im : str
+    records : pandas.DataFrame
+        Result of `with_assumptions`: ``magnitude, depth_km, vs30, r_hyp_km, r_epi_km``.
+    """
+    columns = ["magnitude", model.distance, "depth_km", "vs30"]
+    with _without_warnings():
+        return np.array([model.ln_im(im, *row) for row in records[columns].to_numpy(float).tolist()])
+
+
+def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
+    """Interpolate results of `evaluate`, linearly in magnitude, ln(distance + 5 km), depth, ln Vs30."""
+    depth = records["depth_km"].clip(model.depths_km[0], model.depths_km[-1])
+    distance = np.log(records[model.distance] + _NEAR_KM)
+    points = np.column_stack([records["magnitude"], distance, depth, np.log(records["vs30"])]).astype(float)
+    nodes = (
+        _magnitudes(points[:, 0], model.jumps),
+        _nodes(points[:, 1], _DISTANCE_STEP),
+        np.array(model.depths_km, float),
+        _nodes(points[:, 3], _VS30_STEP, np.log(model.vs30)),
+    )
+    m, r, z, v = (axis.ravel() for axis in np.meshgrid(*nodes, indexing="ij"))
+    scenarios = {"magnitude": m, model.distance: np.exp(r) - _NEAR_KM, "depth_km": z, "vs30": np.exp(v)}
+    values = evaluate(model, im, pd.DataFrame(scenarios)).reshape(*map(len, nodes), 2)
+    return RegularGridInterpolator(nodes, values)(points)
+
+
+def _magnitudes(magnitude: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
+    """Return nodes at multiples of 0.1, where models bend, around all magnitudes, and beside each jump."""
+    around = np.arange(np.floor(magnitude.min() * 10), np.ceil(magnitude.max() * 10) + 1) / 10
+    return _add_nodes(around, [jump + side for jump in jumps for side in (-1e-9, 1e-9)])
+
+
+def _nodes(values: np.ndarray, step: float, bends=()) -> np.ndarray:
+    """Return nodes from the least to the largest value, by `step` or less, and at the bends between."""
+    low, high = values.min(), values.max()
+    return _add_nodes(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
+
+
+def _add_nodes(nodes: np.ndarray, added: Iterable[float]) -> np.ndarray:
+    """Return nodes and those of the added nodes that lie between the first and the last, ascending."""
+    return np.union1d(nodes, [node for node in added if nodes[0] < node < nodes[-1]])
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence pygmm's warning for each scenario out of range: the share of these is reported elsewhere."""
+    library, root = str(Path(pygmm.__file__).parent), logging.getLogger()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        """Return True for messages that do not come from pygmm."""
+        return not record.pathname.startswith(library)
+
+    root.addFilter(is_of_others)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"pygmm\.")
+            yield
+    finally:
+        root.removeFilter(is_of_others)
