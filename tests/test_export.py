@@ -72,7 +72,7 @@ def stored(version):
 
 @pytest.mark.slow
 def test_maps_are_those_of_the_ensemble(loaded, signatures):
-    expected = loaded.predict(EVENTS)
+    expected = loaded.maps(EVENTS)
     found = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
     assert set(found) == set(MAPS)
     for name in MAPS:
@@ -106,13 +106,13 @@ def test_members_one_by_one(signatures):
 def test_calibration_is_in_the_graph(copied, tmp_path):
     """With the distance of the site itself, which the length of 2 km, the pixel's, would tell."""
     chosen = calibration.Calibration(a=1.2, b=0.4, length_km=2.0, c=3.0)
-    raw = ensemble.load(copied.path).predict(EVENTS)
+    raw = ensemble.load(copied.path).maps(EVENTS)
     calibration.write({"PGA": chosen}, copied.path)
     version = export.prepare(copied.path, tmp_path / "calibrated").write()
     signatures, calibrated = tf.saved_model.load(version).signatures, ensemble.load(copied.path)
     maps = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
     at_sites = ask(signatures["at_sites"], **untrained_run.inputs(EVENTS, PLACES))
-    expected = calibrated.predict(EVENTS)
+    expected = calibrated.maps(EVENTS)
     assert (expected["epistemic"] > 1.7 * raw["epistemic"]).any()
     for name in MAPS:
         np.testing.assert_allclose(maps[name], expected[name], atol=1e-5)
@@ -138,7 +138,7 @@ def test_random_effects_are_in_the_graph(mixed):
     python, event = ensemble.load(run.path), untrained_run.inputs(EVENTS)
     ids = np.array([STATIONS] * 3, object)
     pairs = {
-        "serving_default": (event, python.predict(EVENTS)),
+        "serving_default": (event, python.maps(EVENTS)),
         "at_sites": (untrained_run.inputs(EVENTS, PLACES), python.at_sites(EVENTS, PLACES)),
         "at_stations": (event | {"station_id": ids}, python.at_stations(EVENTS, STATIONS)),
     }

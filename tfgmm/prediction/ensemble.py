@@ -82,7 +82,7 @@ class Ensemble:
         """Return the stations from which the members have learned, as `trained_stations` has them."""
         return trained_stations(self.run, self.im)
 
-    def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
+    def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Predict maps of ln IM for events, all of them in memory.
 
         Parameters
@@ -125,25 +125,25 @@ class Ensemble:
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         sites : pandas.DataFrame
             Columns ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if sites have names.
         interpolation : str
             ``nearest``: the site's pixel, as in training; ``bilinear``: each member's mean and sigma
             are interpolated between four pixels before members are combined.
         calibrated : bool, optional
-            As for `predict`, with the distance of the site itself.
+            As for `maps`, with the distance of the site itself.
 
         Returns
         -------
         xarray.Dataset
-            As for `predict`, on the dimensions ``event`` and ``site``. A site outside the map has the
+            As for `maps`, on the dimensions ``event`` and ``site``. A site outside the map has the
             values of the nearest pixel and is marked in ``outside_map``.
 
         Raises
         ------
         UsageError, DataError
-            As for `predict`; or there is no such interpolation.
+            As for `maps`; or there is no such interpolation.
         """
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
@@ -155,7 +155,7 @@ class Ensemble:
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         stations : sequence of str, optional
             Ids; all stations of the run by default.
         calibrated : bool, optional
@@ -185,7 +185,7 @@ class Ensemble:
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
-        """Predict as `predict` or, with sites, `at_sites` does, a few events at a time: constant memory.
+        """Predict as `maps` or, with sites, `at_sites` does, a few events at a time: constant memory.
 
         If `at_stations` is true, the sites are stations of the run, as `RunFolder.stations` lists them.
         Other parameters and errors are those of the methods. Errors are raised before the first event is

@@ -109,7 +109,7 @@ class Quantities:
         Parameters
         ----------
         predictions : xarray.Dataset
-            As returned by `Ensemble.predict`, `Ensemble.at_sites` or `Ensemble.batches`.
+            As returned by `Ensemble.maps`, `Ensemble.at_sites` or `Ensemble.batches`.
 
         Returns
         -------

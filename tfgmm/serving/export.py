@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfgmm import __version__
 from tfgmm.core import files, outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
@@ -31,7 +32,7 @@ PRECISIONS = ("float32", "float16")
 #: File that describes the model: grid, intensity measure, units, training ranges, versions, licence.
 DESCRIPTION = "assets.extra/tfgmm.json"
 
-_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
 _HUGE = 1e9
 _DISTANCE = "to the nearest trained site, from the pixel's centre or the site that is asked for"
 _LICENCE = (
@@ -196,7 +197,8 @@ class Export:
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "versions": {"tfgmm": __version__}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
             "licence": _LICENCE,
             "attribution": data.get("attribution", ""),
         }
