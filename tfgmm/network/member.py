@@ -14,12 +14,18 @@ import tensorflow as tf
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches
 from tfgmm.network.checkpoint import Checkpoint
 from tfgmm.network.material import MEDIAN_CHANNELS, Material
-from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
-from tfgmm.network.random_terms import RandomTerms, RandomTermsUpdate
+from tfgmm.network.normal import (
+    ErgodicMedian,
+    GroundMotionModel,
+    NormalLayer,
+    RandomTerms,
+    RandomTermsUpdate,
+    at_stations,
+)
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
