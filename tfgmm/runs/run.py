@@ -19,6 +19,7 @@ from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.manifest import Manifest
 from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
+from tfgmm.runs.ranges import Ranges, training_records
 from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects
@@ -258,6 +259,37 @@ class RunFolder:
             return files.read_parquet(path)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is missing or damaged: {TRAIN_AGAIN}") from error
+
+    def ranges(self, im: str) -> Ranges:
+        """Return the ranges of the records from which at least one trained member has learned.
+
+        Raises
+        ------
+        UsageError
+            No member is trained.
+        DataError
+            A member's table of predictions is damaged.
+        """
+        return Ranges.of_records(self._training_records(im, [*Ranges.model_fields]))
+
+    def trained_stations(self, im: str) -> pd.DataFrame:
+        """Return the stations from which at least one trained member has learned; errors as `ranges`.
+
+        A calibration of sigma depends on the distance to the nearest of these stations.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of `tfgmm.network.batches.places`, in the order of the run's table.
+        """
+        stations = self._places("stations")
+        trained = self._training_records(im, ["station_id"])["station_id"].unique()
+        return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
+
+    def _training_records(self, im: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return columns of the training records of all chunks, read from one member per chunk."""
+        first_of_chunk = {chunk: (chunk, init) for chunk, init in reversed(self.trained(im))}
+        return training_records([self.member(*place) for place in first_of_chunk.values()], columns)
 
     @classmethod
     def open(cls, path: Path) -> Self:

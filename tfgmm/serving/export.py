@@ -18,7 +18,6 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
-from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, SiteTerms, detached
 from tfgmm.serving.models import WARMUP, definitions, version_number
@@ -145,7 +144,7 @@ class Export:
         """Return the graph of the ensemble and the description of the model."""
         chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
-            trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
+            trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
         graph = Graph(
@@ -185,7 +184,7 @@ class Export:
             "unit": "natural logarithm of g; stddev, aleatory and epistemic are standard deviations of it",
             "grid": experiment.grid.model_dump(),
             "pixels": "row 0 is north, column 0 is west; a site takes the value of the pixel it lies in",
-            "ranges": Ranges.of(self.run, self.im).model_dump(),
+            "ranges": self.run.ranges(self.im).model_dump(),
             "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
             "precision": self.precision,
             "size_bytes": self.size_bytes,
