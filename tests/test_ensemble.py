@@ -53,7 +53,8 @@ def calibrated(loaded, run, tmp_path):
         shutil.copy(run.run.path / name, path)
     calibration.write({"PGA": calibration.Calibration(a=0.9, b=0.4, length_km=5.0, c=1.2)}, path)
     other = ensemble.RunFolder.open(path)
-    return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser)
+    chosen = other.calibration("PGA")
+    return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser, calibration=chosen)
 
 
 def events(*changes: dict) -> pd.DataFrame:
@@ -207,7 +208,7 @@ def test_calibration_that_is_not_there(loaded, calibrated):
         loaded.maps(events({}), calibrated=True)
     calibration.write({"SA(1.0)": calibration.Calibration()}, calibrated.run.path)
     with pytest.raises(DataError, match=r"calibration\.json has no PGA: give tfgmm evaluate again"):
-        calibrated.maps(events({}))
+        calibrated.run.calibration("PGA")
 
 
 @pytest.mark.slow

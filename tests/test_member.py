@@ -11,9 +11,9 @@ import pytest
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches as data_pipeline
-from tfgmm.network import member, random_terms
+from tfgmm.network import member, normal
 from tfgmm.network.material import Material
 from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs.experiment import Experiment
@@ -326,7 +326,7 @@ def seen(mixed):
     model.random_terms.residual.assign(
         (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)
     )
-    update = random_terms.RandomTermsUpdate(records)
+    update = normal.RandomTermsUpdate(records)
     update.set_model(model)
     return model.random_terms, update, fitted
 
@@ -342,7 +342,7 @@ def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
 @pytest.mark.slow
 def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     terms, update, fitted = seen
-    monkeypatch.setattr(random_terms, "TERMS_EVERY", 3)
+    monkeypatch.setattr(normal, "TERMS_EVERY", 3)
     for batch in (0, 1):
         update.on_train_batch_end(batch)
         assert not terms.offset.numpy().any()

@@ -14,7 +14,6 @@ import pandas as pd
 
 from tfgmm.core.grid import Grid
 from tfgmm.prediction.places import Places, Window
-from tfgmm.prediction.ranges import Ranges
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
@@ -145,8 +144,6 @@ class Facts:
     calibration : Calibration or None
     nearest_km : ndarray or None
         Distance of the places to the nearest trained station, for the calibration.
-    ranges : Ranges
-        Ranges of magnitude, depth and distance from which the members have learned.
     """
 
     places: Places
@@ -154,7 +151,6 @@ class Facts:
     terms: PlaceTerms | None
     calibration: Calibration | None
     nearest_km: np.ndarray | None
-    ranges: Ranges
 
 
 # ---- one member ----------------------------------------------------------------------------------------

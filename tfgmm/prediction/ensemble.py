@@ -44,6 +44,10 @@ class Ensemble:
         Maker of the maps that the members see.
     effects : RandomEffects, optional
         Random effects of the run, if it has any.
+    calibration : Calibration, optional
+        Calibration of sigma, if ``tfgmm evaluate`` has made one.
+    ranges : Ranges, optional
+        Ranges from which the members have learned; read from the run by default.
     """
 
     def __init__(
@@ -53,8 +57,12 @@ class Ensemble:
         members: dict[tuple[int, int], GroundMotionModel],
         rasteriser: Rasteriser,
         effects: RandomEffects | None = None,
+        *,
+        calibration: Calibration | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.run, self.im, self.members, self.effects = run, im, members, effects
+        self.calibration, self.ranges = calibration, ranges or Ranges.of(run, im)
         self._rasteriser = rasteriser
         self._graphs: dict[int, Callable] = {}
 
@@ -70,19 +78,9 @@ class Ensemble:
         return self.run.experiment
 
     @functools.cached_property
-    def ranges(self) -> Ranges:
-        """Return the ranges from which the members have learned."""
-        return Ranges.of(self.run, self.im)
-
-    @functools.cached_property
     def stations(self) -> pd.DataFrame:
         """Return the stations from which the members have learned, as `trained_stations` has them."""
         return trained_stations(self.run, self.im)
-
-    @functools.cached_property
-    def calibration(self) -> Calibration | None:
-        """Return the run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
-        return self.run.calibration(self.im)
 
     def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Predict maps of ln IM for events, all of them in memory.
@@ -217,7 +215,6 @@ class Ensemble:
             terms=None if self.effects is None else self._terms(places, stations),
             calibration=chosen,
             nearest_km=None if chosen is None else places.nearest_km(self.stations),
-            ranges=self.ranges,
         )
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
@@ -264,7 +261,7 @@ class Ensemble:
             nearest_km=facts.nearest_km,
         )
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        outside = facts.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
+        outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
         return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
             intensity_measure=self.im,
             unit="g",
@@ -326,11 +323,14 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     ------
     UsageError
         There is no such run, it has no such intensity measure, or no member of it is trained.
+    DataError
+        A file of the run is missing or damaged.
     """
     opened = RunFolder.open(Path(run))
     im = imt.canonical(im) if im else opened.experiment.ims[0]
-    stored = {place: opened.member(*place) for place in opened.trained(im)}
-    effects, site_layers = opened.random_effects(im), opened.site_layers()
+    folders = {place: opened.member(*place) for place in opened.trained(im)}
+    site_layers, effects = opened.site_layers(), opened.random_effects(im)
+    calibration, ranges = opened.calibration(im), Ranges.of(opened, im)
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
-    members = {place: member.load(folder, im) for place, folder in stored.items()}
-    return Ensemble(opened, im, members, rasteriser, effects)
+    members = {place: member.load(folder, im) for place, folder in folders.items()}
+    return Ensemble(opened, im, members, rasteriser, effects, calibration=calibration, ranges=ranges)

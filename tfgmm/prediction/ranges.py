@@ -8,7 +8,7 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.data.roles import TRAINING
+from tfgmm.data.columns import TRAINING
 from tfgmm.runs.experiment import Settings
 from tfgmm.runs.run import RunFolder
 

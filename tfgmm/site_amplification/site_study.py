@@ -12,7 +12,7 @@ import xarray as xr
 from tfgmm.core.coast import footprint
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import VALIDATION
+from tfgmm.data.columns import VALIDATION
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select

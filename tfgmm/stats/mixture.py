@@ -44,7 +44,7 @@ def moments(means, variances) -> tuple:
     Parameters
     ----------
     means, variances : sequence of array or tensor
-        Of every member, all of one shape.
+        Means and variances of the members, all of one shape.
 
     References
     ----------
@@ -52,11 +52,11 @@ def moments(means, variances) -> tuple:
     """
     count = len(means)
     mean = sum(means) / count
-    return mean, sum(variances) / count, sum((one - mean) ** 2 for one in means) / count
+    return mean, sum(variances) / count, sum((value - mean) ** 2 for value in means) / count
 
 
 def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
-    """Return the moments of an ensemble from arrays of its members, as `moments` defines them.
+    """Combine the members of an ensemble, given as arrays; see `moments`.
 
     Parameters
     ----------
