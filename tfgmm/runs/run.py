@@ -334,7 +334,8 @@ class RunFolder:
 
 def refuse_format(path: Path, description: dict) -> None:
     """Raise `UsageError` unless a run folder is of the format of this version."""
-    version = description.get("format", 1)
+    # Version 0.1 stated no format, but the hash of the data.
+    version = description["format"] if "digest" not in description["data"] else description.get("format", 1)
     if version < FORMAT:
         raise UsageError(
             f"run {path} is of version 0.1: bring it up to this version with tfgmm upgrade {path}"
