@@ -96,8 +96,8 @@ def prediction(preset: str, base: int, members: int) -> Cost:
         whole = asked.ensemble
         chosen = dict(list(whole.members.items())[:members])
         before = peak_gb(anew=True)
-        some = Ensemble(whole.run, whole.im, chosen, whole._rasteriser)
-        predict = predictors.timed(lambda: some.predict(asked.events.head(1)))
+        some = Ensemble(whole.run, whole.im, chosen, whole._rasteriser, calibration=whole.calibration)
+        predict = predictors.timed(lambda: some.maps(asked.events.head(1)))
         return Cost(float(np.median([predict(1) for _ in range(9)])), peak_gb(), peak_gb() - before)
 
 

@@ -60,7 +60,7 @@ class Asked:
                 "tfgmm": timed(lambda: self.ensemble.at_sites(one, self.sites)),
                 "exported": timed(lambda: self._exported(one)),
             },
-            "maps of one event": {"tfgmm": timed(lambda: self.ensemble.predict(one))},
+            "maps of one event": {"tfgmm": timed(lambda: self.ensemble.maps(one))},
             f"{SCENARIOS} events at the sites": {
                 "Keras, one after the other": timed(lambda: self._keras(all_of_them)),
                 "tfgmm": timed(lambda: self.ensemble.at_sites(all_of_them, self.sites)),

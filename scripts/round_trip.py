@@ -108,7 +108,7 @@ def main(
     loaded = ensemble.load(run)
     say_simulated(loaded.run.simulated)
     asked = questions(loaded.run, events, sites)
-    expected = {MAPS: arrays(loaded.predict(asked[0])), SITES: arrays(loaded.at_sites(*asked))}
+    expected = {MAPS: arrays(loaded.maps(asked[0])), SITES: arrays(loaded.at_sites(*asked))}
     rows = [
         {"engine": engine, "signature": signature}
         | {name: np.abs(found[name] - expected[signature][name]).max() for name in OUTPUTS}

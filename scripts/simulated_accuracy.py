@@ -118,7 +118,7 @@ def scores(scene: Scene, with_oracle: bool) -> pd.DataFrame:
         return regression.median(magnitude, truth.r_hyp_km(events, longitude, latitude), depth)
 
     models = {
-        ENSEMBLE: lambda events, *_: scene.ensemble.predict(events)["mean"].to_numpy()[:, scene.inside],
+        ENSEMBLE: lambda events, *_: scene.ensemble.maps(events)["mean"].to_numpy()[:, scene.inside],
         ERGODIC: ergodic_median,
     }
     if with_oracle:
@@ -149,7 +149,7 @@ def one_event(scene: Scene) -> tuple[pd.Series, xr.Dataset]:
     events = scene.validation
     inside = events[events["longitude"].between(west, east) & events["latitude"].between(south, north)]
     event = (events if inside.empty else inside).nlargest(1, "magnitude")
-    maps = scene.ensemble.predict(event).isel(event=0)
+    maps = scene.ensemble.maps(event).isel(event=0)
     places = (maps[name].to_numpy().ravel() for name in ("longitude", "latitude"))
     planted = scene.planted.median(scene.im, event, *places).reshape(maps["mean"].shape)
     return event.iloc[0], maps.assign(planted=(("row", "col"), planted))

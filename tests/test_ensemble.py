@@ -53,7 +53,8 @@ def calibrated(loaded, run, tmp_path):
         shutil.copy(run.run.path / name, path)
     calibration.write({"PGA": calibration.Calibration(a=0.9, b=0.4, length_km=5.0, c=1.2)}, path)
     other = ensemble.RunFolder.open(path)
-    return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser)
+    chosen = other.calibration("PGA")
+    return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser, calibration=chosen)
 
 
 def events(*changes: dict) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def test_all_members(loaded):
 
 @pytest.mark.slow
 def test_maps_have_place_and_unit(loaded, run):
-    maps = loaded.predict(run.dataset.events.iloc[:2])
+    maps = loaded.maps(run.dataset.events.iloc[:2])
     assert dict(maps.sizes) == {"event": 2, "row": 28, "col": 28}
     assert maps.attrs["intensity_measure"] == "PGA"
     assert (maps.attrs["members"], maps.attrs["calibrated"], maps.attrs["simulated"]) == (2, 0, 1)
@@ -78,7 +79,7 @@ def test_maps_have_place_and_unit(loaded, run):
 
 @pytest.mark.slow
 def test_parts_of_the_variance_add_up(loaded):
-    maps = loaded.predict(events({}))
+    maps = loaded.maps(events({}))
     np.testing.assert_allclose(
         maps["stddev"] ** 2, maps["aleatory"] ** 2 + maps["epistemic"] ** 2, rtol=1e-6
     )
@@ -108,7 +109,7 @@ def test_prediction_at_stations_is_the_predictions_table(loaded, run):
 @pytest.mark.slow
 def test_sites_are_their_pixels(loaded):
     two = events({}, {"magnitude": 6.5})
-    maps, found = loaded.predict(two), loaded.at_sites(two, SITES)
+    maps, found = loaded.maps(two), loaded.at_sites(two, SITES)
     row, col, _ = loaded.experiment.grid.locate(SITES["longitude"], SITES["latitude"])
     for name in ("mean", "stddev", "aleatory", "epistemic"):
         assert found[name].dims == ("event", "site")
@@ -123,7 +124,7 @@ def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
     near += np.random.default_rng(0).uniform(-0.1, 0.1, near.shape)
     grid = loaded.experiment.grid
     assert Places.sites(grid, near, "nearest").window(grid, 2).size < 68
-    maps, found = loaded.predict(two), loaded.at_sites(two, near)
+    maps, found = loaded.maps(two), loaded.at_sites(two, near)
     row, col, _ = grid.locate(near["longitude"], near["latitude"])
     row, col = (np.clip(one, 0, 27) for one in (row, col))
     for name in ("mean", "stddev", "aleatory", "epistemic"):
@@ -151,7 +152,7 @@ def test_bilinear_interpolates_members_before_they_are_combined(loaded):
 @pytest.mark.slow
 def test_batches_are_few_events_and_change_nothing(loaded, monkeypatch):
     many = events({}, {"magnitude": 6.0}, {"depth_km": 60.0}, {"longitude": 140.2}, {"latitude": 35.5})
-    together = loaded.predict(many)
+    together = loaded.maps(many)
     monkeypatch.setattr(ensemble, "_PIXELS_AT_ONCE", 2 * 68**2)
     parts = list(loaded.batches(many))
     assert [part.sizes["event"] for part in parts] == [2, 2, 1]
@@ -198,16 +199,16 @@ def test_calibration_is_applied_where_there_is_one(loaded, calibrated, run):
     np.testing.assert_array_equal(
         calibrated.at_sites(one, SITES, calibrated=False)["stddev"], raw["stddev"]
     )
-    assert calibrated.predict(one)["stddev"].shape == (1, 28, 28)
+    assert calibrated.maps(one)["stddev"].shape == (1, 28, 28)
 
 
 @pytest.mark.slow
 def test_calibration_that_is_not_there(loaded, calibrated):
     with pytest.raises(UsageError, match="has no calibration: make it with tfgmm evaluate"):
-        loaded.predict(events({}), calibrated=True)
+        loaded.maps(events({}), calibrated=True)
     calibration.write({"SA(1.0)": calibration.Calibration()}, calibrated.run.path)
     with pytest.raises(DataError, match=r"calibration\.json has no PGA: give tfgmm evaluate again"):
-        calibrated.predict(events({}))
+        calibrated.run.calibration("PGA")
 
 
 @pytest.mark.slow
@@ -287,7 +288,7 @@ def test_a_place_is_no_station(mixed):
     assert chosen["site_id"].to_numpy().tolist() == ["K03", "M01"]
     known = station.set_index(site="site_id")["mean"].sel(site=["K03", "M01"])
     np.testing.assert_allclose(chosen["mean"], known, rtol=1e-6)
-    maps = loaded.predict(one)
+    maps = loaded.maps(one)
     row, col, _ = loaded.experiment.grid.locate(stations["longitude"], stations["latitude"])
     np.testing.assert_allclose(maps["stddev"].to_numpy()[0, row, col], place["stddev"][0], rtol=1e-6)
     with pytest.raises(UsageError, match="has no station X1, X2"):

@@ -19,10 +19,10 @@ from tfgmm.core.grid import Grid
 from tfgmm.network import member
 from tfgmm.prediction import ensemble, ranges
 from tfgmm.runs.run import RunFolder
-from tfgmm.serving import export, warmup
+from tfgmm.serving import export
 from tfgmm.serving.graph import EVENT, SITES, detached
 from tfgmm.serving.graph import STATIONS as STATION_IDS
-from tfgmm.serving.model import definitions
+from tfgmm.serving.models import definitions
 from tfgmm.stats import calibration
 
 MAPS = ("mean", "stddev", "aleatory", "epistemic")
@@ -72,7 +72,7 @@ def stored(version):
 
 @pytest.mark.slow
 def test_maps_are_those_of_the_ensemble(loaded, signatures):
-    expected = loaded.predict(EVENTS)
+    expected = loaded.maps(EVENTS)
     found = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
     assert set(found) == set(MAPS)
     for name in MAPS:
@@ -106,13 +106,13 @@ def test_members_one_by_one(signatures):
 def test_calibration_is_in_the_graph(copied, tmp_path):
     """With the distance of the site itself, which the length of 2 km, the pixel's, would tell."""
     chosen = calibration.Calibration(a=1.2, b=0.4, length_km=2.0, c=3.0)
-    raw = ensemble.load(copied.path).predict(EVENTS)
+    raw = ensemble.load(copied.path).maps(EVENTS)
     calibration.write({"PGA": chosen}, copied.path)
     version = export.prepare(copied.path, tmp_path / "calibrated").write()
     signatures, calibrated = tf.saved_model.load(version).signatures, ensemble.load(copied.path)
     maps = ask(signatures["serving_default"], **untrained_run.inputs(EVENTS))
     at_sites = ask(signatures["at_sites"], **untrained_run.inputs(EVENTS, PLACES))
-    expected = calibrated.predict(EVENTS)
+    expected = calibrated.maps(EVENTS)
     assert (expected["epistemic"] > 1.7 * raw["epistemic"]).any()
     for name in MAPS:
         np.testing.assert_allclose(maps[name], expected[name], atol=1e-5)
@@ -138,7 +138,7 @@ def test_random_effects_are_in_the_graph(mixed):
     python, event = ensemble.load(run.path), untrained_run.inputs(EVENTS)
     ids = np.array([STATIONS] * 3, object)
     pairs = {
-        "serving_default": (event, python.predict(EVENTS)),
+        "serving_default": (event, python.maps(EVENTS)),
         "at_sites": (untrained_run.inputs(EVENTS, PLACES), python.at_sites(EVENTS, PLACES)),
         "at_stations": (event | {"station_id": ids}, python.at_stations(EVENTS, STATIONS)),
     }
@@ -321,7 +321,7 @@ def test_no_place_of_this_machine_is_told(run, version):
 @pytest.mark.slow
 def test_warm_up_requests_can_be_answered(version, signatures):
     asked = set()
-    for record in tf.data.TFRecordDataset([str(version / warmup.FILE)]):
+    for record in tf.data.TFRecordDataset([str(version / export.WARMUP)]):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.make_ndarray(values) for name, values in request.inputs.items()}
         assert request.model_spec.name == "tiny"
@@ -387,7 +387,7 @@ def test_all_or_nothing(run, tmp_path, monkeypatch):
     def fails(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(warmup, "write", fails)
+    monkeypatch.setattr(export, "write_warmup", fails)
     with pytest.raises(DataError, match="cannot write .*No space left"):
         export.prepare(run.path, tmp_path / "model", members=1).write()
     assert not list((tmp_path / "model").iterdir())

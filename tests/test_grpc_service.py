@@ -19,9 +19,8 @@ from helpers import served_model
 from helpers.served_model import ONE, TWO_SITES, several
 from tfgmm.serving import messages
 from tfgmm.serving.graph import EVENT
-from tfgmm.serving.limits import LIMITS
-from tfgmm.serving.model import Signature
-from tfgmm.serving.refusal import RefusedError
+from tfgmm.serving.limits import LIMITS, RefusedError
+from tfgmm.serving.models import Signature
 
 
 @pytest.fixture(scope="module")

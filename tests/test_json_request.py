@@ -8,10 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tfgmm.serving import json_request
-from tfgmm.serving.http_body import decoded
-from tfgmm.serving.limits import LIMITS, Limits
-from tfgmm.serving.model import Signature
-from tfgmm.serving.refusal import Reason, RefusedError
+from tfgmm.serving.http import decoded
+from tfgmm.serving.limits import LIMITS, Limits, Reason, RefusedError
+from tfgmm.serving.models import Signature
 
 
 def array(values, dtype=tf.float32, rank=1):

@@ -9,7 +9,7 @@ import rasterio
 import xarray as xr
 
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import map_files
+from tfgmm.prediction import writing
 
 GRID = Grid(pixel_km=4.0, input_size=69 + 1, output_size=7)
 IDS = ["a", "é", "a-long-name", "b", "水戸"]
@@ -51,7 +51,7 @@ def parts() -> list[xr.Dataset]:
 @pytest.fixture(scope="module")
 def path(parts, tmp_path_factory):
     path = tmp_path_factory.mktemp("maps") / "maps.nc"
-    map_files.write_netcdf(iter(parts), path, GRID, max(len(name.encode()) for name in IDS))
+    writing.write_netcdf(iter(parts), path, GRID, max(len(name.encode()) for name in IDS))
     return path
 
 
@@ -96,7 +96,7 @@ def test_gdal_reads_the_same_netcdf(path, parts):
             file.read(), np.concatenate([part["mean"] for part in parts]).astype("float32")
         )
         assert file.crs.to_epsg() == 6677
-        row, col = file.index(*(axis[3] for axis in map_files.axes_m(GRID)))
+        row, col = file.index(*(axis[3] for axis in writing.axes_m(GRID)))
     assert (row, col) == (3, 3)
 
 
@@ -110,13 +110,13 @@ def test_one_batch_is_in_memory_at_a_time(tmp_path):
             alive.append(weakref.ref(values["mean"].variable.values))
             yield values
 
-    map_files.write_netcdf(batches(), tmp_path / "maps.nc", GRID, 1)
+    writing.write_netcdf(batches(), tmp_path / "maps.nc", GRID, 1)
     assert len(alive) == 6
 
 
 def test_geotiff(tmp_path, parts):
     one = parts[0].isel(event=2)
-    map_files.write_geotiff(one, tmp_path / "map.tif", GRID)
+    writing.write_geotiff(one, tmp_path / "map.tif", GRID)
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", GRID.crs, always_xy=True)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert file.descriptions == (*QUANTITIES, "outside")

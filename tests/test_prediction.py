@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.prediction import ensemble, scenarios, writing
-from tfgmm.prediction.writing import Quantities
+from tfgmm.prediction.quantities import Quantities
 
 mpl.use("Agg")
 
@@ -81,7 +81,7 @@ def test_netcdf_of_many_events(loaded, pairs, tmp_path):
     out = writing.write(
         loaded, MANY, tmp_path / "maps.nc", quantities=WANTED, progress=lambda: told.append(1)
     )
-    expected = WANTED.of(loaded.predict(MANY))
+    expected = WANTED.of(loaded.maps(MANY))
     with xr.open_dataset(out, engine="scipy") as found:
         assert found["event_id"].to_numpy().tolist() == MANY["event_id"].tolist()
         for name in ("median_g", "mean", "stddev", "epistemic", "exceed_0.1", "percentile_84_g"):
@@ -127,7 +127,7 @@ def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, row
 def test_geotiff_of_one_event(loaded, tmp_path):
     out = writing.write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
     with rasterio.open(out) as file:
-        np.testing.assert_allclose(file.read(2), loaded.predict(ONE)["mean"][0], rtol=1e-5)
+        np.testing.assert_allclose(file.read(2), loaded.maps(ONE)["mean"][0], rtol=1e-5)
         assert file.descriptions[:3] == ("median_g", "mean", "stddev")
 
 
@@ -144,7 +144,7 @@ def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_p
     ]
     with rasterio.open(out / "b_c-2.tif") as file:
         assert file.tags()["event_id"] == "b?c"
-        np.testing.assert_allclose(file.read(2), loaded.predict(MANY)["mean"][2], rtol=1e-5)
+        np.testing.assert_allclose(file.read(2), loaded.maps(MANY)["mean"][2], rtol=1e-5)
 
 
 @pytest.mark.slow

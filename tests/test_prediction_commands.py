@@ -9,6 +9,7 @@ import xarray as xr
 from helpers import served_model
 from tfgmm.cli.app import main
 from tfgmm.prediction import ensemble, writing
+from tfgmm.runs.run import RunFolder
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
 
@@ -98,7 +99,9 @@ def test_query_of_one_scenario_prints_a_table(inputs, run, url):
 
 def test_predict(inputs, run, monkeypatch):
     asked = []
-    loaded = SimpleNamespace(run=SimpleNamespace(simulated=False), members=[1, 2], im="PGA")
+    opened = SimpleNamespace(path="run", simulated=False, experiment=SimpleNamespace(ims=("PGA",)))
+    loaded = SimpleNamespace(members=[1, 2], im="PGA")
+    monkeypatch.setattr(RunFolder, "open", lambda path: opened)
     monkeypatch.setattr(ensemble, "load", lambda run, im: loaded)
     monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2])
     said = run("predict", "run", "--catalogue", "events.csv", "--sites", "sites.csv", "--out", "a[/b].csv")

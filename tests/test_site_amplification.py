@@ -251,7 +251,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     members = {key: ensemble.member.load(arm.member(*key), "PGA") for key in ((0, 0), (1, 0))}
     with_site = ensemble.load(run.path, "PGA")
     without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
-    found = [one.predict(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
+    found = [one.maps(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
     expected = found[0] - found[1]
     expected -= expected[study.footprint].mean()
     np.testing.assert_allclose(measured.estimates["difference"].amplification, expected, atol=1e-5)
@@ -262,7 +262,7 @@ def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
     found = estimators.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
-    maps = ensemble.load(run.path, "PGA").predict(plain.events)
+    maps = ensemble.load(run.path, "PGA").maps(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
     for fold in plain.folds:

@@ -18,10 +18,9 @@ from helpers import served_model
 from helpers.served_model import ONE, until
 from tfgmm.serving.client import Client
 from tfgmm.serving.graph import EVENT
-from tfgmm.serving.http_body import Answer
-from tfgmm.serving.limits import LIMITS, Limits, Workers
+from tfgmm.serving.http import Answer
+from tfgmm.serving.limits import LIMITS, Limits, RefusedError, Workers
 from tfgmm.serving.models import Models
-from tfgmm.serving.refusal import RefusedError
 from tfgmm.serving.server import Server, running
 from tfgmm.serving.transport import Patience
 

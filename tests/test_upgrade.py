@@ -7,6 +7,7 @@ import pytest
 
 from conftest import TINY, small_dataset
 from helpers import untrained_run, version_0_1
+from tfgmm.cli.app import main
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network import training, upgrade
@@ -67,6 +68,14 @@ def test_it_predicts_what_it_predicted(root):
     refuse_difference(path, root / "before")
     with pytest.raises(UsageError, match="is of this version already"):
         upgrade.upgrade(path)
+
+
+def test_the_command(root, capfd):
+    with pytest.raises(SystemExit) as end:
+        main(["upgrade", str(root / "run")])
+    assert not end.value.code
+    assert "is of this version now. Next: tfgmm evaluate" in " ".join(capfd.readouterr().out.split())
+    refuse_difference(root / "run", root / "before")
 
 
 def test_an_interrupted_upgrade_goes_on(root, monkeypatch):

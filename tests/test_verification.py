@@ -140,7 +140,7 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
 def test_a_run_predicts_without_its_dataset(root, tmp_path):
     """Moved, and without the folder that it was trained on; a changed dataset changes nothing."""
     events = untrained_run.events(1)
-    before = ensemble.load(root / "run").predict(events)
+    before = ensemble.load(root / "run").maps(events)
     shutil.rmtree(root / "data")
     (root / "run").rename(tmp_path / "elsewhere")
-    assert ensemble.load(tmp_path / "elsewhere").predict(events).equals(before)
+    assert ensemble.load(tmp_path / "elsewhere").maps(events).equals(before)

@@ -53,7 +53,7 @@ def expected(run):
     members = [loaded.members[place] for place in sorted(loaded.members, key=lambda place: place[::-1])]
     for count in BATCHES:
         events = untrained_run.events(count)
-        maps = loaded.predict(events)
+        maps = loaded.maps(events)
         maps = {name: maps[name].to_numpy() for name in ("mean", "stddev", "aleatory", "epistemic")}
         vectors = event_vectors(events, run.experiment.grid)
         stacks = tf.stack([loaded._rasteriser(tf.constant(one), tf.zeros(2, tf.int32)) for one in vectors])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgmm.serving import warmup
+from tfgmm.serving.export import write_warmup
 from tfgmm.serving.graph import EVENT, SITES, STATIONS
 from tfgmm.serving.limits import Limits
 from tfgmm.serving.models import Models
@@ -84,7 +84,7 @@ def write(model: Path, version: int = 1, bias: float = 0.0, warm: bool = True) -
     tf.saved_model.save(module, str(folder), signatures)
     if warm:
         request = {name: np.ones(1, dtype.as_numpy_dtype) for name, dtype in EVENT.items()}
-        warmup.write(folder, model.name, {"serving_default": request})
+        write_warmup(folder, model.name, {"serving_default": request})
     return folder
 
 

@@ -2,9 +2,8 @@
 
 app                  the command line
 console              tables and progress on the terminal
-fetch_commands       tfgmm fetch ...
-import_commands      tfgmm import ...
-options              options of the command line
+options              options that several commands have
+data_commands        tfgmm import | fetch | simulate | describe | export-table
+run_commands         tfgmm train | upgrade | evaluate | report | effects | check | site-amp
 prediction_commands  tfgmm predict | export | serve | query
-site_amp_commands    tfgmm site-amp
 """

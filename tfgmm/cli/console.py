@@ -1,14 +1,13 @@
-"""What the command line shows: tables, progress with time left."""
+"""Tables and progress on the terminal."""
 
 import contextlib
-import importlib.metadata
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
@@ -24,11 +23,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+import tfgmm
 from tfgmm.cli import options
 from tfgmm.core.errors import TfgmmError, one_line
-from tfgmm.data import description
-from tfgmm.data.dataset import Dataset
-from tfgmm.data.tally import Tally
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tfgmm.data.dataset import Dataset
+    from tfgmm.data.tally import Tally
+    from tfgmm.network.training import Training
 
 #: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it
 #: is: brackets and colons in names of files are no markup.
@@ -38,7 +42,7 @@ bars = Console(stderr=True, markup=False, emoji=False)
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
+    """Return a time as people write it.
 
     >>> duration(42), duration(400), duration(40000)
     ('42 s', '7 min', '11 h 7 min')
@@ -49,8 +53,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None = None) -> None:
+def show_table(title: str, table: "pd.DataFrame", formats: dict[str, str] | None = None) -> None:
     """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
+    import pandas as pd
+
     # A table's own title would be wrapped to the width of its columns.
     console.print(title, style="bold")
     shown = Table(header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -60,23 +66,23 @@ def show_table(title: str, table: pd.DataFrame, formats: dict[str, str] | None =
         shown.add_column(str(name), justify="right" if numeric else "left")
     for row in table.itertuples(index=False):
         cells = zip(table.columns, row, strict=True)
-        shown.add_row(*(_cell(value, formats.get(name, "")) for name, value in cells))
+        shown.add_row(
+            *("" if value is pd.NA else format(value, formats.get(name, "")) for name, value in cells)
+        )
     console.print(shown)
-
-
-def _cell(value, specification: str) -> str:
-    return "" if value is pd.NA else format(value, specification)
 
 
 def show_version(wanted: bool) -> None:
     """Print the version and end the command, if that is `wanted`."""
     if wanted:
-        print(f"tfgmm {importlib.metadata.version('tfgmm')}")
+        print(f"tfgmm {tfgmm.__version__}")
         raise typer.Exit
 
 
-def show_dataset(dataset: Dataset) -> None:
-    """What a dataset holds, where it comes from, and what was dropped and why."""
+def show_dataset(dataset: "Dataset") -> None:
+    """Print what a dataset holds, where it comes from, and what was dropped and why."""
+    from tfgmm.data import description
+
     say_simulated(dataset.simulated)
     console.print(description.headline(dataset))
     for title, table in description.tables(dataset):
@@ -84,29 +90,24 @@ def show_dataset(dataset: Dataset) -> None:
 
 
 def say_simulated(simulated: bool) -> None:
-    """Say that records are simulated, where they are."""
+    """Print that records are simulated, where they are."""
     if simulated:
-        made = ": made by tfgmm with a planted truth, not measured."
-        console.print(Text("Simulated records", style="bold").append(made, style="not bold"))
+        meaning = ": made by tfgmm with a planted truth, not measured."
+        console.print(Text("Simulated records", style="bold").append(meaning, style="not bold"))
 
 
-def say_dropped(tally: Tally) -> None:
-    """Say what was left out, why, and the first names."""
+def say_dropped(tally: "Tally") -> None:
+    """Print what was left out, why, and the first names."""
     for row in tally.dropped():
-        whole, names = tally.read.get(row["what"], row["count"]), ", ".join(row["examples"])
-        more = (
-            f" and {row['count'] - len(row['examples']):,} more"
-            if row["count"] > len(row["examples"])
-            else ""
-        )
-        console.print(
-            f"{row['count']:,} of {whole:,} {row['what']}s left out: {row['reason']} ({names}{more})"
-        )
+        read, names = tally.read.get(row["what"], row["count"]), ", ".join(row["examples"])
+        not_named = row["count"] - len(row["examples"])
+        names += f" and {not_named:,} more" if not_named else ""
+        console.print(f"{row['count']:,} of {read:,} {row['what']}s left out: {row['reason']} ({names})")
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator:
-    """A bar over `total` pieces of work; yields the function that is called after each."""
+    """Show a bar over `total` pieces of work; yield the function to be called after each."""
     with _bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
@@ -118,13 +119,16 @@ def tracked(pieces: Sequence, description: str) -> Iterable:
 
 
 @contextlib.contextmanager
-def stage_progress() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function that is told a stage and its share done; it shows a bar from its first call on."""
+def stage_progress() -> Iterator:
+    """Show a bar for stages of unknown number; yield the function that receives a stage and its share done.
+
+    The bar appears with the first stage: before, another bar may be shown.
+    """
     bar = _bar()
     task = bar.add_task("", total=1.0, start=False)
 
     def report(what: str, share: float) -> None:
-        bar.start()  # not before: other bars may be shown first
+        bar.start()
         bar.start_task(task)
         bar.update(task, description=what, completed=share)
 
@@ -136,7 +140,7 @@ def stage_progress() -> Iterator[Callable[[str, float], None]]:
 
 @contextlib.contextmanager
 def training_progress(total: int, done: int) -> Iterator:
-    """A bar over all members; yields the function that is told a member's name and share done."""
+    """Show a bar over all members; yield the function that receives a member's name and share done."""
     with _bar() as bar:
         task = bar.add_task("training", total=total, completed=done)
         finished: dict[str, float] = {}
@@ -149,7 +153,7 @@ def training_progress(total: int, done: int) -> Iterator:
 
 
 class _Notes(logging.Handler):
-    """Print what the package logs, as notes beside the progress bars."""
+    """A handler that prints what the package logs, as notes beside the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         console.print(f"Note: {record.getMessage()}", highlight=False)
@@ -163,19 +167,21 @@ def show_log() -> None:
         log.propagate = False
 
 
-def train_missing(training, what: str) -> bool:
-    """Say what is trained and what the rest will cost, and train it; Ctrl-C ends the command with code 130.
+def train_missing(training: "Training", what: str) -> bool:
+    """Print what is left to train and what it will cost, and train it.
+
+    Ctrl-C ends the command with code 130.
 
     Parameters
     ----------
     training : tfgmm.network.training.Training
     what : str
-        Of what the members are, as ``Run runs/kik``.
+        Words for what the members belong to, as ``Run runs/kik``.
 
     Returns
     -------
     bool
-        Whether all is trained; else other processes are at work on the rest.
+        True if all is trained; False if other processes are at work on some members.
     """
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
@@ -191,16 +197,17 @@ def train_missing(training, what: str) -> bool:
         )
     try:
         with training_progress(len(members), len(members) - len(missing)) as report:
-            elsewhere = training.train(report)
+            left_to_others = training.train(report)
     except KeyboardInterrupt:
         console.print(f"Interrupted. The same command goes on with {training.run.path}.")
         raise SystemExit(130) from None
-    for line in elsewhere:
+    for line in left_to_others:
         console.print(f"Left to another process: {line}")
-    return not elsewhere
+    return not left_to_others
 
 
 def _bar() -> Progress:
+    """Return a bar with a share, the time it took and the time left, shown on terminals only."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,8 +1,9 @@
-"""Options of the command line: their types, help texts, and how their text is read."""
+"""Options that several commands have, and how the text of options is read."""
 
+import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from tfgmm.core.errors import UsageError
 
 #: Settings of every command.
 HELP = {"help_option_names": ["-h", "--help"]}
+#: Groups of commands in the help.
+GET_DATA, TRAIN, LOOK, USE = "Get data", "Train", "Look", "Use"
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
 OverwriteOthers = Annotated[
@@ -20,14 +23,35 @@ OverwriteOthers = Annotated[
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
-
+Im = Annotated[list[str] | None, typer.Option(help="Intensity measure, PGA or SA(T); repeatable.")]
+OneIm = Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")]
 DecimalComma = Annotated[
     bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
 ]
 
 
+def taking(*functions: Callable) -> Callable[[Callable], Callable]:
+    """Give a command the parameters of other functions, in their order; it gets them by name.
+
+    A parameter ``**name`` of these functions is left out.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for function in functions
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        command.__signature__ = inspect.Signature(parameters)
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
 def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
-    """Numbers with commas between them.
+    """Read numbers with commas between them.
 
     Raises
     ------
@@ -37,16 +61,16 @@ def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | No
     if text is None:
         return None
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if len(found) != count:
+        values = ()
+    if len(values) != count:
         raise UsageError(f"{option} {text}: write {count} numbers with commas between them")
-    return found
+    return values
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
-    """Names with commas between them."""
+    """Read names with commas between them."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 

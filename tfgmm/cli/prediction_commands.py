@@ -1,25 +1,31 @@
 """The commands that use a finished run: predict, export, serve and query."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
+import tfgmm
 from tfgmm.cli import options
 from tfgmm.cli.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
-from tfgmm.core import files, outputs
+from tfgmm.core import outputs
 from tfgmm.core.errors import UsageError
-from tfgmm.prediction import scenarios
-from tfgmm.readers.common import sheet
-from tfgmm.runs.run import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer()
 
-#: What the one who asks knows already.
+#: Columns of a server's answer that repeat the question.
 _NOT_SHOWN = ["event_longitude", "event_latitude", "depth_km", "magnitude", "longitude", "latitude"]
 
 
+# ---- earthquakes and places --------------------------------------------------------------------------
+
+Magnitude = Annotated[float | None, typer.Option(help="Of one scenario.")]
+Longitude = Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")]
+Latitude = Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")]
+Depth = Annotated[float | None, typer.Option(help="Of its hypocentre, km.")]
 Catalogue = Annotated[
     Path | None,
     typer.Option(help="Many earthquakes: a table of any agency, or QuakeML; times are not needed."),
@@ -30,105 +36,103 @@ AnyType = Annotated[
 ]
 
 
-def _events(catalogue: Path | None, any_type: bool, *scenario: float | None) -> pd.DataFrame:
-    """Return what is to be predicted, and say what was left out and what magnitudes are taken as Mw."""
+def _events(catalogue: Path | None, any_type: bool, comma: bool, *scenario: float | None) -> "pd.DataFrame":
+    """Read what is to be predicted; say what was left out and which magnitudes are taken as Mw."""
+    from tfgmm.prediction import scenarios
+
     if catalogue is None:
-        return scenarios.single(*scenario)
+        return tfgmm.scenario(*scenario)
     if any(value is not None for value in scenario):
         raise UsageError("give either --catalogue or one scenario, not both")
-    events, tally = scenarios.from_catalogue(catalogue, any_type)
-    say_dropped(tally)
+    events, left_out = tfgmm.read_events(catalogue, any_type=any_type, decimal_comma=comma)
+    say_dropped(left_out)
     console.print(scenarios.taken_as_mw(events, catalogue.name))
     return events
 
 
-def _sites(path: Path) -> pd.DataFrame:
-    sites, tally = scenarios.read_sites(path)
-    say_dropped(tally)
+def _sites(path: Path | None, comma: bool) -> "pd.DataFrame | None":
+    """Read the places to predict at, if there are any, and say what was left out."""
+    if path is None:
+        return None
+    sites, left_out = tfgmm.read_sites(path, decimal_comma=comma)
+    say_dropped(left_out)
     return sites
 
 
-@app.command()
+# ---- commands ----------------------------------------------------------------------------------------
+
+SitesOrMaps = Annotated[
+    Path | None, typer.Option(help="Table with longitude, latitude, perhaps an id (default: maps).")
+]
+StationsOfRun = Annotated[
+    str | None,
+    typer.Option(help="Instead of sites, stations of the run, as K01,K02 or all; with their site terms."),
+]
+PredictionOut = Annotated[
+    Path | None,
+    typer.Option(
+        help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet "
+        "(default: prediction.nc or prediction.csv)."
+    ),
+]
+Exceed = Annotated[list[float] | None, typer.Option(help="Probability of more than so many g; repeatable.")]
+Percentile = Annotated[list[float] | None, typer.Option(help="Percentile, as 84; repeatable.")]
+Interpolation = Annotated[str, typer.Option(help="Sites: nearest pixel, as in training, or bilinear.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Leave sigma as it is if the run has a calibration.")]
+
+
+@app.command(rich_help_panel=options.USE)
 def predict(
     run: options.Run,
-    magnitude: Annotated[float | None, typer.Option(help="Of one scenario.")] = None,
-    longitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
-    latitude: Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")] = None,
-    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
+    magnitude: Magnitude = None,
+    longitude: Longitude = None,
+    latitude: Latitude = None,
+    depth: Depth = None,
     catalogue: Catalogue = None,
     any_type: AnyType = False,
     decimal_comma: options.DecimalComma = False,
-    sites: Annotated[
-        Path | None, typer.Option(help="Table with longitude, latitude, perhaps an id (default: maps).")
-    ] = None,
-    stations: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of sites, stations of the run, as K01,K02 or all; with their site terms."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet "
-            "(default: prediction.nc or prediction.csv)."
-        ),
-    ] = None,
-    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
-    exceed: Annotated[
-        list[float] | None, typer.Option(help="Probability of more than so many g; repeatable.")
-    ] = None,
-    percentile: Annotated[list[float] | None, typer.Option(help="Percentile, as 84; repeatable.")] = None,
-    interpolation: Annotated[
-        str, typer.Option(help="Sites: nearest pixel, as in training, or bilinear.")
-    ] = "nearest",
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Leave sigma as it is if the run has a calibration.")
-    ] = False,
+    sites: SitesOrMaps = None,
+    stations: StationsOfRun = None,
+    out: PredictionOut = None,
+    im: options.OneIm = None,
+    exceed: Exceed = None,
+    percentile: Percentile = None,
+    interpolation: Interpolation = "nearest",
+    raw: Raw = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
-    if sites and stations:
-        raise UsageError("give either --sites or --stations, not both")
-    at_sites = sites is not None or stations is not None
-    out = out or Path("prediction.csv" if at_sites else "prediction.nc")
-    outputs.prediction_ending(out, at_sites)
-    files.refuse_existing(out, overwrite)
-    with sheet.decimal_comma(decimal_comma):
-        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
-        places = _sites(sites) if sites else None
-    if stations:
-        places = RunFolder.open(run).stations(None if stations == "all" else options.names(stations))
+    from tfgmm.api.asking import refuse_both, refuse_prediction
+
+    at_sites = refuse_both(sites, stations)
+    out = refuse_prediction(
+        out or Path("prediction.csv" if at_sites else "prediction.nc"), at_sites, overwrite
+    )
+    events = _events(catalogue, any_type, decimal_comma, magnitude, longitude, latitude, depth)
+    choices = {"interpolation": interpolation, "calibrated": False if raw else None, "overwrite": overwrite}
+    choices |= {
+        "sites": _sites(sites, decimal_comma),
+        "exceed": exceed or (),
+        "percentiles": percentile or (),
+    }
+    choices["stations"] = stations if stations in (None, "all") else options.names(stations)
+    opened = tfgmm.open_run(run)
     import_tensorflow()
-    from tfgmm.prediction import ensemble, writing
-
-    wanted = writing.Quantities(tuple(exceed or ()), tuple(percentile or ()))
-    loaded = ensemble.load(run, im)
-    say_simulated(loaded.run.simulated)
-    with progress("predicting", len(events)) as done:
-        written = writing.write(
-            loaded,
-            events,
-            out,
-            places,
-            known=bool(stations),
-            quantities=wanted,
-            interpolation=interpolation,
-            calibrated=False if raw else None,
-            overwrite=overwrite,
-            progress=done,
-        )
-    console.print(f"{len(events)} events, {len(loaded.members)} members, {loaded.im}: {written}")
+    with progress("predicting", len(events)) as advance:
+        written = opened.predict(events, out, im=im, progress=advance, **choices)
+    say_simulated(opened.simulated)
+    ensemble = opened.ensemble(im)
+    console.print(f"{len(events)} events, {len(ensemble.members)} members, {ensemble.im}: {written}")
 
 
-@app.command()
+@app.command(rich_help_panel=options.USE)
 def export(
     run: options.Run,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the model (default: saved_models/RUN); a new version goes in."),
     ] = None,
-    im: Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")] = None,
+    im: options.OneIm = None,
     members: Annotated[
         int | None, typer.Option(help="Keep so many members, spread over chunks first (default: all).")
     ] = None,
@@ -139,17 +143,16 @@ def export(
     if out:
         outputs.refuse_file_name(out, "an exported model")
     import_tensorflow()
-    from tfgmm.serving import export as exports
-
-    found = exports.prepare(run, out, im, members, precision, overwrite=overwrite)
-    say_simulated(found.run.simulated)
-    console.print(found.summary)
-    with progress("export", len(found.members)) as step:
-        version = found.write(step)
+    opened = tfgmm.open_run(run)
+    prepared = opened.prepare_export(out, im=im, members=members, precision=precision, overwrite=overwrite)
+    say_simulated(opened.simulated)
+    console.print(prepared.summary)
+    with progress("export", len(prepared.members)) as advance:
+        version = prepared.write(advance)
     console.print(f"Written: {version}   How to serve it: {version.parent / 'README.md'}")
 
 
-@app.command()
+@app.command(rich_help_panel=options.USE)
 def serve(
     models: Annotated[list[Path], typer.Argument(help="Folders of exported models, as saved_models/NAME.")],
     host: Annotated[
@@ -163,75 +166,58 @@ def serve(
 ) -> None:
     """Answer requests as TensorFlow Serving does: a small server for machines without docker."""
     import_tensorflow()
-    from tfgmm.serving.models import Models
-    from tfgmm.serving.server import Server, docker_command
-
+    places = {"host": host, "rest_port": rest_port, "grpc_port": grpc_port}
     if docker:
         for model in models:
-            print(docker_command(model, host, rest_port, grpc_port))
-        return
-    found = Models(models, report=console.print)
-    server = Server(found, host=host, rest_port=rest_port, grpc_port=grpc_port)
-    console.print("A small server with the interface of TensorFlow Serving, which it is not.")
-    server.serve(lambda: console.print("\n".join([*server.addresses, "Ctrl-C stops it."]), soft_wrap=True))
+            print(tfgmm.docker_command(model, **places))
+    else:
+        tfgmm.serve(models, **places, say=lambda text: console.print(text, soft_wrap=True))
 
 
-@app.command()
+SitesOrFile = Annotated[
+    Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
+]
+StationsOfModel = Annotated[
+    str | None, typer.Option(help="Instead of sites, stations that the model knows, as K01,K02.")
+]
+AnswerOut = Annotated[
+    Path | None, typer.Option(help="Sites: .csv or .parquet (default: print them); maps: .nc.")
+]
+
+
+@app.command(rich_help_panel=options.USE)
 def query(
     url: Annotated[
         str, typer.Argument(help="http://HOST:PORT/v1/models/NAME, or grpc://HOST:PORT/v1/models/NAME.")
     ],
-    magnitude: Annotated[float | None, typer.Option(help="Of one earthquake.")] = None,
-    longitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
-    latitude: Annotated[float | None, typer.Option(help="Of its epicentre.")] = None,
-    depth: Annotated[float | None, typer.Option(help="Of its hypocentre, km.")] = None,
+    magnitude: Magnitude = None,
+    longitude: Longitude = None,
+    latitude: Latitude = None,
+    depth: Depth = None,
     catalogue: Catalogue = None,
     any_type: AnyType = False,
     decimal_comma: options.DecimalComma = False,
-    sites: Annotated[
-        Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
-    ] = None,
-    stations: Annotated[
-        str | None, typer.Option(help="Instead of sites, stations that the model knows, as K01,K02.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Sites: .csv or .parquet (default: print them); maps: .nc.")
-    ] = None,
+    sites: SitesOrFile = None,
+    stations: StationsOfModel = None,
+    out: AnswerOut = None,
     timeout: Annotated[float, typer.Option(help="For one answer, s.")] = 60.0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Ask a model server for maps or values at sites."""
-    from tfgmm.serving import client
-    from tfgmm.serving.transport import Patience
+    from tfgmm.api.asking import refuse_answer, refuse_both
 
-    maps = sites is None and stations is None
-    if sites and stations:
-        raise UsageError("give either --sites or --stations, not both")
-    if maps and out is None:
-        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites or --stations")
+    at_sites = refuse_both(sites, stations)
     if out:
-        ending = outputs.ending_of(out, (".nc",), "maps") if maps else outputs.prediction_ending(out, True)
-        files.refuse_existing(out, overwrite)
-    with sheet.decimal_comma(decimal_comma):
-        events = _events(catalogue, any_type, magnitude, longitude, latitude, depth)
-        places = _sites(sites) if sites else None
-    asked = client.Client(url, Patience(timeout_s=timeout))
-    if maps:
-        found = asked.maps(events)
-        with files.whole_file(out) as temporary:
-            found.to_netcdf(temporary)
-    else:
-        if stations:
-            found = asked.at_stations(events, options.names(stations))
-        else:
-            found = asked.at_sites(events, places)
-        rows = client.table(found)
-        if out is None:
-            shown = rows.drop(columns=_NOT_SHOWN, errors="ignore")
-            show_table(url, shown, dict.fromkeys(shown.select_dtypes("float32"), ".3g"))
-            return
-        with files.whole_file(out) as temporary:
-            rows.to_csv(temporary, index=False) if ending == ".csv" else rows.to_parquet(
-                temporary, index=False
-            )
-    console.print(f"Written: {out}")
+        refuse_answer(out, at_sites, overwrite)
+    elif not at_sites:
+        raise UsageError("maps need a file to be written to: give --out FILE.nc, or --sites or --stations")
+    events = _events(catalogue, any_type, decimal_comma, magnitude, longitude, latitude, depth)
+    places = {"sites": _sites(sites, decimal_comma), "stations": options.names(stations)}
+    answer = tfgmm.query(url, events, out, **places, timeout_s=timeout, overwrite=overwrite)
+    if out:
+        console.print(f"Written: {out}")
+        return
+    from tfgmm.serving import client
+
+    shown = client.table(answer).drop(columns=_NOT_SHOWN, errors="ignore")
+    show_table(url, shown, dict.fromkeys(shown.select_dtypes("float32"), ".3g"))

@@ -196,11 +196,23 @@ class Grid(pydantic.BaseModel):
         inside : ndarray of bool
             True for points in the output window.
         """
-        x, y = self.project(longitude, latitude)
-        half = self.output_size * self.pixel_km / 2
-        row = np.floor((half - y) / self.pixel_km).astype(int)
-        col = np.floor((x + half) / self.pixel_km).astype(int)
-        size = self.output_size
+        row, col, inside = self.pixel_at(*self.project(longitude, latitude))
+        return row.astype(int), col.astype(int), inside
+
+    def pixel_at(self, x_km, y_km, xp=np) -> tuple:
+        """Return what `locate` returns for places on the map's plane; rows and columns are whole floats.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
+
+        Parameters
+        ----------
+        x_km, y_km : array or tensor
+            Km east and north of the grid's centre.
+        xp : module
+            Where ``floor`` of these arrays is: `numpy`, or ``tf.math`` for tensors.
+        """
+        size, half = self.output_size, self.output_size * self.pixel_km / 2
+        row, col = xp.floor((half - y_km) / self.pixel_km), xp.floor((x_km + half) / self.pixel_km)
         inside = (row >= 0) & (row < size) & (col >= 0) & (col < size)
         return row, col, inside
 

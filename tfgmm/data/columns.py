@@ -1,13 +1,13 @@
 """Names of the columns that tables of records share, in groups."""
 
-#: What tells records apart, and members.
+#: Columns that identify a record, and a member.
 RECORD = ["event_id", "station_id"]
 MEMBER = ["chunk", "init"]
-#: Places in km east and north of the map's centre.
+#: Columns of epicentres and stations, in km east and north of the centre of the grid.
 SOURCE_XY, SITE_XY = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
 
-#: What random effects tell of a record, in ln units, and the standard deviations of what they leave open.
+#: Columns of the terms of a record that random effects add, ln units, and of their standard deviations.
 TERMS = ["event_term", "site_term", "path_term", "within_term"]
 TERM_STDDEVS = ["event_stddev", "site_stddev", "path_stddev", "within_stddev"]
-#: Standard deviations of the same parts where nothing is known of event, site, path and record.
+#: Columns of the standard deviations of event, site, field, path and remaining terms that are unknown.
 UNKNOWN_STDDEVS = ["tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"]

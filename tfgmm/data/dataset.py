@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from tfgmm import __version__
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
@@ -265,7 +265,7 @@ def _write_provenance(dataset: Dataset, hashes: dict[str, str], folder: Path) ->
         "digest": dataset.digest(),
         "kept": {name: len(getattr(dataset, name)) for name in TABLES},
         "files": hashes,
-        "tfgmm": importlib.metadata.version("tfgmm"),
+        "tfgmm": __version__,
     }
     files.write_json(folder / DESCRIPTION, provenance)
     return provenance

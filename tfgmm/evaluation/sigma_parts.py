@@ -83,8 +83,8 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of `within_event.correlation_by_distance`, all chunks together, with ``im`` and the ``share`` and
-        ``range_km`` of the `within_event.Correlation` fitted to them.
+        The rows of `within_event.correlation_by_distance`, all chunks together, with ``im`` and the
+        ``share`` and ``range_km`` of the `within_event.Correlation` fitted to them.
     """
     rows = []
     for im, records in scores.by_value("im")(training_records(table)).items():
@@ -108,8 +108,8 @@ def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of `tfgmm.stats.path_covariance.covariance_by_distance` to which the covariance was fitted, with ``im`` and
-        ``fitted``.
+        The rows of `covariance_by_distance` in `tfgmm.stats.path_covariance` to which the covariance
+        was fitted, with ``im`` and ``fitted``.
     """
     tables = [
         of_im.paths.classes.assign(im=im, fitted=of_im.paths.covariance.at(of_im.paths.classes))

@@ -120,19 +120,19 @@ def train(
     networks, checkpoints = {}, {}
     for number, (im, material) in enumerate(materials.items()):
         checkpoints[im] = Checkpoint(work_folder(folder.path) / im, material.experiment.training.patience)
-        networks[im] = _fitted(
-            material,
-            checkpoints[im],
-            seed,
-            lambda share, number=number: report((number + share) / len(materials)),
-        )
-    kept = {} if folder.damaged_files(fingerprint) else folder.done()
+
+        def report_all(share: float, number=number) -> None:
+            report((number + share) / len(materials))
+
+        networks[im] = _fitted(material, checkpoints[im], seed, report_all)
+    trained_before = {} if folder.damaged_files(fingerprint) else folder.done().get("trainings", {})
+    kept = {im: trained_before[im] for im in trained_before if im not in materials}
     with files.whole_folder(folder.path, overwrite=True) as temporary:
-        names, tables, histories, trainings = {}, [], [], {}
-        for im in [im for im in kept.get("trainings", {}) if im not in materials]:
-            path = folder.network(im)
-            shutil.copy2(path, temporary / path.name)
-            names[path.name], trainings[im] = [im], kept["trainings"][im]
+        names, tables, histories = {}, [], []
+        for im in kept:
+            network = folder.network(im)
+            shutil.copy2(network, temporary / network.name)
+            names[network.name] = [im]
             tables.append(predictions_table.read(folder.predictions).query("im == @im"))
             histories.append(pd.read_csv(folder.path / HISTORY).query("im == @im"))
         for im, material in materials.items():
@@ -143,18 +143,21 @@ def train(
             histories.append(pd.DataFrame(checkpoints[im].history).assign(im=im))
         predictions_table.write(pd.concat(tables, ignore_index=True), temporary / folder.predictions.name)
         pd.concat(histories).to_csv(temporary / HISTORY, index=False)
-        trainings |= {im: _summary(checkpoints[im], material) for im, material in materials.items()}
-        done = {
+        facts = {
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "networks": names,
-            "trainings": trainings,
-            **({"run": fingerprint} if fingerprint else {}),
-            "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
+            "trainings": kept | {im: _summary(checkpoints[im], materials[im]) for im in materials},
         }
-        files.write_json(temporary / DONE, done)
+        _write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
     shutil.rmtree(work_folder(folder.path))
     report(1.0)
+
+
+def _write_done(folder: Path, facts: dict) -> None:
+    """Write `DONE` with facts and the hashes of all other files of a member."""
+    hashes = {path.name: files.sha256(path) for path in folder.iterdir()}
+    files.write_json(folder / DONE, facts | {"files": hashes})
 
 
 def _summary(checkpoint: Checkpoint, material: Material) -> dict:

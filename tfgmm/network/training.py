@@ -284,9 +284,15 @@ def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
 
 
 def begin(
-    experiment: Experiment, folder: Path, overwrite: bool = False, chunks: tuple[int, ...] | None = None
+    experiment: Experiment,
+    folder: Path,
+    overwrite: bool = False,
+    chunks: tuple[int, ...] | None = None,
+    dataset: Dataset | None = None,
 ) -> Training:
     """Begin a run, or go on with it; `chunks` chooses which are trained now.
+
+    The records are those of `dataset`, else of the folder that the experiment names.
 
     Raises
     ------
@@ -296,7 +302,8 @@ def begin(
         The data cannot be read or split.
     """
     experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
-    dataset = _dataset(experiment, folder, overwrite)
+    if dataset is None:
+        dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)
     for im in experiment.ims:  # whatever does not fit shows before a folder is made
         Material.of(dataset, experiment, im, folds[0])

@@ -1,10 +1,11 @@
 """A trained run -> distributions anywhere.
 
-ensemble   members -> maps of mean, aleatory and epistemic standard deviation
-figures    maps of one predicted earthquake
-map_files  maps of earthquakes on disk: NetCDF that grows, and GeoTIFF
-places     where a distribution is wanted: every pixel of the map, or sites
-ranges     what the members have learned from: ranges of values, and stations
-scenarios  what is to be predicted: earthquakes, and sites
-writing    earthquakes -> files of what engineers ask for, maps or a table of sites
+conditioning  members, and what is known of site and path -> one distribution; arrays and tensors alike
+ensemble      the members of a run -> distributions for earthquakes, as maps or at sites
+figures       maps of one predicted earthquake
+places        where a distribution is wanted: every pixel of the map, or sites
+quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
+ranges        what the members have learned from: ranges of values, and stations
+scenarios     what is to be predicted: earthquakes, and sites
+writing       earthquakes -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 """

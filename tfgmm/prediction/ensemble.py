@@ -16,13 +16,15 @@ from tfgmm.core.errors import UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
-from tfgmm.prediction import scenarios
+from tfgmm.prediction import conditioning, quantities, scenarios
+from tfgmm.prediction.conditioning import Facts, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
-from tfgmm.stats import calibration
-from tfgmm.stats.mixture import Mixture, combine
+from tfgmm.stats import calibration as calibrations
+from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -39,8 +41,13 @@ class Ensemble:
     im : str
     members : dict of (chunk, init) to GroundMotionModel
     rasteriser : Rasteriser
+        Maker of the maps that the members see.
     effects : RandomEffects, optional
-        Where the run has random effects.
+        Random effects of the run, if it has any.
+    calibration : Calibration, optional
+        Calibration of sigma, if ``tfgmm evaluate`` has made one.
+    ranges : Ranges, optional
+        Ranges from which the members have learned; read from the run by default.
     """
 
     def __init__(
@@ -50,47 +57,41 @@ class Ensemble:
         members: dict[tuple[int, int], GroundMotionModel],
         rasteriser: Rasteriser,
         effects: RandomEffects | None = None,
+        *,
+        calibration: Calibration | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.run, self.im, self.members, self.effects = run, im, members, effects
+        self.calibration, self.ranges = calibration, ranges or Ranges.of(run, im)
         self._rasteriser = rasteriser
         self._graphs: dict[int, Callable] = {}
 
-    def shown(self, rasteriser: Rasteriser) -> "Ensemble":
-        """The same members, which see other maps of the same channels."""
-        other = copy.copy(self)
-        other._rasteriser = rasteriser
-        return other
+    def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
+        """Return an ensemble of the same members that see other maps of the same channels."""
+        ensemble = copy.copy(self)
+        ensemble._rasteriser = rasteriser
+        return ensemble
 
     @property
     def experiment(self) -> Experiment:
-        """What the run is."""
+        """Return the description of the run."""
         return self.run.experiment
 
     @functools.cached_property
-    def ranges(self) -> Ranges:
-        """What the members have learned from."""
-        return Ranges.of(self.run, self.im)
-
-    @functools.cached_property
     def stations(self) -> pd.DataFrame:
-        """The stations from which the members have learned, as `trained_stations` has them."""
+        """Return the stations from which the members have learned, as `trained_stations` has them."""
         return trained_stations(self.run, self.im)
 
-    @functools.cached_property
-    def calibration(self) -> calibration.Calibration | None:
-        """The run's calibration of sigma, if ``tfgmm evaluate`` has made one."""
-        return self.run.calibration(self.im)
-
-    def predict(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
-        """Maps of ln IM for events, all of them in memory.
+    def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
+        """Predict maps of ln IM for events, all of them in memory.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            With ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if they have names.
+            Columns ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if events have names.
         calibrated : bool, optional
-            Whether sigma is calibrated; by default, if the run has a calibration. Its distance is that
-            of the pixel's centre to the nearest station that trained.
+            Calibrate sigma; by default, if the run has a calibration. The distance that a calibration
+            needs is that of the pixel's centre to the nearest station that trained.
 
         Returns
         -------
@@ -119,42 +120,42 @@ class Ensemble:
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> xr.Dataset:
-        """Ln IM of every event at every site.
+        """Predict ln IM of every event at every site.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         sites : pandas.DataFrame
-            With ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if they have names.
+            Columns ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if sites have names.
         interpolation : str
             ``nearest``: the site's pixel, as in training; ``bilinear``: each member's mean and sigma
             are interpolated between four pixels before members are combined.
         calibrated : bool, optional
-            As for `predict`; the distance is that of the site itself.
+            As for `maps`, with the distance of the site itself.
 
         Returns
         -------
         xarray.Dataset
-            As for `predict`, on the dimensions ``event`` and ``site``. A site outside the map has the
+            As for `maps`, on the dimensions ``event`` and ``site``. A site outside the map has the
             values of the nearest pixel and is marked in ``outside_map``.
 
         Raises
         ------
         UsageError, DataError
-            As for `predict`; or there is no such interpolation.
+            As for `maps`; or there is no such interpolation.
         """
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
     def at_stations(
         self, events: pd.DataFrame, stations: Sequence[str] | None = None, *, calibrated: bool | None = None
     ) -> xr.Dataset:
-        """Ln IM of every event at stations of the run, with their site terms where it has random effects.
+        """Predict ln IM of every event at stations of the run, with their terms if it has random effects.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            As for `predict`.
+            As for `maps`.
         stations : sequence of str, optional
             Ids; all stations of the run by default.
         calibrated : bool, optional
@@ -172,26 +173,27 @@ class Ensemble:
         DataError
             As for `at_sites`.
         """
-        found = self.run.stations(stations)
-        return _together(self.batches(events, found, known=True, calibrated=calibrated))
+        sites = self.run.stations(stations)
+        return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated))
 
     def batches(
         self,
         events: pd.DataFrame,
         sites: pd.DataFrame | None = None,
         *,
-        known: bool = False,
+        at_stations: bool = False,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
-        """What `predict` or, with sites, `at_sites` returns, a few events at a time: constant memory.
+        """Predict as `maps` or, with sites, `at_sites` does, a few events at a time: constant memory.
 
-        With `known` the sites are stations of the run, of `RunFolder.stations`, as for `at_stations`. Other
-        parameters, errors: as for these. What is wrong with them shows before the first is computed.
+        If `at_stations` is true, the sites are stations of the run, as `RunFolder.stations` lists them.
+        Other parameters and errors are those of the methods. Errors are raised before the first event is
+        computed.
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
-        ids = sites[["station_id", "terms_of"]] if known else None
+        station_ids = sites[["station_id", "terms_of"]] if at_stations else None
         projected(grid, events, "events")  # which refuses what has no place on the map's plane
         if sites is None:
             places = Places.pixels(grid)
@@ -199,134 +201,86 @@ class Ensemble:
             sites = scenarios.check_sites(sites)
             places = Places.sites(grid, sites, interpolation)
             names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
-        calibrated = self._whether(calibrated)
-        known_km = places.nearest_km(self.stations) if calibrated else None
-        window = places.window(grid, self.experiment.network.depth)
-        step = max(1, _PIXELS_AT_ONCE // window.size**2)
+        facts = self._facts(places, station_ids, calibrated)
+        step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
-        terms = self._terms(places, ids)
-        given = {"window": window, "places": places, "known_km": known_km}
-        return (
-            self._predict(
-                part, self._maps(part, window), terms, self._path_terms(part, places, ids), **given
-            ).assign_coords(names)
-            for part in parts
+        return (self._predict(part, facts).assign_coords(names) for part in parts)
+
+    def _facts(self, places: Places, stations: pd.DataFrame | None, calibrated: bool | None) -> Facts:
+        """Return all that predictions at unknown places, or at stations of the run, need from the run."""
+        chosen = self._calibration_or_none(calibrated)
+        return Facts(
+            places=places,
+            window=places.window(self.experiment.grid, self.experiment.network.depth),
+            terms=None if self.effects is None else self._terms(places, stations),
+            calibration=chosen,
+            nearest_km=None if chosen is None else places.nearest_km(self.stations),
         )
 
-    def _whether(self, calibrated: bool | None) -> bool:
+    def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
+        """Return the calibration that is wanted; refuse to calibrate where that cannot be."""
         if calibrated and self.effects is not None:
             raise UsageError(f"run {self.run.path} has random effects, and no calibration afterwards")
         if calibrated and self.calibration is None:
-            calibration.read(self.run.path)  # whose error says how to make one
-        return calibrated is not False and self.calibration is not None
+            calibrations.read(self.run.path)  # whose error says how to make one
+        return None if calibrated is False else self.calibration
 
-    def _terms(self, places: Places, ids: pd.DataFrame | None) -> list[tuple]:
-        """Of each member: site terms of stations or unknown places, and what is unknown of them."""
-        if self.effects is None:
-            return [(0.0, 0.0)] * len(self.members)
-        if ids is None:
-            whole = Window(0, 0, self.experiment.grid.input_size)
-            unknown = np.hypot(self.effects.phi_s2s, self.effects.phi_place)
-            return [(places.sample(one[None], whole)[0], unknown) for one in self._fields]
-        return [self.effects.terms_at(*one, ids["terms_of"], places.xy_km) for one in self.members]
-
-    def _path_terms(self, events: pd.DataFrame, places: Places, ids: pd.DataFrame | None) -> np.ndarray:
-        """Of each member: source and path terms at stations or unknown places, [member, event, ...]."""
-        if self.effects is None:
-            return np.zeros(len(self.members))
-        grid, paths = self.experiment.grid, self._paths
-        source_km = np.stack([*projected(grid, events, "events"), events["depth_km"]], axis=-1)
-        if ids is not None:
-            return paths.shared(source_km, places.xy_km) + paths.own(source_km, ids["station_id"])
-        centres_km = grid.centres_km(grid.output_size)[places.row, places.col]
-        return (paths.shared(source_km, centres_km) * places.weight).sum(axis=2)
+    def _terms(self, places: Places, stations: pd.DataFrame | None) -> PlaceTerms:
+        """Return site and path terms of every member at unknown places, or at stations of the run."""
+        effects, paths = self.effects, self._paths
+        if stations is not None:
+            return PlaceTerms.at_stations(effects, self.members, paths, places, stations)
+        grid = self.experiment.grid
+        return PlaceTerms.elsewhere(effects, paths, places, grid, self._terms_on_map)
 
     @functools.cached_property
     def _paths(self) -> PathTerms:
-        """What the members know of paths, in their order."""
+        """Return the source and path terms of the members, in their order."""
         return self.effects.paths.of_members(self.members)
 
     @functools.cached_property
-    def _fields(self) -> list[np.ndarray]:
-        """Of each member: what the sites that it knows tell of the pixels, [row, col]."""
-        grid = self.experiment.grid
-        centres_km = grid.centres_km(grid.output_size)
-        return [self.effects.field(*member_of, centres_km) for member_of in self.members]
+    def _terms_on_map(self) -> np.ndarray:
+        """Return the site terms that each member expects at the pixels, [member, row, col]."""
+        return conditioning.terms_on_map(self.effects, self.members, self.experiment.grid)
 
-    def _predict(
-        self,
-        events: pd.DataFrame,
-        maps: tf.Tensor,
-        terms: list[tuple],
-        path_terms: np.ndarray,
-        *,
-        window: Window,
-        places: Places,
-        known_km: np.ndarray | None,
-    ) -> xr.Dataset:
-        """A batch; terms of `_terms` and `_path_terms`, `known_km` the distances of the calibration."""
-        normals = []
-        normal = zip(self._graph(window.size)(maps), terms, path_terms, strict=True)
-        for parts, (term, of_site), of_path in normal:
-            mean, stddev = (places.sample(part.numpy(), window) for part in parts)
-            if self.effects is not None:
-                mean = mean + term + of_path
-                stddev = np.sqrt(self.effects.variance(stddev, of_site))
-            normals.append((mean, stddev))
-        found = combine(*zip(*normals, strict=True))
-        if known_km is not None:
-            found = Mixture(
-                found.mean, *self.calibration.variance(known_km, found.aleatory, found.epistemic)
-            )
-        epicentres = projected(self.experiment.grid, events, "events")
-        r_hyp = places.r_hyp_km(*epicentres, events["depth_km"])
-        outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp)
-        everywhere = ("event", *places.dims)
-        split = {}
-        if self.effects is not None:
-            within = np.sqrt(found.stddev**2 - self.effects.tau**2)
-            split = {
-                "between_event": (everywhere, np.full_like(within, self.effects.tau), {"units": "1"}),
-                "within_event": (everywhere, within, {"units": "1"}),
-            }
-        return xr.Dataset(
-            {
-                "mean": (everywhere, found.mean, {"units": "1"}),
-                "stddev": (everywhere, found.stddev, {"units": "1"}),
-                "aleatory": (everywhere, np.sqrt(found.aleatory), {"units": "1"}),
-                "epistemic": (everywhere, np.sqrt(found.epistemic), {"units": "1"}),
-                **split,
-                "r_hyp_km": (everywhere, r_hyp, {"units": "km"}),
-                "outside_magnitude": ("event", outside["magnitude"]),
-                "outside_depth": ("event", outside["depth_km"]),
-                "outside_distance": (everywhere, outside["r_hyp_km"]),
-                "outside_map": (places.dims, places.outside),
-            },
-            coords={
-                "longitude": (places.dims, places.longitude),
-                "latitude": (places.dims, places.latitude),
-                **_event_coordinates(events),
-            },
-            attrs={
-                "intensity_measure": self.im,
-                "unit": "g",
-                "crs": self.experiment.grid.crs,
-                "members": len(self.members),
-                "calibrated": int(known_km is not None),
-                "simulated": int(self.run.simulated),
-            },
+    def _predict(self, events: pd.DataFrame, facts: Facts) -> xr.Dataset:
+        """Predict a batch of events."""
+        places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
+        outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
+        terms = [()] * len(self.members)
+        if facts.terms is not None:
+            terms = facts.terms.by_member(np.stack([*epicentres, events["depth_km"]], axis=-1))
+        members = []
+        for output, of_member in zip(outputs, terms, strict=True):
+            mean, stddev = (places.sample(values.numpy(), facts.window) for values in output)
+            members.append(conditioning.member_moments(mean, stddev, self.effects, of_member))
+        distribution = conditioning.distribution(
+            moments(*zip(*members, strict=True)),
+            effects=self.effects,
+            calibration=facts.calibration,
+            nearest_km=facts.nearest_km,
+        )
+        r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
+        outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
+        return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
+            intensity_measure=self.im,
+            unit="g",
+            crs=self.experiment.grid.crs,
+            members=len(self.members),
+            calibrated=int(facts.calibration is not None),
+            simulated=int(self.run.simulated),
         )
 
     def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
-        """Input maps [event, size, size, channel]."""
+        """Return input maps, [event, size, size, channel]."""
         rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
         vectors, unmoved = event_vectors(events, self.experiment.grid), tf.zeros(2, tf.int32)
         return tf.stack([self._rasteriser(vector, unmoved)[rows, cols] for vector in vectors])
 
     def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
-        """Maps of `size` pixels a side -> mean and standard deviation by every member, as one graph.
+        """Return a function of maps of `size` pixels per side: mean and standard deviation of every member.
 
-        In one graph another member computes while one joins its threads.
+        It is one graph, in which a member computes while another one joins its threads.
         """
         if size not in self._graphs:
             models = [_resized(model, size) for model in self.members.values()]
@@ -336,7 +290,7 @@ class Ensemble:
 
 
 def _resized(model: keras.Model, size: int) -> keras.Model:
-    """The same layers, weights included, on maps of another size."""
+    """Return a model of the same layers, with the same weights, for maps of another size."""
     if model.input_shape[1] == size:
         return model
     maps = keras.Input((size, size, model.input_shape[-1]))
@@ -344,20 +298,15 @@ def _resized(model: keras.Model, size: int) -> keras.Model:
 
 
 def _normals(models: Sequence[keras.Model], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return mean and standard deviation by every model."""
     normals = [model(maps, training=False) for model in models]
-    return [(one.loc, one.scale) for one in normals]
-
-
-def _event_coordinates(events: pd.DataFrame) -> dict:
-    named = {"longitude": "event_longitude", "latitude": "event_latitude"}
-    columns = ["event_id", "longitude", "latitude", "depth_km", "magnitude"]
-    return {named.get(name, name): ("event", events[name].to_numpy()) for name in columns}
+    return [(normal.loc, normal.scale) for normal in normals]
 
 
 def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
-    return xr.concat(
-        batches, "event", data_vars="minimal", coords="minimal", compat="override", join="override"
-    )
+    """Return batches of events as one dataset."""
+    options = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "override"}
+    return xr.concat(batches, "event", **options)
 
 
 def load(run: Path | str, im: str | None = None) -> Ensemble:
@@ -366,16 +315,22 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     Parameters
     ----------
     run : path
+        Folder of the run.
     im : str, optional
         Intensity measure; the run's first one by default.
 
     Raises
     ------
     UsageError
-        No such run, it has no such intensity measure, or no member of it is trained.
+        There is no such run, it has no such intensity measure, or no member of it is trained.
+    DataError
+        A file of the run is missing or damaged.
     """
-    folder = RunFolder.open(Path(run))
-    im = imt.canonical(im) if im else folder.experiment.ims[0]
-    rasteriser = Rasteriser.of_run(folder)
-    members = {one: member.load(folder.member(*one), im) for one in folder.trained(im)}
-    return Ensemble(folder, im, members, rasteriser, folder.random_effects(im))
+    opened = RunFolder.open(Path(run))
+    im = imt.canonical(im) if im else opened.experiment.ims[0]
+    folders = {place: opened.member(*place) for place in opened.trained(im)}
+    site_layers, effects = opened.site_layers(), opened.random_effects(im)
+    calibration, ranges = opened.calibration(im), Ranges.of(opened, im)
+    rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
+    members = {place: member.load(folder, im) for place, folder in folders.items()}
+    return Ensemble(opened, im, members, rasteriser, effects, calibration=calibration, ranges=ranges)

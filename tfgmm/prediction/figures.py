@@ -1,4 +1,4 @@
-"""One predicted earthquake: median and total standard deviation, side by side."""
+"""Figures of a predicted earthquake: median and total standard deviation, side by side."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,16 +13,17 @@ _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 
 
 def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
-    """Maps of the median of IM and of the total standard deviation of ln IM.
+    """Draw maps of the median of IM and of the total standard deviation of ln IM.
 
-    Hatched is what lies outside the training range of distances; the title names what else does.
+    Pixels outside the training range of distances are hatched; the title says whether magnitude or depth
+    lie outside of theirs.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        One event of `tfgmm.prediction.writing.Quantities.of`, [row, col].
+        One event of the dataset of `tfgmm.prediction.quantities.Quantities.of`, [row, col].
     stations : pandas.DataFrame
-        With ``longitude`` and ``latitude``; drawn as triangles.
+        Columns ``longitude`` and ``latitude``; drawn as triangles.
     """
     im = maps.attrs["intensity_measure"]
     panels = {
@@ -43,6 +44,7 @@ def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
 
 
 def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> None:
+    """Draw one variable as a map with its colour bar."""
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     image = drawing.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
     if isinstance(image.norm, LogNorm):
@@ -61,7 +63,7 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
 
 
 def _title(maps: xr.Dataset) -> str:
-    """What the earthquake is, and in a second line what must be known of the prediction."""
+    """Return a title: a line on the earthquake, and one on what a reader must know of the prediction."""
     notes = [drawing.SIMULATED] if maps.attrs["simulated"] else []
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]

@@ -23,15 +23,18 @@ class Window(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Points on or off the map, and the pixels that speak for them.
+    """Points on or off the map, and the pixels from which they take their values.
 
     Attributes
     ----------
     dims : tuple of str
-        Of all that follows.
-    longitude, latitude, x_km, y_km : ndarray
+        Dimensions of the arrays.
+    longitude, latitude : ndarray
+        Degrees.
+    x_km, y_km : ndarray
+        Km east and north of the map's centre.
     outside : ndarray of bool
-        Whether a place lies outside the map; the nearest pixel then speaks for it.
+        True where a place lies outside the map; it then takes the values of the nearest pixel.
     row, col, weight : ndarray, [k, ...]
         The k pixels from which values are taken, and their shares.
     """
@@ -48,16 +51,16 @@ class Places:
 
     @classmethod
     def pixels(cls, grid: Grid) -> Self:
-        """All pixel centres of the output window."""
+        """Return all pixel centres of the output window."""
         size = grid.output_size
         row, col = np.indices((size, size))
         x, y = np.moveaxis(grid.centres_km(size), -1, 0)
-        outside, one = np.zeros((size, size), bool), np.ones((1, size, size))
-        return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], one)
+        outside, weight = np.zeros((size, size), bool), np.ones((1, size, size))
+        return cls(("row", "col"), *grid.lonlat(size), x, y, outside, row[None], col[None], weight)
 
     @classmethod
     def sites(cls, grid: Grid, sites: pd.DataFrame, interpolation: Interpolation) -> Self:
-        """Sites with ``longitude`` and ``latitude``; a site takes its pixel's value, or four weighted ones.
+        """Return sites with ``longitude`` and ``latitude``, which take the value of one pixel or of four.
 
         Raises
         ------
@@ -80,38 +83,38 @@ class Places:
 
     @property
     def xy_km(self) -> np.ndarray:
-        """Km east and north of the map's centre, [..., 2]."""
+        """Return km east and north of the map's centre, [..., 2]."""
         return np.stack([self.x_km, self.y_km], axis=-1)
 
     def window(self, grid: Grid, depth: int) -> Window:
-        """The smallest part of the input that tells a U-Net of `depth` all it needs for the places.
+        """Return the smallest part of the input maps from which a U-Net predicts the same at the places.
 
-        Where it begins is a multiple of :math:`2^{depth}` pixels: pooling then pairs the same pixels as
-        on the whole map, and what comes out is the same.
+        It begins at a multiple of :math:`2^{depth}` pixels: the pooling of a U-Net of this depth then pairs
+        the same pixels as on the whole map.
         """
         step, last = 2**depth, grid.output_size - 1
-        ends = [(one.min() // step, (last - one.max()) // step) for one in (self.row, self.col)]
+        ends = [(axis.min() // step, (last - axis.max()) // step) for axis in (self.row, self.col)]
         spare = min(before + after for before, after in ends)
         row, col = (int(min(before, spare)) * step for before, _ in ends)
         return Window(row, col, grid.input_size - int(spare) * step)
 
     def sample(self, maps: np.ndarray, window: Window) -> np.ndarray:
-        """Maps [event, row, col] of the output of a window -> values [event, ...] at the places."""
+        """Return values [event, ...] at the places from maps [event, row, col], the output of a window."""
         at_pixels = maps[:, self.row - window.row, self.col - window.col]
         return (at_pixels * self.weight).sum(axis=1)
 
     def r_hyp_km(self, x_km, y_km, depth_km) -> np.ndarray:
-        """Hypocentral distances [event, ...] from epicentres and depths, each [event]."""
+        """Return hypocentral distances [event, ...] from epicentres and depths, each [event]."""
         x, y, depth = (np.reshape(value, (-1, *[1] * self.x_km.ndim)) for value in (x_km, y_km, depth_km))
         return np.hypot(np.hypot(self.x_km - x, self.y_km - y), depth)
 
     def nearest_km(self, stations: pd.DataFrame) -> np.ndarray:
-        """Distances [...] to the nearest of stations with ``x_km`` and ``y_km``."""
+        """Return distances [...] to the nearest of stations with ``x_km`` and ``y_km``."""
         return KDTree(stations[["x_km", "y_km"]]).query(self.xy_km)[0]
 
 
 def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Km east and north of the grid's centre of points with ``longitude`` and ``latitude``.
+    """Return km east and north of the grid's centre of points with ``longitude`` and ``latitude``.
 
     Raises
     ------
@@ -132,7 +135,10 @@ def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, 
 def _four_pixels(
     grid: Grid, x_km: np.ndarray, y_km: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and weights [4, site] of bilinear interpolation; constant beyond the outer centres."""
+    """Return rows, columns and weights [4, site] of bilinear interpolation.
+
+    Beyond the outer pixel centres values are constant.
+    """
     size = grid.output_size
     x, y = grid.axes_km(size)
     col = np.interp(x_km, x, np.arange(size))

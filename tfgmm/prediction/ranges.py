@@ -1,5 +1,6 @@
-"""What the members of a run have learned from: ranges of values, and stations."""
+"""Training records of a run: the ranges of their values, and their stations."""
 
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ _ROLES = ("event_role", "site_role")
 
 
 class Ranges(Settings):
-    """Lowest and highest value among the training records; a JSON object by ``model_dump_json``.
+    """Lowest and highest values among the training records; a JSON object by ``model_dump_json``.
 
     Attributes
     ----------
@@ -28,7 +29,7 @@ class Ranges(Settings):
 
     @classmethod
     def of(cls, run: RunFolder, im: str | None = None) -> Self:
-        """Ranges of the records from which at least one trained member has learned.
+        """Return the ranges of the records from which at least one trained member has learned.
 
         Parameters
         ----------
@@ -47,26 +48,26 @@ class Ranges(Settings):
         return cls(**{name: (float(table[name].min()), float(table[name].max())) for name in table})
 
     def outside(self, magnitude, depth_km, r_hyp_km) -> dict[str, np.ndarray]:
-        """Whether values lie outside, NaN included; one boolean array a quantity.
+        """Return which values lie outside the ranges, NaN included.
 
         Parameters
         ----------
         magnitude, depth_km, r_hyp_km : array_like
-            Of any shapes.
+            Values of any shapes.
 
         Returns
         -------
         dict of str to ndarray of bool
             ``magnitude, depth_km, r_hyp_km``, each of the shape of its argument.
         """
-        given = {"magnitude": magnitude, "depth_km": depth_km, "r_hyp_km": r_hyp_km}
-        return {name: ~_within(values, *getattr(self, name)) for name, values in given.items()}
+        quantities = {"magnitude": magnitude, "depth_km": depth_km, "r_hyp_km": r_hyp_km}
+        return {name: ~_within(values, *getattr(self, name)) for name, values in quantities.items()}
 
 
 def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
-    """The stations from which at least one trained member has learned.
+    """Return the stations from which at least one trained member has learned.
 
-    Distances to them tell the calibration how well a place is known.
+    A calibration of sigma depends on the distance to the nearest of these stations.
 
     Returns
     -------
@@ -91,19 +92,23 @@ def trained_stations(run: RunFolder, im: str | None = None) -> pd.DataFrame:
 
 
 def _within(values, lowest: float, highest: float) -> np.ndarray:
+    """Return which values lie between two bounds, both included; NaN does not."""
     values = np.asarray(values, float)
     return (values >= lowest) & (values <= highest)
 
 
 def _training_records(run: RunFolder, im: str, columns) -> pd.DataFrame:
-    """Columns of the training records of all chunks, of one member a chunk: they share their records."""
-    one_a_chunk = {chunk: (chunk, init) for chunk, init in reversed(run.trained(im))}
-    parts = [_read(run.member(*place).predictions, [*columns, *_ROLES]) for place in one_a_chunk.values()]
+    """Return columns of the training records of all chunks, read from one member per chunk."""
+    first_of_chunk = {chunk: (chunk, init) for chunk, init in reversed(run.trained(im))}
+    parts = [
+        _read(run.member(*place).predictions, [*columns, *_ROLES]) for place in first_of_chunk.values()
+    ]
     table = pd.concat(parts, ignore_index=True)
     return table[(table[list(_ROLES)] == TRAINING).all(axis=1)][[*columns]]
 
 
-def _read(path, columns: list[str]) -> pd.DataFrame:
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Return columns of a member's table of predictions, or raise `DataError`."""
     try:
         return files.read_parquet(path, columns=columns)
     except (OSError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""What is to be predicted: earthquakes, and sites; read and checked."""
+"""Earthquakes and sites to be predicted, read and checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, columns, quakeml, sheet
 
-#: What describes an earthquake, with its lowest and highest value.
+#: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
 _SITE_IDS = ("site_id", "station_id")
 #: Columns of a table of sites.
@@ -25,30 +25,30 @@ _SITE_COLUMNS = {
 def single(
     magnitude: float | None, longitude: float | None, latitude: float | None, depth_km: float | None
 ) -> pd.DataFrame:
-    """The events table of one earthquake, ``event_id`` scenario.
+    """Return the events table of one earthquake, whose ``event_id`` is ``scenario``.
 
     Raises
     ------
     UsageError
         A value is missing or cannot be.
     """
-    given = {"longitude": longitude, "latitude": latitude, "depth_km": depth_km, "magnitude": magnitude}
-    missing = [name for name, value in given.items() if value is None]
+    event = {"longitude": longitude, "latitude": latitude, "depth_km": depth_km, "magnitude": magnitude}
+    missing = [name for name, value in event.items() if value is None]
     if missing:
         raise UsageError(
             f"the scenario has no {', '.join(missing)}: give magnitude, longitude, latitude and depth"
         )
     for name, (lowest, highest) in LIMITS.items():
-        if not lowest <= given[name] <= highest:
+        if not lowest <= event[name] <= highest:
             raise UsageError(
-                f"the scenario's {name} is {given[name]}, expected a number from {lowest} to {highest}"
+                f"the scenario's {name} is {event[name]}, expected a number from {lowest} to {highest}"
             )
-    given["longitude"] = float(wrapped(longitude))
-    return pd.DataFrame([{"event_id": "scenario"} | given])
+    event["longitude"] = float(wrapped(longitude))
+    return pd.DataFrame([{"event_id": "scenario"} | event])
 
 
 def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Tally]:
-    """Read the earthquakes of a catalogue, a table or QuakeML, and count what was left out and why.
+    """Read the earthquakes of a catalogue, a table or QuakeML, and count those left out by reason.
 
     Origin times are not needed.
 
@@ -56,14 +56,14 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     ----------
     path : Path
     any_type : bool
-        Also keep what the catalogue calls a quarry blast, an explosion, ...
+        Also keep events that the catalogue calls a quarry blast, an explosion, ...
 
     Raises
     ------
     UsageError
         The file or a column does not exist.
     DataError
-        It is no catalogue (`tfgmm.readers.common.catalogue.read`), or no event is complete.
+        The file is no catalogue (`tfgmm.readers.common.catalogue.read`), or no event is complete.
     """
     tally = Tally()
     events = catalogue.read(path, tally, times=False, any_type=any_type)
@@ -77,34 +77,34 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
 
 
 def taken_as_mw(events: pd.DataFrame, source: str) -> str:
-    """Return a sentence on how many magnitudes are of which type, and how many are taken as Mw unsaid.
+    """Return a sentence on the types of magnitudes, and on how many of them are taken as Mw.
 
     Parameters
     ----------
     events : pandas.DataFrame
-        With ``magnitude_source``, of `from_catalogue`.
+        Column ``magnitude_source``, as returned by `from_catalogue`.
     source : str
-        Whose word it is.
+        Name of the catalogue.
 
     >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}), "list.csv")
     'Magnitudes of list.csv: 1 mb, 1 Mww, 1 not stated; 2 of 3 are taken as Mw, which it does not say.'
     """
-    others = int((~events["magnitude_source"].map(quakeml.is_moment)).sum())
-    said = f"Magnitudes of {source}: {catalogue.magnitude_types(events)}"
-    if not others:
-        return f"{said}."
-    return f"{said}; {others:,} of {len(events):,} are taken as Mw, which it does not say."
+    not_moment = int((~events["magnitude_source"].map(quakeml.is_moment)).sum())
+    types = f"Magnitudes of {source}: {catalogue.magnitude_types(events)}"
+    if not not_moment:
+        return f"{types}."
+    return f"{types}; {not_moment:,} of {len(events):,} are taken as Mw, which it does not say."
 
 
 def check_events(events: pd.DataFrame) -> pd.DataFrame:
-    """The events with rows numbered and ``event_id`` as text, or an error that names the bad value.
+    """Return the events with rows numbered and ``event_id`` as text, or raise an error on a bad value.
 
     Raises
     ------
     UsageError
         A column is missing.
     DataError
-        There is no event, or a value is missing or cannot be.
+        There is no event, or a value is missing or out of range.
     """
     _check(events, "events", LIMITS)
     ids = events["event_id"] if "event_id" in events else pd.Series(range(1, len(events) + 1))
@@ -113,7 +113,7 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
-    """``site_id, longitude, latitude`` of sites, rows numbered.
+    """Return ``site_id, longitude, latitude`` of sites, rows numbered.
 
     The id is the column ``site_id`` or else ``station_id`` or else the number of the row, from 1.
 
@@ -122,12 +122,12 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     UsageError
         A column is missing.
     DataError
-        There is no site, a coordinate is missing or cannot be, or two places have one id.
+        There is no site, a coordinate is missing or out of range, or two places have one id.
     """
     coordinates = ["longitude", "latitude"]
     _check(sites, "sites", coordinates)
-    named = next((name for name in _SITE_IDS if name in sites), None)
-    ids = sites[named] if named else pd.Series(range(1, len(sites) + 1))
+    id_column = next((name for name in _SITE_IDS if name in sites), None)
+    ids = sites[id_column] if id_column else pd.Series(range(1, len(sites) + 1))
     checked = sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
     checked["longitude"] = wrapped(checked["longitude"])
     _refuse_two_places(checked, "sites", range(1, len(checked) + 1))
@@ -137,9 +137,9 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
 def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
     """Raise `DataError` that names the first id with two places; one place listed twice is no fault."""
     places = sites.drop_duplicates()
-    twice = places.duplicated("site_id")
-    if twice.any():
-        second = int(twice.idxmax())
+    repeated = places.duplicated("site_id")
+    if repeated.any():
+        second = int(repeated.idxmax())
         name = sites.at[second, "site_id"]
         first = int((sites["site_id"] == name).idxmax())
         where = (
@@ -163,7 +163,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     UsageError
         The file does not exist or lacks a column.
     DataError
-        It is no table, has no rows, a coordinate is blank, no number or out of range, or one id has
+        The file is no table or has no rows, a coordinate is blank, no number or out of range, or one id has
         two places.
     """
     table = sheet.read(path)
@@ -174,12 +174,13 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     listed = listed.assign(longitude=wrapped(listed["longitude"]), site_id=listed["site_id"].astype(object))
     _refuse_two_places(listed, str(path), table.rows)
     tally.count("site", len(listed))
-    again = listed.duplicated()
-    tally.drop("site", "listed again", listed.loc[again, "site_id"])
-    return listed[~again].reset_index(drop=True), tally
+    repeated = listed.duplicated()
+    tally.drop("site", "listed again", listed.loc[repeated, "site_id"])
+    return listed[~repeated].reset_index(drop=True), tally
 
 
 def _check(table: pd.DataFrame, what: str, columns) -> None:
+    """Raise an error if a column is missing or has a value out of range."""
     missing = [name for name in columns if name not in table]
     if missing:
         raise UsageError(f"the {what} have no column {', '.join(missing)}: they need {', '.join(columns)}")

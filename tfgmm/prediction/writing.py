@@ -1,6 +1,5 @@
 """Earthquakes -> files of what engineers ask for, maps or a table of sites; streamed."""
 
-import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -11,16 +10,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+import pyproj
+import rasterio
 import xarray as xr
-from scipy.special import ndtr, ndtri
+from scipy.io import netcdf_file
 
 from tfgmm.core import drawing, files, outputs
 from tfgmm.core.errors import UsageError
-from tfgmm.prediction import figures, map_files, scenarios
+from tfgmm.core.grid import Grid
+from tfgmm.prediction import figures, scenarios
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.prediction.places import Interpolation
+from tfgmm.prediction.quantities import Quantities
 from tfgmm.readers.common import catalogue
 
+_NO_MORE = Quantities()
 #: Rows of a table that are written at once.
 _ROWS = 100_000
 #: First columns of a table of sites.
@@ -34,78 +38,20 @@ _FIRST = (
     "longitude",
     "latitude",
 )
-_LONG_NAMES = {
-    "median_g": ("g", "median of {im}"),
-    "mean": ("1", "mean of ln {im}, {im} in g"),
-    "stddev": ("1", "total standard deviation of ln {im}"),
-    "aleatory": ("1", "aleatory standard deviation of ln {im}"),
-    "epistemic": ("1", "epistemic standard deviation of ln {im}"),
-    "between_event": ("1", "between-event standard deviation of ln {im}"),
-    "within_event": ("1", "within-event standard deviation of ln {im}"),
-    "r_hyp_km": ("km", "hypocentral distance"),
+#: Bits of the flag ``outside``, and the variables that they stand for.
+FLAGS = {1: "outside_magnitude", 2: "outside_depth", 4: "outside_distance", 8: "outside_map"}
+
+_OF_EVENT = ("event_longitude", "event_latitude", "depth_km", "magnitude")
+_COORDINATES = {
+    "x": {"units": "m", "axis": "X", "standard_name": "projection_x_coordinate"},
+    "y": {"units": "m", "axis": "Y", "standard_name": "projection_y_coordinate"},
+    "longitude": {"units": "degrees_east", "standard_name": "longitude"},
+    "latitude": {"units": "degrees_north", "standard_name": "latitude"},
+    "event_longitude": {"units": "degrees_east"},
+    "event_latitude": {"units": "degrees_north"},
+    "depth_km": {"units": "km"},
+    "magnitude": {"units": "1"},
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantities:
-    r"""What is wanted beside median, mean and standard deviations.
-
-    .. math:: P(IM > y) = 1 - \Phi((\ln y - \mu) / \sigma), \quad y_p = e^{\mu + \sigma \Phi^{-1}(p / 100)}
-
-    The distribution of ln IM is taken as Normal with the ensemble's mean and total standard deviation.
-    The mixture of the members' distributions has the same two moments, but not quite this shape.
-
-    Attributes
-    ----------
-    exceed : tuple of float
-        Levels y, g.
-    percentiles : tuple of float
-        p, between 0 and 100.
-
-    Raises
-    ------
-    UsageError
-        A level is not positive, or a percentile not between 0 and 100.
-    """
-
-    exceed: tuple[float, ...] = ()
-    percentiles: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        for level in self.exceed:
-            if not 0 < level < np.inf:
-                raise UsageError(f"level {level}: expected a positive number, in g")
-        for p in self.percentiles:
-            if not 0 < p < 100:
-                raise UsageError(f"percentile {p}: expected a number between 0 and 100, both excluded")
-
-    def of(self, found: xr.Dataset) -> xr.Dataset:
-        """What follows from mean and total standard deviation.
-
-        Parameters
-        ----------
-        found : xarray.Dataset
-            Of `Ensemble.predict`, `Ensemble.at_sites` or `Ensemble.batches`.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``median_g``, what `found` has, and for each y and p ``exceed_y`` and ``percentile_p_g``,
-            as ``exceed_0.1`` (probability) and ``percentile_84_g``.
-        """
-        im, mean, stddev = found.attrs["intensity_measure"], found["mean"], found["stddev"]
-        new = {"median_g": np.exp(mean), **found.data_vars}
-        labels = {name: label for name, label in _LONG_NAMES.items() if name in new}
-        for y in self.exceed:
-            new[f"exceed_{y:g}"] = (mean.dims, ndtr(((mean - np.log(y)) / stddev).to_numpy()))
-            labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} g")
-        for p in self.percentiles:
-            new[f"percentile_{p:g}_g"] = np.exp(mean + stddev * ndtri(p / 100))
-            labels[f"percentile_{p:g}_g"] = ("g", f"percentile {p:g} of {{im}}")
-        derived = xr.Dataset(new, found.coords, found.attrs)
-        for name, (units, long_name) in labels.items():
-            derived[name].attrs = {"units": units, "long_name": long_name.format(im=im)}
-        return derived
 
 
 def write(
@@ -114,38 +60,39 @@ def write(
     out: Path,
     sites: pd.DataFrame | None = None,
     *,
-    known: bool = False,
-    quantities: Quantities = Quantities(),
+    at_stations: bool = False,
+    quantities: Quantities = _NO_MORE,
     interpolation: Interpolation = "nearest",
     calibrated: bool | None = None,
     overwrite: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Predict events and write what is wanted; memory does not depend on their number.
+    """Predict events and write maps or a table of sites; memory does not depend on the number of events.
 
     Parameters
     ----------
     ensemble : Ensemble
     events : pandas.DataFrame
-        With ``longitude, latitude, depth_km, magnitude``.
+        Columns ``longitude, latitude, depth_km, magnitude``.
     out : Path
-        Its ending tells the format. Maps: ``.nc`` (CF NetCDF, all events in one file), ``.tif``, ``.png``
-        or ``.pdf`` (one file an event: of several, a folder of the name without ending). Table of
-        sites: ``.csv`` or ``.parquet``.
+        The ending tells the format. Maps: ``.nc`` (CF NetCDF, all events in one file), ``.tif``, ``.png``
+        or ``.pdf`` (one file per event: for several events, a folder of the name without ending).
+        Table of sites: ``.csv`` or ``.parquet``.
     sites : pandas.DataFrame, optional
-        With ``longitude`` and ``latitude``.
+        Columns ``longitude`` and ``latitude``; without sites, maps are written.
     quantities : Quantities
-    known, interpolation, calibrated
+        Exceedance probabilities and percentiles to be written as well.
+    at_stations, interpolation, calibrated
         As for `Ensemble.batches`.
     overwrite : bool
-        Replace what `out` was.
+        Replace `out` if it exists.
     progress : callable
         Called after each event.
 
     Returns
     -------
     Path
-        What was written, whole or not at all.
+        The file or folder, which is written whole or not at all.
 
     Raises
     ------
@@ -159,83 +106,230 @@ def write(
     folder = ending not in (".nc", *outputs.TABLES) and len(events) > 1
     target = out.with_suffix("") if folder else out
     _refuse_existing(target, folder, ending, overwrite)
-    found = ensemble.batches(events, sites, known=known, interpolation=interpolation, calibrated=calibrated)
-    wanted = _watched(map(quantities.of, found), progress)
+    batches = ensemble.batches(
+        events, sites, at_stations=at_stations, interpolation=interpolation, calibrated=calibrated
+    )
+    predictions = _count_events(map(quantities.of, batches), progress)
     with (files.whole_files if folder else files.whole_file)(target) as temporary:
         if ending in outputs.TABLES:
-            _write_table(wanted, temporary, ending)
+            _write_table(predictions, temporary, ending)
         elif ending == ".nc":
             id_bytes = max(len(name.encode()) for name in events["event_id"])
-            map_files.write_netcdf(wanted, temporary, ensemble.experiment.grid, id_bytes)
+            write_netcdf(predictions, temporary, ensemble.experiment.grid, id_bytes)
         else:
-            paths = _paths(temporary, events["event_id"], ending) if folder else [temporary]
-            _write_each(wanted, paths, ending, ensemble)
+            paths = _path_per_event(temporary, events["event_id"], ending) if folder else [temporary]
+            _write_each(predictions, paths, ending, ensemble)
     return target
 
 
 def _refuse_existing(target: Path, folder: bool, ending: str, overwrite: bool) -> None:
+    """Raise `UsageError` if the target holds what must not be replaced."""
     files.refuse_existing(target, overwrite)
     if folder and target.exists():
-        others = [path.name for path in target.iterdir() if path.suffix.lower() != ending]
-        if others:  # a run, say, of the same name
-            raise UsageError(f"{target} holds {others[0]} and is not replaced: choose another name")
+        strangers = [path.name for path in target.iterdir() if path.suffix.lower() != ending]
+        if strangers:  # a run, say, of the same name
+            raise UsageError(f"{target} holds {strangers[0]} and is not replaced: choose another name")
     elif target.is_dir():
         raise UsageError(f"{target} is a folder and is not replaced: choose another name")
 
 
-def _watched(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -> Iterator[xr.Dataset]:
+def _count_events(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -> Iterator[xr.Dataset]:
+    """Yield the batches, and call `progress` once per event when the next batch is asked for."""
     for batch in batches:
         yield batch
         for _ in range(batch.sizes["event"]):
             progress()
 
 
-def _paths(folder: Path, event_ids: pd.Series, ending: str) -> list[Path]:
-    """One name an event, of characters that every file system takes."""
+def _path_per_event(folder: Path, event_ids: pd.Series, ending: str) -> list[Path]:
+    """Return one path per event, its name of characters that every file system takes."""
     names = catalogue.unique(event_ids.map(lambda name: re.sub(r"[^\w.-]", "_", name)))
     return [folder / f"{name}{ending}" for name in names]
 
 
 def _write_each(batches: Iterator[xr.Dataset], paths: list[Path], ending: str, ensemble: Ensemble) -> None:
+    """Write the maps of every event as a GeoTIFF or a figure of its own."""
     events = (batch.isel(event=i) for batch in batches for i in range(batch.sizes["event"]))
     for maps, path in zip(events, paths, strict=True):
         if ending in (".tif", ".tiff"):
-            map_files.write_geotiff(maps, path, ensemble.experiment.grid)
+            write_geotiff(maps, path, ensemble.experiment.grid)
         else:
             drawing.save(figures.scenario(maps, ensemble.stations), path, ("",))
 
 
+# ---- tables of sites --------------------------------------------------------------------------------
+
+
 def _write_table(batches: Iterator[xr.Dataset], path: Path, ending: str) -> None:
-    writer_of = pa.csv.CSVWriter if ending == ".csv" else pa.parquet.ParquetWriter
+    """Write a table of events and sites as CSV or Parquet, a few events at a time."""
+    writer_type = pa.csv.CSVWriter if ending == ".csv" else pa.parquet.ParquetWriter
     tables = _row_groups(pa.Table.from_pandas(table(batch), preserve_index=False) for batch in batches)
     first = next(tables)
-    with writer_of(path, first.schema) as writer:
+    with writer_type(path, first.schema) as writer:
         for rows in itertools.chain([first], tables):
             writer.write_table(rows)
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The rows in fewer tables: Parquet keeps a description of each in memory until the end."""
+    """Yield the rows in fewer tables: Parquet keeps a description of each table in memory until the end."""
     waiting: list[pa.Table] = []
     for rows in tables:
         waiting.append(rows)
-        if sum(len(one) for one in waiting) >= _ROWS:
+        if sum(map(len, waiting)) >= _ROWS:
             yield pa.concat_tables(waiting)
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
 
 
-def table(found: xr.Dataset) -> pd.DataFrame:
-    """One row an event and site, with all quantities as columns.
+def table(predictions: xr.Dataset) -> pd.DataFrame:
+    """Return predictions as a table with one row per event and site, and all quantities as columns.
 
     Parameters
     ----------
-    found : xarray.Dataset
-        [event, site].
+    predictions : xarray.Dataset, [event, site]
+        As returned by `tfgmm.prediction.quantities.Quantities.of`.
     """
-    rows = found.to_dataframe(["event", "site"]).reset_index(drop=True)
-    others = rows.columns.difference(_FIRST, sort=False)
-    single = dict.fromkeys([name for name in others if rows[name].dtype.kind == "f"], "float32")
-    constant = {name: bool(found.attrs[name]) for name in ("calibrated", "simulated")}
-    return rows[[*_FIRST, *others]].astype(single).assign(im=found.attrs["intensity_measure"], **constant)
+    rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
+    quantities = rows.columns.difference(_FIRST, sort=False)
+    single = dict.fromkeys([name for name in quantities if rows[name].dtype.kind == "f"], "float32")
+    attributes = {name: bool(predictions.attrs[name]) for name in ("calibrated", "simulated")}
+    attributes["im"] = predictions.attrs["intensity_measure"]
+    return rows[[*_FIRST, *quantities]].astype(single).assign(**attributes)
+
+
+# ---- maps -------------------------------------------------------------------------------------------
+
+
+def flags(maps: xr.Dataset) -> xr.DataArray:
+    """Return what lies outside the training ranges, as one integer with the bits of `FLAGS`."""
+    bits = sum(maps[name].astype("int32") * bit for bit, name in FLAGS.items())
+    meanings = " ".join(name.removeprefix("outside_") for name in FLAGS.values())
+    return bits.transpose(*maps["mean"].dims).assign_attrs(
+        long_name="lies outside the training range of",
+        flag_masks=np.array(list(FLAGS), "int32"),
+        flag_meanings=meanings,
+    )
+
+
+def axes_m(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return eastings of the columns and northings of the rows of the output window: pixel centres, m."""
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+    east, north = transformer.transform(grid.longitude, grid.latitude)
+    x, y = grid.axes_km(grid.output_size)
+    return east + x * 1000, north + y * 1000
+
+
+# ---- NetCDF ------------------------------------------------------------------------------------
+
+
+def write_netcdf(batches: Iterator[xr.Dataset], path: Path, grid: Grid, id_bytes: int) -> None:
+    """Write maps as NetCDF-3 with 64-bit offsets; one batch is in memory at a time.
+
+    The first batch makes the file. Every later event is a record at its end, in the layout of the
+    classic format: the record variables one after the other in the order of the header, big-endian.
+
+    Parameters
+    ----------
+    batches : iterator of xarray.Dataset
+        [event, row, col], as returned by `tfgmm.prediction.quantities.Quantities.of`.
+    path : Path
+    grid : Grid
+    id_bytes : int
+        Length of the longest ``event_id`` in UTF-8.
+
+    References
+    ----------
+    Unidata, NetCDF Classic Format Specification, version 2 (64-bit offset).
+    """
+    conform = (_conform(batch, grid, id_bytes) for batch in batches)
+    first = next(conform)
+    files.write_netcdf(first, path, format="NETCDF3_64BIT", unlimited_dims=["event"])
+    count, record = first.sizes["event"], _record_type(path)
+    with path.open("r+b") as stream:
+        stream.seek(0, 2)
+        for batch in conform:
+            records = np.empty(batch.sizes["event"], record)
+            for name in record.names:
+                records[name] = batch[name].to_numpy().view(record[name].base).reshape(records[name].shape)
+            stream.write(records.tobytes())
+            count += len(records)
+        stream.seek(4)  # where the number of records stands
+        stream.write(count.to_bytes(4, "big"))
+
+
+def _record_type(path: Path) -> np.dtype:
+    """Return names, types and shapes of the record variables: multiples of 4 bytes, so none is padded."""
+    with netcdf_file(path, mmap=False) as file:
+        return np.dtype(
+            [
+                (name, variable.data.dtype, variable.shape[1:])
+                for name, variable in file.variables.items()
+                if variable.isrec
+            ]
+        )
+
+
+def _conform(maps: xr.Dataset, grid: Grid, id_bytes: int) -> xr.Dataset:
+    """Return the maps with projection, attributes and big-endian types as the file has them."""
+    outside = flags(maps).astype(">i4")
+    maps = maps.drop_vars(FLAGS.values()).assign(outside=outside).rename(row="y", col="x")
+    for name, variable in maps.data_vars.items():
+        kind = variable.dtype if name == "outside" else ">f4"
+        maps[name] = variable.astype(kind).assign_attrs(grid_mapping="crs")
+    for name in _OF_EVENT:
+        maps[name] = maps[name].astype(">f8")
+    ids = np.char.encode(maps["event_id"].to_numpy().astype(str), "utf-8")
+    ids = ids.astype(f"S{-(-id_bytes // 4) * 4}")
+    x, y = axes_m(grid)
+    # A text: scipy 1.17 would write a number without dimension over the second record.
+    maps = maps.assign(crs=((), np.bytes_(grid.crs), pyproj.CRS(grid.crs).to_cf())).assign_coords(
+        x=("x", x), y=("y", y), event_id=("event", ids, {"_Encoding": "utf-8"})
+    )
+    for name, attributes in _COORDINATES.items():
+        maps[name].attrs.update(attributes)
+    return maps.assign_attrs(Conventions="CF-1.11")
+
+
+# ---- GeoTIFF -----------------------------------------------------------------------------------
+
+
+def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid) -> None:
+    """Write the maps of one event, [row, col], with one band per quantity, as GeoTIFF.
+
+    Tags hold the event and the attributes of the maps. The last band, ``outside``, holds the bits of
+    `FLAGS`.
+    """
+    bands = maps.drop_vars(FLAGS.values()).assign(outside=flags(maps))
+    scalars = {name: axis.item() for name, axis in maps.coords.items() if not axis.dims}
+    write_bands(bands, path, grid, scalars | maps.attrs)
+
+
+def write_bands(bands: xr.Dataset, path: Path, grid: Grid, tags: dict) -> None:
+    """Write every variable, [row, col], as a band of a GeoTIFF, with its name and unit."""
+    x, y = axes_m(grid)
+    side = grid.pixel_km * 1000
+    profile = {
+        "driver": "GTiff",
+        "count": len(bands.data_vars),
+        "height": grid.output_size,
+        "width": grid.output_size,
+        "dtype": "float32",
+        "crs": rasterio.CRS.from_wkt(pyproj.CRS(grid.crs).to_wkt()),
+        "transform": rasterio.Affine(side, 0, x[0] - side / 2, 0, -side, y[0] + side / 2),
+        "compress": "deflate",
+    }
+    # Through memory: on a full disk GDAL leaves a broken file behind and reports no error.
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            _fill(file, bands, tags)
+        path.write_bytes(memory.getbuffer())
+
+
+def _fill(file: rasterio.DatasetBase, bands: xr.Dataset, tags: dict) -> None:
+    """Write bands and tags into an open GeoTIFF."""
+    for number, (name, band) in enumerate(bands.data_vars.items(), start=1):
+        file.write(band.to_numpy().astype("float32"), number)
+        file.set_band_description(number, name)
+        file.set_band_unit(number, band.attrs.get("units", ""))
+    file.update_tags(**{name: str(value) for name, value in tags.items()})

@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
+from tfgmm import __version__
 from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
@@ -18,7 +19,7 @@ _OWN = (
     *(MEMBERS, DATA, "tables", "figures", "baselines", "site_amplification"),
     *(EVENTS, STATIONS, PREDICTIONS, "report.html", MANIFEST, calibration.FILE, *random_effects.FILES),
 )
-_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
 #: What a run keeps of the provenance of its dataset.
 _PROVENANCE = ("digest", "simulated", "component", "name", "truncation", "attribution")
 
@@ -69,7 +70,7 @@ def describe(run: RunFolder) -> None:
         "experiment": run.experiment.model_dump(mode="json"),
         "data": run.data,
         "channels": run.channels,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {"tfgmm": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     with files.whole_file(run.path / DESCRIPTION) as temporary:
         files.write_json(temporary, content)

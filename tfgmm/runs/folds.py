@@ -221,7 +221,7 @@ def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str)
 
 def nearest_km(of: pd.DataFrame, among: pd.DataFrame) -> np.ndarray:
     """Return the distance in km from each station to the nearest of others; NaN where there is none."""
-    return _tree(among).query(_tree(of).data)[0] if len(among) else np.full(len(of), np.nan)
+    return np.asarray(_tree(among).query(_tree(of).data)[0]) if len(among) else np.full(len(of), np.nan)
 
 
 def _tree(stations: pd.DataFrame) -> KDTree:

@@ -1,6 +1,7 @@
 """Verify the files of a run or a dataset: which are what was written, which are damaged."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,13 +52,13 @@ def _run(folder: Path) -> Iterator[tuple[str, str]]:
     yield MANIFEST, state
     has_hashes = state == WHOLE
     for name in run.manifest.hashes() if has_hashes else ():
-        yield name, _state(lambda name=name: run.manifest.file(name))
+        yield name, _state(functools.partial(run.manifest.file, name))
     experiment = run.experiment
     lost = {run.member(*place) for im in experiment.ims for place in run.lost(im)} if has_hashes else set()
     yield from ((str(member.path.relative_to(folder)), "missing") for member in lost)
     for arm in run.arms():
-        for place in np.ndindex(experiment.chunks, experiment.inits):
-            member = run.member(*place, arm)
+        for chunk, init in np.ndindex(experiment.chunks, experiment.inits):
+            member = run.member(chunk, init, arm)
             if member not in lost:
                 yield str(member.path.relative_to(folder)), _member_state(run, member)
 

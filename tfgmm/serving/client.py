@@ -8,8 +8,10 @@ import xarray as xr
 
 from tfgmm.core.errors import UsageError, listed
 from tfgmm.prediction import scenarios
-from tfgmm.serving.transport import PATIENCE, Address, Patience, Rest, Transport
+from tfgmm.prediction.quantities import EVENT_COLUMNS
+from tfgmm.serving.transport import PATIENCE, Address, Patience, connect
 
+#: Inputs of every signature and their types.
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}
 _MOMENTS = ("mean", "stddev", "aleatory", "epistemic")
 _WITH_EFFECTS = ("between_event", "within_event")
@@ -18,7 +20,7 @@ _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
 
 class Client:
-    """An exported model on a server: TensorFlow Serving, ``tfgmm serve``, or what speaks as they do.
+    """An exported model on a server: TensorFlow Serving, ``tfgmm serve``, or another with their interface.
 
     Many events or sites are asked for a few at a time.
 
@@ -33,27 +35,27 @@ class Client:
     Raises
     ------
     UsageError
-        The address has another form.
+        The text is no address of a model.
     """
 
     def __init__(self, url: str, patience: Patience = PATIENCE) -> None:
         self.address = Address.parse(url)
-        self._transport = _connected(self.address, patience)
+        self._transport = connect(self.address, patience)
         self._signatures: dict[str, list[str]] | None = None
 
     def at_sites(
         self, events: pd.DataFrame, sites: pd.DataFrame, progress: Callable[[int], None] = lambda done: None
     ) -> xr.Dataset:
-        """Ln IM of every event at every site.
+        """Ask for ln IM of every event at every site.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            With ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if they have names.
+            Columns ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if events have names.
         sites : pandas.DataFrame
-            With ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if they have names.
+            Columns ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if sites have names.
         progress : callable
-            Told the number of events that are done.
+            Called with the number of events that are done.
 
         Returns
         -------
@@ -64,18 +66,18 @@ class Client:
         Raises
         ------
         UsageError
-            A column is missing, the model or its signature is another, the server refuses the values.
+            A column is missing, there is no such model or signature, or the server refuses the values.
         DataError
             A value is missing or cannot be, or the server does not answer.
         """
         events, sites = scenarios.check_events(events), scenarios.check_sites(sites)
         step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // len(sites)))
         parts = [self._at_some_sites(part, sites) for part in _parts(events, step, progress)]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        inside = found.pop("inside")[0] != 0
+        outputs = _concatenated(parts)
+        inside = outputs.pop("inside")[0] != 0
         coordinates = {name: ("site", sites[name].to_numpy()) for name in sites}
-        shown = self._dataset(events, found, ("event", "site"), coordinates)
-        return shown.assign(outside_map=("site", ~inside))
+        predictions = self._dataset(events, outputs, ("event", "site"), coordinates)
+        return predictions.assign(outside_map=("site", ~inside))
 
     def at_stations(
         self,
@@ -83,24 +85,24 @@ class Client:
         stations: Sequence[str],
         progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
-        """Ln IM of every event at stations that a model with random effects knows by their ids.
+        """Ask for ln IM of every event at stations that a model with random effects knows by their ids.
 
         Parameters
         ----------
         events, progress
             As for `at_sites`.
         stations : sequence of str
-            Ids.
+            Ids of stations.
 
         Returns
         -------
         xarray.Dataset
-            As of `at_sites`, with ``between_event`` and ``within_event``, ``site_id`` being the station's.
+            As for `at_sites`, with ``between_event`` and ``within_event``; ``site_id`` is the station's id.
 
         Raises
         ------
         UsageError
-            As for `at_sites`; or the model knows no such station, or none at all.
+            As for `at_sites`; or the model does not know a station, or has no random effects.
         DataError
             As for `at_sites`.
         """
@@ -108,15 +110,16 @@ class Client:
         step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // ids.size))
         parts = []
         for part in _parts(events, step, progress):
-            wanted = {"station_id": np.repeat(ids, len(part), axis=0)}
-            parts.append(self.predict("at_stations", _event_inputs(part) | wanted))
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return self._dataset(events, found, ("event", "site"), {"site_id": ("site", ids[0])})
+            stations_input = {"station_id": np.repeat(ids, len(part), axis=0)}
+            parts.append(self.predict("at_stations", _event_inputs(part) | stations_input))
+        coordinates = {"site_id": ("site", ids[0])}
+        return self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
 
     def maps(self, events: pd.DataFrame, progress: Callable[[int], None] = lambda done: None) -> xr.Dataset:
-        """Maps of ln IM for events, row 0 in the north; where a pixel lies tells the model's description.
+        """Ask for maps of ln IM for events, row 0 in the north.
 
-        Parameters, errors: as for `at_sites`.
+        The grid of the pixels stands in the model's description, not in the answer. Parameters and errors
+        are those of `at_sites`.
 
         Returns
         -------
@@ -128,11 +131,10 @@ class Client:
             self.predict("serving_default", _event_inputs(part))
             for part in _parts(events, _MAPS_AT_ONCE, progress)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return self._dataset(events, found, ("event", "row", "col"), {})
+        return self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One request to any signature, as it is.
+        """Send one request to any signature, and return its outputs by name.
 
         Raises
         ------
@@ -141,67 +143,62 @@ class Client:
         DataError
             The server does not answer.
         """
-        known = self._known()
-        if signature not in known:
-            names = listed([name for name in known if not name.startswith("_")])
+        if self._signatures is None:
+            self._signatures = self._transport.signatures()
+        if signature not in self._signatures:
+            names = listed([name for name in self._signatures if not name.startswith("_")])
             raise UsageError(f"{self.address} has no signature {signature}: it has {names}")
         return self._transport.predict(signature, inputs)
 
-    def _known(self) -> dict[str, list[str]]:
-        if self._signatures is None:
-            self._signatures = self._transport.signatures()
-        return self._signatures
-
     def _at_some_sites(self, events: pd.DataFrame, sites: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return the outputs for a few events at all sites, asked for a few sites at a time."""
         parts = []
         for first in range(0, len(sites), _VALUES_AT_ONCE):
-            some = sites.iloc[first : first + _VALUES_AT_ONCE]
+            part = sites.iloc[first : first + _VALUES_AT_ONCE]
             places = {
-                f"site_{name}": np.tile(some[name].to_numpy("float64"), (len(events), 1))
+                f"site_{name}": np.tile(part[name].to_numpy("float64"), (len(events), 1))
                 for name in ("longitude", "latitude")
             }
             parts.append(self.predict("at_sites", _event_inputs(events) | places))
-        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+        return _concatenated(parts, axis=1)
 
-    def _dataset(self, events: pd.DataFrame, found: dict, dims: tuple, coordinates: dict) -> xr.Dataset:
-        named = {"longitude": "event_longitude", "latitude": "event_latitude"}
-        of_events = {
-            named.get(name, name): ("event", events[name].to_numpy()) for name in ("event_id", *_EVENT)
+    def _dataset(self, events: pd.DataFrame, outputs: dict, dims: tuple, coordinates: dict) -> xr.Dataset:
+        """Return outputs with median, coordinates and the address of the model."""
+        event_coordinates = {
+            name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()
         }
-        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS) if name in found]
-        moments = {name: (dims, found[name].astype("float32")) for name in names}
+        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS) if name in outputs]
+        moments = {name: (dims, outputs[name].astype("float32")) for name in names}
         median = (dims, np.exp(moments["mean"][1]))
         attributes = {"model": str(self.address)}
-        return xr.Dataset({"median_g": median} | moments, of_events | coordinates, attributes)
+        return xr.Dataset({"median_g": median} | moments, event_coordinates | coordinates, attributes)
 
 
-def table(found: xr.Dataset) -> pd.DataFrame:
-    """One row an event and site.
+def table(predictions: xr.Dataset) -> pd.DataFrame:
+    """Return predictions as a table with one row per event and site.
 
     Parameters
     ----------
-    found : xarray.Dataset
-        Of `Client.at_sites`.
+    predictions : xarray.Dataset
+        As returned by `Client.at_sites` or `Client.at_stations`.
     """
-    first = ["event_id", "event_longitude", "event_latitude", "depth_km", "magnitude"]
-    first += [name for name in ("site_id", "longitude", "latitude") if name in found.coords]
-    rows = found.to_dataframe(["event", "site"]).reset_index(drop=True)
-    return rows[[*first, *found.data_vars]]
+    site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
+    rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
+    return rows[[*EVENT_COLUMNS, *site_columns, *predictions.data_vars]]
 
 
-def _connected(address: Address, patience: Patience) -> Transport:
-    if address.scheme != "grpc":
-        return Rest(address, patience)
-    from tfgmm.serving.grpc_transport import Grpc  # which loads TensorFlow, for its messages
-
-    return Grpc(address, patience)
+def _concatenated(parts: Sequence[dict[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
+    """Return the outputs of several requests joined along an axis."""
+    return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
 
 
 def _event_inputs(events: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the inputs of a signature that describe events."""
     return {name: events[name].to_numpy(dtype) for name, dtype in _EVENT.items()}
 
 
 def _parts(events: pd.DataFrame, step: int, progress: Callable[[int], None]) -> Iterator[pd.DataFrame]:
+    """Yield a few events at a time, and report those that are done."""
     for first in range(0, len(events), step):
         yield events.iloc[first : first + step]
         progress(min(first + step, len(events)))

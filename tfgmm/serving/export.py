@@ -1,38 +1,38 @@
-"""An ensemble -> one TensorFlow SavedModel, in a new version folder, with all that a server needs."""
+"""An ensemble -> one TensorFlow SavedModel in a new version folder, with everything a server needs."""
 
 import dataclasses
 import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
+from tfgmm import __version__
 from tfgmm.core import files, outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction import conditioning
 from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run import RunFolder
-from tfgmm.serving import warmup
-from tfgmm.serving.graph import EVENT, SITES, Graph, SiteTerms, detached
-from tfgmm.serving.model import definitions
-from tfgmm.serving.models import version_number
-from tfgmm.serving.path_graph import PathGraph
+from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, SiteTerms, detached
+from tfgmm.serving.models import WARMUP, definitions, version_number
 from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
 from tfgmm.stats.random_effects import RandomEffects
 
-#: How weights may be stored. What is computed is float32 in any case.
+#: Types in which weights may be stored; computations are in float32 in any case.
 PRECISIONS = ("float32", "float16")
-#: What the model is: grid, intensity measure, units, training ranges, versions, licence.
+#: File that describes the model: grid, intensity measure, units, training ranges, versions, licence.
 DESCRIPTION = "assets.extra/tfgmm.json"
 
-_PACKAGES = ("tfgmm", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pyproj")
 _HUGE = 1e9
 _DISTANCE = "to the nearest trained site, from the pixel's centre or the site that is asked for"
 _LICENCE = (
@@ -43,7 +43,7 @@ _LICENCE = (
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """What would be written where; `write` does it.
+    """An export that is decided on but not written yet.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class Export:
     version : Path
         The new version folder.
     weights : int
-        Of one member.
+        Number of weights of one member.
     path_terms : int
-        Weights of the path terms of one member, always float32.
+        Number of weights of the path terms of one member, always float32.
     """
 
     run: RunFolder
@@ -69,18 +69,18 @@ class Export:
 
     @property
     def name(self) -> str:
-        """The model's name in a server."""
+        """Return the model's name in a server."""
         return self.version.parent.name
 
     @property
     def size_bytes(self) -> int:
-        """Of all weights as they are stored."""
+        """Return the size of all weights as they are stored."""
         size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
         return len(self.members) * size
 
     @property
     def summary(self) -> str:
-        """What will be written, and how it could be smaller if it is huge."""
+        """Return a sentence on what will be written, and on how a huge model could be smaller."""
         text = (
             f"{self.version}: {len(self.members)} members of {self.weights:,} weights in {self.precision}, "
             f"{self.size_bytes / 1e6:,.1f} MB"
@@ -92,14 +92,14 @@ class Export:
             "halves the size"
         )
 
-    def write(self, report: Callable[[int], None] = lambda done: None) -> Path:
+    def write(self, progress: Callable[[int], None] = lambda done: None) -> Path:
         """Write the version folder, whole or not at all; then ``models.config`` and a README beside it.
 
         Members are loaded one at a time.
 
         Parameters
         ----------
-        report : callable
+        progress : callable
             Called with the number of members that are done.
 
         Returns
@@ -119,18 +119,18 @@ class Export:
             variables, function = detached(model, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
-            report(len(functions))
+            progress(len(functions))
         graph, description = self._graph(functions)
         module.table, module.paths = graph.table, graph.path_weights
         return self._write(module, graph, description)
 
     def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
-        """Write what `write` has made, under the next version number that is free."""
+        """Write a graph and its description under the next version number that is free."""
         description = description | {"version": int(self.version.name)}
         try:
             with files.whole_folder(self.version) as temporary:
                 _save(module, graph, temporary)
-                warmup.write(temporary, self.name, _requests(description))
+                write_warmup(temporary, self.name, _requests(description))
                 (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         except TfgmmError:
             if not self.version.exists():
@@ -142,6 +142,7 @@ class Export:
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
+        """Return the graph of the ensemble and the description of the model."""
         chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
             trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
@@ -158,17 +159,22 @@ class Export:
         return graph, self._description(chosen, effects)
 
     def _site_terms(self, effects: RandomEffects) -> SiteTerms:
+        """Return site and path terms of the members at the stations of the run and elsewhere."""
         table, grid = self.run.stations(), self.run.experiment.grid
         lonlat = table["longitude"], table["latitude"]
         xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
-        terms = [effects.terms_at(*one, table["terms_of"], xy_km) for one in self.members]
-        term, stddev = (np.stack(parts, axis=1) for parts in zip(*terms, strict=True))
-        centres_km = grid.centres_km(grid.output_size)
-        field = np.stack([effects.field(*one, centres_km) for one in self.members])
-        paths = PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km)
-        return SiteTerms(table["station_id"], pixel.astype("int32"), term, stddev, field, paths)
+        term, stddev = conditioning.terms_at_stations(effects, self.members, table["terms_of"], xy_km)
+        return SiteTerms(
+            ids=table["station_id"],
+            pixel=pixel.astype("int32"),
+            term=term,
+            stddev=stddev,
+            on_map=conditioning.terms_on_map(effects, self.members, grid),
+            paths=PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km),
+        )
 
     def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:
+        """Return the content of `DESCRIPTION`."""
         experiment, data = self.run.experiment, self.run.data
         return {
             "name": self.name,
@@ -191,12 +197,14 @@ class Export:
             | {"stations": self.run.stations()["station_id"].tolist()},
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "versions": {"tfgmm": __version__}
+            | {name: importlib.metadata.version(name) for name in _PACKAGES},
             "licence": _LICENCE,
             "attribution": data.get("attribution", ""),
         }
 
     def _write_beside(self, description: dict) -> None:
+        """Write README and ``models.config`` into the folder of the model."""
         page = readme(description, definitions(self.version).signature_def)
         texts = {"models.config": MODELS_CONFIG.format(name=self.name), "README.md": page}
         for name, text in texts.items():
@@ -218,9 +226,9 @@ def prepare(
     Parameters
     ----------
     run : path
-        Of a run.
+        Folder of a run.
     out : path, optional
-        Folder of the model, whose last part is its name; ``saved_models/RUN`` by default, with the
+        Folder of the model, whose last part is the model's name; ``saved_models/RUN`` by default, with the
         intensity measure added where it is not the run's first.
     im : str, optional
         Intensity measure; the run's first one by default.
@@ -228,16 +236,15 @@ def prepare(
         Keep only so many, spread over the chunks first: the first initialisation of every chunk, then
         the second ones. All trained members by default.
     precision : str
-        How weights are stored; ``float16`` halves the size and changes ln IM by some thousandths.
-
+        Type of the stored weights; ``float16`` halves the size and changes ln IM by some thousandths.
     overwrite : bool
         Replace a ``README.md`` and a ``models.config`` in the folder that are not of an export.
 
     Raises
     ------
     UsageError
-        Something does not fit the run, the run's map projection cannot be exported, or the folder holds
-        a model of another intensity measure or files of others.
+        A choice does not fit the run, the run's map projection cannot be exported, or the folder holds a
+        model of another intensity measure or files that are not of an export.
     DataError
         The disk is too small.
     """
@@ -254,19 +261,20 @@ def prepare(
         )
     weights = member.load(folder.member(*chosen[0]), im).count_params()
     version = target / str(_next_version(target, im))
-    found = Export(folder, im, chosen, precision, version, weights, _path_terms(folder, im))
-    _refuse_strangers(found, overwrite)
-    _refuse_small_disk(found)
-    return found
+    export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im))
+    _refuse_strangers(export, overwrite)
+    _refuse_small_disk(export)
+    return export
 
 
-def _path_terms(run: RunFolder, im: str) -> int:
-    """Weights of the path terms of a member."""
+def _count_path_terms(run: RunFolder, im: str) -> int:
+    """Return the number of weights of the path terms of a member."""
     effects = run.random_effects(im)
     return 0 if effects is None else effects.paths.weights[0].size
 
 
 def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
+    """Write a SavedModel; raise `OSError` if the file system refuses."""
     try:
         tf.saved_model.save(module, str(folder), graph.signatures())
     except tf.errors.OpError as error:  # TensorFlow's own word for a full disk
@@ -275,7 +283,7 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
-    """Trained members, one of every chunk before a second of any."""
+    """Return trained members, one of every chunk before a second of any."""
     trained = sorted(run.trained(im), key=lambda place: place[::-1])
     if count is not None and not 1 <= count <= len(trained):
         raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
@@ -283,36 +291,39 @@ def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]
 
 
 def _default_name(run: RunFolder, im: str) -> str:
+    """Return the name of a model that the user gives no name."""
     name = run.path.resolve().name
     name = name if im == run.experiment.ims[0] else f"{name}-{im}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")
 
 
 def _next_version(model: Path, im: str) -> int:
-    """One more than the highest version there is, which must be of the same intensity measure."""
+    """Return one more than the highest version, which must be of the same intensity measure."""
     versions = {version_number(path.name): path for path in sorted(model.glob("*")) if path.is_dir()}
     versions.pop(None, None)
     if not versions:
         return 1
     last = versions[max(versions)] / DESCRIPTION
     try:
-        other = files.read_json(last)["intensity_measure"]
+        last_im = files.read_json(last)["intensity_measure"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{model} holds something else than exports of tfgmm: choose another --out"
         ) from error
-    if other != im:
-        raise UsageError(f"{model} is a model of {other}, not {im}: choose another --out")
+    if last_im != im:
+        raise UsageError(f"{model} is a model of {last_im}, not {im}: choose another --out")
     return max(versions) + 1
 
 
 def _refuse_strangers(export: Export, overwrite: bool) -> None:
+    """Raise `UsageError` if a README or a ``models.config`` is not of an export."""
     texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
     paths = [export.version.parent / name for name in texts]
     outputs.refuse_strangers(paths, lambda path: outputs.holds(path, texts[path.name]), overwrite)
 
 
 def _refuse_small_disk(export: Export) -> None:
+    """Raise `DataError` if there is no room for the weights."""
     existing = next(path for path in export.version.resolve().parents if path.exists())
     free = shutil.disk_usage(existing).free
     if free < export.size_bytes:
@@ -323,7 +334,7 @@ def _refuse_small_disk(export: Export) -> None:
 
 
 def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
-    """One request a signature: an event in the middle of the map and of what was learned."""
+    """Return one request per signature: an event in the middle of the map and of the training ranges."""
     grid, ranges = description["grid"], description["ranges"]
     values = {
         "longitude": grid["longitude"],
@@ -336,8 +347,34 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
         name: np.array([[values[name.removeprefix("site_")]]], dtype.as_numpy_dtype)
         for name, dtype in SITES.items()
     }
-    found = {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
+    requests = {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
     if description["random_effects"]:
         first = np.array([description["random_effects"]["stations"][:1]], object)
-        found["at_stations"] = event | {"station_id": first}
-    return found
+        requests["at_stations"] = event | {"station_id": first}
+    return requests
+
+
+def write_warmup(version: Path, model: str, requests: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write requests that a server runs while it loads a model, so that a user's first one is not slow.
+
+    The file is a TFRecord of ``PredictionLog`` messages.
+
+    Parameters
+    ----------
+    version : Path
+        Version folder of a SavedModel.
+    model : str
+        Name of the model in the server.
+    requests : dict of str to dict of str to ndarray
+        Signature -> input -> values.
+    """
+    path = version / WARMUP
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests.items():
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name, request.model_spec.signature_name = model, signature
+            for name, values in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+            writer.write(log.SerializeToString())

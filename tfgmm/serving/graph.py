@@ -1,4 +1,8 @@
-"""An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values."""
+"""An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values.
+
+What is predicted from the networks' output is computed by the functions of
+`tfgmm.prediction.conditioning`, as in `tfgmm.prediction.ensemble`.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -8,9 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfgmm.network.channels import Rasteriser
-from tfgmm.serving.path_graph import PathGraph
+from tfgmm.prediction import conditioning
 from tfgmm.serving.projection import Projection
 from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.mixture import moments
+from tfgmm.stats.path_covariance import correlation
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
@@ -19,18 +26,20 @@ EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
 #: Further input of ``at_stations``, [n, m].
 STATIONS = {"station_id": tf.string}
-#: What records may hold, and so what a request may; NaN is refused as well.
+#: Lowest and highest values of inputs, those that records may have; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 
 #: Trained sites whose distances from all places are in memory at once.
 _SITES_AT_ONCE = 16
 
+#: A tensor for each member.
+_Members = Sequence[tf.Tensor]
 #: Maps [n, input_size, input_size, channels] -> mean and standard deviation [n, rows, cols].
 Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
-    """A trained network as raw variables and a function of them; the Keras model is free to go.
+    """Return a trained network as raw variables and a function of them; the Keras model is free to go.
 
     A module that holds Keras 3 objects loads in Python, but not in the C++ runtime of a model server.
 
@@ -39,44 +48,100 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
     model : keras.Model
         Maps -> Normal.
     storage : tf.DType
-        Of the variables.
+        Type of the variables.
+
+    Returns
+    -------
+    variables : list of tf.Variable
+    member : Member
     """
     count = len(model.trainable_variables)
     weights = [*model.trainable_variables, *model.non_trainable_variables]
-    variables = [tf.Variable(tf.cast(one.value, storage), trainable=False) for one in weights]
+    variables = [tf.Variable(tf.cast(weight.value, storage), trainable=False) for weight in weights]
 
     def normal(maps):
-        values = [tf.cast(one, tf.float32) for one in variables]
-        found, _ = model.stateless_call(values[:count], values[count:], maps)
-        return found.loc, found.scale
+        """Return mean and standard deviation at all pixels."""
+        values = [tf.cast(variable, tf.float32) for variable in variables]
+        distribution, _ = model.stateless_call(values[:count], values[count:], maps)
+        return distribution.loc, distribution.scale
 
     spec = tf.TensorSpec(model.input_shape, tf.float32)
     return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
 
 
+class PathGraph:
+    """Source and path terms of some members, at any place and at stations.
+
+    Parameters
+    ----------
+    paths : PathTerms
+    stations : sequence of str, [k]
+        Stations whose terms may be asked for.
+    xy_km : ndarray, [k, 2]
+        Km east and north of the map's centre.
+    """
+
+    def __init__(self, paths: PathTerms, stations: Sequence[str], xy_km: np.ndarray) -> None:
+        self._paths, self._xy_km = paths, xy_km
+        self._column = paths.columns(stations)
+        #: Weights of the terms, which a SavedModel must hold.
+        self.weights = tf.Variable(paths.weights, trainable=False)
+
+    def on_map(self, source_km: tf.Tensor, centres_km: np.ndarray) -> _Members:
+        """Return terms of events [n, 3] at pixel centres [rows, cols, 2]: [n, rows, cols] per member."""
+        near = self._near(source_km)
+        # A row at a time: for memory's sake.
+        rows = tf.map_fn(lambda places: self._shared(near, places), tf.constant(centres_km, tf.float32))
+        return tf.unstack(tf.transpose(rows, (1, 2, 0, 3)))
+
+    def at_stations(self, source_km: tf.Tensor) -> _Members:
+        """Return terms of events [n, 3] at all the stations: [n, k] per member."""
+        near = self._near(source_km)
+        at_own = tf.gather(near, np.maximum(self._column, 0), axis=-1)
+        own = self._paths.covariance.own_term(tf.where(self._column >= 0, at_own, 0.0))
+        return tf.unstack(self._shared(near, tf.constant(self._xy_km, tf.float32)) + own)
+
+    def _near(self, source_km: tf.Tensor) -> tf.Tensor:
+        """Return weights summed over the events near sources, [members, n, stations]."""
+        distance_km = _distance_km(source_km, self._paths.source_km)
+        return correlation(distance_km, self._paths.covariance.source_km, tf.math) @ self.weights
+
+    def _shared(self, near: tf.Tensor, places_km: tf.Tensor) -> tf.Tensor:
+        """Return the terms of places [m, 2] that do not depend on the station, [members, n, m]."""
+        covariance = self._paths.covariance
+        g = correlation(_distance_km(self._paths.site_km, places_km), covariance.site_km, tf.math)
+        return covariance.shared_term(near, g)
+
+
+def _distance_km(from_km, to_km) -> tf.Tensor:
+    """Return distances between places [n, d] and [m, d], [n, m]."""
+    starts, ends = (tf.cast(places_km, tf.float32) for places_km in (from_km, to_km))
+    return tf.norm(starts[:, tf.newaxis] - ends, axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class SiteTerms:
-    """What members know of site terms.
+    """Site and path terms that members know.
 
     Attributes
     ----------
     ids : sequence of str, [k]
         Stations.
     pixel : ndarray of int32, [k, 2]
-        Their rows and columns on the output window.
-    term, stddev : ndarray, [k, members]
-        Mean and standard deviation of their site terms.
-    field : ndarray, [members, rows, cols]
-        What they tell of the terms of other places.
+        Rows and columns of the stations on the output window.
+    term, stddev : ndarray, [members, k]
+        Mean and standard deviation of the stations' site terms.
+    on_map : ndarray, [members, rows, cols]
+        Site terms expected at places without records.
     paths : PathGraph
-        What they tell of other events.
+        Source and path terms.
     """
 
     ids: Sequence[str]
     pixel: np.ndarray
     term: np.ndarray
     stddev: np.ndarray
-    field: np.ndarray
+    on_map: np.ndarray
     paths: PathGraph
 
 
@@ -87,11 +152,11 @@ class Graph:
     ----------
     members : sequence of Member
     rasteriser : Rasteriser
-        For the members' channels.
+        Maker of the members' maps.
     calibration : Calibration, optional
-        Applied to both parts of the variance.
+        Scales both parts of the variance.
     trained_km : ndarray, [k, 2], optional
-        Km east and north of the trained sites, for the calibration, which asks for the nearest.
+        With a calibration: km east and north of the trained sites, of which it needs the nearest.
     effects : RandomEffects, optional
     terms : SiteTerms, optional
         With random effects; then there is ``at_stations``.
@@ -109,7 +174,7 @@ class Graph:
     ) -> None:
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
-        self._calibration, self._trained_km = calibration or Calibration(), trained_km
+        self._calibration, self._trained_km = calibration, trained_km
         self._effects, self._terms = effects, terms
         #: Finds stations by their ids; a SavedModel must hold it, and the weights of path terms.
         self.table = None
@@ -118,10 +183,10 @@ class Graph:
             rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(terms.ids)), numbers)
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self.path_weights = terms and terms.paths.weights
-        self._parameters = tf.function(self._one_by_one, autograph=False)
+        self._outputs = tf.function(self._one_by_one, autograph=False)
 
     def signatures(self) -> dict[str, Callable]:
-        """The named functions of a SavedModel; each returns a dict of tensors.
+        """Return the named functions of a SavedModel; each returns a dict of tensors.
 
         ``serving_default``
             `EVENT` -> ``mean, stddev, aleatory, epistemic`` [n, rows, cols] of ln IM; the last three are
@@ -152,99 +217,104 @@ class Graph:
         }
 
     def _one_by_one(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean and standard deviation of every member, [n, members, rows, cols]."""
+        """Return mean and standard deviation by every network, [n, members, rows, cols]."""
         _refuse(EVENT, event)
         columns = (*event, *self._projection.project(*event[:2]))  # as `event_vectors` has them
-        vectors = tf.stack([tf.cast(one, tf.float32) for one in columns], axis=-1)
+        vectors = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
         maps = tf.vectorized_map(lambda vector: self._rasteriser(vector, tf.zeros(2, tf.int32)), vectors)
-        found, before = [], []
+        outputs, before = [], []
         for member in self._members:
             # One after the other: memory for one network's layers is enough.
             with tf.control_dependencies(before):
-                found.append(member(maps))
-            before = found[-1][:1]
-        return tuple(tf.stack(parts, axis=1) for parts in zip(*found, strict=True))
+                outputs.append(member(maps))
+            before = outputs[-1][:1]
+        return tuple(tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
 
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean, stddev = self._parameters(*event)
+        """Return the outputs of all networks by name."""
+        mean, stddev = self._outputs(*event)
         return {"mean": mean, "stddev": stddev}
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the distribution at all pixels."""
         grid = self._rasteriser.grid
         places = np.moveaxis(grid.centres_km(grid.output_size), -1, 0)
-        return self._calibrated(self._moments(*event), *places)
+        return self._distribution(self._moments(*event), *places)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the distribution at sites, and which of them lie on the map."""
         event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
         _refuse(SITES, sites)
         pixel, inside = self._projection.locate(*sites)
-        moments = [tf.gather_nd(one, pixel, batch_dims=1) for one in self._moments(*event)]
-        values = self._calibrated(moments, *self._projection.project(*sites))
-        return values | {"inside": tf.cast(inside, tf.int32)}
+        at_sites = tuple(tf.gather_nd(values, pixel, batch_dims=1) for values in self._moments(*event))
+        distribution = self._distribution(at_sites, *self._projection.project(*sites))
+        return distribution | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        event, ids, known = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
+        """Return the distribution at stations by their ids."""
+        event, ids, stations = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
         number = self.table.lookup(ids)
-        all_known = tf.debugging.Assert(
+        all_found = tf.debugging.Assert(
             tf.reduce_all(number >= 0), ["station_id names no station of this model"]
         )
-        with tf.control_dependencies([all_known]):  # else looking up no row fails first
+        with tf.control_dependencies([all_found]):  # else looking up no row fails first
             number = tf.identity(number)
-        pixel = tf.gather(tf.constant(known.pixel), number)
-        of_members = (tf.transpose(one, (0, 2, 3, 1)) for one in self._parameters(*event))
-        mean, stddev = (tf.gather_nd(one, pixel, batch_dims=1) for one in of_members)
-        term, of_site = (
-            tf.gather(tf.constant(one, tf.float32), number) for one in (known.term, known.stddev)
+        pixel = tf.gather(tf.constant(stations.pixel), number)
+        site_terms, site_stddevs = (
+            [tf.gather(of_member, number) for of_member in np.asarray(values, "float32")]
+            for values in (stations.term, stations.stddev)
         )
-        of_path = tf.transpose(known.paths.at_stations(self._source_km(*event)), (0, 2, 1))
-        mean += term + tf.gather(of_path, number, batch_dims=1)
-        return self._named(*_moments(mean, self._variance(stddev, of_site), axis=-1))
+        path_terms = [
+            tf.gather(of_member, number, batch_dims=1)
+            for of_member in stations.paths.at_stations(self._source_km(*event))
+        ]
+        outputs = (
+            [tf.gather_nd(of_member, pixel, batch_dims=1) for of_member in tf.unstack(values, axis=1)]
+            for values in self._outputs(*event)
+        )
+        terms = zip(site_terms, site_stddevs, path_terms, strict=True)
+        return conditioning.distribution(self._combined(*outputs, terms), effects=self._effects, xp=tf.math)
 
     def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Mean, aleatory and epistemic variance at pixels of which no record is known."""
-        mean, stddev = self._parameters(*event)
-        of_site = 0.0
-        if self._effects is not None:
-            grid, known = self._rasteriser.grid, self._terms
-            of_path = known.paths.on_map(self._source_km(*event), grid.centres_km(grid.output_size))
-            mean += tf.constant(known.field, tf.float32) + of_path
-            of_site = np.hypot(self._effects.phi_s2s, self._effects.phi_place)
-        return _moments(mean, self._variance(stddev, of_site), axis=1)
+        """Return mean, aleatory and epistemic variance at pixels, where no record is known."""
+        outputs = (tf.unstack(values, axis=1) for values in self._outputs(*event))
+        if self._effects is None:
+            return self._combined(*outputs, [()] * len(self._members))
+        grid = self._rasteriser.grid
+        centres_km = grid.centres_km(grid.output_size)
+        path_terms = self._terms.paths.on_map(self._source_km(*event), centres_km)
+        site_stddev = conditioning.unknown_place_stddev(self._effects)
+        on_map = np.asarray(self._terms.on_map, "float32")
+        terms = [(term, site_stddev, path) for term, path in zip(on_map, path_terms, strict=True)]
+        return self._combined(*outputs, terms)
+
+    def _combined(self, means: _Members, stddevs: _Members, terms: Iterable[tuple]) -> tuple:
+        """Return mean, aleatory and epistemic variance of the members, with their site and path terms."""
+        members = [
+            conditioning.member_moments(mean, stddev, self._effects, of_member)
+            for mean, stddev, of_member in zip(means, stddevs, terms, strict=True)
+        ]
+        return moments(*zip(*members, strict=True))
 
     def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
-        """Hypocentres, [n, 3]."""
+        """Return hypocentres, [n, 3]."""
         columns = (*self._projection.project(*event[:2]), event[2])
-        return tf.stack([tf.cast(one, tf.float32) for one in columns], axis=-1)
+        return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
-    def _variance(self, stddev: tf.Tensor, of_site: tf.Tensor | float) -> tf.Tensor:
-        """Of a network's standard deviation, and with random effects of what is unknown of a site."""
-        return self._effects.variance(stddev, of_site) if self._effects else stddev**2
-
-    def _calibrated(self, moments: Sequence[tf.Tensor], x_km, y_km) -> dict[str, tf.Tensor]:
-        """`Calibration.variance` of what the members say, at places [..., k] of any shape."""
-        (mean, aleatory, epistemic), one = moments, self._calibration
-        aleatory, epistemic = one.a**2 * aleatory, one.c * epistemic
-        if self._trained_km is not None:
-            epistemic += (one.b * tf.math.expm1(-self._nearest_km(x_km, y_km) / one.length_km)) ** 2
-        return self._named(mean, aleatory, epistemic)
-
-    def _named(self, mean: tf.Tensor, aleatory: tf.Tensor, epistemic: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Outputs from moments."""
-        total, found = aleatory + epistemic, {}
-        if self._effects is not None:
-            between = self._effects.tau**2
-            found["between_event"] = tf.sqrt(between * tf.ones_like(total))
-            found["within_event"] = tf.sqrt(total - between)
-        return found | {
-            "mean": mean,
-            "stddev": tf.sqrt(total),
-            "aleatory": tf.sqrt(aleatory),
-            "epistemic": tf.sqrt(epistemic),
-        }
+    def _distribution(self, at_places: tuple, x_km, y_km) -> dict[str, tf.Tensor]:
+        """Return the calibrated distribution from moments at places [..., k] of any shape."""
+        nearest_km = None if self._calibration is None else self._nearest_km(x_km, y_km)
+        return conditioning.distribution(
+            at_places,
+            effects=self._effects,
+            calibration=self._calibration,
+            nearest_km=nearest_km,
+            xp=tf.math,
+        )
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
-        """Distance to the nearest trained site; a few sites at a time and in turn, for memory's sake."""
-        x, y = (tf.cast(one, tf.float32)[..., None] for one in (x_km, y_km))
+        """Return the distance to the nearest trained site; a few sites in turn, for memory's sake."""
+        x, y = (tf.cast(values, tf.float32)[..., None] for values in (x_km, y_km))
         count = -(-len(self._trained_km) // _SITES_AT_ONCE)
         nearest = tf.fill(tf.shape(x)[:-1], np.float32(np.inf))
         for block in np.array_split(self._trained_km.astype("float32"), count):
@@ -254,13 +324,8 @@ class Graph:
         return tf.sqrt(nearest)
 
 
-def _moments(mean: tf.Tensor, variance: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Mean, aleatory and epistemic variance: the laws of total expectation and total variance."""
-    return tf.reduce_mean(mean, axis), tf.reduce_mean(variance, axis), tf.math.reduce_variance(mean, axis)
-
-
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
-    """Fail, with the name of the input, on what no record may hold."""
+    """Raise an error that names the input on values outside of `LIMITS`."""
     for name, values in zip(names, inputs, strict=True):
         low, high = LIMITS[name.removeprefix("site_")]
         possible = tf.reduce_all((values >= low) & (values <= high))

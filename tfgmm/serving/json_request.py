@@ -7,11 +7,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from tfgmm.serving.limits import Limits
-from tfgmm.serving.model import Model, Signature
-from tfgmm.serving.refusal import Reason, RefusedError
+from tfgmm.serving.limits import Limits, Reason, RefusedError
+from tfgmm.serving.models import Model, Signature
 
-#: Kind of a NumPy type -> how its values are called, and what they are in JSON; all others are texts.
+#: Kind of a NumPy type -> name of its values, and their types in JSON; all other kinds are texts.
 _NUMBERS = {
     "f": ("numbers", {int, float}),
     "i": ("whole numbers", {int}),
@@ -31,14 +30,14 @@ _BASE64 = "b64"
 
 
 def read(content: bytes, limits: Limits) -> dict:
-    """Read the object that a request needs to be.
+    """Read the JSON object of a request.
 
     A key that comes twice is refused: no reader can know which of the values is meant.
 
     Raises
     ------
     RefusedError
-        It is no JSON, holds too much, or is another thing.
+        The bytes are no JSON, hold too many values, or are no object with either inputs or instances.
     """
     if content.count(b",") >= limits.values:
         raise RefusedError(Reason.LARGE, f"a request may hold {limits.values} values: ask for less at once")
@@ -60,7 +59,7 @@ def read(content: bytes, limits: Limits) -> dict:
 
 
 def arrays(model: Model, request: dict, limits: Limits) -> tuple[Signature, dict[str, np.ndarray]]:
-    """Find the signature of a request and make the arrays of its inputs, given by rows or by columns.
+    """Return the signature of a request and the arrays of its inputs, given by rows or by columns.
 
     Raises
     ------
@@ -79,27 +78,30 @@ def arrays(model: Model, request: dict, limits: Limits) -> tuple[Signature, dict
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Return an object of JSON, if no key comes twice."""
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise RefusedError(Reason.BAD, f"the request has {twice[:50]!r} twice in one object")
-    return found
+    return unique
 
 
 def _refuse_constant(text: str) -> NoReturn:
+    """Raise `ValueError` for NaN and Infinity, which JSON does not know."""
     raise ValueError(f"{text} is no number")
 
 
-def _named(signature: Signature, given: object) -> dict:
-    """Return inputs by name; the only input of a signature needs none."""
-    if not isinstance(given, dict) or (len(signature.inputs) == 1 and given.keys() == {_BASE64}):
-        given = {name: given for name in signature.inputs} if len(signature.inputs) == 1 else {}
-    signature.check_names(given)
-    return given
+def _named(signature: Signature, inputs: object) -> dict:
+    """Return inputs by name; the only input of a signature needs no name."""
+    if not isinstance(inputs, dict) or (len(signature.inputs) == 1 and inputs.keys() == {_BASE64}):
+        inputs = {name: inputs for name in signature.inputs} if len(signature.inputs) == 1 else {}
+    signature.check_names(inputs)
+    return inputs
 
 
 def _columns(signature: Signature, instances: object) -> dict[str, list]:
+    """Return inputs by name from a list of instances."""
     if not isinstance(instances, list) or not instances:
         raise RefusedError(Reason.BAD, "instances needs to be a list with at least one instance")
     rows = [_named(signature, instance) for instance in instances]
@@ -107,6 +109,7 @@ def _columns(signature: Signature, instances: object) -> dict[str, list]:
 
 
 def _array(signature: Signature, name: str, values: object, limits: Limits) -> np.ndarray:
+    """Return the array of an input from nested lists."""
     leaves, shape = _flat(name, values)
     signature.check_shape(name, shape)
     dtype = np.dtype(signature.inputs[name].dtype.as_numpy_dtype)
@@ -118,7 +121,7 @@ def _array(signature: Signature, name: str, values: object, limits: Limits) -> n
 
 
 def _flat(name: str, values: object) -> tuple[list, tuple[int, ...]]:
-    """Return what nested lists hold, one after the other, and their shape."""
+    """Return the values of nested lists, one after the other, and their shape."""
     leaves, shape = [values], []
     while leaves and isinstance(leaves[0], list):
         lengths = {len(part) if isinstance(part, list) else None for part in leaves}
@@ -130,18 +133,21 @@ def _flat(name: str, values: object) -> tuple[list, tuple[int, ...]]:
 
 
 def _irregular(name: str) -> RefusedError:
+    """Return the refusal of lists that are no array."""
     return RefusedError(Reason.BAD, f"input {name} is no regular array: lists differ in length or depth")
 
 
 def _numbers(name: str, leaves: list, dtype: np.dtype) -> np.ndarray:
-    wanted, types = _NUMBERS[dtype.kind]
+    """Return values as an array of a type, if all of them are numbers that fit the type."""
+    kind_name, types = _NUMBERS[dtype.kind]
     strange = {type(leaf) for leaf in leaves} - types
     if list in strange:
         raise _irregular(name)
     if strange:
-        found = " and ".join(sorted({_JSON_TYPES[kind] for kind in strange}))
+        types_found = " and ".join(sorted({_JSON_TYPES[kind] for kind in strange}))
         raise RefusedError(
-            Reason.BAD, f"input {name} needs to hold {wanted} only, of type {dtype}: it has {found}"
+            Reason.BAD,
+            f"input {name} needs to hold {kind_name} only, of type {dtype}: it has {types_found}",
         )
     try:
         with np.errstate(over="ignore"):  # becomes infinite, which the graph refuses
@@ -157,10 +163,10 @@ def _text(name: str, value: object, limits: Limits) -> bytes:
         raise _irregular(name)
     try:
         if isinstance(value, str):
-            found = value.encode("utf-8")
+            text = value.encode("utf-8")
         elif isinstance(value, dict) and value.keys() == {_BASE64} and isinstance(value[_BASE64], str):
             coded = value[_BASE64]
-            found = base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True)
+            text = base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True)
         else:
             raise RefusedError(
                 Reason.BAD, f'input {name} needs to hold texts only, or {{"{_BASE64}": "..."}} for bytes'
@@ -168,9 +174,9 @@ def _text(name: str, value: object, limits: Limits) -> bytes:
     except ValueError as error:
         message = f"input {name} has a text that is no Unicode or no base64: {str(error)[:100]}"
         raise RefusedError(Reason.BAD, message) from error
-    if len(found) > limits.text_bytes:
+    if len(text) > limits.text_bytes:
         raise RefusedError(
             Reason.LARGE,
-            f"input {name} has a text of {len(found)} bytes, at most {limits.text_bytes} are taken",
+            f"input {name} has a text of {len(text)} bytes, at most {limits.text_bytes} are taken",
         )
-    return found
+    return text

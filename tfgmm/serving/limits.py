@@ -1,47 +1,80 @@
-"""How much a server takes on, and who computes."""
+"""How much a server takes on, who computes, and why a request is refused."""
 
 import asyncio
 import dataclasses
+import enum
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tfgmm.serving.refusal import Reason, RefusedError
-
 _T = TypeVar("_T")
+#: Characters of a message: gRPC carries it in a header, whose room has an end.
+_LONGEST = 500
+
+
+class Reason(enum.Enum):
+    """Reason of a refusal: its HTTP status and the name of its gRPC status."""
+
+    BAD = (400, "INVALID_ARGUMENT")
+    UNKNOWN = (404, "NOT_FOUND")
+    SLOW = (408, "DEADLINE_EXCEEDED")
+    CODING = (415, "INVALID_ARGUMENT")
+    LARGE = (413, "RESOURCE_EXHAUSTED")
+    BUSY = (503, "UNAVAILABLE")
+    LATE = (504, "DEADLINE_EXCEEDED")
+
+    @property
+    def http(self) -> int:
+        """Return the status code of HTTP."""
+        return self.value[0]
+
+    @property
+    def grpc(self) -> str:
+        """Return the name of a ``grpc.StatusCode``."""
+        return self.value[1]
+
+
+class RefusedError(Exception):
+    """A request that is not answered; the message tells its sender why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ...")
+        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a client may ask of a server.
+    """Limits of what clients may ask of a server.
 
     Attributes
     ----------
     request_bytes : int
-        Of one request, also after its decompression.
+        Largest size of one request, also after its decompression.
     values : int
-        In one request: numbers, texts, names. Each is an object of Python for a moment, of some 60 bytes.
+        Largest number of values (numbers, texts, names) in one request. Each is an object of Python for a
+        moment, of some 60 bytes.
     text_bytes : int
-        Of one text among the values, as the name of a station.
+        Largest size of one text among the values, as the name of a station.
     events : int
-        First dimension of the inputs.
+        Largest first dimension of the inputs.
     answer_bytes : int
-        Of the arrays of one answer, before they become JSON.
+        Largest size of the arrays of one answer, before they become JSON.
     unread_bytes : int
-        Of all answers that their clients have not taken yet, unless it is a single one.
+        Largest size of all answers together that their clients have not taken yet; a single answer may be
+        larger.
     timeout_s : float
-        From a whole request to its answer.
+        Longest time from a whole request to its answer, s.
     patience_s : float
-        For a client to bring its request, to take the next piece of its answer, and for a connection to
-        begin its next request.
+        Longest time, s, for a client to bring its request, to take the next piece of its answer, and for a
+        connection to begin its next request.
     connections : int
-        Open at once, REST and gRPC each.
+        Connections that may be open at once, for REST and gRPC each.
     computing : int
         Requests that are computed at once; as many as there are processors by default.
     waiting : int
-        Requests that may wait for that.
+        Requests that may wait to be computed.
     """
 
     request_bytes: int = 4 << 20
@@ -57,12 +90,12 @@ class Limits:
     waiting: int = 64
 
 
-#: Those of a server that is told none.
+#: Limits of a server by default.
 LIMITS = Limits()
 
 
 class Workers:
-    """Threads that compute, and a queue in front of them that has an end.
+    """Threads that compute, with a queue of limited length in front of them.
 
     Parameters
     ----------
@@ -76,12 +109,12 @@ class Workers:
         self._unread, self._most_unread = 0, limits.unread_bytes
 
     async def run(self, function: Callable[..., _T], *arguments) -> _T:
-        """Call a function in a thread.
+        """Call a function in a thread and return what it returns.
 
         Raises
         ------
         RefusedError
-            All places of the queue are taken, or it takes too long.
+            All places of the queue are taken, or the call takes too long.
         """
         if not self._places.acquire(blocking=False):
             raise RefusedError(Reason.BUSY, "too many requests are waiting: try again later")
@@ -95,29 +128,32 @@ class Workers:
             raise RefusedError(Reason.LATE, message) from error
 
     def hold(self, answer: bytes) -> Callable[[], None]:
-        """Count an answer as unread until what this returns is called; both in the event loop.
+        """Count an answer as unread, and return the function to call once the client has read the answer.
+
+        Both are called in the event loop.
 
         Raises
         ------
         RefusedError
-            Clients that do not read hold too many bytes already.
+            Too many bytes of answers are unread already.
         """
         if self._unread and self._unread + len(answer) > self._most_unread:
             raise RefusedError(Reason.BUSY, "too many answers wait for clients to read them: try later")
         self._unread += len(answer)
 
         def release() -> None:
+            """Count the answer as read."""
             self._unread -= len(answer)
 
         return release
 
     def close(self) -> None:
-        """Start nothing more, and let the threads end."""
+        """Cancel the requests that wait, and let the threads end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _forgetting(function: Callable[..., _T], *arguments) -> _T:
-    """Call a function; a refusal forgets the frames it came from, which hold all that was read."""
+    """Call a function; raise its refusal anew, without the frames that hold all that was read."""
     try:
         return function(*arguments)
     except RefusedError as error:

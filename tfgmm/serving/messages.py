@@ -1,4 +1,4 @@
-"""The message of a gRPC request -> arrays of a signature; what it holds is checked before it is unpacked.
+"""The message of a gRPC request -> arrays of a signature; everything is checked before it is unpacked.
 
 An empty message within a message takes two bytes on the wire and a hundred in memory. So a request is read
 a level at a time, by types of the same format whose inner messages stay bytes.
@@ -15,9 +15,8 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from tfgmm.serving.limits import Limits
-from tfgmm.serving.model import Signature
-from tfgmm.serving.refusal import Reason, RefusedError
+from tfgmm.serving.limits import Limits, Reason, RefusedError
+from tfgmm.serving.models import Signature
 
 #: Inputs, names of outputs, and bytes of a shape: more than any model has.
 _MOST_INPUTS, _MOST_OUTPUTS, _LONGEST_SHAPE = 64, 64, 512
@@ -69,7 +68,7 @@ _TENSOR = _flat(tensor_pb2.TensorProto.DESCRIPTOR)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a request asks.
+    """A request to predict, its inputs not unpacked yet.
 
     Attributes
     ----------
@@ -78,7 +77,7 @@ class Request:
     tensors : dict of str to Message
         Inputs by name, their shapes still bytes.
     output_filter : list of str
-        Outputs that are wanted; all of them if there is none.
+        Names of the outputs to return; all outputs if the list is empty.
     """
 
     specification: model_pb2.ModelSpec
@@ -92,7 +91,7 @@ def read(content: bytes) -> Request:
     Raises
     ------
     RefusedError
-        It is none, or holds more inputs or names than any model has.
+        The bytes are no such message, or it holds more inputs or names than any model has.
     """
     outer = parsed(_OUTER, content)
     if len(outer.inputs) > _MOST_INPUTS or len(outer.output_filter) > _MOST_OUTPUTS:
@@ -113,17 +112,18 @@ def read(content: bytes) -> Request:
 
 
 def _entry(content: bytes) -> tuple[str, bytes]:
-    given = parsed(_INPUT, content)
-    return given.key, given.value
+    """Return name and bytes of an input."""
+    entry = parsed(_INPUT, content)
+    return entry.key, entry.value
 
 
 def parsed(kind: type[Message], content: bytes) -> Message:
-    """Read a message of a kind.
+    """Read a message of a type.
 
     Raises
     ------
     RefusedError
-        It is none.
+        The bytes are no message of this type.
     """
     try:
         return kind.FromString(content)
@@ -133,15 +133,15 @@ def parsed(kind: type[Message], content: bytes) -> Message:
 
 
 def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> np.ndarray:
-    """Make the array of an input; values that are left out are the last one, as in TensorFlow.
+    """Return the array of an input; values left out at the end repeat the last one, as in TensorFlow.
 
     Parameters
     ----------
     signature : Signature
     name : str
-        Of an input of the signature.
+        Name of an input of the signature.
     tensor : Message
-        Of `Request.tensors`.
+        One of `Request.tensors`.
     limits : Limits
 
     Raises
@@ -149,50 +149,53 @@ def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> n
     RefusedError
         Type, shape or values do not fit the input or one another.
     """
-    wanted, shape = signature.inputs[name].dtype, _shape(name, tensor)
+    expected, shape = signature.inputs[name].dtype, _shape(name, tensor)
     count = math.prod(shape)
-    size_of, most = (1, limits.values) if wanted.name == "string" else (wanted.size, limits.request_bytes)
+    size_of, most = (
+        (1, limits.values) if expected.name == "string" else (expected.size, limits.request_bytes)
+    )
     if count * size_of > most:
         raise RefusedError(Reason.LARGE, f"input {name} has shape {list(shape)}: ask for less at once")
     signature.check_shape(name, shape)
-    if tensor.dtype != wanted.as_datatype_enum:
+    if tensor.dtype != expected.as_datatype_enum:
         raise RefusedError(
-            Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {wanted.name}"
+            Reason.BAD, f"input {name} has type {_type_name(tensor.dtype)}, expected {expected.name}"
         )
-    values = _values(name, tensor, wanted, limits)
+    values = _values(name, tensor, expected, limits)
     missing = count - len(values)
     if not 0 <= missing <= (0 if tensor.tensor_content or not len(values) else _MOST_REPEATED):
-        message = f"input {name} ({wanted.name}) has shape {list(shape)}, but {len(values)} values"
+        message = f"input {name} ({expected.name}) has shape {list(shape)}, but {len(values)} values"
         raise RefusedError(Reason.BAD, message)
     return np.append(values, np.repeat(values[-1:], missing)).reshape(shape)
 
 
 def _shape(name: str, tensor: Message) -> tuple[int, ...]:
+    """Return the shape that a tensor states, if an array can have it."""
     if len(tensor.tensor_shape) > _LONGEST_SHAPE:
         raise RefusedError(Reason.BAD, f"input {name} has a shape of more dimensions than any array")
     shape = parsed(tensor_shape_pb2.TensorShapeProto, tensor.tensor_shape)
-    sizes = tuple(one.size for one in shape.dim)
+    sizes = tuple(dimension.size for dimension in shape.dim)
     if shape.unknown_rank or any(size < 0 for size in sizes):
         raise RefusedError(Reason.BAD, f"input {name} has shape {list(sizes)}, which no array has")
     return sizes
 
 
-def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.ndarray:
-    """Return the values as they lie in the message, in its one field that fits the type."""
-    typed = _FIELDS.get(wanted.name, "tensor_content")
+def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> np.ndarray:
+    """Return the values of a tensor from the one field of the message that fits the type."""
+    typed = _FIELDS.get(expected.name, "tensor_content")
     filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
-    allowed = {typed} if wanted.name == "string" else {typed, "tensor_content"}
+    allowed = {typed} if expected.name == "string" else {typed, "tensor_content"}
     if len(filled) > 1 or not filled <= allowed:
         places = " or ".join(sorted(allowed))
         message = (
-            f"input {name} ({wanted.name}) needs its values in {places}, has {', '.join(sorted(filled))}"
+            f"input {name} ({expected.name}) needs its values in {places}, has {', '.join(sorted(filled))}"
         )
         raise RefusedError(Reason.BAD, message)
-    dtype = np.dtype(wanted.as_numpy_dtype)
+    dtype = np.dtype(expected.as_numpy_dtype)
     if "tensor_content" in filled:
         size = len(tensor.tensor_content)
         if size % dtype.itemsize:
-            raise RefusedError(Reason.BAD, f"input {name} ({wanted.name}) is cut: {size} bytes of values")
+            raise RefusedError(Reason.BAD, f"input {name} ({expected.name}) is cut: {size} bytes of values")
         return np.frombuffer(tensor.tensor_content, dtype)
     values = getattr(tensor, typed)
     if typed == "string_val":
@@ -202,11 +205,12 @@ def _values(name: str, tensor: Message, wanted: tf.DType, limits: Limits) -> np.
             return np.fromiter(values, "uint16", len(values)).view(dtype)
         return np.fromiter(values, dtype, len(values))
     except OverflowError as error:
-        message = f"input {name} has a value beyond what {wanted.name} can hold"
+        message = f"input {name} has a value beyond what {expected.name} can hold"
         raise RefusedError(Reason.BAD, message) from error
 
 
 def _texts(name: str, values, limits: Limits) -> np.ndarray:
+    """Return texts as an array, if they are neither too many nor too long."""
     longest = max(map(len, values), default=0)
     if len(values) > limits.values or longest > limits.text_bytes:
         raise RefusedError(
@@ -218,4 +222,5 @@ def _texts(name: str, values, limits: Limits) -> np.ndarray:
 
 
 def _type_name(number: int) -> str:
+    """Return the name of a type of TensorFlow, or its number if it has none."""
     return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else str(number)

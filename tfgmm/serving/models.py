@@ -1,19 +1,203 @@
-"""Models that a server offers: the newest version of each, which changes while requests are answered."""
+"""Models that a server offers: versions of a SavedModel in memory, the newest of which answers."""
 
 import dataclasses
 import gc
-from collections.abc import Callable, Iterable
+import itertools
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
+
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.serving.limits import LIMITS, Limits
-from tfgmm.serving.model import Model
-from tfgmm.serving.refusal import Reason, RefusedError
+from tfgmm.serving.limits import LIMITS, Limits, Reason, RefusedError
+
+#: Where TensorFlow Serving looks in a version folder for requests to run while it loads a model.
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+#: The signature of a request that names none.
+DEFAULT_SIGNATURE = "serving_default"
+#: Events that are computed at once: each takes some 10 MB in the networks' layers.
+_AT_ONCE = 4
+_ASSERTION = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
+
+
+class Signature:
+    """A named function of a SavedModel, with checks of what it is asked.
+
+    Parameters
+    ----------
+    name : str
+    function
+        Function with ``structured_input_signature`` and ``structured_outputs``, as TensorFlow loads it.
+    limits : Limits
+    """
+
+    def __init__(self, name: str, function, limits: Limits) -> None:
+        self.name, self._function, self._limits = name, function, limits
+        self.inputs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
+        self.outputs: dict[str, tf.TensorSpec] = function.structured_outputs
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs by name, computed a few events at a time.
+
+        Raises
+        ------
+        RefusedError
+            Names, types or shapes do not fit, or the graph refuses the values.
+        """
+        count = self._check(inputs)
+        parts = [self._computed(inputs, first) for first in range(0, count, _AT_ONCE)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part.pop(name) for part in parts]) for name in self.outputs}
+
+    def _computed(self, inputs: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
+        """Return the outputs of some events."""
+        try:
+            tensors = {
+                name: tf.constant(values[first : first + _AT_ONCE]) for name, values in inputs.items()
+            }
+            return {name: values.numpy() for name, values in self._function(**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:
+            assertion = _ASSERTION.search(error.message)
+            message = assertion[1] if assertion else error.message.splitlines()[0]
+            raise RefusedError(Reason.BAD, message) from error
+
+    def check_names(self, names) -> None:
+        """Raise `RefusedError` if inputs are missing or unknown."""
+        missing = (f"lacks {name}" for name in self.inputs if name not in names)
+        unknown = (f"has {str(name)[:50]!r}" for name in names if name not in self.inputs)
+        wrong = next(itertools.chain(missing, unknown), None)
+        if wrong:
+            expected = ", ".join(self.inputs)
+            raise RefusedError(Reason.BAD, f"the request {wrong}: inputs of {self.name} are {expected}")
+
+    def check_outputs(self, names: Collection[str]) -> None:
+        """Raise `RefusedError` if names are no outputs, or come twice."""
+        unknown = [name for name in names if name not in self.outputs]
+        if unknown:
+            outputs = ", ".join(self.outputs)
+            raise RefusedError(Reason.BAD, f"no output {unknown[0][:50]!r}: {self.name} has {outputs}")
+        if len(set(names)) < len(names):
+            raise RefusedError(Reason.BAD, "output_filter has a name twice")
+
+    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise `RefusedError` if an array of this shape cannot be a value of this input."""
+        expected = self.inputs[name].shape
+        if not expected.is_compatible_with(shape):
+            sizes = "".join(f"[{'any' if size is None else size}]" for size in expected)
+            raise RefusedError(Reason.BAD, f"input {name} has shape {list(shape)}, expected {sizes}")
+
+    def _check(self, inputs: Mapping[str, np.ndarray]) -> int:
+        """Return the number of events, or raise `RefusedError` if arrays do not fit."""
+        self.check_names(inputs)
+        for name, values in inputs.items():
+            self.check_shape(name, values.shape)
+            if values.dtype != self.inputs[name].dtype.as_numpy_dtype:
+                expected = self.inputs[name].dtype.name
+                raise RefusedError(Reason.BAD, f"input {name} is {values.dtype}, expected {expected}")
+        lengths = {name: len(values) for name, values in inputs.items()}
+        count = next(iter(lengths.values()))
+        if len(set(lengths.values())) > 1 or not count:
+            raise RefusedError(
+                Reason.BAD, f"inputs need one length above 0 along dimension 0, found {lengths}"
+            )
+        if count > self._limits.events:
+            allowed = self._limits.events
+            raise RefusedError(Reason.LARGE, f"{count} events, but at most {allowed} fit in a request")
+        size = count * sum(_size(output) for output in self.outputs.values())
+        if size > self._limits.answer_bytes:
+            largest = self._limits.answer_bytes
+            raise RefusedError(
+                Reason.LARGE, f"an answer of {size} bytes, at most {largest}: fewer events please"
+            )
+        return count
+
+
+def _size(output: tf.TensorSpec) -> int:
+    """Return the bytes of an output per event, as far as its shape is known."""
+    return output.dtype.size * math.prod(size or 1 for size in output.shape[1:])
+
+
+def definitions(folder: Path) -> get_model_metadata_pb2.SignatureDefMap:
+    """Read the signatures of a SavedModel as they are stored, without loading the model.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the version.
+    """
+    stored = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for key, definition in stored.meta_graphs[0].signature_def.items():
+        signatures.signature_def[key].CopyFrom(definition)
+    return signatures
+
+
+class Model:
+    """A version of a SavedModel that is ready to answer: loaded and warmed up.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+        Version folder, whose name is the version.
+    limits : Limits
+
+    Attributes
+    ----------
+    name : str
+    version : int
+    signatures : dict of str to Signature
+    definitions : tensorflow.serving.SignatureDefMap
+        As the SavedModel has them.
+
+    Raises
+    ------
+    Exception
+        TensorFlow raises many kinds on a damaged folder.
+    """
+
+    def __init__(self, name: str, folder: Path, limits: Limits) -> None:
+        self.name, self.version, self._limits = name, int(folder.name), limits
+        self.definitions = definitions(folder)
+        self._loaded = tf.saved_model.load(folder)  # which owns the weights
+        self.signatures = {
+            key: Signature(key, function, limits) for key, function in self._loaded.signatures.items()
+        }
+        self._warm_up(folder / WARMUP)
+
+    def signature(self, name: str | None) -> Signature:
+        """Return the signature of a request, `DEFAULT_SIGNATURE` if the request names none.
+
+        Raises
+        ------
+        RefusedError
+            There is no such signature.
+        """
+        signature = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
+            names = ", ".join(self.signatures)
+            message = f"model {self.name} has no signature {str(name)[:50]!r}: it has {names}"
+            raise RefusedError(Reason.BAD, message)
+        return signature
+
+    def _warm_up(self, path: Path) -> None:
+        """Answer the requests in a file, so that a user's first request is not slow."""
+        if path.is_file():
+            for record in tf.data.TFRecordDataset(str(path)):
+                request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+                inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+                self.signature(request.model_spec.signature_name)(inputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Of a version: ``LOADING``, ``AVAILABLE`` or, with an error, ``END``."""
+    """State of a version: ``LOADING``, ``AVAILABLE`` or, with an error, ``END``."""
 
     version: int
     state: str
@@ -21,18 +205,18 @@ class Status:
 
 
 class Models:
-    """The newest version of every model.
+    """Models in memory, the newest version of each.
 
-    A request holds the version with which it began; a new one takes over when it is loaded and warm.
+    A request keeps the version with which it began; a new version takes over when it is loaded and warm.
     A version that cannot be loaded is left out until its files change.
 
     Parameters
     ----------
     folders : iterable of Path
-        Of models; a folder's name is the model's, its numbered folders are versions.
+        Folders of models: the name is that of the model, numbered folders within are its versions.
     limits : Limits
     report : callable
-        Told what is loaded and what cannot be.
+        Called with a sentence for every version that is loaded or cannot be loaded.
 
     Raises
     ------
@@ -56,16 +240,16 @@ class Models:
         self.refresh()
         for name, statuses in self._status.items():
             if name not in self._served:
-                errors = "; ".join(f"version {one.version}: {one.error}" for one in statuses.values())
+                errors = "; ".join(f"version {number}: {s.error}" for number, s in statuses.items())
                 raise DataError(f"{self._folders[name]} cannot be served: {errors}. Export it again")
 
     @property
     def names(self) -> list[str]:
-        """Of all models."""
+        """Return the names of all models."""
         return list(self._folders)
 
     def get(self, name: str, version: int | None = None) -> Model:
-        """The model that answers now.
+        """Return the version of a model that answers now.
 
         Raises
         ------
@@ -74,25 +258,25 @@ class Models:
         """
         model = self._served.get(name)
         if model is None:
-            known = ", ".join(self._served)
-            raise RefusedError(Reason.UNKNOWN, f"no model {name[:50]!r} is served here: there is {known}")
+            names = ", ".join(self._served)
+            raise RefusedError(Reason.UNKNOWN, f"no model {name[:50]!r} is served here: there is {names}")
         if version is not None and version != model.version:
             message = f"version {version} of {name} is not served: {model.version} is"
             raise RefusedError(Reason.UNKNOWN, message)
         return model
 
     def status(self, name: str, version: int | None = None) -> list[Status]:
-        """What is known of the versions of a model, the newest first.
+        """Return the states of the versions of a model, the newest first.
 
         Raises
         ------
         RefusedError
             There is no such model or version.
         """
-        known = self._status.get(name)
-        if known is None or (version is not None and version not in known):
+        statuses = self._status.get(name)
+        if statuses is None or (version is not None and version not in statuses):
             self.get(name, version)
-        return [known[one] for one in sorted(known, reverse=True) if version in (None, one)]
+        return [statuses[number] for number in sorted(statuses, reverse=True) if version in (None, number)]
 
     def refresh(self) -> None:
         """Look for versions that came or went, and serve the newest of each model that can be loaded."""
@@ -102,13 +286,13 @@ class Models:
                 served = self._served[name].version
                 kept = {served, *versions}
                 self._status[name] = {
-                    one: status
-                    for one, status in self._status[name].items()
-                    if one in kept and (one == served or status.state == "END")
+                    number: status
+                    for number, status in self._status[name].items()
+                    if number in kept and (number == served or status.state == "END")
                 }
 
     def _offer(self, name: str, folder: Path) -> bool:
-        """Whether this version is served now."""
+        """Load a version unless it is loaded or known to be damaged; return whether it is served now."""
         served = self._served.get(name)
         if served and served.version == int(folder.name):
             return True
@@ -127,47 +311,51 @@ class Models:
         return True
 
     def _note(self, name: str, folder: Path, state: str, error: str = "") -> None:
+        """Keep the state of a version, and report it unless it is being loaded."""
         version = int(folder.name)
         self._status[name] = self._status[name] | {version: Status(version, state, error)}
         if state != "LOADING":
-            said = f"cannot be loaded: {error}" if error else "is served"
-            self._report(f"{name}, version {version}: {said}")
+            outcome = f"cannot be loaded: {error}" if error else "is served"
+            self._report(f"{name}, version {version}: {outcome}")
 
 
 def _by_name(folders: Iterable[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    """Return the folders of models by the models' names."""
+    named: dict[str, Path] = {}
     for folder in folders:
         name = folder.resolve().name
-        if name in found:
-            raise UsageError(f"{found[name]} and {folder} have one name: serve them apart, or rename one")
+        if name in named:
+            raise UsageError(f"{named[name]} and {folder} have one name: serve them apart, or rename one")
         if not _versions(folder):
             raise UsageError(
                 f"{folder} holds no version of a model, as {folder / '1'}: make one with tfgmm export"
             )
-        found[name] = folder
-    return found
+        named[name] = folder
+    return named
 
 
 def version_number(name: str) -> int | None:
-    """Return the number that the name of a version folder stands for; other names have none.
+    """Return the number that the name of a version folder stands for, None for other names.
 
-    It is that of TensorFlow Serving: digits, also ``00000123``, that fit in 64 bits with a sign.
+    As in TensorFlow Serving, a version is digits, also ``00000123``, that fit in 64 bits with a sign.
     """
     number = int(name) if name.isascii() and name.isdigit() else -1
     return number if 0 <= number < 1 << 63 else None
 
 
 def _versions(folder: Path) -> dict[int, Path]:
-    """Return the newest first; a folder that is being written has no ``saved_model.pb`` yet."""
+    """Return version folders by number, the newest first, without those that are still being written."""
     try:
         paths = sorted(folder.iterdir())
     except OSError:
         return {}
-    found = {version_number(path.name): path for path in paths if (path / "saved_model.pb").is_file()}
-    return {version: found[version] for version in sorted(found.keys() - {None}, reverse=True)}
+    # A folder that is being written has no saved_model.pb yet.
+    whole = {version_number(path.name): path for path in paths if (path / "saved_model.pb").is_file()}
+    return {version: whole[version] for version in sorted(whole.keys() - {None}, reverse=True)}
 
 
 def _fingerprint(folder: Path) -> tuple:
+    """Return names, sizes and times of all files of a folder."""
     try:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
@@ -176,5 +364,6 @@ def _fingerprint(folder: Path) -> tuple:
 
 
 def _first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

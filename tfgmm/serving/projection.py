@@ -65,12 +65,12 @@ class Projection:
         self._compare_with_proj()
 
     def project(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Degrees -> km east and north of the grid's centre, float64; never more than 40,000 km."""
+        """Return km east and north of the grid's centre from degrees, float64, never above 40,000 km."""
         x, y = self._normalised(longitude, latitude)
         return self._scale_km * (x - self._center[0]), self._scale_km * (y - self._center[1])
 
     def locate(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The pixel of the output window that contains a point, and whether there is one.
+        """Return the pixel of the output window that contains a point, and whether there is one.
 
         Returns
         -------
@@ -78,18 +78,15 @@ class Projection:
             Row and column; for a point outside the window those of the nearest edge.
         inside : tensor of bool, [...]
         """
-        x, y = self.project(longitude, latitude)
-        size, pixel_km = self.grid.output_size, self.grid.pixel_km
-        half = size * pixel_km / 2
-        found = tf.cast(tf.floor(tf.stack([half - y, x + half], axis=-1) / pixel_km), tf.int32)
-        pixel = tf.clip_by_value(found, 0, size - 1)
-        return pixel, tf.reduce_all(tf.equal(pixel, found), axis=-1)
+        row, col, inside = self.grid.pixel_at(*self.project(longitude, latitude), tf.math)
+        pixel = tf.cast(tf.stack([row, col], axis=-1), tf.int32)
+        return tf.clip_by_value(pixel, 0, self.grid.output_size - 1), inside
 
     def _normalised(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Distance from the central meridian and from the equator, in units of k0 A."""
+        """Return distances from the central meridian and from the equator, in units of k0 A."""
         lam = (longitude - self._meridian) * (math.pi / 180)
         sin_phi, e = tf.sin(latitude * (math.pi / 180)), self._eccentricity
-        # At the poles tau is infinite and what is made of it is not.
+        # At the poles tau is infinite, but xi and eta are not.
         tau = tf.sinh(tf.atanh(sin_phi) - e * tf.atanh(e * sin_phi))
         xi = tf.atan2(tau, tf.cos(lam))
         eta = tf.asinh(tf.sin(lam) / tf.sqrt(tau**2 + tf.cos(lam) ** 2))
@@ -101,11 +98,11 @@ class Projection:
         return x, y
 
     def _compare_with_proj(self) -> None:
-        """Shifts of datum and axes that point elsewhere show here, whatever the projection's name."""
+        """Raise `UsageError` if the series differs from PROJ, as by a shift of datum or by turned axes."""
         axis = np.linspace(-REACH_KM, REACH_KM, 5)
         x, y = np.meshgrid(axis, axis)
-        found = self.project(*map(_float64, self.grid.unproject(x, y)))
-        off = np.hypot(found[0] - x, found[1] - y).max()
+        x_series, y_series = self.project(*map(_float64, self.grid.unproject(x, y)))
+        off = np.hypot(x_series - x, y_series - y).max()
         if not off < TOLERANCE_KM:
             raise UsageError(
                 f"{self.grid.crs} is up to {off * 1000:.3g} m away from transverse Mercator on WGS 84 "
@@ -114,21 +111,24 @@ class Projection:
 
 
 def _float64(values) -> tf.Tensor:
+    """Return values as a tensor in double precision."""
     return tf.convert_to_tensor(values, tf.float64)
 
 
 def _meridian_and_factor(crs: pyproj.CRS) -> tuple[float, float]:
-    """Central meridian in degrees and scale factor on it."""
+    """Return the central meridian in degrees and the scale factor on it."""
     operation = crs.coordinate_operation
     if operation is None or operation.method_name != "Transverse Mercator":
         method = operation.method_name if operation else "no map projection"
         raise UsageError(f"{crs.name} ({method}) cannot be computed in a model server: {_POSSIBLE}")
-    values = {one.name: one.value * one.unit_conversion_factor for one in operation.params}
+    values = {
+        parameter.name: parameter.value * parameter.unit_conversion_factor for parameter in operation.params
+    }
     return math.degrees(values["Longitude of natural origin"]), values["Scale factor at natural origin"]
 
 
 def _series(n: float) -> tuple[float, ...]:
-    """The alphas of Karney (2011), equation 35, to the fourth power of n."""
+    """Return the alphas of Karney (2011), equation 35, to the fourth power of n."""
     return (
         n / 2 - n**2 * 2 / 3 + n**3 * 5 / 16 + n**4 * 41 / 180,
         n**2 * 13 / 48 - n**3 * 3 / 5 + n**4 * 557 / 1440,

@@ -1,5 +1,6 @@
-"""What stands beside an exported model: how to serve it, how to ask it."""
+"""The README beside an exported model: how to serve it, how to ask it."""
 
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -17,10 +18,10 @@ model_config_list {{
 }}
 """
 
-#: By this text a README is known.
+#: Text by which a README of an export is recognised.
 README_MARK = "made by tfgmm: "
 
-#: What inputs and outputs are.
+#: Meanings of inputs and outputs.
 MEANINGS = {
     "longitude": "of the epicentre, degrees",
     "latitude": "of the epicentre, degrees",
@@ -37,7 +38,7 @@ MEANINGS = {
     "within_event": "the rest: `stddev`^2 = `between_event`^2 + `within_event`^2",
     "inside": "1 where the site lies on the map; elsewhere 0, and the values of the map's edge",
 }
-#: What signatures are for.
+#: Purposes of signatures.
 _PURPOSES = {
     "serving_default": "maps, row 0 in the north",
     "at_sites": "places by their coordinates",
@@ -110,14 +111,14 @@ median_g = tf.exp(found["mean"]).numpy()
 
 
 def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
-    """Write the page for a model.
+    """Return the README of a model, in Markdown.
 
     Parameters
     ----------
     description : dict
-        As `tfgmm.serving.export.DESCRIPTION` has it.
+        Content of `tfgmm.serving.export.DESCRIPTION`.
     signatures : dict of str to SignatureDef
-        Those of the SavedModel itself (`tfgmm.serving.model.definitions`).
+        Signatures of the SavedModel itself, as read by `tfgmm.serving.models.definitions`.
     """
     signatures = {name: signatures[name] for name in sorted(signatures) if not name.startswith("__")}
     ranges = {name: f"{low:g} to {high:g}" for name, (low, high) in description["ranges"].items()}
@@ -128,7 +129,7 @@ def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
             count=len(description["members"]),
             request=json.dumps({"signature_name": "at_sites", "inputs": event | sites}),
             example=_example(description, event, sites),
-            signatures="\n".join(_signature(name, one) for name, one in signatures.items()),
+            signatures="\n".join(itertools.starmap(_signature, signatures.items())),
             glossary=_glossary(signatures),
             origin="Its records are SIMULATED, not measured: it says nothing about real earthquakes."
             if description["simulated"]
@@ -159,6 +160,7 @@ def _example(description: dict, event: dict[str, list], sites: dict[str, list]) 
 
 
 def _signature(name: str, definition: SignatureDef) -> str:
+    """Return a line on inputs and outputs of a signature."""
     inputs, outputs = (
         ", ".join(f"`{key}` {_shape(tensors[key])}" for key in _ordered(tensors))
         for tensors in (definition.inputs, definition.outputs)
@@ -168,6 +170,7 @@ def _signature(name: str, definition: SignatureDef) -> str:
 
 
 def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
+    """Return the rows of the table of inputs and outputs."""
     tensors: dict[str, TensorInfo] = {}
     for definition in signatures.values():
         tensors |= dict(definition.inputs) | dict(definition.outputs)
@@ -179,12 +182,13 @@ def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
 
 
 def _ordered(names: Mapping[str, object]) -> list[str]:
-    """Return names as `MEANINGS` has them; a SavedModel keeps no order."""
-    known = list(MEANINGS)
-    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+    """Return names in the order of `MEANINGS`; a SavedModel keeps no order."""
+    order = list(MEANINGS)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _shape(tensor: TensorInfo) -> str:
+    """Return the shape of an input or output, as ``[n, m]``."""
     free = iter("nm")
     sizes = [dim.size if dim.size >= 0 else next(free, "?") for dim in tensor.tensor_shape.dim]
     return f"[{', '.join(map(str, sizes))}]"

@@ -11,24 +11,22 @@ from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2  # noqa: F401  # its messages lie in metadata
 
 from tfgmm.serving import json_request
-from tfgmm.serving.http_body import Answer, decoded, whole
-from tfgmm.serving.limits import Limits, Workers
-from tfgmm.serving.model import Model
-from tfgmm.serving.models import Models
-from tfgmm.serving.refusal import Reason, RefusedError
+from tfgmm.serving.http import Answer, decoded, whole
+from tfgmm.serving.limits import Limits, Reason, RefusedError, Workers
+from tfgmm.serving.models import Model, Models, Status
 
-#: What the server says it is.
+#: Description that the server gives of itself.
 ABOUT = "tfgmm serve: a small server with the interface of TensorFlow Serving, which it is not"
 
 
 def application(models: Models, workers: Workers, limits: Limits) -> Starlette:
-    """The ASGI application.
+    """Return the ASGI application that answers for the models.
 
     Parameters
     ----------
     models : Models
     workers : Workers
-        Who decodes, computes and encodes.
+        Threads that decode, compute and encode.
     limits : Limits
     """
     handlers = _Handlers(models, workers, limits)
@@ -44,27 +42,33 @@ def application(models: Models, workers: Workers, limits: Limits) -> Starlette:
             Route(place, handlers.status),
         ]
     failures = {RefusedError: _refused, HTTPException: _refused_by_http, Exception: _failed}
-    found = Starlette(routes=routes, exception_handlers=failures)
-    found.router.redirect_slashes = False  # an address with a slash more is another one
-    return found
+    made = Starlette(routes=routes, exception_handlers=failures)
+    made.router.redirect_slashes = False  # an address with a slash more is another one
+    return made
 
 
 class _Handlers:
+    """The answers to requests, one method per address."""
+
     def __init__(self, models: Models, workers: Workers, limits: Limits) -> None:
         self._models, self._workers, self._limits = models, workers, limits
 
     async def about(self, request: Request) -> Response:
+        """Answer with the names of the models."""
         return _json({"server": ABOUT, "models": self._models.names})
 
     async def health(self, request: Request) -> Response:
+        """Answer that the server runs."""
         return _json({"status": "ok"})
 
     async def status(self, request: Request) -> Response:
-        found = self._models.status(*_asked(request))
-        return _json({"model_version_status": [_status(one) for one in found]})
+        """Answer with the state of every version of a model."""
+        statuses = self._models.status(*_name_and_version(request))
+        return _json({"model_version_status": [_described(status) for status in statuses]})
 
     async def metadata(self, request: Request) -> Response:
-        model = self._models.get(*_asked(request))
+        """Answer with the signatures of a model."""
+        model = self._models.get(*_name_and_version(request))
         definitions = json_format.MessageToDict(
             model.definitions, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
@@ -72,11 +76,12 @@ class _Handlers:
         return _json({"model_spec": about, "metadata": {"signature_def": definitions}})
 
     async def predict(self, request: Request) -> Response:
+        """Answer with the outputs of a signature."""
         body = await whole(request, self._limits)
-        model = self._models.get(*_asked(request))
+        model = self._models.get(*_name_and_version(request))
         coding = request.headers.get("content-encoding", "")
-        found = await self._workers.run(answer, model, body, coding, self._limits)
-        return Answer(found, self._workers)
+        content = await self._workers.run(answer, model, body, coding, self._limits)
+        return Answer(content, self._workers)
 
 
 def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
@@ -101,48 +106,55 @@ def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
     by_rows = "instances" in request
     signature, inputs = json_request.arrays(model, request, limits)
     del request
-    found = signature(inputs)
-    shown = {"predictions": _rows(found)} if by_rows else {"outputs": _alone(found)}
-    return orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)
+    outputs = signature(inputs)
+    content = {"predictions": _rows(outputs)} if by_rows else {"outputs": _without_single_name(outputs)}
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _rows(found: dict[str, np.ndarray]) -> list:
-    count = len(next(iter(found.values())))
-    return [_alone({name: values[i] for name, values in found.items()}) for i in range(count)]
+def _rows(outputs: dict[str, np.ndarray]) -> list:
+    """Return the outputs event by event."""
+    count = len(next(iter(outputs.values())))
+    rows = ({name: values[i] for name, values in outputs.items()} for i in range(count))
+    return [_without_single_name(row) for row in rows]
 
 
-def _alone(found: dict) -> object:
-    """The only output needs no name."""
-    return found if len(found) > 1 else next(iter(found.values()))
+def _without_single_name(outputs: dict) -> object:
+    """Return outputs by name, or the value alone if there is a single output."""
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
-def _asked(request: Request) -> tuple[str, int | None]:
-    """Name and version in the address."""
+def _name_and_version(request: Request) -> tuple[str, int | None]:
+    """Return name and version of the model in the address of a request."""
     version = request.path_params.get("version")
     if version is not None and not (version.isascii() and version.isdigit() and len(version) < 20):
         raise RefusedError(Reason.UNKNOWN, f"{version[:50]!r} is no version: write a number")
     return request.path_params["name"], version if version is None else int(version)
 
 
-def _status(one) -> dict:
-    code = "UNKNOWN" if one.error else "OK"
-    status = {"error_code": code, "error_message": one.error}
-    return {"version": str(one.version), "state": one.state, "status": status}
+def _described(status: Status) -> dict:
+    """Return the state of a version as TensorFlow Serving describes it."""
+    code = "UNKNOWN" if status.error else "OK"
+    error = {"error_code": code, "error_message": status.error}
+    return {"version": str(status.version), "state": status.state, "status": error}
 
 
 def _json(content: dict, status: int = 200, headers: dict | None = None) -> Response:
+    """Return a response of JSON."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
 async def _refused(request: Request, error: RefusedError) -> Response:
+    """Answer a request that is refused."""
     headers = {"Retry-After": "1"} if error.reason is Reason.BUSY else None
     return _json({"error": str(error)}, error.reason.http, headers)
 
 
 async def _refused_by_http(request: Request, error: HTTPException) -> Response:
-    asked = f"{request.method} {request.url.path[:100]}"
-    return _json({"error": f"{asked}: {error.detail}"}, error.status_code, error.headers)
+    """Answer a request of an unknown address or method."""
+    line = f"{request.method} {request.url.path[:100]}"
+    return _json({"error": f"{line}: {error.detail}"}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    """Answer a request on which the server failed."""
     return _json({"error": "the server failed; it has told its owner why"}, 500)

@@ -14,7 +14,7 @@ import uvicorn
 
 from tfgmm.core.errors import UsageError
 from tfgmm.serving import grpc_service, rest
-from tfgmm.serving.http_protocol import punctual
+from tfgmm.serving.http import punctual
 from tfgmm.serving.limits import LIMITS, Limits, Workers
 from tfgmm.serving.models import Models
 
@@ -25,7 +25,7 @@ REST_PORT, GRPC_PORT = 8501, 8500
 class Server:
     """REST and gRPC in one event loop, in front of models.
 
-    It has no passwords and no encryption: whoever reaches the ports may ask.
+    The server has no passwords and no encryption: whoever reaches the ports may ask.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Server:
     Attributes
     ----------
     rest_port, grpc_port : int
-        Those in use, once it serves.
+        Ports in use, once the server answers.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Server:
 
     @property
     def addresses(self) -> list[str]:
-        """What clients are given, two a model."""
+        """Return the addresses that clients need, two per model."""
         places = (f"http://{self.host}:{self.rest_port}", f"grpc://{self.host}:{self.grpc_port}")
         return [f"{place}/v1/models/{name}" for name in self.models.names for place in places]
 
     def serve(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Answer until SIGTERM, SIGINT or `stop`; requests that have begun are finished.
+        """Answer requests until SIGTERM, SIGINT or `stop`; requests that have begun are finished.
 
         Parameters
         ----------
@@ -83,13 +83,14 @@ class Server:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _serve(self, ready: Callable[[], None]) -> None:
+        """Answer requests in the event loop of this thread."""
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         workers = Workers(self._limits)
         with _listening(self.host, self.rest_port) as listening, self._signals():
             self.rest_port = listening.getsockname()[1]
             remote = await self._grpc(workers)
             web = _Web(self._web_settings(workers))
-            tasks = [asyncio.create_task(one) for one in (web.serve([listening]), self._watch())]
+            tasks = [asyncio.create_task(task) for task in (web.serve([listening]), self._watch())]
             ready()
             await self._stopping.wait()
             tasks[1].cancel()
@@ -98,6 +99,7 @@ class Server:
             workers.close()
 
     async def _grpc(self, workers: Workers) -> grpc.aio.Server:
+        """Return a gRPC server that answers at its port."""
         server = grpc_service.server(self.models, workers, self._limits, self._stopping)
         try:
             self.grpc_port = server.add_insecure_port(_place(self.host, self.grpc_port))
@@ -107,6 +109,7 @@ class Server:
         return server
 
     def _web_settings(self, workers: Workers) -> uvicorn.Config:
+        """Return the settings of the REST server."""
         return uvicorn.Config(
             rest.application(self.models, workers, self._limits),
             http=punctual(self._limits),
@@ -121,35 +124,37 @@ class Server:
         )
 
     async def _watch(self) -> None:
+        """Look for new versions again and again."""
         while True:
             await asyncio.sleep(self._poll_s)
             await asyncio.to_thread(self.models.refresh)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop it, where signals can be had: in the main thread."""
+        """Let SIGTERM and SIGINT stop the server inside a block, if it runs in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {one: signal.signal(one, lambda *_: self.stop()) for one in numbers}
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in numbers}
         try:
             yield
         finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Web(uvicorn.Server):
-    """Signals are ours: gRPC stops with it."""
+    """A uvicorn server that leaves signals to `Server`, so that gRPC stops with it."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager:
+        """Return a block that captures no signals."""
         return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """A server in a thread of its own, until the block ends."""
+    """Run a server in a thread of its own until the block ends."""
     ready = threading.Event()
     thread = threading.Thread(target=server.serve, args=[ready.set], daemon=True)
     thread.start()
@@ -164,12 +169,12 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> str:
-    """The command that runs TensorFlow Serving itself for a model.
+    """Return the command that runs TensorFlow Serving itself for a model.
 
     Parameters
     ----------
     model : Path
-        Its folder, that of the versions.
+        Folder of the model, which holds its versions.
     host : str
     rest_port, grpc_port : int
     """
@@ -185,6 +190,7 @@ def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> st
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    """Return an open socket that listens, or raise `UsageError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=512)
@@ -193,10 +199,12 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _place(host: str, port: int) -> str:
+    """Return host and port as one text, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _taken(host: str, port: int, option: str) -> UsageError:
+    """Return the error for a port that cannot be had."""
     place = _place(host, port)
     return UsageError(
         f"cannot listen on {place}: it is taken, or of another machine; give another {option}"

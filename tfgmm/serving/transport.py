@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
+import grpc
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
@@ -14,12 +15,27 @@ from urllib3.util import Retry
 from tfgmm.core.errors import DataError, UsageError
 
 _ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?/?")
+_T = TypeVar("_T")
 _HTTP_AGAIN = (429, 502, 503, 504)
+_GRPC_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_GRPC_STRANGE = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """Where a model is: ``http`` or ``grpc``, host and port, its name, and perhaps one version."""
+    """Address of a model on a server.
+
+    Attributes
+    ----------
+    scheme : str
+        ``http``, ``https`` or ``grpc``.
+    place : str
+        Host and port.
+    model : str
+        Name of the model.
+    version : int or None
+        One version, or the newest.
+    """
 
     scheme: str
     place: str
@@ -28,12 +44,12 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read one.
+        """Read an address as users write it.
 
         Raises
         ------
         UsageError
-            It is none.
+            The text is no address of a model.
         """
         match = _ADDRESS.fullmatch(text.strip())
         if not match:
@@ -51,16 +67,16 @@ class Address:
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long to wait and how often to ask again when a server is busy, restarts or cuts off.
+    """Patience of a client: how long it waits for an answer, and how often it asks again.
 
     Attributes
     ----------
     timeout_s : float
-        For one answer.
+        Longest time to wait for one answer, s.
     retries : int
-        0 to 4: gRPC allows no more.
+        Number of further requests after the first, 0 to 4: gRPC allows no more.
     backoff_s : float
-        Before the second retry; each further one waits twice as long.
+        Time before the second retry, s; each further one waits twice as long.
     """
 
     timeout_s: float = 60.0
@@ -68,22 +84,27 @@ class Patience:
     backoff_s: float = 0.5
 
 
-#: That of a client that is told none.
+#: Patience of a client by default.
 PATIENCE = Patience()
 
 
 class Transport(Protocol):
-    """Asks a model."""
+    """A way to ask a model on a server."""
 
     def signatures(self) -> dict[str, list[str]]:
-        """Names of the signatures, and of the inputs of each."""
+        """Return the names of the signatures, and of the inputs of each."""
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs of a signature by name."""
+        """Return the outputs of a signature by name."""
+
+
+def connect(address: Address, patience: Patience) -> Transport:
+    """Return the transport for the scheme of an address; nothing is sent yet."""
+    return Grpc(address, patience) if address.scheme == "grpc" else Rest(address, patience)
 
 
 class Rest:
-    """Over HTTP.
+    """The REST interface of TensorFlow Serving, asked over HTTP.
 
     Parameters
     ----------
@@ -93,7 +114,7 @@ class Rest:
 
     def __init__(self, address: Address, patience: Patience) -> None:
         self._address, self._patience = address, patience
-        again = Retry(
+        retry = Retry(
             patience.retries,
             backoff_factor=patience.backoff_s,
             status_forcelist=_HTTP_AGAIN,
@@ -102,65 +123,150 @@ class Rest:
         )
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=again))
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def signatures(self) -> dict[str, list[str]]:
-        """Names of the signatures, and of the inputs of each."""
-        found = self._json("GET", f"{self._address}/metadata")
+        """Return the names of the signatures, and of the inputs of each."""
+        answer = self._json("GET", f"{self._address}/metadata")
         try:
-            known = found["metadata"]["signature_def"]["signature_def"]
-            return {name: list(one["inputs"]) for name, one in known.items()}
+            definitions = answer["metadata"]["signature_def"]["signature_def"]
+            return {name: list(definition["inputs"]) for name, definition in definitions.items()}
         except (KeyError, TypeError) as error:
-            raise not_a_server(self._address) from error
+            raise _no_model_server(self._address) from error
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs of a signature by name."""
+        """Return the outputs of a signature by name."""
         columns = {name: values.tolist() for name, values in inputs.items()}
-        asked = json.dumps({"signature_name": signature, "inputs": columns})
-        found = self._json("POST", f"{self._address}:predict", asked)
+        request = json.dumps({"signature_name": signature, "inputs": columns})
+        answer = self._json("POST", f"{self._address}:predict", request)
         try:
-            return {name: np.array(values) for name, values in found["outputs"].items()}
+            return {name: np.array(values) for name, values in answer["outputs"].items()}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise not_a_server(self._address) from error
+            raise _no_model_server(self._address) from error
 
     def _json(self, method: str, url: str, content: str | None = None) -> dict:
+        """Send a request and return the JSON of the answer."""
         try:
             answer = self._session.request(method, url, data=content, timeout=self._patience.timeout_s)
         except requests.RequestException as error:
-            raise down(self._address, type(error).__name__) from error
+            raise _no_answer(self._address, type(error).__name__) from error
         if answer.status_code in _HTTP_AGAIN:  # perhaps from a proxy, which speaks no JSON
-            raise down(self._address, answer.text.strip()[:100] or answer.reason)
+            raise _no_answer(self._address, answer.text.strip()[:100] or answer.reason)
         try:
-            found = answer.json()
+            content = answer.json()
         except ValueError as error:
-            raise not_a_server(self._address) from error
+            raise _no_model_server(self._address) from error
         if answer.ok:
-            return found
-        said = found.get("error", answer.reason) if isinstance(found, dict) else answer.reason
+            return content
+        message = content.get("error", answer.reason) if isinstance(content, dict) else answer.reason
         if answer.status_code == requests.codes.not_found:
-            raise no_model(self._address, said)
-        raise refused(self._address, said)
+            raise _no_such_model(self._address, message)
+        raise _refused(self._address, message)
 
 
-def down(address: Address, why: str) -> DataError:
-    """Nobody answers."""
+class Grpc:
+    """The gRPC interface of TensorFlow Serving; TensorFlow is loaded for its messages.
+
+    Parameters
+    ----------
+    address : Address
+    patience : Patience
+    """
+
+    def __init__(self, address: Address, patience: Patience) -> None:
+        self._address, self._timeout_s = address, patience.timeout_s
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        self._channel = grpc.insecure_channel(address.place, _grpc_options(patience))
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Return the names of the signatures, and of the inputs of each."""
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self._specify(request.model_spec)
+        answer = self._ask(self._stub.GetModelMetadata, request)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(definitions)
+        return {name: list(definition.inputs) for name, definition in definitions.signature_def.items()}
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs of a signature by name."""
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        self._specify(request.model_spec)
+        request.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        answer = self._ask(self._stub.Predict, request)
+        return {name: tf.make_ndarray(values) for name, values in answer.outputs.items()}
+
+    def _specify(self, specification) -> None:
+        """Write name and version of the model into a request."""
+        specification.name = self._address.model
+        if self._address.version is not None:
+            specification.version.value = self._address.version
+
+    def _ask(self, method: Callable[..., _T], request) -> _T:
+        """Send a request and return the answer."""
+        try:
+            return method(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            message = error.details()
+            if error.code() in _GRPC_AGAIN:
+                raise _no_answer(self._address, message.partition(";")[0]) from error
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise _no_such_model(self._address, message) from error
+            if error.code() in _GRPC_STRANGE:
+                raise _no_model_server(self._address) from error
+            raise _refused(self._address, message) from error
+
+
+def _grpc_options(patience: Patience) -> list[tuple]:
+    """Return options of a channel: gRPC's own retries, and messages of any size, as of several maps."""
+    backoff_ms = max(1, int(patience.backoff_s * 1000))
+    retry = {
+        "maxAttempts": patience.retries + 1,
+        "initialBackoff": f"{patience.backoff_s:.3f}s",
+        "maxBackoff": f"{patience.backoff_s * 16:.3f}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    options = {
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_send_message_length": -1,
+        "grpc.initial_reconnect_backoff_ms": backoff_ms,
+        "grpc.min_reconnect_backoff_ms": backoff_ms,
+        "grpc.max_reconnect_backoff_ms": backoff_ms * 4,
+    }
+    if patience.retries:
+        config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
+        options["grpc.service_config"] = json.dumps(config)
+    return list(options.items())
+
+
+def _no_answer(address: Address, why: str) -> DataError:
+    """Return the error for a server that does not answer."""
     return DataError(
         f"no answer from {address.scheme}://{address.place} ({why}): is the server up, is the port right?"
     )
 
 
-def no_model(address: Address, said: str) -> UsageError:
-    """It is another server, or another model."""
-    return UsageError(f"{address} is not there: check the model's name and version ({said})")
+def _no_such_model(address: Address, message: str) -> UsageError:
+    """Return the error for a server that has no such model."""
+    return UsageError(f"{address} is not there: check the model's name and version ({message})")
 
 
-def refused(address: Address, said: str) -> UsageError:
-    """The server does not like the request."""
-    return UsageError(f"{address} refused the request: {said}")
+def _refused(address: Address, message: str) -> UsageError:
+    """Return the error for a request that the server refuses."""
+    return UsageError(f"{address} refused the request: {message}")
 
 
-def not_a_server(address: Address) -> DataError:
-    """What answers speaks another language."""
+def _no_model_server(address: Address) -> DataError:
+    """Return the error for an answer that is not of a model server."""
     return DataError(
         f"{address.scheme}://{address.place} answers, but not as a model server: check the port"
     )

@@ -164,7 +164,7 @@ def _predict_maps(
     ensemble: Ensemble, average: Average, progress: Callable[[], None]
 ) -> Iterator[np.ndarray]:
     """Yield maps of the mean of ln IM, [event, row, col], some events at a time."""
-    for batch in ensemble.shown(average.rasteriser).batches(average.events, calibrated=False):
+    for batch in ensemble.with_rasteriser(average.rasteriser).batches(average.events, calibrated=False):
         yield batch["mean"].to_numpy()
         for _ in range(batch.sizes["event"]):
             progress()

@@ -10,7 +10,7 @@ import xarray as xr
 
 from tfgmm.core import files
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import map_files
+from tfgmm.prediction import writing
 from tfgmm.site_amplification.estimate import Z90, Estimate, significant
 from tfgmm.site_amplification.site_terms import InterpolationVariance, correlation
 
@@ -260,7 +260,7 @@ def subtract(
 
 def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
     """Add axes, projection and attributes of the CF conventions to maps, in types that NetCDF 3 has."""
-    x, y = map_files.axes_m(grid)
+    x, y = writing.axes_m(grid)
     longitude, latitude = grid.lonlat(grid.output_size)
     maps = maps.assign_coords(
         x=("col", x, {"units": "m", "axis": "X", "standard_name": "projection_x_coordinate"}),
@@ -290,4 +290,4 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ..
         for name in names
     }
     masks = {name: maps[name] for name in ("taught", "footprint") if name in maps}
-    map_files.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)
+    writing.write_bands(xr.Dataset(bands | masks, attrs={}), path, grid, maps.attrs)

@@ -48,23 +48,27 @@ class Calibration:
     length_km: float = 10.0
     c: float = 1.0
 
-    def variance(self, distance_km, aleatory, epistemic) -> tuple[np.ndarray, np.ndarray]:
+    def variance(self, distance_km, aleatory, epistemic, xp=np) -> tuple:
         """Return calibrated aleatory and epistemic variance, b in the latter; their sum is the total.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
 
         Parameters
         ----------
-        distance_km : array_like
+        distance_km : array or tensor
             Distance to the nearest trained site, km.
-        aleatory, epistemic : array_like
+        aleatory, epistemic : array or tensor
             Variances of ln IM that the ensemble predicts.
+        xp : module
+            Where ``expm1`` of these arrays is: `numpy`, or ``tf.math`` for tensors.
         """
-        distance, aleatory, epistemic = (np.asarray(x, float) for x in (distance_km, aleatory, epistemic))
-        unknown_site = self.b * -np.expm1(-distance / self.length_km)
+        unknown_site = self.b * -xp.expm1(-distance_km / self.length_km)
         return self.a**2 * aleatory, unknown_site**2 + self.c * epistemic
 
     def stddev(self, distance_km, aleatory, epistemic) -> np.ndarray:
         """Return the square root of the calibrated total variance; parameters as for `variance`."""
-        return np.sqrt(np.add(*self.variance(distance_km, aleatory, epistemic)))
+        columns = (np.asarray(x, float) for x in (distance_km, aleatory, epistemic))
+        return np.sqrt(np.add(*self.variance(*columns)))
 
     @classmethod
     def most_likely(cls, residual, distance_km, aleatory, epistemic) -> Self:
@@ -80,10 +84,11 @@ class Calibration:
             As for `variance`.
         """
         square = np.asarray(residual, float) ** 2
+        columns = [np.asarray(x, float) for x in (distance_km, aleatory, epistemic)]
 
         def loss(parameters: np.ndarray) -> float:
             """Return twice the negative mean log-likelihood, but for a constant."""
-            variance = np.add(*cls(*parameters).variance(distance_km, aleatory, epistemic))
+            variance = np.add(*cls(*parameters).variance(*columns))
             return float(np.mean(np.log(variance) + square / variance))
 
         searches = [minimize(loss, (1.0, 0.3, length, 1.0), bounds=_BOUNDS) for length in _STARTS]

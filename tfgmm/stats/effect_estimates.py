@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
+from tfgmm.data.columns import MEMBER, RECORD
 from tfgmm.stats import mixed_effects, site_kriging
 from tfgmm.stats.mixture import rows_of_members
 from tfgmm.stats.path_terms import PathTerms
@@ -12,8 +13,6 @@ from tfgmm.stats.path_terms import PathTerms
 SITE, EVENT = "site", "event"
 #: Records that a site needs to count for phi_S2S: the mean of fewer is mostly chance.
 MIN_RECORDS = 10
-_MEMBER = ["chunk", "init"]
-_RECORD = ["chunk", "event_id", "station_id"]
 
 
 def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -36,7 +35,7 @@ def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFr
     unseen = predictions[predictions["network"].eq(reference) & predictions["event_role"].ne("validation")]
     of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
     of_sites = unseen[unseen["site_role"].eq("stopping")]
-    count = of_sites.groupby([*_MEMBER, "site_id"], observed=True)["site_id"].transform("size")
+    count = of_sites.groupby([*MEMBER, "site_id"], observed=True)["site_id"].transform("size")
     well_recorded = of_sites[count >= MIN_RECORDS]
     if well_recorded["site_id"].nunique() > 1:
         of_sites = well_recorded
@@ -63,7 +62,8 @@ def mean_square_of_paths(paths: PathTerms, rows: pd.DataFrame) -> float:
         In squared ln units; 0 without records.
     """
     term = np.add(*paths.of_records(rows))
-    by_record = rows[_RECORD].assign(term=term).groupby(_RECORD, observed=True)["term"].mean()
+    keys = ["chunk", *RECORD]
+    by_record = rows[keys].assign(term=term).groupby(keys, observed=True)["term"].mean()
     return float((by_record.astype(float) ** 2).mean()) if len(rows) else 0.0
 
 
@@ -127,6 +127,6 @@ def _terms_of_member(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: flo
 
 def site_terms_of(rows: pd.DataFrame, terms: pd.DataFrame) -> np.ndarray:
     """Return the site terms of training records, [n], from the table of terms of all members."""
-    keys = rows[[*_MEMBER, "site_id"]].astype({"site_id": str})
-    joined = keys.merge(terms, left_on=[*_MEMBER, "site_id"], right_on=[*_MEMBER, "id"], how="left")
+    keys = rows[[*MEMBER, "site_id"]].astype({"site_id": str})
+    joined = keys.merge(terms, left_on=[*MEMBER, "site_id"], right_on=[*MEMBER, "id"], how="left")
     return joined["term"].to_numpy()

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-_RECORD = ["event_id", "station_id"]
+from tfgmm.data.columns import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +31,32 @@ class Mixture:
         return np.sqrt(self.aleatory + self.epistemic)
 
 
-def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
-    r"""Combine the members of an ensemble by the laws of total expectation and total variance.
+def moments(means, variances) -> tuple:
+    r"""Return mean, aleatory and epistemic variance of several Normal distributions of equal weight.
+
+    By the laws of total expectation and total variance:
 
     .. math:: \mu = E[\mu_i], \quad \sigma^2 = E[\sigma_i^2] + Var[\mu_i]
 
-    The second part is taken as a variance of the means, never as a difference of large numbers.
+    The second part is taken as a variance of the means, never as a difference of large numbers. Plain
+    arithmetic, for NumPy arrays and tensors alike.
+
+    Parameters
+    ----------
+    means, variances : sequence of array or tensor
+        Means and variances of the members, all of one shape.
+
+    References
+    ----------
+    Lilienkamp et al. (2022), equations 5 and 6; Sunny, Cotton & Lilienkamp (2022), equations 1 and 2.
+    """
+    count = len(means)
+    mean = sum(means) / count
+    return mean, sum(variances) / count, sum((value - mean) ** 2 for value in means) / count
+
+
+def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
+    """Combine the members of an ensemble, given as arrays; see `moments`.
 
     Parameters
     ----------
@@ -44,13 +64,9 @@ def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
         Mean and standard deviation of ln IM of every member, along `axis`.
     axis : int
         Axis of the members.
-
-    References
-    ----------
-    Lilienkamp et al. (2022), equations 5 and 6; Sunny, Cotton & Lilienkamp (2022), equations 1 and 2.
     """
-    mean, stddev = np.asarray(mean, float), np.asarray(stddev, float)
-    return Mixture(mean.mean(axis), (stddev**2).mean(axis), mean.var(axis))
+    means, stddevs = (np.moveaxis(np.asarray(values, float), axis, 0) for values in (mean, stddev))
+    return Mixture(*moments(means, stddevs**2))
 
 
 def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -80,10 +96,9 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
         mean=moments.mean, stddev=moments.stddev, epistemic=moments.epistemic
     )
     if "site_term" in members:
-        for name in ("site_term", "event_term", "path_term", "within_term"):
+        for name in TERMS:
             table[name] = values(name).mean(axis=1)
-        stddevs = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss")
-        for name in (*stddevs, "site_stddev", "event_stddev", "path_stddev", "within_stddev"):
+        for name in [*UNKNOWN_STDDEVS, *TERM_STDDEVS]:
             table[name] = np.sqrt((values(name) ** 2).mean(axis=1))
     return table
 
@@ -101,10 +116,10 @@ def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         A row per record and chunk, see `combine_table`.
     """
-    chunks = members.sort_values(_RECORD).groupby("chunk", observed=True)
+    chunks = members.sort_values(RECORD).groupby("chunk", observed=True)
     return pd.concat([combine_table(rows, rows["init"].nunique()) for _, rows in chunks])
 
 
 def rows_of_members(table: pd.DataFrame) -> dict[tuple[int, int], np.ndarray]:
     """Return the row numbers of each member, (chunk, init), in a table with these two columns."""
-    return cast(dict[tuple[int, int], np.ndarray], table.groupby(["chunk", "init"], observed=True).indices)
+    return cast(dict[tuple[int, int], np.ndarray], table.groupby(MEMBER, observed=True).indices)

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.optimize import minimize, nnls
 from scipy.spatial.distance import cdist
 
+from tfgmm.data.columns import SITE_XY, SOURCE_XY
 from tfgmm.stats.mixture import rows_of_members
 
 #: Borders in km of the classes of distance between sources and between stations.
@@ -22,7 +23,6 @@ RANGE_BOUNDS_KM = 2.0, 150.0
 _LEAST_NOISE = 0.05
 #: Ranges of sources and sites, km, from which the search starts: the misfit may have more than one dip.
 _STARTS_KM = ((8.0, 12.0), (30.0, 12.0), (20.0, 40.0))
-_SOURCE, _SITE = ["event_x_km", "event_y_km", "depth_km"], ["x_km", "y_km"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Residuals:
 def unique_events(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of each row's event, [n], and the hypocentres of the events, [events, 3], km."""
     event, _ = pd.factorize(rows["event_id"].astype(str))
-    return event, rows[_SOURCE].to_numpy(float)[~pd.Series(event).duplicated()]
+    return event, rows[[*SOURCE_XY, "depth_km"]].to_numpy(float)[~pd.Series(event).duplicated()]
 
 
 def unique_stations(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of each row's station, [n], and the places of the stations, [stations, 2], km."""
     station, _ = pd.factorize(rows["station_id"].astype(str))
-    return station, rows[_SITE].to_numpy(float)[~pd.Series(station).duplicated()]
+    return station, rows[SITE_XY].to_numpy(float)[~pd.Series(station).duplicated()]
 
 
 def covariance_by_distance(residuals: Residuals) -> pd.DataFrame:
@@ -234,11 +234,44 @@ class Covariance:
     def source_correlation(self, source_km, other_source_km) -> np.ndarray:
         """Return the correlation h of hypocentres [n, 3] with hypocentres [m, 3], km, [n, m]."""
         distance = cdist(source_km, other_source_km).astype("float32")
-        return np.exp(-distance / np.float32(self.source_km))
+        return correlation(distance, np.float32(self.source_km))
 
     def site_correlation(self, xy_km, other_xy_km) -> np.ndarray:
         """Return the correlation g of places [n, 2] with places [m, 2], km, [n, m]."""
-        return np.exp(-cdist(xy_km, other_xy_km).astype("float32") / np.float32(self.site_km))
+        return correlation(cdist(xy_km, other_xy_km).astype("float32"), np.float32(self.site_km))
+
+    def shared_term(self, near, site_correlation):
+        """Return source terms plus the part of path terms that near stations share.
+
+        Plain arithmetic, for NumPy arrays and tensors alike.
+
+        Parameters
+        ----------
+        near : array or tensor, [..., stations]
+            Weights of the stations, summed over the events near the sources.
+        site_correlation : array or tensor, [stations, places]
+            Correlation of the stations with the places.
+        """
+        return near @ (self.path * site_correlation + self.source)
+
+    def own_term(self, near):
+        """Return the part of path terms that a station shares with no other; for arrays and tensors."""
+        return self.own * near
+
+
+def correlation(distance_km, range_km, xp=np):
+    """Return the correlation exp(-d / l) over distances d, for NumPy arrays and tensors alike.
+
+    Parameters
+    ----------
+    distance_km : array or tensor
+        d.
+    range_km : float
+        l.
+    xp : module
+        Where ``exp`` of these distances is: `numpy`, or ``tf.math`` for tensors.
+    """
+    return xp.exp(-distance_km / range_km)
 
 
 def _correlations(classes: pd.DataFrame, source_km: float, site_km: float) -> np.ndarray:

@@ -113,9 +113,11 @@ class PathTerms:
         xy_km = np.asarray(xy_km, float)
         near, flat = self._near(source_km), xy_km.reshape(-1, 2)
         blocks = np.array_split(flat, max(1, -(-len(flat) // _PLACES_AT_ONCE)))
-        parts = [near @ self.covariance.site_correlation(self.site_km, block) for block in blocks]
-        term = self.covariance.path * np.concatenate(parts, axis=-1)
-        term += self.covariance.source * near.sum(axis=-1, keepdims=True)
+        terms = [
+            self.covariance.shared_term(near, self.covariance.site_correlation(self.site_km, block))
+            for block in blocks
+        ]
+        term = np.concatenate(terms, axis=-1)
         return term.reshape(*term.shape[:2], *xy_km.shape[:-1])
 
     def own(self, source_km, stations) -> np.ndarray:
@@ -134,7 +136,7 @@ class PathTerms:
             ln units; 0 at stations without a training record of the member.
         """
         column = self.columns(stations)
-        return self.covariance.own * np.where(column < 0, 0, self._near(source_km)[..., column])
+        return self.covariance.own_term(np.where(column < 0, 0, self._near(source_km)[..., column]))
 
     def columns(self, stations) -> np.ndarray:
         """Return the index of each station id in `stations` of the terms, [m]; -1 for an unknown one."""

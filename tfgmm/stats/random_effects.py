@@ -10,6 +10,7 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
+from tfgmm.data.columns import MEMBER, SITE_XY
 from tfgmm.data.roles import training_records
 from tfgmm.stats import site_kriging
 from tfgmm.stats.effect_estimates import (
@@ -28,12 +29,11 @@ from tfgmm.stats.path_terms import PathTerms
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
 FILES = (VARIANCES, TERMS, PATHS, CLASSES)
-_MEMBER = ["chunk", "init"]
 #: Standard deviations of the model, in the order of its attributes.
 _STDDEVS = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_place", "error")
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
 #: Columns of a trained site from which the field of site terms is kriged.
-_FIELD = ["x_km", "y_km", "weight", "range_km"]
+_FIELD = [*SITE_XY, "weight", "range_km"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,7 +322,7 @@ def read(folder: Path) -> dict[str, RandomEffects]:
         return {
             im: RandomEffects(
                 **{name: float(parts[name]) for name in _STDDEVS},
-                terms=terms.loc[terms["im"] == im, [*_MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
+                terms=terms.loc[terms["im"] == im, [*MEMBER, "effect", "id", "term", "stddev", *_FIELD]],
                 paths=PathTerms(
                     Covariance(**parts["covariance"]),
                     classes[classes["im"] == im].drop(columns="im"),

@@ -13,13 +13,14 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from threadpoolctl import threadpool_limits
 
+from tfgmm.data.columns import SITE_XY
+
 #: Least and largest range of the field of site terms, km, and variances of field and nugget.
 RANGE_BOUNDS_KM = 0.5, 500.0
 VARIANCE_BOUNDS = 1e-5, 10.0
 
 #: Places whose covariances with all sites are held in memory at once.
 _PLACES_AT_ONCE = 10_000
-_XY = ["x_km", "y_km"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ class KrigedSites:
         mean, variance = trained["mean"].to_numpy(copy=True), trained["variance"].to_numpy(copy=True)
         new = np.isnan(mean)
         if new.any():
-            places, place = np.unique(records.loc[new, _XY], axis=0, return_inverse=True)
+            places, place = np.unique(records.loc[new, SITE_XY], axis=0, return_inverse=True)
             mean[new], variance[new] = (values[place] for values in self.at(places))
         return mean, variance
 
@@ -132,7 +133,7 @@ def field_at(sites: pd.DataFrame, xy_km) -> np.ndarray:
         ``x_km, y_km, weight, range_km`` of the trained sites, see `KrigedSites.field`.
     xy_km : array_like, [..., 2]
     """
-    known, weight, range_km = (sites[name].to_numpy(float) for name in (_XY, "weight", "range_km"))
+    known, weight, range_km = (sites[name].to_numpy(float) for name in (SITE_XY, "weight", "range_km"))
     blocks = _blocks(np.reshape(xy_km, (-1, 2)))
     values = [np.exp(-cdist(block, known) / range_km) @ weight for block in blocks]
     return np.concatenate(values).reshape(np.shape(xy_km)[:-1])
@@ -163,7 +164,7 @@ def fit(records: pd.DataFrame, residual, phi_ss: float) -> KrigedSites:
     ----------
     Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, equations 2.25-2.30.
     """
-    by_site = records[_XY].assign(residual=residual).groupby(records["site_id"].astype(str))
+    by_site = records[SITE_XY].assign(residual=residual).groupby(records["site_id"].astype(str))
     sites, counts = by_site.mean(), by_site.size()
     half = sites["residual"].var() / 2
     noise = (phi_ss**2 / counts).to_numpy()
@@ -177,5 +178,5 @@ def fit(records: pd.DataFrame, residual, phi_ss: float) -> KrigedSites:
     # Some hundred sites: threads gain nothing, and lose much while other work holds the processor.
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # an estimate on a bound is an answer
-        process.fit(sites[_XY].to_numpy(), sites["residual"].to_numpy())
+        process.fit(sites[SITE_XY].to_numpy(), sites["residual"].to_numpy())
     return KrigedSites(process, sites["residual"], noise)

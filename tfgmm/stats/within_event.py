@@ -10,6 +10,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
+from tfgmm.data.columns import SITE_XY
 from tfgmm.data.roles import is_training
 from tfgmm.stats.mixture import rows_of_members
 
@@ -19,8 +20,6 @@ CLASSES_KM = np.array([0, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150])
 MIN_EVENTS = 10
 #: Least and largest range of the correlation, km.
 RANGE_BOUNDS_KM = 1.0, 100.0
-
-_XY = ["x_km", "y_km"]
 
 
 def standardised_residuals(predictions: pd.DataFrame) -> pd.Series:
@@ -72,7 +71,7 @@ def correlation_by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
 
 def _sums_of_pairs(rows: pd.DataFrame) -> list[np.ndarray]:
     """Return the number, sum of distances and sum of products of the pairs of an event, by class."""
-    z, distance = rows["z"].to_numpy(), pdist(rows[_XY].to_numpy())
+    z, distance = rows["z"].to_numpy(), pdist(rows[SITE_XY].to_numpy())
     product = np.outer(z, z)[np.triu_indices(len(z), 1)]
     classes, inside = len(CLASSES_KM) - 1, distance < CLASSES_KM[-1]
     class_of_pair = np.digitize(distance[inside], CLASSES_KM) - 1
@@ -190,12 +189,14 @@ def krige_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
     z = standardised_residuals(predictions).to_numpy(float)
     trained = is_training(predictions).to_numpy()
     term, explained = np.zeros((2, len(predictions)))
-    places, event = predictions[_XY].to_numpy(), predictions["event_id"].to_numpy()
+    places, event = predictions[SITE_XY].to_numpy(), predictions["event_id"].to_numpy()
     # Some hundred sites an event: threads gain nothing, and lose much while other work runs.
     with threadpool_limits(1, "blas"):
         for rows in rows_of_members(predictions).values():
             known, unknown = rows[trained[rows]], rows[~trained[rows]]
-            residuals = pd.DataFrame(places[known], columns=_XY).assign(event_id=event[known], z=z[known])
+            residuals = pd.DataFrame(places[known], columns=SITE_XY).assign(
+                event_id=event[known], z=z[known]
+            )
             correlation = Correlation.fit(correlation_by_distance(residuals))
             scale = min((z[known] ** 2).mean(), 1.0)
             known_of_event = pd.Series(known).groupby(event[known]).indices

@@ -1,0 +1,348 @@
+"""The commands that get data: import, fetch, simulate, describe and export-table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import tfgmm
+from tfgmm.cli import options
+from tfgmm.cli.console import console, progress, say_dropped, show_dataset, stage_progress
+from tfgmm.core import outputs
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.readers.common.fetch import ACCOUNTS, JMA
+
+app = typer.Typer()
+imports = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)
+fetches = typer.Typer(
+    help="Download records that are free to download.", epilog=ACCOUNTS, no_args_is_help=True
+)
+
+# ---- records into a dataset --------------------------------------------------------------------------
+
+Out = Annotated[Path, typer.Option(help="Dataset folder to make, or with --append to add to.")]
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append", help="Add to the dataset at --out; one earthquake in two catalogues becomes one event."
+    ),
+]
+Component = Annotated[str, typer.Option(help="geometric_mean or rotd50.")]
+Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
+Unit = Annotated[
+    str | None, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal (default: told from the values).")
+]
+UnitAsStated = Annotated[
+    bool, typer.Option("--unit-as-stated", help="Take the unit even where the amplitudes contradict it.")
+]
+Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")]
+MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
+MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
+MinRecords = Annotated[int, typer.Option(help="Least records an event.")]
+Large = Annotated[
+    bool,
+    typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
+]
+Same = Annotated[
+    str | None,
+    typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
+]
+
+
+def _common(
+    out: Out,
+    region: Region = None,
+    min_magnitude: MinMagnitude = 4.0,
+    max_distance: MaxDistance = 300.0,
+    min_records: MinRecords = 1,
+    append: Append = False,
+    same: Same = None,
+    large: Large = False,
+    decimal_comma: options.DecimalComma = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Bear the options of all commands that read records."""
+
+
+def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
+    """Make a command of a function that reads records: write them, or add them to what is there."""
+
+    @imports.command(read.__name__.replace("_", "-"), help=read.__doc__)
+    @options.taking(read, _common)
+    def command(*, out, region, max_distance, append, same, overwrite, **choices):
+        box, tolerance = options.numbers(region, 4, "--region"), options.numbers(same, 3, "--same") or ()
+        _refuse(out, append, overwrite, tolerance)
+        dataset = read(region=box, max_distance_km=max_distance, **choices)
+        if append:
+            show_dataset(dataset.append_to(out, same=tolerance))
+        else:
+            show_dataset(dataset.save(out, overwrite=overwrite))
+
+
+def _refuse(out: Path, append: bool, overwrite: bool, tolerance: tuple[float, ...]) -> None:
+    """Refuse before minutes of reading what could not be written after them."""
+    from tfgmm.api.dataset import refuse_folder
+    from tfgmm.readers.common import matching
+
+    if append and overwrite:
+        raise UsageError("--append and --overwrite exclude each other")
+    matching.Tolerance(*tolerance)
+    if append:
+        tfgmm.open_dataset(out)
+    else:
+        refuse_folder(out, overwrite)
+
+
+@records_command
+def jma(
+    archives: Annotated[list[Path], typer.Argument(help="Annual files iYYYY.zip or iYYYY.dat.")],
+    stations: Annotated[Path, typer.Option(help="Station table code_p.dat.")],
+    coordinates: Annotated[
+        Path | None, typer.Option(help="CSV with finer coordinates: code, y, x (degrees).")
+    ] = None,
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read intensity and acceleration files of the Japan Meteorological Agency."""
+    with progress("reading", len(archives)) as advance:
+        return tfgmm.read_jma(archives, stations, coordinates=coordinates, progress=advance, **choices)
+
+
+@records_command
+def nied_ascii(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders, .tar, .tar.gz or .zip from NIED.")],
+    im: options.Im = None,
+    component: Component = "geometric_mean",
+    sensor: Sensor = "surface",
+    baseline: Annotated[str, typer.Option(help="pre_event or linear.")] = "pre_event",
+    highpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.1,
+    lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
+    catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
+    from tfgmm.readers.waveforms import archive
+
+    choices |= {"component": component, "sensor": sensor, "baseline": baseline, "catalogue": catalogue}
+    choices |= {"ims": im or ("PGA",), "highpass_hz": highpass or None, "lowpass_hz": lowpass or None}
+    with progress("reading", sum(len(archive.files_in(path)) for path in paths)) as advance:
+        return tfgmm.read_nied(paths, progress=advance, **choices)
+
+
+@records_command
+def kiknet_flatfile(
+    attributes: Annotated[Path, typer.Argument(help="attributes.csv of Bahrampouri et al. (2021).")],
+    spectra: Annotated[Path | None, typer.Option(help="HDF5 file of spectra, for SA(T).")] = None,
+    im: options.Im = None,
+    sensor: Sensor = "surface",
+    unit: Unit = None,
+    spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
+    unit_as_stated: UnitAsStated = False,
+    time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read the KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
+    choices |= {"spectra": spectra, "ims": im or ("PGA",), "sensor": sensor, "time_zone": time_zone}
+    choices |= {"unit": unit, "spectra_unit": spectra_unit, "unit_as_stated": unit_as_stated}
+    with progress("reading", 1) as advance:
+        return tfgmm.read_kiknet_flatfile(attributes, progress=advance, **choices)
+
+
+@records_command
+def mesonet(
+    waveforms: Annotated[list[Path], typer.Argument(help="WIN32 files, or MiniSEED, SAC, GSE files.")],
+    catalogue: Annotated[Path, typer.Option(help="Event catalogue, CSV or QuakeML.")],
+    channels: Annotated[Path | None, typer.Option(help="Channel table of WIN32 files.")] = None,
+    stations: Annotated[Path | None, typer.Option(help="Station table (CSV) of other files.")] = None,
+    network: Annotated[str, typer.Option(help="Name of the network.")] = "meso",
+    im: options.Im = None,
+    component: Component = "geometric_mean",
+    correction: Annotated[
+        str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
+    ] = "ln",
+    velocity: Annotated[
+        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+    ] = "leave-out",
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
+    choices |= {"channels": channels, "stations": stations, "network": network, "component": component}
+    choices |= {"ims": im or ("PGA", "SA(1.0)"), "correction": correction, "velocity": velocity}
+    with progress("reading", len(waveforms)) as advance:
+        return tfgmm.read_waveforms(waveforms, catalogue, progress=advance, **choices)
+
+
+@records_command
+def gmprocess(
+    tables: Annotated[list[Path], typer.Argument(help="Flatfiles, as SA_rotd50.0.csv.")],
+    component: Annotated[
+        str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
+    unit_as_stated: UnitAsStated = False,
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read flatfiles of USGS gmprocess, with all spectral accelerations in them."""
+    choices |= {"component": component, "unit": unit, "unit_as_stated": unit_as_stated}
+    with progress("reading", len(tables)) as advance:
+        return tfgmm.read_gmprocess(tables, progress=advance, **choices)
+
+
+@records_command
+def table(
+    tables: Annotated[list[Path], typer.Argument(help="CSV, TSV, Excel or Parquet, one row a record.")],
+    layout: Annotated[str | None, typer.Option(help="esm, nga-west2, nz, or a TOML file.")] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="WHAT=COLUMN; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
+    ] = None,
+    unit: Unit = None,
+    unit_as_stated: UnitAsStated = False,
+    time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
+    **choices,
+) -> "tfgmm.Dataset":
+    """Read any flatfile with a row per record: ESM, NGA-West2, NZ, or your own columns."""
+    choices |= {"layout": layout, "columns": map_ or (), "constants": set_ or (), "time_zone": time_zone}
+    choices |= {"unit": unit, "unit_as_stated": unit_as_stated}
+    with progress("reading", len(tables)) as advance:
+        return tfgmm.read_table(tables, progress=advance, **choices)
+
+
+# ---- site layers -------------------------------------------------------------------------------------
+
+LayerFile = Annotated[
+    Path, typer.Argument(help="GeoTIFF, NetCDF, J-SHIS file (.csv or its .zip) or CSV of points.")
+]
+LayerData = Annotated[Path, typer.Option("--data", help="Dataset folder that gets the layer.")]
+Value = Annotated[
+    str | None, typer.Option(help="Column of a CSV, variable of a NetCDF, band of a GeoTIFF.")
+]
+LayerRegion = Annotated[
+    str | None,
+    typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees; WEST > EAST crosses the date line."),
+]
+Missing = Annotated[
+    list[float] | None,
+    typer.Option(help="A value of the file that stands for a missing one, as -9999 or 0; repeatable."),
+]
+Scale = Annotated[float, typer.Option(help="Factor from the file's unit to m or m/s: 1000 for km.")]
+Step = Annotated[
+    float | None, typer.Option(help="Step of the raster, degrees; needed for scattered points.")
+]
+Latitude = Annotated[
+    str | None, typer.Option(help="Column of a CSV with the latitude (default: lat, latitude).")
+]
+Longitude = Annotated[
+    str | None,
+    typer.Option(help="Column of a CSV with the longitude (default: lon, lng, long, longitude)."),
+]
+
+
+def _layer_options(
+    path: LayerFile,
+    data: LayerData,
+    value: Value = None,
+    region: LayerRegion = None,
+    scale: Scale = 1.0,
+    step: Step = None,
+    missing: Missing = None,
+    latitude: Latitude = None,
+    longitude: Longitude = None,
+    large: Large = False,
+    decimal_comma: options.DecimalComma = False,
+) -> None:
+    """Bear the options of all commands that read a site layer."""
+
+
+def layer_command(command: str, name: str, what: str) -> None:
+    """Make the command that adds one site layer to a dataset."""
+
+    @imports.command(command, help=f"Add {what} as a site layer to a dataset.")
+    @options.taking(_layer_options)
+    def add(*, path, data, region, missing, **choices) -> None:
+        box = options.numbers(region, 4, "--region")
+        show_dataset(tfgmm.add_layer(data, path, name, region=box, missing=missing or (), **choices))
+
+
+layer_command("bedrock", "z_bedrock", "the depth to seismic bedrock (m)")
+layer_command("vs30", "vs30", "Vs30 (m/s)")
+
+
+# ---- other commands ----------------------------------------------------------------------------------
+
+
+@fetches.callback()
+def _fetch() -> None:
+    """Keep the name of the only command."""
+
+
+@fetches.command("jma")
+def fetch_jma(
+    years: Annotated[str, typer.Option(help="Years and ranges, as 2010,2012-2018.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    base: Annotated[str, typer.Option(help="Address of the folder on the server.")] = JMA,
+) -> None:
+    """Fetch annual files and station table of the JMA; the same command goes on after a break."""
+    with stage_progress() as report:
+        paths = tfgmm.fetch_jma(years, out, base=base, report=report)
+    console.print(
+        f"{len(paths)} files in {out}. Next: tfgmm import jma {out}/i*.zip --stations {paths[-1]}"
+    )
+
+
+@app.command(rich_help_panel=options.GET_DATA)
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
+    events: Annotated[
+        int | None, typer.Option(help="Events of the kik network; records scale with them.")
+    ] = None,
+    kik_stations: Annotated[int | None, typer.Option(help="Stations of the sparse network.")] = None,
+    meso_stations: Annotated[int | None, typer.Option(help="Stations of the dense network.")] = None,
+    meso_events: Annotated[int | None, typer.Option(help="Events of the dense network.")] = None,
+    trigger: Annotated[float | None, typer.Option(help="Drop records with a PGA below this, in g.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Root of all random numbers.")] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Make records with a planted truth in the shape of the published study."""
+    from tfgmm.api.dataset import refuse_folder
+
+    refuse_folder(out, overwrite)
+    sizes = {"events": events, "meso_events": meso_events, "trigger": trigger, "seed": seed}
+    dataset = tfgmm.simulate(kik_stations=kik_stations, meso_stations=meso_stations, **sizes)
+    show_dataset(dataset.save(out, overwrite=overwrite))
+
+
+@app.command(rich_help_panel=options.GET_DATA)
+def describe(
+    data: options.DataFolder,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the figures (default: figures in the dataset folder).")
+    ] = None,
+) -> None:
+    """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
+    if figures:
+        outputs.refuse_file_name(figures, "--figures")
+    dataset = tfgmm.open_dataset(data)
+    show_dataset(dataset)
+    try:
+        drawn = dataset.draw(figures or data / "figures")
+    except DataError as error:
+        if figures:
+            raise
+        console.print(f"No figures: {error}. Name a folder for them with --figures FOLDER", soft_wrap=True)
+    else:
+        console.print("Figures: " + ", ".join(map(str, drawn)))
+
+
+@app.command(rich_help_panel=options.GET_DATA)
+def export_table(
+    data: options.DataFolder,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a dataset as one CSV, a row per record, that tfgmm import table reads back."""
+    from tfgmm.api.dataset import refuse_table
+
+    refuse_table(out, overwrite)
+    say_dropped(tfgmm.open_dataset(data).to_table(out, overwrite=overwrite))
+    console.print(f"Written: {out}")

@@ -1,0 +1,333 @@
+"""The commands that train runs and look at them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+import tfgmm
+from tfgmm.cli import options
+from tfgmm.cli.console import (
+    console,
+    import_tensorflow,
+    say_simulated,
+    show_table,
+    stage_progress,
+    train_missing,
+)
+from tfgmm.core import outputs
+from tfgmm.core.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from tfgmm.core.grid import Grid
+    from tfgmm.evaluation.evaluation import Evaluation
+
+app = typer.Typer()
+
+# ---- train -------------------------------------------------------------------------------------------
+
+Networks = Annotated[str, typer.Option(help="Networks whose records train, as kik,meso.")]
+Data = Annotated[str | None, typer.Option(help="Dataset folder (default: embedded simulated records).")]
+Reference = Annotated[
+    str | None, typer.Option(help="Network that is held out in chunks and scored (default: the first).")
+]
+Preset = Annotated[str, typer.Option(help="quick (minutes), standard, or paper (for GPUs).")]
+RunOut = Annotated[Path | None, typer.Option(help="Run folder (default: runs/NETWORKS-PRESET).")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE "
+        "(default: time:2015-01-01,2018-01-01)."
+    ),
+]
+Chunks = Annotated[int | None, typer.Option(help="Chunks of reference sites, each held out once.")]
+Inits = Annotated[int | None, typer.Option(help="Initialisations a chunk.")]
+Chunk = Annotated[list[int] | None, typer.Option(help="Train only this chunk now (from 0); repeatable.")]
+Drop = Annotated[str | None, typer.Option(help="Channels or groups (source, path, site) to leave out.")]
+Target = Annotated[
+    str | None, typer.Option(help="im: learn ln IM; residual: ln IM minus the fitted ergodic median.")
+]
+Weighting = Annotated[
+    str | None, typer.Option(help="record: every record weighs the same; event: every event.")
+]
+ShiftPixels = Annotated[
+    int | None, typer.Option(help="Shift the grid in training at random by up to so many pixels.")
+]
+Stopping = Annotated[
+    str | None,
+    typer.Option(
+        help="sites, or blocks (of consecutive events; default of standard): a stopping set of its "
+        "own; paper: the validation events."
+    ),
+]
+RandomEffects = Annotated[
+    str | None, typer.Option(help="site,event: a mixed-effects model (default of standard), or none.")
+]
+Epochs = Annotated[int | None, typer.Option(help="At most so many passes over the training events.")]
+BatchSize = Annotated[int | None, typer.Option(help="Events a step.")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak of the schedule.")]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="Epochs without a better stopping loss before training ends; the best weights are kept "
+        "(default of standard: all epochs, the last one's weights)."
+    ),
+]
+Base = Annotated[int | None, typer.Option(help="Filters of the first level of the U-Net.")]
+Depth = Annotated[int | None, typer.Option(help="Levels of the U-Net.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16 or float16 (default: the fastest that processor or GPU has)."),
+]
+Crs = Annotated[str | None, typer.Option(help="Metric map projection (default: EPSG:6677, Kanto).")]
+Center = Annotated[str | None, typer.Option(help="Centre of the map, LON,LAT (default: 139.95,35.75).")]
+PixelKm = Annotated[float | None, typer.Option(help="Side of a pixel.")]
+InputSize = Annotated[int | None, typer.Option(help="Pixels along a side of the input maps.")]
+Seed = Annotated[int | None, typer.Option(help="Root of all random numbers.")]
+
+
+def _train_options(
+    networks: Networks,
+    data: Data = None,
+    reference: Reference = None,
+    preset: Preset = "standard",
+    im: options.Im = None,
+    out: RunOut = None,
+    split: Split = None,
+    chunks: Chunks = None,
+    inits: Inits = None,
+    chunk: Chunk = None,
+    drop: Drop = None,
+    target: Target = None,
+    weighting: Weighting = None,
+    shift_pixels: ShiftPixels = None,
+    stopping: Stopping = None,
+    random_effects: RandomEffects = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
+    base: Base = None,
+    depth: Depth = None,
+    precision: Precision = None,
+    crs: Crs = None,
+    center: Center = None,
+    pixel_km: PixelKm = None,
+    input_size: InputSize = None,
+    seed: Seed = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Bear the options of the command train."""
+
+
+@app.command(rich_help_panel=options.TRAIN)
+@options.taking(_train_options)
+def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> None:
+    """Train an ensemble: station chunks x initialisations, resumable with the same command."""
+    experiment = tfgmm.experiment(
+        options.names(networks),
+        ims=im,
+        drop=options.names(drop),
+        center=options.numbers(center, 2, "--center"),
+        **settings,
+    )
+    if out:
+        outputs.refuse_file_name(out, "a run")
+    import_tensorflow()  # not before the options are known to be right: it takes seconds
+    training = tfgmm.begin_training(experiment, out, overwrite=overwrite, chunks=chunk)
+    say_simulated(training.dataset.simulated)
+    if train_missing(training, f"Run {training.run.path}"):
+        console.print(f"Trained. Next: tfgmm evaluate {training.run.path}")
+    else:
+        console.print("The process that ends last writes the table of predictions.")
+
+
+@app.command(rich_help_panel=options.TRAIN)
+def upgrade(
+    run: options.Run,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset folder (default: the one that the run was trained on).")
+    ] = None,
+) -> None:
+    """Bring a run of version 0.1 up to the format of this version; its networks stay as they are."""
+    import_tensorflow()
+    with stage_progress() as report:
+        upgraded = tfgmm.upgrade(run, data=data, report=report)
+    say_simulated(upgraded.simulated)
+    console.print(f"Run {upgraded.path} is of this version now. Next: tfgmm evaluate {upgraded.path}")
+
+
+# ---- look --------------------------------------------------------------------------------------------
+
+Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]
+Baselines = Annotated[bool, typer.Option(help="Fit all baselines on the same folds (minutes, once a run).")]
+
+
+@app.command(rich_help_panel=options.LOOK)
+def evaluate(runs: Runs, baselines: Baselines = True) -> None:
+    """Score runs: known and held-out sites and events, beside simpler models, with intervals."""
+    opened = [tfgmm.open_run(path) for path in runs]
+    with stage_progress() as report:
+        evaluations = [run.evaluate(baselines=baselines, report=report) for run in opened]
+    _show_evaluations(evaluations)
+
+
+def _show_evaluations(evaluations: "list[Evaluation]") -> None:
+    """Print the four-way table of each run, and runs beside each other."""
+    from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
+
+    for evaluation in evaluations:
+        run = evaluation.run
+        say_simulated(run.simulated)
+        show_table(
+            f"{run.path}: residuals of ln IM, observed minus predicted",
+            evaluation.section("four_way").shown,
+        )
+        if run.data["truncation"]:
+            console.print(f"Note: {run.data['truncation']}")
+        console.print(f"Tables: {run.path / 'tables'}   Figures: {run.path / 'figures'}")
+    for section in tfgmm.compare(evaluations) if len(evaluations) > 1 else []:
+        show_table(section.title, section.shown)
+        if has_narrow(section.shown):
+            console.print(NARROW_NOTE)
+
+
+@app.command("report", rich_help_panel=options.LOOK)
+def write_report(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page (default: report.html in the first run).")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write a folder of Markdown and figures.")
+    ] = None,
+    baselines: Baselines = True,
+    overwrite: options.OverwriteOthers = False,
+) -> None:
+    """Write one self-contained page with everything that evaluate finds."""
+    with stage_progress() as report:
+        written = tfgmm.report(
+            runs, out, markdown=markdown, baselines=baselines, overwrite=overwrite, report=report
+        )
+    _show_evaluations(written.evaluations)
+    console.print(f"Report: {written.page}")
+    if written.markdown:
+        console.print(f"Markdown: {written.markdown}")
+
+
+@app.command(rich_help_panel=options.LOOK)
+def effects(
+    run: options.Run,
+    station: Annotated[
+        str | None, typer.Option(help="Station of the paths (default: the one with most records).")
+    ] = None,
+    cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
+) -> None:
+    """Map what the networks have learned about sources and about the paths to one station."""
+    for im, learned in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
+        paths = f"{len(learned.paths)} of them with paths to station {learned.station['station_id']}"
+        console.print(f"{im}: {len(learned.sources)} source cells, {paths}")
+    console.print(f"Tables: {run / 'tables'}   Figures: {run / 'figures'}")
+
+
+@app.command(rich_help_panel=options.LOOK)
+def check(
+    folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
+) -> None:
+    """Verify the files of a run or a dataset: are they what was written?"""
+    from tfgmm.runs import verification
+
+    states = tfgmm.check(folder)
+    show_table(str(folder), states)
+    damaged = states[~states["state"].isin([verification.WHOLE, verification.UNTRAINED])]
+    if len(damaged):
+        raise DataError(
+            f"{folder}: {len(damaged)} of {len(states)} damaged, the first {damaged['file'].iloc[0]}"
+        )
+
+
+# ---- site amplification ------------------------------------------------------------------------------
+
+_ARMS = {
+    "published": ("published",),
+    "isotropic": ("isotropic",),
+    "both": ("published", "isotropic"),
+    "none": (),
+}
+_SHOWN = ("spread", "standard_error", "half_difference", "r_stations", "r_held_out", "taught_share")
+
+LatestRun = Annotated[Path | None, typer.Argument(help="Run folder (default: the latest in runs).")]
+NoSite = Annotated[
+    Literal["published", "isotropic", "both", "none"],
+    typer.Option(
+        help="Networks without site channels to train and compare with: as published, with turned "
+        "maps that hide direction, both, or none (estimates from the run's own networks only)."
+    ),
+]
+Events = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Events to average over, repeatable: role:all, magnitude:5,7, distance:0,100 (km from the "
+        "centre), region:W,S,E,N (default: all validation events)."
+    ),
+]
+At = Annotated[
+    list[str] | None,
+    typer.Option(help="Place LON,LAT[,NAME] for amplification against period; repeatable."),
+]
+
+
+@app.command(rich_help_panel=options.LOOK)
+def site_amp(
+    run: LatestRun = None,
+    no_site: NoSite = "both",
+    im: Annotated[
+        list[str] | None, typer.Option(help="Intensity measure, repeatable (default: all of the run).")
+    ] = None,
+    events: Events = None,
+    at: At = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another run on the same data: also map the difference to it.")
+    ] = None,
+    within_km: Annotated[float, typer.Option(help="Stations as near as this teach a pixel.")] = 15.0,
+    min_records: Annotated[int, typer.Option(help="Training records that a pixel needs near it.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results (default: site_amplification in the run).")
+    ] = None,
+    overwrite: options.OverwriteOthers = False,
+) -> None:
+    """Map the site amplification that a run has learned, with its uncertainty."""
+    import pandas as pd
+
+    if out:
+        outputs.refuse_file_name(out, "site amplification")
+    opened = tfgmm.open_run(run)
+    console.print(f"Run {opened.path}" + ("" if run else ", the latest"))
+    limits = {"events": events or (), "within_km": within_km, "min_records": min_records}
+    places = pd.DataFrame([_place(text, opened.experiment.grid) for text in at or []])
+    say_simulated(opened.simulated)
+    import_tensorflow()
+    with stage_progress() as report:
+        mapped = opened.site_amplification(
+            ims=im, arms=_ARMS[no_site], places=places, against=against, out=out, overwrite=overwrite,
+            train=train_missing, report=report, **limits,
+        )  # fmt: skip
+    title = f"{opened.path}: ln site amplification, averaged over {mapped.events}"
+    show_table(title, mapped.summary, dict.fromkeys(_SHOWN, ".2f"))
+    console.print(f"Written: {mapped.folder}")
+
+
+def _place(text: str, grid: "Grid") -> dict:
+    """Return ``name, longitude, latitude`` of LON,LAT[,NAME].
+
+    Raises
+    ------
+    UsageError
+        The text is not written so, or the place lies outside the map.
+    """
+    *numbers, name = text.split(",") if text.count(",") > 1 else [*text.split(","), text]
+    longitude, latitude = options.numbers(",".join(numbers), 2, "--at")
+    _, _, inside = grid.locate(longitude, latitude)
+    if not inside:
+        raise UsageError(f"--at {text}: this place lies outside the map of the run")
+    return {"name": name.strip(), "longitude": longitude, "latitude": latitude}

@@ -1,0 +1,133 @@
+"""Predicted distributions -> labelled datasets with median, exceedance probabilities and percentiles."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtr, ndtri
+
+from tfgmm.core.errors import UsageError
+from tfgmm.prediction.places import Places
+
+#: Names of the coordinates that describe the events of a dataset, and their columns in a table of events.
+EVENT_COLUMNS = {
+    "event_id": "event_id",
+    "event_longitude": "longitude",
+    "event_latitude": "latitude",
+    "depth_km": "depth_km",
+    "magnitude": "magnitude",
+}
+#: Units and long names of the quantities.
+_LONG_NAMES = {
+    "median_g": ("g", "median of {im}"),
+    "mean": ("1", "mean of ln {im}, {im} in g"),
+    "stddev": ("1", "total standard deviation of ln {im}"),
+    "aleatory": ("1", "aleatory standard deviation of ln {im}"),
+    "epistemic": ("1", "epistemic standard deviation of ln {im}"),
+    "between_event": ("1", "between-event standard deviation of ln {im}"),
+    "within_event": ("1", "within-event standard deviation of ln {im}"),
+    "r_hyp_km": ("km", "hypocentral distance"),
+}
+
+
+def labelled(
+    distribution: Mapping[str, np.ndarray],
+    events: pd.DataFrame,
+    places: Places,
+    r_hyp_km: np.ndarray,
+    outside: Mapping[str, np.ndarray],
+) -> xr.Dataset:
+    """Return predictions with coordinates and units.
+
+    Parameters
+    ----------
+    distribution : dict of str to ndarray, [event, ...]
+        As returned by `tfgmm.prediction.conditioning.distribution`.
+    events : pandas.DataFrame
+    places : Places
+    r_hyp_km : ndarray, [event, ...]
+        Hypocentral distances.
+    outside : dict of str to ndarray of bool
+        What lies outside the training ranges, as returned by `tfgmm.prediction.ranges.Ranges.outside`.
+    """
+    everywhere = ("event", *places.dims)
+    return xr.Dataset(
+        {
+            **{name: (everywhere, values, {"units": "1"}) for name, values in distribution.items()},
+            "r_hyp_km": (everywhere, r_hyp_km, {"units": "km"}),
+            "outside_magnitude": ("event", outside["magnitude"]),
+            "outside_depth": ("event", outside["depth_km"]),
+            "outside_distance": (everywhere, outside["r_hyp_km"]),
+            "outside_map": (places.dims, places.outside),
+        },
+        coords={
+            "longitude": (places.dims, places.longitude),
+            "latitude": (places.dims, places.latitude),
+            **{name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()},
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantities:
+    r"""Exceedance probabilities and percentiles, wanted beside median, mean and standard deviations.
+
+    .. math:: P(IM > y) = 1 - \Phi((\ln y - \mu) / \sigma), \quad y_p = e^{\mu + \sigma \Phi^{-1}(p / 100)}
+
+    The distribution of ln IM is taken as Normal with the ensemble's mean and total standard deviation.
+    The mixture of the members' distributions has the same two moments, but not quite this shape.
+
+    Attributes
+    ----------
+    exceed : tuple of float
+        Levels y, g.
+    percentiles : tuple of float
+        p, between 0 and 100, both excluded.
+
+    Raises
+    ------
+    UsageError
+        A level is not positive, or a percentile not between 0 and 100.
+    """
+
+    exceed: tuple[float, ...] = ()
+    percentiles: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for level in self.exceed:
+            if not 0 < level < np.inf:
+                raise UsageError(f"level {level}: expected a positive number, in g")
+        for p in self.percentiles:
+            if not 0 < p < 100:
+                raise UsageError(f"percentile {p}: expected a number between 0 and 100, both excluded")
+
+    def of(self, predictions: xr.Dataset) -> xr.Dataset:
+        """Add median, exceedance probabilities and percentiles to predictions.
+
+        Parameters
+        ----------
+        predictions : xarray.Dataset
+            As returned by `Ensemble.maps`, `Ensemble.at_sites` or `Ensemble.batches`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``median_g``, the variables of `predictions`, and for each y and p a variable ``exceed_y`` and
+            ``percentile_p_g``, as ``exceed_0.1`` (probability) and ``percentile_84_g``.
+        """
+        im = predictions.attrs["intensity_measure"]
+        mean, stddev = predictions["mean"], predictions["stddev"]
+        variables = {"median_g": np.exp(mean), **predictions.data_vars}
+        labels = {name: label for name, label in _LONG_NAMES.items() if name in variables}
+        for y in self.exceed:
+            variables[f"exceed_{y:g}"] = (mean.dims, ndtr(((mean - np.log(y)) / stddev).to_numpy()))
+            labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} g")
+        for p in self.percentiles:
+            variables[f"percentile_{p:g}_g"] = np.exp(mean + stddev * ndtri(p / 100))
+            labels[f"percentile_{p:g}_g"] = ("g", f"percentile {p:g} of {{im}}")
+        derived = xr.Dataset(variables, predictions.coords, predictions.attrs)
+        for name, (units, long_name) in labels.items():
+            derived[name].attrs = {"units": units, "long_name": long_name.format(im=im)}
+        return derived
