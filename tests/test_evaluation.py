@@ -173,6 +173,7 @@ def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, ca
     assert not caplog.records  # they are whole again
 
 
+@pytest.mark.slow
 def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
     table = predictions()
     result = evaluation.evaluate(finished(table.assign(stddev=table["stddev"] / 3)), with_baselines=False)
@@ -180,6 +181,7 @@ def test_an_over_confident_ensemble_is_flagged(finished, no_figures):
     assert f"{scores.ENSEMBLE}, {HELD_OUT} (PGA): over-confident" in text
 
 
+@pytest.mark.slow
 def test_a_run_of_one_epoch_is_scored(finished, no_figures):
     """Its standard deviations may be hundreds of times too small: no score is infinite, nothing warns."""
     table = predictions()
@@ -204,6 +206,7 @@ def test_published_values_stand_beside_the_published_networks(finished, no_figur
     assert set(shown.drop(f"  {scores.ENSEMBLE}")) == {""}
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_on_the_validation_events_is_not_calibrated(finished, no_figures):
     table = predictions()
     for role in ("site_role", "event_role"):
@@ -212,6 +215,7 @@ def test_a_run_that_stopped_on_the_validation_events_is_not_calibrated(finished,
     assert CALIBRATED not in set(result.section("four_way").table["model"])
 
 
+@pytest.mark.slow
 def test_one_chunk_alone_shows_no_nan(finished, no_figures):
     one = predictions()
     result = evaluation.evaluate(finished(one[one["chunk"] == 0]), with_baselines=False)
@@ -220,6 +224,7 @@ def test_one_chunk_alone_shows_no_nan(finished, no_figures):
     assert not shown.apply(lambda column: column.str.contains("nan")).any(axis=None)
 
 
+@pytest.mark.slow
 def test_several_measures_have_tables_and_figures_of_their_own(finished, monkeypatch):
     saved = []
     monkeypatch.setattr(drawing, "save", lambda figure, path: saved.append(path.name))
@@ -307,6 +312,7 @@ def test_full_disk(finished, monkeypatch, method):
     drawing.plt.close("all")
 
 
+@pytest.mark.slow
 def test_other_arms_of_a_run_change_no_number(finished, no_figures):
     """Members without site channels, trained to compare, stand in the same table."""
     own = predictions()
@@ -322,6 +328,7 @@ def test_other_arms_of_a_run_change_no_number(finished, no_figures):
     pd.testing.assert_frame_equal(*baselines_of)
 
 
+@pytest.mark.slow
 def test_random_effects_have_their_sections(finished, no_figures):
     """The map part beside the ensemble, the parts of sigma, the floor; no calibration afterwards."""
     effects = RandomEffects.fit(predictions(n_events=60, n_sites=60), "kik")

@@ -19,6 +19,7 @@ def table():
     )
 
 
+@pytest.mark.slow
 def test_parts_add_up_to_sigma(table):
     found = sigma_parts.predicted(table, "kik").pivot(index="cell", columns="part", values="predicted")
     squares = (found[["tau", "phi_s2s", "phi_ss", "epistemic"]] ** 2).sum(axis=1)
@@ -29,6 +30,7 @@ def test_parts_add_up_to_sigma(table):
     )
 
 
+@pytest.mark.slow
 def test_predicted_parts_are_near_those_of_the_residuals(table):
     tidy = variability.tidy(variability.decompositions(table, "kik"))
     both = sigma_parts.compare(table, tidy, "kik")
@@ -57,6 +59,7 @@ def test_correlation_of_the_residuals_left_at_trained_sites_is_shown():
     assert abs(fitted - found["correlation"])[1:].max() < 0.15  # few pairs are as near as the first
 
 
+@pytest.mark.slow
 def test_floor_is_what_perfect_interpolation_would_reach():
     """Site terms that neighbours tell of are above the floor, those of a site alone are not."""
     raw = predictions(n_events=120, n_sites=240, chunks=4, inits=1).assign(stddev=np.float32(PHI_SS))

@@ -136,6 +136,7 @@ def test_places_that_are_gone(run, tmp_path):
         moved.with_places(run.materials(run.members[0])["PGA"].records)
 
 
+@pytest.mark.slow
 def test_measures_are_added_to_a_member(tmp_path):
     """The first network of a member stays as it is when a second measure is trained."""
     dataset = small_dataset()
@@ -394,6 +395,7 @@ def test_overwrite_leaves_strangers_files(whole):
     assert not (whole.run.path / "members").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_training_goes_on(data, tmp_path, capsys, monkeypatch):
     """No file may grow beyond a limit: nothing fits, then weights do not."""
     monkeypatch.setattr(training.Training, "seconds_per_member", lambda self: 7.0)

@@ -55,6 +55,7 @@ def refuse_difference(path, before):
         assert found.equals(expected)
 
 
+@pytest.mark.slow
 def test_it_predicts_what_it_predicted(root):
     path = root / "run"
     with pytest.raises(UsageError, match=r"is of version 0\.1: bring it up .* with tfgmm upgrade .*run"):
@@ -70,6 +71,7 @@ def test_it_predicts_what_it_predicted(root):
         upgrade.upgrade(path)
 
 
+@pytest.mark.slow
 def test_the_command(root, capfd):
     with pytest.raises(SystemExit) as end:
         main(["upgrade", str(root / "run")])
@@ -78,6 +80,7 @@ def test_the_command(root, capfd):
     refuse_difference(root / "run", root / "before")
 
 
+@pytest.mark.slow
 def test_an_interrupted_upgrade_goes_on(root, monkeypatch):
     def stop(run):
         raise KeyboardInterrupt
@@ -91,6 +94,7 @@ def test_an_interrupted_upgrade_goes_on(root, monkeypatch):
     refuse_difference(root / "run", root / "before")
 
 
+@pytest.mark.slow
 def test_the_dataset_is_the_one_that_it_was_trained_on(root, tmp_path):
     small_dataset(seed=9).write(tmp_path / "other")
     with pytest.raises(
@@ -109,6 +113,7 @@ def test_the_dataset_is_the_one_that_it_was_trained_on(root, tmp_path):
     assert (verify(root / "run")["state"] == WHOLE).all()
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_named(root):
     path = root / "run" / "members" / "PGA" / "all" / "chunk-0_init-0" / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:100])

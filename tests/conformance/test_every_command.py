@@ -1,6 +1,7 @@
 """Every command of the command line, once to success, on files that are made here."""
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from conftest import small_dataset
-from helpers import flatfile_rows, served_model, untrained_run, waveform_files
+from helpers import flatfile_rows, served_model, untrained_run, version_0_1, waveform_files
 from helpers.all_commands import all_commands
 from helpers.jma_files import dat, row, source, station_table
 from helpers.nied_files import ascii_record, shaking
@@ -28,6 +29,7 @@ COMMANDS = {
     "evaluate": ("run --no-baselines", "run/tables/four_way.csv"),
     "report": ("run --no-baselines --out page.html --markdown page", "page/README.md"),
     "effects": ("run --cell 0.5", "run/tables/effects_sources_PGA.csv"),
+    "upgrade": ("old", "old/predictions.parquet"),
     "check": ("run", "predictions.parquet"),
     "describe": ("data", "data/figures/stations.png"),
     "simulate": (
@@ -91,7 +93,10 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def addresses(request, httpserver, root, words) -> dict[str, str]:
-    """Addresses of the servers that a command needs."""
+    """Return the addresses of servers that a command needs; make its run of an earlier version."""
+    if words == "upgrade":
+        trained = request.getfixturevalue("trained_root") / "run"
+        version_0_1.lay_out(shutil.copytree(trained, root / "old"))
     if words == "fetch jma":
         for name in ("i2018", "code_p"):
             with zipfile.ZipFile(stream := io.BytesIO(), "w") as packed:
@@ -108,8 +113,8 @@ def addresses(request, httpserver, root, words) -> dict[str, str]:
     return {}
 
 
-#: Commands that take seconds; `report` does what `evaluate` does.
-SLOW = ("evaluate", "simulate")
+#: Commands that take many seconds.
+SLOW = ("evaluate", "report", "simulate", "upgrade")
 
 
 @pytest.mark.parametrize(
