@@ -29,7 +29,7 @@ def material(dataset=None, chunk=0, **changes):
 
 
 def weights(folder):
-    return [w.numpy() for w in member.load(MemberFolder(folder), "PGA").weights]
+    return [w.numpy() for w in member.load(MemberFolder(folder).network("PGA")).weights]
 
 
 class Killed(Exception):
@@ -96,7 +96,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     pd.testing.assert_series_equal(
         table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
     )
-    model = member.load(MemberFolder(folder), "PGA")
+    model = member.load(MemberFolder(folder).network("PGA"))
     event = chosen.scored.events[4]
     import tensorflow as tf
 
@@ -159,7 +159,7 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     assert "bfloat16" in {layer.compute_dtype for layer in trained_in_half.layers}
     trained_in_half.save(tmp_path / "model.keras")
     (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
-    model = member.load(MemberFolder(tmp_path), "PGA")
+    model = member.load(MemberFolder(tmp_path).network("PGA"))
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     single = member.build(chosen)
     single.set_weights(model.get_weights())
@@ -174,7 +174,7 @@ def test_a_damaged_model_is_named(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
     (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
     with pytest.raises(DataError, match=r"model.keras is damaged .*: remove .* and give tfgmm train again"):
-        member.load(MemberFolder(tmp_path), "PGA")
+        member.load(MemberFolder(tmp_path).network("PGA"))
 
 
 @pytest.mark.slow

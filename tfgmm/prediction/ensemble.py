@@ -309,13 +309,13 @@ def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
     return xr.concat(batches, "event", **options)
 
 
-def load(run: Path | str, im: str | None = None) -> Ensemble:
+def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
     """Load the ensemble of a run.
 
     Parameters
     ----------
-    run : path
-        Folder of the run.
+    run : RunFolder or path
+        The run, open or its folder.
     im : str, optional
         Intensity measure; the run's first one by default.
 
@@ -326,11 +326,11 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     DataError
         A file of the run is missing or damaged.
     """
-    opened = RunFolder.open(Path(run))
+    opened = RunFolder.open(run)
     im = imt.canonical(im) if im else opened.experiment.ims[0]
-    folders = {place: opened.member(*place) for place in opened.trained(im)}
+    networks = {place: opened.network(im, *place) for place in opened.trained(im)}
     site_layers, effects = opened.site_layers(), opened.random_effects(im)
     calibration, ranges = opened.calibration(im), opened.ranges(im)
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
-    members = {place: member.load(folder, im) for place, folder in folders.items()}
+    members = {place: member.load(path) for place, path in networks.items()}
     return Ensemble(opened, im, members, rasteriser, effects, calibration=calibration, ranges=ranges)

@@ -122,6 +122,18 @@ class RunFolder:
         """Return the members whose predictions are in the table, and whose folders are not whole."""
         return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
 
+    def network(self, im: str, chunk: int, init: int) -> Path:
+        """Return the path of a member's network for one intensity measure.
+
+        Raises
+        ------
+        DataError
+            A file of the member is not what was written.
+        """
+        folder = self.member(chunk, init)
+        folder.refuse_damaged()
+        return folder.network(im)
+
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return chunk and initialisation of the trained members of the run's own arm.
 
@@ -292,8 +304,8 @@ class RunFolder:
         return training_records([self.member(*place) for place in first_of_chunk.values()], columns)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an existing run.
+    def open(cls, path: "str | Path | RunFolder") -> "RunFolder":
+        """Open an existing run; one that is open already stays as it is.
 
         Raises
         ------
@@ -302,6 +314,9 @@ class RunFolder:
         DataError
             Its description is damaged.
         """
+        if isinstance(path, RunFolder):
+            return path
+        path = Path(path)
         description = path / DESCRIPTION
         if not description.is_file():
             raise UsageError(f"{path} is no run folder: make one with tfgmm train")

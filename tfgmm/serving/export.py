@@ -114,7 +114,7 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            model = member.load(self.run.member(chunk, init), self.im)
+            model = member.load(self.run.network(self.im, chunk, init))
             variables, function = detached(model, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
@@ -212,7 +212,7 @@ class Export:
 
 
 def prepare(
-    run: Path | str,
+    run: RunFolder | Path | str,
     out: Path | str | None = None,
     im: str | None = None,
     members: int | None = None,
@@ -247,7 +247,7 @@ def prepare(
     DataError
         The disk is too small.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(run)
     im = im or folder.experiment.ims[0]
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: choose {' or '.join(PRECISIONS)}")
@@ -258,7 +258,7 @@ def prepare(
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    weights = member.load(folder.member(*chosen[0]), im).count_params()
+    weights = member.load(folder.network(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
     export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im))
     _refuse_strangers(export, overwrite)
