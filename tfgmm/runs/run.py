@@ -5,7 +5,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import pandas as pd
 import xarray as xr
@@ -331,7 +330,7 @@ class RunFolder:
             ) from error
 
     @classmethod
-    def latest(cls, folder: Path = Path("runs")) -> Self:
+    def latest(cls, folder: Path = Path("runs")) -> "RunFolder":
         """Open the run that was begun last, among those in a folder that have predictions.
 
         Raises
