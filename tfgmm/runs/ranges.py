@@ -9,11 +9,11 @@ import pandas as pd
 from tfgmm.core.errors import DataError
 from tfgmm.data.columns import TRAINING
 from tfgmm.runs import predictions
-from tfgmm.runs.experiment import Settings
+from tfgmm.runs.experiment import FrozenSettings
 from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
 
 
-class Ranges(Settings):
+class Ranges(FrozenSettings):
     """Lowest and highest values among the training records; a JSON object by ``model_dump_json``.
 
     Attributes
