@@ -202,3 +202,10 @@ def test_no_convergence_is_an_error(monkeypatch, table):
     monkeypatch.setattr(path_terms, "_MAX_STEPS", 1)
     with pytest.raises(DataError, match="conjugate gradients do not converge in 1 steps;"):
         path_terms._weights(PLANTED, Residuals.of(table, table["residual"]))
+
+
+def test_without_covariance_all_is_noise(table):
+    """Products of residuals that are negative in every class of distance fit no variance."""
+    classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
+    assert (classes["pairs"] >= path_covariance.PAIRS[0]).sum() > 8
+    assert Covariance.fit(classes.assign(covariance=-0.1)) == Covariance()

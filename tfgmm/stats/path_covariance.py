@@ -201,7 +201,8 @@ class Covariance:
         Parameters
         ----------
         classes : pandas.DataFrame
-            Result of `covariance_by_distance`. With fewer classes than variances and ranges, all is noise.
+            Result of `covariance_by_distance`. With fewer classes than variances and ranges, or
+            without a covariance above 0, all is noise.
         """
         classes = classes[classes["pairs"] >= PAIRS[0]]
         if len(classes) < len(dataclasses.fields(cls)):
@@ -223,6 +224,8 @@ class Covariance:
         ]
         best = min(searches, key=lambda search: search.fun).x
         variances, _ = fitted(best)
+        if not variances.any():  # the covariances are all negative
+            return cls()
         variances[-1] = max(variances[-1], _LEAST_NOISE * variances.sum())
         return cls(*variances.tolist(), *np.exp(best).tolist())
 
