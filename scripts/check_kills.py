@@ -70,8 +70,9 @@ class Run:
         content = {}
         for done in sorted(self.folder.rglob("done.json")):
             folder = done.parent
-            for number, weight in enumerate(member.load(folder).get_weights()):
-                content[f"{folder.name} weight {number}"] = weight
+            for path in folder.glob("*.keras"):
+                for number, weight in enumerate(member.load(path).get_weights()):
+                    content[f"{folder.name} {path.stem} weight {number}"] = weight
             content[f"{folder.name} history"] = pd.read_csv(folder / "history.csv")
             content[f"{folder.name} predictions"] = files.read_parquet(folder / "predictions.parquet")
         for path in sorted(self.folder.glob("*.parquet")):

@@ -27,9 +27,7 @@ Answers = dict[str, dict[str, np.ndarray]]
 
 def questions(run, events: int, sites: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Events within the training ranges around the map, and sites on it."""
-    from tfgmm.prediction.ranges import Ranges
-
-    grid, ranges, rng = run.experiment.grid, Ranges.of(run), np.random.default_rng(0)
+    grid, ranges, rng = run.experiment.grid, run.ranges(run.experiment.ims[0]), np.random.default_rng(0)
     half = grid.output_size * grid.pixel_km / 2
     lon, lat = grid.unproject(*rng.uniform(-half, half, (2, events + sites)))
     asked = pd.DataFrame({"longitude": lon, "latitude": lat})

@@ -21,7 +21,7 @@ from tfgmm.evaluation.scores import ENSEMBLE
 from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors
-from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.simulated import SimulationSettings
 from tfgmm.stats import ergodic
 
 ORACLE = "oracle"
@@ -47,7 +47,7 @@ class Scene:
 
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
         from tfgmm.core.coast import footprint
-        from tfgmm.data.roles import VALIDATION
+        from tfgmm.data.columns import VALIDATION
         from tfgmm.network import batches as data_pipeline
         from tfgmm.prediction import ensemble
         from tfgmm.runs.folds import make_folds, stations_in_use
@@ -83,9 +83,9 @@ def dataset_and_truth(run: RunFolder) -> tuple[Dataset, truth.Truth]:
             f"run {run.path} is on real records, in which nothing is planted: "
             "give a run without --data, or on a folder of tfgmm simulate"
         )
-    folder, settings = run.experiment.data, Settings()
+    folder, settings = run.experiment.data, SimulationSettings()
     if folder is not None:
-        settings = Settings(**Dataset.read(Path(folder)).provenance.get("choices", {}))
+        settings = SimulationSettings(**Dataset.read(Path(folder)).provenance.get("choices", {}))
     dataset, planted = simulated.simulate(settings)
     if dataset.digest() != run.data["digest"]:
         raise DataError(

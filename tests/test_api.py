@@ -144,6 +144,7 @@ def test_layers_are_added_in_memory_and_on_disk(data, tmp_path):
     assert layers.LAYERS.keys() == {"vs30", "z_bedrock"}
 
 
+@pytest.mark.slow
 def test_simulated_records_keep_their_truth(tmp_path):
     data = tfgmm.simulate(events=40, kik_stations=8, meso_events=2, meso_stations=10)
     assert data.simulated and data.truth is not None

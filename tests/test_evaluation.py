@@ -162,9 +162,7 @@ def test_damaged_baselines_are_fitted_again(evaluated, tmp_path, monkeypatch, ca
     fitted, published = (pd.read_parquet(folder / f"{one}.parquet") for one in ("fitted", "published"))
     ranges = pd.read_csv(folder / "ranges.csv")
     monkeypatch.setattr(scored_run.baselines, "fitted_predictions", lambda *args: fitted)
-    monkeypatch.setattr(
-        scored_run.published_models, "published_predictions", lambda *args: (published, ranges)
-    )
+    monkeypatch.setattr(scored_run.baselines, "published_predictions", lambda *args: (published, ranges))
     damage(folder / name)
     again = scored_run.gather(run)
     pd.testing.assert_frame_equal(again.models, result.scored.models)

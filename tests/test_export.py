@@ -17,7 +17,8 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
-from tfgmm.prediction import ensemble, ranges
+from tfgmm.prediction import ensemble
+from tfgmm.runs import ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving import export
 from tfgmm.serving.graph import EVENT, SITES, detached
@@ -186,10 +187,8 @@ def test_calibration_of_another_intensity_measure(copied, tmp_path):
 
 @pytest.mark.slow
 def test_every_weight_is_stored_once(run, version):
-    places = [run.member(chunk, init) for chunk in (0, 1) for init in (0, 1)]
-    expected = sorted(
-        tuple(weight.shape) for place in places for weight in member.load(place, "PGA").weights
-    )
+    places = [run.network("PGA", chunk, init) for chunk in (0, 1) for init in (0, 1)]
+    expected = sorted(tuple(weight.shape) for place in places for weight in member.load(place).weights)
     variables = stored(version)
     assert sorted(shape for shape, _ in variables.values()) == expected
     size = sum(size for _, size in variables.values())
@@ -218,7 +217,7 @@ def test_half_precision_is_half_the_size(run, signatures, tmp_path):
 
 @pytest.mark.slow
 def test_keras_models_are_free_to_go(run):
-    model = member.load(run.member(0, 0), "PGA")
+    model = member.load(run.network("PGA", 0, 0))
     variables, function = detached(model, tf.float32)
     watched = weakref.ref(model)
     del model
@@ -271,7 +270,7 @@ def test_description_and_pages(run, version):
     found = json.loads(text)
     assert (found["intensity_measure"], found["version"], found["simulated"]) == ("PGA", 1, True)
     assert Grid(**found["grid"]) == run.experiment.grid
-    assert ranges.Ranges(**found["ranges"]) == ranges.Ranges.of(run, "PGA")
+    assert ranges.Ranges(**found["ranges"]) == run.ranges("PGA")
     assert found["versions"]["tensorflow"] == tf.__version__
     page = (version.parent / "README.md").read_text()
     assert "target=/models/tiny" in page and "SIMULATED" in page and "not calibrated." in page

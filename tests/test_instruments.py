@@ -254,7 +254,7 @@ def test_the_command_line(tmp_path):
 
 def test_settings():
     with pytest.raises(UsageError, match="velocity 'integrate' is unknown: choose leave-out or"):
-        mesonet.Settings(velocity="integrate")
+        mesonet.WaveformSettings(velocity="integrate")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgmm.serving import json_request
+from tfgmm.serving import rest
 from tfgmm.serving.http import decoded
 from tfgmm.serving.limits import LIMITS, Limits, Reason, RefusedError
 from tfgmm.serving.models import Signature
@@ -19,7 +19,7 @@ def array(values, dtype=tf.float32, rank=1):
     function = types.SimpleNamespace(structured_input_signature=((), {"x": spec}), structured_outputs={})
     signature = Signature("made", function, LIMITS)
     model = types.SimpleNamespace(signature=lambda name: signature)
-    _, found = json_request.arrays(model, {"inputs": {"x": values}}, Limits(text_bytes=5))
+    _, found = rest.arrays(model, {"inputs": {"x": values}}, Limits(text_bytes=5))
     return found["x"]
 
 
@@ -96,7 +96,7 @@ def test_values_that_do_not_fit(values, dtype, error):
 )
 def test_no_json(content):
     with pytest.raises(RefusedError, match="the request is no JSON: "):
-        json_request.read(content, LIMITS)
+        rest.read(content, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_no_json(content):
 )
 def test_a_key_twice(content):
     with pytest.raises(RefusedError, match="the request has 'inputs' twice in one object"):
-        json_request.read(content, LIMITS)
+        rest.read(content, LIMITS)
 
 
 def test_too_many_values():
     with pytest.raises(RefusedError, match="may hold 3 values") as caught:
-        json_request.read(b'{"inputs": [1, 2, 3, 4]}', Limits(values=3))
+        rest.read(b'{"inputs": [1, 2, 3, 4]}', Limits(values=3))
     assert caught.value.reason is Reason.LARGE
 
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches as data_pipeline
-from tfgmm.network import member, random_terms
+from tfgmm.network import member, normal
 from tfgmm.network.material import Material
 from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs.experiment import Experiment
@@ -29,7 +29,7 @@ def material(dataset=None, chunk=0, **changes):
 
 
 def weights(folder):
-    return [w.numpy() for w in member.load(MemberFolder(folder), "PGA").weights]
+    return [w.numpy() for w in member.load(MemberFolder(folder).network("PGA")).weights]
 
 
 class Killed(Exception):
@@ -96,7 +96,7 @@ def test_predictions_are_the_model_at_the_records(trained):
     pd.testing.assert_series_equal(
         table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
     )
-    model = member.load(MemberFolder(folder), "PGA")
+    model = member.load(MemberFolder(folder).network("PGA"))
     event = chosen.scored.events[4]
     import tensorflow as tf
 
@@ -159,7 +159,7 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     assert "bfloat16" in {layer.compute_dtype for layer in trained_in_half.layers}
     trained_in_half.save(tmp_path / "model.keras")
     (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
-    model = member.load(MemberFolder(tmp_path), "PGA")
+    model = member.load(MemberFolder(tmp_path).network("PGA"))
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     single = member.build(chosen)
     single.set_weights(model.get_weights())
@@ -174,7 +174,7 @@ def test_a_damaged_model_is_named(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
     (tmp_path / "done.json").write_text(json.dumps({"networks": {"model.keras": ["PGA"]}}))
     with pytest.raises(DataError, match=r"model.keras is damaged .*: remove .* and give tfgmm train again"):
-        member.load(MemberFolder(tmp_path), "PGA")
+        member.load(MemberFolder(tmp_path).network("PGA"))
 
 
 @pytest.mark.slow
@@ -326,7 +326,7 @@ def seen(mixed):
     model.random_terms.residual.assign(
         (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)
     )
-    update = random_terms.RandomTermsUpdate(records)
+    update = normal.RandomTermsUpdate(records)
     update.set_model(model)
     return model.random_terms, update, fitted
 
@@ -342,7 +342,7 @@ def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
 @pytest.mark.slow
 def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
     terms, update, fitted = seen
-    monkeypatch.setattr(random_terms, "TERMS_EVERY", 3)
+    monkeypatch.setattr(normal, "TERMS_EVERY", 3)
     for batch in (0, 1):
         update.on_train_batch_end(batch)
         assert not terms.offset.numpy().any()

@@ -29,7 +29,7 @@ BEGIN = ORIGIN - datetime.timedelta(seconds=60)
 #: Depth, so that P (8 km/s) comes 5 s and S (3 km/s) 13.33 s after the origin.
 DEPTH_KM = 40.0
 LIGHT = intensity_measures.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
-SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT)
+SETTINGS = mesonet.WaveformSettings(ims=("PGA",), correction="none", processing=LIGHT)
 
 
 def motion(seconds: int = 240, seed: int = 0) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_win32_miniseed_and_sac_give_what_was_made(tmp_path, catalogue, channels
 def test_the_dataset(tmp_path, catalogue, channels):
     paths = minutes(tmp_path, motion())
     dataset = mesonet.read(
-        paths, catalogue(), Limits(), channels=channels, settings=mesonet.Settings(processing=LIGHT)
+        paths, catalogue(), Limits(), channels=channels, settings=mesonet.WaveformSettings(processing=LIGHT)
     )
     [event], [station] = dataset.events.itertuples(), dataset.stations.itertuples()
     assert (event.origin_time, event.magnitude, event.depth_km) == (pd.Timestamp(ORIGIN), 6.0, DEPTH_KM)
@@ -165,7 +165,7 @@ def test_correction(tmp_path, catalogue, correction, factor, depth, corrected):
     table.write_text(f"station,longitude,latitude,unit,sensor_depth_m\nAC3M,139.7,35.6,nm/s^2,{depth}\n")
     pga, sa = [], []
     for name in (correction, "none"):
-        chosen = mesonet.Settings(correction=name, processing=LIGHT)
+        chosen = mesonet.WaveformSettings(correction=name, processing=LIGHT)
         dataset = mesonet.read(paths, catalogue(), Limits(), stations=table, settings=chosen)
         assert dataset.provenance["choices"]["correction"] == name
         pga.append(dataset.records["PGA"][0])
@@ -438,9 +438,12 @@ def test_tables_of_the_wrong_kind(tmp_path, catalogue, channels):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: mesonet.Settings(correction="log2"), "correction 'log2' is unknown"),
-        (lambda: mesonet.Settings(sensor_depth_m=math.nan), "sensor depth is nan m"),
-        (lambda: mesonet.Settings(cut=Cut(needed_before_s=5)), "baseline is taken from 10 s before P"),
+        (lambda: mesonet.WaveformSettings(correction="log2"), "correction 'log2' is unknown"),
+        (lambda: mesonet.WaveformSettings(sensor_depth_m=math.nan), "sensor depth is nan m"),
+        (
+            lambda: mesonet.WaveformSettings(cut=Cut(needed_before_s=5)),
+            "baseline is taken from 10 s before P",
+        ),
         (lambda: Cut(vp_km_s=2), "velocities must be vp 2 > vs 3 > 0"),
         (lambda: Cut(after_s=10), "needed_after_s is 20: it must be from 0 to after_s, 10"),
     ],

@@ -5,7 +5,7 @@ from helpers.nied_files import ascii_record, shaking
 from tfgmm.core.errors import DataError
 from tfgmm.readers.waveforms import nied
 from tfgmm.readers.waveforms.archive import Member
-from tfgmm.readers.waveforms.nied import Pairs, Places
+from tfgmm.readers.waveforms.nied import Pairs, UniqueNames
 
 
 def peaks(motion: np.ndarray, dt: float) -> list[float]:
@@ -117,7 +117,7 @@ def test_a_station_that_moves(pairs):
 
 
 def test_places():
-    places = Places(1.0)
+    places = UniqueNames(1.0)
     rows = [
         ("a", (0.0, 0.0, "x")),
         ("a", (0.0, 0.0089, "y")),

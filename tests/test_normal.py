@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from tensorflow_probability import distributions as tfd
 
-from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
-from tfgmm.network.random_terms import RandomTerms
+from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, RandomTerms, at_stations
 from tfgmm.stats import ergodic
 
 SIZE = 6

@@ -10,7 +10,7 @@ import pytest
 from tfgmm.core.coast import footprint
 from tfgmm.simulation import oracle, simulated, truth
 from tfgmm.simulation.oracle import Oracle, map_errors
-from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.simulated import SimulationSettings
 from tfgmm.simulation.truth import Truth
 
 LON, LAT = np.array([139.6, 139.9, 140.1, 140.3]), np.array([35.5, 35.9, 35.7, 36.2])
@@ -26,7 +26,9 @@ def few_waves():
 
 @pytest.fixture(scope="module")
 def made(few_waves):
-    return simulated.simulate(Settings(events=60, kik_stations=20, meso_events=3, meso_stations=40))
+    return simulated.simulate(
+        SimulationSettings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
+    )
 
 
 def ln(dataset, im: str) -> pd.DataFrame:
@@ -146,7 +148,9 @@ def test_values_that_are_unknown_are_never_looked_at(made):
 
 
 def test_records_bring_it_near_the_truth():
-    made = simulated.simulate(Settings(events=400, kik_stations=40, meso_events=10, meso_stations=80))
+    made = simulated.simulate(
+        SimulationSettings(events=400, kik_stations=40, meso_events=10, meso_stations=80)
+    )
     dataset, planted = made
     held_out = dataset.events[::5]
     seen = dataset.events.drop(held_out.index)

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError
-from tfgmm.evaluation.published_models import published_predictions
+from tfgmm.evaluation.baselines import published_predictions
 from tfgmm.stats.published import MODELS
 
 BY_NAME = {model.name: model for model in MODELS}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from conftest import CHANNELS
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.beginning import begin
+from tfgmm.runs.ranges import Ranges
 from tfgmm.runs.run import RunFolder
 
 RANGES = Ranges(magnitude=(4, 7), depth_km=(10, 80), r_hyp_km=(12, 200))
@@ -58,21 +58,21 @@ def run(tmp_path, tiny, small):
 def test_only_what_trained_counts(run):
     train(run, 0)
     train(run, 1, init=1)  # the first initialisation of a chunk may be missing
-    assert Ranges.of(run) == Ranges(magnitude=(4.5, 5), depth_km=(15, 30), r_hyp_km=(25, 40))
-    assert trained_stations(run)["station_id"].tolist() == ["B", "A"]
+    assert run.ranges("PGA") == Ranges(magnitude=(4.5, 5), depth_km=(15, 30), r_hyp_km=(25, 40))
+    assert run.trained_stations("PGA")["station_id"].tolist() == ["B", "A"]
 
 
 def test_chunks_that_are_not_trained_do_not_count(run):
     train(run, 0)
-    assert Ranges.of(run).magnitude == (5, 5)
-    assert trained_stations(run).to_dict("records") == [{"station_id": "A", "x_km": 3, "y_km": 0.0}]
+    assert run.ranges("PGA").magnitude == (5, 5)
+    assert run.trained_stations("PGA").to_dict("records") == [{"station_id": "A", "x_km": 3, "y_km": 0.0}]
 
 
 def test_each_intensity_measure_has_its_own(run):
     train(run, 0)
     train(run, 1, im="SA(1.0)")
-    assert Ranges.of(run, "SA(1.0)").depth_km == (15, 15)
-    assert Ranges.of(run, "PGA").depth_km == (30, 30)
+    assert run.ranges("SA(1.0)").depth_km == (15, 15)
+    assert run.ranges("PGA").depth_km == (30, 30)
 
 
 def test_bounds_are_inside_and_nan_is_outside():
@@ -93,18 +93,18 @@ def test_json_and_back(magnitude, r_hyp_km):
 
 def test_nothing_trained(run):
     with pytest.raises(UsageError, match="no trained member of PGA yet"):
-        Ranges.of(run)
+        run.ranges("PGA")
 
 
 def test_damaged_member(run):
     train(run, 0)
     run.member(0, 0).predictions.write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"chunk-0_init-0/predictions\.parquet is missing or damaged"):
-        Ranges.of(run)
+        run.ranges("PGA")
 
 
 def test_no_table_of_stations(run):
     train(run, 0)
     (run.path / "stations.parquet").unlink()
     with pytest.raises(DataError, match=r"stations\.parquet is missing or damaged .*tfgmm train"):
-        trained_stations(run)
+        run.trained_stations("PGA")

@@ -93,7 +93,7 @@ def test_no_run(tmp_path):
     "content",
     [
         "", "{", "[]", "\xff",
-        '{"format": 2, "experiment": {}, "data": {}}',
+        '{}', '{"experiment": {}, "data": []}', '{"format": 2, "experiment": {}, "data": {}}',
         '{"format": 2, "experiment": {"networks": 3, "reference": "kik", "chunks": 0}, "data": {}}',
     ],
 )  # fmt: skip

@@ -9,9 +9,9 @@ from scipy.spatial import KDTree
 from tfgmm.core import coast
 from tfgmm.core.errors import UsageError
 from tfgmm.simulation import scenario, truth
-from tfgmm.simulation.scenario import Settings
+from tfgmm.simulation.scenario import SimulationSettings
 
-SMALL = Settings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
+SMALL = SimulationSettings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
 
 
 def of(table: pd.DataFrame, network: str) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def neighbour_km(points, others=None):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_earthquakes_look_like_those_under_kanto(seed):
-    events = scenario.events(Settings(seed=seed), "kik")
+    events = scenario.events(SimulationSettings(seed=seed), "kik")
     x, y = truth.project(events["longitude"], events["latitude"]).T
     assert np.hypot(x, y).max() < 250.1
     assert events["depth_km"].between(5, 120).all()
@@ -42,26 +42,26 @@ def test_earthquakes_look_like_those_under_kanto(seed):
 
 def test_record_numbers_follow_the_sizes():
     assert (SMALL.kik_records, SMALL.meso_records) == (298, 40)
-    assert Settings(events=10, kik_stations=3).kik_records == 10
-    assert Settings(events=1432).kik_records == pytest.approx(46191 / 2, abs=1)
-    assert Settings(events=1432, kik_records=5000).kik_records == 5000
+    assert SimulationSettings(events=10, kik_stations=3).kik_records == 10
+    assert SimulationSettings(events=1432).kik_records == pytest.approx(46191 / 2, abs=1)
+    assert SimulationSettings(events=1432, kik_records=5000).kik_records == 5000
 
 
 @pytest.mark.parametrize("setting", [{"events": 0}, {"meso_stations": 501}, {"trigger": 0.0}, {"noise": 1}])
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(pydantic.ValidationError, match=next(iter(setting))):
-        Settings(**setting)
+        SimulationSettings(**setting)
 
 
 def test_options_that_are_not_given_take_their_default():
-    assert Settings.of(events=100, seed=None) == Settings(events=100)
+    assert SimulationSettings.of(events=100, seed=None) == SimulationSettings(events=100)
     with pytest.raises(UsageError, match=r"^events = 0: Input should be greater than or equal to 1$"):
-        Settings.of(events=0)
+        SimulationSettings.of(events=0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_reference_stations_are_spread_over_the_box_on_land(seed):
-    kik = of(scenario.stations(Settings(seed=seed)), "kik")
+    kik = of(scenario.stations(SimulationSettings(seed=seed)), "kik")
     west, south, east, north = truth.BOX
     places = kik.drop_duplicates("site_id")
     assert len(places) == 62
@@ -74,7 +74,7 @@ def test_reference_stations_are_spread_over_the_box_on_land(seed):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_added_stations_are_dense_lines_and_a_sparser_spread(seed):
-    stations = scenario.stations(Settings(seed=seed))
+    stations = scenario.stations(SimulationSettings(seed=seed))
     meso = of(stations, "meso")
     tokyo = truth.project(*scenario.TOKYO)
     xy = truth.project(meso["longitude"], meso["latitude"])
@@ -89,5 +89,5 @@ def test_added_stations_are_dense_lines_and_a_sparser_spread(seed):
 
 
 def test_the_largest_added_network_still_finds_room():
-    stations = scenario.stations(Settings(meso_stations=500, kik_stations=30))
+    stations = scenario.stations(SimulationSettings(meso_stations=500, kik_stations=30))
     assert of(stations, "meso")["site_id"].nunique() == 500

@@ -17,15 +17,15 @@ from tfgmm.core.grid import Grid
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
 from tfgmm.simulation import simulated, truth
-from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.simulated import SimulationSettings
 from tfgmm.simulation.truth import IMS, Truth
 
-SMALL = Settings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
+SMALL = SimulationSettings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
 
 
 @pytest.fixture(scope="module")
 def default():
-    return simulated.simulate(Settings())
+    return simulated.simulate(SimulationSettings())
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,9 @@ def test_another_seed_another_dataset(small):
 @pytest.mark.slow
 def test_more_events_leave_the_rest_alone(small):
     dataset, planted = small
-    larger, other = simulated.simulate(Settings(**SMALL.model_dump() | {"events": 80, "kik_records": 400}))
+    larger, other = simulated.simulate(
+        SimulationSettings(**SMALL.model_dump() | {"events": 80, "kik_records": 400})
+    )
     pd.testing.assert_frame_equal(larger.stations, dataset.stations)
     xr.testing.assert_identical(larger.layers, dataset.layers)
     both = larger.events.merge(dataset.events)
@@ -177,7 +179,7 @@ def test_written_folder_reads_back_equal(small, folder):
         pd.testing.assert_frame_equal(getattr(back, name), getattr(dataset, name))
     xr.testing.assert_identical(back.layers, dataset.layers)
     assert back.provenance["digest"] == back.digest() == dataset.digest()
-    assert Settings(**back.provenance["choices"]) == SMALL
+    assert SimulationSettings(**back.provenance["choices"]) == SMALL
     with pytest.raises(UsageError, match="--overwrite"):
         simulated.write(dataset, planted, folder)
 

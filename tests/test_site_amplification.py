@@ -17,7 +17,7 @@ from tfgmm.cli.app import main
 from tfgmm.cli.console import console
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble
@@ -248,7 +248,7 @@ def measured(study):
 def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     """Against the whole ensembles, all events at once."""
     arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
-    members = {key: ensemble.member.load(arm.member(*key), "PGA") for key in ((0, 0), (1, 0))}
+    members = {key: ensemble.member.load(arm.network("PGA", *key)) for key in ((0, 0), (1, 0))}
     with_site = ensemble.load(run.path, "PGA")
     without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
     found = [one.maps(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]

@@ -11,7 +11,7 @@ from helpers.prediction_tables import predictions
 from tfgmm.core.coast import footprint
 from tfgmm.core.errors import UsageError
 from tfgmm.simulation import simulated, truth
-from tfgmm.simulation.simulated import Settings
+from tfgmm.simulation.simulated import SimulationSettings
 from tfgmm.site_amplification.site_terms import SiteTerms
 
 
@@ -57,7 +57,7 @@ def test_interval_of_the_basin_holds_its_mean(script):
 def test_oracle_is_nearer_to_the_planted_map_than_kriging(script, monkeypatch):
     monkeypatch.setattr(truth, "WAVES", 60)
     dataset, planted = simulated.simulate(
-        Settings(events=150, kik_stations=40, meso_events=10, meso_stations=80)
+        SimulationSettings(events=150, kik_stations=40, meso_events=10, meso_stations=80)
     )
     records = dataset.records.merge(dataset.stations, on="station_id").merge(
         dataset.events, on="event_id", suffixes=("", "_e")

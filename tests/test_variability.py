@@ -22,7 +22,7 @@ def planted():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(truth, "WAVES", 100)
-        settings = simulated.Settings(
+        settings = simulated.SimulationSettings(
             events=500, kik_stations=60, kik_records=9000, meso_events=3, meso_stations=10
         )
         dataset, true = simulated.simulate(settings)

@@ -18,7 +18,7 @@ ORIGIN = pd.Timestamp("2018-01-05T02:02:30Z")
 CATALOGUE = f"time,longitude,latitude,depth,mw\n{ORIGIN.isoformat()},139.7,35.6,40,6\n"
 LIGHT = intensity_measures.Processing(baseline="linear", taper_s=0.1, highpass_hz=None)
 CUT = Cut(before_s=12, after_s=30)
-SETTINGS = mesonet.Settings(ims=("PGA",), correction="none", processing=LIGHT, cut=CUT)
+SETTINGS = mesonet.WaveformSettings(ims=("PGA",), correction="none", processing=LIGHT, cut=CUT)
 DIFFERENTIATE = dataclasses.replace(SETTINGS, velocity="differentiate")
 VELOCITY = ("channel", "measures velocity, no acceleration")
 OTHER = ("record", "another instrument of its station is taken")

@@ -1,7 +1,7 @@
 """The public objects with their verbs, which ``tfgmm`` itself names; the command line calls nothing else.
 
 dataset             a dataset with its verbs, and simulated records
-choices             what all readers let choose
+choices             choices that all readers have
 flatfiles           flatfiles -> a dataset, and their download
 waveforms           waveforms -> a dataset
 layers              site layers: read, and added to a dataset on disk

@@ -1,4 +1,4 @@
-"""What all readers let choose, and the forms in which files may be given."""
+"""Choices that all readers have, and the forms in which files may be given."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ Progress = Callable[[Path], None]
 
 
 class Choices(TypedDict, total=False):
-    """What is kept of the records that are read, and how files are read; for all readers.
+    """Choices that all readers have: which records are kept, and how files are read.
 
     Attributes
     ----------

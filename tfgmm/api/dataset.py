@@ -273,7 +273,7 @@ def simulate(
     """
     from tfgmm.simulation import simulated
 
-    settings = simulated.Settings.of(
+    settings = simulated.SimulationSettings.of(
         events=events,
         kik_stations=kik_stations,
         meso_stations=meso_stations,

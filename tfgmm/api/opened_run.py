@@ -148,7 +148,7 @@ class OpenedRun(os.PathLike):
         """
         from tfgmm.evaluation import evaluation
 
-        return evaluation.evaluate(self.path, baselines, report)
+        return evaluation.evaluate(self.folder, baselines, report)
 
     def report(
         self,
@@ -200,4 +200,4 @@ class OpenedRun(os.PathLike):
         """
         from tfgmm.evaluation import effects
 
-        return effects.write(self.path, station, cell_deg)
+        return effects.write(self.folder, station, cell_deg)

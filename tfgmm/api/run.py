@@ -149,7 +149,7 @@ class Run(OpenedRun):
 
         name = imt.canonical(im) if im else self.ims[0]
         if name not in self._ensembles:
-            self._ensembles[name] = ensemble.load(self.path, name)
+            self._ensembles[name] = ensemble.load(self.folder, name)
         return self._ensembles[name]
 
     def predict(
@@ -252,7 +252,7 @@ class Run(OpenedRun):
 
         if out is not None:
             outputs.refuse_file_name(Path(out), "an exported model")
-        return export.prepare(self.path, out, im, members, precision, overwrite=overwrite)
+        return export.prepare(self.folder, out, im, members, precision, overwrite=overwrite)
 
     def export(
         self,

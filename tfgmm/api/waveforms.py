@@ -122,7 +122,7 @@ def read_waveforms(
     """
     from tfgmm.readers.waveforms import mesonet
 
-    settings = mesonet.Settings(
+    settings = mesonet.WaveformSettings(
         network=network, ims=tuple(ims), component=component, correction=correction, velocity=velocity
     )
     with limits_of(choices) as limits:

@@ -1,13 +1,12 @@
 """How good a run is, and beside what.
 
-baselines          predictions of simpler models on the same folds: regression, kriging, boosting
+baselines          predictions of other models on the same folds: fitted, or published
 comparison         runs beside each other and beside the Kanto study; paired differences
 effects            what was learned about sources and paths: estimates, tables and maps
 evaluation         evaluate a finished run: its tables and figures
 figures            figures of predicted distributions, calibration, and simulated earthquakes
 kanto_study        values of the study in the Kanto basin
 probabilistic      scores of predicted distributions, in any grouping; who is over-confident
-published_models   predictions of published ergodic models, as published and re-centred
 report             evaluations as one HTML page, or a folder of Markdown
 residual_figures   figures of residuals: trends, terms, parts of sigma, correlations
 residual_sections  sections on sigma and residuals: calibration, parts, trends

@@ -55,14 +55,14 @@ class Evaluation:
 
 
 def evaluate(
-    path: Path, with_baselines: bool = True, report: scored_run.Report = lambda what, share: None
+    run: RunFolder | Path, with_baselines: bool = True, report: scored_run.Report = lambda what, share: None
 ) -> Evaluation:
     """Score a run; write the tables and figures of its evaluation into ``tables/`` and ``figures/``.
 
     Parameters
     ----------
-    path : Path
-        Run folder.
+    run : RunFolder or Path
+        The run, open or its folder.
     with_baselines : bool
         Fit the baselines on the same folds (minutes, once a run); else the ergodic regression only.
     report : callable
@@ -76,7 +76,7 @@ def evaluate(
         The predictions are damaged, or the file system refuses to write.
     """
     mpl.use("Agg")
-    run = RunFolder.open(path)
+    run = RunFolder.open(run)
     scored = scored_run.gather(run, with_baselines, report)
     written = []
     for make_sections in (sections.score_sections, residual_sections.residual_sections):

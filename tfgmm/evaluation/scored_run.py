@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core import files, lease
-from tfgmm.evaluation import baselines, published_models, residuals, scores
+from tfgmm.evaluation import baselines, residuals, scores
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration
+from tfgmm.stats.published import MODELS
 
 _log = logging.getLogger(__name__)
 #: Files of the baselines that are kept in a run.
@@ -143,9 +144,9 @@ def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, repo
     progress = count_steps(report, "fitting baselines", folds)
     fitted = baselines.fitted_predictions(table, progress)
     files.write_parquet(_select_reference(run, fitted), folder / "fitted.parquet")
-    models = len(published_models.MODELS) * len(run.experiment.ims)
+    models = len(MODELS) * len(run.experiment.ims)
     progress = count_steps(report, "evaluating published models", models)
-    published, ranges = published_models.published_predictions(_select_reference(run, table), progress)
+    published, ranges = baselines.published_predictions(_select_reference(run, table), progress)
     files.write_parquet(published, folder / "published.parquet")
     ranges.to_csv(folder / "ranges.csv", index=False)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.evaluation import scores, variability
 from tfgmm.stats import site_kriging, within_event
 from tfgmm.stats.path_covariance import PAIRS

@@ -6,8 +6,7 @@ checkpoint    the state of a training after each epoch
 device        what the GPU of this machine is good at, if it has one
 material      what the members of one chunk share: records with their roles, and maps
 member        train, save, load one member
-normal        Normal distribution at every pixel, likelihood at station pixels
-random_terms  event and site terms while a network learns
+normal        Normal distribution at every pixel, its likelihood at stations, event and site terms in it
 training      train what a run lacks; the predictions table
 upgrade       bring a run of version 0.1 up to the format of this version
 unet          channels -> parameter map

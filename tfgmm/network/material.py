@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
+from tfgmm.data.columns import training_records
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.roles import training_records
 from tfgmm.network import batches, device
 from tfgmm.network.batches import EventRecords
 from tfgmm.network.channels import Rasteriser, select

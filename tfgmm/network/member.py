@@ -14,12 +14,18 @@ import tensorflow as tf
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches
 from tfgmm.network.checkpoint import Checkpoint
 from tfgmm.network.material import MEDIAN_CHANNELS, Material
-from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
-from tfgmm.network.random_terms import RandomTerms, RandomTermsUpdate
+from tfgmm.network.normal import (
+    ErgodicMedian,
+    GroundMotionModel,
+    NormalLayer,
+    RandomTerms,
+    RandomTermsUpdate,
+    at_stations,
+)
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
@@ -187,7 +193,7 @@ def restore_predictions(
         The file system refuses to write.
     """
     tables = [
-        predictions(_read_network(folder.network(im)), material, im, chunk, init)
+        predictions(load(folder.network(im)), material, im, chunk, init)
         for im, material in materials.items()
     ]
     done, name = folder.done(), folder.predictions.name
@@ -286,19 +292,14 @@ def in_float32(model: GroundMotionModel) -> GroundMotionModel:
     return model
 
 
-def load(folder: MemberFolder, im: str) -> GroundMotionModel:
-    """Load the trained network of a member for one intensity measure; it predicts in float32.
+def load(path: Path) -> GroundMotionModel:
+    """Load the network of a trained member, of `RunFolder.network`; it predicts in float32.
 
     Raises
     ------
     DataError
-        A file of the member is damaged.
+        The file is damaged.
     """
-    folder.refuse_damaged()
-    return _read_network(folder.network(im))
-
-
-def _read_network(path: Path) -> GroundMotionModel:
     try:
         return in_float32(keras.saving.load_model(path, compile=False))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

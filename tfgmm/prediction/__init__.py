@@ -5,7 +5,6 @@ ensemble      the members of a run -> distributions for earthquakes, as maps or 
 figures       maps of one predicted earthquake
 places        where a distribution is wanted: every pixel of the map, or sites
 quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
-ranges        what the members have learned from: ranges of values, and stations
 scenarios     what is to be predicted: earthquakes, and sites
 writing       earthquakes -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 """

@@ -19,8 +19,8 @@ from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Facts, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
-from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.ranges import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
 from tfgmm.stats.calibration import Calibration
@@ -62,7 +62,7 @@ class Ensemble:
         ranges: Ranges | None = None,
     ) -> None:
         self.run, self.im, self.members, self.effects = run, im, members, effects
-        self.calibration, self.ranges = calibration, ranges or Ranges.of(run, im)
+        self.calibration, self.ranges = calibration, ranges or run.ranges(im)
         self._rasteriser = rasteriser
         self._graphs: dict[int, Callable] = {}
 
@@ -80,7 +80,7 @@ class Ensemble:
     @functools.cached_property
     def stations(self) -> pd.DataFrame:
         """Return the stations from which the members have learned, as `trained_stations` has them."""
-        return trained_stations(self.run, self.im)
+        return self.run.trained_stations(self.im)
 
     def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
         """Predict maps of ln IM for events, all of them in memory.
@@ -309,13 +309,13 @@ def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
     return xr.concat(batches, "event", **options)
 
 
-def load(run: Path | str, im: str | None = None) -> Ensemble:
+def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
     """Load the ensemble of a run.
 
     Parameters
     ----------
-    run : path
-        Folder of the run.
+    run : RunFolder or path
+        The run, open or its folder.
     im : str, optional
         Intensity measure; the run's first one by default.
 
@@ -326,11 +326,11 @@ def load(run: Path | str, im: str | None = None) -> Ensemble:
     DataError
         A file of the run is missing or damaged.
     """
-    opened = RunFolder.open(Path(run))
+    opened = RunFolder.open(run)
     im = imt.canonical(im) if im else opened.experiment.ims[0]
-    folders = {place: opened.member(*place) for place in opened.trained(im)}
+    networks = {place: opened.network(im, *place) for place in opened.trained(im)}
     site_layers, effects = opened.site_layers(), opened.random_effects(im)
-    calibration, ranges = opened.calibration(im), Ranges.of(opened, im)
+    calibration, ranges = opened.calibration(im), opened.ranges(im)
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
-    members = {place: member.load(folder, im) for place, folder in folders.items()}
+    members = {place: member.load(path) for place, path in networks.items()}
     return Ensemble(opened, im, members, rasteriser, effects, calibration=calibration, ranges=ranges)

@@ -50,7 +50,7 @@ def labelled(
     r_hyp_km : ndarray, [event, ...]
         Hypocentral distances.
     outside : dict of str to ndarray of bool
-        What lies outside the training ranges, as returned by `tfgmm.prediction.ranges.Ranges.outside`.
+        What lies outside the training ranges, as returned by `tfgmm.runs.ranges.Ranges.outside`.
     """
     everywhere = ("event", *places.dims)
     return xr.Dataset(

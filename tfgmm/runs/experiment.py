@@ -11,13 +11,13 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid, check_size
 
 
-class Settings(pydantic.BaseModel):
+class FrozenSettings(pydantic.BaseModel):
     """Settings that cannot change; an unknown name is an error."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
-class Split(Settings):
+class Split(FrozenSettings):
     """Choice of the events that validate.
 
     ``time``: those with an origin time in [start, end), everything before and after trains.
@@ -56,7 +56,7 @@ class Split(Settings):
         raise UsageError(f"--split {text}: {usage}")
 
 
-class Network(Settings):
+class Network(FrozenSettings):
     """Size and number format of the U-Net.
 
     ``base`` is the number of filters of the first level, doubled at each level down. With
@@ -70,7 +70,7 @@ class Network(Settings):
     min_stddev: float = pydantic.Field(0.05, gt=0)
 
 
-class Training(Settings):
+class Training(FrozenSettings):
     """Settings of the training of a member.
 
     Attributes
@@ -126,7 +126,7 @@ class Training(Settings):
         return min(self.epochs, limit)
 
 
-class Experiment(Settings):
+class Experiment(FrozenSettings):
     """A run: everything that is needed to repeat it.
 
     Attributes

@@ -12,8 +12,8 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
+from tfgmm.data.columns import STOPPING, TRAINING, VALIDATION
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.roles import STOPPING, TRAINING, VALIDATION
 from tfgmm.runs.experiment import Experiment
 
 #: An added station as near as this to a reference site stands at that site.

@@ -7,8 +7,7 @@ import pandera.pandas as pa
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
-from tfgmm.data.roles import ROLES
+from tfgmm.data.columns import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
 #: Name of the table, in a run and in the folder of a member.
 PREDICTIONS = "predictions.parquet"

@@ -5,7 +5,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import pandas as pd
 import xarray as xr
@@ -19,6 +18,7 @@ from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.manifest import Manifest
 from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
+from tfgmm.runs.ranges import Ranges, training_records
 from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects
@@ -120,6 +120,18 @@ class RunFolder:
     def lost(self, im: str) -> list[tuple[int, int]]:
         """Return the members whose predictions are in the table, and whose folders are not whole."""
         return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
+
+    def network(self, im: str, chunk: int, init: int) -> Path:
+        """Return the path of a member's network for one intensity measure.
+
+        Raises
+        ------
+        DataError
+            A file of the member is not what was written.
+        """
+        folder = self.member(chunk, init)
+        folder.refuse_damaged()
+        return folder.network(im)
 
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return chunk and initialisation of the trained members of the run's own arm.
@@ -259,9 +271,40 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is missing or damaged: {TRAIN_AGAIN}") from error
 
+    def ranges(self, im: str) -> Ranges:
+        """Return the ranges of the records from which at least one trained member has learned.
+
+        Raises
+        ------
+        UsageError
+            No member is trained.
+        DataError
+            A member's table of predictions is damaged.
+        """
+        return Ranges.of_records(self._training_records(im, [*Ranges.model_fields]))
+
+    def trained_stations(self, im: str) -> pd.DataFrame:
+        """Return the stations from which at least one trained member has learned; errors as `ranges`.
+
+        A calibration of sigma depends on the distance to the nearest of these stations.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of `tfgmm.network.batches.places`, in the order of the run's table.
+        """
+        stations = self._places("stations")
+        trained = self._training_records(im, ["station_id"])["station_id"].unique()
+        return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
+
+    def _training_records(self, im: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return columns of the training records of all chunks, read from one member per chunk."""
+        first_of_chunk = {chunk: (chunk, init) for chunk, init in reversed(self.trained(im))}
+        return training_records([self.member(*place) for place in first_of_chunk.values()], columns)
+
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an existing run.
+    def open(cls, path: "str | Path | RunFolder") -> "RunFolder":
+        """Open an existing run; one that is open already stays as it is.
 
         Raises
         ------
@@ -270,6 +313,9 @@ class RunFolder:
         DataError
             Its description is damaged.
         """
+        if isinstance(path, RunFolder):
+            return path
+        path = Path(path)
         description = path / DESCRIPTION
         if not description.is_file():
             raise UsageError(f"{path} is no run folder: make one with tfgmm train")
@@ -284,7 +330,7 @@ class RunFolder:
             ) from error
 
     @classmethod
-    def latest(cls, folder: Path = Path("runs")) -> Self:
+    def latest(cls, folder: Path = Path("runs")) -> "RunFolder":
         """Open the run that was begun last, among those in a folder that have predictions.
 
         Raises
@@ -302,7 +348,8 @@ class RunFolder:
 
 def refuse_format(path: Path, description: dict) -> None:
     """Raise `UsageError` unless a run folder is of the format of this version."""
-    version = description.get("format", 1)
+    # Version 0.1 stated no format, but the hash of the data.
+    version = description["format"] if "digest" not in description["data"] else description.get("format", 1)
     if version < FORMAT:
         raise UsageError(
             f"run {path} is of version 0.1: bring it up to this version with tfgmm upgrade {path}"

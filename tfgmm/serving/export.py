@@ -18,7 +18,6 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
-from tfgmm.prediction.ranges import Ranges, trained_stations
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, SiteTerms, detached
 from tfgmm.serving.models import WARMUP, definitions, version_number
@@ -115,7 +114,7 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            model = member.load(self.run.member(chunk, init), self.im)
+            model = member.load(self.run.network(self.im, chunk, init))
             variables, function = detached(model, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
@@ -145,7 +144,7 @@ class Export:
         """Return the graph of the ensemble and the description of the model."""
         chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
-            trained_km = trained_stations(self.run, self.im)[["x_km", "y_km"]].to_numpy()
+            trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
         graph = Graph(
@@ -185,7 +184,7 @@ class Export:
             "unit": "natural logarithm of g; stddev, aleatory and epistemic are standard deviations of it",
             "grid": experiment.grid.model_dump(),
             "pixels": "row 0 is north, column 0 is west; a site takes the value of the pixel it lies in",
-            "ranges": Ranges.of(self.run, self.im).model_dump(),
+            "ranges": self.run.ranges(self.im).model_dump(),
             "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
             "precision": self.precision,
             "size_bytes": self.size_bytes,
@@ -213,7 +212,7 @@ class Export:
 
 
 def prepare(
-    run: Path | str,
+    run: RunFolder | Path | str,
     out: Path | str | None = None,
     im: str | None = None,
     members: int | None = None,
@@ -248,7 +247,7 @@ def prepare(
     DataError
         The disk is too small.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(run)
     im = im or folder.experiment.ims[0]
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: choose {' or '.join(PRECISIONS)}")
@@ -259,7 +258,7 @@ def prepare(
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    weights = member.load(folder.member(*chosen[0]), im).count_params()
+    weights = member.load(folder.network(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
     export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im))
     _refuse_strangers(export, overwrite)

@@ -73,7 +73,7 @@ def _record_count(published: int, **sizes: int):
     return pydantic.Field(default_factory=default, ge=1)
 
 
-class Settings(pydantic.BaseModel):
+class SimulationSettings(pydantic.BaseModel):
     """Sizes of the simulated dataset; by default those of the published study.
 
     Attributes
@@ -121,7 +121,7 @@ class Settings(pydantic.BaseModel):
         return getattr(self, "events" if (what, network) == ("events", "kik") else f"{network}_{what}")
 
 
-def stations(settings: Settings) -> pd.DataFrame:
+def stations(settings: SimulationSettings) -> pd.DataFrame:
     """Return the stations of both networks, in the columns of a dataset; ``vs30_m_s`` is unknown.
 
     ``operating_from`` and ``operating_to`` are known for the stations of three places that the reference
@@ -135,7 +135,7 @@ def stations(settings: Settings) -> pd.DataFrame:
     return table[[*first, "operating_from", "operating_to"]]
 
 
-def _kik(settings: Settings) -> pd.DataFrame:
+def _kik(settings: SimulationSettings) -> pd.DataFrame:
     """Return the stations of the reference network: evenly spread, up to three of them moved once."""
     rng = stream(settings.seed, "kik stations")
     moved = min(3, settings.kik_stations // 10)
@@ -149,12 +149,12 @@ def _kik(settings: Settings) -> pd.DataFrame:
     return table
 
 
-def _meso(settings: Settings, kik_km: np.ndarray) -> pd.DataFrame:
+def _meso(settings: SimulationSettings, kik_km: np.ndarray) -> pd.DataFrame:
     """Return the stations of the dense network: on lines from Tokyo, two beside others, the rest spread.
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
     kik_km : ndarray, [n, 2]
         Stations of the reference network.
     """
@@ -228,7 +228,7 @@ def _on_land(xy_km: np.ndarray) -> np.ndarray:
     return xy_km[on_land(*GRID.unproject(*xy_km.T))]
 
 
-def events(settings: Settings, network: Network) -> pd.DataFrame:
+def events(settings: SimulationSettings, network: Network) -> pd.DataFrame:
     """Return the earthquakes that a network records, by origin time, in the columns of a dataset."""
     number = settings.number_of("events", network)
     table = pd.DataFrame()

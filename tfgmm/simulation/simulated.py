@@ -14,11 +14,11 @@ from tfgmm.core.errors import UsageError
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
 from tfgmm.simulation import scenario, truth
-from tfgmm.simulation.scenario import NETWORKS, Network, Settings
+from tfgmm.simulation.scenario import NETWORKS, Network, SimulationSettings
 from tfgmm.simulation.truth import IMS, Truth
 
 
-def simulate(settings: Settings) -> tuple[Dataset, Truth]:
+def simulate(settings: SimulationSettings) -> tuple[Dataset, Truth]:
     """Simulate a dataset and return it with the truth behind it; the same settings give the same bytes.
 
     Raises
@@ -54,10 +54,10 @@ def simulate(settings: Settings) -> tuple[Dataset, Truth]:
 
 def embedded() -> Dataset:
     """Return the simulated dataset of default size, on which a run without data is trained."""
-    return simulate(Settings())[0]
+    return simulate(SimulationSettings())[0]
 
 
-def plant(settings: Settings) -> Truth:
+def plant(settings: SimulationSettings) -> Truth:
     """Return the planted truth alone, without records."""
     return _planted(settings.seed, _networks(settings))
 
@@ -210,7 +210,7 @@ class Pairs:
         return pd.DataFrame({name: values.to_numpy()[index] for (name, values), index in columns})
 
 
-def _networks(settings: Settings) -> list[Pairs]:
+def _networks(settings: SimulationSettings) -> list[Pairs]:
     """Return the pairs of events and stations of each network."""
     stations = scenario.stations(settings)
     return [
@@ -234,7 +234,7 @@ def _planted(seed: int, networks: list[Pairs]) -> Truth:
     return Truth(seed, pd.concat(terms), pd.concat(nuggets))
 
 
-def _records(settings: Settings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
+def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
     """Return the records of a network, thinned and triggered, by event; count the others in the tally."""
     operating = pairs.operating()
     number = _number(settings, pairs, int(operating.sum()))
@@ -258,7 +258,7 @@ def _records(settings: Settings, planted: Truth, pairs: Pairs, tally: Tally) -> 
     return ids.assign(**dict(zip(IMS, amplitudes.T, strict=True)), component="geometric_mean")
 
 
-def _number(settings: Settings, pairs: Pairs, available: int) -> int:
+def _number(settings: SimulationSettings, pairs: Pairs, available: int) -> int:
     """Return the number of records of a network, or raise `UsageError` if so many cannot be."""
     number, events = settings.number_of("records", pairs.network), len(pairs.events)
     if not events <= number <= available:

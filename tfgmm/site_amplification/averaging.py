@@ -148,7 +148,7 @@ def average_members(
     """
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
-        model = member.load(run.member(chunk, init), im)
+        model = member.load(run.network(im, chunk, init))
         ensemble_of_one = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
         by_member.append(
             [

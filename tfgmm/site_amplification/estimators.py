@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.prediction.places import Places
 from tfgmm.site_amplification import estimate, site_maps, site_terms

@@ -12,11 +12,11 @@ import xarray as xr
 from tfgmm.core.coast import footprint
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
-from tfgmm.data.roles import VALIDATION
+from tfgmm.data.columns import VALIDATION
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select
-from tfgmm.runs.experiment import Experiment, Settings, reason
+from tfgmm.runs.experiment import Experiment, FrozenSettings, reason
 from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.averaging import Weighting
@@ -36,7 +36,7 @@ _USAGE = (
 )
 
 
-class Selection(Settings):
+class Selection(FrozenSettings):
     """A selection of the events over which maps are averaged; both ends belong to a range.
 
     Attributes
@@ -122,7 +122,7 @@ class Selection(Settings):
         return ", ".join(parts)
 
 
-class Options(Settings):
+class Options(FrozenSettings):
     """Options of a study of site amplification.
 
     Attributes

@@ -10,8 +10,7 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import MEMBER, SITE_XY
-from tfgmm.data.roles import training_records
+from tfgmm.data.columns import MEMBER, SITE_XY, training_records
 from tfgmm.stats import site_kriging
 from tfgmm.stats.effect_estimates import (
     EVENT,

@@ -10,8 +10,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
-from tfgmm.data.columns import SITE_XY
-from tfgmm.data.roles import is_training
+from tfgmm.data.columns import SITE_XY, is_training
 from tfgmm.stats.mixture import rows_of_members
 
 #: Borders in km of the classes of distance in which the correlation is estimated.

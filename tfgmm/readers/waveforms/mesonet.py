@@ -27,7 +27,7 @@ HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class WaveformSettings:
     """Settings of the measurements on continuous waveforms.
 
     Attributes
@@ -88,7 +88,7 @@ def read(
     *,
     channels: Path | None = None,
     stations: Path | None = None,
-    settings: Settings = Settings(),
+    settings: WaveformSettings = WaveformSettings(),
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
     """Cut continuous waveforms into records of the events of a catalogue, and measure the records.
@@ -108,7 +108,7 @@ def read(
         Channel table of WIN32 files (`win32_files.read_channel_table`).
     stations : Path, optional
         Station table of other files (`obspy_files.read_station_table`).
-    settings : Settings
+    settings : WaveformSettings
     progress : callable, optional
         Called with each file once it has been read.
 
@@ -155,7 +155,7 @@ def read(
     )
 
 
-def _describe_stations(stations: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def _describe_stations(stations: pd.DataFrame, settings: WaveformSettings) -> pd.DataFrame:
     """Add network, sensor depths and the factor of the correction to the stations."""
     depth = stations["sensor_depth_m"].astype(float).fillna(settings.sensor_depth_m)
     return stations.assign(
@@ -223,7 +223,7 @@ def _measure(
     cut_record: event_windows.CutRecord,
     events: pd.DataFrame,
     stations: pd.DataFrame,
-    settings: Settings,
+    settings: WaveformSettings,
     tally: Tally,
 ) -> dict | None:
     """Return the row of a record, or None for a record that cannot be used, and count the reason."""
@@ -253,7 +253,7 @@ def _measure(
     }
 
 
-def _choose_instrument(rows: list[dict], settings: Settings, tally: Tally) -> pd.DataFrame:
+def _choose_instrument(rows: list[dict], settings: WaveformSettings, tally: Tally) -> pd.DataFrame:
     """Keep the record of the preferred instrument per event and station, and count the others.
 
     Acceleration goes before velocity, then the higher sampling rate, then the location code and the
@@ -269,7 +269,7 @@ def _choose_instrument(rows: list[dict], settings: Settings, tally: Tally) -> pd
 
 
 def _note_implausible(
-    rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame, settings: Settings
+    rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame, settings: WaveformSettings
 ) -> list[dict]:
     """Note the stations whose unit or gain must be wrong: median amplitudes a factor of 20 off BSSA14."""
     counts = rows["station_id"].value_counts()
@@ -287,7 +287,7 @@ def _note_implausible(
     return selection.note("station", reason, texts)
 
 
-def _describe_source(paths: Sequence[Path], settings: Settings) -> dict:
+def _describe_source(paths: Sequence[Path], settings: WaveformSettings) -> dict:
     """Return the description of sources and choices that goes into the dataset."""
     return {
         "name": f"continuous waveforms of {settings.network}",

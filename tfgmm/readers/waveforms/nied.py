@@ -150,7 +150,7 @@ def _describe_source(paths: Sequence[Path], names: Sequence[str], component: str
     }
 
 
-class Places:
+class UniqueNames:
     """Gives unique names to events or stations: the second place of a name is ``name-2``.
 
     Parameters
@@ -208,7 +208,7 @@ class Pairs:
         self.tally = Tally()
         self.disagreements: list[str] = []
         self._sensor, self._measure = sensor, measure
-        self._events, self._stations = Places(SAME_EVENT_KM), Places(SAME_STATION_KM)
+        self._events, self._stations = UniqueNames(SAME_EVENT_KM), UniqueNames(SAME_STATION_KM)
         self._rows: list[tuple] = []
         self._waiting: dict[tuple, tuple[str, nied_format.Component]] = {}
         self._done: set[tuple] = set()
