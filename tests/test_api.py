@@ -210,6 +210,7 @@ def trained(data, tmp_path_factory) -> tfgmm.Run:
     return finished
 
 
+@pytest.mark.slow
 def test_training_on_records_in_memory(trained, data, monkeypatch):
     assert repr(trained).endswith("/run: PGA from kik, meso, quick>") and trained.simulated
     assert trained.dataset().digest() == data.digest()
@@ -221,6 +222,7 @@ def test_training_on_records_in_memory(trained, data, monkeypatch):
         tfgmm.train(data, ["kik", "meso"], out=trained, **TINY | {"epochs": 2})
 
 
+@pytest.mark.slow
 def test_a_run_predicts(trained, tmp_path):
     maps = trained.ensemble("pga").maps(EVENT)
     assert maps["mean"].dims == ("event", "row", "col")
