@@ -193,8 +193,8 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
     quantities = rows.columns.difference(_FIRST, sort=False)
     single = dict.fromkeys([name for name in quantities if rows[name].dtype.kind == "f"], "float32")
-    attributes = {name: bool(predictions.attrs[name]) for name in ("calibrated", "simulated")}
-    attributes["im"] = predictions.attrs["intensity_measure"]
+    attributes = {"im": predictions.attrs["intensity_measure"]}
+    attributes |= {name: bool(predictions.attrs[name]) for name in ("calibrated", "simulated")}
     return rows[[*_FIRST, *quantities]].astype(single).assign(**attributes)
 
 
