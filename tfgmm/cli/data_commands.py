@@ -81,7 +81,7 @@ def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
 
 
 def _refuse(out: Path, append: bool, overwrite: bool, tolerance: tuple[float, ...]) -> None:
-    """Raise `UsageError` before the records are read if the options exclude writing the dataset later."""
+    """Raise an error, before the records are read, if the dataset could not be written afterwards."""
     from tfgmm.api.dataset import refuse_folder
     from tfgmm.readers.common import matching
 

@@ -106,7 +106,7 @@ class Export:
         Returns
         -------
         Path
-            The version folder. If another process has written `version` meanwhile, it has a higher number.
+            The new version folder, with a higher number if another process has written `version` meanwhile.
 
         Raises
         ------
