@@ -39,20 +39,20 @@ class OpenedRun(os.PathLike):
         Raises
         ------
         UsageError
-            There is no run.
+            The path is no run folder, or another version of tfgmm made the run.
         DataError
-            Its description is damaged.
+            The file ``experiment.json`` of the run is damaged.
         """
         return cls(RunFolder.open(Path(path)))
 
     @classmethod
     def latest(cls, folder: PathLike = "runs") -> Self:
-        """Open the run in a folder that was begun last, among those that have predictions.
+        """Open the run whose training began last, among the runs in a folder that have predictions.
 
         Raises
         ------
         UsageError
-            There is none.
+            No run in the folder has predictions.
         """
         return cls(RunFolder.latest(Path(folder)))
 
@@ -82,11 +82,11 @@ class OpenedRun(os.PathLike):
 
     @property
     def simulated(self) -> bool:
-        """Return True if the records are made, not measured."""
+        """Return True if the records are simulated, not measured."""
         return self.folder.simulated
 
     def dataset(self) -> Dataset:
-        """Read the records and site layers that the run was trained on, from its own copy.
+        """Read the records and site layers that the run was trained on, from the copy in the run folder.
 
         Raises
         ------
@@ -96,14 +96,27 @@ class OpenedRun(os.PathLike):
         return Dataset.of(self.folder.dataset())
 
     def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the stations in use, or those with the given ids: ``station_id, longitude, latitude``, ...
+        """Return the coordinates of the stations of the run, or of the stations with the given ids.
+
+        The stations of the run are those of its networks inside the map.
+
+        Parameters
+        ----------
+        ids : sequence of str, optional
+            Station ids; all stations by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees;
+            ``terms_of``, the id of the site whose site term applies to the station.
 
         Raises
         ------
         UsageError
-            There is no such station.
+            The run has no station with one of the ids.
         DataError
-            The table is missing or damaged.
+            The file ``stations.parquet`` of the run is missing or damaged.
         """
         return self.folder.stations(ids)
 
@@ -119,7 +132,9 @@ class OpenedRun(os.PathLike):
     def evaluate(
         self, *, baselines: bool = True, report: Report = lambda what, share: None
     ) -> "Evaluation":
-        """Score the run: known and held-out sites and events, beside simpler models, with intervals.
+        """Score the predictions at known and held-out sites and events, beside those of simpler models.
+
+        Scores come with 90 % bootstrap intervals.
 
         Tables and figures are written into ``tables/`` and ``figures/`` of the run.
 
@@ -128,12 +143,12 @@ class OpenedRun(os.PathLike):
         baselines : bool
             Fit all baselines on the same folds (minutes, once a run).
         report : callable
-            Receives what is being done and the share of it that is done.
+            Called with the name of the current step and the share of the step that is done, 0 to 1.
 
         Returns
         -------
         Evaluation
-            With ``sections`` of tables and figures, and ``section(name)``.
+            ``sections``, each with a table and a figure; ``section(name)`` returns one of them.
 
         Raises
         ------
@@ -178,21 +193,21 @@ class OpenedRun(os.PathLike):
         Parameters
         ----------
         station : str, optional
-            Station of the paths; by default the one with most records.
+            Id of the station at which the paths end; by default the station with most records.
         cell_deg : float
             Side of a source cell, degrees.
 
         Returns
         -------
         dict of Effects
-            By intensity measure, with ``sources``, ``paths`` and ``station``.
+            Effects by intensity measure, with the tables ``sources`` and ``paths``, and ``station``.
 
         Raises
         ------
         UsageError
-            The run is not finished, or station or cells do not fit its records.
+            The run is not finished, or the station or the cell size does not fit the records of the run.
         DataError
-            The predictions or places are damaged, or the file system refuses to write.
+            The tables of predictions, events or stations are damaged, or the file system refuses to write.
 
         Examples
         --------

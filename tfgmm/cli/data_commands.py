@@ -62,11 +62,11 @@ def _common(
     decimal_comma: options.DecimalComma = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Bear the options of all commands that read records."""
+    """Declare the options of all commands that read records, as parameters for `options.taking`."""
 
 
 def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
-    """Make a command of a function that reads records: write them, or add them to what is there."""
+    """Make a command from a function that reads records; the command writes or extends a dataset."""
 
     @imports.command(read.__name__.replace("_", "-"), help=read.__doc__)
     @options.taking(read, _common)
@@ -81,7 +81,7 @@ def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
 
 
 def _refuse(out: Path, append: bool, overwrite: bool, tolerance: tuple[float, ...]) -> None:
-    """Refuse before minutes of reading what could not be written after them."""
+    """Raise an error, before the records are read, if the dataset could not be written afterwards."""
     from tfgmm.api.dataset import refuse_folder
     from tfgmm.readers.common import matching
 
@@ -251,7 +251,7 @@ def _layer_options(
     large: Large = False,
     decimal_comma: options.DecimalComma = False,
 ) -> None:
-    """Bear the options of all commands that read a site layer."""
+    """Declare the options of all commands that read a site layer, as parameters for `options.taking`."""
 
 
 def layer_command(command: str, name: str, what: str) -> None:
@@ -273,7 +273,7 @@ layer_command("vs30", "vs30", "Vs30 (m/s)")
 
 @fetches.callback()
 def _fetch() -> None:
-    """Keep the name of the only command."""
+    """Make ``fetch`` a group of commands, although ``jma`` is the only command in the group."""
 
 
 @fetches.command("jma")

@@ -117,7 +117,7 @@ def _train_options(
     seed: Seed = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Bear the options of the command train."""
+    """Declare the options of the command ``train``, as parameters for `options.taking`."""
 
 
 @app.command(rich_help_panel=options.TRAIN)
@@ -318,12 +318,24 @@ def site_amp(
 
 
 def _place(text: str, grid: "Grid") -> dict:
-    """Return ``name, longitude, latitude`` of LON,LAT[,NAME].
+    """Read a place from a text ``LON,LAT[,NAME]``.
+
+    Parameters
+    ----------
+    text : str
+        Value of the option ``--at``.
+    grid : Grid
+        Map of the run.
+
+    Returns
+    -------
+    dict
+        ``name`` (without NAME, the whole text); ``longitude`` and ``latitude``, float, degrees.
 
     Raises
     ------
     UsageError
-        The text is not written so, or the place lies outside the map.
+        The text is not of the form ``LON,LAT[,NAME]``, or the place lies outside the map.
     """
     *numbers, name = text.split(",") if text.count(",") > 1 else [*text.split(","), text]
     longitude, latitude = options.numbers(",".join(numbers), 2, "--at")

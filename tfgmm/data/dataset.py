@@ -89,12 +89,13 @@ class Dataset:
         return digest.hexdigest()
 
     def checked(self) -> Self:
-        """Return the dataset with rows numbered and times in UTC, or name the first bad value.
+        """Check all tables; return the dataset with a new index from 0 in each table and times in UTC.
 
         Raises
         ------
         DataError
-            A table breaks the contract, or a record has no event or station.
+            A table violates the data contract (``docs/data.md``), no record is left, or a record has no
+            event or station. The message names the first bad value.
         """
         tables = {
             name: schemas.validate(schema, getattr(self, name), name) for name, schema in _SCHEMAS.items()
@@ -112,20 +113,21 @@ class Dataset:
         return checked
 
     def _with_tables(self, tables: Mapping[str, pd.DataFrame]) -> Self:
-        """Return the dataset with other `TABLES`."""
+        """Return a copy of the dataset with the given tables, by name."""
         events, stations, records = (tables[name] for name in TABLES)
         return dataclasses.replace(self, events=events, stations=stations, records=records)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a dataset folder, compare its content with the hash in ``dataset.json``, and check it.
+        """Read a dataset folder, and check the hash of its content and the values in its tables.
 
         Raises
         ------
         UsageError
-            There is no dataset.
+            The folder is no dataset folder.
         DataError
-            A file is missing, damaged, not what was written, or breaks the contract.
+            A file is missing, damaged or changed since it was written (its hash is not the one in
+            ``dataset.json``), or a table violates the data contract (``docs/data.md``).
         """
         provenance = _read_provenance(folder)
         stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
@@ -162,9 +164,9 @@ class Dataset:
         Raises
         ------
         UsageError
-            The folder holds something, and `overwrite` is false or it is no dataset.
+            The folder is not empty, and `overwrite` is false or the folder is no dataset folder.
         DataError
-            The dataset breaks the contract, or the file system refuses to write.
+            The dataset violates the data contract, or the file system refuses to write.
         """
         dataset = self.checked()
         files.refuse_existing(folder, overwrite)
@@ -188,7 +190,7 @@ class Dataset:
         return dataclasses.replace(dataset, provenance=provenance)
 
     def write_layers(self, folder: Path) -> Self:
-        """Write the site layers and the provenance of the dataset, whose tables stand in `folder` already.
+        """Write the site layers and the provenance into `folder`, which already holds the tables.
 
         Raises
         ------
@@ -253,7 +255,7 @@ def _utc(times: pd.Series) -> np.ndarray:
 
 
 def _why_empty(provenance: dict) -> str:
-    """Return the three reasons for which most was dropped, with their counts."""
+    """Return a sentence with the three most frequent reasons why rows were dropped, and their counts."""
     dropped = sorted(provenance.get("dropped", []), key=lambda row: -row["count"])[:3]
     reasons = "; ".join(f"{row['reason']} ({row['count']} {row['what']}s)" for row in dropped)
     return f"dropped are {reasons}" if reasons else "the source holds none that can be used"
@@ -280,7 +282,7 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def changed_files(folder: Path) -> dict[str, str]:
-    """Return what is wrong with each file of a dataset: an empty text for a file that is whole.
+    """Return ``missing or damaged``, or an empty text for a good file, by name for all files of a dataset.
 
     Raises
     ------

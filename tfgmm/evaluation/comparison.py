@@ -20,7 +20,7 @@ _STUDY_COLUMNS = ["rmse", "rmse_std", "z_std"]
 
 
 def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterable[str]]) -> pd.DataFrame:
-    """Put the four-way tables of several runs into one, beside the Kanto study's of the same networks.
+    """Join the four-way tables of several runs, with the values that the Kanto study published beside them.
 
     Parameters
     ----------
@@ -32,10 +32,11 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
     Returns
     -------
     pandas.DataFrame
-        The rows of all tables, those of one measure, cell and model together: ``run`` and the columns of
-        the tables, and the values of `tfgmm.evaluation.kanto_study` as ``published_rmse``,
-        ``published_rmse_std``, ``published_z_std``, NaN where the study has none (other networks,
-        measures, cells, or a baseline).
+        The rows of all tables, sorted so that rows of one intensity measure, cell and model are together.
+        Columns: ``run``, the columns of the tables, and the values of `tfgmm.evaluation.kanto_study` for
+        the same networks as ``published_rmse``, ``published_rmse_std`` (ln units) and
+        ``published_z_std``; NaN where the study published no value (other networks, intensity measures or
+        cells, or a baseline).
     """
     parts = [
         table.merge(_study_values(table, networks[name]), on=["im", "cell", "model"], how="left").assign(
@@ -52,7 +53,7 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
 
 
 def _study_values(table: pd.DataFrame, networks: Iterable[str]) -> pd.DataFrame:
-    """Return the values of the Kanto study for the measures of a table, as those of the ensemble."""
+    """Return the values that the Kanto study published for its ensemble, for the measures of a table."""
     networks = list(networks)
     parts = [kanto_study.four_way(networks, im).assign(im=im) for im in table["im"].unique()]
     values = pd.concat(parts, ignore_index=True).assign(model=scores.ENSEMBLE)
@@ -70,8 +71,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``im``, ``sites / events``, ``model``; for each run RMSE (mean and standard deviation over
-        chunks) and z std, and those of the Kanto study beside where it has any.
+        ``im``, ``sites / events``, ``model``; for each run the RMSE (mean and standard deviation over
+        chunks, ln units) and the standard deviation of z, followed by the RMSE and z std that the Kanto
+        study published, if any.
     """
     lines = {}
     for row in table.to_dict("records"):
@@ -95,15 +97,17 @@ def _format_columns(title: str, row: dict, prefix: str) -> dict[str, str]:
 def between_runs(
     first: pd.DataFrame, second: pd.DataFrame, reference: str, names: tuple[str, str], **bootstrapped
 ) -> pd.DataFrame:
-    """Subtract the scores of another run, in each cell, for each model of both, on identical records.
+    """Compute the scores of one run minus the scores of another, per cell and model, on the same records.
+
+    Only models that both runs have are compared.
 
     Parameters
     ----------
     first, second : pandas.DataFrame
-        Scored tables of the runs.
+        Scored tables of the runs, see `tfgmm.evaluation.scores`.
     reference : str
-        The reference network; its records alone are compared. The cell without added stations near
-        exists if either run has added stations.
+        Name of the reference network; only records of the reference network are compared. The cell of
+        held-out sites without an added station nearby exists if either run has added stations.
     names : tuple of str
         Names of the runs, for messages.
     **bootstrapped
@@ -112,8 +116,10 @@ def between_runs(
     Returns
     -------
     pandas.DataFrame
-        ``im, cell, model, statistic``, ``first`` and ``second`` value, ``value`` (first minus second),
-        ``low``, ``high``, ``n``, ``events``, ``sites``.
+        One row per intensity measure, cell, model and statistic: ``im, cell, model, statistic``;
+        ``first`` and ``second``, the statistic of either run; ``value``, first minus second; ``low`` and
+        ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``, the numbers of
+        records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
 
     Raises
     ------
@@ -130,28 +136,30 @@ def between_runs(
 def between_models(
     scored: pd.DataFrame, model: str, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:
-    """Subtract the scores of each other model from those of one model, on the same records.
+    """Compute the scores of one model minus the scores of each other model, on the same records.
 
     Parameters
     ----------
     scored : pandas.DataFrame
-        Scored table with several models.
+        Scored table of several models, see `tfgmm.evaluation.scores`.
     model : str
-        The first of each pair.
+        Name of the model from whose scores the scores of each other model are subtracted.
     groupings : mapping of str to Grouping
-        As `tfgmm.evaluation.scores.by_cell` returns them; ``model`` names the second of the pair.
+        Groupings by name of column, as returned by `tfgmm.evaluation.scores.by_cell`. The grouping
+        ``model`` is by the other model, whose scores are subtracted.
     **bootstrapped
         ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 
     Returns
     -------
     pandas.DataFrame
-        A column per grouping, then the columns of `between_runs`.
+        One row per group and statistic: a column per grouping, then ``statistic`` and the columns that
+        follow it in the result of `between_runs`.
 
     Raises
     ------
     UsageError
-        The models do not score the same records, or there is no other.
+        The models do not score the same records, or the table lacks `model` or any other model.
     """
     own, others = scored[scored["model"] == model], scored[scored["model"] != model]
     if own.empty or others.empty:
@@ -162,7 +170,7 @@ def between_models(
 
 
 def _match_records(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
-    """Return the first table with the second's predictions as ``mean_second`` and ``stddev_second``."""
+    """Add the predictions of the second table to the first, as ``mean_second`` and ``stddev_second``."""
     values = ["mean", "stddev", "ln_im", "nearest_added_km"]
     pairs = first.merge(
         second[_KEYS + values], on=_KEYS, how="left", suffixes=("", "_second"), indicator=True
@@ -184,7 +192,7 @@ def _match_records(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, 
 def _subtract_scores(
     pairs: pd.DataFrame, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:
-    """Return the differences of `STATISTICS` between two predictions of each record, by group."""
+    """Compute `STATISTICS` of the first prediction minus those of the second, for each group of records."""
     parts = []
     for group, records in scores.groups(pairs, groupings):
         values = [

@@ -29,7 +29,7 @@ class ScoredRun:
     run : RunFolder
     models : pandas.DataFrame
         Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row per
-        record, chunk and model, with the places of its event and station.
+        record, chunk and model, with the coordinates of the event and the station.
     published : pandas.DataFrame
         Scored table of published ground-motion models; empty without baselines.
     ranges : pandas.DataFrame
@@ -37,7 +37,8 @@ class ScoredRun:
     full : pandas.DataFrame
         Predictions of the full ensemble, one row per record.
     calibrations : dict of str to Calibration
-        By intensity measure; empty where the run has no stopping set of its own.
+        Calibrations of the standard deviation by intensity measure; empty for a run with random effects, or
+        where the validation events also stop the training.
     members : int
         Number of trained members per intensity measure.
     """
@@ -62,7 +63,7 @@ class ScoredRun:
 
     @property
     def note(self) -> str:
-        """Return the networks, and that records are simulated where they are, for titles of figures."""
+        """Return the network names, with a remark if records are simulated, for figure titles."""
         return ", ".join(self.run.experiment.networks) + " (simulated records)" * self.run.simulated
 
 
@@ -71,8 +72,9 @@ def gather(
 ) -> ScoredRun:
     """Combine the members of a run, fit its calibration and the baselines.
 
-    The calibration is written into the run. The baselines, which take minutes, are kept there too and
-    fitted again only when the records or their roles have changed, or the files (a warning says so).
+    The calibration is written into the run folder. The baselines, which take minutes, are kept there too.
+    They are fitted again only if the records, the roles of the records or the files of the baselines have
+    changed; in the last case a warning is logged.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def gather(
     with_baselines : bool
         Fit all baselines; else the ergodic regression only.
     report : callable
-        Called with the name of the stage at work and the share of it that is done, 0 to 1.
+        Called with the name of the current stage and the share of the stage that is done, 0 to 1.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, repo
 
 
 def _is_kept(folder: Path, records_sha256: str) -> bool:
-    """Return whether the baselines of these records stand in the run as they were written."""
+    """Return True if a folder holds the baselines of these records, and the files are unchanged."""
     if not folder.exists():
         return False
     try:
@@ -169,7 +171,7 @@ def _is_kept(folder: Path, records_sha256: str) -> bool:
 
 
 def count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
-    """Return a function that reports another of `count` steps each time it is called.
+    """Return a function that reports one more of `count` steps each time the function is called.
 
     Parameters
     ----------

@@ -1,4 +1,11 @@
-"""Groups of scored records, and the four-way table: known and unknown sites, known and unknown events."""
+"""Groups of scored records, and the four-way table: known and unknown sites, known and unknown events.
+
+A scored table has one row per record, chunk and model: ``im, event_id, station_id, site_id, network,
+chunk, model``; ``site_role`` and ``event_role``, each training, validation or stopping; ``ln_im``,
+observed; ``mean`` and ``stddev`` of ln IM, predicted (IM in g); ``nearest_added_km``, the distance to the
+nearest station of a network other than the reference, NaN where there is none. A cell is a combination of
+site role and event role, for example validation sites and training events.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +34,7 @@ Grouping = Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
 
 
 def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Combine the members of each chunk: networks that never saw the sites that the chunk holds out.
+    """Combine the members of each chunk, which are trained without the sites that the chunk holds out.
 
     Parameters
     ----------
@@ -50,7 +57,7 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Take the random effects off partial ensembles, as if no site, event or record were known.
+    """Remove the random effects from partial ensembles: the prediction for an unknown site and event.
 
     Parameters
     ----------
@@ -60,8 +67,9 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``mean`` without terms, ``stddev`` at an unknown site without neighbours for an unknown event;
-        ``model`` is `MAP_PART`.
+        The rows of `partial` with ``mean`` without event, site, path and within-event terms; ``stddev``,
+        the total standard deviation for an unknown event at an unknown site far from all training sites;
+        and `MAP_PART` as ``model``.
     """
     terms, posterior, prior = (
         partial[list(names)]
@@ -77,16 +85,22 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
-    """Select the records of each cell, by its name ``site role / event role``.
-
-    The four cells hold reference records only; added stations that train have cells of their own.
+    """Split a scored table into cells by the roles of site and event.
 
     Parameters
     ----------
     partial : pandas.DataFrame
         Scored table of partial ensembles or a baseline.
     reference : str
-        The reference network.
+        Name of the reference network.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        Rows of each cell by the name ``site role / event role``. The four `CELLS` hold records of the
+        reference network only. If other networks were added, there are also the held-out cell without
+        sites that have an added station within `NEAR_ADDED_KM`, and ``added / event role`` with the
+        records of the added training stations.
     """
     is_reference = partial["network"] == reference
     by_name = {}
@@ -142,7 +156,7 @@ def groups(
     ----------
     table : pandas.DataFrame
     groupings : mapping of str to Grouping
-        By the name of the column that tells their groups apart.
+        Groupings by the name of the column that holds the names of the groups.
 
     Yields
     ------
@@ -159,7 +173,7 @@ def groups(
 
 
 def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
-    """Return groupings by measure, cell and model, with further ones between the last two.
+    """Return groupings by intensity measure, cell and model; `within` goes between cell and model.
 
     >>> list(by_cell("kik", r_hyp_km=by_bin("r_hyp_km", [50, 100])))
     ['im', 'cell', 'r_hyp_km', 'model']
@@ -183,14 +197,15 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
     partial : pandas.DataFrame
         Scored table of partial ensembles and baselines.
     reference : str
-        The reference network.
+        Name of the reference network.
 
     Returns
     -------
     pandas.DataFrame
         One row per intensity measure, cell and model: ``rmse`` and ``rmse_std`` (mean and standard
-        deviation over chunks), ``rmse_pooled``, ``bias``, ``z_mean`` and ``z_std`` (pooled over
-        chunks), ``records`` (scored pairs, summed over chunks).
+        deviation over chunks of the RMSE of a chunk), ``rmse_pooled`` and ``bias`` (over the records of all
+        chunks), all in ln units; ``z_mean`` and ``z_std`` (over the records of all chunks); ``records``
+        (number of records, summed over chunks).
 
     References
     ----------
@@ -201,7 +216,7 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _summarise(records: pd.DataFrame) -> dict[str, float]:
-    """Return the numbers of one row of the four-way table."""
+    """Return the statistics of one row of the four-way table by column."""
     residual = records["ln_im"] - records["mean"]
     z = residual / records["stddev"]
     by_chunk = np.sqrt((residual**2).groupby(records["chunk"]).mean())

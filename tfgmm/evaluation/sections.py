@@ -27,20 +27,20 @@ NARROW_NOTE = f"{NARROW_MARK} Too narrow: from fewer than {bootstrap.FEW_CLUSTER
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """An answer to one question about a run: a table, a figure, and text to read them by.
+    """A section of an evaluation: a table, a figure, and an explanation of both.
 
     Attributes
     ----------
     name : str
-        Stem of its files: ``tables/NAME.csv``, ``figures/NAME.png``.
+        Name of the files without ending: ``tables/NAME.csv``, ``figures/NAME.png``.
     title, text : str
-        The question, and what one must know to read the answer.
+        Title, and explanation of the table and the figure.
     table : pandas.DataFrame or None
-        Every number.
+        Table with all numbers, as written to the CSV file.
     shown : pandas.DataFrame or None
-        The numbers that people read, as text.
+        Shorter table with rounded numbers as text, for the terminal and the report.
     draw : callable or None
-        Makes the figure.
+        Function that draws the figure.
     """
 
     name: str
@@ -56,7 +56,20 @@ class Section:
 
 
 def format_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
-    """Write values with their intervals as text, those from few events or sites with a mark."""
+    """Format each row as ``value [low, high]``, with `NARROW_MARK` if it is from few events or sites.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``value, low, high``, and optionally ``events`` and ``sites``, the numbers of events and sites.
+        Where ``low`` is NaN, the text is the value alone.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    pandas.Series of str, [n_rows]
+    """
     number = f"{{:.{digits}f}}".format
     narrow = {"events", "sites"} <= {*table} and bootstrap.is_narrow(table)
     return table.assign(mark=np.where(narrow, NARROW_MARK, "")).apply(
@@ -70,20 +83,22 @@ def format_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
 
 
 def has_narrow(shown: pd.DataFrame) -> bool:
-    """Return whether an interval among texts bears the mark of few events or sites."""
+    """Return True if any text in a table ends with the mark of an interval from few events or sites."""
     texts = shown.select_dtypes(exclude="number").astype(str)
     return bool(texts.apply(lambda column: column.str.endswith("]" + NARROW_MARK)).any(axis=None))
 
 
 def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: list[str]) -> pd.DataFrame:
-    """Pivot a table of scores: a column per statistic, values with intervals as text, rows in their order.
+    """Pivot a table of scores to one column per statistic, with values and intervals as text.
+
+    The order of the rows is kept.
 
     Parameters
     ----------
     table : pandas.DataFrame
         ``statistic, value, low, high`` and the columns `index`.
     index : list of str
-        Columns that tell the rows apart.
+        Columns that identify a row of the result.
     statistics : list of str
     """
     chosen = table[table["statistic"].isin(statistics)]
@@ -97,7 +112,7 @@ def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: lis
 
 
 def score_sections(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on scores, the most asked for first; each is computed when its turn comes."""
+    """Yield the sections on scores, the most important first; each section is computed on demand."""
     ims = list(scored.run.experiment.ims)
     yield four_way(scored)
     for im in ims:
@@ -116,7 +131,7 @@ def score_sections(scored: ScoredRun) -> Iterator[Section]:
 
 
 def four_way(scored: ScoredRun) -> Section:
-    """Return the section on RMSE at known and unknown sites and events, beside the Kanto study's."""
+    """Return the section on RMSE at known and unknown sites and events, with that of the Kanto study."""
     table = scores.four_way(scored.models, scored.reference)
     networks = scored.run.experiment.networks
     beside_study = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
@@ -157,7 +172,7 @@ def _format_model(row: pd.Series) -> dict[str, str]:
 
 
 def _format_spread(value: float, spread: float) -> str:
-    """Write a value with its standard deviation, where that is known."""
+    """Format a value and its standard deviation as ``value ± spread``; without the spread if it is NaN."""
     return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
 
 
@@ -187,7 +202,7 @@ def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
 
 
 def probabilistic_scores(score_table: pd.DataFrame) -> Section:
-    """Return the section on log score, CRPS, coverage and the like, and on models that are over-confident.
+    """Return the section on NLL, CRPS, coverage and other scores, and on models that are over-confident.
 
     Parameters
     ----------
@@ -212,7 +227,7 @@ def probabilistic_scores(score_table: pd.DataFrame) -> Section:
 
 
 def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
-    """Return sentences on how many sites it would take where the ensemble's coverage is known badly."""
+    """Return a sentence for each cell that has too few sites to determine the coverage of the ensemble."""
     rows = score_table[
         score_table["model"].str.startswith(scores.ENSEMBLE)
         & score_table["cell"].isin(["training / validation", HELD_OUT])

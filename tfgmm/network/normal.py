@@ -30,11 +30,12 @@ class RandomTerms(keras.layers.Layer):
     stddev : keras.Variable, [3]
         tau, phi_S2S and phi_SS.
     variance : keras.Variable, []
-        Variance of the terms that are left in the training records.
+        Variance of the part of event and site terms that is not subtracted from the training records,
+        squared ln units.
     offset : keras.Variable, [records]
-        Subtracted from each record before f is compared with it.
+        Part of the site term that is subtracted from each record in the loss, ln units.
     residual : keras.Variable, [records]
-        Observed minus f when each record was last seen in training; NaN before.
+        Observed ln IM minus the network's mean in the last training step with the record; NaN before.
     """
 
     def __init__(self, records: int, tau: float, phi_s2s: float, phi_ss: float) -> None:
@@ -51,15 +52,15 @@ class RandomTerms(keras.layers.Layer):
         self.built = True
 
     def of_unknown(self) -> tuple[float, tf.Tensor]:
-        """Return offset and variance of records of other events at other sites than those that train."""
+        """Return offset, 0, and variance, tau^2 + phi_S2S^2, of records of unknown events and sites."""
         return 0.0, tf.reduce_sum(self.stddev.value[:2] ** 2)
 
     def of_training(self, y: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the offset of a batch's records, [batch, stations], and their variance."""
+        """Return the offsets of the training records of a batch, [batch, stations], and `variance`."""
         return tf.gather(self.offset.value, y["record"]), self.variance.value
 
     def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
-        """Keep the residuals of a batch."""
+        """Store the residuals, observed ln IM minus `mean`, of the records of a batch."""
         is_record = y["weight"] > 0
         record, residual = (
             tf.boolean_mask(values, is_record) for values in (y["record"], y["ln_im"] - mean)
@@ -70,15 +71,17 @@ class RandomTerms(keras.layers.Layer):
 class RandomTermsUpdate(keras.callbacks.Callback):
     r"""A callback that estimates site terms from the residuals, every 50 steps and after each epoch.
 
-    Single records pull f towards the mean of their site, its own term included, in proportion to their
-    number: sites of many records would be learned by heart, and those of few would hardly count
-    beside them. With all of the terms subtracted nothing would hold f where there is no station. So
+    The records of a site pull the network's mean f at its pixel towards the mean of the site, site term
+    included, in proportion to their number: f would overfit sites with many records, and sites with few
+    records would hardly count. If the whole site terms were subtracted from the records, nothing would
+    constrain f where there is no station. So the share :math:`\alpha` of each site term is subtracted from
+    the records, and the other part is counted in the variance v:
 
     .. math:: y_{es} - \alpha\, \delta S2S_s, \quad v = \tau^2 + (1 - \alpha)^2 \phi_{S2S}^2, \quad
         \alpha = 0.8
 
-    Residuals are those of the steps themselves: an extra pass would take a third longer. Variances are
-    estimated after each epoch, by restricted maximum likelihood.
+    The residuals are from the training steps: an extra pass over the records would take a third longer.
+    Variances are estimated after each epoch, by restricted maximum likelihood.
 
     Parameters
     ----------
@@ -91,26 +94,26 @@ class RandomTermsUpdate(keras.callbacks.Callback):
         self.records = records
 
     def on_train_batch_end(self, batch, logs=None):
-        """Estimate the terms again."""
+        """Estimate the site terms again, for the current variances."""
         if (batch + 1) % TERMS_EVERY == 0:
             equations = mixed_effects.MixedModelEquations(*self._residuals())
             self._subtract(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Estimate the variances, and with them the terms."""
+        """Estimate the variances and the site terms again."""
         fitted = mixed_effects.fit(*self._residuals())
         self.model.random_terms.stddev.assign([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
         self._subtract(fitted)
 
     def _residuals(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
-        """Return an intercept, and residuals, events and sites of the records that have been seen."""
+        """Return intercept, residuals, events and sites of the records that have a residual."""
         residual = self.model.random_terms.residual.numpy()
         seen = np.isfinite(residual)
         records = self.records[seen]
         return np.ones((seen.sum(), 1)), residual[seen], records["event_id"], records["site_id"]
 
     def _subtract(self, fitted: mixed_effects.CrossedEffects) -> None:
-        """Set the offsets of the records to most of their site terms, and the variance of what is left."""
+        """Set the offsets to `SUBTRACTED_SHARE` of the site terms, and the variance of the other part."""
         terms, of_site = self.model.random_terms, self.records["site_id"].map(fitted.site_terms)
         terms.offset.assign(SUBTRACTED_SHARE * of_site.fillna(0.0).to_numpy())
         terms.variance.assign(fitted.tau**2 + ((1 - SUBTRACTED_SHARE) * fitted.phi_s2s) ** 2)
@@ -137,7 +140,7 @@ class NormalLayer(keras.layers.Layer):
         self.location, self.scale, self.min_stddev = location, scale, min_stddev
 
     def call(self, parameters, median=None):
-        """Turn parameters [batch, row, col, 2] into a Normal [batch, row, col], moved by a median."""
+        """Turn parameters [batch, row, col, 2] into Normals [batch, row, col] and add a median."""
         mean = self.location + self.scale * parameters[..., 0]
         stddev = self.scale * ops.softplus(parameters[..., 1]) + self.min_stddev
         return tfd.Normal(mean if median is None else mean + median, stddev)
@@ -214,9 +217,9 @@ class GroundMotionModel(keras.Model):
                   \left[\ln\sigma + \frac{(\ln y - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right]
 
         at the pixel of each station s; two stations in one pixel are two terms, padded stations
-        weigh nothing. With random effects the network's standard deviation is that within an event
-        and a site; what `RandomTerms` has for the records is taken off y and added to the variance,
-        :math:`\sigma^2 = \phi_{SS}^2 + v`: a composite likelihood of single records.
+        have the weight 0. With random effects the network's standard deviation is
+        :math:`\phi_{SS}`; the offset from `RandomTerms` is subtracted from ln y, and its variance v
+        is added, :math:`\sigma^2 = \phi_{SS}^2 + v`: a composite likelihood of single records.
 
         References
         ----------
@@ -238,7 +241,18 @@ class GroundMotionModel(keras.Model):
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):
-        """Return maps of mean and standard deviation, as ``predict`` needs them."""
+        """Predict one batch, called by Keras in ``predict``.
+
+        Parameters
+        ----------
+        data : tensor, [batch, row, col, channel]
+            Input maps, alone or in a tuple as Keras gives them.
+
+        Returns
+        -------
+        dict of str to tensor, [batch, row, col]
+            ``mean`` and ``stddev`` of ln IM (IM in g) at each output pixel.
+        """
         maps, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         normal = self(maps, training=False)
         return {"mean": normal.loc, "stddev": normal.scale}

@@ -19,17 +19,20 @@ def level(x, filters: int, name: str, policy: str):
 
 
 def parameter_map(x, settings: Network):
-    """Apply the U-Net to standardised channels; return the two parameters at every output pixel.
+    """Apply the U-Net to standardised channels; return two parameters of the distribution at each pixel.
 
     Parameters
     ----------
     x : keras.KerasTensor, [batch, input_size, input_size, channels]
     settings : Network
+        Filters of the first level, number of levels and precision of the U-Net.
 
     Returns
     -------
     keras.KerasTensor, [batch, output_size, output_size, 2]
-        float32, whatever the precision of the inner layers.
+        :math:`p_0` and :math:`p_1`, without unit, from which `tfgmm.network.normal.NormalLayer` makes the
+        mean and the standard deviation of ln IM. They are float32, whatever the precision of the inner
+        layers.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Where a distribution is wanted: every pixel of the map, or sites."""
+"""Places for which a distribution is predicted: all pixels of the map, or sites."""
 
 import dataclasses
 from typing import Literal, NamedTuple, Self
@@ -32,11 +32,11 @@ class Places:
     longitude, latitude : ndarray
         Degrees.
     x_km, y_km : ndarray
-        Km east and north of the map's centre.
+        Position, km east and north of the map's centre.
     outside : ndarray of bool
-        True where a place lies outside the map; it then takes the values of the nearest pixel.
+        True where a place lies outside the map; such a place takes the values of the nearest pixel.
     row, col, weight : ndarray, [k, ...]
-        The k pixels from which values are taken, and their shares.
+        Rows, columns and weights of the k pixels from which the value at a place is interpolated.
     """
 
     dims: tuple[str, ...]
@@ -51,7 +51,7 @@ class Places:
 
     @classmethod
     def pixels(cls, grid: Grid) -> Self:
-        """Return all pixel centres of the output window."""
+        """Return all pixel centres of the output window as places, [row, col]."""
         size = grid.output_size
         row, col = np.indices((size, size))
         x, y = np.moveaxis(grid.centres_km(size), -1, 0)
@@ -60,7 +60,10 @@ class Places:
 
     @classmethod
     def sites(cls, grid: Grid, sites: pd.DataFrame, interpolation: Interpolation) -> Self:
-        """Return sites with ``longitude`` and ``latitude``, which take the value of one pixel or of four.
+        """Return sites with ``longitude`` and ``latitude`` as places, [site].
+
+        The value at a site is that of its pixel (``nearest``), or interpolated between the centres of four
+        pixels (``bilinear``).
 
         Raises
         ------
@@ -83,14 +86,14 @@ class Places:
 
     @property
     def xy_km(self) -> np.ndarray:
-        """Return km east and north of the map's centre, [..., 2]."""
+        """Return the positions of the places, km east and north of the map's centre, [..., 2]."""
         return np.stack([self.x_km, self.y_km], axis=-1)
 
     def window(self, grid: Grid, depth: int) -> Window:
-        """Return the smallest part of the input maps from which a U-Net predicts the same at the places.
+        """Return the smallest window of the input maps from which a U-Net predicts the same at all places.
 
-        It begins at a multiple of :math:`2^{depth}` pixels: the pooling of a U-Net of this depth then pairs
-        the same pixels as on the whole map.
+        The window begins at a multiple of :math:`2^{depth}` pixels: the pooling of a U-Net of this depth
+        then pairs the same pixels as on the whole map.
         """
         step, last = 2**depth, grid.output_size - 1
         ends = [(axis.min() // step, (last - axis.max()) // step) for axis in (self.row, self.col)]
@@ -99,27 +102,33 @@ class Places:
         return Window(row, col, grid.input_size - int(spare) * step)
 
     def sample(self, maps: np.ndarray, window: Window) -> np.ndarray:
-        """Return values [event, ...] at the places from maps [event, row, col], the output of a window."""
+        """Interpolate maps [event, row, col], the output for a window, to the places, [event, ...]."""
         at_pixels = maps[:, self.row - window.row, self.col - window.col]
         return (at_pixels * self.weight).sum(axis=1)
 
     def r_hyp_km(self, x_km, y_km, depth_km) -> np.ndarray:
-        """Return hypocentral distances [event, ...] from epicentres and depths, each [event]."""
+        """Return hypocentral distances of the places, km, [event, ...].
+
+        Parameters
+        ----------
+        x_km, y_km, depth_km : array_like, [event]
+            Epicentres, km east and north of the map's centre, and depths.
+        """
         x, y, depth = (np.reshape(value, (-1, *[1] * self.x_km.ndim)) for value in (x_km, y_km, depth_km))
         return np.hypot(np.hypot(self.x_km - x, self.y_km - y), depth)
 
     def nearest_km(self, stations: pd.DataFrame) -> np.ndarray:
-        """Return distances [...] to the nearest of stations with ``x_km`` and ``y_km``."""
+        """Return the distance of each place to the nearest station (``x_km, y_km``), km, [...]."""
         return KDTree(stations[["x_km", "y_km"]]).query(self.xy_km)[0]
 
 
 def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return km east and north of the grid's centre of points with ``longitude`` and ``latitude``.
+    """Project points with ``longitude`` and ``latitude`` to km east and north of the grid's centre.
 
     Raises
     ------
     DataError
-        A point has no place in the projection: it lies on the other side of the Earth.
+        A point cannot be projected, because it lies on the other side of the Earth.
     """
     x, y = grid.project(points["longitude"], points["latitude"])
     lost = ~np.isfinite(x + y)

@@ -30,7 +30,7 @@ def single(
     Raises
     ------
     UsageError
-        A value is missing or cannot be.
+        A value is missing or out of range.
     """
     event = {"longitude": longitude, "latitude": latitude, "depth_km": depth_km, "magnitude": magnitude}
     missing = [name for name, value in event.items() if value is None]
@@ -48,9 +48,9 @@ def single(
 
 
 def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Tally]:
-    """Read the earthquakes of a catalogue, a table or QuakeML, and count those left out by reason.
+    """Read the earthquakes of a catalogue, a table or QuakeML, and count the dropped earthquakes by reason.
 
-    Origin times are not needed.
+    Earthquakes without magnitude, coordinates or depth are dropped; origin times are not needed.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     UsageError
         The file or a column does not exist.
     DataError
-        The file is no catalogue (`tfgmm.readers.common.catalogue.read`), or no event is complete.
+        The file is no catalogue (`tfgmm.readers.common.catalogue.read`), or every event lacks a value.
     """
     tally = Tally()
     events = catalogue.read(path, tally, times=False, any_type=any_type)
@@ -97,7 +97,18 @@ def taken_as_mw(events: pd.DataFrame, source: str) -> str:
 
 
 def check_events(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events with rows numbered and ``event_id`` as text, or raise an error on a bad value.
+    """Check a table of events, and return it with ``event_id`` as text and longitudes in one range.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw), and optionally ``event_id``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All columns of `events`, with a new index from 0. Without a column ``event_id``, the id is the
+        number of the row, from 1. Longitudes are from -180 to 180 degrees.
 
     Raises
     ------
@@ -113,9 +124,9 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
-    """Return ``site_id, longitude, latitude`` of sites, rows numbered.
+    """Check a table of sites, and return ``longitude, latitude, site_id`` with a new index from 0.
 
-    The id is the column ``site_id`` or else ``station_id`` or else the number of the row, from 1.
+    The id is the column ``site_id``, or else ``station_id``, or else the number of the row, from 1.
 
     Raises
     ------
@@ -135,7 +146,7 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
-    """Raise `DataError` that names the first id with two places; one place listed twice is no fault."""
+    """Raise `DataError` for the first id that has two different places; an id may be listed twice."""
     places = sites.drop_duplicates()
     repeated = places.duplicated("site_id")
     if repeated.any():
@@ -163,8 +174,8 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     UsageError
         The file does not exist or lacks a column.
     DataError
-        The file is no table or has no rows, a coordinate is blank, no number or out of range, or one id has
-        two places.
+        The file is no table or has no rows, a coordinate is blank, not a number or out of range, or one id
+        has two different places.
     """
     table = sheet.read(path)
     located = columns.locate(table, _SITE_COLUMNS)

@@ -1,4 +1,9 @@
-"""One opened run: its files, and the validated objects in them."""
+"""One opened run: its files, and the validated objects in them.
+
+An arm of a run is a set of channels, with or without turned maps, on which members are trained
+(`tfgmm.runs.experiment.Experiment.arm`). The run's own arm is the one of its experiment; other arms are
+trained for comparison by the study of site amplification.
+"""
 
 import dataclasses
 import functools
@@ -92,7 +97,7 @@ class RunFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Return the hash of the settings and of the data, which every member bears."""
+        """Return the hash of settings and data, which is also stored with every member."""
         content = self.experiment.model_dump_json(exclude={"data"}) + self.data["digest"]
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -107,18 +112,26 @@ class RunFolder:
         return Manifest(self.path)
 
     def member(self, chunk: int, init: int, arm: str | None = None) -> MemberFolder:
-        """Return the folder of one member, by default of the run's own arm."""
+        """Return the folder of one member of the ensemble.
+
+        Parameters
+        ----------
+        chunk, init : int
+            Chunk of held-out sites, and initialisation of the network, from 0.
+        arm : str, optional
+            Set of channels on which the member was trained, one of `arms`; by default the run's own.
+        """
         arm = arm or self.experiment.arm
         return MemberFolder(self.path / MEMBERS / arm / f"chunk-{chunk}_init-{init}")
 
     def arms(self) -> list[str]:
-        """Return all arms that have members, the run's own first: the others were trained to compare."""
+        """Return all arms that have members: the run's own arm, then the arms trained for comparison."""
         own = self.experiment.arm
         compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
         return [own, *sorted(compared)]
 
     def lost(self, im: str) -> list[tuple[int, int]]:
-        """Return the members whose predictions are in the table, and whose folders are not whole."""
+        """Return (chunk, init) of members that are in the predictions table but lack a complete folder."""
         return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
 
     def network(self, im: str, chunk: int, init: int) -> Path:
@@ -127,19 +140,19 @@ class RunFolder:
         Raises
         ------
         DataError
-            A file of the member is not what was written.
+            A file of the member is missing, or changed since it was written.
         """
         folder = self.member(chunk, init)
         folder.refuse_damaged()
         return folder.network(im)
 
     def trained(self, im: str) -> list[tuple[int, int]]:
-        """Return chunk and initialisation of the trained members of the run's own arm.
+        """Return (chunk, init) of the trained members of the run's own arm.
 
         Raises
         ------
         UsageError
-            The run has no such intensity measure, or no trained member of it.
+            The run has no such intensity measure, or no trained member for it.
         DataError
             A member is damaged.
         """
@@ -188,7 +201,7 @@ class RunFolder:
         self.manifest.note(EVENTS, STATIONS)
 
     def random_effects(self, im: str) -> RandomEffects | None:
-        """Read the random effects of one intensity measure, None for a run without.
+        """Read the random effects of one intensity measure; None for a run without random effects.
 
         Raises
         ------
@@ -202,12 +215,12 @@ class RunFolder:
         return random_effects.read(self.path)[im]
 
     def calibration(self, im: str) -> Calibration | None:
-        """Read the calibration of one intensity measure, None for a run that has none.
+        """Read the calibration of one intensity measure; None for a run without calibration.
 
         Raises
         ------
         DataError
-            It was there and is lost, damaged, or has no such measure.
+            The file of the calibration is lost or damaged, or lacks the intensity measure.
         """
         path = self.manifest.file(calibration.FILE)
         if not path.is_file():
@@ -218,7 +231,7 @@ class RunFolder:
         return calibrations[im]
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add to a table of records the places of their events and stations.
+        """Add coordinates and other columns of events and stations to a table of records.
 
         Parameters
         ----------
@@ -242,19 +255,22 @@ class RunFolder:
         return table
 
     def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the stations in use: all of them, or those with the given ids in their order.
+        """Return the coordinates of the stations in use, or of the stations with the given ids.
+
+        The stations in use are those of the run's networks inside the map.
 
         Returns
         -------
         pandas.DataFrame
-            ``station_id, longitude, latitude`` and ``terms_of``, the site whose terms are theirs.
+            One row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees;
+            ``terms_of``, the id of the site whose site term applies to the station.
 
         Raises
         ------
         UsageError
-            There is no such station.
+            The run has no station with one of the ids.
         DataError
-            The table is missing or damaged.
+            The file ``stations.parquet`` is missing or damaged.
         """
         table = self._places("stations").rename(columns={"site_id": "terms_of"}).set_index("station_id")
         if ids is not None:
@@ -272,7 +288,7 @@ class RunFolder:
             raise DataError(f"{path} is missing or damaged: {TRAIN_AGAIN}") from error
 
     def ranges(self, im: str) -> Ranges:
-        """Return the ranges of the records from which at least one trained member has learned.
+        """Return the ranges of magnitude, depth and distance of the trained members' training records.
 
         Raises
         ------
@@ -284,7 +300,7 @@ class RunFolder:
         return Ranges.of_records(self._training_records(im, [*Ranges.model_fields]))
 
     def trained_stations(self, im: str) -> pd.DataFrame:
-        """Return the stations from which at least one trained member has learned; errors as `ranges`.
+        """Return the stations with training records of at least one trained member; errors as for `ranges`.
 
         A calibration of sigma depends on the distance to the nearest of these stations.
 
@@ -304,14 +320,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: "str | Path | RunFolder") -> "RunFolder":
-        """Open an existing run; one that is open already stays as it is.
+        """Open an existing run; an opened run is returned unchanged.
 
         Raises
         ------
         UsageError
-            There is no run, or it was made by another version.
+            The path is no run folder, or another version of tfgmm made the run.
         DataError
-            Its description is damaged.
+            The file ``experiment.json`` of the run is damaged.
         """
         if isinstance(path, RunFolder):
             return path
@@ -331,12 +347,12 @@ class RunFolder:
 
     @classmethod
     def latest(cls, folder: Path = Path("runs")) -> "RunFolder":
-        """Open the run that was begun last, among those in a folder that have predictions.
+        """Open the run whose training began last, among the runs in a folder that have predictions.
 
         Raises
         ------
         UsageError
-            There is none.
+            No run in the folder has predictions.
         """
         finished = [path.parent for path in folder.glob(f"*/{PREDICTIONS}")]
         if not finished:

@@ -42,14 +42,16 @@ _LICENCE = (
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """An export that is decided on but not written yet.
+    """A planned export of an ensemble, which `write` carries out.
 
     Attributes
     ----------
     run : RunFolder
     im : str
+        Intensity measure.
     members : list of (chunk, init)
     precision : str
+        Type in which the weights are stored, one of `PRECISIONS`.
     version : Path
         The new version folder.
     weights : int
@@ -73,13 +75,13 @@ class Export:
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of all weights as they are stored."""
+        """Return the size of all stored weights, bytes."""
         size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
         return len(self.members) * size
 
     @property
     def summary(self) -> str:
-        """Return a sentence on what will be written, and on how a huge model could be smaller."""
+        """Return a sentence on what will be written; for a large model, with advice on a smaller size."""
         text = (
             f"{self.version}: {len(self.members)} members of {self.weights:,} weights in {self.precision}, "
             f"{self.size_bytes / 1e6:,.1f} MB"
@@ -104,7 +106,7 @@ class Export:
         Returns
         -------
         Path
-            The version folder: a higher number where another process has taken that of `version`.
+            The new version folder, with a higher number if another process has written `version` meanwhile.
 
         Raises
         ------
@@ -124,7 +126,19 @@ class Export:
         return self._write(module, graph, description)
 
     def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
-        """Write a graph and its description under the next version number that is free."""
+        """Write the SavedModel, its description and the files beside it; return the version folder.
+
+        If another process has written the folder `version` meanwhile, the next free number is taken.
+
+        Parameters
+        ----------
+        module : tensorflow.Module
+            Holds the weights of all members.
+        graph : Graph
+            The signatures of the SavedModel.
+        description : dict
+            Content of `DESCRIPTION`.
+        """
         description = description | {"version": int(self.version.name)}
         try:
             with files.whole_folder(self.version) as temporary:
@@ -220,7 +234,7 @@ def prepare(
     *,
     overwrite: bool = False,
 ) -> Export:
-    """Decide what is written where, before hours or gigabytes are spent.
+    """Plan an export and check that it is possible, before anything is written.
 
     Parameters
     ----------
@@ -232,18 +246,18 @@ def prepare(
     im : str, optional
         Intensity measure; the run's first one by default.
     members : int, optional
-        Keep only so many, spread over the chunks first: the first initialisation of every chunk, then
-        the second ones. All trained members by default.
+        Number of members to export: the first initialisation of every chunk, then the second
+        initialisation of every chunk, and so on. All trained members by default.
     precision : str
         Type of the stored weights; ``float16`` halves the size and changes ln IM by some thousandths.
     overwrite : bool
-        Replace a ``README.md`` and a ``models.config`` in the folder that are not of an export.
+        Replace a ``README.md`` and a ``models.config`` in the folder that no export has written.
 
     Raises
     ------
     UsageError
         A choice does not fit the run, the run's map projection cannot be exported, or the folder holds a
-        model of another intensity measure or files that are not of an export.
+        model of another intensity measure or files that no export has written.
     DataError
         The disk is too small.
     """
@@ -282,7 +296,7 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
-    """Return trained members, one of every chunk before a second of any."""
+    """Return (chunk, init) of the first `count` trained members, by initialisation, then by chunk."""
     trained = sorted(run.trained(im), key=lambda place: place[::-1])
     if count is not None and not 1 <= count <= len(trained):
         raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
@@ -290,7 +304,7 @@ def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]
 
 
 def _default_name(run: RunFolder, im: str) -> str:
-    """Return the name of a model that the user gives no name."""
+    """Return the default name of a model: RUN, or RUN-IM if IM is not the run's first intensity measure."""
     name = run.path.resolve().name
     name = name if im == run.experiment.ims[0] else f"{name}-{im}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")
@@ -315,7 +329,7 @@ def _next_version(model: Path, im: str) -> int:
 
 
 def _refuse_strangers(export: Export, overwrite: bool) -> None:
-    """Raise `UsageError` if a README or a ``models.config`` is not of an export."""
+    """Raise `UsageError` if a README or a ``models.config`` exists that no export has written."""
     texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
     paths = [export.version.parent / name for name in texts]
     outputs.refuse_strangers(paths, lambda path: outputs.holds(path, texts[path.name]), overwrite)

@@ -74,7 +74,7 @@ def _answering(function: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[b
 
 
 class _Service:
-    """The methods of the gRPC services, from bytes of a request to bytes of an answer."""
+    """Methods of the gRPC services; each takes the serialised request and returns the serialised answer."""
 
     def __init__(self, models: Models, workers: Workers, limits: Limits) -> None:
         self._models, self._workers, self._limits = models, workers, limits
@@ -87,7 +87,7 @@ class _Service:
         return answer
 
     def _predicted(self, content: bytes) -> bytes:
-        """Return the answer to a request, in a thread of the workers."""
+        """Compute the serialised ``PredictResponse`` to a request; called in a thread of `Workers`."""
         request = messages.read(content)
         model = self._models.get(*_name_and_version(request.specification))
         signature = model.signature(request.specification.signature_name)
@@ -132,7 +132,7 @@ class _Service:
 
 
 def _name_and_version(specification: model_pb2.ModelSpec) -> tuple[str, int | None]:
-    """Return name and version of the model that a request is for."""
+    """Return the model name and the version that a request asks for; None for the newest version."""
     if specification.version_label:
         raise RefusedError(Reason.BAD, "version labels are not known here: give a version, or none")
     version = specification.version.value if specification.HasField("version") else None

@@ -95,11 +95,12 @@ LIMITS = Limits()
 
 
 class Workers:
-    """Threads that compute, with a queue of limited length in front of them.
+    """Threads that compute the answers to requests, with a queue of limited length for waiting requests.
 
     Parameters
     ----------
     limits : Limits
+        Number of threads, length of the queue, time limit, and largest size of unread answers.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -114,7 +115,7 @@ class Workers:
         Raises
         ------
         RefusedError
-            All places of the queue are taken, or the call takes too long.
+            The queue is full, or the call takes longer than ``timeout_s``.
         """
         if not self._places.acquire(blocking=False):
             raise RefusedError(Reason.BUSY, "too many requests are waiting: try again later")
@@ -153,7 +154,7 @@ class Workers:
 
 
 def _forgetting(function: Callable[..., _T], *arguments) -> _T:
-    """Call a function; raise its refusal anew, without the frames that hold all that was read."""
+    """Call a function; raise a new `RefusedError` without the traceback, which would keep the request."""
     try:
         return function(*arguments)
     except RefusedError as error:

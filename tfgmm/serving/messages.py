@@ -75,7 +75,7 @@ class Request:
     specification : tensorflow.serving.ModelSpec
         Model, version and signature.
     tensors : dict of str to Message
-        Inputs by name, their shapes still bytes.
+        Inputs by name. In each `Message`, the shape is still serialised bytes.
     output_filter : list of str
         Names of the outputs to return; all outputs if the list is empty.
     """
@@ -91,7 +91,7 @@ def read(content: bytes) -> Request:
     Raises
     ------
     RefusedError
-        The bytes are no such message, or it holds more inputs or names than any model has.
+        The bytes are no ``PredictRequest``, or the request holds more inputs or names than any model has.
     """
     outer = parsed(_OUTER, content)
     if len(outer.inputs) > _MOST_INPUTS or len(outer.output_filter) > _MOST_OUTPUTS:
@@ -112,7 +112,7 @@ def read(content: bytes) -> Request:
 
 
 def _entry(content: bytes) -> tuple[str, bytes]:
-    """Return name and bytes of an input."""
+    """Return the name of an input and the bytes of its tensor."""
     entry = parsed(_INPUT, content)
     return entry.key, entry.value
 
@@ -133,7 +133,9 @@ def parsed(kind: type[Message], content: bytes) -> Message:
 
 
 def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> np.ndarray:
-    """Return the array of an input; values left out at the end repeat the last one, as in TensorFlow.
+    """Unpack the tensor of one input of a request into an array.
+
+    As in TensorFlow, a tensor may hold fewer values than its shape needs; the last value is then repeated.
 
     Parameters
     ----------
@@ -144,10 +146,16 @@ def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> n
         One of `Request.tensors`.
     limits : Limits
 
+    Returns
+    -------
+    ndarray
+        Of the shape that the tensor states and the type of the input; texts are bytes objects.
+
     Raises
     ------
     RefusedError
-        Type, shape or values do not fit the input or one another.
+        The type or shape does not fit the input, the values do not fit the type or shape, or the array
+        would be too large.
     """
     expected, shape = signature.inputs[name].dtype, _shape(name, tensor)
     count = math.prod(shape)
@@ -170,7 +178,7 @@ def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> n
 
 
 def _shape(name: str, tensor: Message) -> tuple[int, ...]:
-    """Return the shape that a tensor states, if an array can have it."""
+    """Return the shape that a tensor states; raise `RefusedError` if no array can have this shape."""
     if len(tensor.tensor_shape) > _LONGEST_SHAPE:
         raise RefusedError(Reason.BAD, f"input {name} has a shape of more dimensions than any array")
     shape = parsed(tensor_shape_pb2.TensorShapeProto, tensor.tensor_shape)
@@ -181,7 +189,7 @@ def _shape(name: str, tensor: Message) -> tuple[int, ...]:
 
 
 def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> np.ndarray:
-    """Return the values of a tensor from the one field of the message that fits the type."""
+    """Return the values of a tensor, [n], from the only field of the message that may hold this type."""
     typed = _FIELDS.get(expected.name, "tensor_content")
     filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
     allowed = {typed} if expected.name == "string" else {typed, "tensor_content"}
@@ -210,7 +218,7 @@ def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> n
 
 
 def _texts(name: str, values, limits: Limits) -> np.ndarray:
-    """Return texts as an array, if they are neither too many nor too long."""
+    """Return texts as an array of bytes objects; raise `RefusedError` if too many or too long."""
     longest = max(map(len, values), default=0)
     if len(values) > limits.values or longest > limits.text_bytes:
         raise RefusedError(

@@ -355,7 +355,10 @@ def _versions(folder: Path) -> dict[int, Path]:
 
 
 def _fingerprint(folder: Path) -> tuple:
-    """Return names, sizes and times of all files of a folder."""
+    """Return (name, size in bytes, modification time in ns) of each file in a folder, sorted by path.
+
+    The tuple is empty if a file vanishes meanwhile.
+    """
     try:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)

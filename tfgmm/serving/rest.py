@@ -86,7 +86,7 @@ def arrays(model: Model, request: dict, limits: Limits) -> tuple[Signature, dict
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
-    """Return an object of JSON, if no key comes twice."""
+    """Return the pairs of a JSON object as a dictionary; raise `RefusedError` if a key occurs twice."""
     unique = dict(pairs)
     if len(unique) < len(pairs):
         seen: set[str] = set()
@@ -166,7 +166,7 @@ def _numbers(name: str, leaves: list, dtype: np.dtype) -> np.ndarray:
 
 
 def _text(name: str, value: object, limits: Limits) -> bytes:
-    """Return the bytes of a text or of an object ``{"b64": ...}``, whose padding may be missing."""
+    """Return the bytes of a text, or of an object ``{"b64": ...}`` in base64 with or without padding."""
     if isinstance(value, list):
         raise _irregular(name)
     try:
@@ -260,7 +260,10 @@ class _Handlers:
 
 
 def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
-    """Return what a model says to the JSON of a request, in its format: by rows or by columns.
+    """Compute the predictions that a request asks for; return JSON bytes in the format of the request.
+
+    A request with ``instances`` (by rows) gets ``predictions``, one with ``inputs`` (by columns) gets
+    ``outputs``.
 
     A value that is no number, which the signatures of tfgmm never return, becomes null.
 
@@ -268,6 +271,7 @@ def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
     ----------
     model : Model
     body : bytes
+        JSON of the request, as received.
     coding : str
         ``Content-Encoding`` of the body.
     limits : Limits
@@ -275,7 +279,7 @@ def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
     Raises
     ------
     RefusedError
-        The request does not fit.
+        The request is no valid JSON, or does not fit the signature or the limits.
     """
     request = read(decoded(body, coding, limits.request_bytes), limits)
     by_rows = "instances" in request
@@ -287,14 +291,14 @@ def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
 
 
 def _rows(outputs: dict[str, np.ndarray]) -> list:
-    """Return the outputs event by event."""
+    """Return a list with one entry per event: its outputs by name, or the value of a single output."""
     count = len(next(iter(outputs.values())))
     rows = ({name: values[i] for name, values in outputs.items()} for i in range(count))
     return [_without_single_name(row) for row in rows]
 
 
 def _without_single_name(outputs: dict) -> object:
-    """Return outputs by name, or the value alone if there is a single output."""
+    """Return the outputs by name; for a single output, return its value without the name."""
     return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
@@ -307,7 +311,7 @@ def _name_and_version(request: Request) -> tuple[str, int | None]:
 
 
 def _described(status: Status) -> dict:
-    """Return the state of a version as TensorFlow Serving describes it."""
+    """Return the state of a version as TensorFlow Serving's JSON object: ``version, state, status``."""
     code = "UNKNOWN" if status.error else "OK"
     error = {"error_code": code, "error_message": status.error}
     return {"version": str(status.version), "state": status.state, "status": error}

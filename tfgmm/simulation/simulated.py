@@ -19,13 +19,15 @@ from tfgmm.simulation.truth import IMS, Truth
 
 
 def simulate(settings: SimulationSettings) -> tuple[Dataset, Truth]:
-    """Simulate a dataset and return it with the truth behind it; the same settings give the same bytes.
+    """Simulate a dataset; return the dataset and the planted truth, from which its records were made.
+
+    The same settings give the same values, bit by bit.
 
     Raises
     ------
     UsageError
-        The number of records is larger than that of pairs of event and operating station, or smaller than
-        that of events; or the trigger level leaves no record.
+        The number of records is larger than the number of pairs of event and operating station, or smaller
+        than the number of events; or no record exceeds the trigger level.
     """
     networks = _networks(settings)
     planted = _planted(settings.seed, networks)
@@ -83,7 +85,15 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
 
 
 def truth_maps(planted: Truth) -> xr.Dataset:
-    """Return the content of ``truth.nc``: layers, and the map part of the site term for all `IMS`."""
+    """Return the content of ``truth.nc``: the site layers, and maps of the planted site terms.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``z_bedrock`` (m) and ``vs30`` (m/s); and for each of the `IMS`, in ln units, ``site_layers`` (the
+        part of the site term that depends on the layers), ``site_correlated`` (the spatially correlated
+        part) and ``site_map`` (the sum of both). The nugget of each site is in no map.
+    """
     lat, lon = truth.raster_points()
     layers, correlated = planted.site_parts(lon, lat).transpose(0, 2, 1).astype("float32")
     maps = {
@@ -97,7 +107,7 @@ def truth_maps(planted: Truth) -> xr.Dataset:
 
 
 def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
-    """Return the content of ``truth.json``: planted numbers, and the terms of each station and event."""
+    """Return the content of ``truth.json``: planted parameters, and the term of each station and event."""
     site_map = planted.site_parts(stations["longitude"], stations["latitude"]).sum(axis=0)
     nuggets = planted.nuggets.loc[stations["station_id"]]
     return {
@@ -192,7 +202,7 @@ class Pairs:
         return truth.r_hyp_km(self.events, self.stations["longitude"], self.stations["latitude"])
 
     def ln_im(self, planted: Truth) -> np.ndarray:
-        """Return ln IM of the record that each pair would make, [n_events, n_stations, n_ims]."""
+        """Return ln IM (IM in g) of each event at each station, [n_events, n_stations, n_ims]."""
         place = self.stations["longitude"], self.stations["latitude"]
         median = np.stack([planted.median(im, self.events, *place) for im in IMS], axis=-1)
         event_term = planted.event_terms.loc[self.events["event_id"]].to_numpy()[:, np.newaxis]
@@ -259,7 +269,7 @@ def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: 
 
 
 def _number(settings: SimulationSettings, pairs: Pairs, available: int) -> int:
-    """Return the number of records of a network, or raise `UsageError` if so many cannot be."""
+    """Return the number of records of a network; raise `UsageError` if the network cannot have so many."""
     number, events = settings.number_of("records", pairs.network), len(pairs.events)
     if not events <= number <= available:
         raise UsageError(

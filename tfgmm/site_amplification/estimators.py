@@ -43,8 +43,8 @@ class Measure:
         Result of `tfgmm.site_amplification.site_maps.measure`.
     stations : pandas.DataFrame
         Result of `tfgmm.site_amplification.site_maps.at_stations`; for a run with random effects also
-        ``station_part`` and its standard deviation: the site's own term beyond the map, mean over all
-        members.
+        ``station_part`` and ``station_part_stddev``, ln units: site term minus kriged site term at the
+        station's pixel, mean over all members, and the standard deviation of the site term.
     """
 
     estimates: dict[str, Estimate]
@@ -60,7 +60,7 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
     study : Study
     im : str
     progress : callable
-        Called after each piece of work, `Study.steps` times for each intensity measure.
+        Called after each event of each average and member; `Study.steps` counts the calls.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def estimates(
 
 
 def _site_fields(study: Study, im: str) -> np.ndarray | float:
-    """Return the fields of site terms of each member, [chunk, init, 1, row, col]; 0 where it has none."""
+    """Return the kriged site terms of each member, [chunk, init, 1, row, col]; 0 without random effects."""
     effects = study.effects(im)
     if effects is None:
         return 0.0
@@ -139,7 +139,7 @@ def _site_fields(study: Study, im: str) -> np.ndarray | float:
 
 
 def _average_station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the mean over members of the site terms of stations, less the fields at their pixels."""
+    """Return ``station_part`` and ``station_part_stddev`` of stations, ln units, see `Measure`."""
     effects, places = study.effects(im), study.located.set_index("station_id").loc[stations["station_id"]]
     xy_km, pixel_km = places[["x_km", "y_km"]], study.pixels_km[places["row"], places["col"]]
     parts = []
@@ -168,7 +168,7 @@ def _average_medians(study: Study, im: str) -> np.ndarray:
 
 
 def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
-    """Return the pixels with enough training records near them, or raise if there is none."""
+    """Return which pixels have enough training records nearby, [row, col]; raise `DataError` if none."""
     limits = study.options.within_km, study.options.min_records
     taught = estimate.taught(study.pixels_km, trained, *limits)
     if not (taught & study.footprint).any():
@@ -183,7 +183,7 @@ def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
 
 
 def _layer_averages(study: Study) -> list[Average]:
-    """Return the averages with the site layers as they are, and with each of them varied."""
+    """Return the averages to compute: one with the given site layers, then one per varied layer."""
     if not study.varied_layers:
         return []
     weighting, own = (study.weighting(study.layer_events),), study.dataset.layers
@@ -192,7 +192,21 @@ def _layer_averages(study: Study) -> list[Average]:
 
 
 def _layer_response(study: Study, means: list[np.ndarray], where: np.ndarray) -> np.ndarray:
-    """Return the response to the site layers, [chunk, init, set, row, col], of `_layer_averages`."""
+    """Return the part of the mean predictions that depends on the site layers, the sum over all layers.
+
+    Parameters
+    ----------
+    study : Study
+    means : list of ndarray, [chunk, init, set, row, col]
+        Mean ln IM over events, for each of `_layer_averages`. The sets are all events and two halves.
+    where : ndarray of bool, [row, col]
+        Pixels to which the response is fitted.
+
+    Returns
+    -------
+    ndarray, [chunk, init, set, row, col]
+        In ln units.
+    """
     base, *varied_means = means
     size, total = study.grid.output_size, 0.0
     for name in dict.fromkeys(name for name, _ in study.varied_layers):
@@ -209,7 +223,7 @@ def _layer_response(study: Study, means: list[np.ndarray], where: np.ndarray) ->
 
 
 def hats(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Evaluate piecewise linear functions of ln values, constant beyond the outer knots, [..., knot]."""
+    """Evaluate piecewise linear functions of ln values, each 1 at one knot and 0 at others, [..., knot]."""
     values = np.log(values)
     return np.stack([np.interp(values, knots, unit) for unit in np.eye(len(knots))], axis=-1)
 
@@ -217,13 +231,13 @@ def hats(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
 def fit_layer_response(
     changes: np.ndarray, before: np.ndarray, after: np.ndarray, where: np.ndarray
 ) -> np.ndarray:
-    r"""Fit the part of the predictions that follows one site layer, [map, row, col].
+    r"""Fit the part of the predictions that depends on one site layer, [map, row, col], ln units.
 
-    .. math:: \Delta\mu_k(x) = f(z_k(x)) - f(z(x)) + rest, \quad A_z(x) = f(z(x))
+    .. math:: \Delta\mu_k(x) = f(z_k(x)) - f(z(x)) + \epsilon_k(x), \quad A_z(x) = f(z(x))
 
     The piecewise linear curve f of ln z is fitted by least squares to the change of the prediction at a
-    pixel when the layer is varied from z to :math:`z_k`, while the pixel keeps its x and y: places that
-    differ in depth are never compared with each other. f is free of a constant.
+    pixel when the layer is varied from z to :math:`z_k`, while the pixel keeps its x and y: pixels with
+    different values of the layer are never compared with each other. f is determined up to a constant.
 
     Parameters
     ----------

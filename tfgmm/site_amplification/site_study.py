@@ -1,4 +1,8 @@
-"""A run opened to ask what it has learned about its sites: events to average over, weights, maps, arms."""
+"""A run opened to estimate site amplification: events to average over and their weights, maps, arms.
+
+An arm is a set of channels, with or without turned maps, on which the members of a run are trained. The
+run's own arm has site channels; the arms in `ARMS` have none and are trained for comparison.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -92,7 +96,7 @@ class Selection(FrozenSettings):
         Raises
         ------
         UsageError
-            There are fewer than two.
+            Fewer than two events are within the limits.
         """
         keep = np.ones(len(events), bool)
         if self.role != "all":
@@ -128,16 +132,19 @@ class Options(FrozenSettings):
     Attributes
     ----------
     arms : tuple of str
-        Arms without site channels that the run is compared with: ``published`` (as in the publication),
-        ``isotropic`` (turned maps that hide direction).
+        Sets of networks without site channels that the run is compared with: ``published`` (as in the
+        publication), ``isotropic`` (trained on randomly turned maps, which hide the direction to the
+        source).
     events : Selection
         Events over which maps are averaged.
     within_km : float
     min_records : int
-        A pixel is taught by at least `min_records` training records at stations within `within_km`.
+        The estimate at a pixel counts only if stations within `within_km` of the pixel have at least
+        `min_records` training records.
     sectors : int
     cuts_km : tuple of float
-        Bins of direction and epicentral distance that are balanced in the estimate from one ensemble.
+        Number of bins of direction, and bounds between the bins of epicentral distance, that get equal
+        weight in the estimate from one ensemble.
     layer_events : int
         Number of events, evenly picked, over which the response to the layers is averaged.
     """
@@ -196,12 +203,25 @@ class Study:
 
     @functools.cached_property
     def layer_events(self) -> pd.DataFrame:
-        """Return a few of the events, evenly picked in time."""
+        """Return at most `Options.layer_events` of the events, evenly picked in the order of time."""
         count = min(self.options.layer_events, len(self.events))
         return self.events.iloc[np.linspace(0, len(self.events) - 1, count).round().astype(int)]
 
     def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
-        """Return the training of an arm without site channels, for some intensity measures."""
+        """Return the training of the networks without site channels, in the same run and on the same folds.
+
+        Parameters
+        ----------
+        name : {"published", "isotropic"}
+            ``isotropic`` also hides the direction to the source, by turning the maps.
+        ims : tuple of str
+            Intensity measures to train.
+
+        Raises
+        ------
+        UsageError
+            The run itself has no site channels.
+        """
         experiment = self.experiment.without_site(isotropic=name == "isotropic")
         return self.training.arm(experiment, ims)
 
@@ -219,7 +239,7 @@ class Study:
 
     @functools.cached_property
     def varied_layers(self) -> list[tuple[str, xr.DataArray]]:
-        """Return the site layers that the networks see, each times each factor, with their names."""
+        """Return (name, varied layer) for each site layer that is a channel and each of the `FACTORS`."""
         names = select(self.dataset.layers or (), self.experiment.drop)
         _, at_stations = data_pipeline.places(self.dataset, self.experiment)
         return [
@@ -236,40 +256,56 @@ class Study:
         return len(ims) * self.experiment.chunks * self.experiment.inits * events
 
     def weighting(self, events: pd.DataFrame, **balance) -> Weighting:
-        """Return the weights of events, in two halves; those of the plain mean without `balance`."""
+        """Return the weights of events in averages over all events and over each of two halves.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame
+            ``longitude, latitude``, in the order of time; every other event belongs to the same half.
+        **balance
+            ``sectors, cuts_km`` of `Weighting`; without them, all events have the same weight.
+        """
         xy = np.stack(self.grid.project(events["longitude"], events["latitude"]), axis=-1)
         # Every other event in time: the halves have seen the same years.
         return Weighting(xy, self.pixels_km, np.arange(len(events)) % 2, **balance)
 
     @functools.cached_property
     def balanced(self) -> Weighting:
-        """Return the weights of all events that balance their directions and distances."""
+        """Return weights that give equal weight to all bins of direction and epicentral distance."""
         return self.weighting(self.events, sectors=self.options.sectors, cuts_km=self.options.cuts_km)
 
     def rasteriser(self, site_layers: xr.Dataset | None = None, drop=None) -> Rasteriser:
-        """Return the maker of the maps that the networks see, or that those without channels `drop` see."""
+        """Return the rasteriser that makes the input maps of networks.
+
+        Parameters
+        ----------
+        site_layers : xarray.Dataset, optional
+            Site layers to use in place of the dataset's.
+        drop : sequence of str, optional
+            Channels to leave out; by default the ones that the run leaves out.
+        """
         drop = self.experiment.drop if drop is None else drop
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
 
     def effects(self, im: str) -> RandomEffects | None:
-        """Return the random effects of an intensity measure, if the run has any."""
+        """Return the random effects of an intensity measure, None for a run without random effects."""
         return self.run.random_effects(im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
-        """Return the stations in use with their pixels, ``row, col, x_km, y_km``."""
+        """Return the stations in use with pixel ``row, col`` and position ``x_km, y_km`` on the map."""
         lon, lat = self.stations["longitude"], self.stations["latitude"]
         (x, y), (row, col, _) = self.grid.project(lon, lat), self.grid.locate(lon, lat)
         return self.stations.assign(x_km=x, y_km=y, row=row, col=col)
 
     def records(self, im: str) -> pd.DataFrame:
-        """Return the records in use, with the places of their stations, ``x_km, y_km``."""
+        """Return the records in use, with the positions of their stations, ``x_km, y_km``."""
         table = data_pipeline.flat_table(self.dataset, self.experiment, im)
         return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
 
     def about(self) -> dict[str, str]:
-        """Return the run, events and settings on which the maps rest, for their attributes."""
+        """Return the attributes of the maps: title, run, networks, events, settings and data hash."""
         return {
             "title": TITLE,
             "run": self.run.path.name,
@@ -295,7 +331,9 @@ def refuse_unpaired(first: Study, second: Study) -> None:
 
 
 def vary_layer(layer: xr.DataArray, factor: float, seen: tuple[float, float]) -> xr.DataArray:
-    """Multiply a site layer by a factor, going no farther out of the range at stations than it was.
+    """Multiply a site layer by a factor, and limit the result to the range of values at the stations.
+
+    Where the layer itself lies outside this range, the value of the layer is the limit.
 
     Parameters
     ----------

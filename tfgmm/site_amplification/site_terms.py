@@ -95,18 +95,21 @@ def correlation(first, second) -> float:
 
 
 def trained_stations(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Return the stations that trained in any fold, with the number of their training records.
+    """Return the stations that have training records in at least one fold, and count these records.
+
+    A record is a training record of a fold if both its event and its station have the role training.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        ``event_id, station_id, x_km, y_km`` and what `Fold.roles` needs.
+        ``event_id, station_id, x_km, y_km``, a row per record.
     folds : sequence of Fold
 
     Returns
     -------
     pandas.DataFrame
-        ``station_id, x_km, y_km, records``.
+        One row per station: ``station_id``; ``x_km, y_km``, km east and north of the centre of the map;
+        ``records``, the number of records that train in at least one fold.
     """
     columns = ["event_id", "station_id", "x_km", "y_km"]
     rows = [training_records(fold.roles(records))[columns] for fold in folds]
@@ -115,7 +118,7 @@ def trained_stations(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFra
 
 
 def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> pd.DataFrame:
-    """Return the reference stations, each in the fold that held it out.
+    """Return the stations of the reference network, each with the fold in which it is a validation station.
 
     Parameters
     ----------
@@ -128,8 +131,8 @@ def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> p
     Returns
     -------
     pandas.DataFrame
-        Rows of `stations` with ``chunk`` and ``nearest_km``, the distance to the nearest station that
-        trained in this fold.
+        Rows of `stations` with ``chunk``, the number of the fold, and ``nearest_km``, the distance to the
+        nearest training station of the fold.
     """
     parts = []
     for fold in folds:
@@ -149,19 +152,20 @@ class InterpolationVariance:
 
     .. math:: \bar r_s - A(x_s) \sim N(m, \; \kappa_s^2 + n^2 + v(d_s)), \quad v(d) = b^2 (1 - e^{-d / L})
 
-    with the site's event-corrected mean residual :math:`\bar r_s`, the map A of networks that never saw
-    the site, its distance d to the nearest trained station, the variance :math:`\kappa_s^2` that is
-    known (sampling of :math:`\bar r_s`, random start of the networks), the part n of the site alone, which
-    no map shows, and a shift m.
+    with the site's event-corrected mean residual :math:`\bar r_s`, the map A of networks that were trained
+    without records of the site, the distance d of the site from the nearest training station, the known
+    variance :math:`\kappa_s^2` (sampling of :math:`\bar r_s`, random start of the networks), the standard
+    deviation n of the nugget (the part of a site term that no neighbouring site shares, and no map
+    shows), and a shift m.
 
     Attributes
     ----------
     far : float
-        b, ln units.
+        b, standard deviation of the map's error far from all training stations, ln units.
     length_km : float
-        L.
+        L, distance at which :math:`v` has reached 63 % of :math:`b^2`.
     alone : float
-        n, ln units.
+        n, standard deviation of the nugget, ln units.
     """
 
     far: float
@@ -169,7 +173,7 @@ class InterpolationVariance:
     alone: float
 
     def variance(self, distance_km) -> np.ndarray:
-        """Return the variance v of the map, without n, at a distance from the nearest trained station."""
+        """Return the variance v of the map's error, without nugget, at distances from training stations."""
         return self.far**2 * -np.expm1(-np.asarray(distance_km, float) / self.length_km)
 
     @classmethod
@@ -179,10 +183,10 @@ class InterpolationVariance:
         Parameters
         ----------
         distance_km, error, known_variance : array_like, [site]
-            d, the error (mean residual minus map), and kappa squared.
+            d, km; the error (mean residual minus map), ln units; and kappa squared.
         alone : float, optional
-            n, if it is known, as from kriging; else it is fitted too, which needs sites at distances well
-            below L.
+            n, if known, for example from kriging. Otherwise n is fitted too, which needs sites at
+            distances well below L.
 
         Raises
         ------
@@ -221,12 +225,13 @@ class InterpolationVariance:
 def interpolation_variance(
     estimate: Estimate, held: pd.DataFrame, terms: pd.DataFrame, alone: float
 ) -> InterpolationVariance:
-    """Fit the interpolation variance of a map to its errors at held-out sites.
+    """Fit the interpolation variance of a map to the errors of the map at held-out sites.
 
-    An error is the mean residual of a site less the map of the networks that never saw the site. Known
-    are the variance of the mean residual, of the random start of these networks, and the jackknife
-    variance, which has some of the error of interpolation in it: the part that it lacks is fitted, so
-    that the sum is the variance of the errors at held-out sites.
+    The error at a site is the mean residual of the site minus the map of the networks that were trained
+    without records of the site. The known part of the error variance is the sum of the variance of the
+    mean residual, the variance due to the random start of these networks, and the jackknife variance. The
+    jackknife variance contains only a part of the interpolation error; the missing part is fitted, so that
+    the total is the variance of the errors at held-out sites.
 
     Parameters
     ----------
@@ -236,7 +241,8 @@ def interpolation_variance(
     terms : pandas.DataFrame
         `SiteTerms.table`.
     alone : float
-        Standard deviation of the part that each site has alone, ln units.
+        Standard deviation of the nugget, the part of a site term that no neighbouring site shares, ln
+        units.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""Estimates from which random effects are made: variances, and the terms of a member."""
+"""Estimates of random effects: variances, and the event and site terms of each member.
+
+Stopping events and stopping sites are the ones whose records decide when training stops. The weights of a
+network are not fitted to their records.
+"""
 
 import numpy as np
 import pandas as pd
@@ -16,21 +20,28 @@ MIN_RECORDS = 10
 
 
 def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the reference records of stopping events at training sites, and those at stopping sites.
+    """Select records of unseen events, and records of unseen sites, from the stopping set of each member.
 
-    Stopping sites with fewer than `MIN_RECORDS` records are left out, unless fewer than two would remain.
+    Only records of the reference network count. Unseen sites with fewer than `MIN_RECORDS` records are
+    dropped, unless fewer than two sites would remain.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        A row per record and member, see `RandomEffects.fit`.
+        Predictions, a row per record and member, see `RandomEffects.fit`.
     reference : str
         Name of the reference network.
+
+    Returns
+    -------
+    of_events, of_sites : pandas.DataFrame
+        Rows of `predictions`: records of stopping events at training sites; and records at stopping sites,
+        of training and of stopping events.
 
     Raises
     ------
     DataError
-        There is no such record.
+        One of the two tables would be empty.
     """
     unseen = predictions[predictions["network"].eq(reference) & predictions["event_role"].ne("validation")]
     of_events = unseen[unseen["event_role"].eq("stopping") & unseen["site_role"].eq("training")]
@@ -48,13 +59,13 @@ def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFr
 
 
 def mean_square_of_paths(paths: PathTerms, rows: pd.DataFrame) -> float:
-    """Return the mean square of source plus path terms of records, members of a chunk averaged.
+    """Return the mean square over records of source plus path term, averaged over the members of a chunk.
 
     Parameters
     ----------
     paths : PathTerms
     rows : pandas.DataFrame
-        A row per record and member, of events that did not train.
+        A row per record and member, of events without training records.
 
     Returns
     -------
@@ -68,14 +79,14 @@ def mean_square_of_paths(paths: PathTerms, rows: pd.DataFrame) -> float:
 
 
 def split_residuals(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
-    r"""Split residuals from the median into event, site and remaining terms, with an offset per chunk.
+    r"""Split residuals from the mean into event, site and remaining terms, with an offset per chunk.
 
     .. math:: \ln IM_{ces} - \mu_{ces} = b_c + \delta B_e + \delta S2S_s + \delta WS_{es}
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``chunk, event_id, site_id, ln_im, mean``, a row per record and chunk.
+        ``chunk, event_id, site_id, ln_im, mean``, a row per record and chunk; ln units.
     """
     offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
     return mixed_effects.fit(offsets, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"])
@@ -84,8 +95,8 @@ def split_residuals(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
 def terms_of_members(trained: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
     """Estimate the terms of the sites and events of every member from its training records.
 
-    The terms are best linear unbiased predictions; the field of site terms is kriged from the mean
-    residuals of the sites.
+    The terms are best linear unbiased predictions. The spatially correlated part of the site terms is
+    kriged from the mean residuals of the sites.
 
     Parameters
     ----------

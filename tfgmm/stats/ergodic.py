@@ -23,7 +23,7 @@ def terms(magnitude, r_hyp_km, ln_r_hyp, depth_km) -> list:
     Returns
     -------
     list of array or tensor
-        Seven, each of that shape.
+        Seven, each of the shape of the parameters.
     """
     m = magnitude - 6.0
     return [m * 0.0 + 1.0, m, m * m, ln_r_hyp, m * ln_r_hyp, r_hyp_km, depth_km]
@@ -84,7 +84,7 @@ class ErgodicModel:
 
     @property
     def sigma(self) -> float:
-        """Return the total standard deviation at an unknown site, ln units."""
+        """Return the total standard deviation of a record at a site without known term, ln units."""
         return float(np.sqrt(self.tau**2 + self.phi_s2s**2 + self.phi_ss**2))
 
     @property
@@ -98,16 +98,21 @@ class ErgodicModel:
 
 
 def fit(records: pd.DataFrame) -> ErgodicModel:
-    """Fit the ergodic model by restricted maximum likelihood, with crossed event and site terms.
+    """Fit the ergodic model to records by restricted maximum likelihood, with crossed event and site terms.
 
-    A term that depends on those before it in these records (depth, if all events are equally deep) is
-    left out: its coefficient is 0. Records that a network lists only above some level are taken as they
-    are, which biases the decay with distance.
+    A term that is a linear combination of the terms before it in these records (depth, if all events have
+    the same depth) gets the coefficient 0. Truncation is not corrected for: where a network lists only
+    records above a trigger level, the fitted decay with distance is biased.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im``, a row per record.
+        ``event_id, site_id``, ``magnitude`` (Mw), ``depth_km``, ``r_hyp_km`` (hypocentral distance) and
+        ``ln_im`` (natural logarithm of IM in g), a row per record.
+
+    Returns
+    -------
+    ErgodicModel
 
     Raises
     ------

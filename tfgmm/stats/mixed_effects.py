@@ -74,7 +74,7 @@ class MixedModelEquations:
     ------
     DataError
         A value is missing or infinite, there are fewer than two events or sites, a column of the
-        design depends on those before it, or the design alone explains y.
+        design is a linear combination of the columns before it, or the design alone explains y.
 
     References
     ----------
@@ -107,7 +107,7 @@ class MixedModelEquations:
         self._event_counts, self._site_counts = self._counts.sum(axis=1), self._counts.sum(axis=0)
 
     def _eliminate(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[np.ndarray, ...]:
-        """Eliminate events, then sites, from the equations for given ratios of the variances.
+        """Eliminate events, then sites, from the equations for given ratios of the standard deviations.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class MixedModelEquations:
         right : ndarray, [n_sites, p + 1]
             Right sides of the sites, for the columns of X and y.
         left : ndarray, [p + 1, p + 1]
-            Cross products of X and y that remain.
+            Cross products of X and y after the elimination.
         """
         root = np.sqrt(tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts))[:, None]
         counts, sums = root * self._counts, root * self._event_sums
@@ -128,7 +128,9 @@ class MixedModelEquations:
         return factor, right, self._gram - sums.T @ sums - half.T @ half
 
     def profile(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[float, float]:
-        r"""Return the REML criterion with the best b and phi_ss for given ratios, and that phi_ss.
+        r"""Return the REML criterion at the best b and phi_ss for given ratios, and the best phi_ss.
+
+        b are the coefficients of the design; the smaller the criterion, the better the ratios.
 
         .. math:: -2 \ell = \log|H| + \log|X^T H^{-1} X|
             + (n - p) [1 + \log(2 \pi r^2 / (n - p))], \quad
@@ -141,6 +143,13 @@ class MixedModelEquations:
         ----------
         tau_ratio, phi_s2s_ratio : float
             tau / phi_ss and phi_s2s / phi_ss.
+
+        Returns
+        -------
+        criterion : float
+            :math:`-2 \ell`.
+        phi_ss : float
+            In the unit of y.
         """
         factor, _, left = self._eliminate(tau_ratio, phi_s2s_ratio)
         *diagonal, r = np.diag(cholesky(left, lower=True))
@@ -228,7 +237,7 @@ def fit(design, y, event, site) -> CrossedEffects:
 
 
 def independent_columns(design) -> np.ndarray:
-    """Return which columns are no linear combination of the kept columns before them (Gram-Schmidt).
+    """Mark the columns that are no linear combination of the marked columns before them (Gram-Schmidt).
 
     Parameters
     ----------
@@ -263,7 +272,7 @@ def _refuse_missing(table: pd.DataFrame) -> None:
 
 
 def _refuse_dependent(columns: pd.DataFrame) -> None:
-    """Raise `DataError` if a column of the design depends on those before it."""
+    """Raise `DataError` if a column of the design is a linear combination of the columns before it."""
     independent = independent_columns(columns)
     if not independent.all():
         raise DataError(
@@ -273,7 +282,7 @@ def _refuse_dependent(columns: pd.DataFrame) -> None:
 
 
 def _levels(ids, what: str) -> tuple[np.ndarray, pd.Index]:
-    """Return the number of each record's event or site, and the ids by number."""
+    """Return the index of each record's event or site in the sorted ids, and the sorted ids."""
     codes, levels = pd.factorize(np.asarray(ids), sort=True)
     if len(levels) < 2:
         raise DataError(

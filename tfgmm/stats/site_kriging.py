@@ -31,7 +31,8 @@ class KrigedSites:
         cov(f(x), f(x')) = \sigma_f^2 \exp(-|x - x'| / l), \;
         u_s \sim N(0, \sigma_u^2), \; \bar\epsilon_s \sim N(0, \phi_{SS}^2 / n_s)
 
-    with the field f, the nugget u of a single site and the noise of the mean of :math:`n_s` records.
+    with the field f, the spatially correlated part of the site terms; the nugget u, the part that a site
+    shares with no other; and the noise of the mean of :math:`n_s` records.
 
     Attributes
     ----------
@@ -40,7 +41,7 @@ class KrigedSites:
     means : pandas.Series
         :math:`\bar r_s` by site id, ln units.
     noise : ndarray, [sites]
-        :math:`\phi_{SS}^2 / n_s`.
+        :math:`\phi_{SS}^2 / n_s`, squared ln units.
     """
 
     process: GaussianProcessRegressor
@@ -49,26 +50,26 @@ class KrigedSites:
 
     @property
     def range_km(self) -> float:
-        """Return the distance l at which the correlation of the field is 1/e, km."""
+        """Return the distance l at which the correlation of the site terms' field is 1/e, km."""
         return float(self.process.kernel_.k1.k2.length_scale)
 
     @property
     def field_variance(self) -> float:
-        r"""Return the variance :math:`\sigma_f^2` of the field."""
+        r"""Return the variance :math:`\sigma_f^2` of the spatially correlated part f, squared ln units."""
         return float(self.process.kernel_.k1.k1.constant_value)
 
     @property
     def nugget_variance(self) -> float:
-        r"""Return the variance :math:`\sigma_u^2` of the nugget, which no other site shares."""
+        r"""Return the variance :math:`\sigma_u^2` of the nugget of a single site, squared ln units."""
         return float(self.process.kernel_.k2.noise_level)
 
     def field(self) -> dict[str, pd.Series | float]:
-        r"""Return the places and weights of the trained sites, from which `field_at` makes the field.
+        r"""Return positions and kriging weights of the training sites, from which `field_at` computes f.
 
         Returns
         -------
         dict
-            ``x_km, y_km, weight`` by site id, and ``range_km``.
+            Series ``x_km, y_km`` and ``weight`` (ln units) indexed by site id, and ``range_km``, a float.
         """
         x, y = self.process.X_train_.T
         columns = {"x_km": x, "y_km": y, "weight": self.field_variance * self.process.alpha_}
@@ -76,7 +77,7 @@ class KrigedSites:
         return series | {"range_km": self.range_km}
 
     def trained(self) -> pd.DataFrame:
-        """Return posterior ``mean`` and ``variance`` of field plus nugget at the trained sites, by site id.
+        """Return posterior ``mean`` and ``variance`` of the site terms f + u of training sites, by id.
 
         With the covariance C of the means and their noise D, the mean is r - D C^-1 r and the
         covariance D - D C^-1 D (Rasmussen & Williams, 2006, equations 2.25 and 2.26, rearranged).
@@ -88,25 +89,27 @@ class KrigedSites:
         return pd.DataFrame({"mean": mean, "variance": variance}, self.means.index)
 
     def at(self, xy_km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Krige the site terms of other places: mean of the field, and its variance with the nugget added.
+        """Krige the site terms at places without a training site.
 
         Parameters
         ----------
         xy_km : array_like, [n, 2]
+            Km east and north of the centre of the map.
 
         Returns
         -------
         mean, variance : ndarray, [n]
+            Mean of f, ln units; variance of f plus that of the nugget, squared ln units.
         """
         blocks = [self.process.predict(block, return_std=True) for block in _blocks(xy_km)]
         mean, stddev = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return mean, stddev**2
 
     def terms(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return posterior mean and variance of the site terms of records, [n] each.
+        """Return posterior mean and variance of the site terms of records, [n] each, ln units.
 
-        A trained site has its own posterior of field plus nugget, for all of its stations. Another site
-        has that of the field at the station, with the nugget in the variance.
+        All stations of a training site get the posterior of f + u of the site (`trained`). A station of any
+        other site gets the kriged values at its position (`at`).
 
         Parameters
         ----------
@@ -123,7 +126,7 @@ class KrigedSites:
 
 
 def field_at(sites: pd.DataFrame, xy_km) -> np.ndarray:
-    r"""Krige the field of site terms at places, [...], ln units.
+    r"""Krige the spatially correlated part f of the site terms at places, [...], ln units.
 
     .. math:: f(x) = \sum_s w_s \exp(-|x - x_s| / l)
 
@@ -146,15 +149,16 @@ def _blocks(xy_km) -> Iterator[np.ndarray]:
 
 
 def fit(records: pd.DataFrame, residual, phi_ss: float) -> KrigedSites:
-    """Fit a Gaussian process to the mean residuals of the trained sites, by marginal likelihood.
+    """Fit a Gaussian process to the mean residuals of the training sites, by marginal likelihood.
 
-    Range, variance of the field and nugget are estimated. A variance whose estimate is zero comes out
-    near the lower bound of the search, `VARIANCE_BOUNDS`.
+    The range and the variance of f and the variance of the nugget are estimated. A variance whose estimate
+    is zero comes out near the lower bound of the search, `VARIANCE_BOUNDS`.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        ``site_id, x_km, y_km`` of the training records. A site lies at the mean of its records' stations.
+        ``site_id, x_km, y_km`` of the training records. The position of a site is the mean of the stations'
+        positions over its records.
     residual : array_like, [n]
         Residuals of the records from the median and the event terms, ln units, not shrunken towards zero.
     phi_ss : float

@@ -47,11 +47,11 @@ class Tolerance:
 
 
 def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    r"""Return how far apart the events of two tables are, row by row, in tolerances.
+    r"""Return the distance in time, place and magnitude between the events of two tables, row by row.
 
     .. math:: d = \sqrt{(\Delta t / t_0)^2 + (\Delta r / r_0)^2 + (\Delta M / M_0)^2}
 
-    with the tolerances :math:`t_0, r_0, M_0`; infinite where one of the three is exceeded.
+    with the tolerances :math:`t_0, r_0, M_0` as units; infinite where one of the three is exceeded.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
     Returns
     -------
     ndarray, [n_rows]
-        1 where one of time, place and magnitude differs by its tolerance and the others agree.
+        Without unit; 1 where one of time, place and magnitude differs by the tolerance and the others
+        agree.
     """
     places = (table[name] for table in (first, second) for name in ("longitude", "latitude"))
     magnitude = first["magnitude"].to_numpy(float) - second["magnitude"].to_numpy(float)
@@ -77,7 +78,7 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
 
 
 def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    """Return the partner of each event of one catalogue in another, one to one.
+    """Find for each event of one catalogue the entry of the same earthquake in another, one to one.
 
     Of all pairs within the tolerance the nearest (`distance`) is taken first, then the nearest of the
     pairs whose events are still free, and so on; equally near pairs in the order of the rows.
@@ -91,7 +92,7 @@ def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np
     Returns
     -------
     ndarray of int, [n_first]
-        Position (not label) of the partner in `second`, or -1.
+        Position (not label) of the matching event in `second`, or -1.
     """
     rows, cols = _near_in_time(_seconds(first), _seconds(second), tolerance.seconds)
     far = distance(first.iloc[rows], second.iloc[cols], tolerance)
@@ -109,7 +110,21 @@ def _seconds(events: pd.DataFrame) -> np.ndarray:
 
 
 def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs of rows whose times differ by no more than `seconds` or a little more."""
+    """Find all pairs of events whose origin times differ by at most `seconds`.
+
+    The limit is widened slightly, so that rounding excludes no pair at the limit itself.
+
+    Parameters
+    ----------
+    first, second : ndarray, [n_first], [n_second]
+        Origin times, s since 1970; NaN, an unknown time, pairs with NaN only.
+    seconds : float
+
+    Returns
+    -------
+    rows, cols : ndarray of int, [n_pairs]
+        Positions of the events of each pair in `first` and in `second`.
+    """
     order = np.argsort(second)
     reach = seconds * (1 + 1e-6) + 1e-6
     start = np.searchsorted(second[order], first - reach)
@@ -125,11 +140,11 @@ def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tupl
 def combine(first: Dataset, second: Dataset, tolerance: Tolerance) -> Dataset:
     """Join the records of two imports in one dataset, with shared events and stations only once.
 
-    An earthquake, station or record of both imports becomes one: values of `first` stay (id and
-    hypocentre of an event), values that it lacks (NaN, or a column that it does not have) are taken from
-    `second`. Events are the same if they have the same id, else if `match` pairs them. Sites are
-    formed anew. Limits are not applied again: each import had its own. Site layers are taken from the
-    import that has any.
+    An earthquake, station or record that is in both imports appears once: values of `first` are kept (id
+    and hypocentre of an event), values that `first` lacks (NaN, or a missing column) are taken from
+    `second`. Two events are the same if they have the same id, or else if `match` pairs them. Site ids are
+    assigned anew. Limits of region, magnitude and distance are not applied again, because each import has
+    applied its own. Site layers are taken from the import that has any.
 
     Parameters
     ----------
@@ -140,15 +155,15 @@ def combine(first: Dataset, second: Dataset, tolerance: Tolerance) -> Dataset:
     Returns
     -------
     Dataset
-        Its provenance has one entry per import in ``imports``, the counts read and dropped of all
-        imports, and in ``merged_events`` of an import event id -> id of the event of an earlier import
-        with which it was merged.
+        The provenance has the counts of what all imports have read and dropped, and one entry per import
+        in ``imports``. The dictionary ``merged_events`` of an import maps an event id to the id of the
+        event of an earlier import with which the event was merged.
 
     Raises
     ------
     UsageError
-        One is simulated and the other is not, the components differ, or both have site layers and these
-        differ.
+        One import is simulated and the other is not, the components differ, or both imports have site
+        layers and the layers differ.
     DataError
         One id names two earthquakes or two stations.
     """
@@ -187,7 +202,7 @@ def _refuse_mixture(first: Dataset, second: Dataset) -> None:
 
 
 def _pair_events(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> dict[str, str]:
-    """Return ids of the events of `second` that are in `first` too -> their ids in `first`."""
+    """Return the events of `second` that are also in `first`: id in `second` -> id in `first`."""
     index = pd.Index(first["event_id"]).get_indexer(second["event_id"])
     listed = second[index >= 0]
     far = np.isinf(distance(first.iloc[index[index >= 0]], listed, tolerance))
@@ -214,12 +229,12 @@ def _describe_event(event: pd.Series) -> str:
 
 
 def _rename_events(table: pd.DataFrame, same: dict[str, str]) -> pd.DataFrame:
-    """Return the table with the event ids that `same` gives."""
+    """Replace the event ids of a table that are keys of `same` by the values of `same`."""
     return table.assign(event_id=table["event_id"].replace(same))
 
 
 def _refuse_moved_stations(first: pd.DataFrame, second: pd.DataFrame) -> None:
-    """Raise `DataError` if a station code of both imports is not one place in one network."""
+    """Raise `DataError` if a station code has different coordinates or networks in the two imports."""
     both = first.merge(second, on="station_id", suffixes=("_1", "_2"))
     both["km"] = distance_km(*(both[f"{name}_{i}"] for i in (1, 2) for name in ("longitude", "latitude")))
     wrong = both[(both["km"] > SAME_STATION_KM) | (both["network_1"] != both["network_2"])]
@@ -236,7 +251,7 @@ def _refuse_moved_stations(first: pd.DataFrame, second: pd.DataFrame) -> None:
 
 
 def _join_tables(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """Return rows and columns of both tables; a row of both is that of `first`, its gaps filled."""
+    """Merge rows and columns of two tables; for equal keys, `first` precedes, and `second` fills NaN."""
     names = list(pd.concat([first[:0], second[:0]]))
     first, second = first.set_index(key), second.set_index(key)
     both = pd.concat([first, second[~second.index.isin(first.index)]])

@@ -26,7 +26,7 @@ CHUNK_ROWS = 2000
 
 
 def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
-    """Read the first sheet; blank rows, and rows whose one cell begins with ``#``, are passed over.
+    """Read the first sheet; skip blank rows, and rows with a single cell that begins with ``#``.
 
     Returns
     -------
@@ -57,7 +57,22 @@ def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
 
 
 def _unpacked_size(path: Path, content: bytes) -> int:
-    """Return the size of the workbook unpacked, as its directory has it; no more bytes are unpacked."""
+    """Return the unpacked size of a workbook in bytes, as stated in the directory of the zip file.
+
+    Nothing is unpacked. `zipfile` later unpacks no more bytes than stated.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    content : bytes
+        The workbook, a zip file.
+
+    Raises
+    ------
+    DataError
+        The content is no zip file, or the stated size is too large.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
@@ -75,7 +90,7 @@ def _unpacked_size(path: Path, content: bytes) -> int:
 
 
 def _read_rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
-    """Yield number and cells of each row that is not blank and no comment, without blanks at its end."""
+    """Yield number and cells of each row except blank rows and comments; blank cells at the end are cut."""
     for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
         texts = list(map(as_text, cells))
         while texts and not (texts[-1] and texts[-1].strip()):
@@ -87,7 +102,7 @@ def _read_rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
 def _make_table(
     path: Path, rows: Iterator[tuple[int, list[str | None]]], size: int
 ) -> tuple[pa.Table, np.ndarray]:
-    """Return columns of text, and the numbers of the rows, with the first row for the header."""
+    """Return a table of text, with the first row as column names, and the sheet's number of each row."""
     header_row, header = next(rows, (0, []))
     width, numbers, chunks = len(header), [], []
     names = [(name or "").strip() for name in header]

@@ -41,7 +41,7 @@ class Member:
 
 
 def files_in(path: Path) -> list[Path]:
-    """Return the file, or all files in the folder and the folders within it, sorted.
+    """Return the paths of all files in a folder and its subfolders, sorted, or the path of a single file.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def files_in(path: Path) -> list[Path]:
     Raises
     ------
     UsageError
-        There is nothing of that name, or it is a pipe, a socket or a device.
+        The path does not exist, or is a pipe, a socket or a device.
     """
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if not file.is_dir())
@@ -65,12 +65,12 @@ def files_in(path: Path) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Read the file, or the files in an archive, one after the other.
+    """Read a single file, or the files in an archive one after the other.
 
     Parameters
     ----------
     path : Path
-        A file; an archive is recognised by its ending, see `ARCHIVES`.
+        A file. A name with an ending in `ARCHIVES` is an archive.
 
     Yields
     ------
@@ -78,9 +78,9 @@ def members(path: Path) -> Iterator[Member]:
 
     Notes
     -----
-    One member is in memory at a time. Members that are compressed themselves are unpacked. A damaged
-    archive is read up to the damage. An archive that unpacks to more than 200 times its size is not
-    read to its end, unless `bounded.large` lifts that limit.
+    One member is in memory at a time. Compressed members are unpacked. A damaged archive is read up to
+    the damage. Reading ends where the unpacked size exceeds 200 times the size of the archive, unless
+    `bounded.large` lifts that limit.
     """
     if not path.is_file():
         return iter([Member(path.name, problem="broken link, pipe, socket or device")])
@@ -108,13 +108,13 @@ def describe(path: Path) -> dict:
 
 
 class _Budget:
-    """Counts the bytes unpacked from one file at all depths, and refuses too many."""
+    """Counts the bytes unpacked from one file and the archives within, and raises an error at too many."""
 
     def __init__(self, name: str, stored: int):
         self._name, self._stored, self._unpacked = name, stored, 0
 
     def spend(self, size: int) -> None:
-        """Count unpacked bytes, or raise `DataError` where they are too many for the file."""
+        """Count unpacked bytes; raise `DataError` if the sum is too large for the size of the file."""
         self._unpacked += size  # one member is in memory at a time: only the ratio matters
         bounded.refuse(min(self._unpacked, bounded.MOST_BYTES), self._stored, self._name)
 
@@ -139,7 +139,7 @@ def _read_members(
 
 
 def _read_stream(stream: BinaryIO, largest: int, budget: _Budget) -> bytes:
-    """Read a stream to its end, or raise `ValueError` where it is too long."""
+    """Read a stream to its end; raise `ValueError` if it has more than `largest` bytes."""
     content = io.BytesIO()
     # In pieces: a stream that is asked for `largest` bytes reserves that much memory.
     while piece := stream.read(PIECE):
@@ -217,7 +217,15 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def _walk_tar(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
-    """Return name and opener of the members of a tar archive, one after the other."""
+    """Yield (name, function that opens the member for reading) for each file in a tar archive.
+
+    Parameters
+    ----------
+    stream : BinaryIO
+        The archive, compressed or not.
+    budget : _Budget
+        Counts the unpacked bytes.
+    """
     buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
     opener = _find_decompressor(buffered.peek(8))
     with (
@@ -238,7 +246,15 @@ def _open_regular(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO
 
 
 def _walk_zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
-    """Return name and opener of the members of a zip archive, one after the other."""
+    """Yield (name, function that opens the member for reading) for each file in a zip archive.
+
+    Parameters
+    ----------
+    stream : BinaryIO
+        The archive; an archive within another archive is first read into memory.
+    budget : _Budget
+        Counts the bytes read from an archive within another archive.
+    """
     # A stream out of another archive may only go forward, but zip needs to seek.
     on_disk = isinstance(getattr(stream, "raw", None), io.FileIO)
     whole = stream if on_disk else io.BytesIO(_read_stream(stream, LARGEST_INNER_ZIP, budget))

@@ -37,7 +37,8 @@ class Cut:
     before_s, after_s : float
         Seconds before P and after S.
     needed_before_s, needed_after_s : float
-        The part of these seconds that a record must have; further out it has what data there are.
+        Seconds before P and after S that a record must have without a gap. Beyond them, up to `before_s`
+        and `after_s`, the record extends to the first gap.
     """
 
     vp_km_s: float = 8.0
@@ -58,14 +59,16 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of events at stations in s since 1970, [n_events, n_stations]; NaN where none is wanted.
+    """Windows of events at stations, start and end times in s since 1970, [n_events, n_stations].
+
+    A pair of event and station beyond the limits of distance or magnitude has no window: NaN.
 
     Attributes
     ----------
     start, end : ndarray
-        Ends of the windows.
+        Start and end of the windows.
     needed_start, needed_end : ndarray
-        Ends of the part that a record must have.
+        Start and end of the part of the window that a record must have without a gap.
     crowded : ndarray of bool
         True where the window of another event of the same or a larger magnitude overlaps.
     """
@@ -124,7 +127,7 @@ def _find_crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> 
 
 
 def _find_extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return first start and last end of each event; infinity and -infinity where it has no window."""
+    """Return earliest start and latest end of the windows of each event; inf and -inf without a window."""
     no_window = np.isnan(start)
     first = np.where(no_window, np.inf, start).min(axis=1, initial=np.inf)
     return first, np.where(no_window, -np.inf, end).max(axis=1, initial=-np.inf)
@@ -155,7 +158,7 @@ class CutRecord(NamedTuple):
 
 
 class Cutter:
-    """Puts pieces into windows; holds only windows that may still get pieces.
+    """Copies pieces of waveforms into windows, and holds the windows that may still get samples.
 
     Parameters
     ----------
@@ -171,7 +174,15 @@ class Cutter:
         self._open: dict[tuple[int, int, Instrument], _Window] = {}
 
     def wanted(self, begin: float, end: float) -> bool:
-        """Return True if a window overlaps the time from `begin` to `end`."""
+        """Return True if the time from `begin` to `end` overlaps the windows of any event.
+
+        The windows of an event count from the earliest start to the latest end at all stations.
+
+        Parameters
+        ----------
+        begin, end : float
+            Times of a file or a piece of it, s since 1970.
+        """
         return bool(((self._first < end) & (self._last > begin)).any())
 
     def add(self, piece: Piece) -> None:
@@ -191,14 +202,19 @@ class Cutter:
         until: float = np.inf,
         has_more: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
     ) -> Iterator[CutRecord]:
-        """Cut out the windows that can get no more pieces.
+        """Yield the record, or the reason why there is none, of each window that can get no more samples.
 
         Parameters
         ----------
         until : float
-            No later piece begins before this time.
+            Time in s since 1970; no piece that is added later begins before it.
         has_more : callable
-            Station, instrument, and ends of a window -> True if a piece may still come.
+            Function of station, instrument, start and end of a window, which returns True if a later piece
+            may overlap the window.
+
+        Yields
+        ------
+        CutRecord
         """
         done = [
             (event, station, instrument)
@@ -219,7 +235,7 @@ class Cutter:
 
 
 class _Part(NamedTuple):
-    """The part of a piece in a window: time of the first sample, sampling rate, values in SI units."""
+    """The part of a piece in a window: time of the first sample, s since 1970; rate, Hz; values, SI."""
 
     start: float
     rate: float

@@ -40,10 +40,10 @@ class WaveformSettings:
     correction : {"ln", "intensity", "log10", "none"}
         One of the `CORRECTIONS`, for all intensity measures of sensors below the surface.
     velocity : {"leave-out", "differentiate"}
-        Treatment of channels that measure velocity. They are differentiated only where the unit is told
-        (by the WIN32 channel table, the file or the station table), and never preferred.
+        Treatment of channels that measure velocity. They are differentiated only where the WIN32 channel
+        table, the file or the station table states the unit, and never preferred to acceleration.
     sensor_depth_m : float
-        Depth of sensors where the station table tells none.
+        Depth of sensors, m, where the station table states none.
     cut : Cut
         Windows of events in the data.
     processing : Processing
@@ -186,7 +186,7 @@ def _make_cutter(
 def _choose_files(
     paths: Sequence[Path], waveforms: Win32Files | ObspyFiles, cutter: event_windows.Cutter, tally: Tally
 ) -> dict[Path, float]:
-    """Return the files with events and the time at which each begins, in the order of that time."""
+    """Return the files that overlap a window, sorted by start time, and the start times in s since 1970."""
     begins, seen = {}, set()
     for path in paths:
         begin, end = waveforms.span(path)
@@ -209,7 +209,24 @@ def _cut_out(
     cutter: event_windows.Cutter,
     progress: Callable[[Path], None] | None,
 ) -> Iterator[event_windows.CutRecord]:
-    """Read the files one after the other, and cut out each record once it is complete."""
+    """Read the waveform files in turn; yield each record as soon as its window can get no more samples.
+
+    Parameters
+    ----------
+    begins : dict of Path to float
+        Start times of the files, s since 1970, in the order of time.
+    waveforms : Win32Files or ObspyFiles
+        Reader of the files.
+    cutter : Cutter
+        Windows of the events at the stations.
+    progress : callable, optional
+        Called with each file once it has been read.
+
+    Yields
+    ------
+    CutRecord
+        A record, or the reason why the window has no usable record.
+    """
     for path, begin in begins.items():
         yield from cutter.cut_finished(begin, waveforms.has_more)
         for piece in waveforms.pieces(path, cutter.wanted):
