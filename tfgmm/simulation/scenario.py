@@ -215,7 +215,7 @@ def _meso(settings: SimulationSettings, kik_km: np.ndarray) -> pd.DataFrame:
     number = settings.meso_stations
     on_line = min(LINE_STATIONS, number // 10)
     points = np.concatenate([_line(rng, center, azimuth, on_line) for azimuth in LINES])
-    # The first two that stand apart are beside a reference station.
+    # Up to two stations are put beside reference stations that are not near a line.
     for place in kik_km[np.linalg.norm(kik_km - center, axis=1) < MESO_RADIUS_KM - SPREAD_KM[1]]:
         apart = KDTree(points).query(place)[0] > SPREAD_KM[0] + 0.4
         if apart and len(points) < on_line * len(LINES) + 2:
@@ -312,7 +312,7 @@ def events(settings: SimulationSettings, network: Network) -> pd.DataFrame:
     while len(table) < number:
         table = pd.concat([table, next(batches)], ignore_index=True)
     table = table[:number].assign(magnitude_source="simulated")
-    # Numbered before sorting: a larger catalogue holds the smaller one.
+    # Events are numbered before sorting, so that a larger catalogue contains a smaller one.
     table.insert(0, "event_id", [f"E{network[0].upper()}{i:05}" for i in range(1, number + 1)])
     return table.sort_values("origin_time", ignore_index=True)
 

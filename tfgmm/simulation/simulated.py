@@ -312,7 +312,7 @@ def _planted(seed: int, networks: list[Pairs]) -> Truth:
     """Draw the event terms and nuggets of all networks, and return the planted truth."""
     terms, nuggets = [], []
     for pairs in networks:
-        # By id, which is the order in which they were drawn.
+        # The events are taken in the order of their ids, in which they were drawn.
         event_ids = pairs.events["event_id"].sort_values()
         draws = truth.correlated_normals(truth.stream(seed, f"{pairs.network} event terms"), len(event_ids))
         terms.append(pd.DataFrame(truth.TAU * draws, event_ids, IMS))
@@ -333,7 +333,7 @@ def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: 
     rng = truth.stream(settings.seed, f"{pairs.network} thinning")
     kept = thin(rng, pairs.events["magnitude"].to_numpy(), pairs.r_hyp_km(), operating, number=number)
     ln_im = pairs.ln_im(planted)
-    # A level of zero, no trigger, is below everything.
+    # Without a trigger the level is zero, below every amplitude.
     lost = kept & (np.exp(ln_im[..., 0]) < (settings.trigger or 0.0))
     tally.count("record", kept.size)
     for reason, mask in {
@@ -344,7 +344,7 @@ def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: 
         ids = pairs.table(mask)
         tally.drop("record", f"{pairs.network}: {reason}", ids["event_id"] + " at " + ids["station_id"])
     kept &= ~lost
-    # Seven digits: what is left is the same whatever order the processor adds in.
+    # Rounded to seven digits, amplitudes do not depend on the order in which the processor adds.
     amplitudes = np.exp(ln_im[kept]).astype("float32").astype(float)
     ids = pairs.table(kept)
     return ids.assign(**dict(zip(IMS, amplitudes.T, strict=True)), component="geometric_mean")

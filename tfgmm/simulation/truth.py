@@ -94,7 +94,7 @@ def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def project(longitude, latitude) -> np.ndarray:
-    """Project points to the map of `GRID`; return km east and km north of the centre of the map, [n, 2].
+    """Return the position of points on the map of `GRID`, km east and north of its centre, [n, 2].
 
     Parameters
     ----------
@@ -123,9 +123,7 @@ def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
 class Truth:
     """Planted terms, maps and site layers, which can be evaluated at any point.
 
-    ``docs/simulated.md`` has the formulas. In all methods, `longitude` and `latitude` are one-dimensional
-    arrays in degrees; `events` is a table with ``longitude``, ``latitude`` (degrees), ``depth_km`` and
-    ``magnitude``; `im` is one of `IMS`. All terms are in ln units.
+    ``docs/simulated.md`` has the formulas. All terms are in ln units.
 
     Attributes
     ----------
@@ -176,7 +174,20 @@ class Truth:
         return values
 
     def ergodic_median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the part of the median of ln IM (IM in g) that depends on magnitude, distance and depth.
+        r"""Return the part of the median of ln IM (IM in g) that depends on magnitude, distance and depth.
+
+        .. math:: c_0 + c_1 (M-6) + c_2 (M-6)^2 + (c_3 + c_4 (M-6)) \ln R + c_5 R + c_6 Z
+
+        with magnitude M, hypocentral distance R and depth Z in km.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
 
         Returns
         -------
@@ -186,7 +197,15 @@ class Truth:
         return ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth) @ COEFFICIENTS[im]
 
     def site_map(self, im: str, longitude, latitude) -> np.ndarray:
-        """Return the site term without nugget, the sum of both `site_parts`, ln units, [n_points]."""
+        """Return the site term without nugget, the sum of both `site_parts`, ln units, [n_points].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         return self.site_parts(longitude, latitude)[..., IMS.index(im)].sum(axis=0)
 
     def site_parts(self, longitude, latitude) -> np.ndarray:
@@ -195,17 +214,40 @@ class Truth:
         The layer-driven part depends on the site layers, the correlated part is a random field. Over the
         land of the study area `BOX`, each part has mean zero and its share (`SITE_SHARES`) of the site
         variance.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
         """
         mean, stddev = self._over_box
         shares = np.array([SITE_SHARES["layers"], SITE_SHARES["correlated"]]).reshape(2, 1, 1)
         return PHI_S2S * np.sqrt(shares) * (self._site(longitude, latitude) - mean) / stddev
 
     def source_term(self, im: str, longitude, latitude) -> np.ndarray:
-        """Return the source-region term, which depends on the epicentre alone, ln units, [n_epicentres]."""
+        """Return the source-region term, which depends on the epicentre alone, ln units, [n_epicentres].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        longitude, latitude : array_like, [n_epicentres]
+            Epicentres, degrees.
+        """
         return PHI_SOURCE * self.source_field.at(project(longitude, latitude))[:, IMS.index(im)]
 
     def path_term(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the path term of each event at each point, ln units, [n_events, n_points]."""
+        """Return the path term of each event at each point, ln units, [n_events, n_points].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` of the epicentres, degrees.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
         return PHI_PATH * self.path_field.between(source, site, IMS.index(im))
 
@@ -213,6 +255,11 @@ class Truth:
         """Return the depth to bedrock, m, [n_points].
 
         The bedrock is an oval bowl, with additional sediment off the eastern coast and a random texture.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
         """
         xy = project(longitude, latitude)
         bowl = np.exp(-(_oval(xy, (0.0, 0.0), (75.0, 60.0), 120.0) ** 3))
@@ -223,6 +270,11 @@ class Truth:
         """Return Vs30, m/s, [n_points].
 
         Vs30 is about 200 m/s in an oval plain and 700 m/s in the mountains, with a random texture.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
         """
         xy = project(longitude, latitude)
         plain = np.exp(-(_oval(xy, (8.0, 2.0), (90.0, 68.0), 150.0) ** 4))
@@ -255,9 +307,14 @@ class Truth:
         return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
 
     def correlated_scale(self, im: str) -> float:
-        """Return the factor that turns `site_field` into the correlated site term for `im`, ln units.
+        """Return the factor that turns `site_field` into the correlated site term, ln units.
 
         The factor applies after subtracting the mean of `site_field` over `land_of_box`.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
         """
         _, stddev = self._over_box
         return PHI_S2S * SITE_SHARES["correlated"] ** 0.5 / stddev[1, 0, IMS.index(im)]

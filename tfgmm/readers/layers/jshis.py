@@ -264,7 +264,7 @@ def _compute_centres(codes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     numbers = codes.to_numpy().astype("int64")
     if not len(numbers):
         return numbers.astype(float), numbers.astype(float)
-    # jismesh 2.1 fails on an array of one.
+    # jismesh 2.1 fails on an array of one element.
     lat, lon = jismesh.to_meshpoint(np.append(numbers, numbers[0]), 0.5, 0.5)
     return lat[:-1], lon[:-1]
 

@@ -243,7 +243,7 @@ def _walk_tar(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable
         while (member := archive.next()) is not None:
             if not member.isdir():
                 yield member.name, lambda member=member: _open_regular(archive, member)
-            archive.members.clear()  # which would else grow with every member
+            archive.members.clear()  # this list would otherwise grow with every member
 
 
 def _open_regular(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
@@ -263,7 +263,7 @@ def _walk_zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable
     budget : _Budget
         Counts the bytes read from an archive within another archive.
     """
-    # A stream out of another archive may only go forward, but zip needs to seek.
+    # A stream from within another archive can only be read forward, but zipfile needs to seek.
     on_disk = isinstance(getattr(stream, "raw", None), io.FileIO)
     whole = stream if on_disk else io.BytesIO(_read_stream(stream, LARGEST_INNER_ZIP, budget))
     with zipfile.ZipFile(whole) as archive:

@@ -29,7 +29,7 @@ _NAMED_UNITS = {
 }
 
 
-#: Channels of one station may not be farther apart than this (about 100 m).
+#: Largest difference in longitude or latitude between channels of one station, degrees (about 100 m).
 SAME_PLACE_DEG = 0.001
 EPOCH = pd.Timestamp(0, tz="UTC")
 #: Reasons for leaving out a channel.
@@ -102,7 +102,15 @@ class Piece(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A measured quantity, for example ``acceleration``, and the size of its unit in m/s^2, m/s or m."""
+    """A measured quantity, and the size of the unit in which it is given.
+
+    Attributes
+    ----------
+    quantity : {"acceleration", "velocity", "displacement"}
+        The measured quantity.
+    si : float
+        Size of the unit in m/s^2, m/s or m.
+    """
 
     quantity: str
     si: float
@@ -130,7 +138,7 @@ def unit(text: str) -> Unit | None:
 
 
 def split_channel(channel: str) -> tuple[str, str]:
-    """Split the name of a channel into band and instrument code, and orientation; return both.
+    """Split the name of a channel into band and instrument code, and orientation.
 
     A name of fewer than three letters is an orientation alone.
 
@@ -141,6 +149,13 @@ def split_channel(channel: str) -> tuple[str, str]:
     ----------
     channel : str
         Name of the channel.
+
+    Returns
+    -------
+    code : str
+        Band and instrument code of SEED, empty if the name has none.
+    orientation : str
+        Orientation of the channel, in capital letters.
     """
     plain = channel.strip().upper().replace("_", "")
     return ("", plain) if len(plain) < 3 else (plain[:-1], plain[-1])

@@ -291,7 +291,7 @@ def _is_clipped(motion: np.ndarray) -> bool:
     deviation = motion - np.median(motion)
     largest = np.abs(deviation).max()
     for extreme in (deviation.max(), deviation.min()):
-        if abs(extreme) >= largest / 2:  # a record at rest, disturbed to one side only, is whole
+        if abs(extreme) >= largest / 2:  # the rest level of a one-sided disturbance is no clipping
             edges = np.flatnonzero(np.diff(deviation == extreme, prepend=False, append=False))
             for first, end in edges.reshape(-1, 2):
                 inside = first > 0 and end < len(motion)

@@ -89,7 +89,7 @@ def read(
     if sensor not in SENSORS:
         raise UsageError(f"sensor {sensor!r} is unknown: choose {' or '.join(SENSORS)}")
     names = [imt.canonical(name) for name in ims]
-    # The catalogue is read first: a fault in it must not show after hours.
+    # The catalogue is read first: a fault in the catalogue must not show after hours of reading records.
     left_out = Tally()
     catalogue_events = None if catalogue is None else catalogues.read(catalogue, left_out)
 

@@ -176,7 +176,7 @@ def read_ascii(content: bytes) -> Component:
     content, fractions = _remove_fractions(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a scale of 0, which is refused below
+            warnings.simplefilter("ignore")  # a scale of 0 gives a warning, and is refused below
             trace = obspy.read(io.BytesIO(content), format="KNET")[0]
         stats, header = trace.stats, trace.stats.knet
         origin, start = (pd.Timestamp(time.ns, tz="UTC") for time in (header.evot, stats.starttime))
@@ -374,7 +374,7 @@ def _read_samples(rows: bytes, columns: int, rate: float, duration: float) -> np
     """Return the times (s) and samples (gal) of a CSV file, [n, columns]."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty table, which is refused below
+            warnings.simplefilter("ignore")  # an empty table gives a warning, and is refused below
             samples = np.loadtxt(io.BytesIO(rows), delimiter=",", ndmin=2)
     except ValueError as error:
         raise DataError(f"samples are no numbers ({error}): fetch it again") from error

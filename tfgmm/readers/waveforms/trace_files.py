@@ -136,7 +136,7 @@ def _read_miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
 def _read_tspair(content: bytes, kind: str) -> Iterator[obspy.Trace]:
     """Yield the traces of a TSPAIR file, and compare their number of samples with the header."""
     for trace, head in zip(_read(content, kind), _read(content, kind, headonly=True), strict=True):
-        if trace.stats.npts != head.stats.npts:  # which ObsPy does not check
+        if trace.stats.npts != head.stats.npts:  # ObsPy does not check the number of samples
             raise ValueError(f"{trace.stats.npts} samples, but its header says {head.stats.npts}")
         yield trace
 

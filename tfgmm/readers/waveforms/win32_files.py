@@ -263,7 +263,7 @@ def read_channel_table(path: Path) -> ChannelTable:
         No line can be read, or a channel is listed twice.
     """
     rows, faults, repaired = {}, [], []
-    # Bytes: names in the last columns come in several encodings.
+    # The table is read as bytes: the names in the last columns come in several encodings.
     for number, line in enumerate(bounded.content(path).split(b"\n"), 1):
         fields = [field.decode("ascii", "replace") for field in line.split()]
         if not fields or fields[0].startswith("#"):
