@@ -133,7 +133,7 @@ def _read_variable(path: Path, variables: dict[str, Variable], value: str | None
 
 
 def _describe_largest(variables: dict[str, Variable]) -> str:
-    """Return a text that names the variable with most axes, its axes, and the units of its axes."""
+    """Return a text that names the variable with most axes, and its axes with their units."""
     name, (dims, _, _) = max(
         variables.items(), key=lambda item: len(item[1][0]), default=("nothing", ((),) * 3)
     )

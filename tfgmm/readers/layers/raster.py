@@ -232,7 +232,7 @@ def _find_extent(
     """Return a projection in degrees that keeps the map in one piece, and bounds and steps of the map.
 
     The projection counts longitudes from -180 or from 0. The bounds are west, south, east and north, the
-    steps are those of latitude and longitude, all in degrees.
+    steps are the steps of latitude and longitude, all in degrees.
     """
     bounds = dict.fromkeys((DEGREES, DEGREES_EAST), part.bounds)
     if part.crs != DEGREES:

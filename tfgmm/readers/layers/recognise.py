@@ -1,4 +1,4 @@
-"""Reader of a site layer from a file of any format, which is recognised by its first bytes."""
+"""Reader of site layers that recognises the format of a file by the first bytes of the file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def read_layer(
     latitude, longitude : str, optional
         Columns of a table with coordinates in degrees.
     region : (west, south, east, north), optional
-        Part of the map that is read, degrees; if west is larger than east, it crosses the date line.
+        Part of the map that is read, degrees; a region with west larger than east crosses the date line.
     scale : float
         Factor from the file's unit to the layer's unit, for example 1000 from km to m.
     step : float, optional

@@ -37,7 +37,7 @@ UNIT = re.compile(
 
 
 def box(region: Sequence[float]) -> Region:
-    """Return a checked region, whose east is increased beyond 180 degrees where it crosses the date line.
+    """Return a checked region; its east is above 180 degrees where the region crosses the date line.
 
     >>> box((178, -20, -178, -16))
     (178.0, -20.0, 182.0, -16.0)
@@ -176,7 +176,7 @@ def in_unit(
     scale: float = 1.0,
     missing: Sequence[float] = (),
 ) -> tuple[np.ndarray, dict]:
-    """Convert values of a file to the layer's unit; return them, with a note on declared missing values.
+    """Return the values of a file in the layer's unit, and a note on values declared as missing.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ _NAME_TYPES = (
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Headers of a tar archive: a damaged one is an error, where `tarfile` takes it for the end."""
+    """Headers of a tar archive; a damaged header raises an error instead of ending the archive."""
 
     @classmethod
     def frombuf(cls, *arguments) -> tarfile.TarInfo:

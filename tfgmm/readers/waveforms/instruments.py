@@ -164,8 +164,8 @@ def split_channel(channel: str) -> tuple[str, str]:
 def measured_by(code: str) -> str:
     """Return the quantity that a channel measures, from its band and instrument code.
 
-    A code that is not of two letters, as those of SEED are, tells nothing; the channel is then assumed to
-    measure acceleration, with the unit or gain in the station table.
+    Codes of SEED have two letters. With any other code, the channel is assumed to measure acceleration,
+    with the unit or gain in the station table.
 
     >>> measured_by("HN"), measured_by("BH"), measured_by("HD"), measured_by("")
     ('acceleration', 'velocity', 'instrument code D', 'acceleration')
@@ -239,7 +239,7 @@ def one_row_per_station(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``; the values are
-        those of the first row of the station, NaN where unknown.
+        taken from the first row of the station, NaN where unknown.
 
     Raises
     ------

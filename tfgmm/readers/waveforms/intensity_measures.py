@@ -78,7 +78,7 @@ def intensity_measures(
     component: str = "geometric_mean",
     processing: Processing = Processing(),
 ) -> dict[str, float]:
-    """Compute PGA and spectral accelerations of two horizontal components; return them in g.
+    """Return PGA and spectral accelerations of two horizontal components, in g.
 
     SA(T) is the pseudo-spectral acceleration, ``(2 pi / T)^2`` times the largest relative displacement of
     an oscillator with period T and 5 % damping. ``geometric_mean`` is the geometric mean of the peaks of
@@ -199,7 +199,7 @@ def oscillator(motion: np.ndarray, dt: float, period: float, damping: float = DA
     """Return the pseudo-acceleration ``w^2 u`` of an oscillator with ``u'' + 2 h w u' + w^2 u = -motion``.
 
     The solution is exact for a motion that changes linearly between samples (Nigam and Jennings, 1969).
-    The motion is interpolated before if it has fewer than ten samples per period.
+    A motion with fewer than ten samples per period is interpolated first.
 
     Parameters
     ----------

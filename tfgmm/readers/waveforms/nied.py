@@ -220,7 +220,7 @@ class Pairs:
     Attributes
     ----------
     tally : Tally
-        Counts files (all, and those dropped), pairs of horizontals (``record``), events and stations.
+        Counts files (read and dropped), pairs of horizontals (``record``), events and stations.
     disagreements : list of str
         Components whose largest sample differs from Max. Acc. in their header.
     """
@@ -343,7 +343,7 @@ class Pairs:
 
     @property
     def _other_sensor(self) -> str:
-        """Return the reason for dropping a file: it is of the sensor that is not read."""
+        """Return the reason for dropping a file of the sensor that is not read."""
         return f"{next(sensor for sensor in SENSORS if sensor != self._sensor)} sensor"
 
     def _join(self, name: str, component: nied_format.Component) -> None:

@@ -217,7 +217,7 @@ class ObspyFiles:
         return _Group(row, stream.quantity, stream.location, code)
 
     def _choose(self, group: _Group, by_orientation: dict[str, list[_Stream]]) -> None:
-        """Make channels of the horizontals of a sensor; count its other channels as dropped."""
+        """Use the horizontals of a sensor as channels; count the sensor's other channels as dropped."""
         pairs, ambiguous = instruments.horizontals(set(by_orientation))
         for orientation, streams in by_orientation.items():
             for stream in streams:
