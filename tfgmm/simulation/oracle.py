@@ -1,4 +1,7 @@
-"""Errors of maps against the planted median, and the least error that the records allow."""
+"""Kriging of the planted median from simulated records, and errors of predicted maps of the median.
+
+Planted means: chosen by the simulation, and therefore known exactly.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +17,7 @@ from tfgmm.simulation.random_field import RandomField
 from tfgmm.simulation.truth import Truth
 from tfgmm.stats import ergodic
 
-#: Records whose waves are in memory at once.
+#: Number of records whose waves (columns of the design matrix) are in memory at once.
 _ROWS = 1024
 
 
@@ -24,22 +27,24 @@ class Oracle:
 
     .. math:: y_{es} - \mu_{es} = C(x_s) + S(x_e) + P(x_e, x_s) + N_s + B_e + W_{es}
 
-    Known are :math:`\mu`, the ergodic median plus the layer-driven site term, all variances and
-    correlations, and the waves of the fields. Unknown are the terms on the right: the correlated site
-    field C, the source field S, the path field P, the nuggets N, the event terms B and the scatter W.
-    The fields are finite sums of waves with independent normal weights, so the posterior mean of kriging
-    is that of a Bayesian linear regression on these weights and the nuggets. No model can predict the
-    median with a smaller expected squared error from these records, unless a trigger level, of which the
-    oracle does not know, has truncated them.
+    with y the ln IM (IM in g) of event e at site s. Known are :math:`\mu`, the ergodic median plus the
+    layer-driven site term, all variances and correlations, and the wavenumbers of the random fields.
+    Unknown are the terms on the right: the correlated site field C, the source field S, the path field P,
+    the nuggets N (the part of the site term that is independent from site to site), the event terms B and
+    the within-event scatter W. The fields are finite sums of waves with independent normal weights, so
+    the posterior mean of kriging equals the posterior mean of a Bayesian linear regression on the weights
+    and the nuggets. No model can predict the median with a smaller expected squared error from the same
+    records, unless the records are truncated at a trigger level: the oracle does not model truncation.
 
     Attributes
     ----------
     planted : Truth
-        The truth, of which only the known parts are used.
+        The planted truth, of which the oracle uses the known parts only.
     im : str
         Intensity measure.
     site, source, path : RandomField
-        Posterior means of C (but for a constant, since its mean over the box is zero), S and P, ln units.
+        Posterior means of C, S and P, ln units. C is determined up to a constant, which is chosen so that
+        the mean of C over the land of the study area (`truth.BOX`) is zero.
     nuggets : pandas.Series
         Posterior mean of N by site id, ln units.
 
@@ -66,20 +71,31 @@ class Oracle:
         *,
         watch: Callable[[Sequence], Iterable] = iter,
     ) -> Self:
-        """Solve the normal equations of all wave weights and nuggets, with event terms eliminated exactly.
+        """Return the oracle, fitted to records by the normal equations; event terms are eliminated exactly.
 
-        For the 3 x 4000 weights of the simulated records the equations take 1.2 GB.
+        The unknowns are the weights of the waves and the nuggets. For the 3 x 4000 weights of the default
+        settings the matrix of the normal equations takes 1.2 GB.
 
         Parameters
         ----------
         planted : Truth
+            The planted truth from which the records were simulated.
         im : str
+            Intensity measure, one of `truth.IMS`.
         records : pandas.DataFrame
-            ``event_id, station_id, ln_im``.
-        events, stations : pandas.DataFrame
-            Tables of the dataset, which may include events and stations without records.
+            Training records: ``event_id``, ``station_id`` and ``ln_im``, the natural logarithm of IM in g.
+        events : pandas.DataFrame
+            ``event_id``, ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``; events
+            without records are ignored.
+        stations : pandas.DataFrame
+            ``station_id``, ``site_id``, ``longitude`` and ``latitude`` (degrees); stations without records
+            are ignored.
         watch : callable
-            Takes the blocks of records and yields them again, to show progress.
+            Function that takes the list of blocks of records and yields the same blocks, to show progress.
+
+        Returns
+        -------
+        Oracle
         """
         table = _table(planted, im, records, events, stations)
         unknowns = _Unknowns.of(planted, im, table["site_id"])
@@ -101,9 +117,9 @@ class Oracle:
         Parameters
         ----------
         events : pandas.DataFrame
-            ``longitude, latitude, depth_km, magnitude``.
+            ``longitude``, ``latitude`` (degrees), ``depth_km``, ``magnitude``.
         longitude, latitude : array_like, [n_points]
-            Degrees.
+            Coordinates of the points, degrees.
         """
         epicentre = truth.project(events["longitude"], events["latitude"])
         point = truth.project(longitude, latitude)
@@ -118,17 +134,19 @@ class Oracle:
 
 
 def map_errors(predicted: np.ndarray, planted: np.ndarray) -> dict[str, float]:
-    """Return errors of maps, predicted minus planted ln IM; each pixel of each event weighs the same.
+    """Return the errors of predicted maps, predicted minus planted ln IM; all pixels have equal weight.
 
     Parameters
     ----------
     predicted, planted : ndarray, [n_events, n_points]
+        Predicted and planted median of ln IM (IM in g), one map per event.
 
     Returns
     -------
-    dict
-        ``rmse``; ``rmse_pattern``, the same after the mean of each map is removed; ``bias``, the mean
-        over events of the median error of a map. All in ln units.
+    dict of str to float
+        In ln units: ``rmse``, the root mean square error over all pixels of all events; ``rmse_pattern``,
+        the root mean square error after subtracting the mean error of each map; ``bias``, the mean over
+        events of the median error of the event's map.
     """
     error = predicted - planted
     pattern = error - error.mean(axis=1, keepdims=True)
@@ -141,18 +159,18 @@ def map_errors(predicted: np.ndarray, planted: np.ndarray) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Unknowns:
-    """Unknowns of the oracle, independent standard normal: weights of the waves of three fields, nuggets.
+    """Unknowns of the oracle, independent and standard normal: wave weights of three fields, and nuggets.
 
     Attributes
     ----------
     fields : tuple of RandomField
-        Site, source and path field.
+        Site, source and path field, each a sum of n_waves cosines and n_waves sines.
     scales : tuple of float
-        Standard deviation of a weight of each field, ln units.
+        Standard deviation of one wave weight of each field, ln units.
     mean_over_box : ndarray, [2 n_waves]
-        Mean of the waves of the site field over the land of the box.
+        Mean of each wave of the site field over the land of the study area (`truth.BOX`).
     sites : pandas.Index
-        Site ids, one nugget each.
+        Site ids; each site has one nugget.
     """
 
     fields: tuple[RandomField, RandomField, RandomField]
@@ -162,7 +180,7 @@ class _Unknowns:
 
     @classmethod
     def of(cls, planted: Truth, im: str, site_ids: pd.Series) -> Self:
-        """Return the unknowns of a planted truth, for records at sites."""
+        """Return the unknowns for an intensity measure and the sites in `site_ids`, which may repeat."""
         fields = planted.site_field, planted.source_field, planted.path_field
         stddevs = planted.correlated_scale(im), truth.PHI_SOURCE, truth.PHI_PATH
         # A weight has the variance 1 / n_waves.
@@ -174,11 +192,14 @@ class _Unknowns:
 
     @property
     def size(self) -> int:
-        """Return the number of unknowns."""
+        """Return the number of unknowns: 2 n_waves for each of the three fields, and one for each site."""
         return sum(len(field.weights) for field in self.fields) + len(self.sites)
 
     def design(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the derivative of ln IM of each record by each unknown, [n_records, size]."""
+        """Return the design matrix, the derivatives of ln IM by the unknowns, ln units, [n_records, size].
+
+        `table` has a row per record, as `_table` returns it.
+        """
         epicentre, place = (table[list(names)].to_numpy() for names in (("ex", "ey"), ("sx", "sy")))
         site, source, path = self.fields
         waves = (
@@ -191,7 +212,7 @@ class _Unknowns:
         return np.hstack([*parts, truth.PHI_NUGGET * nugget])
 
     def terms(self, values: np.ndarray) -> tuple[RandomField, RandomField, RandomField, pd.Series]:
-        """Return the three fields and the nuggets, in ln units, for values of the unknowns, [size]."""
+        """Return site, source and path field, and nuggets by site id, in ln units, from unknowns [size]."""
         *weights, nuggets = np.split(values, np.cumsum([len(field.weights) for field in self.fields]))
         site, source, path = (
             RandomField(field.wavenumbers, scale * field_weights[:, np.newaxis])
@@ -201,12 +222,16 @@ class _Unknowns:
 
 
 def _layer_term(planted: Truth, im: str, longitude, latitude) -> np.ndarray:
-    """Return the layer-driven site term at points, ln units, [n_points]."""
+    """Return the part of the site term that depends on the site layers, at points, ln units, [n_points]."""
     return planted.site_parts(longitude, latitude)[0, :, truth.IMS.index(im)]
 
 
 def _table(planted: Truth, im: str, records, events, stations) -> pd.DataFrame:
-    """Return a row per record, by event: epicentre and place in km, and ``residual``, ln IM less mu."""
+    """Return one row per record, sorted by event, with coordinates and residual.
+
+    Columns that are added: ``ex``, ``ey`` and ``sx``, ``sy``, the epicentre and the station, km; and
+    ``residual``, ln IM minus the ergodic median and the layer-driven site term, ln units.
+    """
     ex, ey = truth.project(events["longitude"], events["latitude"]).T
     sx, sy = truth.project(stations["longitude"], stations["latitude"]).T
     layers = _layer_term(planted, im, stations["longitude"], stations["latitude"])
@@ -220,22 +245,24 @@ def _table(planted: Truth, im: str, records, events, stations) -> pd.DataFrame:
 
 
 def _blocks(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Split a table into blocks of about `_ROWS` records, with all records of an event in one block."""
+    """Split a table of records into a list of blocks of about `_ROWS` rows that never divide an event."""
     first = pd.Series(table.index).groupby(table["event_id"]).transform("min")
     return [block for _, block in table.groupby(first // _ROWS)]
 
 
 def _without_event_terms(rows: np.ndarray, event_id: pd.Series) -> np.ndarray:
-    r"""Eliminate event terms: multiply the rows of each event by :math:`(I + \theta^2 J)^{-1/2}`.
+    r"""Return rows of a regression without the event terms: multiply by :math:`(I + \theta^2 J)^{-1/2}`.
 
-    With :math:`\theta = \tau / \phi_{SS}` and J full of ones, the share :math:`1 - (1 + n \theta^2)^{-1/2}`
-    of the mean row of an event with n records is subtracted from each of its rows.
+    With :math:`\theta = \tau / \phi_{SS}` and J a matrix of ones, this subtracts the share
+    :math:`1 - (1 + n \theta^2)^{-1/2}` of the mean row of an event with n records from each row of the
+    event.
 
     Parameters
     ----------
     rows : ndarray, [n_records, ...]
-        Sorted by event.
+        Rows of the design matrix, or residuals in ln units; sorted by event.
     event_id : pandas.Series, [n_records]
+        Event id of each row.
     """
     _, first, count = np.unique(event_id.to_numpy(str), return_index=True, return_counts=True)
     share = 1 - 1 / np.sqrt(1 + count * (truth.TAU / truth.PHI_SS) ** 2)

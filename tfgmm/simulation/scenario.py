@@ -1,4 +1,7 @@
-"""Places of the simulated stations, and places, times and magnitudes of the simulated earthquakes."""
+"""Simulated stations of two networks, and simulated earthquakes with places, times and magnitudes.
+
+The reference network ``kik`` is spread over the study area; the dense network ``meso`` lies around Tokyo.
+"""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self
@@ -19,10 +22,10 @@ NETWORKS: tuple[Network, ...] = ("kik", "meso")
 TOKYO = (139.76, 35.68)
 #: Azimuths, in degrees, of the dense lines that leave Tokyo; all on land for 85 km.
 LINES = (30.0, 75.0, 240.0, 290.0, 340.0)
-#: Most stations on a line; the other ones are spread.
+#: Largest number of stations on a line; the remaining stations are spread around Tokyo.
 LINE_STATIONS = 30
 MESO_RADIUS_KM = 80.0
-#: Distance of a spread station to the nearest other one.
+#: Smallest and largest distance of a spread station to the nearest other station, km.
 SPREAD_KM = (4.0, 10.0)
 EVENT_RADIUS_KM = 250.0
 B_VALUE, MAX_MAGNITUDE = 0.9, 7.3
@@ -31,7 +34,19 @@ MIN_MAGNITUDE = {"kik": 3.5, "meso": 4.5}
 
 
 class Cluster(NamedTuple):
-    """A cluster of normally distributed epicentres of one kind, with its share of the seismicity."""
+    """A cluster of earthquakes of one kind, whose epicentres are normally distributed around a point.
+
+    Attributes
+    ----------
+    kind : {"crustal", "interface", "slab"}
+        Type of earthquake, which determines the depths and whether the epicentres are on land.
+    share : float
+        Probability that a drawn earthquake belongs to this cluster.
+    longitude, latitude : float
+        Mean of the epicentres, degrees.
+    spread_km : float
+        Standard deviation of the epicentres in each direction, km.
+    """
 
     kind: Literal["crustal", "interface", "slab"]
     share: float
@@ -55,18 +70,20 @@ CLUSTERS = (
 
 
 def _record_count(published: int, **sizes: int):
-    """Return a field whose default is a record count in proportion to sizes, at least one per event.
+    """Return a settings field whose default is a number of records in proportion to events and stations.
+
+    The default is at least one record per event.
 
     Parameters
     ----------
     published : int
-        Record count at the published sizes.
+        Number of records in the published study.
     **sizes : int
-        Published numbers of events and stations, by name of the setting; events first.
+        Numbers of events and stations in the published study by name of the setting; events first.
     """
 
     def default(data: dict[str, int]) -> int:
-        """Return the record count for the sizes of the settings."""
+        """Return the default number of records for the numbers of events and stations in the settings."""
         ratio = np.prod([data[name] / size for name, size in sizes.items()])
         return max(round(published * ratio), data[next(iter(sizes))])
 
@@ -74,20 +91,25 @@ def _record_count(published: int, **sizes: int):
 
 
 class SimulationSettings(pydantic.BaseModel):
-    """Sizes of the simulated dataset; by default those of the published study.
+    """Sizes of the simulated dataset, by default the sizes of the published study.
 
     Attributes
     ----------
-    events, kik_stations : int
-        Earthquakes of 1996 to 2017, and the stations that record them.
-    meso_events, meso_stations : int
-        Earthquakes of 2021 and 2022, and the stations that record them.
+    events : int
+        Number of earthquakes of 1996 to 2017, recorded by the reference network ``kik``.
+    kik_stations : int
+        Number of stations of the reference network.
+    meso_events : int
+        Number of earthquakes of 2021 and 2022, recorded by the dense network ``meso``.
+    meso_stations : int
+        Number of stations of the dense network.
     kik_records, meso_records : int
-        Records that are kept; by default in proportion to the published 46,191 and 1,921.
+        Number of records of each network after thinning; by default in proportion to the published 46,191
+        and 1,921.
     seed : int
-        Root of all random numbers.
+        Seed of all random numbers.
     trigger : float or None
-        PGA in g below which a record is lost, after the thinning to the numbers above.
+        Trigger level, PGA in g: records below it are removed after the thinning. None for no trigger.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -103,12 +125,21 @@ class SimulationSettings(pydantic.BaseModel):
 
     @classmethod
     def of(cls, **changes: float | None) -> Self:
-        """Return settings of which those that are None have their default.
+        """Return settings with the given values; a value of None stands for the default.
+
+        Parameters
+        ----------
+        **changes : float or None
+            Values by name of the setting.
+
+        Returns
+        -------
+        SimulationSettings
 
         Raises
         ------
         UsageError
-            A value is out of range.
+            A value is out of range, or there is no setting of this name.
         """
         try:
             return cls(**{name: value for name, value in changes.items() if value is not None})
@@ -117,15 +148,33 @@ class SimulationSettings(pydantic.BaseModel):
             raise UsageError(f"{first['loc'][0]} = {first['input']}: {first['msg']}") from error
 
     def number_of(self, what: Literal["events", "stations", "records"], network: Network) -> int:
-        """Return the number of events, stations or records of a network."""
+        """Return the number of events, stations or records of a network, as set.
+
+        Parameters
+        ----------
+        what : {"events", "stations", "records"}
+            The number that is returned.
+        network : {"kik", "meso"}
+            The network.
+        """
         return getattr(self, "events" if (what, network) == ("events", "kik") else f"{network}_{what}")
 
 
 def stations(settings: SimulationSettings) -> pd.DataFrame:
-    """Return the stations of both networks, in the columns of a dataset; ``vs30_m_s`` is unknown.
+    """Return a table of the simulated stations of both networks, one row per station.
 
-    ``operating_from`` and ``operating_to`` are known for the stations of three places that the reference
-    network moved.
+    Parameters
+    ----------
+    settings : SimulationSettings
+        Numbers of stations, and seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Station table of a dataset: ``station_id``, ``site_id``, ``network``, ``longitude``, ``latitude``
+        (degrees), ``elevation_m`` (NaN), ``sensor_depth_m`` (0), ``vs30_m_s`` (NaN), ``operating_from`` and
+        ``operating_to`` (UTC). Both times are NaT except for up to three stations of the reference network
+        that were moved by about 1 km: their old and new stations do not operate at the same time.
     """
     kik = _kik(settings)
     table = pd.concat([kik, _meso(settings, project(kik["longitude"], kik["latitude"]))], ignore_index=True)
@@ -136,7 +185,7 @@ def stations(settings: SimulationSettings) -> pd.DataFrame:
 
 
 def _kik(settings: SimulationSettings) -> pd.DataFrame:
-    """Return the stations of the reference network: evenly spread, up to three of them moved once."""
+    """Return the stations of the reference network: evenly spread, and up to three of them moved once."""
     rng = stream(settings.seed, "kik stations")
     moved = min(3, settings.kik_stations // 10)
     places = _spread_over_box(rng, settings.kik_stations - moved)
@@ -150,20 +199,23 @@ def _kik(settings: SimulationSettings) -> pd.DataFrame:
 
 
 def _meso(settings: SimulationSettings, kik_km: np.ndarray) -> pd.DataFrame:
-    """Return the stations of the dense network: on lines from Tokyo, two beside others, the rest spread.
+    """Return the stations of the dense network: on lines from Tokyo, and spread around Tokyo.
+
+    Up to two stations stand 0.1 to 0.4 km from a station of the reference network.
 
     Parameters
     ----------
     settings : SimulationSettings
+        Number of stations, and seed.
     kik_km : ndarray, [n, 2]
-        Stations of the reference network.
+        Coordinates of the reference stations, km east and north of the centre of `truth.GRID`.
     """
     rng = stream(settings.seed, "meso stations")
     center = project(*TOKYO)
     number = settings.meso_stations
     on_line = min(LINE_STATIONS, number // 10)
     points = np.concatenate([_line(rng, center, azimuth, on_line) for azimuth in LINES])
-    # The first two that stand apart are beside a reference station.
+    # Up to two stations are put beside reference stations that are not near a line.
     for place in kik_km[np.linalg.norm(kik_km - center, axis=1) < MESO_RADIUS_KM - SPREAD_KM[1]]:
         apart = KDTree(points).query(place)[0] > SPREAD_KM[0] + 0.4
         if apart and len(points) < on_line * len(LINES) + 2:
@@ -174,7 +226,7 @@ def _meso(settings: SimulationSettings, kik_km: np.ndarray) -> pd.DataFrame:
 
 
 def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
-    """Return a table of stations at places [n, 2], with open operating periods."""
+    """Return a table of stations at points [n, 2], km, with ids; both operating times are NaT."""
     lon, lat = (degrees.round(5) for degrees in GRID.unproject(*xy_km.T))
     table = pd.DataFrame({"network": network, "longitude": lon, "latitude": lat})
     for column in ("operating_from", "operating_to"):
@@ -183,7 +235,11 @@ def _station_table(network: Network, xy_km: np.ndarray) -> pd.DataFrame:
 
 
 def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Return evenly spread places on land, [number, 2]: the best of 60 candidates each (Mitchell, 1991)."""
+    """Return evenly spread points on land in the study area, km, [number, 2].
+
+    Each point is the one of up to 60 random candidates that is farthest from all earlier points (Mitchell,
+    1991).
+    """
     west, south, east, north = BOX
     candidates = (
         _on_land(project(rng.uniform(west, east, 60), rng.uniform(south, north, 60))) for _ in range(number)
@@ -196,14 +252,20 @@ def _spread_over_box(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def _line(rng: np.random.Generator, center: np.ndarray, azimuth: float, number: int) -> np.ndarray:
-    """Return places 2.1 to 2.7 km apart on a line away from the centre, [number, 2]."""
+    """Return points on a line that leaves `center` at `azimuth` degrees, km east and north, [number, 2].
+
+    Neighbouring points are 2.1 to 2.7 km apart.
+    """
     distance = 4.0 + np.cumsum(rng.uniform(2.1, 2.7, number))
     angle = np.radians(azimuth)
     return center + distance[:, np.newaxis] * [np.sin(angle), np.cos(angle)]
 
 
 def _next_spread(rng: np.random.Generator, center: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return a place on land, [2], that is `SPREAD_KM` from the nearest of all others."""
+    """Return a random point on land, km, [2], within `MESO_RADIUS_KM` of `center`.
+
+    Its distance from the nearest of the earlier `points` [n, 2] is within the bounds of `SPREAD_KM`.
+    """
     while True:
         places = _on_land(center + rng.uniform(-MESO_RADIUS_KM, MESO_RADIUS_KM, (200, 2)))
         nearest = np.asarray(KDTree(points).query(places)[0])
@@ -214,7 +276,7 @@ def _next_spread(rng: np.random.Generator, center: np.ndarray, points: np.ndarra
 
 
 def _beside(rng: np.random.Generator, place: np.ndarray, low_km: float, high_km: float) -> np.ndarray:
-    """Return a place on land, [2], `low_km` to `high_km` from another place."""
+    """Return a random point on land, km, [2], between `low_km` and `high_km` away from a point [2], km."""
     while True:
         angle = rng.uniform(0, 2 * np.pi, 20)
         offset = rng.uniform(low_km, high_km, 20) * np.array([np.sin(angle), np.cos(angle)])
@@ -224,25 +286,39 @@ def _beside(rng: np.random.Generator, place: np.ndarray, low_km: float, high_km:
 
 
 def _on_land(xy_km: np.ndarray) -> np.ndarray:
-    """Return the places on land of places [n, 2]."""
+    """Return those rows of points [n, 2], km, that are on land."""
     return xy_km[on_land(*GRID.unproject(*xy_km.T))]
 
 
 def events(settings: SimulationSettings, network: Network) -> pd.DataFrame:
-    """Return the earthquakes that a network records, by origin time, in the columns of a dataset."""
+    """Return the simulated earthquakes that a network records, sorted by origin time.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        Number of events, and seed.
+    network : {"kik", "meso"}
+        The network; it determines the period and the smallest magnitude.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Event table of a dataset: ``event_id``, ``origin_time`` (UTC), ``longitude`` and ``latitude``
+        (degrees), ``depth_km``, ``magnitude`` (Mw), ``magnitude_source``.
+    """
     number = settings.number_of("events", network)
     table = pd.DataFrame()
     batches = _batches(stream(settings.seed, f"{network} events"), network)
     while len(table) < number:
         table = pd.concat([table, next(batches)], ignore_index=True)
     table = table[:number].assign(magnitude_source="simulated")
-    # Numbered before sorting: a larger catalogue holds the smaller one.
+    # Events are numbered before sorting, so that a larger catalogue contains a smaller one.
     table.insert(0, "event_id", [f"E{network[0].upper()}{i:05}" for i in range(1, number + 1)])
     return table.sort_values("origin_time", ignore_index=True)
 
 
 def _batches(rng: np.random.Generator, network: Network, size: int = 512) -> Iterator[pd.DataFrame]:
-    """Yield tables of earthquakes without end: the plausible ones of `size` draws each."""
+    """Yield tables of earthquakes without end; each holds the plausible ones of `size` random draws."""
     shares = np.array([cluster.share for cluster in CLUSTERS])
     start, end = (pd.Timestamp(day, tz="UTC") for day in PERIODS[network])
     while True:
@@ -265,7 +341,10 @@ def _batches(rng: np.random.Generator, network: Network, size: int = 512) -> Ite
 
 
 def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: np.ndarray):
-    """Draw depths, km, and return which suit the kind and the place; plate and slab dip north-west."""
+    """Draw depths; return depths (km) and True where depth and place suit the kind of earthquake, [n] each.
+
+    The mean depth of the plate interface and of the slab increases to the north-west.
+    """
     north_west = (xy_km[:, 1] - xy_km[:, 0]) / np.sqrt(2)
     scatter = rng.standard_normal(len(kind))
     options = {
@@ -281,6 +360,6 @@ def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: 
 
 
 def _magnitude(rng: np.random.Generator, low: float, number: int) -> np.ndarray:
-    """Draw magnitudes from a Gutenberg-Richter distribution between `low` and `MAX_MAGNITUDE`, [number]."""
+    """Return magnitudes, [number], of a Gutenberg-Richter distribution from `low` to `MAX_MAGNITUDE`."""
     beyond = 1 - 10 ** (-B_VALUE * (MAX_MAGNITUDE - low))
     return low - np.log10(1 - rng.random(number) * beyond) / B_VALUE

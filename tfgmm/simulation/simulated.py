@@ -1,4 +1,4 @@
-"""Simulated datasets with a planted truth, in the shape of the published study, and their files."""
+"""Simulated datasets with a planted (exactly known) truth, and the files with dataset and truth."""
 
 import dataclasses
 import json
@@ -22,6 +22,18 @@ def simulate(settings: SimulationSettings) -> tuple[Dataset, Truth]:
     """Simulate a dataset; return the dataset and the planted truth, from which its records were made.
 
     The same settings give the same values, bit by bit.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        Numbers of events, stations and records; seed; trigger level.
+
+    Returns
+    -------
+    dataset : Dataset
+        Records of PGA and SA (g), events that have a record, stations, and site layers.
+    planted : Truth
+        Median, site, source, path and event terms of the records.
 
     Raises
     ------
@@ -55,28 +67,52 @@ def simulate(settings: SimulationSettings) -> tuple[Dataset, Truth]:
 
 
 def embedded() -> Dataset:
-    """Return the simulated dataset of default size, on which a run without data is trained."""
+    """Return the simulated dataset of default size, on which a model is trained if no dataset is given."""
     return simulate(SimulationSettings())[0]
 
 
 def plant(settings: SimulationSettings) -> Truth:
-    """Return the planted truth alone, without records."""
+    """Return the planted truth of a simulated dataset, without simulating the records.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        Settings of the simulated dataset.
+    """
     return _planted(settings.seed, _networks(settings))
 
 
 def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = False) -> Dataset:
-    """Write the dataset folder with ``truth.nc`` and ``truth.json`` in it, whole or not at all.
+    """Write a simulated dataset and its truth, ``truth.nc`` and ``truth.json``, into one dataset folder.
+
+    All files are written, or none.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The simulated dataset.
+    planted : Truth
+        The truth from which the records of `dataset` were made.
+    folder : Path
+        The dataset folder.
+    overwrite : bool
+        Replace a dataset in `folder`.
+
+    Returns
+    -------
+    Dataset
+        The dataset as it was written.
 
     Raises
     ------
     UsageError
-        The folder exists and `overwrite` is false.
+        The folder is not empty, and `overwrite` is false or the folder is no dataset folder.
     DataError
-        The file system refuses to write.
+        The dataset violates the data contract (``docs/data.md``), or the file system refuses to write.
     """
 
     def write_truth(into: Path) -> None:
-        """Write the files of the truth into a folder."""
+        """Write ``truth.nc`` and ``truth.json`` into a folder."""
         files.write_netcdf(truth_maps(planted), into / "truth.nc")
         summary = {"settings": dataset.provenance["choices"]} | truth_summary(planted, dataset.stations)
         (into / "truth.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -87,12 +123,18 @@ def write(dataset: Dataset, planted: Truth, folder: Path, overwrite: bool = Fals
 def truth_maps(planted: Truth) -> xr.Dataset:
     """Return the content of ``truth.nc``: the site layers, and maps of the planted site terms.
 
+    Parameters
+    ----------
+    planted : Truth
+        The planted truth.
+
     Returns
     -------
     xarray.Dataset
         ``z_bedrock`` (m) and ``vs30`` (m/s); and for each of the `IMS`, in ln units, ``site_layers`` (the
         part of the site term that depends on the layers), ``site_correlated`` (the spatially correlated
-        part) and ``site_map`` (the sum of both). The nugget of each site is in no map.
+        part) and ``site_map`` (the sum of both). No map contains the nuggets, the part of the site term
+        that is independent from site to site.
     """
     lat, lon = truth.raster_points()
     layers, correlated = planted.site_parts(lon, lat).transpose(0, 2, 1).astype("float32")
@@ -107,7 +149,21 @@ def truth_maps(planted: Truth) -> xr.Dataset:
 
 
 def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
-    """Return the content of ``truth.json``: planted parameters, and the term of each station and event."""
+    """Return the content of ``truth.json``: planted parameters, and the site and event terms in ln units.
+
+    Parameters
+    ----------
+    planted : Truth
+        The planted truth.
+    stations : pandas.DataFrame
+        Stations with site terms in the summary: ``station_id``, ``longitude`` and ``latitude`` (degrees).
+
+    Returns
+    -------
+    dict
+        Coefficients, standard deviations and correlation lengths; ``site_nugget`` and ``site_term`` by
+        station id, and ``event_term`` by event id, each a dict by intensity measure.
+    """
     site_map = planted.site_parts(stations["longitude"], stations["latitude"]).sum(axis=0)
     nuggets = planted.nuggets.loc[stations["station_id"]]
     return {
@@ -144,15 +200,16 @@ def thin(
     *,
     number: int,
 ) -> np.ndarray:
-    r"""Draw the records that are kept, weighted without replacement, whatever their amplitudes.
+    r"""Draw the records that are kept, with weights and without replacement; return their mask.
 
-    The weight of a record is
+    The draw does not depend on the amplitudes. The weight of a record is
 
     .. math:: \ln w = 2.2 M - 3.4 \ln R
 
-    and the largest keys :math:`\ln w + G`, with Gumbel distributed G, are such a draw (Efraimidis &
-    Spirakis, 2006): a record is kept with a probability near :math:`1 - \exp(-\lambda w)`. The largest
-    key of each event is kept in any case.
+    with magnitude M and hypocentral distance R in km. The records with the largest keys
+    :math:`\ln w + G`, where the G are independent and Gumbel distributed, are a weighted draw without
+    replacement (Efraimidis & Spirakis, 2006): a record is kept with a probability of about
+    :math:`1 - \exp(-\lambda w)`. The record with the largest key of each event is always kept.
 
     Parameters
     ----------
@@ -163,9 +220,9 @@ def thin(
     r_hyp_km : ndarray, [n_events, n_stations]
         Hypocentral distance, km.
     operating : ndarray of bool, [n_events, n_stations]
-        False where there can be no record.
+        False where the station does not operate at the time of the event.
     number : int
-        Records to keep, at least one per event.
+        Number of records to keep, at least one per event.
 
     Returns
     -------
@@ -183,14 +240,24 @@ def thin(
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Pairs of all events and stations of a network; masks of pairs are [n_events, n_stations]."""
+    """All pairs of an event and a station of one network.
+
+    Attributes
+    ----------
+    network : {"kik", "meso"}
+        Name of the network.
+    events : pandas.DataFrame
+        Event table, n_events rows.
+    stations : pandas.DataFrame
+        Station table, n_stations rows.
+    """
 
     network: Network
     events: pd.DataFrame
     stations: pd.DataFrame
 
     def operating(self) -> np.ndarray:
-        """Return True for the pairs whose station operates when the event happens."""
+        """Return True where the station operates at the time of the event, bool, [n_events, n_stations]."""
         time = self.events["origin_time"].to_numpy("datetime64[us]")[:, np.newaxis]
         start, end = (
             self.stations[c].to_numpy("datetime64[us]") for c in ("operating_from", "operating_to")
@@ -202,7 +269,13 @@ class Pairs:
         return truth.r_hyp_km(self.events, self.stations["longitude"], self.stations["latitude"])
 
     def ln_im(self, planted: Truth) -> np.ndarray:
-        """Return ln IM (IM in g) of each event at each station, [n_events, n_stations, n_ims]."""
+        """Return simulated ln IM (IM in g) with all terms, [n_events, n_stations, n_ims].
+
+        Parameters
+        ----------
+        planted : Truth
+            Median, event terms and nuggets; the seed of the within-event scatter.
+        """
         place = self.stations["longitude"], self.stations["latitude"]
         median = np.stack([planted.median(im, self.events, *place) for im in IMS], axis=-1)
         event_term = planted.event_terms.loc[self.events["event_id"]].to_numpy()[:, np.newaxis]
@@ -213,7 +286,13 @@ class Pairs:
         )
 
     def table(self, pairs: np.ndarray) -> pd.DataFrame:
-        """Return the event and station ids of the pairs in a mask, a row per pair."""
+        """Return a table of ``event_id`` and ``station_id`` with one row for each True in a mask.
+
+        Parameters
+        ----------
+        pairs : ndarray of bool, [n_events, n_stations]
+            The mask.
+        """
         row, col = np.nonzero(pairs)
         ids = {"event_id": self.events["event_id"], "station_id": self.stations["station_id"]}
         columns = zip(ids.items(), (row, col), strict=True)
@@ -221,7 +300,7 @@ class Pairs:
 
 
 def _networks(settings: SimulationSettings) -> list[Pairs]:
-    """Return the pairs of events and stations of each network."""
+    """Return, for each network, the pairs of its events and stations."""
     stations = scenario.stations(settings)
     return [
         Pairs(network, scenario.events(settings, network), stations[stations["network"] == network])
@@ -230,10 +309,10 @@ def _networks(settings: SimulationSettings) -> list[Pairs]:
 
 
 def _planted(seed: int, networks: list[Pairs]) -> Truth:
-    """Draw event terms and nuggets, and return the truth."""
+    """Draw the event terms and nuggets of all networks, and return the planted truth."""
     terms, nuggets = [], []
     for pairs in networks:
-        # By id, which is the order in which they were drawn.
+        # The events are taken in the order of their ids, in which they were drawn.
         event_ids = pairs.events["event_id"].sort_values()
         draws = truth.correlated_normals(truth.stream(seed, f"{pairs.network} event terms"), len(event_ids))
         terms.append(pd.DataFrame(truth.TAU * draws, event_ids, IMS))
@@ -245,13 +324,16 @@ def _planted(seed: int, networks: list[Pairs]) -> Truth:
 
 
 def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
-    """Return the records of a network, thinned and triggered, by event; count the others in the tally."""
+    """Return the records of a network after thinning and trigger, sorted by event, with IMs in g.
+
+    Records that are removed are counted in `tally` by reason.
+    """
     operating = pairs.operating()
     number = _number(settings, pairs, int(operating.sum()))
     rng = truth.stream(settings.seed, f"{pairs.network} thinning")
     kept = thin(rng, pairs.events["magnitude"].to_numpy(), pairs.r_hyp_km(), operating, number=number)
     ln_im = pairs.ln_im(planted)
-    # A level of zero, no trigger, is below everything.
+    # Without a trigger the level is zero, below every amplitude.
     lost = kept & (np.exp(ln_im[..., 0]) < (settings.trigger or 0.0))
     tally.count("record", kept.size)
     for reason, mask in {
@@ -262,14 +344,18 @@ def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: 
         ids = pairs.table(mask)
         tally.drop("record", f"{pairs.network}: {reason}", ids["event_id"] + " at " + ids["station_id"])
     kept &= ~lost
-    # Seven digits: what is left is the same whatever order the processor adds in.
+    # Rounded to seven digits, amplitudes do not depend on the order in which the processor adds.
     amplitudes = np.exp(ln_im[kept]).astype("float32").astype(float)
     ids = pairs.table(kept)
     return ids.assign(**dict(zip(IMS, amplitudes.T, strict=True)), component="geometric_mean")
 
 
 def _number(settings: SimulationSettings, pairs: Pairs, available: int) -> int:
-    """Return the number of records of a network; raise `UsageError` if the network cannot have so many."""
+    """Return the number of records of a network that the settings ask for.
+
+    Raises `UsageError` if the number is below the number of events, or above `available`, the number of
+    pairs of event and operating station.
+    """
     number, events = settings.number_of("records", pairs.network), len(pairs.events)
     if not events <= number <= available:
         raise UsageError(
@@ -280,10 +366,21 @@ def _number(settings: SimulationSettings, pairs: Pairs, available: int) -> int:
 
 
 def _by_id(terms: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return a table of terms as a dictionary by id, rounded for JSON."""
+    """Return a table of terms as a dictionary by id, each a dictionary by intensity measure; 6 decimals."""
     return cast(dict[str, dict[str, float]], terms.round(6).to_dict(orient="index"))
 
 
 def open_dataset(data: str | None) -> Dataset:
-    """Read the dataset folder `data`, or make the embedded simulated records where none is named."""
+    """Return the dataset in the folder `data`, or the embedded simulated dataset if `data` is None.
+
+    Parameters
+    ----------
+    data : str or None
+        Path of a dataset folder.
+
+    Raises
+    ------
+    UsageError, DataError
+        The folder is no dataset folder, or its content is damaged (see `Dataset.read`).
+    """
     return embedded() if data is None else Dataset.read(Path(data))

@@ -1,4 +1,8 @@
-"""Planted truth of the simulated records: medians, site, source and path terms, site layers."""
+"""Planted truth of the simulated records: median, site, source, path and event terms, and site layers.
+
+Planted means: chosen by the simulation, and therefore known exactly. The formulas are in
+``docs/simulated.md``.
+"""
 
 import dataclasses
 import functools
@@ -14,15 +18,15 @@ from tfgmm.data.layers import LAYERS
 from tfgmm.simulation.random_field import RandomField
 from tfgmm.stats import ergodic
 
-#: Grid in whose projection, in km, all planted terms are defined.
+#: Grid whose map projection gives the coordinates, in km, on which all planted terms are defined.
 GRID = Grid()
 #: West, south, east, north of the study area, degrees.
 BOX = (138.9, 34.9, 141.0, 36.6)
-#: Raster of the layers and of ``truth.nc``, degrees: the input window and a margin.
+#: Raster of the site layers and of ``truth.nc``, degrees: the input window of the network and a margin.
 LONGITUDE = np.arange(13770, 14222, 2) / 100
 LATITUDE = np.arange(3390, 3758, 2) / 100
 
-#: c0 ... c6 of `ergodic.ErgodicModel.median`; IM in g.
+#: Coefficients c0 ... c6 of the ergodic median (`ergodic.ErgodicModel.median`) of ln IM, IM in g.
 COEFFICIENTS = {
     "PGA": (2.35, 1.05, -0.05, -1.30, 0.05, -0.004, 0.006),
     "SA(0.3)": (2.95, 1.20, -0.08, -1.28, 0.05, -0.004, 0.005),
@@ -32,16 +36,16 @@ COEFFICIENTS = {
 IMS = tuple(COEFFICIENTS)
 #: Standard deviations, ln units, the same for all intensity measures.
 TAU, PHI_S2S, PHI_SOURCE, PHI_PATH, PHI_SS = 0.35, 0.42, 0.20, 0.25, 0.40
-#: Shares of the site variance.
+#: Shares of the three parts of the site term in its variance, `PHI_S2S` squared.
 SITE_SHARES = {"layers": 0.25, "correlated": 0.25, "nugget": 0.50}
 PHI_NUGGET = PHI_S2S * SITE_SHARES["nugget"] ** 0.5
 #: Correlation lengths in km, of exp(-h / length).
 SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
-#: Response to one km more of z_bedrock and to a fall of ln vs30 by 0.4, before standardisation.
+#: Change of the site term, before standardisation, for 1 km more of z_bedrock and for 0.4 less of ln vs30.
 LAYER_RESPONSE = {"PGA": (-1.0, 0.4), "SA(0.3)": (-0.4, 0.6), "SA(1.0)": (0.7, 0.5), "SA(3.0)": (1.0, 0.2)}
-#: Waves of the site, the source and the path field.
+#: Number of waves of each of the site, the source and the path field.
 WAVES = 2000
-#: Largest number of event-point pairs, and of events, that are worked on at once.
+#: Largest number of pairs of event and point, and of events, that are worked on at once.
 _PAIRS, _EVENTS = 1_000_000, 2048
 
 _PURPOSES = (
@@ -53,12 +57,20 @@ _PURPOSES = (
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Return the random numbers of one purpose, which do not depend on how many others are drawn."""
+    """Return the random number generator of one purpose, independent of all other generators.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the simulation.
+    purpose : str
+        One of `_PURPOSES`, for example ``kik events``.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
 
 
 def im_correlation() -> np.ndarray:
-    r"""Return the correlation of every random term between `IMS`, [n_ims, n_ims].
+    r"""Return the correlation of each random term between intensity measures, [n_ims, n_ims], as in `IMS`.
 
     .. math:: \rho = \exp(-|\ln(T_1 / T_2)| / 2)
 
@@ -69,17 +81,39 @@ def im_correlation() -> np.ndarray:
 
 
 def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Draw standard normal numbers, [*shape, n_ims], correlated between `IMS`."""
+    """Return standard normal random numbers, [*shape, n_ims], correlated between `IMS` (`im_correlation`).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers.
+    *shape : int
+        Leading dimensions of the result.
+    """
     return rng.standard_normal((*shape, len(IMS))) @ np.linalg.cholesky(im_correlation()).T
 
 
 def project(longitude, latitude) -> np.ndarray:
-    """Return points, degrees, in km east and north of the centre of `GRID`, [n, 2]."""
+    """Return the position of points on the map of `GRID`, km east and north of its centre, [n, 2].
+
+    Parameters
+    ----------
+    longitude, latitude : array_like, [n]
+        Coordinates of the points, degrees.
+    """
     return np.stack(GRID.project(longitude, latitude), axis=-1)
 
 
 def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-    """Return the hypocentral distance of each event at each point, km, [n_events, n_points]."""
+    """Return the hypocentral distance of each event at each point, km, [n_events, n_points].
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        ``longitude`` and ``latitude`` (degrees), ``depth_km``.
+    longitude, latitude : array_like, [n_points]
+        Coordinates of the points, degrees.
+    """
     source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
     dx, dy = (source[:, np.newaxis] - site).transpose(2, 0, 1)
     return np.sqrt(dx**2 + dy**2 + events["depth_km"].to_numpy()[:, np.newaxis] ** 2)
@@ -87,19 +121,19 @@ def r_hyp_km(events: pd.DataFrame, longitude, latitude) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
-    """Planted terms, maps and layers at any place; see ``docs/simulated.md`` for the formulas.
+    """Planted terms, maps and site layers, which can be evaluated at any point.
 
-    Points are one-dimensional arrays of longitude and latitude in degrees, events a table with
-    ``longitude, latitude, depth_km, magnitude``; all terms are in ln units.
+    ``docs/simulated.md`` has the formulas. All terms are in ln units.
 
     Attributes
     ----------
     seed : int
-        Root of all random numbers; everything but the two tables depends on it alone.
+        Seed of all random numbers; all terms and layers except the two tables depend on the seed alone.
     event_terms : pandas.DataFrame
-        Event terms of standard deviation `TAU` by event id, a column per intensity measure.
+        Event terms, with standard deviation `TAU`, by event id; one column per intensity measure.
     nuggets : pandas.DataFrame
-        Part of the site term that is on no map, by station id; equal for all stations of a site.
+        Part of the site term that is independent from site to site, with standard deviation `PHI_NUGGET`,
+        by station id; one column per intensity measure. Stations of one site have the same nugget.
     """
 
     seed: int
@@ -107,7 +141,19 @@ class Truth:
     nuggets: pd.DataFrame
 
     def median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the planted median of ln IM (IM in g): all terms but event term, nugget and scatter.
+        """Return the planted median of ln IM (IM in g): no event term, nugget or within-event scatter.
+
+        The planted median is the sum of the ergodic median, the map of the site term, the source-region
+        term and the path term.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
 
         Returns
         -------
@@ -128,47 +174,117 @@ class Truth:
         return values
 
     def ergodic_median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the part of the median by magnitude, distance and depth, [n_events, n_points]."""
+        r"""Return the part of the median of ln IM (IM in g) that depends on magnitude, distance and depth.
+
+        .. math:: c_0 + c_1 (M-6) + c_2 (M-6)^2 + (c_3 + c_4 (M-6)) \ln R + c_5 R + c_6 Z
+
+        with magnitude M, hypocentral distance R and depth Z in km.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+
+        Returns
+        -------
+        ndarray, [n_events, n_points]
+        """
         magnitude, depth = (events[c].to_numpy()[:, np.newaxis] for c in ("magnitude", "depth_km"))
         return ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth) @ COEFFICIENTS[im]
 
     def site_map(self, im: str, longitude, latitude) -> np.ndarray:
-        """Return the map part of the site term, layer-driven plus correlated, [n_points]."""
+        """Return the site term without nugget, the sum of both `site_parts`, ln units, [n_points].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         return self.site_parts(longitude, latitude)[..., IMS.index(im)].sum(axis=0)
 
     def site_parts(self, longitude, latitude) -> np.ndarray:
-        """Return the layer-driven and the correlated part of the site term, [2, n_points, n_ims].
+        """Return the layer-driven and the correlated part of the site term, ln units, [2, n_points, n_ims].
 
-        Either has mean zero and its planted variance over the land of `BOX`.
+        The layer-driven part depends on the site layers, the correlated part is a random field. Over the
+        land of the study area `BOX`, each part has mean zero and its share (`SITE_SHARES`) of the site
+        variance.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
         """
         mean, stddev = self._over_box
         shares = np.array([SITE_SHARES["layers"], SITE_SHARES["correlated"]]).reshape(2, 1, 1)
         return PHI_S2S * np.sqrt(shares) * (self._site(longitude, latitude) - mean) / stddev
 
     def source_term(self, im: str, longitude, latitude) -> np.ndarray:
-        """Return the source-region term of epicentres, [n_epicentres]."""
+        """Return the source-region term, which depends on the epicentre alone, ln units, [n_epicentres].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        longitude, latitude : array_like, [n_epicentres]
+            Epicentres, degrees.
+        """
         return PHI_SOURCE * self.source_field.at(project(longitude, latitude))[:, IMS.index(im)]
 
     def path_term(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the path term of each event at each point, [n_events, n_points]."""
+        """Return the path term of each event at each point, ln units, [n_events, n_points].
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` of the epicentres, degrees.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
         return PHI_PATH * self.path_field.between(source, site, IMS.index(im))
 
     def z_bedrock(self, longitude, latitude) -> np.ndarray:
-        """Return the depth to bedrock, m, [n_points]: an oval bowl, and sediment off the eastern coast."""
+        """Return the depth to bedrock, m, [n_points].
+
+        The bedrock is an oval bowl, with additional sediment off the eastern coast and a random texture.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         xy = project(longitude, latitude)
         bowl = np.exp(-(_oval(xy, (0.0, 0.0), (75.0, 60.0), 120.0) ** 3))
         offshore = 1 / (1 + np.exp((95.0 - xy[:, 0]) / 8.0))
         return (150 + 3500 * bowl + 1200 * offshore) * np.exp(0.12 * self._z_texture.at(xy)[:, 0])
 
     def vs30(self, longitude, latitude) -> np.ndarray:
-        """Return Vs30, m/s, [n_points]: 200 in an oval plain, 700 in the mountains, with texture."""
+        """Return Vs30, m/s, [n_points].
+
+        Vs30 is about 200 m/s in an oval plain and 700 m/s in the mountains, with a random texture.
+
+        Parameters
+        ----------
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
         xy = project(longitude, latitude)
         plain = np.exp(-(_oval(xy, (8.0, 2.0), (90.0, 68.0), 150.0) ** 4))
         return 700 * (200 / 700) ** plain * np.exp(0.15 * self._vs30_texture.at(xy)[:, 0])
 
     def layers(self) -> xr.Dataset:
-        """Return ``z_bedrock`` and ``vs30`` on the raster `LATITUDE` x `LONGITUDE`."""
+        """Return the site layers ``z_bedrock`` (m) and ``vs30`` (m/s), [latitude, longitude].
+
+        The raster is `LATITUDE` x `LONGITUDE`.
+        """
         lat, lon = raster_points()
         return raster(
             {
@@ -178,7 +294,7 @@ class Truth:
         )
 
     def _site(self, longitude, latitude) -> np.ndarray:
-        """Return layer response and correlated field, not yet standardised, [2, n_points, n_ims]."""
+        """Return layer response and correlated field before standardisation, [2, n_points, n_ims]."""
         depth = self.z_bedrock(longitude, latitude) / 1000
         softness = -np.log(self.vs30(longitude, latitude)) / 0.4
         response = np.stack([depth, softness], axis=1) @ np.transpose(list(LAYER_RESPONSE.values()))
@@ -186,54 +302,68 @@ class Truth:
 
     @functools.cached_property
     def _over_box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of `_site` over the land of `BOX`, [2, 1, n_ims] each."""
+        """Return mean and standard deviation of `_site` over the land of `BOX`, each [2, 1, n_ims]."""
         parts = self._site(*land_of_box())
         return parts.mean(axis=1, keepdims=True), parts.std(axis=1, keepdims=True)
 
     def correlated_scale(self, im: str) -> float:
-        """Return the factor of `site_field`, less its mean over `land_of_box`, in the site term."""
+        """Return the factor that turns `site_field` into the correlated site term, ln units.
+
+        The factor applies after subtracting the mean of `site_field` over `land_of_box`.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure, one of `IMS`.
+        """
         _, stddev = self._over_box
         return PHI_S2S * SITE_SHARES["correlated"] ** 0.5 / stddev[1, 0, IMS.index(im)]
 
     @functools.cached_property
     def site_field(self) -> RandomField:
-        """Return the fields of unit variance, one for each of `IMS`, of the correlated site term."""
+        """Return the random fields, one for each of `IMS`, of the correlated site term; unit variance."""
         return self._draw("site", (SITE_RANGE_KM,))
 
     @functools.cached_property
     def source_field(self) -> RandomField:
-        """Return the fields of unit variance of the source-region term, over epicentres."""
+        """Return the random fields, one for each of `IMS`, of the source-region term; unit variance."""
         return self._draw("source", (SOURCE_RANGE_KM,))
 
     @functools.cached_property
     def path_field(self) -> RandomField:
-        """Return the fields of unit variance of the path term, over epicentres and sites."""
+        """Return the random fields, one for each of `IMS`, of the path term; unit variance.
+
+        The fields are defined over pairs of an epicentre and a site.
+        """
         return self._draw("path", PATH_RANGES_KM)
 
     def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
-        """Draw fields, one for each of `IMS`, with the random numbers of a purpose."""
+        """Return random fields, one for each of `IMS`, from the random numbers of a purpose."""
         mixing = np.linalg.cholesky(im_correlation())
         return RandomField.draw(stream(self.seed, purpose), lengths_km, mixing, waves=WAVES)
 
     @functools.cached_property
     def _z_texture(self) -> RandomField:
-        """Return the field that varies the depth to bedrock."""
+        """Return the random field by which the logarithm of the depth to bedrock varies."""
         return RandomField.draw(stream(self.seed, "z_bedrock"), (25.0,), smoothness=1.5, waves=500)
 
     @functools.cached_property
     def _vs30_texture(self) -> RandomField:
-        """Return the field that varies Vs30."""
+        """Return the random field by which the logarithm of Vs30 varies."""
         return RandomField.draw(stream(self.seed, "vs30"), (8.0,), smoothness=1.5, waves=500)
 
 
 def raster_points() -> tuple[np.ndarray, np.ndarray]:
-    """Return latitude and longitude of the raster `LATITUDE` x `LONGITUDE`, flat, row by row."""
+    """Return latitude and longitude of all points of the raster, degrees, [n] each, row by row.
+
+    The raster is `LATITUDE` x `LONGITUDE`.
+    """
     lat, lon = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
     return lat.ravel(), lon.ravel()
 
 
 def land_of_box() -> tuple[np.ndarray, np.ndarray]:
-    """Return longitude and latitude of the raster points on the land of `BOX`, [n_points] each."""
+    """Return longitude and latitude of the raster points on land in `BOX`, degrees, [n_points] each."""
     west, south, east, north = BOX
     lat, lon = raster_points()
     box = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
@@ -242,12 +372,18 @@ def land_of_box() -> tuple[np.ndarray, np.ndarray]:
 
 
 def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
-    """Return flat values with attributes as a CF dataset on `LATITUDE` x `LONGITUDE`.
+    """Return a dataset in the CF convention, on `LATITUDE` x `LONGITUDE`, from values in a flat order.
 
     Parameters
     ----------
     variables : dict of str to (ndarray, dict)
-        Values, [n] or [n_ims, n], row by row, and attributes.
+        By name of the variable: values, [n] or [n_ims, n], with points in the order of `raster_points`; and
+        attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables [latitude, longitude] or [im, latitude, longitude].
     """
     size = len(LATITUDE), len(LONGITUDE)
     coordinates: dict[str, tuple] = {
@@ -268,9 +404,10 @@ def raster(variables: dict[str, tuple[np.ndarray, dict]]) -> xr.Dataset:
 
 
 def _oval(xy_km: np.ndarray, center_km: tuple, half_axes_km: tuple, azimuth: float) -> np.ndarray:
-    """Return the distance of points from the centre of an ellipse, in units of its half axes, [n].
+    """Return the distance of points from the centre of an ellipse as a multiple of its half axes, [n].
 
-    The first half axis points along `azimuth`, degrees.
+    The distance is 1 on the ellipse. `xy_km` are points [n, 2], km; the first half axis points along
+    `azimuth`, degrees.
     """
     angle = np.radians(azimuth)
     turn = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])

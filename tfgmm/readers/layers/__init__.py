@@ -1,4 +1,4 @@
-"""Points, meshes and rasters -> a site layer.
+"""Readers of site layers: files with meshes, rasters or tables of points -> maps of one site property.
 
 jshis        J-SHIS deep structure and surface Vs30 -> site layer
 netcdf       NetCDF 3 or 4 -> one variable on longitude and latitude

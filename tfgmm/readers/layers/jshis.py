@@ -1,7 +1,7 @@
-"""J-SHIS ground models on the Japanese standard meshes -> site layers.
+"""Reader of J-SHIS ground models on the Japanese standard meshes -> site layers.
 
-Deep structure, ``D-V4-STRUCT_DEEP-LYRD.csv`` (1 km mesh, 8 digits), and surface Vs30,
-``Z-V4-JAPAN-AMP-VS400_M250.csv`` (250 m mesh, 10 digits), or the ``.zip`` they come in.
+Deep structure, ``D-V4-STRUCT_DEEP-LYRD.csv`` (1 km mesh, codes of 8 digits), and surface Vs30,
+``Z-V4-JAPAN-AMP-VS400_M250.csv`` (250 m mesh, codes of 10 digits), or the ``.zip`` with one of them.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from tfgmm.data import layers
 from tfgmm.readers.common import bounded
 from tfgmm.readers.layers import shared
 
-#: Rows read at a time: the national files have millions.
+#: Number of rows that are read at a time: the national files have millions of rows.
 CHUNK = 100_000
 #: Level of the mesh in `jismesh`, and number of meshes per degree of latitude and of longitude.
 MESHES = {"z_bedrock": (3, 120, 80), "vs30": (5, 480, 320)}
-#: Codes of these meshes within Japan.
+#: Patterns of the mesh codes within Japan, by layer.
 CODES = {
     "z_bedrock": r"[2-7]\d[1-5]\d[0-7]{2}\d{2}",
     "vs30": r"[2-7]\d[1-5]\d[0-7]{2}\d{2}[1-4]{2}",
@@ -37,47 +37,48 @@ METHODS = {
     "z_bedrock": "deepest listed boundary minus the surface, max(D0, D1, ...) - S0",
     "vs30": "AVS; 0 (water) is missing",
 }
-#: Name of a column for fields beyond the named columns.
+#: Name of the column that takes surplus fields of a line, beyond the columns in the header.
 MORE = "(more)"
 #: Least depth of a surface or boundary in m: the highest mountain of Japan rises to -3776.
 LEAST_DEPTH_M = -5000.0
-#: Degrees that are kept around the region: two steps of the coarser mesh.
+#: Margin around the region that is read too, degrees: two steps of the coarser mesh.
 PADDING = 0.025
 
 
 def read(
     path: Path, name: str, *, region: layers.Region | None = None, missing: Sequence[float] = ()
 ) -> xr.DataArray:
-    """Read depth to bedrock or Vs30 at the mesh centres of a J-SHIS file.
+    """Read depth to bedrock or Vs30 from a J-SHIS file; return a map of values at the mesh centres.
 
-    ``z_bedrock`` is the deepest listed layer boundary minus the surface, ``max(D) - S0``. The file
-    lists depths in m, positive downwards, of the surface (S0) and of the lower boundary of each
-    layer (D0, D1, ...); a layer that is absent repeats the boundary above it. ``vs30`` is ``AVS``.
+    ``z_bedrock`` is the deepest listed layer boundary minus the surface, ``max(D0, D1, ...) - S0``, in m.
+    The file lists depths in m, positive downwards, of the surface (S0) and of the lower boundary of each
+    layer (D0, D1, ...); an absent layer repeats the boundary above it. ``vs30`` is the column ``AVS``,
+    in m/s.
 
     Parameters
     ----------
     path : Path
-        The CSV file, or the ZIP file with it.
+        The CSV file, or a ZIP file with one CSV file.
     name : str
         ``z_bedrock`` or ``vs30``.
     region : (west, south, east, north), optional
-        Read only this part, degrees; memory then does not grow with the file.
+        Part of the map that is read, degrees; the needed memory then does not grow with the file.
     missing : sequence of float
-        Numbers that stand for a missing value; ``-``, blanks and an AVS of 0 always do.
+        Numbers that mark a missing value. ``-``, blanks and an AVS of 0 always mark a missing value.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        NaN where the file has no mesh, or no usable value of a mesh; attribute ``unusable`` is the
-        number of meshes without a usable value.
+        Depth (m) or Vs30 (m/s); NaN where the file has no mesh, or no usable value of a mesh. The attribute
+        ``unusable`` is the number of meshes without a usable value.
 
     Raises
     ------
     UsageError
-        The file does not exist, does not hold this layer, is on the Tokyo Datum, or does not reach
-        into the region.
+        The file does not exist, does not hold this layer, is on the Tokyo Datum, or has no mesh in the
+        region.
     DataError
-        The file is damaged, or a code or number is invalid.
+        The file is damaged, or a mesh code or a number is invalid.
 
     References
     ----------
@@ -117,7 +118,15 @@ def read(
 
 
 def is_one(path: Path, start: bytes) -> bool:
-    """Return True if a file with these first bytes is of J-SHIS, or a ZIP file that may hold one."""
+    """Return True if a file is a J-SHIS file, or a ZIP file that may hold one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    start : bytes
+        First bytes of the file, with the comment lines.
+    """
     if start.startswith(b"PK"):
         return path.suffix.lower() not in (".xlsx", ".xlsm")
     return re.match(rb"(?:#.*\n)*#\s*CODE\s*,", start) is not None
@@ -125,7 +134,7 @@ def is_one(path: Path, start: bytes) -> bool:
 
 @contextlib.contextmanager
 def _open_csv(path: Path) -> Iterator[IO[bytes]]:
-    """Open the CSV file, also inside a ZIP file."""
+    """Open the CSV file, or the only CSV file in a ZIP file; yield it as a stream of bytes."""
     if not zipfile.is_zipfile(path):
         bounded.refuse(path.stat().st_size, path.stat().st_size, path)
         with path.open("rb") as stream:
@@ -142,7 +151,7 @@ def _open_csv(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _read_points(path: Path, stream: IO[bytes], name: str, region, missing) -> tuple[pd.DataFrame, int]:
-    """Return latitude, longitude and value by line number, and the number of meshes without a value."""
+    """Return latitude, longitude (degrees) and value by line number, and the number of unusable meshes."""
     columns, lines = _read_header(path, stream)
     wanted = _choose_columns(path, name, columns)
     with warnings.catch_warnings():
@@ -166,7 +175,7 @@ def _read_points(path: Path, stream: IO[bytes], name: str, region, missing) -> t
 
 
 def _read_header(path: Path, stream: IO[bytes]) -> tuple[list[str], int]:
-    """Return the column names in the last comment with them, and the number of lines of comments."""
+    """Return the column names in the last comment line with names, and the number of comment lines."""
     columns, lines, start = None, 0, 0
     while (line := stream.readline(100_000)).startswith(b"#"):
         fields = [field.strip() for field in line.decode("latin-1").lstrip("# ").split(",")]
@@ -181,7 +190,7 @@ def _read_header(path: Path, stream: IO[bytes]) -> tuple[list[str], int]:
 
 
 def _choose_columns(path: Path, name: str, columns: list[str]) -> list[str]:
-    """Return the columns of the surface and the boundaries, or of AVS."""
+    """Return the names of the columns with surface and boundaries (z_bedrock), or with AVS (vs30)."""
     if name == "vs30":
         wanted, complete = ["AVS"], "AVS" in columns
     else:
@@ -195,7 +204,10 @@ def _choose_columns(path: Path, name: str, columns: list[str]) -> list[str]:
 def _select_meshes(
     path: Path, table: pd.DataFrame, name: str, *, wanted, region, missing
 ) -> tuple[pd.DataFrame, int]:
-    """Return the meshes in the region with a usable value, and the number of those without one."""
+    """Return the meshes in the region with a usable value, and the number without a usable value.
+
+    The table of meshes has ``latitude``, ``longitude`` (degrees) and ``value``, in the layer's unit.
+    """
     table = table.dropna(how="all")
     level = MESHES[name][0]
     _refuse(
@@ -224,7 +236,7 @@ def _select_meshes(
 
 
 def _compute_depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
-    """Subtract the surface from the deepest boundary; NaN where unknown or negative."""
+    """Return the deepest boundary minus the surface, m; NaN where the depth is unknown or negative."""
     for _, depths in numbers.items():
         expected = f"a depth of {LEAST_DEPTH_M:g} m or more, or --missing {depths.min():g}"
         _refuse(path, depths, depths < LEAST_DEPTH_M, expected)
@@ -233,7 +245,7 @@ def _compute_depth(path: Path, numbers: pd.DataFrame) -> pd.Series:
 
 
 def _make_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarray, ...]:
-    """Return latitudes, longitudes and values [latitude, longitude] of mesh centres."""
+    """Return latitudes, longitudes (degrees) and values [latitude, longitude] of mesh centres."""
     index, axes = [], []
     for axis, per_degree in zip(("latitude", "longitude"), MESHES[name][1:], strict=True):
         number = np.rint(points[axis] * per_degree - 0.5).astype(int)
@@ -248,17 +260,17 @@ def _make_raster(path: Path, points: pd.DataFrame, name: str) -> tuple[np.ndarra
 
 
 def _compute_centres(codes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return latitude and longitude of the centres of meshes."""
+    """Return latitude and longitude of the centres of meshes, degrees, from the mesh codes, [n] each."""
     numbers = codes.to_numpy().astype("int64")
     if not len(numbers):
         return numbers.astype(float), numbers.astype(float)
-    # jismesh 2.1 fails on an array of one.
+    # jismesh 2.1 fails on an array of one element.
     lat, lon = jismesh.to_meshpoint(np.append(numbers, numbers[0]), 0.5, 0.5)
     return lat[:-1], lon[:-1]
 
 
 def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    """Raise `DataError` that names the first line where `bad` is True."""
+    """Raise `DataError` if `bad` is True on a line of a column; the message names the first such line."""
     if bad.any():
         line = bad.idxmax()
         value = column[line] if isinstance(column[line], str) else float(column[line])

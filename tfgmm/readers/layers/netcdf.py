@@ -1,6 +1,6 @@
-"""NetCDF 3 or 4 -> one variable on longitude and latitude.
+"""Reader of NetCDF 3 or 4 -> one variable on longitude and latitude.
 
-GDAL is not used for NetCDF because it crashes on some damaged files.
+GDAL is not used for NetCDF because GDAL crashes on some damaged files.
 """
 
 import io
@@ -19,7 +19,7 @@ from tfgmm.readers.layers import shared
 
 #: First bytes of NetCDF 4, which is HDF5.
 HDF5 = b"\x89HDF"
-#: Short name, units of CF, and largest absolute value of an axis.
+#: Short name, units in the CF convention, and largest absolute value (degrees) of each axis.
 AXES = {
     "latitude": (
         "lat",
@@ -32,9 +32,9 @@ AXES = {
         360,
     ),
 }
-#: Units that an axis known by its name may have too.
+#: Units that are accepted, in addition to the units of CF, for an axis with a known name.
 DEGREES = ("", "degrees", "degree", "deg")
-#: Attributes of HDF5 that make a file NetCDF, and are no attributes in NetCDF.
+#: Attributes that NetCDF 4 adds to an HDF5 file for internal use.
 HIDDEN = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates")
 
 #: Dimensions, values and attributes of a variable.
@@ -42,29 +42,31 @@ Variable = tuple[tuple[str, ...], Any, dict]
 
 
 def read(path: Path, value: str | None = None, region: layers.Region | None = None) -> xr.DataArray:
-    """Read a variable of a NetCDF file with scale and offset applied.
+    """Read a variable of a NetCDF file, with scale and offset applied; return a map in degrees.
 
     Parameters
     ----------
     path : Path
-        NetCDF 3 or 4 with axes named or marked as latitude and longitude in degrees (CF).
+        NetCDF 3 or 4 file whose axes are named or marked (CF) as latitude and longitude in degrees.
     value : str, optional
-        Name of the variable; needed where there are several.
+        Name of the variable; needed where the file has several variables on latitude and longitude.
     region : (west, south, east, north), optional
-        Return only this part and the points next to it; of NetCDF 4 nothing else is read.
+        Part of the map that is returned, with the points next to it, degrees. Of a NetCDF 4 file only this
+        part is read.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        Both ascend, longitude from -180 to 180 or, across the date line, beyond; NaN where missing.
-        Attributes ``units``, and ``title``, the variable's name.
+        Values in the unit of the file, NaN where missing. Latitude ascends, and so does longitude, from
+        -180 to 180 or, across the date line, beyond 180. Attributes: ``units``, and ``title``, the name
+        of the variable.
 
     Raises
     ------
     UsageError
-        There is no such variable, or it does not reach into the region.
+        The file has no such variable, or the variable does not reach into the region.
     DataError
-        There is no variable on latitude and longitude, or they are not in degrees.
+        No variable is on latitude and longitude, or the axes are not in degrees.
     OSError, ValueError, TypeError, ...
         The file is damaged.
     """
@@ -82,9 +84,10 @@ def read(path: Path, value: str | None = None, region: layers.Region | None = No
 
 
 def _list_hdf5(file: h5py.File) -> dict[str, Variable]:
-    """Return the variables of a NetCDF 4 file, whose dimensions have scales of HDF5.
+    """Return the variables of a NetCDF 4 file by name, with dimensions, values and attributes.
 
-    The scales are read from attributes: h5py's functions for scales abort on some damaged files.
+    The names of the dimensions are read from attributes: the functions of h5py for this abort on some
+    damaged files.
     """
     variables = {}
     for name, item in file.items():
@@ -100,7 +103,7 @@ def _list_hdf5(file: h5py.File) -> dict[str, Variable]:
 
 
 def _simplify_attributes(attributes) -> dict:
-    """Return the attributes with one value, bytes as text."""
+    """Return the attributes that have a single value, by name; bytes become text."""
     values = {name: value for name, value in attributes.items() if name not in HIDDEN}
     return {
         name: value.decode("latin-1") if isinstance(value, bytes) else np.asarray(value).ravel()[0]
@@ -110,7 +113,7 @@ def _simplify_attributes(attributes) -> dict:
 
 
 def _read_variable(path: Path, variables: dict[str, Variable], value: str | None, region) -> xr.DataArray:
-    """Read the variable called `value`, or the only one on latitude and longitude."""
+    """Return the variable called `value`, or the only variable on latitude and longitude, as a map."""
     axes = {axis: [name for name, item in variables.items() if _is_axis(axis, name, item)] for axis in AXES}
     fields = {
         name: {axis: next((dim for dim in dims if dim in axes[axis]), None) for axis in AXES}
@@ -130,7 +133,7 @@ def _read_variable(path: Path, variables: dict[str, Variable], value: str | None
 
 
 def _describe_largest(variables: dict[str, Variable]) -> str:
-    """Return a text with the variable of the most axes, and the units of its axes."""
+    """Return a text that names the variable with most axes, and its axes with their units."""
     name, (dims, _, _) = max(
         variables.items(), key=lambda item: len(item[1][0]), default=("nothing", ((),) * 3)
     )
@@ -140,7 +143,7 @@ def _describe_largest(variables: dict[str, Variable]) -> str:
 
 
 def _is_axis(axis: str, name: str, item: Variable) -> bool:
-    """Return True if a variable is the axis ``latitude`` or ``longitude``."""
+    """Return True if a variable holds the coordinates of the axis ``latitude`` or ``longitude``."""
     _, units, _ = AXES[axis]
     dims, _, attrs = item
     if dims != (name,):
@@ -153,7 +156,10 @@ def _is_axis(axis: str, name: str, item: Variable) -> bool:
 def _read_region(
     path: Path, variables: dict[str, Variable], value: str, names: dict[str, str], region
 ) -> xr.DataArray:
-    """Read the region of a variable on ascending axes."""
+    """Return the part of a variable in a region, [latitude, longitude], on ascending axes in degrees.
+
+    `names` are the names of the variable's dimensions by axis, ``latitude`` and ``longitude``.
+    """
     dims, data, attrs = variables[value]
     if len(dims) != len(data.shape) or any(
         size > 1 for dim, size in zip(dims, data.shape, strict=True) if dim not in names.values()
@@ -178,14 +184,14 @@ def _read_region(
 
 
 def _refuse_large(path: Path, data, sizes: list[int]) -> None:
-    """Refuse a part of a variable, or a chunk of the file, that unpacks to too many bytes."""
+    """Raise `DataError` where a part of a variable, or a chunk of the file, unpacks to too many bytes."""
     chunk = getattr(data, "chunks", None) or ()
     points = max(np.prod(sizes, dtype=float), np.prod(chunk, dtype=float))
     bounded.refuse(points * data.dtype.itemsize, path.stat().st_size, path)
 
 
 def _decode(values: np.ndarray, attrs: dict) -> np.ndarray:
-    """Apply scale, offset and missing values of CF; NaN where missing."""
+    """Return values with scale, offset and missing values (CF attributes) applied; NaN where missing."""
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     dims = [f"axis_{number}" for number in range(values.ndim)]
     coded = xr.Dataset({"values": (dims, native, attrs)})

@@ -1,4 +1,4 @@
-"""Table of points -> site layer, on the raster of the points or interpolated onto one."""
+"""Reader of a table of points -> site layer, on the raster of the points or interpolated onto a raster."""
 
 import re
 import statistics
@@ -17,7 +17,7 @@ from tfgmm.data import layers
 from tfgmm.readers.common import columns, sheet
 from tfgmm.readers.layers import shared
 
-#: Largest distance of a point from the raster in steps: coordinates are often rounded.
+#: Largest distance of a point from a raster point, in steps of the raster: coordinates are often rounded.
 TOLERANCE = 0.05
 #: Columns of a table of points.
 PLACE = {
@@ -38,9 +38,9 @@ PLACE = {
         expected="a longitude, at most 360 degrees",
     ),
 }
-#: The column of the values; -999 and the like stand for a missing value only if the user says so.
+#: Column of the values; a number such as -999 marks a missing value only if the user says so.
 VALUE = columns.Column((), columns.NUMBER, sentinels=False)
-#: Plain names of the column of the values.
+#: Names of the column of the values, in small letters and digits, by layer.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: A unit in brackets at the end of a column's name.
 UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
@@ -62,44 +62,45 @@ def read(
     step: float | None = None,
     missing: Sequence[float] = (),
 ) -> xr.DataArray:
-    """Read a site layer from a table of points.
+    """Read a site layer from a table of points; return a map in the layer's unit.
 
     Parameters
     ----------
     path : Path
-        A table with a header (see `sheet.read`), or GMT's longitude, latitude and value without one.
-        Points may be missing anywhere.
+        A table with a header (see `sheet.read`), or a table as GMT writes it: longitude, latitude and value
+        without a header. Any points may be missing.
     value : str, optional
-        Column with the layer's values; a blank is a missing value. Needed where no column is named as
-        the layer and there are several.
+        Name of the column with the values; a blank is a missing value. Needed if no column has a name of
+        the layer and the table has more than one other column besides the coordinates.
     name : str
         Name of the layer, one of ``tfgmm.data.layers.LAYERS``.
     latitude, longitude : str, optional
-        Columns with degrees (default: ``lat``, ``latitude``; ``lon``, ``lng``, ``long``, ``longitude``, in
-        any case). Longitudes may count from 0 to 360.
+        Names of the columns with coordinates in degrees (default: ``lat``, ``latitude``; ``lon``, ``lng``,
+        ``long``, ``longitude``, in upper or lower case). Longitudes may count from 0 to 360.
     region : (west, south, east, north), optional
-        Read only this part; degrees.
+        Part of the map that is read, degrees.
     scale : float
-        Factor from the column's unit to the layer's, 1000 for km.
+        Factor from the column's unit to the layer's unit, for example 1000 from km to m.
     step : float, optional
-        Interpolate the points linearly on their Delaunay triangles onto a raster of this step in
-        degrees. Without `step` the points must be on a regular raster.
+        Step, degrees, of the raster onto which the points are interpolated linearly on their Delaunay
+        triangles. Without `step` the points must be on a regular raster.
     missing : sequence of float
-        Values, as in the file, that stand for a missing value.
+        Numbers, as in the file, that mark a missing value.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        Latitude and longitude ascend; NaN where the table has no point, or outside the convex hull.
-        Attributes ``units``, ``long_name``, ``source``, ``sha256``, ``column``, ``scale``, ``method``.
+        Depth (m) or Vs30 (m/s) on ascending axes; NaN where the table has no point, or, if interpolated,
+        outside the convex hull of the points. Attributes ``units``, ``long_name``, ``source``, ``sha256``,
+        ``column``, ``scale``, ``method``.
 
     Raises
     ------
     UsageError
-        The layer is not known, the file or a column does not exist, or nothing lies in the region.
+        The layer is not known, the file or a column does not exist, or no point lies in the region.
     DataError
-        A cell is not a number or out of range, a point is there twice, or without `step` the points
-        are on no regular raster.
+        A cell is not a number or out of range, two rows have the same point, or without `step` the points
+        are not on a regular raster.
     """
     layers.known(name)
     points, column = _read_points(path, name, latitude, longitude, value)
@@ -125,7 +126,7 @@ def read(
 
 
 def _make_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
-    """Return latitudes, longitudes and values [latitude, longitude] of points on a regular raster."""
+    """Return latitudes, longitudes (degrees) and values [latitude, longitude] of regular points."""
     row, rows = _find_axis(path, points["latitude"])
     col, cols = _find_axis(path, points["longitude"])
     layers.refuse_large(path.name, (len(rows), len(cols)))
@@ -136,7 +137,10 @@ def _make_raster(path: Path, points: pd.DataFrame) -> tuple[np.ndarray, ...]:
 
 
 def _interpolate(path: Path, points: pd.DataFrame, region, step: float) -> tuple[np.ndarray, ...]:
-    """Interpolate points linearly at the multiples of `step` in the region, or around all points."""
+    """Interpolate points linearly; return latitudes, longitudes (degrees) and values [latitude, longitude].
+
+    The raster consists of the multiples of `step`, degrees, in the region, or around all points.
+    """
     if len(points) > MOST_SCATTERED:
         raise UsageError(
             f"{path} holds {len(points)} points, at most {MOST_SCATTERED} are interpolated: thin them out, "
@@ -162,7 +166,7 @@ def _interpolate(path: Path, points: pd.DataFrame, region, step: float) -> tuple
 def _read_points(
     path: Path, name: str, latitude: str | None, longitude: str | None, value: str | None
 ) -> tuple[pd.DataFrame, str]:
-    """Return latitude, longitude and value by row, and the name of the values' column."""
+    """Return a table of latitude, longitude (degrees) and value, and the name of the values' column."""
     table = sheet.read(path, XYZ)
     chosen = {"latitude": latitude, "longitude": longitude}
     chosen = {axis: column for axis, column in chosen.items() if column}
@@ -181,7 +185,7 @@ def _read_points(
 
 
 def _choose_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
-    """Return the column with a name of the layer, or the only one beside the coordinates."""
+    """Return the column that has a name of the layer, or the only column besides the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
     named = columns.find(others, VALUES[name])
     if named is None and len(others) != 1:
@@ -193,12 +197,12 @@ def _choose_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) ->
 
 
 def _find_axis(path: Path, degrees: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of each point on a regular axis, and the ascending axis.
+    """Return the index of each point on a regular axis, [n], and the ascending axis in degrees.
 
     Raises
     ------
     DataError
-        The points lie on no regular axis.
+        The points do not lie on a regular axis.
     """
     distinct, position = np.unique(degrees.round(6), return_inverse=True)
     if len(distinct) < 2:

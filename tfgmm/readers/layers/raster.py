@@ -1,4 +1,4 @@
-"""GeoTIFF of any region and map projection, and NetCDF -> site layer."""
+"""Reader of GeoTIFF of any region and map projection, and of NetCDF -> site layer."""
 
 import dataclasses
 import warnings
@@ -23,7 +23,7 @@ from tfgmm.readers.layers.shared import PADDING
 
 #: WGS 84 with longitudes from -180 to 180.
 DEGREES = rasterio.CRS.from_epsg(4326)
-#: Largest distance of two datums that count as one, as a share of the step of a raster.
+#: Two datums count as the same if they differ by less than this share of a step of the raster.
 SAME_PLACE = 0.01
 #: WGS 84 with longitudes from 0 to 360, for maps across the date line.
 DEGREES_EAST = rasterio.CRS.from_string("+proj=longlat +datum=WGS84 +lon_wrap=180 +no_defs")
@@ -40,9 +40,9 @@ class ProjectedPart:
     Attributes
     ----------
     values : ndarray, [row, col]
-        NaN where missing.
+        Values in the unit of the file; NaN where missing.
     transform : rasterio.Affine
-        Column and row -> coordinates in the map projection.
+        Transformation from column and row to coordinates in the map projection.
     crs : rasterio.CRS
         The map projection.
     attrs : dict
@@ -56,13 +56,19 @@ class ProjectedPart:
 
     @property
     def bounds(self) -> tuple[float, ...]:
-        """Return west, south, east and north in the map projection."""
+        """Return west, south, east and north of the part, in coordinates of the map projection."""
         height, width = self.values.shape
         corners = [self.transform * corner for corner in _list_corners(0, 0, width, height)]
         return *np.min(corners, axis=0).tolist(), *np.max(corners, axis=0).tolist()
 
     def place(self, row: int, col: int) -> tuple[float, float]:
-        """Return latitude and longitude of a cell's centre in degrees."""
+        """Return latitude and longitude of the centre of a cell, degrees.
+
+        Parameters
+        ----------
+        row, col : int
+            Row and column of the cell in `values`.
+        """
         x, y = self.transform * (col + 0.5, row + 0.5)
         (longitude,), (latitude,) = transform(self.crs, DEGREES, [x], [y])
         return latitude, longitude
@@ -78,31 +84,32 @@ def read(
     step: float | None = None,
     missing: Sequence[float] = (),
 ) -> xr.DataArray:
-    """Read a site layer from a GeoTIFF, or a NetCDF file with regular axes.
+    """Read a site layer from a GeoTIFF or NetCDF file; return a map in degrees, in the layer's unit.
 
     Parameters
     ----------
     path : Path
-        A GeoTIFF in any map projection, or NetCDF on longitude and latitude.
+        A GeoTIFF in any map projection, or a NetCDF file on longitude and latitude.
     name : str
         Name of the layer, one of ``tfgmm.data.layers.LAYERS``.
     value : str, optional
-        Band number of a GeoTIFF or variable of a NetCDF file; needed where there are several.
+        Band number of a GeoTIFF or variable of a NetCDF file; needed where the file has several.
     region : (west, south, east, north), optional
-        Read only this part; degrees.
+        Part of the map that is read, degrees.
     scale : float
-        Factor from the file's unit to the layer's, 1000 for km.
+        Factor from the file's unit to the layer's unit, for example 1000 from km to m.
     step : float, optional
-        Step of the layer in degrees (default: that of the file).
+        Step of the layer in degrees (default: step of the file).
     missing : sequence of float
-        Values, as in the file, that stand for a missing value and are not declared in the file.
+        Numbers, as in the file, that mark a missing value and are not declared in the file.
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        As stored where the file is on longitude and latitude and `step` is not given, else
-        reprojected: the average of all cells where the step is coarser than the file's, else
-        bilinear. Attribute ``method`` names the method.
+        Depth (m) or Vs30 (m/s) on ascending axes. The values are as stored if the file is on longitude
+        and latitude and `step` is not given. Otherwise they are reprojected: averaged over the cells of
+        the file if `step` is larger than the step of the file, else interpolated bilinearly. The
+        attribute ``method`` names the method.
 
     Raises
     ------
@@ -137,7 +144,7 @@ def read(
 
 
 def _read_part(path: Path, value: str | None, region: layers.Region | None) -> xr.DataArray | ProjectedPart:
-    """Read the region of a file, as a field on latitude and longitude or in a map projection."""
+    """Return the part of a file in a region, on latitude and longitude or in a map projection."""
     with path.open("rb") as stream:
         start = stream.read(4)
     if start.startswith(NETCDF):
@@ -146,7 +153,7 @@ def _read_part(path: Path, value: str | None, region: layers.Region | None) -> x
 
 
 def _make_place(path: Path, part: xr.DataArray | ProjectedPart) -> Callable[[tuple[int, ...]], str]:
-    """Return the function that names file and place of a value by its row and column."""
+    """Return a function that turns row and column of a value into a text with file and coordinates."""
 
     def place(index: tuple[int, ...]) -> str:
         row, col = map(int, index)
@@ -162,7 +169,10 @@ def _make_place(path: Path, part: xr.DataArray | ProjectedPart) -> Callable[[tup
 def _place_on_degrees(
     part: xr.DataArray | ProjectedPart, values: np.ndarray, path: Path, region, step
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the method, ascending latitudes and longitudes, and values [latitude, longitude]."""
+    """Return the name of the method, ascending latitudes and longitudes, and values [latitude, longitude].
+
+    `part` gives the coordinates, `values` the values in the layer's unit.
+    """
     if isinstance(part, ProjectedPart):
         return _reproject(dataclasses.replace(part, values=values), path, region, step)
     field = part.copy(data=values)
@@ -173,7 +183,7 @@ def _place_on_degrees(
 
 
 def _make_regular(path: Path, field: xr.DataArray) -> ProjectedPart:
-    """Return a field as a regular raster with north first, or raise `UsageError` for uneven steps."""
+    """Return a map as a regular raster with north first, or raise `UsageError` if its steps are uneven."""
     lat, lon = (field[axis].to_numpy() for axis in ("latitude", "longitude"))
     step_y, step_x = np.diff(lat).mean(), np.diff(lon).mean()
     axes = ((lat, step_y), (lon, step_x))
@@ -186,7 +196,7 @@ def _make_regular(path: Path, field: xr.DataArray) -> ProjectedPart:
 def _reproject(
     part: ProjectedPart, path: Path, region, step
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Reproject to degrees; return as `_place_on_degrees` does."""
+    """Reproject to degrees; return method, ascending latitudes and longitudes, and values."""
     degrees, (west, south, east, north), file_steps = _find_extent(part, path, region)
     step_y, step_x = (step, step) if step else file_steps
     resampling = Resampling.average if step and step > file_steps[1] else Resampling.bilinear
@@ -219,9 +229,10 @@ def _reproject(
 def _find_extent(
     part: ProjectedPart, path: Path, region
 ) -> tuple[rasterio.CRS, tuple[float, ...], tuple[float, float]]:
-    """Return the convention of longitudes that keeps a map in one piece, its bounds, and its steps.
+    """Return a projection in degrees that keeps the map in one piece, and bounds and steps of the map.
 
-    Bounds are west, south, east and north, steps are those of latitude and longitude, in degrees.
+    The projection counts longitudes from -180 or from 0. The bounds are west, south, east and north, the
+    steps are the steps of latitude and longitude, all in degrees.
     """
     bounds = dict.fromkeys((DEGREES, DEGREES_EAST), part.bounds)
     if part.crs != DEGREES:
@@ -246,28 +257,28 @@ def _find_extent(
 def _read_geotiff(
     path: Path, value: str | None = None, region: layers.Region | None = None
 ) -> xr.DataArray | ProjectedPart:
-    """Read the region of a band of a GeoTIFF.
+    """Read the part of a band of a GeoTIFF in a region.
 
     Parameters
     ----------
     path : Path
         A GeoTIFF.
     value : str, optional
-        Number of the band; needed where there are several.
+        Number of the band; needed where the file has several.
     region : (west, south, east, north), optional
-        Read only this part and the cells next to it.
+        Part of the map that is read, with the cells next to it, degrees.
 
     Returns
     -------
     DataArray, [latitude, longitude], or ProjectedPart
-        A field where rows and columns are parallels and meridians, else in the map projection of the
-        file. Scale and offset of the file are applied; NaN where it marks values as missing. Attributes
-        ``units``, and ``title``, the band's description.
+        A DataArray if rows and columns are parallels and meridians, else a part in the map projection of
+        the file. Scale and offset of the file are applied; values that the file marks as missing are NaN.
+        Attributes ``units``, and ``title``, the description of the band.
 
     Raises
     ------
     UsageError
-        There is no such band, or it does not reach into the region.
+        The file has no such band, or the band does not reach into the region.
     DataError
         The file has no position on the Earth, or unpacks to too many bytes.
     RasterioError, ...
@@ -297,7 +308,7 @@ def _read_geotiff(
 
 
 def _read_field(path: Path, file, band: int, region: layers.Region | None) -> xr.DataArray:
-    """Read the region of a band whose rows are parallels and whose columns are meridians."""
+    """Return the part in a region of a band whose rows are parallels and whose columns are meridians."""
     rows, columns = (np.arange(points) + 0.5 for points in file.shape)
     latitude = file.transform.f + rows * file.transform.e
     longitude = file.transform.c + columns * file.transform.a
@@ -311,7 +322,7 @@ def _read_field(path: Path, file, band: int, region: layers.Region | None) -> xr
 
 
 def _is_on_parallels(file) -> bool:
-    """Return True if rows and columns are parallels and meridians of WGS 84 or a datum close to it."""
+    """Return True if rows and columns are parallels and meridians of WGS 84 or of a datum close to it."""
     if not file.crs.is_geographic or file.transform.b or file.transform.d:
         return False
     corners = [file.transform * corner for corner in _list_corners(0, 0, file.width, file.height)]
@@ -322,12 +333,15 @@ def _is_on_parallels(file) -> bool:
 
 
 def _list_corners(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
-    """Return the four corners of a rectangle."""
+    """Return the four corners (x, y) of a rectangle."""
     return [(left, top), (right, top), (left, bottom), (right, bottom)]
 
 
 def _read_window(path: Path, file, band: int, window: Window, dtype) -> np.ndarray:
-    """Read a part of a band, in the memory of that part and one packed block of the file."""
+    """Return the values of a window of a band, [row, col], scaled; NaN where missing.
+
+    The needed memory is that of the window and of one packed block of the file.
+    """
     packed_together = file.count if file.interleaving == Interleaving.pixel else 1
     size = np.dtype(file.dtypes[band - 1]).itemsize
     if np.dtype(file.dtypes[band - 1]).kind == "c":
@@ -344,7 +358,7 @@ def _read_window(path: Path, file, band: int, window: Window, dtype) -> np.ndarr
 
 
 def _choose_band(path: Path, names: list[str], value: str | None) -> int:
-    """Return the index of the band called `value`, or of the only band."""
+    """Return the index of the band called `value`, or 0 if `value` is None and there is only one band."""
     if value is None and len(names) == 1:
         return 0
     if value not in names:
@@ -353,7 +367,7 @@ def _choose_band(path: Path, names: list[str], value: str | None) -> int:
 
 
 def _find_window(path: Path, file, region: layers.Region | None) -> Window:
-    """Return the rows and columns of the region and `PADDING` around it."""
+    """Return the rows and columns that cover the region and a margin of `PADDING` cells around it."""
     whole = Window(0, 0, file.width, file.height)
     if region is None:
         return whole

@@ -1,4 +1,4 @@
-"""File of any format, recognised by its first bytes -> site layer."""
+"""Reader of site layers that recognises the format of a file by the first bytes of the file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,30 +31,31 @@ def read_layer(
     Parameters
     ----------
     path : Path
-        See `raster.read`, `jshis.read` and `point_table.read`.
+        A file that `raster.read`, `jshis.read` or `point_table.read` can read.
     name : str
         Name of the layer, one of ``tfgmm.data.layers.LAYERS``.
     value : str, optional
-        Column of a table, variable of a NetCDF file, band of a GeoTIFF.
+        Column of a table, variable of a NetCDF file, or band number of a GeoTIFF.
     latitude, longitude : str, optional
-        Columns of a table.
+        Columns of a table with coordinates in degrees.
     region : (west, south, east, north), optional
-        Read only this part, degrees; with west beyond east it crosses the date line.
+        Part of the map that is read, degrees; a region with west larger than east crosses the date line.
     scale : float
-        Factor from the file's unit to the layer's, 1000 for km.
+        Factor from the file's unit to the layer's unit, for example 1000 from km to m.
     step : float, optional
-        Interpolate onto a raster with this step in degrees.
+        Step, degrees, of a raster onto which the values are interpolated.
     missing : sequence of float
-        Values, as in the file, that stand for a missing value.
+        Numbers, as in the file, that mark a missing value.
 
     Returns
     -------
     DataArray, [latitude, longitude]
+        Depth to bedrock (m) or Vs30 (m/s) on ascending axes in degrees; NaN where missing.
 
     Raises
     ------
     UsageError
-        An option does not fit the file.
+        A parameter does not fit the file.
     DataError
         The file is damaged, or holds impossible values.
     """
@@ -84,7 +85,7 @@ def read_layer(
 
 
 def _refuse_options(path: Path, scale: float, step: float | None) -> None:
-    """Raise `UsageError` for a path, scale or step that no reader takes."""
+    """Raise `UsageError` for a path, scale or step that no reader accepts."""
     bounded.refuse_irregular(path)
     if not 0 < scale < float("inf"):
         raise UsageError(f"--scale {scale:g}: write a positive factor, 1000 for km")

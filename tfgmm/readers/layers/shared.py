@@ -1,4 +1,7 @@
-"""Regions, longitudes, units and missing values of site layers, for readers of all formats."""
+"""Regions, longitudes, units and missing values of site layers, for readers of all formats.
+
+A site layer is a map of one site property, ``z_bedrock`` (depth to seismic bedrock, m) or ``vs30`` (m/s).
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,20 +15,20 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data import layers
 from tfgmm.data.layers import LAYERS, RANGE, Region, beside
 
-#: Largest number of points along an axis: a circle of the Earth in steps of 20 m.
+#: Largest number of points along an axis, enough for the equator in steps of 20 m.
 LONGEST_AXIS = 2_000_000
-#: Steps of a map that are kept around the region, for interpolation.
+#: Width, in steps of a map, of the margin around the region that is read too, for interpolation.
 PADDING = 2
-#: Values that are within `RANGE` and stand for a missing value in many files.
+#: Numbers that mark a missing value in many files although they are within `RANGE`.
 MARKS = (999.0, 9999.0)
 #: Factors to m or m/s by the beginning of the unit's name.
 OTHER_UNITS = {"km": 1000.0, "kilomet": 1000.0, "cm": 0.01, "ft": 0.3048, "feet": 0.3048, "foot": 0.3048}
-#: Names of columns, variables and bands of a layer.
+#: Patterns of the names of columns, variables and bands, by layer.
 NAMES = {
     "z_bedrock": re.compile(r"bedrock|depth|(?:^|_)z(?:1|2)[._]?[05]", re.IGNORECASE),
     "vs30": re.compile(r"vs_?30|v_?s30|(?:^|[^a-z])(?:a?vs|v)_?30", re.IGNORECASE),
 }
-#: A unit of length or of velocity.
+#: Pattern of a unit of length or of velocity.
 UNIT = re.compile(
     r"(?:[kc]?m|(?:kilo|centi)?met(?:er|re)s?|ft|feet|foot)"
     r"(?P<speed>\s*(?:/|per)\s*s(?:ec(?:onds?)?)?|[ .*]*s(?:ec)?(?:\^|\*\*)?-1)?$",
@@ -34,10 +37,15 @@ UNIT = re.compile(
 
 
 def box(region: Sequence[float]) -> Region:
-    """Check a region, and return it with its east beyond 180 where it crosses the date line.
+    """Return a checked region; its east is above 180 degrees where the region crosses the date line.
 
     >>> box((178, -20, -178, -16))
     (178.0, -20.0, 182.0, -16.0)
+
+    Parameters
+    ----------
+    region : (west, south, east, north)
+        Bounds, degrees; west larger than east means a region that crosses the date line.
 
     Raises
     ------
@@ -55,20 +63,21 @@ def box(region: Sequence[float]) -> Region:
 
 
 def unbroken(longitude: np.ndarray, region: Region | None = None) -> np.ndarray:
-    """Turn longitudes by whole circles so that a layer across the date line is one piece.
+    """Return longitudes shifted by multiples of 360 degrees so that a map is in one piece.
 
     Parameters
     ----------
     longitude : ndarray, [n]
         Degrees, in any convention.
     region : (west, south, east, north), optional
-        The region for which the layer is read.
+        The region for which the layer is read, degrees.
 
     Returns
     -------
     ndarray, [n]
-        Within 180 degrees of the middle of the region. Without a region from -180 to 180; where the
-        widest gap is not at the date line, longitudes count on beyond 180 up to that gap.
+        With a region: longitudes within 180 degrees of the middle of the region. Without a region:
+        longitudes from -180 to 180. But where a gap between neighbouring longitudes is at least twice as
+        wide as the gap across the date line, longitudes west of the widest gap are increased by 360.
     """
     if region is not None:
         return beside(longitude, (region[0] + region[2]) / 2)
@@ -81,7 +90,15 @@ def unbroken(longitude: np.ndarray, region: Region | None = None) -> np.ndarray:
 
 
 def refuse_long(file: str, points: int) -> None:
-    """Raise `DataError` for an axis of more points than a map of the Earth needs, before reading it."""
+    """Raise `DataError` if an axis has more points than any map needs; called before the axis is read.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for the message.
+    points : int
+        Number of points of the axis; at most `LONGEST_AXIS` are accepted.
+    """
     if points > LONGEST_AXIS:
         raise DataError(f"{file} has an axis of {points} points, expected at most {LONGEST_AXIS}")
 
@@ -100,16 +117,16 @@ def cut(
     file : str
         Name of the file, for messages.
     latitude, longitude : ndarray, [rows], [columns]
-        Degrees; they may descend, and longitude may be in any convention.
+        Coordinates of rows and columns, degrees; they may descend, and longitude may be in any convention.
     region : (west, south, east, north) or None
-        Read only this part, and the points next to it.
+        Part of the map that is read, with the points next to it, degrees; None for the whole map.
     block : callable
-        Slices of rows and columns -> values [rows, columns].
+        Function of a slice of rows and a slice of columns that returns the values [rows, columns].
 
     Returns
     -------
     DataArray, [latitude, longitude]
-        Latitude and longitude ascend.
+        The values on ascending axes.
 
     Raises
     ------
@@ -133,7 +150,10 @@ def cut(
 
 
 def _sort_axes(field: xr.DataArray) -> xr.DataArray:
-    """Sort both axes and keep each place once; an axis that only descends is turned without a copy."""
+    """Return a map on ascending axes with each coordinate once.
+
+    An axis that descends throughout is reversed without a copy.
+    """
     for axis in field.dims:
         if np.all(np.diff(field[axis]) < 0):
             field = field.isel({axis: slice(None, None, -1)})
@@ -143,7 +163,7 @@ def _sort_axes(field: xr.DataArray) -> xr.DataArray:
 
 
 def _find_near(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return True for points of an axis between two bounds, or up to `PADDING` steps outside."""
+    """Return True for the points of an axis between `low` and `high`, or up to `PADDING` steps outside."""
     steps = np.abs(np.diff(degrees))
     margin = PADDING * steps.max(initial=0, where=steps < 180)
     return (degrees >= low - margin) & (degrees <= high + margin)
@@ -156,33 +176,34 @@ def in_unit(
     scale: float = 1.0,
     missing: Sequence[float] = (),
 ) -> tuple[np.ndarray, dict]:
-    """Convert values of a file to the layer's unit, and refuse values that are impossible.
+    """Return the values of a file in the layer's unit, and a note on values declared as missing.
 
     Parameters
     ----------
     name : str
-        One of `LAYERS`.
+        Name of the layer, one of `LAYERS`.
     values : ndarray of float, [...]
-        As in the file, NaN where it marks them as missing; changed in place, as it may be large.
+        Values as in the file, NaN where the file marks them as missing; changed in place to save memory.
     place : callable
-        Index of a value -> text with file and place, for messages.
+        Function that turns the index of a value into a text with file and position, for messages.
     scale : float
-        Factor from the file's unit to the layer's.
+        Factor from the file's unit to the layer's unit (m or m/s).
     missing : sequence of float
-        Values, as in the file, that stand for a missing one.
+        Numbers, as in the file, that mark a missing value.
 
     Returns
     -------
     values : ndarray, [...]
-        The same array, NaN where missing.
+        The same array in the layer's unit, NaN where missing.
     attrs : dict
-        ``missing``: text with the number of values that are in `missing`; empty without `missing`.
+        ``missing``: a text with the numbers in `missing` and how many values equal one of them. Empty if
+        `missing` is empty.
 
     Raises
     ------
     DataError
-        A value is out of range, and is not declared as missing. 999 and 9999 are refused too where they
-        repeat and are by far larger than all other values.
+        A value is out of range and is not declared as missing. The numbers 999 and 9999 are refused too
+        where they occur more than once and all other values are smaller by more than a tenth.
     """
     declared = is_declared(values, missing)
     values[declared] = np.nan
@@ -205,7 +226,15 @@ def in_unit(
 
 
 def is_declared(values: np.ndarray, missing: Sequence[float]) -> np.ndarray:
-    """Return True for values that are equal to one in `missing` to the digits that people write."""
+    """Return True for values that equal a number in `missing`, up to rounding; bool, shape of `values`.
+
+    Parameters
+    ----------
+    values : ndarray, [...]
+        Values as in the file.
+    missing : sequence of float
+        Numbers that mark a missing value.
+    """
     declared = np.zeros(np.shape(values), bool)
     for mark in missing:
         # A file holds -3.4028235e38 where people write -3.4e38.
@@ -214,12 +243,21 @@ def is_declared(values: np.ndarray, missing: Sequence[float]) -> np.ndarray:
 
 
 def refuse_other_layer(file: str, column: str, name: str) -> None:
-    """Refuse a column, variable or band that has the name of another layer.
+    """Raise an error if a column, variable or band has the name of another layer.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for the message.
+    column : str
+        Name of the column, variable or band.
+    name : str
+        Name of the layer that is read, one of `LAYERS`.
 
     Raises
     ------
     UsageError
-        The name is one of another layer.
+        The name `column` is that of another layer.
     """
     for other, names in NAMES.items():
         if other != name and names.search(column) and not NAMES[name].search(column):
@@ -230,12 +268,23 @@ def refuse_other_layer(file: str, column: str, name: str) -> None:
 
 
 def refuse_unit(file: str, unit: str, scale: float, name: str) -> None:
-    """Refuse a unit of another dimension than the layer's, or km, cm or feet without a scale.
+    """Raise an error if a unit is not one of the layer, or is km, cm or feet and no scale is given.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for the message.
+    unit : str
+        Unit of the values, as in the file.
+    scale : float
+        Factor from the file's unit to the layer's unit; 1 if not given.
+    name : str
+        Name of the layer, one of `LAYERS`.
 
     Raises
     ------
     UsageError
-        The unit does not fit, or a scale is missing; the message names the scale.
+        The unit has another dimension than the layer, or a scale is missing; the message names the scale.
     """
     expected = LAYERS[name][0]
     if match := UNIT.match(unit.strip()):
@@ -250,7 +299,15 @@ def refuse_unit(file: str, unit: str, scale: float, name: str) -> None:
 
 
 def refuse_repeats(path: Path, cell: pd.Series) -> None:
-    """Raise `DataError` that names the first row, by the index of `cell`, whose cell an earlier row has."""
+    """Raise `DataError` if two rows of a table lie in the same cell; the message names both rows.
+
+    Parameters
+    ----------
+    path : Path
+        The table, for the message.
+    cell : pandas.Series
+        Number of the cell of each row, by line or row number.
+    """
     repeated = cell.duplicated()
     if repeated.any():
         line = repeated.idxmax()

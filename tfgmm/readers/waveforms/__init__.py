@@ -1,4 +1,6 @@
-"""Accelerograms -> a dataset.
+"""Readers of accelerograms -> intensity measures in a dataset.
+
+A piece is a stretch of samples of one channel without a gap.
 
 archive             files in folders and nested archives, one after the other
 event_windows       pieces of continuous waveforms -> one record without a gap per event and instrument

@@ -1,4 +1,4 @@
-"""Files in folders and nested archives, read one after the other in memory and never extracted."""
+"""Read files in folders and nested archives one after the other in memory; nothing is extracted to disk."""
 
 import dataclasses
 import hashlib
@@ -13,10 +13,10 @@ from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.readers.common import bounded
 
-#: Bytes of the largest file, and of the largest zip archive within another, that is read; records of
+#: Largest size, in bytes, of a file that is read, and of a zip archive within another archive; records of
 #: NIED have less than 4 MB.
 LARGEST_FILE, LARGEST_INNER_ZIP = 2**26, 2**31
-#: Bytes of the largest header of a tar archive, which holds a long name.
+#: Largest size, in bytes, of a header with a long name in a tar archive.
 LARGEST_HEADER = 2**20
 PIECE = 2**16
 DEEPEST = 4
@@ -29,10 +29,12 @@ class Member:
     Attributes
     ----------
     name : str
-        Names of the archives that the file is in, and its own, with slashes between them.
+        Names of the archives around the file, and the name of the file, with slashes between them.
     content : bytes
+        Content of the file; empty where the file cannot be read.
     problem : str
-        Reason why the file, or the rest of an archive of that name, cannot be read; else empty.
+        Reason why the file, or the rest of an archive of this name, cannot be read; empty without a
+        problem.
     """
 
     name: str
@@ -75,12 +77,13 @@ def members(path: Path) -> Iterator[Member]:
     Yields
     ------
     Member
+        Name and content of a file, or the reason why it cannot be read.
 
     Notes
     -----
     One member is in memory at a time. Compressed members are unpacked. A damaged archive is read up to
     the damage. Reading ends where the unpacked size exceeds 200 times the size of the archive, unless
-    `bounded.large` lifts that limit.
+    `bounded.large` lifts this limit.
     """
     if not path.is_file():
         return iter([Member(path.name, problem="broken link, pipe, socket or device")])
@@ -94,10 +97,15 @@ def describe(path: Path) -> dict:
     The hash of a folder is the hash of a text with one line per file, sorted by name: the hash of the
     file, two blanks and its path within the folder, as ``sha256sum`` prints it.
 
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
+
     Returns
     -------
     dict
-        ``file``, ``sha256``, and for a folder ``files``, the number of files in it.
+        ``file``, the name; ``sha256``; and for a folder ``files``, the number of files in it.
     """
     if not path.is_dir():
         return {"file": path.name, "sha256": files.sha256(path)}
@@ -108,13 +116,13 @@ def describe(path: Path) -> dict:
 
 
 class _Budget:
-    """Counts the bytes unpacked from one file and the archives within, and raises an error at too many."""
+    """Counts the bytes unpacked from one file and from the archives within it, up to a limit."""
 
     def __init__(self, name: str, stored: int):
         self._name, self._stored, self._unpacked = name, stored, 0
 
     def spend(self, size: int) -> None:
-        """Count unpacked bytes; raise `DataError` if the sum is too large for the size of the file."""
+        """Count `size` unpacked bytes; raise `DataError` if the sum is too large for the file's size."""
         self._unpacked += size  # one member is in memory at a time: only the ratio matters
         bounded.refuse(min(self._unpacked, bounded.MOST_BYTES), self._stored, self._name)
 
@@ -122,7 +130,7 @@ class _Budget:
 def _read_members(
     name: str, opener: Callable[[], BinaryIO], depth: int, budget: _Budget
 ) -> Iterator[Member]:
-    """Read a file, or the files of an archive and of the archives within it."""
+    """Yield a file as a member, or the files of an archive and of the archives within it."""
     name = "".join(c if c.isprintable() else "?" for c in name)
     unpack = next((unpack for suffix, unpack in ARCHIVES.items() if name.lower().endswith(suffix)), None)
     try:
@@ -139,7 +147,7 @@ def _read_members(
 
 
 def _read_stream(stream: BinaryIO, largest: int, budget: _Budget) -> bytes:
-    """Read a stream to its end; raise `ValueError` if it has more than `largest` bytes."""
+    """Return the content of a stream; raise `ValueError` if it has more than `largest` bytes."""
     content = io.BytesIO()
     # In pieces: a stream that is asked for `largest` bytes reserves that much memory.
     while piece := stream.read(PIECE):
@@ -160,22 +168,22 @@ def _uncompress(content: bytes, budget: _Budget) -> bytes:
 
 
 def _find_decompressor(start: bytes) -> Callable | None:
-    """Return the opener for a compressed file that begins with these bytes, or None."""
+    """Return the function that opens a compressed file with the given first bytes, or None."""
     return next((opener for magic, opener in bounded.COMPRESSED.items() if start.startswith(magic)), None)
 
 
 class _Counted:
     """A stream for `tarfile` that counts the bytes read, and fails where it is read beyond its end.
 
-    Without this, `tarfile` would skip the petabyte that a damaged header claims in empty pieces, for
-    years.
+    Without this class, `tarfile` would spend years skipping, in empty pieces, the petabyte that a damaged
+    header claims.
     """
 
     def __init__(self, stream: BinaryIO, budget: _Budget):
         self._stream, self._budget, self._ends = stream, budget, 0
 
     def read(self, size: int) -> bytes:
-        """Read up to `size` bytes."""
+        """Return the next bytes of the stream, at most `size`; raise `EOFError` beyond its end."""
         piece = self._stream.read(size)
         self._budget.spend(len(piece))
         self._ends += not piece
@@ -195,11 +203,11 @@ _NAME_TYPES = (
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Headers of a tar archive; a damaged one is an error, where `tarfile` takes it for the end."""
+    """Headers of a tar archive; a damaged header raises an error instead of ending the archive."""
 
     @classmethod
     def frombuf(cls, *arguments) -> tarfile.TarInfo:
-        """Read a header, or raise `InvalidHeaderError` where a name would fill the memory."""
+        """Return a header, or raise `InvalidHeaderError` for a name that would fill the memory."""
         info = super().frombuf(*arguments)
         if info.type in _NAME_TYPES and info.size > LARGEST_HEADER:
             raise tarfile.InvalidHeaderError(f"a header of {info.size} bytes")
@@ -207,7 +215,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        """Read the next header, or raise `ReadError` where it is damaged."""
+        """Return the next header, or raise `ReadError` if the header is damaged."""
         try:
             return super().fromtarfile(tar)
         except tarfile.EOFHeaderError:
@@ -235,11 +243,11 @@ def _walk_tar(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable
         while (member := archive.next()) is not None:
             if not member.isdir():
                 yield member.name, lambda member=member: _open_regular(archive, member)
-            archive.members.clear()  # which would else grow with every member
+            archive.members.clear()  # this list would otherwise grow with every member
 
 
 def _open_regular(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
-    """Open a member of a tar archive, or raise `ValueError` where it is no regular file."""
+    """Return a member of a tar archive opened for reading; raise `ValueError` if it is no regular file."""
     if not member.isreg() or member.issparse():
         raise ValueError("no plain file, but a link, a device or a sparse file")
     return archive.extractfile(member)
@@ -255,7 +263,7 @@ def _walk_zip(stream: BinaryIO, budget: _Budget) -> Iterator[tuple[str, Callable
     budget : _Budget
         Counts the bytes read from an archive within another archive.
     """
-    # A stream out of another archive may only go forward, but zip needs to seek.
+    # A stream from within another archive can only be read forward, but zipfile needs to seek.
     on_disk = isinstance(getattr(stream, "raw", None), io.FileIO)
     whole = stream if on_disk else io.BytesIO(_read_stream(stream, LARGEST_INNER_ZIP, budget))
     with zipfile.ZipFile(whole) as archive:

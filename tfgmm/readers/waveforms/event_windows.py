@@ -1,4 +1,8 @@
-"""Pieces of continuous waveforms -> one record without a gap per event and instrument."""
+"""Cut pieces of continuous waveforms into one record without a gap per event and instrument.
+
+A window is the stretch of time that becomes the record of an event at a station. An instrument is a pair
+of horizontals of a station. A piece is a stretch of samples of one channel without a gap.
+"""
 
 import dataclasses
 import math
@@ -17,28 +21,28 @@ MIXED_RATES = "sampling rate changes in its window"
 DISAGREES = "two files disagree on its samples"
 ONE_HORIZONTAL = "only one horizontal"
 GAP = "a gap, or no data, in the part of its window that is needed"
-#: Sampling intervals by which the start of a part may differ from the end of the one before it.
+#: Number of sampling intervals by which the start of a part may differ from the end of the part before it.
 SAME_SAMPLE = 0.75
 CROWDED = "another event, as large or larger, in its window"
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """Lengths of the window that is the record of an event at a station.
+    """Lengths of the window that becomes the record of an event at a station.
 
-    At hypocentral distance r the window goes from ``origin + r / vp_km_s - before_s`` to
-    ``origin + r / vs_km_s + after_s``. The velocities are on the safe side: P comes no earlier, S no
-    later.
+    At hypocentral distance r the window lasts from ``origin + r / vp_km_s - before_s`` to
+    ``origin + r / vs_km_s + after_s``. `vp_km_s` is chosen so high, and `vs_km_s` so low, that the P wave
+    does not arrive before ``origin + r / vp_km_s`` and the S wave not after ``origin + r / vs_km_s``.
 
     Attributes
     ----------
     vp_km_s, vs_km_s : float
-        Velocities of the earliest P and the latest S.
+        Velocities of the earliest P wave and of the latest S wave, km/s.
     before_s, after_s : float
-        Seconds before P and after S.
+        Lengths of the window before the P wave and after the S wave, s.
     needed_before_s, needed_after_s : float
-        Seconds before P and after S that a record must have without a gap. Beyond them, up to `before_s`
-        and `after_s`, the record extends to the first gap.
+        Lengths of the part before the P wave and after the S wave in which a record must not have a gap, s.
+        Outside this part, the record extends to the first gap, at most to the ends of the window.
     """
 
     vp_km_s: float = 8.0
@@ -59,16 +63,18 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of events at stations, start and end times in s since 1970, [n_events, n_stations].
+    """Windows of events at stations, and the parts of the windows in which records must not have a gap.
 
-    A pair of event and station beyond the limits of distance or magnitude has no window: NaN.
+    All arrays are [n_events, n_stations]; times are s since 1970 (UTC). `start` and `end` are NaN for a
+    pair of event and station that has no window, because the distance is too large or the magnitude too
+    small.
 
     Attributes
     ----------
     start, end : ndarray
         Start and end of the windows.
     needed_start, needed_end : ndarray
-        Start and end of the part of the window that a record must have without a gap.
+        Start and end of the part of the window in which a record must not have a gap.
     crowded : ndarray of bool
         True where the window of another event of the same or a larger magnitude overlaps.
     """
@@ -88,12 +94,13 @@ def windows(
     Parameters
     ----------
     events : pandas.DataFrame
-        Known origin times, hypocentres and magnitudes. Events below `min_magnitude` get no window, but
-        may crowd another one.
+        ``origin_time`` (UTC), ``longitude``, ``latitude`` (degrees), ``depth_km`` and ``magnitude``.
+        Events below `min_magnitude` get no window, but their windows count as overlapping ones
+        (`Windows.crowded`).
     stations : pandas.DataFrame
-        ``longitude``, ``latitude``.
+        ``longitude`` and ``latitude`` (degrees).
     max_distance_km : float
-        Largest hypocentral distance.
+        Largest hypocentral distance, km.
     min_magnitude : float
         Smallest magnitude of an event with windows.
     cut : Cut
@@ -102,6 +109,7 @@ def windows(
     Returns
     -------
     Windows
+        Windows, [n_events, n_stations].
     """
     ends = (unit_vectors(table["longitude"], table["latitude"]) for table in (events, stations))
     distance = np.hypot(EARTH_RADIUS_KM * cdist(*ends), events[["depth_km"]].to_numpy(float))
@@ -116,7 +124,10 @@ def windows(
 
 
 def _find_crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """Return True where the window of another event of the same or a larger magnitude overlaps."""
+    """Return True where the window of another event of the same or a larger magnitude overlaps.
+
+    `start` and `end` of the windows, s, and the result are [n_events, n_stations].
+    """
     crowded = np.zeros(start.shape, bool)
     begins, finishes = _find_extent(start, end)
     for i in np.flatnonzero(np.isfinite(begins)):
@@ -127,26 +138,31 @@ def _find_crowded(start: np.ndarray, end: np.ndarray, magnitude: np.ndarray) -> 
 
 
 def _find_extent(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return earliest start and latest end of the windows of each event; inf and -inf without a window."""
+    """Return earliest start and latest end of the windows of each event, s since 1970, [n_events] each.
+
+    An event without windows gets inf and -inf.
+    """
     no_window = np.isnan(start)
     first = np.where(no_window, np.inf, start).min(axis=1, initial=np.inf)
     return first, np.where(no_window, -np.inf, end).max(axis=1, initial=-np.inf)
 
 
 class CutRecord(NamedTuple):
-    """The record of an event and an instrument, or the reason why there is none.
+    """The record of an event at an instrument, or the reason why there is no record.
 
     Attributes
     ----------
     event, station : int
-        Rows of the tables.
+        Row of the event table, and row of the station table.
     instrument : Instrument
+        The pair of horizontals.
     rate : float
-        Sampling rate in Hz.
+        Sampling rate, Hz.
     motion : ndarray, [2, n], or None
-        In m/s^2, or in m/s where the instrument measures velocity.
+        Acceleration, m/s^2, or velocity, m/s, where the instrument measures velocity; None without a
+        record.
     reason : str
-        Empty where there is a record.
+        Reason why there is no record; empty where there is a record.
     """
 
     event: int
@@ -158,13 +174,14 @@ class CutRecord(NamedTuple):
 
 
 class Cutter:
-    """Copies pieces of waveforms into windows, and holds the windows that may still get samples.
+    """Copies pieces of waveforms into windows, and keeps the windows that may still get samples.
 
     Parameters
     ----------
     windows : Windows
+        Windows of the events at the stations, [n_events, n_stations].
     stations : sequence of str
-        Stations in the order of `windows`.
+        Station ids in the order of the columns of `windows`.
     """
 
     def __init__(self, windows: Windows, stations: Iterable[str]):
@@ -181,12 +198,18 @@ class Cutter:
         Parameters
         ----------
         begin, end : float
-            Times of a file or a piece of it, s since 1970.
+            Start and end of a file or a piece of waveform, s since 1970.
         """
         return bool(((self._first < end) & (self._last > begin)).any())
 
     def add(self, piece: Piece) -> None:
-        """Copy a piece to all windows that it overlaps."""
+        """Copy a piece of waveform into all windows that it overlaps.
+
+        Parameters
+        ----------
+        piece : Piece
+            Samples of one channel without a gap.
+        """
         station = self._column[piece.channel.station]
         start, end = self._windows.start[:, station], self._windows.end[:, station]
         stop = piece.start + len(piece.samples) / piece.rate
@@ -202,15 +225,15 @@ class Cutter:
         until: float = np.inf,
         has_more: Callable[[str, Instrument, float, float], bool] = lambda *_: True,
     ) -> Iterator[CutRecord]:
-        """Yield the record, or the reason why there is none, of each window that can get no more samples.
+        """Yield, for each window that can get no more samples, the record or the reason why there is none.
 
         Parameters
         ----------
         until : float
-            Time in s since 1970; no piece that is added later begins before it.
+            Time, s since 1970, before which no piece that is added later begins.
         has_more : callable
-            Function of station, instrument, start and end of a window, which returns True if a later piece
-            may overlap the window.
+            Function of station, instrument, start and end of a window (s since 1970) that returns True if a
+            later piece may overlap the window.
 
         Yields
         ------
@@ -226,7 +249,7 @@ class Cutter:
             yield self._cut(*key, self._open.pop(key))
 
     def _cut(self, event: int, station: int, instrument: Instrument, window: "_Window") -> CutRecord:
-        """Return the record in a window, or the reason why there is none."""
+        """Return the record in a window, or the reason why there is no record, as a `CutRecord`."""
         needed = self._windows.needed_start[event, station], self._windows.needed_end[event, station]
         joined = window.join()
         reason = CROWDED if self._windows.crowded[event, station] else joined.find_fault(*needed)
@@ -235,7 +258,7 @@ class Cutter:
 
 
 class _Part(NamedTuple):
-    """The part of a piece in a window: time of the first sample, s since 1970; rate, Hz; values, SI."""
+    """The part of a piece in a window: start, s since 1970; rate, Hz; values [n], m/s^2 or m/s."""
 
     start: float
     rate: float
@@ -243,12 +266,12 @@ class _Part(NamedTuple):
 
     @property
     def end(self) -> float:
-        """Return the time at which the next sample would come."""
+        """Return the time, s since 1970, one sampling interval after the last sample."""
         return self.start + len(self.values) / self.rate
 
 
 def _copy_part(piece: Piece, start: float, end: float) -> _Part:
-    """Copy the part of a piece that lies in a window."""
+    """Return the part of a piece that lies in a window from `start` to `end`, s since 1970."""
     first = max(math.ceil((start - piece.start) * piece.rate), 0)
     stop = max(math.floor((end - piece.start) * piece.rate) + 1, 0)
     with np.errstate(invalid="ignore"):  # a damaged file may hold NaN; its record is refused
@@ -258,17 +281,18 @@ def _copy_part(piece: Piece, start: float, end: float) -> _Part:
 
 @dataclasses.dataclass
 class _Window:
-    """A window, and the parts of both horizontals that lie in it."""
+    """A window from `start` to `end`, s since 1970, and the parts of both horizontals that lie in it."""
 
     start: float
     end: float
     parts: tuple[list[_Part], list[_Part]] = dataclasses.field(default_factory=lambda: ([], []))
 
     def join(self) -> "_Joined":
-        """Put both horizontals on common sampling times, whatever the order of their parts.
+        """Return both horizontals of the window on common sampling times.
 
-        A part continues another one if its first sample comes within three quarters of a sampling
-        interval of the next sample of the other part, each by its own clock.
+        The order of the parts does not matter. A part continues an earlier part if its first sample is
+        within three quarters of a sampling interval of the time at which the next sample of the earlier
+        part is due.
         """
         parts = [sorted(row, key=lambda part: (part.start, part.end)) for row in self.parts]
         rates = [part.rate for part in parts[0] + parts[1]]
@@ -281,7 +305,10 @@ class _Window:
 
 
 def _join_parts(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[np.ndarray, bool]:
-    """Join the parts of a horizontal to values [n], NaN in gaps; return also if overlapping parts agree."""
+    """Join the parts of a horizontal; return the values [n], NaN in gaps, and True if overlaps agree.
+
+    The values begin at `begin`, s since 1970, with sampling rate `rate`, Hz.
+    """
     values, agree = np.full(n, np.nan), True
     stop, clock = 0, begin  # index and time at which the part that reaches farthest ends
     for part in parts:
@@ -299,7 +326,10 @@ def _join_parts(parts: list[_Part], begin: float, rate: float, n: int) -> tuple[
 
 @dataclasses.dataclass
 class _Joined:
-    """Both horizontals of a window [2, n], NaN where there is no sample, and a fault of both if any."""
+    """Both horizontals of a window, [2, n], NaN where there is no sample, with a fault or an empty text.
+
+    The first sample is at `start`, s since 1970; the sampling rate is `rate`, Hz.
+    """
 
     start: float
     rate: float
@@ -307,7 +337,7 @@ class _Joined:
     fault: str
 
     def find_fault(self, start: float, end: float) -> str:
-        """Return the reason why the part from `start` to `end` is no record, empty if it is one."""
+        """Return the reason why the part from `start` to `end` (s) is no record, or an empty text."""
         if self.fault:
             return self.fault
         if np.isnan(self.values).all(axis=1).any():
@@ -325,5 +355,5 @@ class _Joined:
         return self.values[:, before.max(initial=-1) + 1 : after.min(initial=self.values.shape[1])]
 
     def _find_indices(self, start: float, end: float) -> tuple[int, int]:
-        """Return the index of the first sample from `start` on, and the one after the last up to `end`."""
+        """Return first index, and last index plus 1, of the samples from `start` to `end`, s since 1970."""
         return math.ceil((start - self.start) * self.rate), int((end - self.start) * self.rate) + 1

@@ -1,4 +1,4 @@
-"""Pairs of horizontals of instruments, their channels, and pieces of samples of a channel."""
+"""Instruments (pairs of horizontals of a station), their channels, and pieces of samples of a channel."""
 
 import re
 from collections.abc import Collection
@@ -12,12 +12,12 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 
 ACCELERATION, VELOCITY = "acceleration", "velocity"
-#: Measured quantity by the instrument code of SEED (second letter of a channel). G is a gravimeter, or
-#: an accelerometer of before 2000; L, P are seismometers as H is.
+#: Measured quantity by the instrument code of SEED (second letter of a channel name). G is a gravimeter, or
+#: an accelerometer from before 2000; H, L and P are seismometers.
 INSTRUMENT_CODES = {"N": ACCELERATION, "G": ACCELERATION, "H": VELOCITY, "L": VELOCITY, "P": VELOCITY}
-#: Measured quantity by IDEP of SAC. Volts are the output of a seismometer whose sensitivity is unknown.
+#: Measured quantity by the SAC header IDEP. Volts are the output of a seismometer of unknown sensitivity.
 SAC_IDEP = {6: "displacement", 7: VELOCITY, 8: ACCELERATION, 50: "volts"}
-#: Letters of the two horizontals; with a vertical the three channels may also be numbered 1, 2 and 3.
+#: Letters of the two horizontals; horizontals and vertical may also be numbered 1, 2 and 3.
 PAIRS = (("N", "E"), ("X", "Y"), ("R", "T"))
 SPELLINGS = {"NS": "N", "EW": "E", "UD": "Z", "U": "Z"}
 NUMBERED = {"1", "2", "3"}
@@ -29,7 +29,7 @@ _NAMED_UNITS = {
 }
 
 
-#: Channels of one station may not be farther apart than this (about 100 m).
+#: Largest difference in longitude or latitude between channels of one station, degrees (about 100 m).
 SAME_PLACE_DEG = 0.001
 EPOCH = pd.Timestamp(0, tz="UTC")
 #: Reasons for leaving out a channel.
@@ -39,17 +39,18 @@ AMBIGUOUS = "which of 1, 2, 3 is the vertical cannot be told"
 
 
 class Instrument(NamedTuple):
-    """A pair of horizontals of a station; the first of several in sorted order is preferred.
+    """A pair of horizontals of a station; of several instruments the first in sorted order is preferred.
 
     Attributes
     ----------
     quantity : {"acceleration", "velocity"}
+        Quantity that the instrument measures.
     location : str
         Location code of SEED; for WIN32 the lower channel number of the pair.
     code : str
         Band and instrument code of SEED.
     axes : str
-        Names of the horizontals, as ``N E``.
+        Orientations of the two horizontals, for example ``N E``.
     """
 
     quantity: str
@@ -64,11 +65,13 @@ class Channel(NamedTuple):
     Attributes
     ----------
     station : str
+        Code of the station.
     instrument : Instrument
+        Pair of horizontals to which the channel belongs.
     component : {0, 1}
-        Place in the pair of horizontals.
+        Position of the channel in the pair of horizontals.
     scale : float
-        One unit of the samples in m/s^2, or in m/s where the channel measures velocity.
+        Size of one unit of the samples, m/s^2, or m/s where the channel measures velocity.
     """
 
     station: str
@@ -78,17 +81,18 @@ class Channel(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Samples of one channel without a gap.
+    """A stretch of samples of one channel without a gap.
 
     Attributes
     ----------
     channel : Channel
+        The channel.
     start : float
-        Time of the first sample, in s since 1970 (UTC).
+        Time of the first sample, s since 1970 (UTC).
     rate : float
-        Sampling rate in Hz.
+        Sampling rate, Hz.
     samples : ndarray, [n]
-        As in the file, before `Channel.scale` is applied.
+        Samples as in the file; times `Channel.scale` they are in m/s^2 or m/s.
     """
 
     channel: Channel
@@ -98,17 +102,30 @@ class Piece(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A measured quantity, and the size of its unit in m/s^2, m/s or m."""
+    """A measured quantity, and the size of the unit in which it is given.
+
+    Attributes
+    ----------
+    quantity : {"acceleration", "velocity", "displacement"}
+        The measured quantity.
+    si : float
+        Size of the unit in m/s^2, m/s or m.
+    """
 
     quantity: str
     si: float
 
 
 def unit(text: str) -> Unit | None:
-    """Return quantity and size of a unit of motion, or None where the text is no such unit.
+    """Return quantity and size of a unit of motion, or None where the text is no unit of motion.
 
     >>> unit("CM/S**2"), unit("m/s"), unit("counts")
     (Unit(quantity='acceleration', si=0.01), Unit(quantity='velocity', si=1.0), None)
+
+    Parameters
+    ----------
+    text : str
+        A unit, for example gal, m/s^2 or nm/s, in upper or lower case.
     """
     plain = re.sub(r"\s|\*\*|\^|\(|\)", "", text.lower())
     if plain in _NAMED_UNITS:
@@ -121,25 +138,42 @@ def unit(text: str) -> Unit | None:
 
 
 def split_channel(channel: str) -> tuple[str, str]:
-    """Split the name of a channel into the code of band and instrument, and the orientation.
+    """Split the name of a channel into band and instrument code, and orientation.
 
     A name of fewer than three letters is an orientation alone.
 
     >>> split_channel("HNE"), split_channel("EW"), split_channel("H_N_2")
     (('HN', 'E'), ('', 'EW'), ('HN', '2'))
+
+    Parameters
+    ----------
+    channel : str
+        Name of the channel.
+
+    Returns
+    -------
+    code : str
+        Band and instrument code of SEED, empty if the name has none.
+    orientation : str
+        Orientation of the channel, in capital letters.
     """
     plain = channel.strip().upper().replace("_", "")
     return ("", plain) if len(plain) < 3 else (plain[:-1], plain[-1])
 
 
 def measured_by(code: str) -> str:
-    """Return the quantity that a channel measures by its code of band and instrument.
+    """Return the quantity that a channel measures, from its band and instrument code.
 
-    A code that is not SEED's says nothing; then the channel measures acceleration, with the unit or gain
-    of the station table.
+    Codes of SEED have two letters. With any other code, the channel is assumed to measure acceleration,
+    with the unit or gain in the station table.
 
     >>> measured_by("HN"), measured_by("BH"), measured_by("HD"), measured_by("")
     ('acceleration', 'velocity', 'instrument code D', 'acceleration')
+
+    Parameters
+    ----------
+    code : str
+        Band and instrument code, as `split_channel` returns it.
     """
     if len(code) != 2:
         return ACCELERATION
@@ -149,20 +183,21 @@ def measured_by(code: str) -> str:
 def horizontals(orientations: Collection[str]) -> tuple[dict[str, tuple[str, int]], set[str]]:
     """Find the horizontals among the orientations of one instrument.
 
-    Letters of `PAIRS` are horizontals. Numbers are horizontals if there are at most two of them and
-    another channel is the vertical, or if they are 1 and 2.
+    Letters of `PAIRS` are horizontals. Of the numbers 1, 2 and 3, two or one are horizontals if another
+    channel is the vertical; without a vertical, 1 and 2 (or one of them) are horizontals.
 
     Parameters
     ----------
     orientations : collection of str
-        Orientations of all channels of the instrument, also of verticals.
+        Orientations of all channels of the instrument, including the vertical.
 
     Returns
     -------
-    horizontals : dict
-        Orientation -> the names of the pair, and the place in the pair, 0 or 1.
+    horizontals : dict of str to (str, int)
+        By orientation: the orientations of the pair, for example ``N E``, and the position in the pair, 0
+        or 1.
     ambiguous : set of str
-        Numbers among which the vertical cannot be told.
+        Numbers of which one is the vertical, but unknown which.
 
     >>> horizontals({"2", "3", "Z"})
     ({'2': ('2 3', 0), '3': ('2 3', 1)}, set())
@@ -179,30 +214,32 @@ def horizontals(orientations: Collection[str]) -> tuple[dict[str, tuple[str, int
 
 
 def seconds(time):
-    """Return times (UTC) in seconds since 1970.
+    """Return times in seconds since 1970 (UTC), as a float or a Series of float.
 
     Parameters
     ----------
     time : pandas.Timestamp or pandas.Series
+        Time or times, UTC.
     """
     return (time - EPOCH) / pd.Timedelta(seconds=1)
 
 
 def one_row_per_station(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
-    """Return one row per station.
+    """Return a table with one row per station from a table with one row per channel or station.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``station``, ``longitude``, ``latitude``, and ``elevation_m`` and ``sensor_depth_m`` where known;
-        one row per channel or station.
+        One row per channel or station: ``station``, ``longitude`` and ``latitude`` (degrees), and, where
+        known, ``elevation_m`` and ``sensor_depth_m``.
     table : Path
-        The file of the rows, for messages.
+        The file from which the rows were read, for messages.
 
     Returns
     -------
     pandas.DataFrame
-        ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``.
+        ``station_id``, ``longitude``, ``latitude``, ``elevation_m``, ``sensor_depth_m``; the values are
+        taken from the first row of the station, NaN where unknown.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Accelerograms -> PGA and response spectra of the two horizontals."""
+"""PGA and pseudo-spectral accelerations of the two horizontal components of an accelerogram."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.schemas import COMPONENTS
 
 DAMPING = 0.05
-#: Largest sample, offset included, that is taken for ground motion.
+#: Largest sample, offset included, that can be ground motion, m/s^2 (or m/s).
 MAX_M_S2 = 1e4
 BASELINES = ("pre_event", "linear")
-#: Samples per period: below two the period is not in the record, and from ten on the largest
-#: sample of a sine is within 5 % of its peak.
+#: Samples per period of an oscillator: with fewer than two the record does not contain the period; with
+#: ten or more the largest sample of a sine is within 5 % of the peak of the sine.
 FEWEST_PER_PERIOD, ENOUGH_PER_PERIOD = 2, 10
-#: A record is clipped where this many samples in a row have an extreme value, and the steps to and from
-#: them are more than so many of its smallest steps.
+#: A record is clipped where at least `CLIPPED_RUN` samples in a row have an extreme value, and the steps
+#: before and after these samples are larger than `CLIPPED_JUMP` times the smallest step of the record.
 CLIPPED_RUN, CLIPPED_JUMP = 5, 10
 ROTATIONS = np.radians(np.arange(180))
 
@@ -30,17 +30,17 @@ class Processing:
     Attributes
     ----------
     baseline : {"pre_event", "linear"}
-        Subtract the mean of the first `pre_event_s` seconds, or a straight line.
+        Baseline that is subtracted: the mean of the first `pre_event_s` seconds, or a straight line.
     pre_event_s : float
-        Seconds before the first arrival.
+        Length of the part of the record before the first arrival, s.
     taper_s : float
-        Length of the cosine taper at each end; 0 for none.
+        Length of the cosine taper at each end of the record, s; 0 for none.
     highpass_hz, lowpass_hz : float or None
-        Corners of the Butterworth filters; None for none.
+        Corner frequencies of the Butterworth filters, Hz; None for no filter.
     order : int
         Order of each filter in one pass.
     zero_phase : bool
-        Filter forward and backward, which doubles the order, else forward only.
+        True to filter forward and backward, which doubles the order; False to filter forward only.
     """
 
     baseline: str = "pre_event"
@@ -63,7 +63,7 @@ class Processing:
             raise UsageError(f"highpass {low:g} Hz must be below lowpass {high:g} Hz")
 
     def as_choices(self) -> dict:
-        """Return the settings and the fixed rules, for the provenance of a dataset."""
+        """Return the settings and the fixed rules of the processing, for the provenance of a dataset."""
         return dataclasses.asdict(self) | {
             "filter": "Butterworth, on the record padded with zeros",
             "damping": DAMPING,
@@ -78,26 +78,29 @@ def intensity_measures(
     component: str = "geometric_mean",
     processing: Processing = Processing(),
 ) -> dict[str, float]:
-    """Compute PGA and spectral accelerations of a pair of horizontals.
+    """Return PGA and spectral accelerations of two horizontal components, in g.
 
-    SA(T) is the pseudo-spectral acceleration, ``(2 pi / T)^2`` times the largest displacement, at 5 %
-    damping. ``geometric_mean`` is the geometric mean of the peaks of both horizontals; ``rotd50`` is the
-    median over the directions 0, 1, ... 179 degrees of the peak in that direction (Boore, 2010).
+    SA(T) is the pseudo-spectral acceleration, ``(2 pi / T)^2`` times the largest relative displacement of
+    an oscillator with period T and 5 % damping. ``geometric_mean`` is the geometric mean of the peaks of
+    both horizontals; ``rotd50`` is the median over the directions 0, 1, ... 179 degrees of the peak in
+    that direction (Boore, 2010).
 
     Parameters
     ----------
     acceleration : ndarray, [2, n]
-        As recorded, in m/s^2.
+        Both horizontals as recorded, m/s^2.
     dt : float
-        Sampling interval in s.
+        Sampling interval, s.
     ims : sequence of str
-        ``PGA``, ``SA(T)``.
+        Intensity measures: ``PGA``, ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
+        Combination of the two horizontals.
     processing : Processing
+        Baseline correction, taper and filters.
 
     Returns
     -------
-    dict
+    dict of str to float
         Amplitude in g by canonical name of the intensity measure.
 
     Raises
@@ -120,24 +123,24 @@ def intensity_measures(
 
 
 def differentiate(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray:
-    """Differentiate a pair of velocities to acceleration, by their Fourier transform.
+    """Return the acceleration of a pair of velocity components, differentiated in the frequency domain.
 
-    A straight line is subtracted and `taper_s` seconds at each end are tapered before, so that the ends
-    give no step. The response of the instrument is not removed.
+    Before, a straight line is subtracted and `taper_s` seconds at each end are tapered, so that the ends
+    cause no step. The response of the instrument is not removed.
 
     Parameters
     ----------
     velocity : ndarray, [2, n]
-        As recorded, in m/s.
+        Both horizontals as recorded, m/s.
     dt : float
-        Sampling interval in s.
+        Sampling interval, s.
     taper_s : float
-        Length of the cosine taper at each end.
+        Length of the cosine taper at each end, s.
 
     Returns
     -------
     ndarray, [2, n]
-        In m/s^2.
+        Acceleration, m/s^2.
 
     Raises
     ------
@@ -154,22 +157,24 @@ def differentiate(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray
 
 
 def process(acceleration: np.ndarray, dt: float, processing: Processing) -> np.ndarray:
-    """Subtract the baseline of an accelerogram, taper it, pad it with zeros and filter it.
+    """Return an accelerogram after baseline correction, taper, zero padding and filters.
 
-    The padding, ``1.5 order / highpass_hz`` seconds at each end, holds the transients of the
-    filter and stays (Boore, 2005).
+    The padding, ``1.5 order / highpass_hz`` seconds of zeros at each end, takes up the transients of the
+    filter and is not removed afterwards (Boore, 2005).
 
     Parameters
     ----------
     acceleration : ndarray, [2, n]
+        Both horizontals as recorded, in any unit.
     dt : float
-        Sampling interval in s.
+        Sampling interval, s.
     processing : Processing
+        Baseline correction, taper and filters.
 
     Returns
     -------
     ndarray, [2, n + padding]
-        In the unit of `acceleration`.
+        Processed acceleration in the unit of `acceleration`.
     """
     if processing.baseline == "linear":
         motion = signal.detrend(acceleration, type="linear")
@@ -191,26 +196,27 @@ def process(acceleration: np.ndarray, dt: float, processing: Processing) -> np.n
 
 
 def oscillator(motion: np.ndarray, dt: float, period: float, damping: float = DAMPING) -> np.ndarray:
-    """Compute the pseudo-acceleration ``w^2 u`` of an oscillator, ``u'' + 2 h w u' + w^2 u = -motion``.
+    """Return the pseudo-acceleration ``w^2 u`` of an oscillator with ``u'' + 2 h w u' + w^2 u = -motion``.
 
     The solution is exact for a motion that changes linearly between samples (Nigam and Jennings, 1969).
-    Samples are interpolated where a period has fewer than ten.
+    A motion with fewer than ten samples per period is interpolated first.
 
     Parameters
     ----------
     motion : ndarray, [2, n]
-        Acceleration.
+        Ground acceleration of both horizontals, in any unit.
     dt : float
-        Sampling interval in s.
+        Sampling interval, s.
     period : float
-        Undamped period ``2 pi / w`` in s.
+        Undamped period ``2 pi / w``, s.
     damping : float
-        Share `h` of the critical damping.
+        Ratio `h` of the damping to the critical damping.
 
     Returns
     -------
     ndarray, [2, m]
-        In the unit of `motion`; m is n, or a multiple of it where samples are interpolated.
+        Pseudo-acceleration in the unit of `motion`; m is n, or a multiple of n if the motion is
+        interpolated.
     """
     factor = int(np.ceil(ENOUGH_PER_PERIOD * dt / period))
     if factor > 1:
@@ -222,7 +228,7 @@ def oscillator(motion: np.ndarray, dt: float, period: float, damping: float = DA
 
 
 def _find_peak(motion: np.ndarray, component: str) -> float:
-    """Return the largest absolute value of both horizontals combined."""
+    """Return the peak of two horizontals [2, n], geometric mean or RotD50, in the unit of `motion`."""
     if component == "geometric_mean":
         return float(np.sqrt(np.prod(np.abs(motion).max(axis=1))))
     first, second = motion
@@ -231,7 +237,7 @@ def _find_peak(motion: np.ndarray, component: str) -> float:
 
 
 def _refuse_unusable(acceleration: np.ndarray, dt: float, periods: dict, processing: Processing) -> None:
-    """Raise `DataError` for a record that cannot be measured."""
+    """Raise `DataError` for a record from which the intensity measures cannot be computed."""
     if acceleration.ndim != 2 or len(acceleration) != 2:
         raise DataError(f"accelerogram has shape {acceleration.shape}, expected two horizontals [2, n]")
     if not (np.isfinite(dt) and dt > 0):
@@ -241,7 +247,7 @@ def _refuse_unusable(acceleration: np.ndarray, dt: float, periods: dict, process
 
 
 def _refuse_samples(pair: np.ndarray, unit: str) -> None:
-    """Raise `DataError` for samples that are not finite, too large for ground motion, flat or clipped."""
+    """Raise `DataError` for horizontals that are not finite, too large, flat or clipped."""
     for number, motion in enumerate(pair, 1):
         good = np.abs(motion) < MAX_M_S2  # False for NaN
         if not good.all():
@@ -257,7 +263,7 @@ def _refuse_samples(pair: np.ndarray, unit: str) -> None:
 
 
 def _refuse_sampling(n: int, dt: float, periods: dict, processing: Processing) -> None:
-    """Raise `DataError` for a record that is too short or too coarse for processing and periods."""
+    """Raise `DataError` for a record that is too short or too coarse for the processing and the periods."""
     corners = [corner for corner in (processing.highpass_hz, processing.lowpass_hz) if corner is not None]
     needed = max(
         2 * processing.taper_s,
@@ -276,16 +282,16 @@ def _refuse_sampling(n: int, dt: float, periods: dict, processing: Processing) -
 
 
 def _is_clipped(motion: np.ndarray) -> bool:
-    """Return True if an extreme value is a plateau with steep sides.
+    """Return True if a component [n] has a plateau with steep sides at its largest or smallest value.
 
-    A slow wave in whole counts has plateaus too, but steps down from them by a few counts.
+    A slow wave in whole counts has plateaus too, but the steps to and from such plateaus are a few counts.
     """
     steps = np.abs(np.diff(motion))
     jump = CLIPPED_JUMP * steps[steps > 0].min()
     deviation = motion - np.median(motion)
     largest = np.abs(deviation).max()
     for extreme in (deviation.max(), deviation.min()):
-        if abs(extreme) >= largest / 2:  # a record at rest, disturbed to one side only, is whole
+        if abs(extreme) >= largest / 2:  # the rest level of a one-sided disturbance is no clipping
             edges = np.flatnonzero(np.diff(deviation == extreme, prepend=False, append=False))
             for first, end in edges.reshape(-1, 2):
                 inside = first > 0 and end < len(motion)

@@ -1,4 +1,4 @@
-"""Continuous waveforms, as those of MeSO-net, with stations and an event catalogue -> records."""
+"""Reader of continuous waveforms, for example of MeSO-net, with stations and event catalogue -> records."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ from tfgmm.readers.waveforms import event_windows, instruments, intensity_measur
 from tfgmm.readers.waveforms.obspy_files import ObspyFiles
 from tfgmm.readers.waveforms.win32_files import Win32Files
 
-#: Factor on amplitudes of a borehole sensor, by the logarithm in "adds 0.5 to log PGA" (Sunny, Cotton
-#: and Lilienkamp, 2022): natural logarithm; JMA intensity I = 2 log10 a + 0.94; decimal logarithm; no
-#: correction.
+#: Factor by which the amplitudes of a borehole sensor are multiplied. The published correction "adds 0.5 to
+#: log PGA" (Sunny, Cotton and Lilienkamp, 2022), where log may be read as the natural logarithm, as JMA
+#: intensity I = 2 log10 a + 0.94, or as the decimal logarithm; the fourth choice is no correction.
 CORRECTIONS = {"ln": math.exp(0.5), "intensity": 10 ** (0.5 / 2), "log10": 10**0.5, "none": 1.0}
 VELOCITIES = ("leave-out", "differentiate")
 HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
@@ -28,26 +28,28 @@ HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
 
 @dataclasses.dataclass(frozen=True)
 class WaveformSettings:
-    """Settings of the measurements on continuous waveforms.
+    """Settings for measuring intensity measures on continuous waveforms.
 
     Attributes
     ----------
     network : str
-        Name of the network.
+        Name of the network in the dataset.
     ims : tuple of str
-        ``PGA``, ``SA(T)``.
+        Intensity measures: ``PGA``, ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
+        Combination of the two horizontals.
     correction : {"ln", "intensity", "log10", "none"}
-        One of the `CORRECTIONS`, for all intensity measures of sensors below the surface.
+        One of the `CORRECTIONS`, a factor on all intensity measures of sensors below the surface.
     velocity : {"leave-out", "differentiate"}
         Treatment of channels that measure velocity. They are differentiated only where the WIN32 channel
-        table, the file or the station table states the unit, and never preferred to acceleration.
+        table, the file or the station table states the unit. Channels that measure acceleration are
+        preferred.
     sensor_depth_m : float
-        Depth of sensors, m, where the station table states none.
+        Depth of the sensors, m, where the station table does not state the depth.
     cut : Cut
-        Windows of events in the data.
+        Lengths of the windows that are cut out for the events.
     processing : Processing
-        Baseline and filters.
+        Baseline correction, taper and filters.
     """
 
     network: str = "meso"
@@ -93,29 +95,33 @@ def read(
 ) -> Dataset:
     """Cut continuous waveforms into records of the events of a catalogue, and measure the records.
 
-    Files are read one after the other in the order of time, and a record is measured as soon as its
-    window can get no more samples. One file and the windows that still wait for samples are in memory. A
-    window may span any number of files.
+    The files are read one after the other in the order of time, and a record is measured as soon as its
+    window can get no more samples. Therefore only one file and the windows that still wait for samples are
+    in memory. A window may extend over any number of files.
 
     Parameters
     ----------
     paths : sequence of Path
-        Waveform files of one kind in any order: WIN32 with `channels`, else with `stations`.
+        Waveform files of one kind in any order: WIN32 files if `channels` is given, else files that belong
+        to `stations`.
     events : Path
         Event catalogue.
     limits : Limits
+        Limits of region, magnitude, distance and number of records per event.
     channels : Path, optional
         Channel table of WIN32 files (`win32_files.read_channel_table`).
     stations : Path, optional
         Station table of other files (`obspy_files.read_station_table`).
     settings : WaveformSettings
+        Intensity measures, windows and processing.
     progress : callable, optional
-        Called with each file once it has been read.
+        Function that is called with the path of each file once the file has been read.
 
     Returns
     -------
     Dataset
-        Records have ``duration_s`` too, the length of the waveform that was measured.
+        Intensity measures in g. The records have the additional column ``duration_s``, the length of the
+        waveform that was measured, s.
 
     Raises
     ------
@@ -156,7 +162,7 @@ def read(
 
 
 def _describe_stations(stations: pd.DataFrame, settings: WaveformSettings) -> pd.DataFrame:
-    """Add network, sensor depths and the factor of the correction to the stations."""
+    """Return the stations with the additional columns network, sensor depth (m) and correction factor."""
     depth = stations["sensor_depth_m"].astype(float).fillna(settings.sensor_depth_m)
     return stations.assign(
         network=settings.network,
@@ -173,7 +179,10 @@ def _make_cutter(
     limits: selection.Limits,
     cut: event_windows.Cut,
 ) -> event_windows.Cutter:
-    """Make windows for the events and stations within the limits; `selection` counts the others."""
+    """Return a cutter with windows for the events and stations within the limits.
+
+    Events and stations outside the limits are counted later, by `selection`.
+    """
     unknown = events[[*HYPOCENTRE, "magnitude"]].isna().any(axis=1)
     single = ~unknown & ~events.duplicated([*HYPOCENTRE, "magnitude"])
     inside = limits.inside(stations)
@@ -186,7 +195,7 @@ def _make_cutter(
 def _choose_files(
     paths: Sequence[Path], waveforms: Win32Files | ObspyFiles, cutter: event_windows.Cutter, tally: Tally
 ) -> dict[Path, float]:
-    """Return the files that overlap a window, sorted by start time, and the start times in s since 1970."""
+    """Return the files that overlap a window, in order of time, with their start times, s since 1970."""
     begins, seen = {}, set()
     for path in paths:
         begin, end = waveforms.span(path)
@@ -243,7 +252,10 @@ def _measure(
     settings: WaveformSettings,
     tally: Tally,
 ) -> dict | None:
-    """Return the row of a record, or None for a record that cannot be used, and count the reason."""
+    """Return the row of a record with intensity measures in g, or None for a record that cannot be used.
+
+    The reason why a record cannot be used is counted in `tally`.
+    """
     names = events["event_id"].iat[cut_record.event], stations["station_id"].iat[cut_record.station]
     tally.count("record", 1)
     motion, dt, reason = cut_record.motion, 1 / cut_record.rate, cut_record.reason
@@ -271,10 +283,10 @@ def _measure(
 
 
 def _choose_instrument(rows: list[dict], settings: WaveformSettings, tally: Tally) -> pd.DataFrame:
-    """Keep the record of the preferred instrument per event and station, and count the others.
+    """Return one record per event and station, of the preferred instrument; count the others as dropped.
 
-    Acceleration goes before velocity, then the higher sampling rate, then the location code and the
-    channel codes in the order of the alphabet, so that the names of files play no part.
+    Acceleration is preferred to velocity, then the higher sampling rate, then the alphabetically first
+    location code and channel codes. The choice does not depend on the names of the files.
     """
     rows = sorted(rows, key=lambda row: (row["event_id"], row["station_id"], row["preference"]))
     columns = ["event_id", "station_id", *settings.measures, "component", "duration_s"]
@@ -288,7 +300,10 @@ def _choose_instrument(rows: list[dict], settings: WaveformSettings, tally: Tall
 def _note_implausible(
     rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame, settings: WaveformSettings
 ) -> list[dict]:
-    """Note the stations whose unit or gain must be wrong: median amplitudes a factor of 20 off BSSA14."""
+    """Return notes on stations whose unit or gain must be wrong.
+
+    The median residual of such a station from the model BSSA14 is larger than a factor of 20.
+    """
     counts = rows["station_id"].value_counts()
     records = rows[rows["station_id"].isin(counts.index[counts >= units.FEWEST])]
     if records.empty:
@@ -305,7 +320,7 @@ def _note_implausible(
 
 
 def _describe_source(paths: Sequence[Path], settings: WaveformSettings) -> dict:
-    """Return the description of sources and choices that goes into the dataset."""
+    """Return the description of sources and settings for the provenance of the dataset."""
     return {
         "name": f"continuous waveforms of {settings.network}",
         "component": settings.component,

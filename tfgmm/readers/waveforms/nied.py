@@ -1,4 +1,4 @@
-"""K-NET and KiK-net files as downloaded from NIED -> pairs of horizontals -> records."""
+"""Reader of K-NET and KiK-net files as downloaded from NIED -> pairs of horizontals -> records."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -19,15 +19,17 @@ from tfgmm.readers.waveforms import archive, intensity_measures, nied_format
 
 PROCESSING, TOLERANCE = intensity_measures.Processing(), matching.Tolerance()
 SENSORS = ("surface", "borehole")
-#: Max. Acc. of a header may differ from the samples by this share, or by so many gal if that is more.
+#: Largest allowed difference between Max. Acc. of a header and the largest sample: a share of Max. Acc., or
+#: a value in gal, whichever is larger.
 MAX_ACC_SHARE, MAX_ACC_GAL = 0.01, 0.01
-#: Epicentres of one origin time within this distance are one event: old headers round to 0.1 degrees.
+#: Headers with the same origin time and with epicentres within this distance (km) are one event: old
+#: headers round the epicentre to 0.1 degrees.
 SAME_EVENT_KM = 15.0
-#: A station listed within this distance of its earlier place has not moved.
+#: A station whose listed coordinates change by no more than this distance (km) has not moved.
 SAME_STATION_KM = 0.1
-#: Number of components that wait for their partners; an archive holds them side by side.
+#: Largest number of horizontals that wait for the other horizontal; in an archive the two are neighbours.
 WAITING = 1000
-#: Endings of the names of records, which tell a damaged record from any other file.
+#: Endings of the names of record files, by which a damaged record is distinguished from any other file.
 ENDINGS = tuple(f".{component}{sensor}" for component in ("ew", "ns", "ud") for sensor in ("", "1", "2"))
 
 
@@ -45,34 +47,37 @@ def read(
 ) -> Dataset:
     """Read K-NET and KiK-net records, and compute intensity measures from both horizontals.
 
-    Files are read one at a time, whatever their number. Magnitudes are ``0.917 Mj + 0.337`` of the JMA
-    magnitude in the header, or those of `catalogue`.
+    Files are read one at a time, so that the memory does not grow with their number. Magnitudes are
+    ``0.917 Mj + 0.337`` of the JMA magnitude Mj in the header, or the magnitudes in `catalogue`.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files in the ASCII or the CSV form, folders of them, and ``.tar``, ``.tar.gz`` and ``.zip``
+        Files in NIED's ASCII or CSV form, folders of such files, and ``.tar``, ``.tar.gz`` and ``.zip``
         archives, also nested.
     limits : Limits
+        Limits of region, magnitude, distance and number of records per event.
     ims : sequence of str
-        ``PGA``, ``SA(T)``.
+        Intensity measures: ``PGA``, ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
+        Combination of the two horizontals.
     sensor : {"surface", "borehole"}
         Sensor of KiK-net; K-NET has surface sensors only.
     processing : Processing
+        Baseline correction, taper and filters.
     catalogue : Path, optional
-        Events with better magnitudes, see `tfgmm.readers.common.catalogue`.
+        Catalogue of events with better magnitudes (`tfgmm.readers.common.catalogue`).
     tolerance : Tolerance
-        Largest differences between an event and its partner in `catalogue`.
+        Largest differences between an event in the headers and the same event in `catalogue`.
     progress : callable, optional
-        Called with each file or archive once it has been read.
+        Function that is called with the path of each file or archive once it has been read.
 
     Returns
     -------
     Dataset
-        ``network`` is ``knet`` or ``kik``. ``event_id`` is ``nied`` and the origin time (UTC),
-        ``station_id`` the code, with ``-borehole`` for a borehole sensor; an event or station with the
-        name of another one at another place gets ``-2``.
+        Intensity measures in g. ``network`` is ``knet`` or ``kik``. ``event_id`` is ``nied`` and the origin
+        time (UTC); ``station_id`` is the code of the station, with ``-borehole`` for a borehole sensor. A
+        second event or station with the same name at another place gets the suffix ``-2``.
 
     Raises
     ------
@@ -84,7 +89,7 @@ def read(
     if sensor not in SENSORS:
         raise UsageError(f"sensor {sensor!r} is unknown: choose {' or '.join(SENSORS)}")
     names = [imt.canonical(name) for name in ims]
-    # The catalogue is read first: a fault in it must not show after hours.
+    # The catalogue is read first: a fault in the catalogue must not show after hours of reading records.
     left_out = Tally()
     catalogue_events = None if catalogue is None else catalogues.read(catalogue, left_out)
 
@@ -112,7 +117,7 @@ def read(
 
 
 def _read_pairs(paths: Sequence[Path], pairs: "Pairs", progress: Callable[[Path], None] | None) -> "Pairs":
-    """Give all files to `pairs`, and return it."""
+    """Read all files, add each file to `pairs`, and return `pairs`."""
     for file in [file for path in paths for file in archive.files_in(path)]:
         for member in archive.members(file):
             pairs.add(member)
@@ -123,7 +128,7 @@ def _read_pairs(paths: Sequence[Path], pairs: "Pairs", progress: Callable[[Path]
 
 
 def _convert_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
-    """Convert the JMA magnitudes of the headers to moment magnitudes."""
+    """Return the events with moment magnitudes, converted from the JMA magnitudes in the headers."""
     slope, intercept = jma.MW_FROM_MJ
     return events.assign(
         magnitude=slope * events["magnitude"] + intercept, magnitude_source="JMA converted"
@@ -131,7 +136,7 @@ def _convert_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _describe_source(paths: Sequence[Path], names: Sequence[str], component: str) -> dict:
-    """Return the description of sources and choices that goes into the dataset."""
+    """Return the description of sources and settings for the provenance of the dataset."""
     slope, intercept = jma.MW_FROM_MJ
     return {
         "name": "K-NET and KiK-net strong-motion records",
@@ -151,12 +156,14 @@ def _describe_source(paths: Sequence[Path], names: Sequence[str], component: str
 
 
 class UniqueNames:
-    """Gives unique names to events or stations: the second place of a name is ``name-2``.
+    """Gives unique names to events or stations that share a name but are at different places.
+
+    The name of the first place stays as it is, the second place gets the suffix ``-2``, and so on.
 
     Parameters
     ----------
     near_km : float
-        Places of one name within this distance are the same.
+        Places of one name within this distance (km) are the same.
     """
 
     def __init__(self, near_km: float):
@@ -165,13 +172,21 @@ class UniqueNames:
         self._names: dict[tuple, str] = {}
 
     def name(self, name: str, row: tuple) -> str:
-        """Return the unique name for `row`, which begins with longitude and latitude."""
+        """Return the unique name of an event or station.
+
+        Parameters
+        ----------
+        name : str
+            Name that events or stations at different places may share.
+        row : tuple
+            Longitude and latitude (degrees), and further values for the `table`.
+        """
         if (name, row) not in self._names:
             self._names[name, row] = self._find_or_add(name, row)
         return self._names[name, row]
 
     def _find_or_add(self, name: str, row: tuple) -> str:
-        """Return the unique name of a place near `row`, else a new one."""
+        """Return the unique name of a known place near `row`, or a new unique name where there is none."""
         listed = self._listed.setdefault(name, [])
         for known_name, *known_row in listed:
             [distance] = distance_km(*zip(known_row[:2]), *zip(row[:2]))
@@ -181,27 +196,33 @@ class UniqueNames:
         return listed[-1][0]
 
     def table(self, *columns: str) -> pd.DataFrame:
-        """Return one row per unique name: the name, and the first row with it."""
+        """Return a table with one row per unique name: the name, and the first values given with the name.
+
+        Parameters
+        ----------
+        *columns : str
+            Names of the columns: one for the unique name, and one for each value of a row.
+        """
         return pd.DataFrame([row for rows in self._listed.values() for row in rows], columns=columns)
 
 
 class Pairs:
-    """Joins the two horizontals of a sensor from single files, and measures each pair.
+    """Joins the two horizontals of a sensor, which come in separate files, and measures each pair.
 
     Parameters
     ----------
     sensor : {"surface", "borehole"}
+        Sensor that is read.
     measure : callable
-        Acceleration [2, n] in m/s^2 and sampling interval in s -> intensity measures; may raise
-        `DataError`.
+        Function of acceleration [2, n], m/s^2, and sampling interval, s, that returns the intensity
+        measures; it may raise `DataError`.
 
     Attributes
     ----------
     tally : Tally
-        Counts files (each is in a pair, or is a pair in the CSV form, or dropped), pairs (``record``),
-        events and stations.
+        Counts files (read and dropped), pairs of horizontals (``record``), events and stations.
     disagreements : list of str
-        Components whose largest sample differs from Max. Acc. of their header.
+        Components whose largest sample differs from Max. Acc. in their header.
     """
 
     def __init__(self, sensor: str, measure: Callable[[np.ndarray, float], list[float]]):
@@ -214,7 +235,15 @@ class Pairs:
         self._done: set[tuple] = set()
 
     def add(self, member: archive.Member) -> None:
-        """Add a file: measure the pair that it completes, or let it wait, or drop it."""
+        """Add a file: measure the pair that it completes, or keep the component until its partner comes.
+
+        A file that cannot be used is counted as dropped.
+
+        Parameters
+        ----------
+        member : Member
+            The file.
+        """
         self.tally.count("file", 1)
         try:
             if not member.problem and nied_format.is_csv(member.content):
@@ -229,7 +258,7 @@ class Pairs:
             self.tally.drop("file", "cannot be read", [f"{member.name}: {error}"])
 
     def end(self) -> None:
-        """Drop components that still wait, and count events and stations.
+        """Drop the components without a partner, and count events and stations, after the last file.
 
         Raises
         ------
@@ -251,23 +280,38 @@ class Pairs:
 
     @property
     def events(self) -> pd.DataFrame:
-        """Return the events as in the headers; ``magnitude`` is JMA's."""
+        """Return the events as in the headers; ``magnitude`` is the JMA magnitude.
+
+        One row per event: ``event_id``, ``longitude``, ``latitude`` (degrees), ``depth_km``, ``magnitude``,
+        ``origin_time`` (UTC).
+        """
         columns = ("event_id", "longitude", "latitude", "depth_km", "magnitude", "origin_time")
         return self._events.table(*columns)
 
     @property
     def stations(self) -> pd.DataFrame:
-        """Return the stations, with sensor depth 0, or NaN in boreholes: the files do not hold it."""
+        """Return the stations as in the headers; the sensor depth is 0 m, or NaN for borehole sensors.
+
+        One row per station: ``station_id``, ``longitude``, ``latitude`` (degrees), ``elevation_m``,
+        ``network``, ``sensor_depth_m``, ``vs30_m_s`` (NaN). The files do not state the depth of a
+        borehole sensor.
+        """
         table = self._stations.table("station_id", "longitude", "latitude", "elevation_m", "network")
         depth = 0.0 if self._sensor == "surface" else np.nan
         return table.assign(sensor_depth_m=depth, vs30_m_s=np.nan)
 
     def rows(self, ims: list[str]) -> pd.DataFrame:
-        """Return the intensity measures, one row per pair."""
+        """Return a table with one row per pair of horizontals: event id, station id and intensity measures.
+
+        Parameters
+        ----------
+        ims : list of str
+            Names of the columns with the intensity measures, in the order in which `measure` returns them.
+        """
         return pd.DataFrame(self._rows, columns=["event_id", "station_id", *ims])
 
     def _find_drop_reason(self, member: archive.Member) -> str:
-        """Return the reason why a file is not used, empty if it is used; raise `DataError` if damaged."""
+        """Return the reason why a file is not used, or an empty text; raise `DataError` if damaged."""
         if member.problem:
             raise DataError(member.problem)
         if not nied_format.is_ascii(member.content):
@@ -280,7 +324,7 @@ class Pairs:
         return "" if sensor == self._sensor else self._other_sensor
 
     def _add_csv(self, name: str, components: dict[tuple[str, str, str], nied_format.Component]) -> None:
-        """Measure the pair of horizontals in a file of the CSV form."""
+        """Measure the pair of horizontals in a file of the CSV form, or count the file as dropped."""
         pair = {
             direction: component
             for (_, sensor, direction), component in components.items()
@@ -303,7 +347,7 @@ class Pairs:
         return f"{next(sensor for sensor in SENSORS if sensor != self._sensor)} sensor"
 
     def _join(self, name: str, component: nied_format.Component) -> None:
-        """Measure the pair that a component completes, or let the component wait for its partner."""
+        """Measure the pair that a component completes, or keep the component until its partner comes."""
         key = (*self._find_names(component), component.start.value)
         partner = self._waiting.get(key)
         if key in self._done or (partner and partner[1].direction == component.direction):
@@ -318,7 +362,7 @@ class Pairs:
                 self._drop_oldest()
 
     def _find_names(self, component: nied_format.Component) -> tuple[str, str]:
-        """Return the unique names of event and station."""
+        """Return the unique names of event and station of a component."""
         time, code = component.origin_time, component.code
         return (
             self._events.name(*catalogues.time_ids([time], "nied"), (*component.event, time)),
@@ -329,13 +373,13 @@ class Pairs:
         )
 
     def _drop_oldest(self) -> None:
-        """Drop the component that has waited longest."""
+        """Drop the component that has waited longest for its partner."""
         name, _ = self._waiting.pop(next(iter(self._waiting)))
         reason = f"no partner within {WAITING} components"
         self.tally.drop("file", reason, [name])
 
     def _measure_pair(self, key: tuple, pair: dict[str, nied_format.Component]) -> None:
-        """Measure a pair of horizontals, or count it as a dropped record."""
+        """Measure a pair of horizontals, or count the pair as a dropped record."""
         east, north = pair["EW"], pair["NS"]
         event, station, _ = key
         self.tally.count("record", 1)
@@ -351,7 +395,7 @@ class Pairs:
             self._rows.append((event, station, *measured))
 
     def _check_max_acc(self, name: str, component: nied_format.Component) -> None:
-        """Note a component whose largest sample differs from Max. Acc. of its header."""
+        """Note a component whose largest sample differs from Max. Acc. in its header."""
         listed, measured = component.listed_max_gal, component.max_gal
         if not abs(listed - measured) <= max(MAX_ACC_GAL, MAX_ACC_SHARE * abs(listed)):  # or NaN
             self.disagreements.append(f"{name}: header {listed:g}, samples {measured:g} gal")

@@ -1,4 +1,4 @@
-"""K-NET and KiK-net files, in NIED's ASCII or CSV form -> components of a record."""
+"""Read components of a record from K-NET and KiK-net files in NIED's ASCII or CSV form."""
 
 import dataclasses
 import io
@@ -12,7 +12,7 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 
-#: Direction in the header -> network, sensor and component.
+#: Network, sensor and component by direction (``Dir.``) in the header.
 DIRECTIONS = {
     "N-S": ("knet", "surface", "NS"),
     "E-W": ("knet", "surface", "EW"),
@@ -25,15 +25,15 @@ DIRECTIONS = {
     "6": ("kik", "surface", "UD"),
 }
 UNKNOWN_HEIGHT = -9999
-#: Time from the first sample to Record Time.
+#: Time from the first sample to the Record Time in the header.
 TRIGGER_DELAY = pd.Timedelta(seconds=15)
-#: Times of the ASCII header, with a fraction of a second that ObsPy does not read.
+#: Lines of the ASCII header with a time whose fraction of a second ObsPy does not read.
 _ASCII_TIME = re.compile(
     rb"^((Origin Time|Record Time|Last Correction)\s+\d+/\d+/\d+\s+\d+:\d+:\d+)(\.\d*)?(?=\s*$)",
     re.MULTILINE,
 )
 _HEADER_BYTES = 2000
-#: Numbers of the header by ObsPy's keys: name in the ASCII header, and allowed range.
+#: Name in the ASCII header, and smallest and largest allowed value, of each number, by ObsPy's key.
 RANGES = {
     "evla": ("Lat.", -90, 90),
     "evlo": ("Long.", -180, 180),
@@ -44,13 +44,14 @@ RANGES = {
     "stel": ("Station Height(m)", UNKNOWN_HEIGHT, 9000),
     "duration": ("Duration Time(s)", 0, 1e5),
 }
-#: Columns of the CSV form without unit and hyphen; of KiK-net 1 is the borehole sensor, 2 the surface one.
+#: Network, sensor and component by column of the CSV form, without unit and hyphen. For KiK-net, 1 is the
+#: borehole sensor and 2 the surface sensor.
 CSV_COLUMNS = {
     f"{component}{number}": (network, sensor, component)
     for network, sensor, component in DIRECTIONS.values()
     for number in ("" if network == "knet" else "1" if sensor == "borehole" else "2",)
 }
-#: Keys of `RANGES` by the plain names of the header lines of the CSV form.
+#: Key of `RANGES` by the name of the header line of the CSV form, in small letters and digits.
 CSV_HEADER = {
     "lat": "evla",
     "long": "evlo",
@@ -69,28 +70,30 @@ _CSV_TIME = re.compile(r"\d{4}/\d\d?/\d\d? \d\d?:\d\d?:\d\d?(\.\d*)?")
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """One component of a record.
+    """One component of a strong-motion record.
 
     Attributes
     ----------
     origin_time : pandas.Timestamp
-        UTC.
-    event : tuple
-        Longitude, latitude, depth in km, JMA magnitude.
+        Origin time of the event, UTC.
+    event : tuple of float
+        Longitude and latitude of the epicentre (degrees), depth (km), JMA magnitude.
     code : str
         Code of the station.
     network : {"knet", "kik"}
-    station : tuple
-        Longitude, latitude, height in m (NaN where unknown).
+        Network of the station.
+    station : tuple of float
+        Longitude and latitude of the station (degrees), height (m; NaN where unknown).
     direction : {"NS", "EW", "UD"}
+        Direction of the component.
     start : pandas.Timestamp
         Time of the first sample, UTC.
     dt : float
-        Sampling interval in s.
-    acceleration : ndarray
-        Samples in m/s^2, with their offset.
+        Sampling interval, s.
+    acceleration : ndarray, [n]
+        Samples, m/s^2, with their offset.
     listed_max_gal : float
-        Max. Acc. of the header, the largest acceleration without offset.
+        Max. Acc. in the header, the largest acceleration without offset, gal.
     """
 
     origin_time: pd.Timestamp
@@ -106,17 +109,31 @@ class Component:
 
     @property
     def max_gal(self) -> float:
-        """Return the largest sample after subtracting the mean of all samples, as NIED does."""
+        """Return the largest absolute acceleration, gal, without offset.
+
+        The offset is the mean of all samples, as in NIED's Max. Acc.
+        """
         return float(100 * np.abs(self.acceleration - self.acceleration.mean()).max())
 
 
 def is_ascii(content: bytes) -> bool:
-    """Return True for a file that begins as the ASCII form does."""
+    """Return True if a file begins as the ASCII form of NIED does.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+    """
     return content.startswith(b"Origin Time")
 
 
 def direction(content: bytes) -> tuple[str, str, str]:
     """Read network, sensor and component of an ASCII file from its header.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
 
     Returns
     -------
@@ -127,7 +144,7 @@ def direction(content: bytes) -> tuple[str, str, str]:
     Raises
     ------
     DataError
-        The header has no direction, or an unknown one.
+        The header has no direction, or an unknown direction.
     """
     line = re.search(rb"^Dir\.\s+(\S+)", content[:_HEADER_BYTES], re.MULTILINE)
     name = line[1].decode("ascii", "replace") if line else ""
@@ -137,20 +154,29 @@ def direction(content: bytes) -> tuple[str, str, str]:
 
 
 def read_ascii(content: bytes) -> Component:
-    """Read the component in a file of the ASCII form, with ObsPy.
+    """Read the component of a record in a file of NIED's ASCII form, with ObsPy.
 
-    Record Time of the header is 15 s after the first sample (`TRIGGER_DELAY`).
+    The Record Time in the header is 15 s after the first sample (`TRIGGER_DELAY`).
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+
+    Returns
+    -------
+    Component
 
     Raises
     ------
     DataError
-        The file does not follow the format that NIED specifies, or is cut.
+        The file does not follow the format that NIED specifies, or is incomplete.
     """
     network, _, component = direction(content)
     content, fractions = _remove_fractions(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a scale of 0, which is refused below
+            warnings.simplefilter("ignore")  # a scale of 0 gives a warning, and is refused below
             trace = obspy.read(io.BytesIO(content), format="KNET")[0]
         stats, header = trace.stats, trace.stats.knet
         origin, start = (pd.Timestamp(time.ns, tz="UTC") for time in (header.evot, stats.starttime))
@@ -179,7 +205,7 @@ def read_ascii(content: bytes) -> Component:
 
 
 def _remove_fractions(content: bytes) -> tuple[bytes, dict[bytes, pd.Timedelta]]:
-    """Return the file with whole seconds in its header, and the fractions that were removed."""
+    """Return the file with whole seconds in the header, and the removed fractions by header line."""
     fractions = dict.fromkeys((b"Origin Time", b"Record Time", b"Last Correction"), pd.Timedelta(0))
 
     def drop_fraction(match: re.Match) -> bytes:
@@ -191,7 +217,7 @@ def _remove_fractions(content: bytes) -> tuple[bytes, dict[bytes, pd.Timedelta]]
 
 
 def _refuse_invalid(stats: obspy.core.trace.Stats) -> None:
-    """Raise `DataError` for a header with an invalid number, or more samples than the file has."""
+    """Raise `DataError` for a header with an invalid number, or for a file with too few samples."""
     for key, (name, lowest, highest) in RANGES.items():
         value = stats.knet[key]
         if not lowest <= value <= highest:
@@ -211,23 +237,34 @@ def _refuse_invalid(stats: obspy.core.trace.Stats) -> None:
 
 
 def is_csv(content: bytes) -> bool:
-    """Return True for a file that begins as the CSV form does."""
+    """Return True if a file begins as the CSV form of NIED does.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+    """
     return re.match(rb"(?:\xef\xbb\xbf)?#\s*Origin Time\s*,", content) is not None
 
 
 def read_csv(content: bytes) -> dict[tuple[str, str, str], Component]:
-    """Read all components of a record in a file of the CSV form.
+    """Read all components of a record in a file of NIED's CSV form.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
 
     Returns
     -------
-    dict of Component
-        By network, sensor and direction, as in `DIRECTIONS`.
+    dict of tuple to Component
+        Components by network, sensor and direction, as in `DIRECTIONS`.
 
     Raises
     ------
     DataError
-        A line of the header is missing or out of range, the columns are not components in gal, the
-        times are not those of the sampling frequency, or the file is cut.
+        A line of the header is missing or out of range, the columns are not components in gal, the times do
+        not agree with the sampling frequency, or the file is incomplete.
     """
     body = re.search(rb"^[^#\xef]", content, re.MULTILINE)
     if body is None:
@@ -263,7 +300,7 @@ def read_csv(content: bytes) -> dict[tuple[str, str, str], Component]:
 
 
 def _read_code(header: dict) -> str:
-    """Return the code of the station in a CSV header."""
+    """Return the code of the station in a CSV header, or raise `DataError` where the code is invalid."""
     code = _read_text(header, "stationcode", "Station Code")
     if not re.fullmatch(r"[A-Z0-9]+", code):
         raise DataError(f"header line Station Code is {code!r}, expected capitals and digits")
@@ -271,20 +308,20 @@ def _read_code(header: dict) -> str:
 
 
 def _simplify_name(name: str) -> str:
-    """Return the name of a header line in lower case, letters and digits only."""
+    """Return the name of a header line in small letters and digits only."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     return re.sub("lon$", "long", plain)
 
 
 def _read_text(header: dict, name: str, shown: str) -> str:
-    """Return the text of a CSV header line, or raise `DataError` where it is missing."""
+    """Return the text of a line of a CSV header, or raise `DataError` where the line is missing."""
     if not header.get(name):
         raise DataError(f"header line {shown} is missing: fetch it again")
     return header[name][0].strip()
 
 
 def _read_number(header: dict, name: str, shown: str, lowest: float, highest: float) -> float:
-    """Return the number of a CSV header line, or raise `DataError` outside its range."""
+    """Return the number in a line of a CSV header, or raise `DataError` where it is out of range."""
     text = _read_text(header, name, shown)
     try:
         value = float(re.sub("Hz$", "", text))
@@ -298,7 +335,7 @@ def _read_number(header: dict, name: str, shown: str, lowest: float, highest: fl
 
 
 def _read_time(header: dict, name: str, shown: str) -> pd.Timestamp:
-    """Return the time (UTC) of a CSV header line, which is in Japan Standard Time."""
+    """Return the time (UTC) in a line of a CSV header, which states Japan Standard Time."""
     text = _read_text(header, name, shown)
     try:
         if not _CSV_TIME.fullmatch(text):
@@ -311,7 +348,7 @@ def _read_time(header: dict, name: str, shown: str) -> pd.Timestamp:
 
 
 def _identify_columns(names: Sequence[str], code: str) -> list[tuple[str, str, str] | None]:
-    """Return network, sensor and direction of each column of a CSV file; None for the time."""
+    """Return network, sensor and direction of each column of a CSV file; None for the column of times."""
     columns: list[tuple[str, str, str] | None] = []
     for name in names:
         match = re.fullmatch(r"\s*([\w-]+)\s*(?:[(\[](.*)[)\]])?\s*", name)
@@ -334,10 +371,10 @@ def _identify_columns(names: Sequence[str], code: str) -> list[tuple[str, str, s
 
 
 def _read_samples(rows: bytes, columns: int, rate: float, duration: float) -> np.ndarray:
-    """Read the times (s) and samples (gal) of a CSV file, [n, columns]."""
+    """Return the times (s) and samples (gal) of a CSV file, [n, columns]."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty table, which is refused below
+            warnings.simplefilter("ignore")  # an empty table gives a warning, and is refused below
             samples = np.loadtxt(io.BytesIO(rows), delimiter=",", ndmin=2)
     except ValueError as error:
         raise DataError(f"samples are no numbers ({error}): fetch it again") from error
@@ -356,7 +393,7 @@ def _read_samples(rows: bytes, columns: int, rate: float, duration: float) -> np
 
 
 def _read_max_acc(listed: Sequence[str], column: int, columns: int) -> float:
-    """Return Max. Acc. of a component in gal, NaN where the CSV header does not list one per component."""
+    """Return Max. Acc. of a component, gal, or NaN where the CSV header does not list it per component."""
     try:
         return float(listed[column]) if len(listed) == columns else np.nan
     except ValueError:

@@ -1,4 +1,7 @@
-"""MiniSEED, SAC, GSE and text files and their station table -> pieces of acceleration or velocity."""
+"""Reader of MiniSEED, SAC, GSE and text files with a station table -> pieces of acceleration or velocity.
+
+A piece is a stretch of samples of one channel without a gap.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +19,7 @@ from tfgmm.readers.common.columns import NUMBER, Column
 from tfgmm.readers.waveforms import instruments, trace_files
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Channel, Instrument, Piece
 
-#: Value in a SAC header for a number that is unknown.
+#: Number in a SAC header that marks an unknown value.
 UNDEFINED = -12345.0
 #: Columns of the station table.
 COLUMNS = {
@@ -34,7 +37,7 @@ COLUMNS = {
 }
 #: Columns that the station table must have.
 REQUIRED = ("station", "longitude", "latitude")
-#: Columns of unit and gain, and an example of the unit, by measured quantity.
+#: Names of the columns with unit and gain, and an example of a unit, by measured quantity.
 SCALES = {
     instruments.ACCELERATION: ("unit", "gain", "m/s^2"),
     instruments.VELOCITY: ("velocity_unit", "velocity_gain", "m/s"),
@@ -42,9 +45,10 @@ SCALES = {
 
 
 class _Stream(NamedTuple):
-    """A channel as the files name it, with the quantity that it measures.
+    """A channel as named in the files, with the quantity that it measures.
 
-    `scale` is the size of its unit in m/s^2 or m/s, None where the file does not tell the unit.
+    `scale` is the size of one unit of the samples in m/s^2 or m/s, None where the file does not state the
+    unit.
     """
 
     network: str
@@ -56,12 +60,12 @@ class _Stream(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the name of the channel, with dots between its parts."""
+        """Return the name of the channel, ``network.station.location.channel``."""
         return f"{self.network}.{self.station}.{self.location}.{self.channel}"
 
 
 class _Group(NamedTuple):
-    """The channels of one sensor, which may be its two horizontals and its vertical."""
+    """The sensor to which channels belong, its two horizontals and its vertical."""
 
     station: str
     quantity: str
@@ -72,26 +76,26 @@ class _Group(NamedTuple):
 class ObspyFiles:
     """Reads files of the `trace_files.FORMATS` with a station table.
 
-    Samples are multiplied by the scale of the table; a calibration factor in the header of a file is not
-    applied. The file tells the quantity that a channel measures (IDEP of SAC, the unit of SLIST and
-    TSPAIR), else the instrument code of the channel does (N: acceleration; H, L, P: velocity). Call `span`
+    Samples are multiplied by the scale in the table; a calibration factor in the header of a file is not
+    applied. The quantity that a channel measures is stated by the file (IDEP of SAC, the unit of SLIST and
+    TSPAIR), or else by the instrument code of the channel (N: acceleration; H, L, P: velocity). Call `span`
     for every file, and then `choose_channels`, before `pieces`.
 
     Parameters
     ----------
     table : Path
-        See `read_station_table`.
+        Station table, see `read_station_table`.
     tally : Tally
-        Counts channels that are not used.
+        Counts channels that are not used, with reasons.
     differentiate : bool
-        Use channels that measure velocity too, where the table or the file tells their unit.
+        Use channels that measure velocity too, where the table or the file states their unit.
 
     Attributes
     ----------
     stations : pandas.DataFrame
-        See `instruments.one_row_per_station`.
+        One row per station, as `instruments.one_row_per_station` returns it.
     noted : Tally
-        SAC files whose samples disagree with their header; they are used.
+        Notes on SAC files whose samples disagree with their header; the files are used.
     """
 
     def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
@@ -107,7 +111,13 @@ class ObspyFiles:
         self._unread: dict[tuple[str, Instrument], dict[Path, tuple[float, float]]] = {}
 
     def span(self, path: Path) -> tuple[float, float]:
-        """Return the times at which a file begins and ends, in s since 1970."""
+        """Read the headers of a file; return the times at which the file begins and ends, s since 1970.
+
+        Parameters
+        ----------
+        path : Path
+            A waveform file.
+        """
         spans: dict[_Stream, tuple[float, float]] = {}
         self._formats[path], headers = trace_files.headers(path)
         for trace in headers:
@@ -117,6 +127,11 @@ class ObspyFiles:
 
     def choose_channels(self, paths: Sequence[Path]) -> None:
         """Choose the channels that are used from all channels of the files that will be read.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            Files that will be read; `span` was called for each of them.
 
         Raises
         ------
@@ -140,12 +155,34 @@ class ObspyFiles:
                     _extend(self._unread.setdefault(key, {}), path, span)
 
     def has_more(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
-        """Return True if an unread file has samples of an instrument between `begin` and `end`."""
+        """Return True if an unread file has samples of an instrument between two times.
+
+        Parameters
+        ----------
+        station : str
+            Code of the station in the station table.
+        instrument : Instrument
+            Pair of horizontals of the station.
+        begin, end : float
+            The two times, s since 1970.
+        """
         spans = self._unread.get((station, instrument), {}).values()
         return any(first < end and last > begin for first, last in spans)
 
     def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
-        """Read the pieces of a file; traces for which ``wanted(begin, end)`` is false are skipped."""
+        """Read the pieces of a file: samples of one used channel without a gap.
+
+        Parameters
+        ----------
+        path : Path
+            A file for which `span` was called.
+        wanted : callable
+            Function of begin and end, s since 1970, that returns False for traces to be skipped.
+
+        Yields
+        ------
+        Piece
+        """
         for trace in trace_files.traces(path, self._formats[path]):
             channel = self._channels.get(_identify_stream(trace))
             if channel is None or not wanted(*_find_ends(trace)):
@@ -161,7 +198,7 @@ class ObspyFiles:
             spans.pop(path, None)
 
     def _find_group(self, stream: _Stream) -> _Group | None:
-        """Return the sensor of a channel, or None for a channel that is not used, and count the reason."""
+        """Return the sensor of a channel, or None for a channel that is not used; count the reason."""
         names = (f"{stream.network}.{stream.station}", stream.station)
         row = next((name for name in names if name in self._scales.index), None)
         if row is None:
@@ -180,7 +217,7 @@ class ObspyFiles:
         return _Group(row, stream.quantity, stream.location, code)
 
     def _choose(self, group: _Group, by_orientation: dict[str, list[_Stream]]) -> None:
-        """Make channels of the horizontals of a sensor, and count its other channels."""
+        """Use the horizontals of a sensor as channels; count the sensor's other channels as dropped."""
         pairs, ambiguous = instruments.horizontals(set(by_orientation))
         for orientation, streams in by_orientation.items():
             for stream in streams:
@@ -209,7 +246,7 @@ class ObspyFiles:
                     )
 
     def _note_other_range(self, path: Path, trace: obspy.Trace) -> None:
-        """Note a SAC file whose samples do not reach from DEPMIN to DEPMAX of its header."""
+        """Note a SAC file whose smallest and largest sample are not DEPMIN and DEPMAX of its header."""
         sac = trace.stats.get("sac", {})
         listed = [float(sac.get(name, np.nan)) for name in ("depmin", "depmax")]
         if len(trace.data) and np.isfinite(listed).all() and UNDEFINED not in listed:
@@ -219,23 +256,23 @@ class ObspyFiles:
                 self.noted.drop("file", "DEPMIN and DEPMAX of its header disagree with the samples", [text])
 
     def _drop(self, reason: str, name: str) -> None:
-        """Count a channel that is not used."""
+        """Count a channel that is not used as dropped, with the reason."""
         self._tally.drop("channel", reason, [name])
 
 
 def _extend(spans: dict, key, span: tuple[float, float]) -> None:
-    """Extend the stretch of time of `key` to one that covers `span` too."""
+    """Extend the span of time of `key` in `spans` so that it covers `span` too; times in s since 1970."""
     begin, end = spans.get(key, span)
     spans[key] = min(begin, span[0]), max(end, span[1])
 
 
 def _find_ends(trace: obspy.Trace) -> tuple[float, float]:
-    """Return the times at which a trace begins and ends, in s since 1970."""
+    """Return the times at which a trace begins and ends, s since 1970."""
     return trace.stats.starttime.timestamp, (trace.stats.endtime + trace.stats.delta).timestamp
 
 
 def _identify_stream(trace: obspy.Trace) -> _Stream:
-    """Return the channel of a trace, with the quantity told by the file or else by the instrument code."""
+    """Return the channel of a trace; the file or else the instrument code states the quantity."""
     stats = trace.stats
     names = (stats.network, stats.station, stats.location, stats.channel)
     unit = instruments.unit(stats.ascii.unit) if "ascii" in stats else None
@@ -247,21 +284,22 @@ def _identify_stream(trace: obspy.Trace) -> _Stream:
 
 
 def read_station_table(path: Path) -> pd.DataFrame:
-    """Read the places of stations, and the scales of their samples.
+    """Read the station table: coordinates of stations, and the scales of their samples.
 
     Parameters
     ----------
     path : Path
-        A table that `sheet.read` takes, with ``station`` (``STA`` or ``NET.STA``), ``longitude``,
-        ``latitude``, and ``unit`` (as m/s^2, gal, nm/s^2) or ``gain`` (counts per m/s^2); for velocities
-        ``velocity_unit`` (as m/s) or ``velocity_gain`` (counts per m/s); optionally ``elevation_m``,
-        ``sensor_depth_m``.
+        A table that `sheet.read` can read, with the columns ``station`` (``STA`` or ``NET.STA``),
+        ``longitude``, ``latitude`` (degrees), and ``unit`` of the samples (for example m/s^2, gal,
+        nm/s^2) or ``gain`` (counts per m/s^2). For channels that measure velocity: ``velocity_unit`` (for
+        example m/s) or ``velocity_gain`` (counts per m/s). Optional: ``elevation_m``, ``sensor_depth_m``.
 
     Returns
     -------
     pandas.DataFrame
-        ``station``, ``longitude`` and ``latitude`` (degrees), ``elevation_m``, ``sensor_depth_m``, and
-        ``acceleration`` and ``velocity``: m/s^2 and m/s in one unit of the samples, NaN where unknown.
+        ``station``, ``longitude`` and ``latitude`` (degrees), ``elevation_m``, ``sensor_depth_m``;
+        ``acceleration`` and ``velocity``, the size of one unit of the samples in m/s^2 and in m/s, NaN
+        where unknown.
 
     Raises
     ------
@@ -288,7 +326,7 @@ def read_station_table(path: Path) -> pd.DataFrame:
 
 
 def _compute_scale(table: sheet.Sheet, located: dict, rows: pd.DataFrame, quantity: str) -> pd.Series:
-    """Return one unit of the samples in SI units by row, from unit or gain; NaN where both are blank."""
+    """Return the size of one unit of the samples in m/s^2 or m/s by row, NaN without unit and gain."""
     unit_name, gain_name, example = SCALES[quantity]
     unit, gain = rows[unit_name], rows[gain_name]
     scale = unit.map(lambda text: _find_size(text, quantity), na_action="ignore").astype(float)
@@ -305,6 +343,6 @@ def _compute_scale(table: sheet.Sheet, located: dict, rows: pd.DataFrame, quanti
 
 
 def _find_size(text: str, quantity: str) -> float:
-    """Return the size of a unit in SI units, NaN where the text is no unit of the quantity."""
+    """Return the size of a unit in m/s^2 or m/s, NaN where the text is no unit of the quantity."""
     unit = instruments.unit(text)
     return unit.si if unit and unit.quantity == quantity else np.nan

@@ -1,4 +1,4 @@
-"""MiniSEED, SAC, GSE and text files -> ObsPy traces, decoded piece by piece to bound the memory."""
+"""Read MiniSEED, SAC, GSE and text files as ObsPy traces, piece by piece to bound the memory."""
 
 import contextlib
 import io
@@ -15,7 +15,8 @@ from obspy.io.gse2 import libgse2
 from tfgmm.core.errors import DataError
 from tfgmm.readers.common import bounded
 
-#: Formats that are read. Without the name of one, ObsPy unpickles unknown files and confuses text formats.
+#: Formats that are read. ObsPy always gets the name of the format: without the name, ObsPy unpickles
+#: unknown files and confuses text formats.
 FORMATS = ("MSEED", "SAC", "SACXY", "GSE2", "GSE1", "SLIST", "TSPAIR")
 #: Text formats by how their files begin; all other files are MiniSEED or SAC.
 _TEXTS = (
@@ -28,15 +29,15 @@ _TEXTS = (
 _HEAD_BYTES = 4000
 #: Highest sampling rate in Hz; no digitiser of ground motion is faster.
 MOST_HZ = 10_000.0
-#: Bytes of MiniSEED that are decoded at a time (they may become seven times as many), and the distance
-#: at which its records may begin.
+#: Number of bytes of MiniSEED that are decoded at a time (they take up to seven times as much memory), and
+#: the number of bytes of which the start of a MiniSEED record is a multiple.
 PIECE, RECORD_STEP = 2**24, 64
 _RECORD = re.compile(rb"\d{6}[DRQM][ \x00]")
-#: Lines of the header of SACXY.
+#: Number of lines of the header of a SACXY file.
 _SACXY_HEADER = 30
 #: Version of GSE by the name of the format.
 _GSE_VERSIONS = {"GSE1": 1, "GSE2": 2}
-#: Digits of CM6 after which a sample continues in the next digit; all others end a sample.
+#: Digits of the CM6 encoding after which a sample continues in the next digit; other digits end a sample.
 _CM6_CONTINUES = b"UVWXYZabcdefghijklmnopqrstuvwxyz"
 _CM6_LINES = re.compile(rb"(?:[-+0-9A-Za-z]{1,80}[ \r]?\n)*")
 
@@ -47,20 +48,21 @@ def headers(path: Path) -> tuple[str, obspy.Stream]:
     Parameters
     ----------
     path : Path
+        The file.
 
     Returns
     -------
     kind : str
-        One of the `FORMATS`.
+        Format of the file, one of the `FORMATS`.
     headers : obspy.Stream
         Traces without samples.
 
     Raises
     ------
     UsageError
-        There is no such file, or it is a folder, pipe or device.
+        There is no such file, or the path is a folder, pipe or device.
     DataError
-        The file is in none of the `FORMATS`, or damaged; a warning of ObsPy counts as damage.
+        The file is in none of the `FORMATS`, or is damaged; a warning of ObsPy counts as damage.
     """
     content = bounded.content(path)
     for kind in _guess_kinds(content[:_HEAD_BYTES]):
@@ -75,23 +77,24 @@ def headers(path: Path) -> tuple[str, obspy.Stream]:
 
 
 def traces(path: Path, kind: str) -> Iterator[obspy.Trace]:
-    """Read the traces of a file in a known format; a long trace comes in parts.
+    """Read the traces of a file in a known format; a long trace comes in several parts.
 
     Parameters
     ----------
     path : Path
+        The file.
     kind : str
-        One of the `FORMATS`, as `headers` returns it.
+        Format of the file as `headers` returns it, one of the `FORMATS`.
 
     Yields
     ------
     obspy.Trace
-        With the samples as in the file.
+        Trace, or part of a trace, with the samples as in the file.
 
     Raises
     ------
     UsageError, DataError
-        As in `headers`; or a text has another number of samples than its header says.
+        As in `headers`; also where a text file has another number of samples than stated in its header.
     """
     content = bounded.content(path)
     try:
@@ -102,23 +105,23 @@ def traces(path: Path, kind: str) -> Iterator[obspy.Trace]:
 
 
 def _guess_kinds(head: bytes) -> Sequence[str]:
-    """Return the formats that are possible for a file with these first bytes."""
+    """Return the possible formats of a file with the given first bytes."""
     return next(([kind] for pattern, kind in _TEXTS if pattern.match(head)), ["MSEED", "SAC"])
 
 
 def _read(content: bytes, kind: str, headonly: bool = False) -> obspy.Stream:
-    """Read a file with ObsPy, whose warnings are errors."""
+    """Read a file with ObsPy; return the traces. Warnings of ObsPy are raised as errors."""
     with _raise_warnings():
         return obspy.read(io.BytesIO(content), format=kind, headonly=headonly, check_compression=False)
 
 
 def _read_whole(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read the traces of a file at once."""
+    """Yield the traces of a file, which is decoded as a whole."""
     yield from _read(content, kind)
 
 
 def _read_miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read traces from pieces of whole records; a trace may continue in the next piece."""
+    """Yield traces of MiniSEED, decoded in pieces of whole records; a trace may come in several parts."""
     start = 0
     while start < len(content):
         stop = start + PIECE
@@ -131,22 +134,22 @@ def _read_miniseed(content: bytes, kind: str) -> Iterator[obspy.Trace]:
 
 
 def _read_tspair(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read the traces of a TSPAIR file, and check their number of samples."""
+    """Yield the traces of a TSPAIR file, and compare their number of samples with the header."""
     for trace, head in zip(_read(content, kind), _read(content, kind, headonly=True), strict=True):
-        if trace.stats.npts != head.stats.npts:  # which ObsPy does not check
+        if trace.stats.npts != head.stats.npts:  # ObsPy does not check the number of samples
             raise ValueError(f"{trace.stats.npts} samples, but its header says {head.stats.npts}")
         yield trace
 
 
 def _read_sacxy(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read the trace of a SACXY file; ObsPy itself fails where the last line is not full."""
+    """Yield the trace of a SACXY file; ObsPy's own reader fails where the last line is not full."""
     [head] = _read(content, kind, headonly=True)
     body = content.split(b"\n", _SACXY_HEADER)[_SACXY_HEADER]
     yield obspy.Trace(_parse_numbers(body, head.stats.npts), head.stats)
 
 
 def _read_slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read the samples of a SLIST file with NumPy; ObsPy needs twenty times the size of the file."""
+    """Yield the traces of a SLIST file, parsed with NumPy; ObsPy needs twenty times the file's size."""
     starts = [match.start() for match in re.finditer(rb"^TIMESERIES", content, re.MULTILINE)]
     heads = _read(content, kind, headonly=True)
     for head, start, stop in zip(heads, starts, [*starts[1:], len(content)], strict=True):
@@ -155,7 +158,7 @@ def _read_slist(content: bytes, kind: str) -> Iterator[obspy.Trace]:
 
 
 def _read_gse(content: bytes, kind: str) -> Iterator[obspy.Trace]:
-    """Read the traces of a GSE file, each checked before it is given to ObsPy's decoder.
+    """Yield the traces of a GSE file, each checked before ObsPy decodes it.
 
     ObsPy's own reader ends the process (segmentation fault) on lines of more than 82 characters and on
     traces of one sample.
@@ -170,7 +173,7 @@ def _read_gse(content: bytes, kind: str) -> Iterator[obspy.Trace]:
 
 
 def _decode_gse(block: bytes, kind: str) -> obspy.Trace:
-    """Return one trace of a GSE file, or raise `ValueError` or an error of ObsPy where it is damaged."""
+    """Return one trace of a GSE file; raise `ValueError` or an error of ObsPy where it is damaged."""
     version = _GSE_VERSIONS[kind]
     data = re.search(rb"^DAT%d[ \r]*\n" % version, block, re.MULTILINE)
     check = re.search(rb"^CHK%d +-?\d+\s*$" % version, block, re.MULTILINE)
@@ -194,9 +197,9 @@ def _decode_gse(block: bytes, kind: str) -> obspy.Trace:
 
 
 def _parse_numbers(text: bytes, count: int) -> np.ndarray:
-    """Return `count` numbers separated by blanks or ends of lines, or raise `ValueError`.
+    """Return `count` numbers separated by blanks or line ends, [count], or raise `ValueError`.
 
-    NumPy needs a tenth of the memory of ObsPy's text readers.
+    NumPy needs a tenth of the memory of ObsPy's readers of text.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # NumPy warns of text that is no number
@@ -208,7 +211,7 @@ def _parse_numbers(text: bytes, count: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _raise_warnings() -> Iterator[None]:
-    """Turn ObsPy's warnings, as of damage, into errors, and silence all other warnings."""
+    """Raise ObsPy's warnings, for example of damage, as errors, and silence all other warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", UserWarning)

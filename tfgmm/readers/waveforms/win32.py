@@ -1,10 +1,11 @@
-"""NIED WIN32 files -> samples of all their channels.
+"""Reader of NIED WIN32 files -> samples of all their channels.
 
-A file is four zero bytes and then blocks of one second: time (8 bytes BCD, ``YYYYMMDDhhmmsscc`` in
-Japan Standard Time), duration in 0.1 s and length in bytes (4 each), then for each channel its
-organisation, network (1 byte each), number (2), sample size (4 bits) and sample count (12 bits),
-its first sample (4 bytes) and ``count - 1`` differences. All numbers are big-endian, signed ones in
-two's complement. Differences of size 0 are half a byte, the high one first, padded to whole bytes.
+A file consists of four zero bytes and then blocks of one second. A block has a header: time (8 bytes BCD,
+``YYYYMMDDhhmmsscc`` in Japan Standard Time), duration in 0.1 s and length in bytes (4 bytes each). Then
+follow for each channel its organisation and network (1 byte each), number (2 bytes), sample size (4 bits)
+and sample count (12 bits), its first sample (4 bytes) and ``count - 1`` differences. All numbers are
+big-endian; signed numbers are in two's complement. Differences of sample size 0 take half a byte, the
+high half first, padded to whole bytes.
 """
 
 import array
@@ -35,16 +36,16 @@ _YEARS = range(1970, 2200)
 
 
 class Segment(NamedTuple):
-    """Samples of one channel without a gap.
+    """A stretch of samples of one channel without a gap.
 
     Attributes
     ----------
     start : pandas.Timestamp
-        Time of the first sample (UTC).
+        Time of the first sample, UTC.
     sampling_rate : int
-        Hz.
+        Sampling rate, Hz.
     samples : ndarray of int32, [n]
-        Counts.
+        Samples, counts of the digitiser.
     """
 
     start: pd.Timestamp
@@ -53,7 +54,15 @@ class Segment(NamedTuple):
 
 
 class _Second(NamedTuple):
-    """A block of one second: its time (UTC), and its first byte and the byte after its last one."""
+    """A block of one second in a file.
+
+    Attributes
+    ----------
+    time : datetime.datetime
+        Beginning of the second, UTC.
+    start, end : int
+        Index of the first byte after the header of the block, and index after the last byte.
+    """
 
     time: datetime.datetime
     start: int
@@ -61,9 +70,10 @@ class _Second(NamedTuple):
 
 
 class _Blocks(NamedTuple):
-    """Blocks of one channel: times in microseconds since 1970 (UTC), packed size and count, first bytes.
+    """Blocks of one channel: time, packed sample size and count, and index of the first byte of each block.
 
-    They are arrays, not objects: as objects the shortest blocks would take twenty times the file's size.
+    Times are in microseconds since 1970 (UTC). The blocks are stored in arrays: as objects, the shortest
+    blocks would take twenty times the size of the file.
     """
 
     times: array.array
@@ -72,7 +82,7 @@ class _Blocks(NamedTuple):
 
     @classmethod
     def empty(cls) -> "_Blocks":
-        """Return no blocks."""
+        """Return an instance without blocks."""
         return cls(array.array("q"), array.array("H"), array.array("Q"))
 
 
@@ -82,18 +92,19 @@ def span(path: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
     Parameters
     ----------
     path : Path
+        A WIN32 file.
 
     Returns
     -------
     begin, end : pandas.Timestamp
-        Beginning of the first second, and end of the last one.
+        Beginning of the earliest second and end of the latest second of the file, UTC.
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        As in `segments`, except for faults inside the blocks of channels.
+        The file is damaged as for `segments`; faults inside the blocks of channels are not found.
     """
     begin, end = None, None
     for second in _read_seconds(bounded.content(path), path):
@@ -107,30 +118,35 @@ def segments(
     channel_wanted: Callable[[int], bool] = lambda channel: True,
     second_wanted: Callable[[pd.Timestamp], bool] = lambda second: True,
 ) -> Iterator[tuple[int, Segment]]:
-    """Read the samples of a WIN32 file.
+    """Read the samples of a WIN32 file as segments without a gap.
 
     Parameters
     ----------
     path : Path
+        A WIN32 file.
     channel_wanted : callable
-        Channel -> True if it is to be decoded; the headers of the others are checked nevertheless.
+        Function of a channel number that returns True if the channel is decoded; the headers of all
+        channels are checked.
     second_wanted : callable
-        Time (UTC) of a second -> True if it is to be read; the others are skipped as a whole.
+        Function of the time (UTC) of a second that returns True if the second is read; other seconds are
+        skipped without any check of their channels.
 
     Yields
     ------
     channel : int
+        Number of the channel.
     segment : Segment
-        One channel after the other, each in the order of time. A missing second, or a change of sampling
-        rate, ends a segment and begins another: no sample is made up. Long segments come in parts.
+        Samples of the channel. Channels come one after the other, each in the order of time. A missing
+        second, or a change of the sampling rate, ends a segment; no sample is interpolated. Long segments
+        come in parts.
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        The file is truncated, or a time, length, sample size or count is impossible, or a channel
-        has a second twice; the message names the byte.
+        The file is truncated, or a time, length, sample size or count is impossible, or a channel has a
+        second twice; the message names the byte.
     """
     data = bounded.content(path)
     blocks: dict[int, _Blocks] = {}
@@ -149,12 +165,12 @@ def segments(
 
 
 def _make_error(path: Path, byte: int, content: str, expected: str) -> DataError:
-    """Return the error for a byte of a file that is damaged."""
+    """Return the error for a damaged byte of a file, with the found content and the expected content."""
     return DataError(f"{path}, byte {byte}: {content}, expected {expected}: download the file again")
 
 
 def _read_seconds(data: bytes, path: Path) -> Iterator[_Second]:
-    """Read the headers of the seconds of a file one after the other."""
+    """Yield the blocks of one second of a file, one after the other, from their headers."""
     if data[:4] != _FILE_HEADER:
         raise _make_error(
             path, 0, f"file begins with {data[:4].hex() or 'nothing'}", "the 00000000 of WIN32"
@@ -176,7 +192,7 @@ def _read_seconds(data: bytes, path: Path) -> Iterator[_Second]:
 
 
 def _decode_time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
-    """Return the time (UTC) of eight bytes in binary-coded decimals (JST)."""
+    """Return the time (UTC) of eight bytes in binary-coded decimals (Japan Standard Time)."""
     text = digits.hex()
     try:
         local = datetime.datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=datetime.UTC)
@@ -188,7 +204,7 @@ def _decode_time(digits: bytes, path: Path, byte: int) -> datetime.datetime:
 
 
 def _read_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int, int, int]]:
-    """Read the blocks of a second: channel, packed size and count, and first byte of the samples."""
+    """Yield channel, packed sample size and count, and index of the first sample's first byte, by block."""
     position = second.start
     while position < second.end:
         start = position + _CHANNEL.size
@@ -209,12 +225,12 @@ def _read_blocks(data: bytes, second: _Second, path: Path) -> Iterator[tuple[int
 
 
 def _count_bytes(size: int, count: int) -> int:
-    """Return the number of bytes of the differences in a block of `count` samples."""
+    """Return the number of bytes of the differences in a block of `count` samples of `size` bytes each."""
     return size * (count - 1) if size else count // 2  # ceil((count - 1) / 2)
 
 
 def _join_blocks(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segment]:
-    """Join the blocks of one channel where they follow each other without a gap."""
+    """Yield the segments of one channel, made of blocks that follow each other without a gap."""
     times, forms, starts = (np.array(column) for column in blocks)
     order = np.argsort(times, kind="stable")
     times, forms, starts = times[order], forms[order].astype(int), starts[order].astype(np.int64)
@@ -237,7 +253,7 @@ def _join_blocks(data: np.ndarray, blocks: _Blocks, path: Path) -> Iterator[Segm
 def _decode_all(
     data: np.ndarray, sizes: np.ndarray, starts: np.ndarray, count: int, path: Path
 ) -> np.ndarray:
-    """Decode blocks of one sample count, all of one sample size at once; int32, [n_blocks, count]."""
+    """Decode blocks with a common sample count; return samples, int32, [n_blocks, count]."""
     rows = np.empty((len(sizes), count), np.int32)
     for size in np.unique(sizes):
         rows[sizes == size] = _decode(data, starts[sizes == size], int(size), count, path)
@@ -245,7 +261,7 @@ def _decode_all(
 
 
 def _decode(data: np.ndarray, starts: np.ndarray, size: int, count: int, path: Path) -> np.ndarray:
-    """Decode blocks of one sample size and count; int32, [n_blocks, count]."""
+    """Decode blocks with a common sample size and count; return samples, int32, [n_blocks, count]."""
     length = _FIRST_SAMPLE_BYTES + _count_bytes(size, count)
     raw = np.lib.stride_tricks.sliding_window_view(data, length)[starts]
     first, packed = raw[:, :_FIRST_SAMPLE_BYTES], raw[:, _FIRST_SAMPLE_BYTES:]
@@ -264,7 +280,7 @@ def _decode(data: np.ndarray, starts: np.ndarray, size: int, count: int, path: P
 
 
 def _decode_integers(raw: np.ndarray, size: int) -> np.ndarray:
-    """Turn bytes [n, size m] into signed big-endian integers of `size` bytes, [n, m]."""
+    """Return signed big-endian integers of `size` bytes, [n, m], from bytes [n, size m]."""
     columns = raw.reshape(len(raw), -1, size)
     values = columns[..., 0].astype(np.int8).astype(np.int64)  # the sign is in the first byte
     for k in range(1, size):
@@ -273,6 +289,6 @@ def _decode_integers(raw: np.ndarray, size: int) -> np.ndarray:
 
 
 def _decode_half_bytes(raw: np.ndarray) -> np.ndarray:
-    """Turn bytes [n, m] into signed integers of half a byte, the high half first, [n, 2 m]."""
+    """Return signed integers of half a byte, the high half first, [n, 2 m], from bytes [n, m]."""
     halves = np.stack([raw >> 4, raw & 15], axis=-1).reshape(len(raw), -1).astype(np.int64)
     return (halves ^ 8) - 8

@@ -1,4 +1,7 @@
-"""WIN32 files and their channel table -> stations, and pieces of acceleration or velocity."""
+"""Reader of WIN32 files and their channel table -> stations, and pieces of acceleration or velocity.
+
+A piece is a stretch of samples of one channel without a gap.
+"""
 
 import math
 import re
@@ -17,7 +20,8 @@ from tfgmm.readers.waveforms import instruments, win32
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Channel, Instrument, Piece
 
 _STATION, _COMPONENT, _UNIT = 4, 5, 9
-#: Columns of the channel table with numbers, from 1: name and range. Shifted columns leave their range.
+#: Name, smallest and largest value of each column of the channel table with numbers, by the number of the
+#: column, from 1. Values of shifted columns are out of these ranges.
 _NUMBERS = {
     2: ("recording flag", 0, 1e6),
     3: ("delay", -1e6, 1e6),
@@ -33,12 +37,20 @@ _NUMBERS = {
 }
 _FIRST_NUMBER, _LAST_NUMBER = 5, 18
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-#: Numbers without a blank between them; all but the first begin with a sign.
+#: Pattern of several numbers without a blank between them; all but the first number begin with a sign.
 _GLUED = re.compile(rf"{_NUMBER.pattern}(?:(?=[-+]){_NUMBER.pattern})+")
 
 
 class Fault(NamedTuple):
-    """A line of a channel table that cannot be used: its channel, if that is readable, and the reason."""
+    """A line of a channel table that cannot be used.
+
+    Attributes
+    ----------
+    channel : int or None
+        Number of the channel, None if the number cannot be read.
+    message : str
+        File, line and reason.
+    """
 
     channel: int | None
     message: str
@@ -51,13 +63,13 @@ class ChannelTable(NamedTuple):
     ----------
     rows : pandas.DataFrame
         One row per channel: ``channel`` (int), ``station``, ``component``, ``unit``, ``bits`` per sample,
-        ``sensitivity`` (V per unit), ``gain_db``, ``lsb_v``, ``latitude``, ``longitude`` (degrees) and
-        ``per_count``, the size of one count in the unit. NaN where the table has ``*``; ``per_count`` is
-        also NaN where it is not finite or 0.
+        ``sensitivity`` (V per unit), ``gain_db``, ``lsb_v`` (V per count), ``latitude``, ``longitude``
+        (degrees) and ``per_count``, the size of one count in the unit. NaN where the table has ``*``;
+        ``per_count`` is also NaN where it would be infinite or 0.
     faults : list of Fault
-        Lines that are left out.
+        Lines that cannot be used.
     repaired : list of str
-        Lines in which numbers were glued together, and the numbers read from them.
+        Lines in which numbers were glued together, with the numbers read from them.
     """
 
     rows: pd.DataFrame
@@ -68,26 +80,27 @@ class ChannelTable(NamedTuple):
 class Win32Files:
     """Reads NIED WIN32 files with their channel table.
 
-    The unit column of the table gives the quantity that a channel measures, its sensitivity the scale.
-    Several instruments of a station are told apart by their channel numbers: the lowest numbers of both
-    horizontals belong to the first instrument, the next ones to the second.
+    The table gives for each channel the measured quantity, in the column of the unit, and the scale, by
+    the sensitivity. Several instruments of a station are distinguished by the channel numbers: the lowest
+    numbers of both horizontals belong to the first instrument, the next higher numbers to the second
+    instrument.
 
     Parameters
     ----------
     table : Path
         Channel table.
     tally : Tally
-        Counts channels that are not used.
+        Counts channels that are not used, with reasons.
     differentiate : bool
         Use channels that measure velocity too.
 
     Attributes
     ----------
     stations : pandas.DataFrame
-        See `instruments.one_row_per_station`.
+        One row per station, as `instruments.one_row_per_station` returns it.
     noted : Tally
-        Lines of the table whose columns were glued together and could be told apart, and channels with
-        samples that their digitiser cannot give.
+        Notes on channels that are used: lines of the table whose columns were glued together and could be
+        separated, and channels with samples that exceed the range of their digitiser.
     """
 
     def __init__(self, table: Path, tally: Tally, differentiate: bool = False):
@@ -117,19 +130,50 @@ class Win32Files:
         self._unlisted, self._tally = set(), tally
 
     def span(self, path: Path) -> tuple[float, float]:
-        """Return the times at which a file begins and ends, in s since 1970."""
+        """Return the times at which a file begins and ends, s since 1970.
+
+        Parameters
+        ----------
+        path : Path
+            A WIN32 file.
+        """
         begin, end = win32.span(path)
         return instruments.seconds(begin), instruments.seconds(end)
 
     def choose_channels(self, paths: Sequence[Path]) -> None:
-        """Do nothing: the channel table alone tells which channels are used."""
+        """Do nothing: the channel table alone determines which channels are used.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            Files that will be read; ignored.
+        """
 
     def has_more(self, station: str, instrument: Instrument, begin: float, end: float) -> bool:
-        """Return True: the span of a WIN32 file does not tell which channels are in it."""
+        """Return True, always: the span of a WIN32 file does not tell which channels are in the file.
+
+        Parameters
+        ----------
+        station, instrument, begin, end
+            As for `ObspyFiles.has_more`; ignored.
+        """
         return True
 
     def pieces(self, path: Path, wanted: Callable[[float, float], bool]) -> Iterator[Piece]:
-        """Read the pieces of a file; seconds for which ``wanted(begin, end)`` is false are skipped."""
+        """Read the pieces of a file: samples of one channel without a gap.
+
+        Parameters
+        ----------
+        path : Path
+            A WIN32 file.
+        wanted : callable
+            Function of begin and end, s since 1970, that returns False for seconds of the file to be
+            skipped.
+
+        Yields
+        ------
+        Piece
+        """
 
         def second_wanted(time: pd.Timestamp) -> bool:
             begin = instruments.seconds(time)
@@ -140,14 +184,14 @@ class Win32Files:
             yield Piece(self._used[number], instruments.seconds(start), rate, counts)
 
     def _note_overflow(self, channel: int, counts: np.ndarray) -> None:
-        """Note once a channel with samples that its digitiser cannot give: table or file is wrong."""
+        """Note, once per channel, samples beyond the digitiser's range: table or file is wrong."""
         bits = self._bits.get(channel, np.nan)
         if max(-int(counts.min()), int(counts.max()) + 1) > 2 ** (bits - 1):
             self.noted.drop("channel", "samples beyond the bits of the channel table", [f"{channel:04x}"])
             del self._bits[channel]
 
     def _is_used(self, channel: int) -> bool:
-        """Return True for a channel that is used, and count one that is not in the table."""
+        """Return True for a channel that is used; count a channel that is not in the table as dropped."""
         if channel not in self._listed | self._unlisted:
             self._unlisted.add(channel)
             self._tally.drop("channel", "not in the channel table", [f"{channel:04x}"])
@@ -155,7 +199,7 @@ class Win32Files:
 
 
 def _choose_channels(rows: pd.DataFrame, differentiate: bool, tally: Tally) -> dict[int, Channel]:
-    """Return the used channels of a channel table by their number, and count the others."""
+    """Return the used channels of a channel table by channel number; count the others as dropped."""
     used: dict[int, Channel] = {}
     for (station, quantity), group in rows.groupby(["station", "quantity"], sort=False):
         pairs, ambiguous = instruments.horizontals(set(group["component"]))
@@ -178,7 +222,7 @@ def _choose_channels(rows: pd.DataFrame, differentiate: bool, tally: Tally) -> d
 
 
 def _pair_by_number(station: str, quantity: str, rows: pd.DataFrame, pairs: dict) -> dict[int, Channel]:
-    """Join the channels of one station and quantity to instruments by the order of their numbers."""
+    """Return the channels of one station and quantity by number, paired in the order of the numbers."""
     scales = dict(zip(rows["channel"], rows["scale"], strict=True))
     numbers: dict[str, tuple[list[int], list[int]]] = {}
     for channel, component in zip(rows["channel"], rows["component"], strict=True):
@@ -198,9 +242,18 @@ def _pair_by_number(station: str, quantity: str, rows: pd.DataFrame, pairs: dict
 def read_channel_table(path: Path) -> ChannelTable:
     """Read a channel table with one line per channel; lines that begin with ``#`` are comments.
 
-    One count is ``lsb_v / (sensitivity * 10^(gain_db / 20))`` of the unit. Columns of fixed width may
-    have grown together. They are taken apart where a sign in the midst of a number shows it
-    (``0.70-10``). Any other line with an invalid column is left out.
+    The size of one count, in the unit of the channel, is ``lsb_v / (sensitivity * 10^(gain_db / 20))``.
+    Columns of fixed width may be glued together. They are separated where a sign within a number shows the
+    border (``0.70-10``). Any other line with an invalid column is left out and listed as a fault.
+
+    Parameters
+    ----------
+    path : Path
+        The channel table.
+
+    Returns
+    -------
+    ChannelTable
 
     Raises
     ------
@@ -210,7 +263,7 @@ def read_channel_table(path: Path) -> ChannelTable:
         No line can be read, or a channel is listed twice.
     """
     rows, faults, repaired = {}, [], []
-    # Bytes: names in the last columns come in several encodings.
+    # The table is read as bytes: the names in the last columns come in several encodings.
     for number, line in enumerate(bounded.content(path).split(b"\n"), 1):
         fields = [field.decode("ascii", "replace") for field in line.split()]
         if not fields or fields[0].startswith("#"):
@@ -233,7 +286,7 @@ def read_channel_table(path: Path) -> ChannelTable:
 
 
 def _split_glued(fields: list[str]) -> tuple[list[str], list[str]]:
-    """Split fields of numbers that were glued together; return all fields, and a note on each split."""
+    """Return the fields of a line after separating glued numbers, and a note on each separation."""
     split_fields, glued = [], []
     for field in fields:
         numeric = _FIRST_NUMBER <= len(split_fields) < _LAST_NUMBER
@@ -245,7 +298,7 @@ def _split_glued(fields: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parse_row(fields: list[str]) -> dict:
-    """Return the row of a line, or raise `ValueError` that names the invalid column."""
+    """Return the values of a line by name, or raise `ValueError` that names the invalid column."""
     if len(fields) < max(_NUMBERS):
         raise ValueError(f"{len(fields)} columns, expected {max(_NUMBERS)} or more")
     row = {"channel": _parse_channel(fields[0])}
@@ -259,12 +312,12 @@ def _parse_row(fields: list[str]) -> dict:
 
 
 def _parse_channel(text: str) -> int | None:
-    """Return a channel number written in hexadecimal, or None where the text is none."""
+    """Return a channel number written in hexadecimal, or None where the text is no such number."""
     return int(text, 16) if re.fullmatch("[0-9a-fA-F]{1,4}", text) else None
 
 
 def _parse_number(text: str, column: int, name: str, lowest: float, highest: float) -> float:
-    """Return a number of a column, NaN for ``*``, or raise `ValueError` outside its range."""
+    """Return the number in a column, NaN for ``*``, or raise `ValueError` where it is out of range."""
     if text == "*":
         return math.nan
     try:
@@ -280,7 +333,7 @@ def _parse_number(text: str, column: int, name: str, lowest: float, highest: flo
 
 
 def _compute_per_count(row: dict) -> float:
-    """Return the size of one count in the unit, NaN where it is not finite or 0."""
+    """Return the size of one count in the channel's unit, NaN where it would be infinite or 0."""
     try:
         value = row["lsb_v"] / (row["sensitivity"] * 10 ** (row["gain_db"] / 20))
     except (ZeroDivisionError, OverflowError):
