@@ -203,9 +203,10 @@ class Experiment(FrozenSettings):
     chunks, inits : int
         Number of station chunks and of initialisations; an ensemble has chunks times inits members.
     stopping : str
-        Records that decide when the training of a member ends. ``sites``: those of stopping sites and
-        stopping events, which do not train; ``blocks``: the same, with stopping events that follow each
-        other in time; ``paper``: those of the validation events at training sites.
+        Records that decide when the training of a member ends. ``sites``: the records of stopping events at
+        training and stopping sites; stopping events and stopping sites do not train. ``blocks``: the same,
+        with stopping events that follow each other in time. ``paper``: the records of the validation events
+        at training sites.
     random_effects : str
         ``none``: the network predicts all variance. ``site,event``: the network predicts ln IM without the
         site and event terms, whose variances are estimated.
