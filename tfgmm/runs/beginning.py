@@ -1,4 +1,4 @@
-"""Begin a run folder, go on in it, or replace it."""
+"""Begin a run in a folder, continue the run in the folder, or replace it."""
 
 import importlib.metadata
 import shutil
@@ -14,13 +14,15 @@ from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, EVENTS, FORMAT, MEMBERS, STATIONS, RunFolder
 from tfgmm.stats import calibration, random_effects
 
-#: All that commands put into a run folder besides its description, and what replacing a run removes.
+#: Files and folders, besides the description, that commands put into a run folder; replacing a run removes
+#: them.
 _OWN = (
     *(MEMBERS, DATA, "tables", "figures", "baselines", "site_amplification"),
     *(EVENTS, STATIONS, PREDICTIONS, "report.html", MANIFEST, calibration.FILE, *random_effects.FILES),
 )
+#: Packages whose versions are written into the description of a run.
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")
-#: What a run keeps of the provenance of its dataset.
+#: Entries of the provenance of the dataset that are written into the description of a run.
 _PROVENANCE = ("digest", "simulated", "component", "name", "truncation", "attribution")
 
 
@@ -32,17 +34,35 @@ def begin(
     *,
     channels: tuple[str, ...],
 ) -> RunFolder:
-    """Begin a new run, or go on with the same experiment on the same data.
+    """Begin a new run in a folder, or continue the run there if it has the same settings and data.
 
-    The run gets a copy of the dataset.
+    The run folder gets a copy of the dataset.
+
+    Parameters
+    ----------
+    path : Path
+        Run folder.
+    experiment : Experiment
+        Settings of the run.
+    dataset : Dataset
+        Events, stations, records and site layers to train on.
+    overwrite : bool
+        Whether a run already in the folder is replaced.
+    channels : tuple of str
+        Names of the input maps of the networks, in order.
+
+    Returns
+    -------
+    RunFolder
+        The run in the folder.
 
     Raises
     ------
     UsageError
-        The folder is no run, or it holds another run and `overwrite` is false, or another process is
-        at work in it.
+        The folder holds other files than a run, or another run and `overwrite` is false, or another process
+        works in it.
     DataError
-        The file system refuses to write.
+        The description of the run in the folder is damaged, or the file system refuses to write.
     """
     data = {name: dataset.provenance.get(name, "") for name in _PROVENANCE}
     data |= {"digest": dataset.digest(), "simulated": dataset.simulated}
@@ -64,7 +84,18 @@ def begin(
 
 
 def describe(run: RunFolder) -> None:
-    """Write the description of a run, and which versions of packages made it."""
+    """Write the description of a run, `DESCRIPTION`: settings, data, channels and versions of the packages.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run; its folder gets the file.
+
+    Raises
+    ------
+    DataError
+        The file system refuses to write.
+    """
     content = {
         "format": FORMAT,
         "experiment": run.experiment.model_dump(mode="json"),
@@ -77,7 +108,7 @@ def describe(run: RunFolder) -> None:
 
 
 def _copy_dataset(run: RunFolder, dataset: Dataset) -> None:
-    """Keep a copy of the dataset, unless there is a whole one."""
+    """Write a copy of `dataset` into the run folder, unless the folder has an undamaged copy."""
     try:
         run.dataset()
     except (UsageError, DataError):
@@ -86,7 +117,10 @@ def _copy_dataset(run: RunFolder, dataset: Dataset) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Remove what commands have put into the folder; the description last, by being replaced."""
+    """Remove everything but the description that commands have put into the run folder `path`.
+
+    The description is replaced by the next one.
+    """
     lease.refuse_held(path / MEMBERS)
     for name in _OWN:
         target = path / name
@@ -97,7 +131,7 @@ def _clear(path: Path) -> None:
 
 
 def _refuse_other(run: RunFolder, existing: RunFolder) -> None:
-    """Raise `UsageError` if the folder of a run holds another one."""
+    """Raise `UsageError` if `run` has other settings or data than the existing run in the folder."""
     wanted, present = (each.experiment.model_dump() for each in (run, existing))
     # The dataset may have moved: its content counts, not its path.
     different = [name for name in wanted if wanted[name] != present[name] and name != "data"]

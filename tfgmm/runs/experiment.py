@@ -1,4 +1,4 @@
-"""The validated, serialisable description of a run, and its presets."""
+"""Settings of a run, validated and serialisable, and their presets."""
 
 from datetime import UTC, date, datetime
 from typing import Literal, Self
@@ -12,16 +12,24 @@ from tfgmm.core.grid import Grid, check_size
 
 
 class FrozenSettings(pydantic.BaseModel):
-    """Settings that cannot change; an unknown name is an error."""
+    """Settings whose values cannot change; an unknown setting is an error."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class Split(FrozenSettings):
-    """Choice of the events that validate.
+    """Choice of the validation events, which are held out from the training and scored.
 
-    ``time``: those with an origin time in [start, end), everything before and after trains.
-    ``random-events``: a random share `fraction` of all events.
+    Attributes
+    ----------
+    kind : str
+        ``time``: events with an origin time in [`start`, `end`) are validation events, all earlier and
+        later events are training events. ``random-events``: a random share `fraction` of the events with
+        records of the reference network are validation events.
+    start, end : datetime.date
+        Begin and end of the validation window, UTC; the end is excluded.
+    fraction : float
+        Share of the events, 0 to 1.
     """
 
     kind: Literal["time", "random-events"] = "time"
@@ -31,18 +39,41 @@ class Split(FrozenSettings):
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Self:
+        """Raise an error if the validation window is empty; return the split."""
         if self.kind == "time" and self.start >= self.end:
             raise ValueError(f"the validation window is empty: {self.start} is not before {self.end}")
         return self
 
     def window(self) -> tuple[datetime, datetime]:
-        """Return the validation window in UTC."""
+        """Return the begin and the end of the validation window, as two datetimes in UTC.
+
+        Returns
+        -------
+        start, end : datetime.datetime
+            Midnight of the dates `start` and `end`.
+        """
         start, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in (self.start, self.end))
         return start, end
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``time:2015-01-01,2018-01-01`` or ``random-events:0.2``."""
+        """Return the split that a text states, as ``time:2015-01-01,2018-01-01`` or ``random-events:0.2``.
+
+        Parameters
+        ----------
+        text : str
+            Kind and value of the split, divided by a colon.
+
+        Returns
+        -------
+        Split
+            The split.
+
+        Raises
+        ------
+        UsageError
+            The text is no split.
+        """
         kind, _, value = text.partition(":")
         usage = "write time:FROM,TO (dates) or random-events:FRACTION"
         try:
@@ -59,9 +90,17 @@ class Split(FrozenSettings):
 class Network(FrozenSettings):
     """Size and number format of the U-Net.
 
-    ``base`` is the number of filters of the first level, doubled at each level down. With
-    ``precision`` bfloat16 or float16 the convolutions compute in it; weights, the parameter map and the
-    likelihood stay float32. ``auto`` is the fastest that the device of the training has.
+    Attributes
+    ----------
+    depth : int
+        Number of levels below the first.
+    base : int
+        Number of filters of the first level, doubled at each level down.
+    precision : str
+        Number format of the convolutions; weights, the parameter map and the likelihood stay ``float32``.
+        ``auto``: the fastest format of the device that trains.
+    min_stddev : float
+        Smallest standard deviation that the network predicts, ln units.
     """
 
     depth: int = pydantic.Field(3, ge=1, le=6)
@@ -71,39 +110,42 @@ class Network(FrozenSettings):
 
 
 class Training(FrozenSettings):
-    """Settings of the training of a member.
+    """Settings of the training of a member, one network.
 
     Attributes
     ----------
     epochs : int
-        At most so many passes over the training events.
+        Largest number of passes over the training events.
     max_steps : int or None
-        At most about so many optimiser steps, in whole epochs: more passes over more events do not
-        teach more, they memorise the training sites.
+        Largest number of optimiser steps, rounded to whole epochs. More passes over many events do not
+        improve the network, but memorise the training sites.
     batch_size : int
-        Events a step.
+        Events in one optimiser step.
     learning_rate : float
-        Peak of the schedule: linear warm-up over `warmup` of all steps, then a cosine to zero.
+        Peak of the schedule: linear warm-up over the share `warmup` of all steps, then a cosine to zero.
     warmup : float
-        Share of the steps.
+        Share of the steps in the warm-up, 0 to 1.
     patience : int or None
-        Epochs without a better stopping loss before training ends; the best epoch's weights are kept. None:
-        all epochs, and the last one's weights: a few stopping sites and events tell epochs apart by chance.
+        Epochs without a smaller loss of the stopping records before the training ends; the weights of the
+        best epoch are kept. None: all epochs are trained and the last weights are kept, because the few
+        stopping sites and events distinguish between epochs by chance.
     clipnorm : float
         Largest global norm of a gradient.
     weight_decay : float
         Decoupled weight decay; 0 is Adam.
     weighting : str
-        ``record``: every record weighs the same; ``event``: every event does.
+        ``record``: all records have the same weight in the loss; ``event``: all events have the same
+        weight.
     target : str
-        ``im``: the network learns ln IM; ``residual``: ln IM minus the fitted ergodic median.
+        ``im``: the network predicts ln IM; ``residual``: ln IM minus the median of an ergodic model that is
+        fitted to the training records.
     shift_pixels : int
-        The grid is shifted at random by up to so many pixels, anew for every event and epoch.
+        Largest random shift of the grid, pixels, drawn anew for every event and epoch.
     turns : bool
-        Maps are turned by quarters and mirrored at random, anew for every event and epoch, which hides
-        the direction to the source; only without site channels, which would be turned off their place.
+        Whether maps are turned by quarters and mirrored at random, anew for every event and epoch, which
+        hides the direction to the source; only without site channels, which would not match their places.
     max_events : int or None
-        Train and score only so many events of the reference network, drawn at random.
+        Number of events with records of the reference network that are used, drawn at random; None: all.
     """
 
     epochs: int = pydantic.Field(20, ge=1)
@@ -121,36 +163,63 @@ class Training(FrozenSettings):
     max_events: int | None = pydantic.Field(None, ge=10)
 
     def epochs_of(self, steps: int) -> int:
-        """Return how many epochs, of `steps` optimiser steps each, a member is trained at most."""
+        """Return the largest number of epochs of the training of a member.
+
+        Parameters
+        ----------
+        steps : int
+            Optimiser steps of one epoch.
+
+        Returns
+        -------
+        int
+            `epochs`, or fewer if `max_steps` allows fewer.
+        """
         limit = self.epochs if self.max_steps is None else max(1, round(self.max_steps / steps))
         return min(self.epochs, limit)
 
 
 class Experiment(FrozenSettings):
-    """A run: everything that is needed to repeat it.
+    """All settings of a run that are needed to repeat it.
+
+    An arm is a set of input channels; a run has one arm, and studies add other arms for comparison. A
+    member is one trained network of the ensemble: a chunk of stations that is held out, and an
+    initialisation of the weights (init).
 
     Attributes
     ----------
     data : str or None
         Dataset folder; None stands for the embedded simulated records.
     networks : tuple of str
-        Networks whose records train, the reference among them.
+        Recording networks whose records train, the reference network among them.
     reference : str
-        Network whose sites are drawn into chunks and whose records are scored.
+        Recording network whose sites are drawn into chunks and whose records are scored.
     ims : tuple of str
-        Intensity measures; one ensemble each.
+        Intensity measures, PGA or SA(T) in g; each has its own ensemble.
     drop : tuple of str
         Channels, or groups of channels (source, path, site), that are left out.
+    preset : str
+        Preset from which the settings were made.
     chunks, inits : int
-        Station chunks x initialisations: the members of an ensemble.
+        Number of station chunks and of initialisations; an ensemble has chunks times inits members.
     stopping : str
-        ``sites``: a stopping set of sites and events of its own; ``blocks``: the same, with events that
-        follow each other in time; ``paper``: the validation events.
+        Records that decide when the training of a member ends. ``sites``: the records of stopping events at
+        training and stopping sites; stopping events and stopping sites do not train. ``blocks``: the same,
+        with stopping events that follow each other in time. ``paper``: the records of the validation events
+        at training sites.
     random_effects : str
-        ``none``: all variance is the network's; ``site,event``: the network learns what site and event
-        terms leave, whose variances are estimated.
+        ``none``: the network predicts all variance. ``site,event``: the network predicts ln IM without the
+        site and event terms, whose variances are estimated.
     seed : int
         Root of all random numbers.
+    grid : Grid
+        Map projection, input window and output window.
+    split : Split
+        Choice of the validation events.
+    network : Network
+        Size and number format of the U-Net.
+    training : Training
+        Settings of the training of a member.
     """
 
     data: str | None = None
@@ -172,10 +241,12 @@ class Experiment(FrozenSettings):
     @pydantic.field_validator("ims")
     @classmethod
     def _canonical(cls, ims: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the intensity measures in one spelling, each once."""
         return tuple(dict.fromkeys(imt.canonical(name) for name in ims))
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> Self:
+        """Raise `UsageError` if the settings do not fit together; return the experiment."""
         if self.reference not in self.networks:
             raise UsageError(
                 f"the reference network {self.reference} is not among the networks "
@@ -198,7 +269,10 @@ class Experiment(FrozenSettings):
 
     @property
     def arm(self) -> str:
-        """Return the name of the set of channels in folder names and tables."""
+        """Return the name of the arm (set of input channels), as in folder names and tables: ``drop-site``.
+
+        It is ``all`` without dropped channels; ``-isotropic`` is added if maps are turned at random.
+        """
         channels = "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
         return channels + "-isotropic" * self.training.turns
 
@@ -208,7 +282,13 @@ class Experiment(FrozenSettings):
         Parameters
         ----------
         isotropic : bool
-            Also hide the direction to the source, from which the network could guess the place.
+            Whether maps are turned at random too, which hides the direction to the source: from it the
+            network could guess the place of the site.
+
+        Returns
+        -------
+        Experiment
+            The changed experiment.
 
         Raises
         ------
@@ -223,16 +303,51 @@ class Experiment(FrozenSettings):
         return self.model_copy(update={"drop": (*self.drop, "site"), "training": training})
 
     def computed_in(self, precision: str) -> Self:
-        """Return the experiment with another number format of the network."""
+        """Return the experiment with another number format of the networks.
+
+        Parameters
+        ----------
+        precision : str
+            Number format, see `Network`.
+
+        Returns
+        -------
+        Experiment
+            The changed experiment.
+        """
         return self.model_copy(update={"network": self.network.model_copy(update={"precision": precision})})
 
     def member_seed(self, chunk: int, init: int) -> int:
-        """Derive the seed of one member from the root seed; it is the same in every arm."""
+        """Return the seed of one member, derived from `seed`; it is the same in every arm.
+
+        Parameters
+        ----------
+        chunk : int
+            Chunk of held-out stations, from 0.
+        init : int
+            Initialisation of the network, from 0.
+
+        Returns
+        -------
+        int
+            Seed of the member.
+        """
         return int(np.random.SeedSequence([self.seed, chunk, init]).generate_state(1)[0])
 
 
 def reason(error: Exception) -> str:
-    """Return why settings are refused, in one line."""
+    """Return the reason for which settings are refused, in one line.
+
+    Parameters
+    ----------
+    error : Exception
+        Error of the validation of the settings, or any other error.
+
+    Returns
+    -------
+    str
+        Setting and message, for each refused setting.
+    """
     if isinstance(error, pydantic.ValidationError):
         return "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
@@ -264,25 +379,31 @@ PRESETS = tuple(_PRESETS)
 
 
 def _given(settings: dict) -> dict:
+    """Return the settings without those whose value is None."""
     return {key: value for key, value in settings.items() if value is not None}
 
 
 def preset(name: str, **changes) -> Experiment:
-    """Make an experiment from a preset, with some settings changed.
+    """Return the experiment of a preset, with some settings changed.
 
     Parameters
     ----------
     name : str
         ``quick``, ``standard`` or ``paper``.
     **changes
-        Fields of `Experiment`; a dict changes single fields of a nested settings object, None leaves
-        the preset's value. Precision, if not given, is ``auto``.
+        Attributes of `Experiment`. A dict changes single settings of a nested object; None leaves the
+        value of the preset. The precision is ``auto`` if it is not given.
+
+    Returns
+    -------
+    Experiment
+        Validated settings.
 
     Raises
     ------
     UsageError
-        Unknown preset, settings that do not fit together, or a map projection that is not true to
-        scale over the input window.
+        The preset is unknown, the settings do not fit together, or the map projection distorts lengths
+        in the input window by more than 1 %.
     """
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")

@@ -1,7 +1,8 @@
-"""Roles of events and stations: training, validation, stopping.
+"""Folds of the ensemble: the roles of events and stations (training, validation, stopping).
 
-Everything here depends on the reference network, the split and the seed alone, so that the arms of a
-comparison share chunks, stopping sets and scored pairs.
+A fold holds one chunk of sites out. All choices depend only on the records of the reference network, the
+split and the seed. So all arms (sets of input channels) share chunks, stopping sets and scored records.
+Added stations are those of recording networks other than the reference network.
 """
 
 import dataclasses
@@ -16,11 +17,12 @@ from tfgmm.data.columns import STOPPING, TRAINING, VALIDATION
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs.experiment import Experiment
 
-#: An added station as near as this to a reference site stands at that site.
+#: Distance, km, up to which an added station (of another recording network than the reference) belongs to a
+#: reference site.
 SAME_PLACE_KM = 0.5
-#: Share of the sites and of the events in the stopping set.
+#: Share of the sites, and of the events, that are stopping sites and stopping events.
 STOPPING_SHARE = 0.1
-#: Events seen by added networks only that `max_events` leaves in.
+#: With `max_events`: largest number of events that are kept and have records of added networks only.
 MAX_ADDED_EVENTS = 20
 
 _CHUNKS, _STOPPING, _EVENTS, _SUBSET = range(1, 5)
@@ -28,13 +30,19 @@ _CHUNKS, _STOPPING, _EVENTS, _SUBSET = range(1, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """A fold: the roles of events and stations while one chunk of sites is held out.
+    """Roles of events and stations while one chunk of sites is held out.
+
+    A role is ``training``, ``validation`` (held out and scored) or ``stopping`` (decides when the training
+    ends).
 
     Attributes
     ----------
     chunk : int
-    event_role, station_role : pandas.Series
-        Role by ``event_id`` and ``station_id``; what is not listed is not used.
+        Number of the held-out chunk, from 0.
+    event_role : pandas.Series
+        Role by event id; an event without a role is not used.
+    station_role : pandas.Series
+        Role by station id; a station without a role is not used.
     """
 
     chunk: int
@@ -42,7 +50,18 @@ class Fold:
     station_role: pd.Series
 
     def roles(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add the columns ``event_role`` and ``site_role`` to records, and drop what is not in use."""
+        """Return the records whose event and station have a role, with ``event_role`` and ``site_role``.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, [n, ...]
+            Records with ``event_id`` and ``station_id``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The used records; `site_role` is the role of the station's site.
+        """
         roles = table.assign(
             event_role=table["event_id"].map(self.event_role),
             site_role=table["station_id"].map(self.station_role),
@@ -51,14 +70,26 @@ class Fold:
 
 
 def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
-    """Return the stations of the experiment's networks inside the output window.
+    """Return the stations of the experiment's recording networks inside the output window, by station id.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Events, stations and records.
+    experiment : Experiment
+        Settings of the run: networks and grid.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the stations table of `dataset`.
 
     Raises
     ------
     UsageError
-        A network is not in the dataset.
+        A recording network is not in the dataset.
     DataError
-        A network has no station inside the window.
+        A recording network has no station inside the window.
     """
     unknown = set(experiment.networks) - set(dataset.networks)
     if unknown:
@@ -75,12 +106,27 @@ def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
 
 
 def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
-    """Draw the sites of the reference network into chunks, and make one fold per chunk.
+    """Draw the sites of the reference network into chunks, and return a fold for each chunk.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Events, stations and records.
+    experiment : Experiment
+        Settings of the run.
+
+    Returns
+    -------
+    list of Fold
+        Folds in the order of the chunks.
 
     Raises
     ------
+    UsageError
+        A recording network is not in the dataset.
     DataError
-        A side of the event split is empty, or there are fewer sites than the chunks need.
+        The event split leaves no training or no validation event, or there are fewer sites than the chunks
+        need, or no event can be a stopping event.
     """
     stations = stations_in_use(dataset, experiment)
     reference = stations[stations["network"] == experiment.reference]
@@ -109,15 +155,27 @@ def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
 
 
 def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """Return the records that decide when to stop: reference records, the same in every arm.
+    """Return the stopping records, which decide when the training ends, of the reference network.
 
-    Stopping events at training and at stopping sites; with ``stopping`` paper the validation events
-    at training sites, which are scored later.
+    They are the records of stopping events at training and stopping sites; with ``stopping`` ``paper`` they
+    are the records of validation events at training sites. They are the same in every arm.
+
+    Parameters
+    ----------
+    roles : pandas.DataFrame
+        Records with ``event_role, site_role`` and ``network``.
+    experiment : Experiment
+        Settings of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `roles`.
 
     Raises
     ------
     DataError
-        There is no such record.
+        There is no stopping record.
     """
     if experiment.stopping == "paper":
         chosen = (roles["event_role"] == VALIDATION) & (roles["site_role"] == TRAINING)
@@ -130,7 +188,10 @@ def stopping_records(roles: pd.DataFrame, experiment: Experiment) -> pd.DataFram
 
 
 def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray) -> pd.Series:
-    """Split the events in training and validation; `recorded` events have reference records."""
+    """Return the role of each event, training or validation, by event id.
+
+    `recorded` are the ids of the events with records of the reference network.
+    """
     split = experiment.split
     events = dataset.events.sort_values("event_id")
     if split.kind == "time":
@@ -147,6 +208,7 @@ def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray)
 
 
 def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
+    """Raise `DataError` if `role` has no training event or no validation event."""
     for side in (TRAINING, VALIDATION):
         if not (role == side).any():
             raise DataError(
@@ -156,7 +218,10 @@ def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
 
 
 def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.Series:
-    """Draw at most `limit` events with reference records, and a few that only added networks saw."""
+    """Return the roles of at most `limit` random events with reference records, and of a few others.
+
+    The others have records of added networks only; `MAX_ADDED_EVENTS` is their largest number.
+    """
     rng = np.random.default_rng([seed, _SUBSET])
     kept = rng.permutation(recorded)[:limit]
     added_only = rng.permutation(np.setdiff1d(role.index.to_numpy(str), recorded))[:MAX_ADDED_EVENTS]
@@ -164,12 +229,17 @@ def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.
 
 
 def _stopping_sets(event_role, recorded, events, experiment: Experiment):
-    """Return a function that draws sites and events to stop on, from a chunk and its other sites."""
+    """Return a function that draws the ids of the stopping sites and stopping events of a fold.
+
+    `recorded` are the reference records, `events` is the events table. The function takes the number of
+    the chunk and the ids of the sites that are not held out.
+    """
     if experiment.stopping == "paper":
         return lambda chunk, sites: ([], [])
     candidates = _may_stop(event_role, events, experiment, recorded)
 
     def draw(chunk: int, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of the stopping sites and of the stopping events of a fold."""
         rng = np.random.default_rng([experiment.seed, _STOPPING, chunk])
         of_events = _tenth_in_a_row if experiment.stopping == "blocks" else _tenth
         return _tenth(sites, rng), of_events(candidates, rng)
@@ -178,17 +248,23 @@ def _stopping_sets(event_role, recorded, events, experiment: Experiment):
 
 
 def _tenth(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random tenth of the names, at least one."""
     return rng.choice(names, max(1, round(STOPPING_SHARE * len(names))), replace=False)
 
 
 def _tenth_in_a_row(names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random tenth of the names, at least one, which follow each other in the order of `names`."""
     count = max(1, round(STOPPING_SHARE * len(names)))
     start = rng.integers(0, len(names) - count + 1)
     return names[start : start + count]
 
 
 def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
-    """Return the training events with reference records, before a validation window in time."""
+    """Return the ids of the training events from which stopping events are drawn.
+
+    They have records of the reference network (`recorded`). With a split by time, they lie before the
+    validation window. They are in the order of their origin time for ``stopping`` ``blocks``.
+    """
     names = event_role.index[event_role == TRAINING].intersection(recorded["event_id"])
     if experiment.split.kind == "time":
         early = events.loc[events["origin_time"].lt(experiment.split.window()[0]), "event_id"]
@@ -205,7 +281,11 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
 
 
 def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str) -> pd.Series:
-    """Give each station the role of its site; added stations at a held-out site share its role."""
+    """Return the role of each station by station id: that of its site in the reference network.
+
+    Added stations are training stations, but all stations of a site within `SAME_PLACE_KM` of a stopping
+    or validation site have the role of this site.
+    """
     is_reference = (stations["network"] == reference).to_numpy()
     known, added = stations[is_reference], stations[~is_reference]
     known_role = known["site_id"].map(site_role)
@@ -220,9 +300,23 @@ def _station_roles(stations: pd.DataFrame, site_role: pd.Series, reference: str)
 
 
 def nearest_km(of: pd.DataFrame, among: pd.DataFrame) -> np.ndarray:
-    """Return the distance in km from each station to the nearest of others; NaN where there is none."""
+    """Return the distance from each station to the nearest of other stations, km.
+
+    Parameters
+    ----------
+    of : pandas.DataFrame, [n, ...]
+        Stations with ``longitude`` and ``latitude``, degrees.
+    among : pandas.DataFrame, [m, ...]
+        Other stations, with the same columns.
+
+    Returns
+    -------
+    ndarray, [n]
+        Distances, km; NaN if `among` is empty.
+    """
     return np.asarray(_tree(among).query(_tree(of).data)[0]) if len(among) else np.full(len(of), np.nan)
 
 
 def _tree(stations: pd.DataFrame) -> KDTree:
+    """Return a search tree of the stations in three dimensions, km from the centre of the Earth."""
     return KDTree(unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM)

@@ -1,4 +1,4 @@
-"""The folder of one trained member: its files, and whether they are what was written."""
+"""The folder of one trained member: its files, and whether they are unchanged."""
 
 import dataclasses
 from collections.abc import Collection
@@ -8,28 +8,31 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.runs.predictions import PREDICTIONS
 
+#: Names of the file written at the end of the training, and of the table of losses by epoch.
 DONE, HISTORY = "done.json", "history.csv"
-#: What to do about damaged files of a run.
+#: Advice in messages about damaged files of a run.
 TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it anew"
 
 
 @dataclasses.dataclass(frozen=True)
 class MemberFolder:
-    """The folder of one member of an ensemble, which may not be trained yet.
+    """The folder of one member (one network of the ensemble), which may not be trained yet.
 
-    It holds its networks, `HISTORY`, its predictions, and `DONE`, written last, with the hashes of the
-    others, the fingerprint of the run and which network predicts which intensity measures.
+    The folder holds the networks, `HISTORY`, the predictions table, and `DONE`. `DONE` is written last. It
+    has the hashes of the other files, the fingerprint of the run, and which network file predicts which
+    intensity measures.
 
     Attributes
     ----------
     path : Path
+        The folder.
     """
 
     path: Path
 
     @property
     def is_trained(self) -> bool:
-        """Return whether the training of the member has ended."""
+        """Return True if the training of the member has ended."""
         return (self.path / DONE).is_file()
 
     @property
@@ -38,7 +41,13 @@ class MemberFolder:
         return self.path / PREDICTIONS
 
     def done(self) -> dict:
-        """Read what is known of the finished training.
+        """Return the content of `DONE`, the record of the finished training.
+
+        Returns
+        -------
+        dict
+            ``files`` (hash by file name), ``run`` (fingerprint of the run) and ``networks`` (intensity
+            measures by file name), among others.
 
         Raises
         ------
@@ -52,16 +61,37 @@ class MemberFolder:
             raise DataError(f"{path} is damaged ({error}): {TRAIN_AGAIN}") from error
 
     def ims(self) -> list[str]:
-        """Return the intensity measures that the trained member predicts, none before; errors as `done`."""
-        return [im for ims in self._networks().values() for im in ims]
+        """Return the intensity measures that the member predicts; an empty list before it is trained.
 
-    def network(self, im: str) -> Path:
-        """Return the path of the network that predicts an intensity measure.
+        Returns
+        -------
+        list of str
+            Intensity measures.
 
         Raises
         ------
         DataError
-            The member has none, or `DONE` is damaged.
+            `DONE` is damaged.
+        """
+        return [im for ims in self._networks().values() for im in ims]
+
+    def network(self, im: str) -> Path:
+        """Return the path of the file of the network that predicts an intensity measure.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Path
+            Network file.
+
+        Raises
+        ------
+        DataError
+            The member has no network of this intensity measure, or `DONE` is damaged.
         """
         for name, ims in self._networks().items():
             if im in ims:
@@ -69,12 +99,21 @@ class MemberFolder:
         raise DataError(f"{self.path} has no network of {im}: {TRAIN_AGAIN}")
 
     def _networks(self) -> dict[str, list[str]]:
+        """Return the intensity measures by network file; an empty dict before the training has ended."""
         return self.done().get("networks", {}) if self.is_trained else {}
 
     def damaged_files(self, fingerprint: str | None = None) -> list[str]:
-        """Return the names of the files that are missing or not what was written.
+        """Return the names of the member's files that are missing or changed since they were written.
 
-        With a fingerprint, a member of another run has a damaged `DONE`.
+        Parameters
+        ----------
+        fingerprint : str or None
+            Fingerprint of the run; a member of another run then has a damaged `DONE`. None: not compared.
+
+        Returns
+        -------
+        list of str
+            Names of the files; empty if all are unchanged.
         """
         try:
             done = self.done()
@@ -86,15 +125,27 @@ class MemberFolder:
         return [name for name in stated if not files.is_unchanged(self.path / name, stated[name])]
 
     def refuse_damaged(self) -> None:
-        """Raise `DataError` unless all files are what was written."""
+        """Raise `DataError` if a file of the member is missing or changed since it was written."""
         for name in self.damaged_files():
             raise DataError(f"{self.path / name} is missing or damaged: {TRAIN_AGAIN}")
 
 
 def network_name(im: str, ims: Collection[str]) -> str:
-    """Return the file name of the network of one intensity measure, in a run of these measures.
+    """Return the file name of the network of one intensity measure, in a run with the measures `ims`.
 
     >>> network_name("PGA", ["PGA"]), network_name("SA(1.0)", ["PGA", "SA(1.0)"])
     ('model.keras', 'model_SA(1.0).keras')
+
+    Parameters
+    ----------
+    im : str
+        Intensity measure.
+    ims : collection of str
+        Intensity measures of the run.
+
+    Returns
+    -------
+    str
+        File name.
     """
     return "model.keras" if len(ims) == 1 else f"model_{im}.keras"

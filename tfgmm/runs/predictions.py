@@ -9,16 +9,19 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.columns import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
-#: Name of the table, in a run and in the folder of a member.
+#: File name of the predictions table, in a run folder and in the folder of a member (one trained network).
 PREDICTIONS = "predictions.parquet"
 
-#: What a record is, whatever predicts it.
+#: Columns that describe a record, whatever model predicts it: ids, ln IM (IM in g), magnitude, distances
+#: in km. ``nearest_added_km`` is the distance to the nearest station of a recording network other than
+#: the reference network.
 OBSERVED = [*RECORD, "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km", "nearest_added_km"]
+#: Columns of the roles of event and site: training, stopping or validation.
 ROLE = ["event_role", "site_role"]
-#: Which distribution of which member.
+#: Columns that say which intensity measure, arm (set of input channels) and member the row belongs to.
 WHICH = ["im", "arm", *MEMBER]
 DISTRIBUTION = ["mean", "stddev"]
-#: What random effects add.
+#: Columns that a run with random effects adds: terms and their standard deviations, ln units.
 EFFECTS = [*TERMS, *TERM_STDDEVS, *UNKNOWN_STDDEVS]
 _ORDER = [*WHICH, *OBSERVED, *ROLE, *DISTRIBUTION, *EFFECTS]
 
@@ -32,9 +35,10 @@ _ANY_NUMBER = pa.Column(checks=pa.Check(pd.api.types.is_numeric_dtype, name="a n
 _EFFECT = pa.Column(checks=_ANY_NUMBER.checks, nullable=True, required=False)
 _ROLE = pa.Column(checks=pa.Check.isin(ROLES))
 
-#: One row per record, intensity measure and member: natural logarithms of g, and distances in km.
-#: ``mean`` and ``stddev`` are the network's in the table of a member; in that of a run with random
-#: effects they hold the terms, and the columns of `EFFECTS` are there.
+#: Schema of the predictions table: a row per record, intensity measure and member, with ln IM (IM in g),
+#: standard deviations in ln units, and distances in km. In the table of a member, ``mean`` and ``stddev``
+#: are those of the network. In the table of a run with random effects, both include the terms, and the
+#: columns of `EFFECTS` are present.
 SCHEMA = pa.DataFrameSchema(
     dict.fromkeys(["event_id", "station_id", "site_id", "network", "im", "arm"], _TEXT)
     | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", *DISTRIBUTION], _NUMBER)
@@ -46,12 +50,19 @@ SCHEMA = pa.DataFrameSchema(
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a predictions table after a check of its columns.
+    """Write a predictions table to a Parquet file after a check of its columns.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Table with the columns of `SCHEMA`.
+    path : Path
+        The file.
 
     Raises
     ------
     DataError
-        A column is missing or holds what it cannot, or the file system refuses to write.
+        A column is missing or has a wrong value, or the file system refuses to write.
     """
     _refuse(table, path)
     ordered = [name for name in _ORDER if name in table]
@@ -59,20 +70,26 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def read(path: Path, *, effects: bool = False, **options) -> pd.DataFrame:
-    """Read a predictions table and check its columns.
+    """Read a predictions table, check its columns, and return it.
 
     Parameters
     ----------
     path : Path
+        Parquet file of the table.
     effects : bool
-        Whether the columns of `EFFECTS` are expected.
+        Whether the columns of `EFFECTS` must be present.
     **options
-        Of `pandas.read_parquet`, as ``filters``.
+        Options of `pandas.read_parquet`, as ``filters``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Table with the columns of `SCHEMA`.
 
     Raises
     ------
     DataError
-        The file is missing, damaged or not such a table.
+        The file is missing or damaged, or a column is missing or has a wrong value.
     """
     try:
         table = files.read_parquet(path, **options)
@@ -86,12 +103,24 @@ def read(path: Path, *, effects: bool = False, **options) -> pd.DataFrame:
 
 
 def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read some columns of a predictions table.
+    """Read some columns of a predictions table and return them.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file of the table.
+    columns : list of str
+        Names of the columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns, without a check of their values.
 
     Raises
     ------
     DataError
-        The file is missing, damaged or has no such column.
+        The file is missing or damaged, or has no such column.
     """
     try:
         return files.read_parquet(path, columns=columns)
@@ -100,6 +129,7 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _refuse(table: pd.DataFrame, path: Path) -> None:
+    """Raise `DataError`, which names the file `path`, if `table` does not fit `SCHEMA`."""
     try:
         SCHEMA.validate(table, lazy=False)
     except pa.errors.SchemaError as error:

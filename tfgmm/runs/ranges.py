@@ -1,4 +1,4 @@
-"""Training records of members: the columns of their table, and the ranges of their values."""
+"""Training records of members (trained networks), and ranges of magnitude, depth and distance."""
 
 from collections.abc import Iterable, Sequence
 from typing import Self
@@ -14,11 +14,16 @@ from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
 
 
 class Ranges(FrozenSettings):
-    """Lowest and highest values among the training records; a JSON object by ``model_dump_json``.
+    """Lowest and highest values among training records; ``model_dump_json`` returns a JSON object.
 
     Attributes
     ----------
-    magnitude, depth_km, r_hyp_km : (float, float)
+    magnitude : (float, float)
+        Lowest and highest moment magnitude.
+    depth_km : (float, float)
+        Lowest and highest event depth, km.
+    r_hyp_km : (float, float)
+        Lowest and highest hypocentral distance, km.
     """
 
     magnitude: tuple[float, float]
@@ -27,39 +32,66 @@ class Ranges(FrozenSettings):
 
     @classmethod
     def of_records(cls, records: pd.DataFrame) -> Self:
-        """Return the ranges of the values of records, which have the columns ``magnitude`` and so on."""
-        return cls(**{n: (float(records[n].min()), float(records[n].max())) for n in cls.model_fields})
-
-    def outside(self, magnitude, depth_km, r_hyp_km) -> dict[str, np.ndarray]:
-        """Return which values lie outside the ranges, NaN included.
+        """Return the ranges of magnitude, depth and hypocentral distance of records.
 
         Parameters
         ----------
-        magnitude, depth_km, r_hyp_km : array_like
-            Values of any shapes.
+        records : pandas.DataFrame, [n, ...]
+            ``magnitude``, ``depth_km`` and ``r_hyp_km`` (km).
+
+        Returns
+        -------
+        Ranges
+            The ranges.
+        """
+        return cls(**{n: (float(records[n].min()), float(records[n].max())) for n in cls.model_fields})
+
+    def outside(self, magnitude, depth_km, r_hyp_km) -> dict[str, np.ndarray]:
+        """Return True for values outside the ranges, and for NaN.
+
+        Parameters
+        ----------
+        magnitude : array_like
+            Moment magnitudes.
+        depth_km : array_like
+            Event depths, km.
+        r_hyp_km : array_like
+            Hypocentral distances, km. The three shapes may differ.
 
         Returns
         -------
         dict of str to ndarray of bool
-            ``magnitude, depth_km, r_hyp_km``, each of the shape of its argument.
+            By name of the parameter, an array of the shape of the parameter.
         """
         quantities = {"magnitude": magnitude, "depth_km": depth_km, "r_hyp_km": r_hyp_km}
         return {name: ~_within(values, *getattr(self, name)) for name, values in quantities.items()}
 
 
 def _within(values, lowest: float, highest: float) -> np.ndarray:
-    """Return which values lie between two bounds, both included; NaN does not."""
+    """Return True for values between the bounds, both included; NaN gives False."""
     values = np.asarray(values, float)
     return (values >= lowest) & (values <= highest)
 
 
 def training_records(members: Iterable[MemberFolder], columns: Sequence[str]) -> pd.DataFrame:
-    """Read columns of the records that trained the members, from their predictions tables.
+    """Return columns of the records that trained members, read from the members' predictions tables.
+
+    Parameters
+    ----------
+    members : iterable of MemberFolder
+        Folders of trained members.
+    columns : sequence of str
+        Names of the columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of the records of training events at training sites, for all members together.
 
     Raises
     ------
     DataError
-        A member's table of predictions is damaged.
+        A predictions table is damaged.
     """
     try:
         tables = [

@@ -1,8 +1,9 @@
-"""One opened run: its files, and the validated objects in them.
+"""An opened run: its files, and the validated objects in them.
 
-An arm of a run is a set of channels, with or without turned maps, on which members are trained
+An arm of a run is a set of input channels, with or without turned maps, on which members are trained
 (`tfgmm.runs.experiment.Experiment.arm`). The run's own arm is the one of its experiment; other arms are
-trained for comparison by the study of site amplification.
+trained for comparison by the study of site amplification. A member is one trained network of the
+ensemble, identified by the chunk of held-out stations and the initialisation (chunk, init).
 """
 
 import dataclasses
@@ -28,25 +29,28 @@ from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects
 
-#: Version of what lies where in a run folder.
+#: Version of the layout of a run folder.
 FORMAT = 2
-#: Files and folders of a run.
+#: Names of files and folders of a run.
 DESCRIPTION, DATA, MEMBERS = "experiment.json", "data", "members"
 EVENTS, STATIONS = "events.parquet", "stations.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A run on disk.
+    """A run on disk: a folder with the settings, the data, the trained networks and the tables.
 
     Attributes
     ----------
     path : Path
+        The folder.
     experiment : Experiment
+        Settings of the run.
     data : dict
-        ``digest``, ``simulated``, ``component`` and ``name`` of the dataset.
+        Digest, and ``simulated``, ``component``, ``name``, ``truncation`` and ``attribution`` of the
+        dataset.
     channels : tuple of str
-        The maps that the networks see, in order.
+        Names of the input maps of the networks, in order.
     """
 
     path: Path
@@ -56,21 +60,26 @@ class RunFolder:
 
     @property
     def simulated(self) -> bool:
-        """Return whether the records are simulated, not measured."""
+        """Return True if the records are simulated, not measured."""
         return self.data["simulated"]
 
     @property
     def predictions(self) -> Path:
-        """Return the path of the predictions table."""
+        """Return the path of the predictions table of the run."""
         return self.path / PREDICTIONS
 
     @property
     def data_folder(self) -> Path:
-        """Return the folder of the run's own copy of the dataset that it was trained on."""
+        """Return the path of the run's own copy of its dataset."""
         return self.path / DATA
 
     def dataset(self) -> Dataset:
-        """Read the records and site layers that the run was trained on, from its own copy.
+        """Return the dataset on which the run was trained, read from the copy in the run folder.
+
+        Returns
+        -------
+        Dataset
+            Events, stations, records and site layers.
 
         Raises
         ------
@@ -80,10 +89,22 @@ class RunFolder:
         return self._read_data(Dataset.read)
 
     def site_layers(self) -> xr.Dataset | None:
-        """Read the site layers that the networks see; errors as for `dataset`."""
+        """Return the site layers that the networks were trained on, read from the copy in the run folder.
+
+        Returns
+        -------
+        xarray.Dataset or None
+            Layers by longitude and latitude in degrees; None if the dataset has no layers.
+
+        Raises
+        ------
+        DataError
+            The copy is missing or damaged.
+        """
         return self._read_data(dataset_files.read_layers)
 
     def _read_data(self, read):
+        """Return the result of `read` on the dataset copy; a wrong digest raises `DataError`."""
         try:
             if dataset_files.read_digest(self.data_folder) != self.data["digest"]:
                 raise DataError(
@@ -97,7 +118,7 @@ class RunFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Return the hash of settings and data, which is also stored with every member."""
+        """Return the hash of the settings and the data, which is also stored with every member."""
         content = self.experiment.model_dump_json(exclude={"data"}) + self.data["digest"]
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -108,7 +129,7 @@ class RunFolder:
 
     @functools.cached_property
     def manifest(self) -> Manifest:
-        """Return the hashes of the tables of the run."""
+        """Return the manifest of the run, with the hashes of its tables."""
         return Manifest(self.path)
 
     def member(self, chunk: int, init: int, arm: str | None = None) -> MemberFolder:
@@ -116,26 +137,69 @@ class RunFolder:
 
         Parameters
         ----------
-        chunk, init : int
-            Chunk of held-out sites, and initialisation of the network, from 0.
+        chunk : int
+            Chunk of held-out stations, from 0.
+        init : int
+            Initialisation of the network, from 0.
         arm : str, optional
-            Set of channels on which the member was trained, one of `arms`; by default the run's own.
+            Set of channels on which the member was trained, one of `arms`; by default the run's own arm.
+
+        Returns
+        -------
+        MemberFolder
+            The folder, which may not exist yet.
         """
         arm = arm or self.experiment.arm
         return MemberFolder(self.path / MEMBERS / arm / f"chunk-{chunk}_init-{init}")
 
     def arms(self) -> list[str]:
-        """Return all arms that have members: the run's own arm, then the arms trained for comparison."""
+        """Return all arms that have members: the run's own arm first, then the arms trained for comparison.
+
+        Returns
+        -------
+        list of str
+            Names of the arms.
+        """
         own = self.experiment.arm
         compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
         return [own, *sorted(compared)]
 
     def lost(self, im: str) -> list[tuple[int, int]]:
-        """Return (chunk, init) of members that are in the predictions table but lack a complete folder."""
+        """Return the members in the predictions table that have no complete folder.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        list of (int, int)
+            Chunk and initialisation of each member.
+
+        Raises
+        ------
+        DataError
+            The manifest is missing or damaged.
+        """
         return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
 
     def network(self, im: str, chunk: int, init: int) -> Path:
-        """Return the path of a member's network for one intensity measure.
+        """Return the path of a member's network for one intensity measure, after a check of all its files.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+        chunk : int
+            Chunk of held-out stations, from 0.
+        init : int
+            Initialisation of the network, from 0.
+
+        Returns
+        -------
+        Path
+            File of the network.
 
         Raises
         ------
@@ -147,7 +211,17 @@ class RunFolder:
         return folder.network(im)
 
     def trained(self, im: str) -> list[tuple[int, int]]:
-        """Return (chunk, init) of the trained members of the run's own arm.
+        """Return the trained members of the run's own arm for one intensity measure.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        list of (int, int)
+            Chunk and initialisation of each member, sorted.
 
         Raises
         ------
@@ -168,7 +242,12 @@ class RunFolder:
         return places
 
     def read_predictions(self) -> pd.DataFrame:
-        """Read the predictions table of the run's own arm.
+        """Return the predictions table of the run's own arm.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per record, intensity measure and member, see `tfgmm.runs.predictions.SCHEMA`.
 
         Raises
         ------
@@ -191,9 +270,19 @@ class RunFolder:
             raise DataError(f"{error}: {TRAIN_AGAIN}") from error
 
     def write_places(self, events: pd.DataFrame, stations: pd.DataFrame) -> None:
-        """Write the tables of the events and stations in use, which `with_places` adds to records.
+        """Write the tables of the run's events and stations, which `with_places` adds to records.
 
-        The caller holds the lease of the run.
+        The caller holds the lease of the run, which allows a single process to write.
+
+        Parameters
+        ----------
+        events, stations : pandas.DataFrame
+            Results of `tfgmm.network.batches.places`.
+
+        Raises
+        ------
+        DataError
+            The file system refuses to write.
         """
         for name, table in (("events", events), ("stations", stations)):
             with files.whole_file(self.path / f"{name}.parquet") as temporary:
@@ -201,7 +290,17 @@ class RunFolder:
         self.manifest.note(EVENTS, STATIONS)
 
     def random_effects(self, im: str) -> RandomEffects | None:
-        """Read the random effects of one intensity measure; None for a run without random effects.
+        """Return the random effects of one intensity measure; None for a run without random effects.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        RandomEffects or None
+            Standard deviations, and event, site and path terms.
 
         Raises
         ------
@@ -215,7 +314,17 @@ class RunFolder:
         return random_effects.read(self.path)[im]
 
     def calibration(self, im: str) -> Calibration | None:
-        """Read the calibration of one intensity measure; None for a run without calibration.
+        """Return the calibration of the standard deviation for one intensity measure; None without one.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Calibration or None
+            Parameters of the calibration.
 
         Raises
         ------
@@ -231,22 +340,22 @@ class RunFolder:
         return calibrations[im]
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add coordinates and other columns of events and stations to a table of records.
+        """Return a table of records with coordinates and other columns of their events and stations added.
 
         Parameters
         ----------
-        table : pandas.DataFrame
-            With ``event_id`` and ``station_id``, as the predictions table.
+        table : pandas.DataFrame, [n, ...]
+            Records with ``event_id`` and ``station_id``, as the predictions table.
 
         Returns
         -------
-        pandas.DataFrame
-            The rows in their order, with the columns of `tfgmm.network.batches.places`.
+        pandas.DataFrame, [n, ...]
+            The rows in their order, with the columns of `tfgmm.network.batches.places` added.
 
         Raises
         ------
         DataError
-            The tables of places are missing or damaged.
+            The tables of events and stations are missing or damaged.
         """
         for name, key in (("events", "event_id"), ("stations", "station_id")):
             places = self._places(name)
@@ -255,14 +364,19 @@ class RunFolder:
         return table
 
     def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the coordinates of the stations in use, or of the stations with the given ids.
+        """Return the coordinates of the run's stations, or of the stations with the given ids.
 
-        The stations in use are those of the run's networks inside the map.
+        The stations are those of the run's recording networks inside the output window of the map.
+
+        Parameters
+        ----------
+        ids : sequence of str, optional
+            Station ids; by default all stations.
 
         Returns
         -------
-        pandas.DataFrame
-            One row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees;
+        pandas.DataFrame, [n, 4]
+            A row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees; and
             ``terms_of``, the id of the site whose site term applies to the station.
 
         Raises
@@ -281,6 +395,7 @@ class RunFolder:
         return table[["longitude", "latitude", "terms_of"]].reset_index()
 
     def _places(self, name: str) -> pd.DataFrame:
+        """Return the table ``events`` or ``stations``; a missing or damaged file raises `DataError`."""
         path = self.manifest.file(f"{name}.parquet")
         try:
             return files.read_parquet(path)
@@ -288,7 +403,17 @@ class RunFolder:
             raise DataError(f"{path} is missing or damaged: {TRAIN_AGAIN}") from error
 
     def ranges(self, im: str) -> Ranges:
-        """Return the ranges of magnitude, depth and distance of the trained members' training records.
+        """Return the ranges of magnitude, depth and distance of the training records of the members.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Ranges
+            Ranges of magnitude, event depth (km) and hypocentral distance (km).
 
         Raises
         ------
@@ -300,14 +425,26 @@ class RunFolder:
         return Ranges.of_records(self._training_records(im, [*Ranges.model_fields]))
 
     def trained_stations(self, im: str) -> pd.DataFrame:
-        """Return the stations with training records of at least one trained member; errors as for `ranges`.
+        """Return the stations with training records of at least one trained member.
 
-        A calibration of sigma depends on the distance to the nearest of these stations.
+        A calibration of the standard deviation depends on the distance to the nearest of these stations.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
 
         Returns
         -------
         pandas.DataFrame
-            The columns of `tfgmm.network.batches.places`, in the order of the run's table.
+            A row per station with the columns of `tfgmm.network.batches.places`.
+
+        Raises
+        ------
+        UsageError
+            No member is trained.
+        DataError
+            A table of the run or of a member is missing or damaged.
         """
         stations = self._places("stations")
         trained = self._training_records(im, ["station_id"])["station_id"].unique()
@@ -320,7 +457,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: "str | Path | RunFolder") -> "RunFolder":
-        """Open an existing run; an opened run is returned unchanged.
+        """Open an existing run folder and return the run; an opened run is returned unchanged.
+
+        Parameters
+        ----------
+        path : str, Path or RunFolder
+            The folder, or an opened run.
+
+        Returns
+        -------
+        RunFolder
+            The run.
 
         Raises
         ------
@@ -347,7 +494,17 @@ class RunFolder:
 
     @classmethod
     def latest(cls, folder: Path = Path("runs")) -> "RunFolder":
-        """Open the run whose training began last, among the runs in a folder that have predictions.
+        """Return the run whose training began last, among the runs in a folder that have predictions.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of run folders.
+
+        Returns
+        -------
+        RunFolder
+            The run.
 
         Raises
         ------
@@ -363,7 +520,20 @@ class RunFolder:
 
 
 def refuse_format(path: Path, description: dict) -> None:
-    """Raise `UsageError` unless a run folder is of the format of this version."""
+    """Raise `UsageError` if the layout of a run folder is of another version than `FORMAT`.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder, for the message.
+    description : dict
+        Content of ``experiment.json``.
+
+    Raises
+    ------
+    UsageError
+        The layout is of an earlier or of a later version.
+    """
     # Version 0.1 stated no format, but the hash of the data.
     version = description["format"] if "digest" not in description["data"] else description.get("format", 1)
     if version < FORMAT:

@@ -1,4 +1,4 @@
-"""Verify the files of a run or a dataset: which are what was written, which are damaged."""
+"""Verify the files of a run or a dataset: which are unchanged, which are damaged."""
 
 import contextlib
 import functools
@@ -19,17 +19,22 @@ WHOLE, UNTRAINED = "whole", "not trained yet"
 
 
 def verify(folder: Path) -> pd.DataFrame:
-    """Verify every file of a run folder or a dataset folder.
+    """Check every file of a run folder or a dataset folder, and return the state of each.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of a run or of a dataset.
 
     Returns
     -------
     pandas.DataFrame
-        ``file`` and ``state``: ``whole``, ``not trained yet``, or what is wrong with it.
+        ``file`` and ``state``: ``whole``, ``not trained yet``, or a text that says what is wrong.
 
     Raises
     ------
     UsageError
-        It is neither a run nor a dataset.
+        The folder is neither a run nor a dataset.
     """
     if (folder / runs.DESCRIPTION).is_file():
         states = dict(_run(folder))
@@ -41,6 +46,7 @@ def verify(folder: Path) -> pd.DataFrame:
 
 
 def _run(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the state of each file and each member folder of a run."""
     try:
         run = RunFolder.open(folder)
     except DataError as error:
@@ -64,6 +70,7 @@ def _run(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _member_state(run: RunFolder, member: MemberFolder) -> str:
+    """Return the state of a member folder: whole, not trained yet, or the names of the damaged files."""
     if not member.is_trained:
         return UNTRAINED
     damaged = member.damaged_files(run.fingerprint)
@@ -71,12 +78,14 @@ def _member_state(run: RunFolder, member: MemberFolder) -> str:
 
 
 def _dataset(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the state of each file that the description of a dataset lists."""
     with contextlib.suppress(TfgmmError):  # said of the description already
         for name, wrong in changed_files(folder).items():
             yield name, wrong or WHOLE
 
 
 def _state(read: Callable[[], object]) -> str:
+    """Return `WHOLE` if the function `read` succeeds, else the message of its error in one line."""
     try:
         read()
     except (TfgmmError, OSError, ValueError) as error:

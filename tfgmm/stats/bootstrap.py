@@ -1,4 +1,7 @@
-"""Intervals of scores by resampling events and sites: records of one event or site are not independent."""
+"""Confidence intervals of scores, by resampling events and sites.
+
+Records of one event or of one site are not independent, so single records are not resampled.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -8,17 +11,19 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 
-#: Function of a table of means, a column per value and a row per resample, that returns a value per row.
+#: Function of a table of weighted means (a row per resample, a column per averaged value, see
+#: `resampled_means`) that returns one number per row, for instance the square root of a mean square.
 Statistic = Callable[[pd.DataFrame], pd.Series]
 
+#: Default probability of an interval, and default number of resamples.
 LEVEL, RESAMPLES = 0.9, 1000
-#: Fewest events and sites for which an interval is given.
+#: Smallest numbers of events and of sites for which an interval is computed.
 MIN_CLUSTERS = 5
-#: Intervals from fewer events or sites are too narrow: in simulations with 17 sites those of 90 % held
-#: the true value in 71 to 84 %.
+#: Intervals from fewer events or fewer sites are too narrow: in simulations with 17 sites, intervals of
+#: 90 % contained the true value in 71 to 84 % of the cases.
 FEW_CLUSTERS = 20
 
-_BLOCK = 50  # resamples at a time: bounds the memory to records x this
+_BLOCK = 50  # resamples that are computed at once: bounds the memory to records x _BLOCK numbers
 
 
 def resampled_means(
@@ -26,35 +31,36 @@ def resampled_means(
 ) -> pd.DataFrame:
     r"""Return weighted means of per-record values in two-way resamples of events and sites.
 
-    A record of event e and site s weighs :math:`w_e w_s`; both factors are drawn anew in each resample,
-    from an exponential distribution of mean 1.
+    In resample b, a record of event e and site s has the weight :math:`w_{b,e} w_{b,s}`. Both factors are
+    drawn anew in each resample, from an exponential distribution of mean 1.
 
     .. math:: \bar x_b = \sum_i w_{b,e(i)} w_{b,s(i)} x_i / \sum_i w_{b,e(i)} w_{b,s(i)}
 
-    Events and sites are both kept whole, so their terms widen the interval as they should. Where most
-    events and sites have a single record, the interval is up to sqrt 3 too wide.
+    All records of an event share a weight, and so do all records of a site: event terms and site terms
+    widen the interval as they should. Where most events and sites have a single record, the interval is up
+    to sqrt 3 too wide.
 
     Parameters
     ----------
-    values : pandas.DataFrame
-        A row per record, a column per value.
-    event, site : pandas.Series
-        Ids of the records' events and sites, in the same order. The same ids and seed give the same
-        weights.
+    values : pandas.DataFrame, [n, k]
+        A row per record, a column per value to average.
+    event, site : pandas.Series, [n]
+        Event ids and site ids of the records, in the order of `values`. The same ids and the same seed give
+        the same weights.
     resamples : int
         Number of resamples.
     seed : int
-        Seed of the weights.
+        Seed of the random weights.
 
     Returns
     -------
-    pandas.DataFrame
-        The columns of `values`; row 0 is the plain mean, each row after it a resample.
+    pandas.DataFrame, [1 + resamples, k]
+        The columns of `values`. Row 0 holds the plain means, each later row the means in one resample.
 
     Raises
     ------
     DataError
-        There is no record, or a value is missing or infinite.
+        The table has no record, or a value is missing or infinite.
 
     References
     ----------
@@ -81,7 +87,10 @@ def resampled_means(
 
 
 def _refuse_unusable(values: pd.DataFrame, event: pd.Series, site: pd.Series) -> None:
-    """Raise `DataError` if there is no record, or a value is not a finite number."""
+    """Raise `DataError` if `values` has no row, or one of its values is not a finite number.
+
+    The message names the event and the site of the first bad record.
+    """
     if values.empty:
         raise DataError("there is no record to take a score of: expected one or more")
     numbers = values.to_numpy(float)
@@ -97,7 +106,10 @@ def _refuse_unusable(values: pd.DataFrame, event: pd.Series, site: pd.Series) ->
 
 
 def _draw_weights(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return weights of events or sites, numbered by `codes`, [number, 1 + resamples]; the first are 1."""
+    """Return random exponential weights of events (or sites), [number of events, 1 + resamples].
+
+    Column 0 holds ones. `codes` are the numbers of the events, from 0 to their highest number.
+    """
     drawn = rng.exponential(size=(codes.max() + 1, resamples))
     return np.insert(drawn, 0, 1.0, axis=1)
 
@@ -112,7 +124,7 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return statistics of per-record values with their percentile intervals.
+    """Return statistics of per-record values with their percentile bootstrap intervals.
 
     >>> values = pd.DataFrame({"square": [1.0, 4.0, 4.0]})
     >>> event, site = pd.Series(["E1", "E1", "E2"]), pd.Series(["S1", "S2", "S1"])
@@ -122,18 +134,29 @@ def intervals(
 
     Parameters
     ----------
-    values, event, site, resamples, seed
-        As for `resampled_means`.
+    values : pandas.DataFrame, [n, k]
+        A row per record, a column per value to average.
+    event, site : pandas.Series, [n]
+        Event ids and site ids of the records.
     statistics : mapping of str to callable
-        Functions of the weighted means, see `Statistic`, by name.
+        Statistics by name, each a function of the table of weighted means, see `Statistic`.
     level : float
-        Probability of the interval, between 0 and 1.
+        Probability that the interval covers, between 0 and 1.
+    resamples : int
+        Number of resamples.
+    seed : int
+        Seed of the random weights.
 
     Returns
     -------
     pandas.DataFrame
-        A row per statistic: ``value``, ``low``, ``high``, and the numbers of records ``n``, ``events`` and
-        ``sites``. The bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites.
+        A row per statistic: ``value``, the bounds ``low`` and ``high``, and the numbers of records ``n``,
+        ``events`` and ``sites``. The bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites.
+
+    Raises
+    ------
+    DataError
+        The table has no record, or a value is missing or infinite.
     """
     means = resampled_means(values, event, site, resamples, seed)
     return _summary(_evaluated(statistics, means), event, site, level)
@@ -150,20 +173,36 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return differences, first minus second, of statistics of the same records in the same resamples.
+    """Return differences between the statistics of two models for the same records, with their intervals.
+
+    The difference is first minus second. Both models get the same weights in each resample.
 
     Parameters
     ----------
-    first, second : pandas.DataFrame
-        Values of the same records in the same order, with the same columns.
-    event, site, statistics, level, resamples, seed
-        As for `intervals`.
+    first, second : pandas.DataFrame, [n, k]
+        Values of the two models for the same records in the same order, with the same columns.
+    event, site : pandas.Series, [n]
+        Event ids and site ids of the records.
+    statistics : mapping of str to callable
+        Statistics by name, each a function of the table of weighted means, see `Statistic`.
+    level : float
+        Probability that the interval covers, between 0 and 1.
+    resamples : int
+        Number of resamples.
+    seed : int
+        Seed of the random weights.
 
     Returns
     -------
     pandas.DataFrame
-        As `intervals` returns, with both statistics as ``first`` and ``second``; ``value`` is their
-        difference.
+        A row per statistic: the statistics of both models ``first`` and ``second``, the difference
+        ``value``, its bounds ``low`` and ``high``, and the numbers of records ``n``, ``events`` and
+        ``sites``. The bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites.
+
+    Raises
+    ------
+    DataError
+        A table has no record, or a value is missing or infinite.
     """
     first_statistics, second_statistics = (
         _evaluated(statistics, resampled_means(values, event, site, resamples, seed))
@@ -176,12 +215,18 @@ def paired(
 
 
 def _evaluated(statistics: Mapping[str, Statistic], means: pd.DataFrame) -> pd.DataFrame:
-    """Return each statistic, a column, in each resample, a row; row 0 is of the plain means."""
+    """Return the statistics of every resample, a column per statistic, [1 + resamples, statistics].
+
+    Row 0 holds the statistics of the plain means.
+    """
     return pd.DataFrame({name: statistic(means) for name, statistic in statistics.items()})
 
 
 def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: float) -> pd.DataFrame:
-    """Return value, percentile interval and counts of each statistic, a row each."""
+    """Return a row per statistic with its value, its percentile interval and the counts of the records.
+
+    `evaluated` is the result of `_evaluated`; its row 0 is the value, its other rows give the interval.
+    """
     counts = {"n": len(event), "events": event.nunique(), "sites": site.nunique()}
     enough = min(counts["events"], counts["sites"]) >= MIN_CLUSTERS
     tail = (1 - level) / 2
@@ -190,28 +235,40 @@ def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: 
 
 
 def is_narrow(table: pd.DataFrame) -> pd.Series:
-    """Return which rows have a too narrow interval, from fewer than `FEW_CLUSTERS` events or sites."""
+    """Return True for rows whose interval is too narrow, from fewer than `FEW_CLUSTERS` events or sites.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame, [n, ...]
+        Result of `intervals` or `paired`, with ``low``, ``events`` and ``sites``.
+
+    Returns
+    -------
+    pandas.Series of bool, [n]
+        False for a row without an interval.
+    """
     return table["low"].notna() & (table[["events", "sites"]].min(axis=1) < FEW_CLUSTERS)
 
 
 def band(shares: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    r"""Return a band that holds the true values of all columns at once, with probability `level`.
+    r"""Return a simultaneous confidence band, which holds the true values of all columns at once.
 
     .. math:: x_j \pm q s_j
 
-    with the bootstrap standard deviation :math:`s_j` of each column, and the quantile q of the largest
-    standardised deviation (sup-t).
+    with the value :math:`x_j` and the bootstrap standard deviation :math:`s_j` of column j. q is the
+    quantile at `level` of :math:`\max_j |x_{b,j} - x_j| / s_j` over the resamples b (sup-t band).
 
     Parameters
     ----------
-    shares : pandas.DataFrame
+    shares : pandas.DataFrame, [1 + resamples, k]
         Result of `resampled_means`.
     level : float
+        Probability that the band covers, between 0 and 1.
 
     Returns
     -------
-    pandas.DataFrame
-        A row for each column of `shares`: ``value``, ``low``, ``high``.
+    pandas.DataFrame, [k, 3]
+        A row per column of `shares`: ``value`` and the bounds ``low`` and ``high``.
 
     References
     ----------

@@ -1,4 +1,8 @@
-"""Scaling of the predicted standard deviation after training, fitted to stopping records of all folds."""
+"""Scaling of the predicted standard deviation after the training, fitted to records that did not train.
+
+The records are those of the stopping events, which decide when the training of a network ends. A fold is
+the training with one chunk of sites held out; the members of a fold are a partial ensemble.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -12,35 +16,41 @@ from scipy.spatial import KDTree
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 
-#: End of the name of a calibrated model.
+#: Text that is added to the name of a calibrated model.
 CALIBRATED = ", calibrated"
+#: Name of the file with the calibrations in the folder of a run.
 FILE = "calibration.json"
 
-#: Lower and upper bounds of a, b, length_km and c, a judgement: b is at most some two to three times a
-#: usual phi_S2S. Without its bound a few near sites could promise any value far away.
+#: Lower and upper bounds of a, b (ln units), length_km (km) and c, chosen by judgement. The bound of b is
+#: two to three times a usual phi_S2S; without it, a few stations at short distances d could set any
+#: standard deviation at large d.
 _BOUNDS = ((0.1, 10.0), (0.0, 1.0), (1.0, 50.0), (0.0, 20.0))
-#: Lengths, in km, from which the search starts.
+#: Values of length_km (km) from which the search for the largest likelihood starts.
 _STARTS = (2.0, 10.0, 40.0)
+#: Roles of the sites whose records of stopping events are used.
 _CELLS = ("training", "stopping")
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    r"""Predicted variance, scaled so that it fits the residuals of records that did not train.
+    r"""Scaling of the predicted variance of ln IM to the residuals of records that did not train.
 
     .. math:: \sigma_{cal}^2 = a^2 \sigma_{aleatory}^2 + [b (1 - e^{-d / L})]^2 + c \, \sigma_{epistemic}^2
 
-    with the distance d to the nearest trained site. The term with b is the variance of the unknown site
-    term: zero at a trained site, and growing as the covariance with the nearest one falls.
+    with the distance d from the site to the nearest training station. The term with b is the variance of
+    the unknown site term. It is zero at a training station and grows with distance, as the correlation
+    with the nearest training station falls.
 
     Attributes
     ----------
-    a, c : float
-        Factors of the aleatory standard deviation and the epistemic variance; 1 changes nothing.
+    a : float
+        Factor of the aleatory standard deviation; 1 changes nothing.
     b : float
-        Standard deviation that is added far from trained sites, ln units.
+        Standard deviation of the unknown site term far from all training stations, ln units.
     length_km : float
-        L, km.
+        Length L over which the unknown site term grows, km.
+    c : float
+        Factor of the epistemic variance; 1 changes nothing.
     """
 
     a: float = 1.0
@@ -49,45 +59,73 @@ class Calibration:
     c: float = 1.0
 
     def variance(self, distance_km, aleatory, epistemic, xp=np) -> tuple:
-        """Return calibrated aleatory and epistemic variance, b in the latter; their sum is the total.
+        """Return the calibrated aleatory and epistemic variances, whose sum is the total variance.
 
-        Plain arithmetic, for NumPy arrays and tensors alike.
+        The variance of the unknown site term, with b, counts as epistemic. The computation is plain
+        arithmetic, for NumPy arrays and tensors alike.
 
         Parameters
         ----------
-        distance_km : array or tensor
-            Distance to the nearest trained site, km.
-        aleatory, epistemic : array or tensor
-            Variances of ln IM that the ensemble predicts.
+        distance_km : array or tensor, [...]
+            Distance d to the nearest training station, km.
+        aleatory, epistemic : array or tensor, [...]
+            Aleatory and epistemic variance of ln IM that the ensemble predicts, squared ln units.
         xp : module
-            Where ``expm1`` of these arrays is: `numpy`, or ``tf.math`` for tensors.
+            Module with the function ``expm1`` for these arrays: `numpy`, or ``tf.math`` for tensors.
+
+        Returns
+        -------
+        aleatory, epistemic : array or tensor, [...]
+            Calibrated variances, squared ln units.
         """
         unknown_site = self.b * -xp.expm1(-distance_km / self.length_km)
         return self.a**2 * aleatory, unknown_site**2 + self.c * epistemic
 
     def stddev(self, distance_km, aleatory, epistemic) -> np.ndarray:
-        """Return the square root of the calibrated total variance; parameters as for `variance`."""
+        """Return the calibrated total standard deviation of ln IM, in ln units.
+
+        Parameters
+        ----------
+        distance_km : array_like, [...]
+            Distance d to the nearest training station, km.
+        aleatory, epistemic : array_like, [...]
+            Aleatory and epistemic variance of ln IM that the ensemble predicts, squared ln units.
+
+        Returns
+        -------
+        ndarray, [...]
+            The square root of the sum of both results of `variance`, ln units.
+        """
         columns = (np.asarray(x, float) for x in (distance_km, aleatory, epistemic))
         return np.sqrt(np.add(*self.variance(*columns)))
 
     @classmethod
     def most_likely(cls, residual, distance_km, aleatory, epistemic) -> Self:
-        r"""Fit a, b, L and c by maximum likelihood to residuals that are Normal with mean zero.
+        r"""Return the calibration of largest likelihood for residuals that are Normal with mean zero.
 
-        .. math:: \min \; \overline{\ln \sigma_{cal}^2 + r^2 / \sigma_{cal}^2}
+        .. math:: \min_{a, b, L, c} \; \overline{\ln \sigma_{cal}^2 + r^2 / \sigma_{cal}^2}
+
+        The four parameters stay within `_BOUNDS`.
 
         Parameters
         ----------
         residual : array_like, [n]
-            r, ln units.
-        distance_km, aleatory, epistemic : array_like, [n]
-            As for `variance`.
+            Residuals r of the records: observed minus predicted ln IM, ln units.
+        distance_km : array_like, [n]
+            Distance d to the nearest training station, km.
+        aleatory, epistemic : array_like, [n]
+            Aleatory and epistemic variance of ln IM that the ensemble predicts, squared ln units.
+
+        Returns
+        -------
+        Calibration
+            The fitted a, b, L and c.
         """
         square = np.asarray(residual, float) ** 2
         columns = [np.asarray(x, float) for x in (distance_km, aleatory, epistemic)]
 
         def loss(parameters: np.ndarray) -> float:
-            """Return twice the negative mean log-likelihood, but for a constant."""
+            """Return -2 times the mean log-likelihood without its constant, for (a, b, length_km, c)."""
             variance = np.add(*cls(*parameters).variance(*columns))
             return float(np.mean(np.log(variance) + square / variance))
 
@@ -96,20 +134,22 @@ class Calibration:
 
 
 def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
-    """Return the distance from each record's station to the nearest trained station of the same fold.
+    """Return the distance in km from each record's station to the nearest training station of its fold.
 
-    A station is trained if it has a record of a training event in the role training, of any network.
+    A training station of a fold (one chunk of one intensity measure) has a record of a training event and
+    has itself the role training. It may belong to any recording network.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        All scored records of the folds, with ``im, chunk, station_id, x_km, y_km, event_role,
-        site_role``, as `tfgmm.runs.run.RunFolder.with_places` has them.
+    table : pandas.DataFrame, [n, ...]
+        All predicted records of all folds: ``im``, ``chunk``, ``station_id``, ``x_km`` and ``y_km`` (km
+        east and north of the centre of the map), ``event_role`` and ``site_role`` (see
+        `tfgmm.runs.run.RunFolder.with_places`).
 
     Returns
     -------
     ndarray, [n]
-        km; zero at a trained station.
+        Distances, km; zero at a training station.
 
     Raises
     ------
@@ -131,27 +171,37 @@ def nearest_trained_km(table: pd.DataFrame) -> np.ndarray:
 
 
 def fit(table: pd.DataFrame, reference: str) -> dict[str, Calibration]:
-    """Fit a calibration for each intensity measure to the records of stopping events, pooled over folds.
+    """Return the calibration of each intensity measure, fitted to the records of the stopping events.
 
-    Other events do not count: networks have learned their terms. Records at training sites decide the
-    variance at distance zero, those at stopping sites the variance elsewhere. Training stopped where the
-    residuals of these records were smallest on average, so they are slightly too small. A site in the
-    stopping set of one fold is held out in another: the four numbers have seen it.
+    The records of all folds are pooled. Training and validation events are left out: the networks have
+    learned the event terms of the former, and the latter are held out for the scores. Records at training
+    sites determine the variance at distance zero, records at stopping sites the variance elsewhere.
+
+    Two limits: the training ended where the residuals of these records were smallest on average, so the
+    residuals are slightly too small; and a stopping site of one fold is held out in another fold, so the
+    four parameters are not independent of the held-out sites.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Predictions of the partial ensembles: as for `nearest_trained_km`, with ``network, ln_im, mean,
-        stddev, epistemic``.
+        Predictions of the partial ensembles (the members of one chunk each), a row per record and chunk:
+        the columns for `nearest_trained_km`, and ``network``, ``ln_im``, ``mean``, ``stddev`` (ln units)
+        and ``epistemic`` (variance, squared ln units).
     reference : str
-        Name of the reference network; other records are not used, so that all arms are treated alike.
+        Name of the reference network, the recording network whose records are scored. Records of other
+        recording networks are not used, so that all arms (sets of input channels) are treated alike.
+
+    Returns
+    -------
+    dict of str to Calibration
+        Calibrations by intensity measure.
 
     Raises
     ------
     UsageError
-        The run has no stopping set of its own.
+        The run has no stopping sites: it was trained with ``--stopping paper``.
     DataError
-        As for `nearest_trained_km`.
+        A fold has no training record.
     """
     table = table.assign(distance_km=nearest_trained_km(table))
     stopping = table["event_role"].eq("stopping") & table["site_role"].isin(_CELLS)
@@ -173,24 +223,25 @@ def fit(table: pd.DataFrame, reference: str) -> dict[str, Calibration]:
 
 
 def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataFrame:
-    """Return predictions with calibrated ``stddev`` and ``epistemic``, as those of another model.
+    """Return predictions with calibrated standard deviations and epistemic variances.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        All scored records of the folds, as for `fit`.
+    table : pandas.DataFrame, [n, ...]
+        All predicted records of all folds, with the columns for `fit` and ``model``.
     calibrations : dict of str to Calibration
-        By intensity measure.
+        Calibrations by intensity measure.
 
     Returns
     -------
-    pandas.DataFrame
-        The same rows; ``model`` ends in `CALIBRATED`.
+    pandas.DataFrame, [n, ...]
+        The same rows with calibrated ``stddev`` (ln units) and ``epistemic`` (squared ln units);
+        `CALIBRATED` is added to the name ``model``.
 
     Raises
     ------
     DataError
-        An intensity measure has no calibration.
+        An intensity measure has no calibration, or a fold has no training record.
     """
     distance = pd.Series(nearest_trained_km(table), table.index)
     parts = []
@@ -212,18 +263,22 @@ def apply(table: pd.DataFrame, calibrations: dict[str, Calibration]) -> pd.DataF
 
 
 def epistemic_change(partial: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
-    """Compare the epistemic variance of the partial ensembles, to which c is fitted, and the full one.
+    """Return the mean epistemic variances of the partial ensembles and of the full ensemble.
+
+    The factor c of a calibration is fitted to the partial ensembles (the members of one chunk each), but
+    applied to the full ensemble (the members of all chunks).
 
     Parameters
     ----------
     partial, full : pandas.DataFrame
-        Predictions of the partial ensembles and of the full ensemble, with ``im, epistemic``.
+        Predictions of the partial ensembles and of the full ensemble, with ``im`` and ``epistemic``
+        (squared ln units).
 
     Returns
     -------
     pandas.DataFrame
-        A row per intensity measure: mean variance of the members' means in ``partial`` and ``full``,
-        and their ``ratio``, full over partial.
+        A row per intensity measure: ``im``, the mean epistemic variances ``partial`` and ``full``
+        (squared ln units), and ``ratio``, full over partial.
     """
     means = {
         name: table.groupby("im", observed=True)["epistemic"].mean()
@@ -234,7 +289,14 @@ def epistemic_change(partial: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(calibrations: dict[str, Calibration], folder: Path) -> None:
-    """Write calibrations, by intensity measure, as `FILE` into the folder of a run.
+    """Write the calibrations of a run as the file `FILE` into the folder of the run.
+
+    Parameters
+    ----------
+    calibrations : dict of str to Calibration
+        Calibrations by intensity measure.
+    folder : Path
+        Folder of the run.
 
     Raises
     ------
@@ -251,14 +313,24 @@ def write(calibrations: dict[str, Calibration], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Calibration]:
-    """Read the calibrations of a run, by intensity measure, from `FILE` in its folder.
+    """Read the calibrations of a run from the file `FILE` in its folder; return them by intensity measure.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+
+    Returns
+    -------
+    dict of str to Calibration
+        Calibrations by intensity measure.
 
     Raises
     ------
     UsageError
         The run has no calibration.
     DataError
-        The file is damaged.
+        The file is damaged, or a parameter is outside its bounds.
     """
     path = folder / FILE
     if not path.is_file():
@@ -277,7 +349,7 @@ def read(folder: Path) -> dict[str, Calibration]:
 
 
 def _refuse_impossible(path: Path, im: str, calibration: Calibration) -> None:
-    """Raise `DataError` if a number of a calibration is outside its bounds."""
+    """Raise `DataError` if a parameter of the calibration of measure `im` is outside its bounds."""
     for (name, value), (low, high) in zip(dataclasses.asdict(calibration).items(), _BOUNDS, strict=True):
         if not low <= value <= high:
             raise DataError(

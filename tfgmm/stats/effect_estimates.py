@@ -1,7 +1,8 @@
-"""Estimates of random effects: variances, and the event and site terms of each member.
+"""Estimates of random effects: standard deviations, and the event and site terms of each member.
 
-Stopping events and stopping sites are the ones whose records decide when training stops. The weights of a
-network are not fitted to their records.
+A member is one trained network, identified by the chunk of held-out sites and the initialisation of the
+weights. Stopping events and stopping sites are those whose records decide when its training ends; its
+weights are not fitted to these records.
 """
 
 import numpy as np
@@ -13,30 +14,32 @@ from tfgmm.stats import mixed_effects, site_kriging
 from tfgmm.stats.mixture import rows_of_members
 from tfgmm.stats.path_terms import PathTerms
 
-#: Names of the effects in the table of terms.
+#: Values of the column ``effect`` in the table of terms.
 SITE, EVENT = "site", "event"
-#: Records that a site needs to count for phi_S2S: the mean of fewer is mostly chance.
+#: Smallest number of records of a site that is used for phi_S2S: the mean of fewer records is mostly noise.
 MIN_RECORDS = 10
 
 
 def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Select records of unseen events, and records of unseen sites, from the stopping set of each member.
+    """Return the records of stopping events at training sites, and the records at stopping sites.
 
-    Only records of the reference network count. Unseen sites with fewer than `MIN_RECORDS` records are
-    dropped, unless fewer than two sites would remain.
+    Neither the former events nor the latter sites have trained the member. Only records of the reference
+    network count. Stopping sites with fewer than `MIN_RECORDS` records are dropped, unless fewer than two
+    sites would remain.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
         Predictions, a row per record and member, see `RandomEffects.fit`.
     reference : str
-        Name of the reference network.
+        Name of the reference network, the recording network whose records are scored.
 
     Returns
     -------
-    of_events, of_sites : pandas.DataFrame
-        Rows of `predictions`: records of stopping events at training sites; and records at stopping sites,
-        of training and of stopping events.
+    of_events : pandas.DataFrame
+        Rows of `predictions`: records of stopping events at training sites.
+    of_sites : pandas.DataFrame
+        Rows of `predictions`: records of training events and of stopping events at stopping sites.
 
     Raises
     ------
@@ -59,18 +62,24 @@ def unseen_records(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFr
 
 
 def mean_square_of_paths(paths: PathTerms, rows: pd.DataFrame) -> float:
-    """Return the mean square over records of source plus path term, averaged over the members of a chunk.
+    r"""Return the mean square of the kriged source plus path terms of records, in squared ln units.
+
+    The terms are first averaged over the members of a chunk.
+
+    .. math:: \overline{(\delta L2L_e + \delta P2P_{es})^2}
 
     Parameters
     ----------
     paths : PathTerms
+        Source and path terms of all members.
     rows : pandas.DataFrame
-        A row per record and member, of events without training records.
+        A row per record and member, of events without training records; columns as for
+        `PathTerms.of_records`.
 
     Returns
     -------
     float
-        In squared ln units; 0 without records.
+        Mean square, squared ln units; 0 if `rows` is empty.
     """
     term = np.add(*paths.of_records(rows))
     keys = ["chunk", *RECORD]
@@ -79,36 +88,53 @@ def mean_square_of_paths(paths: PathTerms, rows: pd.DataFrame) -> float:
 
 
 def split_residuals(rows: pd.DataFrame) -> mixed_effects.CrossedEffects:
-    r"""Split residuals from the mean into event, site and remaining terms, with an offset per chunk.
+    r"""Split residuals into event, site and remaining terms by REML, with a constant offset for each chunk.
 
     .. math:: \ln IM_{ces} - \mu_{ces} = b_c + \delta B_e + \delta S2S_s + \delta WS_{es}
+
+    for chunk c, event e and site s, with the predicted mean :math:`\mu`.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``chunk, event_id, site_id, ln_im, mean``, a row per record and chunk; ln units.
+        A row per record and chunk: ``chunk``, ``event_id``, ``site_id``, and the observed ``ln_im`` and the
+        predicted ``mean``, ln units.
+
+    Returns
+    -------
+    mixed_effects.CrossedEffects
+        Offsets :math:`b_c` as coefficients, standard deviations tau, phi_S2S and phi_SS, and the terms, ln
+        units.
+
+    Raises
+    ------
+    DataError
+        A value is missing, or there are fewer than two events or sites.
     """
     offsets = pd.get_dummies(rows["chunk"].astype(str)).astype(float)
     return mixed_effects.fit(offsets, rows["ln_im"] - rows["mean"], rows["event_id"], rows["site_id"])
 
 
 def terms_of_members(trained: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
-    """Estimate the terms of the sites and events of every member from its training records.
+    """Return the site and event terms of every member, estimated from the training records of the member.
 
-    The terms are best linear unbiased predictions. The spatially correlated part of the site terms is
-    kriged from the mean residuals of the sites.
+    The terms are best linear unbiased predictions. For the spatially correlated part of the site terms, the
+    table holds the kriging weights of the sites, see `site_kriging.field_at`.
 
     Parameters
     ----------
     trained : pandas.DataFrame
-        Training records, a row per record and member.
+        Training records, a row per record and member: ``chunk, init, event_id, site_id, x_km, y_km, ln_im,
+        mean``.
     tau, phi_s2s, phi_ss : float
-        Standard deviations of event terms, site terms and the remaining part of a record, ln units.
+        Standard deviations of event terms, of site terms and of the remaining part of a record, ln units.
 
     Returns
     -------
     pandas.DataFrame
-        ``chunk, init, effect, id, term, stddev, x_km, y_km, weight, range_km``, see `RandomEffects`.
+        A row per member and training site or event: ``chunk``, ``init``, ``effect`` (``site`` or
+        ``event``), ``id``, and ``term`` and its posterior ``stddev``, ln units. For sites also ``x_km,
+        y_km`` (km), ``weight`` (ln units) and ``range_km``.
     """
     tables = [
         _terms_of_member(trained.iloc[rows], tau, phi_s2s, phi_ss).assign(chunk=chunk, init=init)
@@ -118,7 +144,11 @@ def terms_of_members(trained: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: 
 
 
 def _terms_of_member(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: float) -> pd.DataFrame:
-    """Return the terms of the sites and events of a member's training records, for given variances."""
+    """Return the site and event terms of one member, a row per site or event.
+
+    The standard deviations are given. `rows` are the training records of the member; the columns are
+    those of `terms_of_members` without ``chunk`` and ``init``. All standard deviations are in ln units.
+    """
     residual, ones = rows["ln_im"] - rows["mean"], np.ones((len(rows), 1))
     equations = mixed_effects.MixedModelEquations(ones, residual, rows["event_id"], rows["site_id"])
     solution = equations.solve(tau, phi_s2s, phi_ss)
@@ -137,7 +167,20 @@ def _terms_of_member(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: flo
 
 
 def site_terms_of(rows: pd.DataFrame, terms: pd.DataFrame) -> np.ndarray:
-    """Return the site terms of training records, [n], from the table of terms of all members."""
+    """Return the site terms of training records, each of the member that predicted the record.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, [n, ...]
+        Training records, a row per record and member, with ``chunk``, ``init`` and ``site_id``.
+    terms : pandas.DataFrame
+        Rows of effect ``site`` of the result of `terms_of_members`.
+
+    Returns
+    -------
+    ndarray, [n]
+        Site terms, ln units; NaN for a site without a term.
+    """
     keys = rows[[*MEMBER, "site_id"]].astype({"site_id": str})
     joined = keys.merge(terms, left_on=[*MEMBER, "site_id"], right_on=[*MEMBER, "id"], how="left")
     return joined["term"].to_numpy()

@@ -1,4 +1,4 @@
-"""Linear regression with two crossed random effects, by restricted maximum likelihood (REML)."""
+"""Linear regression with crossed random event and site effects, by restricted maximum likelihood (REML)."""
 
 import dataclasses
 
@@ -11,26 +11,26 @@ from threadpoolctl import threadpool_limits
 
 from tfgmm.core.errors import DataError
 
-#: Least and largest tau / phi_ss and phi_s2s / phi_ss.
+#: Lower and upper bound of the ratios tau / phi_ss and phi_s2s / phi_ss.
 RATIO_BOUNDS = 1e-4, 1e3
 
 
 @dataclasses.dataclass(frozen=True)
 class CrossedEffects:
-    """A fitted regression with event and site terms; everything is in the unit of y.
+    """A fitted regression with event and site terms; all quantities are in the unit of y, often ln units.
 
     Attributes
     ----------
     coefficients : ndarray, [p]
-        Coefficients of the columns of the design.
+        Coefficients b of the columns of the design matrix.
     covariance : ndarray, [p, p]
         Covariance of the coefficients.
     tau, phi_s2s, phi_ss : float
         Standard deviations of the event terms, the site terms and the remaining part of a record.
     event_terms, site_terms : pandas.Series
-        Best linear unbiased predictions, indexed by id.
+        Best linear unbiased predictions of the event terms by event id, and of the site terms by site id.
     event_terms_stddev, site_terms_stddev : pandas.Series
-        Posterior standard deviations of the terms, including the uncertainty of the coefficients.
+        Posterior standard deviations of these terms by id, including the uncertainty of the coefficients.
     """
 
     coefficients: np.ndarray
@@ -45,9 +45,10 @@ class CrossedEffects:
 
 
 class MixedModelEquations:
-    r"""Henderson's equations of :math:`y = X b + Z_e u + Z_s v + e`, solved for any variances.
+    r"""Henderson's equations of :math:`y = X b + Z_e u + Z_s v + e`, solved for any standard deviations.
 
-    With :math:`\theta_e = \tau / \phi_{SS}`, :math:`\theta_s = \phi_{S2S} / \phi_{SS}`,
+    u are the event terms, v the site terms and e the remaining part. With
+    :math:`\theta_e = \tau / \phi_{SS}`, :math:`\theta_s = \phi_{S2S} / \phi_{SS}`,
     :math:`u = \theta_e \tilde u` and :math:`v = \theta_s \tilde v` (Bates et al., 2015, section 3),
 
     .. math:: \begin{bmatrix}
@@ -57,24 +58,26 @@ class MixedModelEquations:
         \begin{bmatrix} \tilde u \\ \tilde v \\ b \end{bmatrix} =
         \begin{bmatrix} \theta_e Z_e^T y \\ \theta_s Z_s^T y \\ X^T y \end{bmatrix}
 
-    :math:`N_e` and :math:`N_s` are diagonal, the records of each event and site, and :math:`C` counts
-    the records of each pair. The cross products are computed once. Events are then eliminated exactly
-    and a dense matrix of the size of sites is factored: O(events x sites^2 + sites^3) operations for
-    each pair of variances, however many records there are.
+    :math:`N_e` and :math:`N_s` are diagonal matrices with the number of records of each event and of each
+    site; :math:`C`, [events, sites], counts the records of each pair. The cross products are computed once.
+    For each pair of ratios the events are then eliminated exactly and a dense matrix, [sites, sites], is
+    factored: O(events x sites^2 + sites^3) operations, however many records there are.
 
     Parameters
     ----------
     design : array_like or pandas.DataFrame, [n, p]
-        X, of full rank; a data frame's column names appear in error messages.
+        Design matrix X, of full rank. The column names of a data frame appear in error messages.
     y : array_like, [n]
+        Observed values, for instance ln IM.
     event, site : array_like, [n]
-        Ids; a pair may occur more than once.
+        Event id and site id of each record; several records may have the same pair of ids.
 
     Raises
     ------
     DataError
         A value is missing or infinite, there are fewer than two events or sites, a column of the
-        design is a linear combination of the columns before it, or the design alone explains y.
+        design matrix is a linear combination of the columns before it, or the design matrix alone
+        explains y exactly.
 
     References
     ----------
@@ -107,14 +110,16 @@ class MixedModelEquations:
         self._event_counts, self._site_counts = self._counts.sum(axis=1), self._counts.sum(axis=0)
 
     def _eliminate(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[np.ndarray, ...]:
-        """Eliminate events, then sites, from the equations for given ratios of the standard deviations.
+        """Eliminate events, then sites, from the equations; return the factors and right-hand sides.
+
+        `tau_ratio` is tau / phi_ss, `phi_s2s_ratio` is phi_s2s / phi_ss.
 
         Returns
         -------
-        factor : ndarray, [n_sites, n_sites]
+        factor : ndarray, [sites, sites]
             Lower Cholesky factor of the equations of the sites.
-        right : ndarray, [n_sites, p + 1]
-            Right sides of the sites, for the columns of X and y.
+        right : ndarray, [sites, p + 1]
+            Right-hand sides of the equations of the sites, for the columns of X and y.
         left : ndarray, [p + 1, p + 1]
             Cross products of X and y after the elimination.
         """
@@ -128,9 +133,10 @@ class MixedModelEquations:
         return factor, right, self._gram - sums.T @ sums - half.T @ half
 
     def profile(self, tau_ratio: float, phi_s2s_ratio: float) -> tuple[float, float]:
-        r"""Return the REML criterion at the best b and phi_ss for given ratios, and the best phi_ss.
+        r"""Return the profiled REML criterion for given ratios of standard deviations, and the best phi_ss.
 
-        b are the coefficients of the design; the smaller the criterion, the better the ratios.
+        The criterion takes the best coefficients b and the best phi_ss for these ratios. The smaller the
+        criterion, the better the ratios.
 
         .. math:: -2 \ell = \log|H| + \log|X^T H^{-1} X|
             + (n - p) [1 + \log(2 \pi r^2 / (n - p))], \quad
@@ -141,15 +147,17 @@ class MixedModelEquations:
 
         Parameters
         ----------
-        tau_ratio, phi_s2s_ratio : float
-            tau / phi_ss and phi_s2s / phi_ss.
+        tau_ratio : float
+            :math:`\theta_e`, tau / phi_ss.
+        phi_s2s_ratio : float
+            :math:`\theta_s`, phi_s2s / phi_ss.
 
         Returns
         -------
         criterion : float
             :math:`-2 \ell`.
         phi_ss : float
-            In the unit of y.
+            Best standard deviation of the remaining part of a record, in the unit of y.
         """
         factor, _, left = self._eliminate(tau_ratio, phi_s2s_ratio)
         *diagonal, r = np.diag(cholesky(left, lower=True))
@@ -159,7 +167,22 @@ class MixedModelEquations:
         return log_h + log_xhx + free * (1 + np.log(2 * np.pi * r**2 / free)), r / np.sqrt(free)
 
     def solve(self, tau: float, phi_s2s: float, phi_ss: float) -> CrossedEffects:
-        """Solve for coefficients and terms with given standard deviations; phi_ss is not zero."""
+        """Return the coefficients and the event and site terms for given standard deviations.
+
+        Parameters
+        ----------
+        tau : float
+            Standard deviation of the event terms, in the unit of y.
+        phi_s2s : float
+            Standard deviation of the site terms, in the unit of y.
+        phi_ss : float
+            Standard deviation of the remaining part of a record, in the unit of y; not zero.
+
+        Returns
+        -------
+        CrossedEffects
+            Coefficients and terms with covariance and posterior standard deviations.
+        """
         tau_ratio, phi_s2s_ratio = tau / phi_ss, phi_s2s / phi_ss
         factor, right, left = self._eliminate(tau_ratio, phi_s2s_ratio)
         covariance = phi_ss**2 * np.linalg.inv(left[:-1, :-1])
@@ -174,7 +197,11 @@ class MixedModelEquations:
         variance = phi_ss**2 * shrunk + phi_s2s**2 * (site_part**2).sum(axis=1)
 
         def stddev(terms: np.ndarray, given_b: np.ndarray) -> np.ndarray:
-            """Return posterior standard deviations: the uncertainty of b added to variances given b."""
+            """Return posterior standard deviations of terms, [n], with the uncertainty of b added.
+
+            `given_b` are the variances of the terms for fixed coefficients b; `terms`, [n, p + 1], belong
+            to the columns of X and to y.
+            """
             return np.sqrt(given_b + ((terms[:, :-1] @ covariance) * terms[:, :-1]).sum(axis=1))
 
         back = np.linalg.inv(self._triangle)
@@ -192,25 +219,36 @@ class MixedModelEquations:
 
 
 def fit(design, y, event, site) -> CrossedEffects:
-    r"""Regress y on a design, with event and site terms, by restricted maximum likelihood.
+    r"""Regress y on a design matrix with random event and site terms, by restricted maximum likelihood.
 
     .. math:: y_{es} = x_{es}^T b + \delta B_e + \delta S2S_s + \delta WS_{es}, \quad
         \delta B_e \sim N(0, \tau^2), \;
         \delta S2S_s \sim N(0, \phi_{S2S}^2), \;
         \delta WS_{es} \sim N(0, \phi_{SS}^2)
 
-    in the notation of Al Atik et al. (2010). An event or site variance whose estimate is zero comes
-    out near the lower bound of the search, `RATIO_BOUNDS`, and its terms as almost zero.
+    in the notation of Al Atik et al. (2010). If the best tau or phi_S2S is zero, the result lies near the
+    lower bound of the search (`RATIO_BOUNDS` times phi_SS), and the terms are almost zero.
 
     Parameters
     ----------
-    design, y, event, site
-        As for `MixedModelEquations`.
+    design : array_like or pandas.DataFrame, [n, p]
+        Design matrix, of full rank, a row :math:`x_{es}` per record.
+    y : array_like, [n]
+        Observed values, for instance ln IM.
+    event, site : array_like, [n]
+        Event id and site id of each record.
+
+    Returns
+    -------
+    CrossedEffects
+        Coefficients, standard deviations and terms, in the unit of y.
 
     Raises
     ------
     DataError
-        As for `MixedModelEquations`.
+        A value is missing or infinite, there are fewer than two events or sites, a column of the
+        design matrix is a linear combination of the columns before it, or the design matrix alone
+        explains y exactly.
 
     References
     ----------
@@ -220,7 +258,7 @@ def fit(design, y, event, site) -> CrossedEffects:
     equations = MixedModelEquations(design, y, event, site)
 
     def criterion(log_ratios: np.ndarray) -> float:
-        """Return the REML criterion for logarithms of tau / phi_ss and phi_s2s / phi_ss."""
+        """Return the REML criterion for ln(tau / phi_ss) and ln(phi_s2s / phi_ss), [2]."""
         return equations.profile(*np.exp(log_ratios))[0]
 
     # Some hundred sites: threads gain nothing, and lose much while other work holds the processor.
@@ -237,16 +275,18 @@ def fit(design, y, event, site) -> CrossedEffects:
 
 
 def independent_columns(design) -> np.ndarray:
-    """Mark the columns that are no linear combination of the marked columns before them (Gram-Schmidt).
+    """Return True for columns that are no linear combination of the columns before them (Gram-Schmidt).
 
     Parameters
     ----------
     design : array_like, [n, p]
-        Finite; a column counts as dependent if all but 1e-10 of its length is explained.
+        Finite design matrix. A column is dependent if less than 1e-10 of its length remains after the
+        projection on the columns before it.
 
     Returns
     -------
     ndarray of bool, [p]
+        True for each independent column.
     """
     design = np.asarray(design, float)
     basis = np.empty((len(design), 0))
@@ -261,7 +301,7 @@ def independent_columns(design) -> np.ndarray:
 
 
 def _refuse_missing(table: pd.DataFrame) -> None:
-    """Raise `DataError` if a value of a table is missing or infinite."""
+    """Raise `DataError` with the first bad row and column if a value of `table` is missing or infinite."""
     bad = table.isna() | table.isin([np.inf, -np.inf])
     if bad.to_numpy().any():
         row, column = np.argwhere(bad.to_numpy())[0]
@@ -272,7 +312,7 @@ def _refuse_missing(table: pd.DataFrame) -> None:
 
 
 def _refuse_dependent(columns: pd.DataFrame) -> None:
-    """Raise `DataError` if a column of the design is a linear combination of the columns before it."""
+    """Raise `DataError` if a design column is a linear combination of the columns before it."""
     independent = independent_columns(columns)
     if not independent.all():
         raise DataError(
@@ -282,7 +322,10 @@ def _refuse_dependent(columns: pd.DataFrame) -> None:
 
 
 def _levels(ids, what: str) -> tuple[np.ndarray, pd.Index]:
-    """Return the index of each record's event or site in the sorted ids, and the sorted ids."""
+    """Return the index of each record's event (or site) among the sorted ids, [n], and the sorted ids.
+
+    `what` is the name for the error message. Fewer than two different ids raise `DataError`.
+    """
     codes, levels = pd.factorize(np.asarray(ids), sort=True)
     if len(levels) < 2:
         raise DataError(

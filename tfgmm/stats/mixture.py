@@ -1,4 +1,8 @@
-"""Combine the Normal distributions of an ensemble: mean, aleatory and epistemic variance."""
+"""Combine the Normal distributions of an ensemble: mean, aleatory and epistemic variance.
+
+A member is one trained network, identified by the chunk of stations that it holds out and the
+initialisation of its weights (chunk, init).
+"""
 
 import dataclasses
 from typing import cast
@@ -11,14 +15,16 @@ from tfgmm.data.columns import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDD
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Mean and variance of an ensemble; all arrays have one shape.
+    """Mean and variance of ln IM of an ensemble, in arrays of one shape.
 
     Attributes
     ----------
-    mean : ndarray
+    mean : ndarray, [...]
         Ensemble mean of ln IM.
-    aleatory, epistemic : ndarray
-        Mean variance of the members, and variance of their means.
+    aleatory : ndarray, [...]
+        Mean of the variances of the members, squared ln units.
+    epistemic : ndarray, [...]
+        Variance of the means of the members, squared ln units.
     """
 
     mean: np.ndarray
@@ -27,24 +33,33 @@ class Mixture:
 
     @property
     def stddev(self) -> np.ndarray:
-        """Return the square root of the total variance."""
+        """Return the total standard deviation of ln IM, sqrt(aleatory + epistemic), in ln units."""
         return np.sqrt(self.aleatory + self.epistemic)
 
 
 def moments(means, variances) -> tuple:
     r"""Return mean, aleatory and epistemic variance of several Normal distributions of equal weight.
 
-    By the laws of total expectation and total variance:
+    By the laws of total expectation and total variance, with the mean :math:`\mu_i` and the variance
+    :math:`\sigma_i^2` of member i,
 
     .. math:: \mu = E[\mu_i], \quad \sigma^2 = E[\sigma_i^2] + Var[\mu_i]
 
-    The second part is taken as a variance of the means, never as a difference of large numbers. Plain
-    arithmetic, for NumPy arrays and tensors alike.
+    The first summand is the aleatory variance, the second the epistemic variance. The second is taken as
+    a variance of the means, never as a difference of large numbers. The computation is plain arithmetic,
+    for NumPy arrays and tensors alike.
 
     Parameters
     ----------
-    means, variances : sequence of array or tensor
-        Means and variances of the members, all of one shape.
+    means : sequence of array or tensor
+        Means of ln IM of the members, all of one shape.
+    variances : sequence of array or tensor
+        Variances of ln IM of the members, squared ln units, of the same shape.
+
+    Returns
+    -------
+    mean, aleatory, epistemic : array or tensor
+        Mean of ln IM and both variances (squared ln units), of the shape of the arrays of a member.
 
     References
     ----------
@@ -56,39 +71,45 @@ def moments(means, variances) -> tuple:
 
 
 def combine(mean: np.ndarray, stddev: np.ndarray, axis: int = 0) -> Mixture:
-    """Combine the members of an ensemble, given as arrays; see `moments`.
+    """Combine the members of an ensemble, given as arrays, into mean, aleatory and epistemic variance.
 
     Parameters
     ----------
-    mean, stddev : ndarray
-        Mean and standard deviation of ln IM of every member, along `axis`.
+    mean, stddev : ndarray, [..., members, ...]
+        Mean and standard deviation of ln IM (ln units) of every member, along `axis`.
     axis : int
         Axis of the members.
+
+    Returns
+    -------
+    Mixture
+        Arrays without the axis of the members, see `moments`.
     """
     means, stddevs = (np.moveaxis(np.asarray(values, float), axis, 0) for values in (mean, stddev))
     return Mixture(*moments(means, stddevs**2))
 
 
 def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Combine a table with a row per record and member into one with a row per record.
+    """Combine a table with a row per record and member into a table with a row per record.
 
     Parameters
     ----------
-    members : pandas.DataFrame
-        Predictions; the `count` rows of a record, one per member, follow each other.
+    members : pandas.DataFrame, [n * count, ...]
+        Predictions with ``mean`` and ``stddev`` (ln units); the `count` rows of a record, one per member,
+        follow each other.
     count : int
         Number of members.
 
     Returns
     -------
-    pandas.DataFrame
-        The first row of each record, with ``mean``, ``stddev`` and ``epistemic`` (a variance) of the
-        ensemble. Terms of random effects are means over the members, their standard deviations those of
-        the mean variance.
+    pandas.DataFrame, [n, ...]
+        The first row of each record, with the ``mean``, total ``stddev`` (ln units) and ``epistemic``
+        variance (squared ln units) of the ensemble. If `members` has random effects (a column
+        ``site_term``), terms are means over the members and standard deviations are root mean squares.
     """
 
     def values(name: str) -> np.ndarray:
-        """Return a column as an array, [records, members]."""
+        """Return a column of `members` as an array, [records, members]."""
         return members[name].to_numpy(float).reshape(-1, count)
 
     moments = combine(values("mean"), values("stddev"), axis=1)
@@ -109,7 +130,8 @@ def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     members : pandas.DataFrame
-        Predictions of one intensity measure, a row per record and member, in any order.
+        Predictions of one intensity measure, a row per record and member, in any order; a chunk has several
+        members, one per initialisation.
 
     Returns
     -------
@@ -121,5 +143,16 @@ def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows_of_members(table: pd.DataFrame) -> dict[tuple[int, int], np.ndarray]:
-    """Return the row numbers of each member, (chunk, init), in a table with these two columns."""
+    """Return the row numbers of each member in a table, by (chunk, init).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Table with the columns ``chunk`` and ``init``.
+
+    Returns
+    -------
+    dict of (int, int) to ndarray of int
+        Positions of the rows of each member.
+    """
     return cast(dict[tuple[int, int], np.ndarray], table.groupby(MEMBER, observed=True).indices)

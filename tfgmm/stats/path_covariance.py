@@ -1,4 +1,7 @@
-"""Covariance of residuals of different events and stations: by distance, and the fitted function."""
+"""Covariance of the residuals of two records by distance, and a covariance function fitted to it.
+
+The two distances of a pair of records are those between the hypocentres and between the stations.
+"""
 
 import dataclasses
 import functools
@@ -12,35 +15,44 @@ from scipy.spatial.distance import cdist
 from tfgmm.data.columns import SITE_XY, SOURCE_XY
 from tfgmm.stats.mixture import rows_of_members
 
-#: Borders in km of the classes of distance between sources and between stations.
+#: Borders of the classes of distance between hypocentres and between stations, km.
 SOURCE_CLASSES_KM = np.array([0, 1, 3, 6, 10, 15, 25, 40, 70, 100])
 SITE_CLASSES_KM = np.array([0, 0.5, 2, 4, 7, 10, 15, 25, 40, 60])
-#: Pairs that a class needs; more than the second number weigh no more: they are not independent.
+#: Smallest number of pairs of a class that is used, and number of pairs from which a larger number gives
+#: no more weight: the pairs are not independent.
 PAIRS = 1_000, 30_000
-#: Least and largest ranges of source and path terms, km.
+#: Lower and upper bound of the ranges of source and path terms, km.
 RANGE_BOUNDS_KM = 2.0, 150.0
-#: Least share of a single record's own variance: with less the equations of kriging cannot be solved.
+#: Smallest share of the noise (variance of a single record) in the total variance: with a smaller share the
+#: equations of kriging cannot be solved.
 _LEAST_NOISE = 0.05
-#: Ranges of sources and sites, km, from which the search starts: the misfit may have more than one dip.
+#: Ranges of sources and stations, km, from which the search starts: the misfit may have several minima.
 _STARTS_KM = ((8.0, 12.0), (30.0, 12.0), (20.0, 40.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Residuals:
-    """Residuals of the training records of all members from median and site term.
+    """Residuals of the training records of all members, observed ln IM minus predicted mean and site term.
+
+    A member is one trained network, identified by the chunk of held-out sites and the initialisation of
+    the weights. The event terms are still in the residuals.
 
     Attributes
     ----------
     source_km : ndarray, [events, 3]
-        Hypocentres: km east, north, down.
+        Hypocentres: km east and north of the centre of the map, and depth in km.
     site_km : ndarray, [stations, 2]
-        Stations: km east, north.
+        Stations: km east and north of the centre of the map.
     stations : ndarray of str, [stations]
         Station ids.
     members : ndarray of int, [members, 2]
-        Chunk and init.
-    event, station, residual : list of ndarray, [records]
-        For each member: indices of its records in `source_km` and `site_km`, and residuals in ln units.
+        Chunk and initialisation of each member.
+    event : list of ndarray of int, [records]
+        For each member, the row in `source_km` of each of its records.
+    station : list of ndarray of int, [records]
+        For each member, the row in `site_km` of each of its records.
+    residual : list of ndarray of float32, [records]
+        For each member, the residuals of its records, ln units.
     """
 
     source_km: np.ndarray
@@ -53,15 +65,20 @@ class Residuals:
 
     @classmethod
     def of(cls, rows: pd.DataFrame, residual) -> Self:
-        """Arrange the residuals of a table of records by member.
+        """Return the residuals of a table of records, arranged by member.
 
         Parameters
         ----------
-        rows : pandas.DataFrame
-            ``chunk, init, event_id, station_id``, hypocentres as ``event_x_km, event_y_km, depth_km`` and
-            stations as ``x_km, y_km``, a row per record and member.
+        rows : pandas.DataFrame, [n, ...]
+            A row per record and member: ``chunk, init, event_id, station_id``; hypocentres as ``event_x_km,
+            event_y_km, depth_km`` and stations as ``x_km, y_km`` (km).
         residual : array_like, [n]
             Residuals, ln units.
+
+        Returns
+        -------
+        Residuals
+            Residuals with the hypocentres and stations of the table.
         """
         (event, source_km), (station, site_km) = unique_events(rows), unique_stations(rows)
         members = rows_of_members(rows)
@@ -75,34 +92,84 @@ class Residuals:
         )
 
     def matrix(self, member: int, values) -> np.ndarray:
-        """Return values of a member's records as a matrix, [events, stations], 0 where there is none."""
+        """Return values of a member's records as a matrix, zero where a station has no record of an event.
+
+        Parameters
+        ----------
+        member : int
+            Index of the member in `members`.
+        values : float or array_like, [records]
+            Values of the records of the member.
+
+        Returns
+        -------
+        ndarray of float32, [events, stations]
+            Values by event and station.
+        """
         whole = np.zeros((len(self.source_km), len(self.site_km)), "float32")
         whole[self.event[member], self.station[member]] = values
         return whole
 
 
 def unique_events(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of each row's event, [n], and the hypocentres of the events, [events, 3], km."""
+    """Return the event index of each row of a table, and the hypocentres of its events.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, [n, ...]
+        A row per record: ``event_id, event_x_km, event_y_km, depth_km`` (km).
+
+    Returns
+    -------
+    event : ndarray of int, [n]
+        Index of the event of each row.
+    source_km : ndarray, [events, 3]
+        Hypocentres: km east and north of the centre of the map, and depth in km.
+    """
     event, _ = pd.factorize(rows["event_id"].astype(str))
     return event, rows[[*SOURCE_XY, "depth_km"]].to_numpy(float)[~pd.Series(event).duplicated()]
 
 
 def unique_stations(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of each row's station, [n], and the places of the stations, [stations, 2], km."""
+    """Return the station index of each row of a table, and the places of its stations.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, [n, ...]
+        A row per record: ``station_id, x_km, y_km`` (km).
+
+    Returns
+    -------
+    station : ndarray of int, [n]
+        Index of the station of each row.
+    site_km : ndarray, [stations, 2]
+        Stations: km east and north of the centre of the map.
+    """
     station, _ = pd.factorize(rows["station_id"].astype(str))
     return station, rows[SITE_XY].to_numpy(float)[~pd.Series(station).duplicated()]
 
 
 def covariance_by_distance(residuals: Residuals) -> pd.DataFrame:
-    """Estimate the covariance of residuals of two records, in classes of source and station distance.
+    r"""Estimate the covariance of the residuals of two records, in classes of source and station distance.
+
+    .. math:: \hat C_{kl} = \overline{r_{es} r_{e's'}}
+
+    over all pairs of records of the same member whose source distance is in class k and whose station
+    distance is in class l.
+
+    Parameters
+    ----------
+    residuals : Residuals
+        Residuals of all members, of zero mean.
 
     Returns
     -------
     pandas.DataFrame
-        A row per class: ``source_class`` and ``site_class`` (0: the same event or station, k: up to the
-        k-th border after 0 of `SOURCE_CLASSES_KM` or `SITE_CLASSES_KM`), ``source_km`` and ``site_km``
-        (mean distances of the pairs), ``pairs`` (each counted from both sides) and ``covariance``, the
-        mean product. Classes without a pair are left out.
+        A row per class: ``source_class`` and ``site_class`` (0: the same event or station; k:
+        ``borders[k - 1] <= distance < borders[k]`` of `SOURCE_CLASSES_KM` or `SITE_CLASSES_KM`),
+        ``source_km`` and ``site_km`` (mean distances of the pairs), ``pairs`` (both orders counted) and
+        ``covariance``, squared ln units. The class 0, 0 is a record with itself: the variance. Classes
+        without a pair are left out.
     """
     source_distance, site_distance = (cdist(km, km) for km in (residuals.source_km, residuals.site_km))
     source_class = _classes(source_distance, SOURCE_CLASSES_KM)
@@ -139,42 +206,49 @@ def covariance_by_distance(residuals: Residuals) -> pd.DataFrame:
 
 
 def _sum_over_pairs(matrices: list[np.ndarray], alike: np.ndarray) -> np.ndarray:
-    """Return the sum of products of values of pairs of events in a class, for each pair of stations.
+    """Return sums of products over the event pairs of a class, for each station pair, [stations, stations].
 
     Parameters
     ----------
     matrices : list of ndarray, [events, stations]
         Values of each member.
     alike : ndarray of bool, [events, events]
-        True for the pairs in the class.
+        True for the pairs of events in the class.
     """
     kind = alike.astype("float32")
     return functools.reduce(np.add, (matrix.T @ (kind @ matrix) for matrix in matrices))
 
 
 def _classes(distance: np.ndarray, borders: np.ndarray) -> np.ndarray:
-    """Return the class of each distance of a square matrix: 0 on its diagonal, else that of the borders."""
+    """Return the class of each distance in a square matrix: 0 on the diagonal, 1 and more elsewhere.
+
+    Class k holds ``borders[k - 1] <= distance < borders[k]`` (km). From the last border on, the class is
+    the number of borders.
+    """
     return np.where(np.eye(len(distance), dtype=bool), 0, np.digitize(distance, borders))
 
 
 @dataclasses.dataclass(frozen=True)
 class Covariance:
-    r"""Covariance of residuals from median and site term, of events e, e' at stations s, s'.
+    r"""Covariance of the residuals of two records, of events e, e' at stations s, s'.
 
     .. math:: v_E \delta_{ee'} + v_L h + v_O h \delta_{ss'} + v_P h g + v_W \delta_{ee'} g
         + v_0 \delta_{ee'} \delta_{ss'}, \quad
         h = \exp(-|x_e - x_{e'}| / l_e), \; g = \exp(-|x_s - x_{s'}| / l_s)
 
-    with hypocentres :math:`x_e` and stations :math:`x_s`. In the notation of Al Atik et al. (2010)
-    :math:`v_L` is the variance of :math:`\delta L2L`, and :math:`v_O + v_P` that of :math:`\delta P2P`;
-    neighbouring stations have the part with :math:`v_P` in common.
+    The residuals are observed ln IM minus the predicted mean and site term. :math:`x_e` are hypocentres
+    and :math:`x_s` stations. In the notation of Al Atik et al. (2010), :math:`v_E` belongs to the event
+    term, :math:`v_L` is the variance of the source term :math:`\delta L2L`, and :math:`v_O + v_P` that of
+    the path term :math:`\delta P2P`. Neighbouring stations share the part with :math:`v_P`; the part with
+    :math:`v_O` belongs to one station alone. :math:`v_W` is the variance that stations near each other
+    share within one event, and :math:`v_0` that of a single record.
 
     Attributes
     ----------
     event, source, own, path, within, noise : float
-        :math:`v_E, v_L, v_O, v_P, v_W, v_0`.
+        Variances :math:`v_E, v_L, v_O, v_P, v_W, v_0`, squared ln units.
     source_km, site_km : float
-        :math:`l_e, l_s`.
+        Ranges :math:`l_e, l_s`, km.
 
     References
     ----------
@@ -194,15 +268,21 @@ class Covariance:
 
     @classmethod
     def fit(cls, classes: pd.DataFrame) -> Self:
-        """Fit variances and ranges to covariances in classes of distance, by weighted least squares.
+        """Fit the variances and ranges of a covariance function, none negative, by weighted least squares.
 
-        No variance is negative.
+        A class weighs by its number of pairs, up to `PAIRS`.
 
         Parameters
         ----------
         classes : pandas.DataFrame
-            Result of `covariance_by_distance`. With fewer classes than variances and ranges, or
-            without a covariance above 0, all is noise.
+            Result of `covariance_by_distance`. Classes with fewer pairs than the first number of `PAIRS`
+            are not used.
+
+        Returns
+        -------
+        Covariance
+            The fitted function. With fewer usable classes than variances and ranges (8), or without a
+            positive covariance, the noise :math:`v_0` is 1 and all other variances are 0.
         """
         classes = classes[classes["pairs"] >= PAIRS[0]]
         if len(classes) < len(dataclasses.fields(cls)):
@@ -211,11 +291,14 @@ class Covariance:
         target = weight * classes["covariance"].to_numpy()
 
         def fitted(ln_ranges: np.ndarray) -> tuple[np.ndarray, float]:
-            """Return the best variances for given ranges, and their misfit."""
+            """Return the best six variances (squared ln units) for given ranges, [6], and the misfit.
+
+            `ln_ranges`, [2], are ln of the ranges of sources and of stations in km.
+            """
             return nnls(_correlations(classes, *np.exp(ln_ranges)) * weight[:, np.newaxis], target)
 
         def misfit(ln_ranges: np.ndarray) -> float:
-            """Return the misfit of the best variances for given ranges."""
+            """Return the misfit of the best variances for given ranges, `ln_ranges` as for `fitted`."""
             return fitted(ln_ranges)[1]
 
         bounds = [(float(np.log(RANGE_BOUNDS_KM[0])), float(np.log(RANGE_BOUNDS_KM[1])))] * 2
@@ -230,55 +313,119 @@ class Covariance:
         return cls(*variances.tolist(), *np.exp(best).tolist())
 
     def at(self, classes: pd.DataFrame) -> np.ndarray:
-        """Return the covariance in each class of distance, [n], of a table of `covariance_by_distance`."""
+        """Return the covariance of two records in each class of distance.
+
+        Parameters
+        ----------
+        classes : pandas.DataFrame, [n, ...]
+            Result of `covariance_by_distance`.
+
+        Returns
+        -------
+        ndarray, [n]
+            Covariances, squared ln units.
+        """
         variances = self.event, self.source, self.own, self.path, self.within, self.noise
         return _correlations(classes, self.source_km, self.site_km) @ np.array(variances)
 
     def source_correlation(self, source_km, other_source_km) -> np.ndarray:
-        """Return the correlation h of hypocentres [n, 3] with hypocentres [m, 3], km, [n, m]."""
+        r"""Return the correlation h of one set of hypocentres with another set.
+
+        Parameters
+        ----------
+        source_km : array_like, [n, 3]
+            Hypocentres: km east, north and down.
+        other_source_km : array_like, [m, 3]
+            Other hypocentres.
+
+        Returns
+        -------
+        ndarray of float32, [n, m]
+            Correlations :math:`\exp(-d / l_e)`.
+        """
         distance = cdist(source_km, other_source_km).astype("float32")
         return correlation(distance, np.float32(self.source_km))
 
     def site_correlation(self, xy_km, other_xy_km) -> np.ndarray:
-        """Return the correlation g of places [n, 2] with places [m, 2], km, [n, m]."""
+        r"""Return the correlation g of one set of places with another set.
+
+        Parameters
+        ----------
+        xy_km : array_like, [n, 2]
+            Places: km east and north.
+        other_xy_km : array_like, [m, 2]
+            Other places.
+
+        Returns
+        -------
+        ndarray of float32, [n, m]
+            Correlations :math:`\exp(-d / l_s)`.
+        """
         return correlation(cdist(xy_km, other_xy_km).astype("float32"), np.float32(self.site_km))
 
     def shared_term(self, near, site_correlation):
-        """Return source terms plus the part of path terms that near stations share.
+        r"""Return the source terms plus the part of the path terms that neighbouring stations share.
 
-        Plain arithmetic, for NumPy arrays and tensors alike.
+        .. math:: \sum_s w_s (v_L + v_P g_{s p})
+
+        for the weights w of the stations s and the place p. The computation is plain arithmetic, for NumPy
+        arrays and tensors alike.
 
         Parameters
         ----------
         near : array or tensor, [..., stations]
-            Weights of the stations, summed over the events near the sources.
+            Weights w of the stations, summed over the events near the sources.
         site_correlation : array or tensor, [stations, places]
-            Correlation of the stations with the places.
+            Correlation g of the stations with the places.
+
+        Returns
+        -------
+        array or tensor, [..., places]
+            Source terms plus shared path terms, ln units.
         """
         return near @ (self.path * site_correlation + self.source)
 
     def own_term(self, near):
-        """Return the part of path terms that a station shares with no other; for arrays and tensors."""
+        """Return the part of the path terms that belongs to one station alone, v_O w, ln units.
+
+        Parameters
+        ----------
+        near : array or tensor, [..., stations]
+            Weights w of the stations, summed over the events near the sources.
+
+        Returns
+        -------
+        array or tensor, [..., stations]
+            Path terms of the single stations, ln units.
+        """
         return self.own * near
 
 
 def correlation(distance_km, range_km, xp=np):
-    """Return the correlation exp(-d / l) over distances d, for NumPy arrays and tensors alike.
+    """Return the correlation exp(-d / l) of distances d with range l, for NumPy arrays and tensors alike.
 
     Parameters
     ----------
-    distance_km : array or tensor
-        d.
+    distance_km : array or tensor, [...]
+        Distances d, km.
     range_km : float
-        l.
+        Range l, km.
     xp : module
-        Where ``exp`` of these distances is: `numpy`, or ``tf.math`` for tensors.
+        Module with the function ``exp`` for these distances: `numpy`, or ``tf.math`` for tensors.
+
+    Returns
+    -------
+    array or tensor, [...]
+        Correlations between 0 and 1.
     """
     return xp.exp(-distance_km / range_km)
 
 
 def _correlations(classes: pd.DataFrame, source_km: float, site_km: float) -> np.ndarray:
-    """Return the factors of the six variances of `Covariance` in each class of distance, [n, 6]."""
+    """Return the factors of the six variances of `Covariance` in each class of distance, [n, 6].
+
+    `classes` is a result of `covariance_by_distance`; `source_km` and `site_km` are the ranges in km.
+    """
     same_event, same_station = (
         classes[name].eq(0).to_numpy(float) for name in ("source_class", "site_class")
     )

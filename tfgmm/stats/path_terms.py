@@ -1,4 +1,4 @@
-"""Source and path terms of other earthquakes, kriged from the records of near sources."""
+"""Source and path terms of events that did not train, kriged from the training records of near sources."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ from tfgmm.stats.path_covariance import (
     unique_stations,
 )
 
-#: Relative error of the weights' equations, and most steps of their solution.
+#: Relative error at which the conjugate gradients end, and largest number of their steps.
 _TOLERANCE = 1e-3
 _MAX_STEPS = 5000
-#: Places whose covariances with all stations are held in memory at once.
+#: Number of places whose covariances with all stations are held in memory at once.
 _PLACES_AT_ONCE = 10_000
 
 
@@ -32,25 +32,27 @@ class PathTerms:
     .. math:: E[\delta L2L_{e} + \delta P2P_{es}] = \sum_{e's'} a_{e's'} h_{ee'}
         (v_L + v_P g_{ss'} + v_O \delta_{ss'}), \quad a = C^{-1} r
 
-    with the residuals r of the training records, their covariance C, and the variances v and correlations
-    h and g of `Covariance`.
+    with the residuals r of the training records (observed ln IM minus predicted mean and site term), the
+    covariance C of these residuals, and the variances v and correlations h and g of `Covariance`. The
+    shared part has the factors :math:`v_L + v_P g`, the own part of a station the factor :math:`v_O`.
+    Each member (one trained network: a chunk of held-out sites and an initialisation) has weights a.
 
     Attributes
     ----------
     covariance : Covariance
-        C, the same for all members.
+        Covariance function of C, the same for all members.
     classes : pandas.DataFrame
-        Covariances in classes of distance, to which C was fitted.
+        Covariances in classes of distance, to which `covariance` was fitted.
     source_km : ndarray, [events, 3]
-        Hypocentres of the training events: km east, north, down.
+        Hypocentres of the training events: km east and north of the centre of the map, and depth in km.
     site_km : ndarray, [stations, 2]
-        Stations of the training records: km east, north.
+        Stations of the training records: km east and north of the centre of the map.
     stations : ndarray of str, [stations]
         Station ids.
     members : ndarray of int, [members, 2]
-        Chunk and init.
+        Chunk and initialisation of each member.
     weights : ndarray, [members, events, stations]
-        a, 0 where there is no record.
+        Weights a, 1 / ln units; 0 where a member has no training record.
 
     References
     ----------
@@ -67,15 +69,20 @@ class PathTerms:
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, residual) -> Self:
-        """Fit the covariance to the residuals of all members together, and the weights of each member.
+        """Fit the covariance to the residuals of all members together, then the weights of each member.
 
         Parameters
         ----------
-        rows : pandas.DataFrame
+        rows : pandas.DataFrame, [n, ...]
             Training records, a row per record and member: ``chunk, init, event_id, station_id``,
-            hypocentres as ``event_x_km, event_y_km, depth_km`` and stations as ``x_km, y_km``.
+            hypocentres as ``event_x_km, event_y_km, depth_km`` and stations as ``x_km, y_km`` (km).
         residual : array_like, [n]
-            Residuals of the records from median and site term, ln units; event terms are in them.
+            Observed ln IM minus predicted mean and site term, ln units; the event terms are still included.
+
+        Returns
+        -------
+        PathTerms
+            Covariance and weights.
 
         Raises
         ------
@@ -96,19 +103,19 @@ class PathTerms:
         )
 
     def shared(self, source_km, xy_km) -> np.ndarray:
-        """Return source terms plus the part of path terms that near stations share, [members, n, ...].
+        """Return the source terms plus the path terms that neighbouring stations share, in ln units.
 
         Parameters
         ----------
         source_km : array_like, [n, 3]
-            Hypocentres: km east, north, down.
+            Hypocentres: km east, north and down.
         xy_km : array_like, [..., 2]
-            Places: km east, north.
+            Places: km east and north of the centre of the map.
 
         Returns
         -------
         ndarray, [members, n, ...]
-            ln units.
+            Terms of every member, source and place, ln units.
         """
         xy_km = np.asarray(xy_km, float)
         near, flat = self._near(source_km), xy_km.reshape(-1, 2)
@@ -121,39 +128,61 @@ class PathTerms:
         return term.reshape(*term.shape[:2], *xy_km.shape[:-1])
 
     def own(self, source_km, stations) -> np.ndarray:
-        """Return the part of path terms that a station shares with no other, [members, n, m].
+        """Return the part of the path terms that belongs to one station alone, ln units.
 
         Parameters
         ----------
         source_km : array_like, [n, 3]
-            Hypocentres: km east, north, down.
+            Hypocentres: km east, north and down.
         stations : array_like of str, [m]
             Station ids.
 
         Returns
         -------
         ndarray, [members, n, m]
-            ln units; 0 at stations without a training record of the member.
+            Terms of every member, source and station, ln units; 0 at a station without a training record of
+            the member.
         """
         column = self.columns(stations)
         return self.covariance.own_term(np.where(column < 0, 0, self._near(source_km)[..., column]))
 
     def columns(self, stations) -> np.ndarray:
-        """Return the index of each station id in `stations` of the terms, [m]; -1 for an unknown one."""
+        """Return the index of each station id in the attribute `stations`.
+
+        Parameters
+        ----------
+        stations : array_like of str, [m]
+            Station ids.
+
+        Returns
+        -------
+        ndarray of int, [m]
+            Indices; -1 for a station without a training record.
+        """
         return pd.Index(self.stations).get_indexer(pd.Index(np.asarray(stations, str)))
 
     def _near(self, source_km) -> np.ndarray:
-        """Return the weights of stations, summed over the events near sources, [members, n, stations]."""
+        """Return the weights of the stations, summed over near events, [members, n, stations].
+
+        An event counts by its correlation h with the source. `source_km`, [n, 3], are hypocentres in km.
+        """
         near = self.covariance.source_correlation(np.asarray(source_km, float), self.source_km)
         return near @ self.weights
 
     def of_records(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shared and the own terms of records, ln units, [n] each.
+        """Return the shared and the own part of the source and path terms of records.
 
         Parameters
         ----------
-        rows : pandas.DataFrame
-            As for `fit`, of events without training records, and of any members.
+        rows : pandas.DataFrame, [n, ...]
+            A row per record and member, with the columns for `fit`; the events have no training records.
+
+        Returns
+        -------
+        shared : ndarray of float32, [n]
+            Source terms plus the part of the path terms that neighbouring stations share, ln units.
+        own : ndarray of float32, [n]
+            The part of the path terms that belongs to one station alone, ln units.
         """
         shared, own = np.zeros((2, len(rows)), "float32")
         for member, chosen in rows_of_members(rows).items():
@@ -165,18 +194,24 @@ class PathTerms:
         return shared, own
 
     def of_members(self, members: Iterable) -> Self:
-        """Return the terms of some members alone, in their order.
+        """Return the terms of some members alone, in the given order.
 
         Parameters
         ----------
-        members : iterable of (chunk, init)
+        members : iterable of (int, int)
+            Chunk and initialisation of each member.
+
+        Returns
+        -------
+        PathTerms
+            The same covariance, and the weights of these members.
         """
         chosen = [int(np.flatnonzero((self.members == member).all(axis=1))[0]) for member in members]
         return dataclasses.replace(self, members=self.members[chosen], weights=self.weights[chosen])
 
 
 def _weights(covariance: Covariance, residuals: Residuals) -> np.ndarray:
-    """Return the weights a = C^-1 r of every member, [members, events, stations]."""
+    """Return the weights a = C^-1 r of every member, [members, events, stations], in 1 / ln units."""
     between_sources = covariance.source_correlation(residuals.source_km, residuals.source_km)
     between_sites = covariance.site_correlation(residuals.site_km, residuals.site_km)
     return np.stack(
@@ -194,25 +229,28 @@ def _member_weights(
     between_sources: np.ndarray,
     between_sites: np.ndarray,
 ) -> np.ndarray:
-    """Return the weights a = C^-1 r of a member, [events, stations], by conjugate gradients.
+    """Return the weights a = C^-1 r of one member, [events, stations], solved by conjugate gradients.
 
-    C is never formed: with records as a matrix of events and stations, C r is a few products of matrices.
+    C is never formed: with the records as a matrix of events and stations, C r is a few products of
+    matrices.
 
     Parameters
     ----------
     covariance : Covariance
+        Variances and ranges of C.
     residuals : Residuals
+        Residuals of all members.
     member : int
         Index of the member.
     between_sources : ndarray, [events, events]
-        h.
+        Correlations h.
     between_sites : ndarray, [stations, stations]
-        g.
+        Correlations g.
 
     Raises
     ------
     DataError
-        The iteration does not converge.
+        The conjugate gradients do not converge in `_MAX_STEPS` steps.
     """
     event, station = residuals.event[member], residuals.station[member]
     residual = residuals.residual[member]
@@ -221,7 +259,7 @@ def _member_weights(
     event_share = common / (single + common * np.bincount(event))
 
     def times_covariance(values: np.ndarray) -> np.ndarray:
-        """Return C times a vector of values of the records."""
+        """Return the product of C and a vector of values of the records, [records]."""
         matrix = residuals.matrix(member, values)
         near = between_sources @ matrix
         near_sites = (covariance.path * near + covariance.within * matrix) @ between_sites
@@ -230,7 +268,11 @@ def _member_weights(
         return total[event, station] + covariance.noise * values
 
     def precondition(values: np.ndarray) -> np.ndarray:
-        """Return the inverse of C without correlations, times values (Sherman-Morrison)."""
+        """Return an approximate inverse of C times values of the records, [records], as the preconditioner.
+
+        In the approximation records of one event have a common part, and all else is independent
+        (Sherman-Morrison).
+        """
         event_sums = np.bincount(event, values, len(event_share))
         return (values - (event_share * event_sums)[event]) / single
 

@@ -1,4 +1,4 @@
-"""Published ergodic ground-motion models, as the library pygmm implements them."""
+"""Published ergodic ground-motion models, computed by the library pygmm."""
 
 import contextlib
 import dataclasses
@@ -14,19 +14,19 @@ from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core import imt
 
-#: Vs30 of records for which neither the layer nor the station has one.
+#: Vs30, m/s, of records for which neither the site layer nor the station has a value.
 UNKNOWN_VS30_M_S = 400.0
-#: End of the crustal models' scaling with depth.
+#: Hypocentral depth, km, below which the crustal models do not scale with depth.
 DEEPEST_CRUSTAL_KM = 20.0
 
-# Steps of the interpolation in ln(distance + 5 km) and ln Vs30.
+# Steps of the interpolation in ln(distance + 5 km) and in ln Vs30 (m/s), and the 5 km of the former.
 _DISTANCE_STEP, _VS30_STEP = 0.12, 0.2
 _NEAR_KM = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedModel:
-    """A published ground-motion model in pygmm, with its inputs and limits.
+    """A published ground-motion model of pygmm, with its inputs and its range of application.
 
     Attributes
     ----------
@@ -35,17 +35,17 @@ class PublishedModel:
     tectonic_class : str
         ``crustal``, ``interface`` or ``intraslab``.
     gmm : type
-        Class of pygmm.
-    fixed : dict
-        Properties of the scenario that are the same for all records.
-    ranges : dict
-        Range that the authors state for each column of the records.
+        Class of pygmm that computes the model.
+    fixed : dict of str to str
+        Properties of the pygmm scenario that are the same for all records.
+    ranges : dict of str to (float, float)
+        Range of application that the authors state, by column of the records (magnitude, km, m/s).
     distance : str
-        Column of the distance: ``r_hyp_km`` or ``r_epi_km``.
+        Column of the distance: ``r_hyp_km`` (hypocentral) or ``r_epi_km`` (epicentral).
     depths_km : tuple of float
-        Depths at which the scaling with depth begins, bends and ends; 0 alone if there is none.
+        Hypocentral depths at which the scaling with depth begins, bends and ends; 0 alone if there is none.
     vs30 : tuple of float
-        Vs30, m/s, at which the scaling with Vs30 bends.
+        Vs30 at which the scaling with Vs30 bends, m/s.
     jumps : tuple of float
         Magnitudes at which the model is discontinuous.
     """
@@ -61,15 +61,26 @@ class PublishedModel:
     jumps: tuple[float, ...] = ()
 
     def ln_im(self, im: str, magnitude, distance_km, depth_km, vs30) -> tuple[float, float]:
-        """Return median and standard deviation of ln IM (IM in g) of one record by pygmm.
-
-        Both are NaN for a period that the model does not have.
+        """Return the median and the standard deviation of ln IM (IM in g) of one record, computed by pygmm.
 
         Parameters
         ----------
         im : str
-        magnitude, distance_km, depth_km, vs30 : float
-            Mw, distance of the column `distance`, hypocentral depth, and Vs30 in m/s.
+            Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+        magnitude : float
+            Moment magnitude.
+        distance_km : float
+            Distance of the column `distance`, km.
+        depth_km : float
+            Hypocentral depth, km.
+        vs30 : float
+            Vs30, m/s.
+
+        Returns
+        -------
+        median, stddev : float
+            Median of ln IM, and total standard deviation in ln units; both are NaN for a period that the
+            model does not have.
         """
         scenario = pygmm.Scenario(
             mag=magnitude,
@@ -137,19 +148,25 @@ CLASSES = tuple(dict.fromkeys(model.tectonic_class for model in MODELS))
 
 
 def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
-    """Return records with ``r_epi_km`` and ``vs30``, under assumptions where they are unknown.
+    """Return records with ``r_epi_km`` and ``vs30`` added, and assumptions where the values are unknown.
 
-    The rupture is a point: its closest distance is the hypocentral and its Joyner-Boore distance the
-    epicentral one, its top lies at the hypocentre, for the crustal models not deeper than 20 km. The
-    mechanism is unspecified where a model knows that, else strike-slip on a vertical fault, which has
-    no hanging wall; subduction events are seen from the forearc. Vs30 is that of the layer, else of
-    the station, else 400 m/s; basin depths are each model's own average for it. Components are taken
-    as equal.
+    The rupture is a point: its closest distance is the hypocentral distance and its Joyner-Boore distance
+    the epicentral distance; its top lies at the hypocentre, at most 20 km deep for the crustal models. The
+    mechanism is unspecified if a model allows it, else strike-slip on a vertical fault, which has no
+    hanging wall; subduction events are in the forearc. Basin depths are the average of each model for
+    the Vs30. Components of the ground motion are taken as equal.
 
     Parameters
     ----------
-    records : pandas.DataFrame
-        ``r_hyp_km, depth_km`` and, where known, ``vs30, vs30_m_s``.
+    records : pandas.DataFrame, [n, ...]
+        ``r_hyp_km`` and ``depth_km``; optionally ``vs30`` of the site layer and ``vs30_m_s`` of the
+        station.
+
+    Returns
+    -------
+    pandas.DataFrame, [n, ...]
+        The same records with ``r_epi_km`` (km) and ``vs30``, m/s: of the site layer, else of the station,
+        else 400 m/s.
     """
     epicentral = np.sqrt(np.maximum(records["r_hyp_km"] ** 2 - records["depth_km"] ** 2, 0))
     vs30 = pd.Series(np.nan, records.index)
@@ -160,14 +177,23 @@ def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """Return median and standard deviation of ln IM, [n, 2], by a call of pygmm per record: 0.3 ms each.
+    """Return the median and the standard deviation of ln IM (IM in g) of each record, computed by pygmm.
+
+    One record takes a call of pygmm of 0.3 ms.
 
     Parameters
     ----------
     model : PublishedModel
+        The published model.
     im : str
-    records : pandas.DataFrame
-        Result of `with_assumptions`: ``magnitude, depth_km, vs30, r_hyp_km, r_epi_km``.
+        Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+    records : pandas.DataFrame, [n, ...]
+        Result of `with_assumptions`: ``magnitude, depth_km, vs30`` (m/s), ``r_hyp_km, r_epi_km``.
+
+    Returns
+    -------
+    ndarray, [n, 2]
+        Median of ln IM and total standard deviation (ln units).
     """
     columns = ["magnitude", model.distance, "depth_km", "vs30"]
     with _without_warnings():
@@ -175,7 +201,25 @@ def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarra
 
 
 def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """Interpolate results of `evaluate`, linearly in magnitude, ln(distance + 5 km), depth, ln Vs30."""
+    """Return the results of `evaluate`, interpolated between a few calls of pygmm.
+
+    The interpolation is linear in magnitude, ln(distance + 5 km), depth and ln Vs30. Outside the depths
+    of `PublishedModel.depths_km`, the nearest depth is taken.
+
+    Parameters
+    ----------
+    model : PublishedModel
+        The published model.
+    im : str
+        Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+    records : pandas.DataFrame, [n, ...]
+        Result of `with_assumptions`.
+
+    Returns
+    -------
+    ndarray, [n, 2]
+        Median of ln IM (IM in g) and total standard deviation (ln units).
+    """
     depth = records["depth_km"].clip(model.depths_km[0], model.depths_km[-1])
     distance = np.log(records[model.distance] + _NEAR_KM)
     points = np.column_stack([records["magnitude"], distance, depth, np.log(records["vs30"])]).astype(float)
@@ -192,29 +236,32 @@ def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.nda
 
 
 def _magnitudes(magnitude: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
-    """Return nodes at multiples of 0.1, where models bend, around all magnitudes, and beside each jump."""
+    """Return the multiples of 0.1 that enclose all magnitudes, and a node on either side of each jump.
+
+    The published models bend at multiples of 0.1 of the magnitude.
+    """
     around = np.arange(np.floor(magnitude.min() * 10), np.ceil(magnitude.max() * 10) + 1) / 10
     return _add_nodes(around, [jump + side for jump in jumps for side in (-1e-9, 1e-9)])
 
 
 def _nodes(values: np.ndarray, step: float, bends=()) -> np.ndarray:
-    """Return nodes from the least to the largest value, by `step` or less, and at the bends between."""
+    """Return nodes from the smallest to the largest value, at most `step` apart, and the bends between."""
     low, high = values.min(), values.max()
     return _add_nodes(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
 
 
 def _add_nodes(nodes: np.ndarray, added: Iterable[float]) -> np.ndarray:
-    """Return nodes and those of the added nodes that lie between the first and the last, ascending."""
+    """Return the nodes, ascending, with those added nodes that lie between the first and the last node."""
     return np.union1d(nodes, [node for node in added if nodes[0] < node < nodes[-1]])
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence pygmm's warning for each scenario out of range: the share of these is reported elsewhere."""
+    """Silence the warnings of pygmm for scenarios outside a model's range, which are counted elsewhere."""
     library, root = str(Path(pygmm.__file__).parent), logging.getLogger()
 
     def is_of_others(record: logging.LogRecord) -> bool:
-        """Return True for messages that do not come from pygmm."""
+        """Return True for log messages that do not come from pygmm."""
         return not record.pathname.startswith(library)
 
     root.addFilter(is_of_others)

@@ -1,4 +1,9 @@
-"""Event, site and path terms around the predictions of the networks: estimated, and added to them."""
+"""Event, site and path terms around the predictions of the networks: estimated, and added to them.
+
+A member is one trained network, identified by the chunk of held-out sites and the initialisation of its
+weights (chunk, init). Training sites and events have trained the member; stopping sites and events
+decide when its training ends; validation sites and events are held out.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -25,19 +30,20 @@ from tfgmm.stats.mixture import combine_chunks, rows_of_members
 from tfgmm.stats.path_covariance import Covariance
 from tfgmm.stats.path_terms import PathTerms
 
+#: Files of a run with random effects, all in its folder.
 VARIANCES, TERMS = "random_effects.json", "random_effects.parquet"
 PATHS, CLASSES = "path_terms.npz", "path_covariance.parquet"
 FILES = (VARIANCES, TERMS, PATHS, CLASSES)
-#: Standard deviations of the model, in the order of its attributes.
+#: Names of the standard deviations of `RandomEffects`, in the order of its attributes.
 _STDDEVS = ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_place", "error")
 _PATHS = ("source_km", "site_km", "stations", "members", "weights")
-#: Columns of a trained site from which the field of site terms is kriged.
+#: Columns of a training site from which the field of site terms is kriged.
 _FIELD = [*SITE_XY, "weight", "range_km"]
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomEffects:
-    r"""The random part of a mixed-effects ground-motion model, for one intensity measure.
+    r"""Random part of a mixed-effects ground-motion model, for one intensity measure (ln IM with IM in g).
 
     .. math:: \ln IM_{es} = f_{es} + \delta S2S_s + \delta L2L_e + \delta P2P_{es} + \delta B_e
         + \delta WS_{es}, \quad
@@ -45,30 +51,40 @@ class RandomEffects:
         \delta S2S_s \sim N(0, \phi_{S2S}^2), \;
         \delta WS_{es} \sim N(0, \phi_{SS,es}^2 + \phi_f^2)
 
-    in the notation of Al Atik et al. (2010). A network gives :math:`f` and the heteroscedastic
+    in the notation of Al Atik et al. (2010). A network predicts :math:`f` and the heteroscedastic
     :math:`\phi_{SS}` of its training records; :math:`\phi_f` is the additional error of f for other
-    records. The part of the site terms that near sites share is a field, kriged to places without
-    records. Source and path terms of other events are kriged from the training records of near sources.
+    records. The part of the site terms that near sites share is called the field, a Gaussian process in
+    space; the field is kriged to sites without training records. Source terms :math:`\delta L2L` and path
+    terms :math:`\delta P2P` of events that did not train are kriged from the training records of near
+    sources.
 
     Attributes
     ----------
-    tau, phi_s2s : float
-        Standard deviations of event terms and, about the field, of site terms, ln units.
+    tau : float
+        :math:`\tau`, standard deviation of the event terms, ln units.
+    phi_s2s : float
+        :math:`\phi_{S2S}` at sites without training records: standard deviation of the site terms about
+        the field, ln units.
     phi_field : float
-        Root mean square of the field at places without records, ln units.
+        Root mean square of the kriged field at sites without training records, ln units.
     phi_p2p : float
-        Root mean square of the kriged source and path terms of another event at known stations, ln units.
+        Root mean square of the kriged source and path terms of stopping events at training sites, ln units.
     phi_place : float
-        Standard deviation of the part of these that is not kriged at other places, ln units.
+        Standard deviation of the part of the source and path terms that the kriging does not give at sites
+        without training records, ln units.
     error : float
         :math:`\phi_f`, ln units.
     terms : pandas.DataFrame
-        ``chunk, init, effect, id, term, stddev``, a row per member and training site or event: mean and
-        standard deviation of :math:`\delta S2S_s` (effect ``site``) for another event, and of
-        :math:`\delta B_e` (effect ``event``) for another site. For sites also ``x_km, y_km, weight,
-        range_km``, see `site_kriging.field_at`.
+        A row per member and training site or event: ``chunk, init``, ``effect`` (``site`` or ``event``),
+        ``id``, and ``term`` and its standard deviation ``stddev``, ln units: :math:`\delta S2S_s` as it
+        applies to another event, and :math:`\delta B_e` as it applies at another site. For sites also
+        ``x_km, y_km, weight, range_km``, see `site_kriging.field_at`.
     paths : PathTerms
         Source and path terms of each member.
+
+    References
+    ----------
+    Al Atik, Abrahamson, Bommer, Scherbaum, Cotton & Kuehn (2010), Seismol. Res. Lett. 81(5), 794-801.
     """
 
     tau: float
@@ -82,34 +98,44 @@ class RandomEffects:
 
     @classmethod
     def fit(cls, predictions: pd.DataFrame, reference: str) -> Self:
-        """Estimate variances from records that a member has not seen, and its terms from training records.
+        """Estimate the standard deviations from stopping records, and the terms from training records.
 
-        Variances are estimated by restricted maximum likelihood with an intercept per chunk, from the
-        records of the reference network, members of a chunk averaged. Stopping sites with ten records or
-        more give phi_s2s, and the mean square of the field there gives phi_field. Stopping events at
-        training sites give tau, phi_f and how far site terms differ between events; the mean square of
-        source and path terms there gives phi_p2p, and less that at stopping sites phi_place.
+        Standard deviations are estimated by restricted maximum likelihood with an intercept per chunk, from
+        the records of the reference network, with the members of a chunk averaged:
 
-        Terms are best linear unbiased predictions from the training records of all networks. The field is
-        kriged from the mean residuals of the sites (`site_kriging`), source and path terms from the
-        residuals of the records (`path_terms`).
+        - phi_S2S from the stopping sites with `MIN_RECORDS` records or more, about the field; phi_field
+          is the root mean square of the field at these sites;
+        - tau, phi_f, and how far site terms differ between events, from stopping events at training sites.
+          The mean square of the kriged source and path terms there gives phi_p2p; phi_place is the excess
+          of this mean square over the one at stopping sites.
 
-        Validation events are not used. The validation sites of one chunk train or stop in the others: the
-        variances, and the covariance of `path_terms`, which are the same for all chunks, have seen them.
+        Terms are best linear unbiased predictions from the training records of all recording networks. The
+        field is kriged from the mean residuals of the sites (`site_kriging`), source and path terms from
+        the residuals of the records (`path_terms`).
+
+        Validation events are not used. The validation sites of one chunk are training or stopping sites of
+        the other chunks: the standard deviations and the covariance of `path_terms`, which are the same for
+        all chunks, are not independent of these sites.
 
         Parameters
         ----------
         predictions : pandas.DataFrame
-            A row per record and member: ``event_id, event_x_km, event_y_km, depth_km, station_id,
-            site_id, network, x_km, y_km, ln_im, mean, stddev, event_role, site_role, chunk, init``, with
-            f as ``mean`` and phi_ss as ``stddev``.
+            A row per record and member: ``chunk, init, event_id, event_x_km, event_y_km, depth_km,
+            station_id, site_id, network, x_km, y_km`` (km), ``event_role, site_role`` (``training``,
+            ``stopping`` or ``validation``), ``ln_im``, and f as ``mean`` and phi_SS as ``stddev`` (ln
+            units).
         reference : str
-            Name of the reference network.
+            Name of the reference network, the recording network whose records are scored.
+
+        Returns
+        -------
+        RandomEffects
+            The estimated random part.
 
         Raises
         ------
         DataError
-            There is no stopping record, or fewer than two stopping events or sites.
+            There is no stopping record, or there are fewer than two stopping events or stopping sites.
 
         References
         ----------
@@ -151,21 +177,41 @@ class RandomEffects:
         )
 
     def event_terms(self, chunk: int, init: int, ids) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of a member's event terms, [n]: 0 and tau for other events."""
-        known = self._known(EVENT, chunk, init).set_index("id").reindex(np.asarray(ids, str))
-        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.tau).to_numpy()
-
-    def site_terms(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of a member's site terms, [n]: of the field at unknown sites.
+        """Return mean and standard deviation of one member's event terms.
 
         Parameters
         ----------
         chunk, init : int
-            The member.
+            Chunk and initialisation of the member.
+        ids : array_like of str, [n]
+            Event ids.
+
+        Returns
+        -------
+        mean, stddev : ndarray, [n]
+            Estimated terms and their standard deviations, ln units; 0 and tau for events that did not train
+            the member.
+        """
+        known = self._known(EVENT, chunk, init).set_index("id").reindex(np.asarray(ids, str))
+        return known["term"].fillna(0.0).to_numpy(), known["stddev"].fillna(self.tau).to_numpy()
+
+    def site_terms(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of one member's site terms.
+
+        Parameters
+        ----------
+        chunk, init : int
+            Chunk and initialisation of the member.
         ids : array_like of str, [n]
             Site ids.
         xy_km : array_like, [n, 2]
-            Places of the sites.
+            Places of the sites: km east and north of the centre of the map.
+
+        Returns
+        -------
+        mean, stddev : ndarray, [n]
+            Estimated terms and their standard deviations, ln units; for sites that did not train the member
+            the kriged field at the place, and phi_S2S.
         """
         known = self._known(SITE, chunk, init).set_index("id").reindex(np.asarray(ids, str))
         term, stddev = known["term"].to_numpy(float).copy(), known["stddev"].fillna(self.phi_s2s).to_numpy()
@@ -174,70 +220,124 @@ class RandomEffects:
         return term, stddev
 
     def path_stddev(self, chunk: int, init: int, ids) -> np.ndarray:
-        """Return the standard deviation of unknown path terms, [n]: phi_place at unknown sites, else 0."""
-        known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
-        return np.where(known, 0.0, self.phi_place)
-
-    def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
-        """Return `site_terms` for an event that did not train: `path_stddev` in the standard deviation."""
-        term, stddev = self.site_terms(chunk, init, ids, xy_km)
-        return term, np.hypot(stddev, self.path_stddev(chunk, init, ids))
-
-    def field(self, chunk: int, init: int, xy_km) -> np.ndarray:
-        """Krige the field of a member's site terms at places, [...].
+        """Return the standard deviation of source and path terms that the kriging leaves, in ln units.
 
         Parameters
         ----------
         chunk, init : int
-            The member.
+            Chunk and initialisation of the member.
+        ids : array_like of str, [n]
+            Site ids.
+
+        Returns
+        -------
+        ndarray, [n]
+            Standard deviations, ln units: 0 at training sites of the member, phi_place at all other sites.
+        """
+        known = np.isin(np.asarray(ids, str), self._known(SITE, chunk, init)["id"].to_numpy(str))
+        return np.where(known, 0.0, self.phi_place)
+
+    def terms_at(self, chunk: int, init: int, ids, xy_km) -> tuple[np.ndarray, np.ndarray]:
+        """Return the site terms of a member for an event that did not train, with `path_stddev` included.
+
+        Parameters
+        ----------
+        chunk, init : int
+            Chunk and initialisation of the member.
+        ids : array_like of str, [n]
+            Site ids.
+        xy_km : array_like, [n, 2]
+            Places of the sites: km east and north of the centre of the map.
+
+        Returns
+        -------
+        mean, stddev : ndarray, [n]
+            Mean of the site terms, and standard deviation of site and path terms together, ln units.
+        """
+        term, stddev = self.site_terms(chunk, init, ids, xy_km)
+        return term, np.hypot(stddev, self.path_stddev(chunk, init, ids))
+
+    def field(self, chunk: int, init: int, xy_km) -> np.ndarray:
+        """Return the field of a member's site terms, the spatially correlated part, kriged to places.
+
+        Parameters
+        ----------
+        chunk, init : int
+            Chunk and initialisation of the member.
         xy_km : array_like, [..., 2]
+            Places: km east and north of the centre of the map.
+
+        Returns
+        -------
+        ndarray, [...]
+            Kriged field, ln units.
         """
         return site_kriging.field_at(self._known(SITE, chunk, init), xy_km)
 
     def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
-        """Return the terms of one effect of a member."""
+        """Return the rows of `terms` of one member and one effect (`SITE` or `EVENT`)."""
         of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)
         return self.terms[of_member & self.terms["effect"].eq(effect)]
 
     def mean_terms(self, effect: str) -> pd.DataFrame:
-        """Return ``term`` and ``stddev`` of an effect by id, means over the members that trained on it."""
+        """Return the site or event terms by id, averaged over the members that trained on them.
+
+        Parameters
+        ----------
+        effect : str
+            `SITE` or `EVENT`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``term`` and ``stddev``, ln units, indexed by site id or event id; both are means over the
+            members.
+        """
         chosen = self.terms[self.terms["effect"] == effect]
         return chosen.groupby("id")[["term", "stddev"]].mean()
 
     def variance(self, stddev, site_stddev, event_stddev=None):
-        r"""Return the total variance, by plain arithmetic that works for numpy arrays and tensors alike.
+        r"""Return the total variance of ln IM, for NumPy arrays and tensors alike.
 
         .. math:: \sigma^2 = \phi_{SS}^2 + \phi_f^2 + \sigma_e^2 + \sigma_s^2
 
         Parameters
         ----------
-        stddev : array or tensor
-            :math:`\phi_{SS}` of the network.
-        site_stddev : array or tensor
-            :math:`\sigma_s`, of the site and path terms together.
+        stddev : array or tensor, [...]
+            :math:`\phi_{SS}` that the network predicts, ln units.
+        site_stddev : array or tensor, [...]
+            :math:`\sigma_s`, standard deviation of the site and path terms together, ln units.
         event_stddev : array or tensor, optional
-            :math:`\sigma_e`, of the event term; by default tau, that of an event without records.
+            :math:`\sigma_e`, standard deviation of the event term, ln units; by default tau, for an event
+            without records.
+
+        Returns
+        -------
+        array or tensor, [...]
+            Total variance :math:`\sigma^2`, squared ln units.
         """
         event_stddev = self.tau if event_stddev is None else event_stddev
         return stddev**2 + self.error**2 + event_stddev**2 + site_stddev**2
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
-        r"""Turn predictions of the networks, f and phi_ss, into those of the mixed-effects model.
+        r"""Add all terms to the predictions of the networks, and return those of the mixed-effects model.
+
+        The site term of a site that did not train a member is the kriged field. The path term, which
+        includes the source term, is 0 for an event that trained the member. The within-event terms are 0:
+        `tfgmm.stats.within_event.krige_residuals` estimates them.
 
         Parameters
         ----------
-        predictions : pandas.DataFrame
-            As for `fit`, of any members. The site term of an unknown site is that of the field.
+        predictions : pandas.DataFrame, [n, ...]
+            A row per record and member, with the columns for `fit`: f as ``mean`` and phi_SS as ``stddev``.
 
         Returns
         -------
-        pandas.DataFrame
-            The same rows, with ``mean`` that includes all terms and the total ``stddev``. Standard
-            deviations of unknown terms: ``tau``, ``phi_s2s``, ``phi_field``, ``phi_p2p`` and ``phi_ss``,
-            :math:`\phi_f` in it. Terms and their standard deviations: ``site_term``, ``site_stddev``, and
-            likewise ``event``, ``path`` (which includes the source term) and ``within``. The path term of
-            a training event is 0; for its within-event terms see
-            `tfgmm.stats.within_event.krige_residuals`.
+        pandas.DataFrame, [n, ...]
+            The same rows, in ln units, with: ``mean``, which includes all terms; the total ``stddev``; the
+            standard deviations of unknown terms ``tau, phi_s2s, phi_field, phi_p2p`` and ``phi_ss`` (with
+            :math:`\phi_f` included); the terms ``site_term, event_term, path_term, within_term``; and their
+            standard deviations ``site_stddev, event_stddev, path_stddev, within_stddev``.
         """
         terms = np.zeros((6, len(predictions)))
         for (chunk, init), rows in rows_of_members(predictions).items():
@@ -272,13 +372,14 @@ class RandomEffects:
 
 
 def write(effects: dict[str, RandomEffects], folder: Path) -> None:
-    """Write random effects into the folder of a run, as the four `FILES`.
+    """Write random effects into the folder of a run, as the four files `FILES`.
 
     Parameters
     ----------
     effects : dict of str to RandomEffects
-        By intensity measure.
+        Random effects by intensity measure.
     folder : Path
+        Folder of the run.
 
     Raises
     ------
@@ -307,7 +408,17 @@ def write(effects: dict[str, RandomEffects], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, RandomEffects]:
-    """Read the random effects of a run, by intensity measure.
+    """Read the random effects of a run from its folder; return them by intensity measure.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+
+    Returns
+    -------
+    dict of str to RandomEffects
+        Random effects by intensity measure.
 
     Raises
     ------

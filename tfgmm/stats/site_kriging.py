@@ -1,4 +1,4 @@
-"""Site terms between the sites: kriging of event-corrected mean residuals of stations."""
+"""Site terms between the sites: kriging of event-corrected mean residuals of sites."""
 
 import dataclasses
 import warnings
@@ -15,29 +15,31 @@ from threadpoolctl import threadpool_limits
 
 from tfgmm.data.columns import SITE_XY
 
-#: Least and largest range of the field of site terms, km, and variances of field and nugget.
+#: Bounds of the range of the spatially correlated site terms, km, and of the variances of the correlated
+#: part and of the nugget, squared ln units.
 RANGE_BOUNDS_KM = 0.5, 500.0
 VARIANCE_BOUNDS = 1e-5, 10.0
 
-#: Places whose covariances with all sites are held in memory at once.
+#: Number of places whose covariances with all sites are held in memory at once.
 _PLACES_AT_ONCE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class KrigedSites:
-    r"""Site terms as a Gaussian process of zero mean, conditioned on the mean residuals of trained sites.
+    r"""Site terms as a Gaussian process of zero mean, given the mean residuals of the training sites.
 
     .. math:: \bar r_s = f(x_s) + u_s + \bar\epsilon_s, \quad
         cov(f(x), f(x')) = \sigma_f^2 \exp(-|x - x'| / l), \;
         u_s \sim N(0, \sigma_u^2), \; \bar\epsilon_s \sim N(0, \phi_{SS}^2 / n_s)
 
-    with the field f, the spatially correlated part of the site terms; the nugget u, the part that a site
-    shares with no other; and the noise of the mean of :math:`n_s` records.
+    with the mean event-corrected residual :math:`\bar r_s` of site s; the spatially correlated part f of
+    the site terms; the nugget u, the part that a site shares with no other site; and the noise of
+    a mean of :math:`n_s` records.
 
     Attributes
     ----------
     process : sklearn.gaussian_process.GaussianProcessRegressor
-        The process, fitted to the means.
+        The Gaussian process, fitted to the means.
     means : pandas.Series
         :math:`\bar r_s` by site id, ln units.
     noise : ndarray, [sites]
@@ -50,7 +52,7 @@ class KrigedSites:
 
     @property
     def range_km(self) -> float:
-        """Return the distance l at which the correlation of the site terms' field is 1/e, km."""
+        """Return the range l at which the correlation of f falls to 1/e, km."""
         return float(self.process.kernel_.k1.k2.length_scale)
 
     @property
@@ -64,12 +66,13 @@ class KrigedSites:
         return float(self.process.kernel_.k2.noise_level)
 
     def field(self) -> dict[str, pd.Series | float]:
-        r"""Return positions and kriging weights of the training sites, from which `field_at` computes f.
+        """Return positions and kriging weights of the training sites, from which `field_at` computes f.
 
         Returns
         -------
-        dict
-            Series ``x_km, y_km`` and ``weight`` (ln units) indexed by site id, and ``range_km``, a float.
+        dict of str to (pandas.Series or float)
+            Series ``x_km, y_km`` (km) and ``weight`` (ln units) by site id, and the float ``range_km``
+            (l, km).
         """
         x, y = self.process.X_train_.T
         columns = {"x_km": x, "y_km": y, "weight": self.field_variance * self.process.alpha_}
@@ -77,10 +80,16 @@ class KrigedSites:
         return series | {"range_km": self.range_km}
 
     def trained(self) -> pd.DataFrame:
-        """Return posterior ``mean`` and ``variance`` of the site terms f + u of training sites, by id.
+        r"""Return the posterior mean and variance of the site terms f + u of the training sites.
 
-        With the covariance C of the means and their noise D, the mean is r - D C^-1 r and the
-        covariance D - D C^-1 D (Rasmussen & Williams, 2006, equations 2.25 and 2.26, rearranged).
+        With the covariance C of the means :math:`\bar r`, and the diagonal noise D, the mean is
+        :math:`\bar r - D C^{-1} \bar r` and the covariance :math:`D - D C^{-1} D` (Rasmussen & Williams,
+        2006, equations 2.25 and 2.26, rearranged).
+
+        Returns
+        -------
+        pandas.DataFrame, [sites, 2]
+            ``mean`` (ln units) and ``variance`` (squared ln units) by site id.
         """
         inverse = solve_triangular(self.process.L_, np.eye(len(self.means)), lower=True)
         precision = (inverse**2).sum(axis=0)
@@ -89,32 +98,41 @@ class KrigedSites:
         return pd.DataFrame({"mean": mean, "variance": variance}, self.means.index)
 
     def at(self, xy_km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Krige the site terms at places without a training site.
+        """Krige the site terms at places without a training site; return mean and variance.
 
         Parameters
         ----------
         xy_km : array_like, [n, 2]
-            Km east and north of the centre of the map.
+            Places: km east and north of the centre of the map.
 
         Returns
         -------
-        mean, variance : ndarray, [n]
-            Mean of f, ln units; variance of f plus that of the nugget, squared ln units.
+        mean : ndarray, [n]
+            Mean of f, ln units.
+        variance : ndarray, [n]
+            Variance of f plus that of the nugget, squared ln units.
         """
         blocks = [self.process.predict(block, return_std=True) for block in _blocks(xy_km)]
         mean, stddev = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return mean, stddev**2
 
     def terms(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return posterior mean and variance of the site terms of records, [n] each, ln units.
+        """Return posterior mean and variance of the site terms of records.
 
         All stations of a training site get the posterior of f + u of the site (`trained`). A station of any
         other site gets the kriged values at its position (`at`).
 
         Parameters
         ----------
-        records : pandas.DataFrame
-            ``site_id, x_km, y_km``, a row per record.
+        records : pandas.DataFrame, [n, ...]
+            ``site_id`` and the position ``x_km, y_km`` (km) of each record's station.
+
+        Returns
+        -------
+        mean : ndarray, [n]
+            Means, ln units.
+        variance : ndarray, [n]
+            Variances, squared ln units.
         """
         trained = self.trained().reindex(records["site_id"])
         mean, variance = trained["mean"].to_numpy(copy=True), trained["variance"].to_numpy(copy=True)
@@ -126,15 +144,24 @@ class KrigedSites:
 
 
 def field_at(sites: pd.DataFrame, xy_km) -> np.ndarray:
-    r"""Krige the spatially correlated part f of the site terms at places, [...], ln units.
+    r"""Krige the spatially correlated part f of the site terms at places.
 
     .. math:: f(x) = \sum_s w_s \exp(-|x - x_s| / l)
+
+    with the weight :math:`w_s` and the position :math:`x_s` of training site s.
 
     Parameters
     ----------
     sites : pandas.DataFrame
-        ``x_km, y_km, weight, range_km`` of the trained sites, see `KrigedSites.field`.
+        ``x_km, y_km`` (km), ``weight`` (ln units) and ``range_km`` of the training sites, see
+        `KrigedSites.field`.
     xy_km : array_like, [..., 2]
+        Places: km east and north of the centre of the map.
+
+    Returns
+    -------
+    ndarray, [...]
+        Kriged f, ln units.
     """
     known, weight, range_km = (sites[name].to_numpy(float) for name in (SITE_XY, "weight", "range_km"))
     blocks = _blocks(np.reshape(xy_km, (-1, 2)))
@@ -143,7 +170,7 @@ def field_at(sites: pd.DataFrame, xy_km) -> np.ndarray:
 
 
 def _blocks(xy_km) -> Iterator[np.ndarray]:
-    """Yield at most `_PLACES_AT_ONCE` places at a time, [m, 2]."""
+    """Yield places in blocks of at most `_PLACES_AT_ONCE`, [m, 2], km east and north."""
     places = np.asarray(xy_km, float)
     yield from np.array_split(places, max(1, -(-len(places) // _PLACES_AT_ONCE)))
 
@@ -151,18 +178,23 @@ def _blocks(xy_km) -> Iterator[np.ndarray]:
 def fit(records: pd.DataFrame, residual, phi_ss: float) -> KrigedSites:
     """Fit a Gaussian process to the mean residuals of the training sites, by marginal likelihood.
 
-    The range and the variance of f and the variance of the nugget are estimated. A variance whose estimate
-    is zero comes out near the lower bound of the search, `VARIANCE_BOUNDS`.
+    The range l and the variance of f, and the variance of the nugget are estimated. If a variance is best
+    estimated as zero, the result lies near the lower bound of the search, `VARIANCE_BOUNDS`.
 
     Parameters
     ----------
-    records : pandas.DataFrame
-        ``site_id, x_km, y_km`` of the training records. The position of a site is the mean of the stations'
-        positions over its records.
+    records : pandas.DataFrame, [n, ...]
+        ``site_id`` and the position ``x_km, y_km`` (km) of the station of each training record. The
+        position of a site is the mean of the stations' positions over its records.
     residual : array_like, [n]
-        Residuals of the records from the median and the event terms, ln units, not shrunken towards zero.
+        Observed ln IM minus the median and the event term, ln units, not shrunk towards zero.
     phi_ss : float
         Standard deviation of a record about the mean of its site, ln units.
+
+    Returns
+    -------
+    KrigedSites
+        The fitted process.
 
     References
     ----------

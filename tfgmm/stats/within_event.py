@@ -13,28 +13,34 @@ from threadpoolctl import threadpool_limits
 from tfgmm.data.columns import SITE_XY, is_training
 from tfgmm.stats.mixture import rows_of_members
 
-#: Borders in km of the classes of distance in which the correlation is estimated.
+#: Borders of the classes of distance between two sites in which the correlation is estimated, km.
 CLASSES_KM = np.array([0, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150])
-#: Events that a class needs, so that their scatter gives the standard error of its correlation.
+#: Smallest number of events in a class; the scatter of the events gives the standard error of the
+#: correlation in the class.
 MIN_EVENTS = 10
-#: Least and largest range of the correlation, km.
+#: Lower and upper bound of the range of the correlation, km.
 RANGE_BOUNDS_KM = 1.0, 100.0
 
 
 def standardised_residuals(predictions: pd.DataFrame) -> pd.Series:
-    r"""Return standardised within-event residuals, :math:`z = (\ln IM - \mu) / \phi_{SS}`.
+    r"""Return the standardised within-event residuals, :math:`z = (\ln IM - \mu) / \phi_{SS}`.
 
     Parameters
     ----------
-    predictions : pandas.DataFrame
-        Result of `RandomEffects.apply`: ``ln_im``, ``mean`` with the terms of known sites and events, and
+    predictions : pandas.DataFrame, [n, ...]
+        Result of `RandomEffects.apply`: ``ln_im``, ``mean`` (with the event, site and path terms) and
         ``phi_ss``, in ln units.
+
+    Returns
+    -------
+    pandas.Series, [n]
+        z, of zero mean and unit variance if the model fits.
     """
     return (predictions["ln_im"] - predictions["mean"]) / predictions["phi_ss"]
 
 
 def correlation_by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
-    r"""Estimate the correlation of residuals of one event at two sites, in classes of their distance.
+    r"""Estimate the correlation of the residuals of one event at two sites, in classes of their distance.
 
     .. math:: \rho = \overline{z_i z_j} / \overline{z^2}
 
@@ -42,14 +48,14 @@ def correlation_by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    residuals : pandas.DataFrame
-        ``event_id, x_km, y_km`` and ``z``, standardised residuals of zero mean.
+    residuals : pandas.DataFrame, [n, ...]
+        A row per record: ``event_id``, ``x_km, y_km`` (km) and ``z``, standardised residuals of zero mean.
 
     Returns
     -------
     pandas.DataFrame
         A row per class: ``distance_km`` (mean of the pairs), ``correlation`` and its ``standard_error``,
-        from the scatter of the events. Classes of fewer than `MIN_EVENTS` events are left out.
+        from the scatter of the events. Classes with pairs of fewer than `MIN_EVENTS` events are left out.
     """
     sums = np.array([_sums_of_pairs(rows) for _, rows in residuals.groupby("event_id", observed=True)])
     pairs, distances, products = np.moveaxis(sums, 1, 0)
@@ -69,7 +75,10 @@ def correlation_by_distance(residuals: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums_of_pairs(rows: pd.DataFrame) -> list[np.ndarray]:
-    """Return the number, sum of distances and sum of products of the pairs of an event, by class."""
+    """Return count, summed distance (km) and summed product of the record pairs of one event, by class.
+
+    `rows` has ``x_km, y_km`` and ``z``; each of the three arrays is [classes] of `CLASSES_KM`.
+    """
     z, distance = rows["z"].to_numpy(), pdist(rows[SITE_XY].to_numpy())
     product = np.outer(z, z)[np.triu_indices(len(z), 1)]
     classes, inside = len(CLASSES_KM) - 1, distance < CLASSES_KM[-1]
@@ -82,21 +91,21 @@ def _sums_of_pairs(rows: pd.DataFrame) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    r"""Correlation of within-event residuals of one event at two sites, d apart.
+    r"""Correlation of the within-event residuals of one event at two sites at the distance d.
 
     .. math:: \rho(d) = a \exp(-d / l)
 
     Attributes
     ----------
     share : float
-        a, the share of the variance that sites next to each other have in common, 0 to 1.
+        a, the share of the variance that two very close sites have in common, 0 to 1.
     range_km : float
-        l, km.
+        Range l, km.
 
     References
     ----------
     Jayaram & Baker (2009), Earthq. Eng. Struct. Dyn. 38(15), 1687-1708, equation 20: there without a
-    nugget, a = 1, and with b = 3 l.
+    nugget (a = 1), and with b = 3 l.
     """
 
     share: float
@@ -109,7 +118,12 @@ class Correlation:
         Parameters
         ----------
         classes : pandas.DataFrame
-            Result of `correlation_by_distance`. With fewer than three classes a is 0.
+            Result of `correlation_by_distance`.
+
+        Returns
+        -------
+        Correlation
+            The fitted a and l. With fewer than three classes, a is 0.
         """
         if len(classes) < 3:
             return cls(0.0, RANGE_BOUNDS_KM[0])
@@ -124,18 +138,24 @@ class Correlation:
         return cls(float(share), float(range_km))
 
     def between(self, xy_km, other_xy_km) -> np.ndarray:
-        """Return the correlation of each site with each other site, [n, m].
+        """Return the correlation of the residuals at the sites of one set with those of another set.
 
         Parameters
         ----------
         xy_km : array_like, [n, 2]
+            Sites: km east and north.
         other_xy_km : array_like, [m, 2]
-            Different sites, also where they are in one place.
+            Other sites, which are different sites even where they lie at the same place.
+
+        Returns
+        -------
+        ndarray, [n, m]
+            Correlations.
         """
         return self.share * np.exp(-cdist(xy_km, other_xy_km) / self.range_km)
 
     def kriged(self, xy_km, z, wanted_km) -> tuple[np.ndarray, np.ndarray]:
-        r"""Krige standardised residuals of an event from the sites of its records to other sites.
+        r"""Krige the standardised residuals of one event from the sites of its records to other sites.
 
         .. math:: E[z_0 | z] = k^T C^{-1} z, \quad 1 - Var[z_0 | z] = k^T C^{-1} k
 
@@ -144,16 +164,18 @@ class Correlation:
         Parameters
         ----------
         xy_km : array_like, [n, 2]
-            Sites of the records.
+            Sites of the records: km east and north.
         z : array_like, [n]
-            Standardised residuals.
+            Standardised residuals of the records.
         wanted_km : array_like, [m, 2]
-            Other sites.
+            Other sites, to which the residuals are kriged: km east and north.
 
         Returns
         -------
-        mean, explained : ndarray, [m]
-            Expected standardised residual, and the share of its variance that the records explain.
+        mean : ndarray, [m]
+            Expected standardised residual at each wanted site.
+        explained : ndarray, [m]
+            Share of the variance of the residual that the records explain, 0 to 1.
 
         References
         ----------
@@ -167,23 +189,25 @@ class Correlation:
 
 
 def krige_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
-    r"""Add the kriged within-event residuals of an event's training records to its other predictions.
+    r"""Add the kriged within-event residuals of each event's training records to its other predictions.
 
-    Residuals of the training records are kriged, in each event and with each member's own correlation,
-    to the event's records at sites that did not train. Predictions of training records stay as they
-    are. Residuals at trained sites are smaller than phi_SS says: where their mean square v is below 1,
-    no more than v of the variance is taken to be explained.
+    For each member (one trained network) and event, the standardised residuals of the training records
+    are kriged, with the correlation of the member, to the event's records at sites that did not train.
+    Predictions of training records stay unchanged. Residuals at training sites are smaller than phi_SS
+    indicates: where their mean square v is below 1, the explained share of the variance is multiplied by v.
 
     Parameters
     ----------
-    predictions : pandas.DataFrame
-        Result of `RandomEffects.apply`, with ``x_km`` and ``y_km`` of the stations.
+    predictions : pandas.DataFrame, [n, ...]
+        Result of `RandomEffects.apply`, a row per record and member, with ``x_km`` and ``y_km`` (km) of the
+        stations.
 
     Returns
     -------
-    pandas.DataFrame
-        The same rows. ``within_term`` is :math:`E[\delta WS]` and added to ``mean``; ``within_stddev`` is
-        the standard deviation of :math:`\delta WS` then, in place of phi_SS in ``stddev``. All in ln units.
+    pandas.DataFrame, [n, ...]
+        The same rows, in ln units: ``within_term``, the expected :math:`\delta WS`, which is added to
+        ``mean``; and ``within_stddev``, the standard deviation of :math:`\delta WS` given the training
+        records, which replaces phi_SS in ``stddev``.
     """
     z = standardised_residuals(predictions).to_numpy(float)
     trained = is_training(predictions).to_numpy()
