@@ -25,9 +25,9 @@ def per_record(table: pd.DataFrame) -> pd.DataFrame:
     r"""Return the quantities of each record whose means are the arguments of `STATISTICS`.
 
     With :math:`r = y - \mu` (observed minus predicted ln IM) and :math:`z = r / \sigma`, the quantities
-    are: r, z and the squares of r and z; the negative log-likelihood of y; the continuous ranked probability
-    score (CRPS); :math:`\sigma`; 1 if a central interval contains y, else 0; and 1 if :math:`LH = 2 (1 - \Phi(|z|))` is
-    below a multiple of 0.05, else 0.
+    are: r, z and the squares of r and z; the negative log-likelihood of y; the continuous ranked
+    probability score (CRPS); :math:`\sigma`; 1 if a central interval contains y, else 0; and 1 if
+    :math:`LH = 2 (1 - \Phi(|z|))` is below a multiple of 0.05, else 0.
 
     Parameters
     ----------
