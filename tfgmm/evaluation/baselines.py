@@ -28,10 +28,11 @@ def published_predictions(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict with published models, as published and re-centred by a constant in each fold.
 
-    The constant is the mean residual of the fold's training records, one for each tectonic class. If there
-    is a column ``tectonic_class``, a model predicts only the events of the model's class, and every crustal
-    model is completed by AGA16 to a model of all events. Otherwise every model predicts every event. A
-    model that lacks the period of an intensity measure is left out.
+    A fold is a station chunk, held out from training. The constant is the mean residual of the fold's
+    training records, one for each tectonic class. If there is a column ``tectonic_class``, a model predicts
+    only the events of the model's class, and every crustal model is completed by AGA16 to a model of all
+    events. Otherwise every model predicts every event. A model that lacks the period of an intensity
+    measure is left out.
 
     Parameters
     ----------
@@ -93,7 +94,8 @@ def _complete_classes(
 ) -> Iterator[pd.DataFrame]:
     """Yield scored tables of each model, as published and re-centred.
 
-    If `by_class`, the other tectonic classes of each crustal model are predicted by the non-crustal models.
+    If `by_class` is true, the non-crustal models complete each crustal model at events of other tectonic
+    classes.
     """
     completion = [rows for model, rows in predictions if by_class and model.tectonic_class != "crustal"]
     for model, rows in predictions:
@@ -236,7 +238,7 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 def fitted_predictions(table: pd.DataFrame, progress: Callable[[], None] | None = None) -> pd.DataFrame:
     """Predict with ergodic regression, kriged site terms and boosted trees, fitted in each fold.
 
-    The models are those of `ergodic_predictions`, and three more: ``ergodic + kriged site terms``
+    The models are the two of `ergodic_predictions`, and three more: ``ergodic + kriged site terms``
     (`tfgmm.stats.site_kriging`), ``boosting`` (`boost` of ln IM) and ``kriged + boosting`` (`boost` of the
     residuals of the model with kriged site terms).
 
@@ -325,14 +327,15 @@ def features(records: pd.DataFrame) -> np.ndarray:
 
 
 def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
-    """Predict a target at all records of a fold with gradient-boosted trees fitted to the training records.
+    """Predict a target at the records of a fold with gradient-boosted trees; return mean and scatter.
 
-    The number of trees is the one that is best for a random fifth of the training events, left out of the
-    first fit; the trees are then fitted again to all training records. The standard deviation is one number
-    for training sites and one for all other sites: the root mean square of the residuals of stopping events
-    at the same kind of site. Stopping events decide when the training of the networks ends; the trees are
-    not fitted to them. If a fold has no records of stopping events, the standard deviation is the root mean
-    square of the residuals of the left-out training events, which is too small at sites that did not train.
+    The trees are fitted to the training records of the fold (station chunk). The number of trees is the one
+    that is best for a random fifth of the training events, left out of the first fit; the trees are then
+    fitted again to all training records. The standard deviation is one number for training sites and one
+    for all other sites: the root mean square of the residuals of stopping events at the same kind of site.
+    Stopping events decide when the training of the networks ends; the trees are not fitted to them. If a
+    fold has no records of stopping events, the standard deviation is the root mean square of the residuals
+    of the left-out training events, which is too small at sites that did not train.
 
     Parameters
     ----------

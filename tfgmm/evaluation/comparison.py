@@ -59,7 +59,7 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
 def _study_values(table: pd.DataFrame, networks: Iterable[str]) -> pd.DataFrame:
     """Return the published values of the Kanto study for the networks, as ``published_`` columns.
 
-    The intensity measures are those of `table`; the model is `tfgmm.evaluation.scores.ENSEMBLE`.
+    The result has the intensity measures of `table`; the model is `tfgmm.evaluation.scores.ENSEMBLE`.
     """
     networks = list(networks)
     parts = [kanto_study.four_way(networks, im).assign(im=im) for im in table["im"].unique()]
@@ -126,10 +126,10 @@ def between_runs(
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, cell, model and statistic: ``im, cell, model, statistic``;
-        ``first`` and ``second``, the statistic of either run; ``value``, first minus second; ``low`` and
-        ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``, the numbers of
-        records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
+        One row per intensity measure, cell (site role / event role), model and statistic: ``im, cell,
+        model, statistic``; ``first`` and ``second``, the statistic of either run; ``value``, first minus
+        second; ``low`` and ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``,
+        the numbers of records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
 
     Raises
     ------
@@ -208,7 +208,8 @@ def _subtract_scores(
 ) -> pd.DataFrame:
     """Return `STATISTICS` of the first prediction minus `STATISTICS` of the second, per group of records.
 
-    `pairs` is the result of `_match_records`; the rows are those of `between_runs`.
+    `pairs` is the result of `_match_records`. The result has one row per group and statistic, in the
+    columns of `between_models`.
     """
     parts = []
     for group, records in scores.groups(pairs, groupings):

@@ -62,9 +62,9 @@ class Effects:
 def subtract_median(partial: pd.DataFrame) -> pd.DataFrame:
     """Return prediction and observation of each record minus the ergodic median, averaged over the folds.
 
-    The median is fitted in each fold to the training records of the fold (`tfgmm.stats.ergodic.fit`). All
-    folds count equally, whether they trained on a record or held the record out, because the effects
-    describe what the networks learned, not how well they generalise.
+    The median is fitted in each fold (station chunk) to the training records of the fold
+    (`tfgmm.stats.ergodic.fit`). All folds count equally, whether they trained on a record or held the
+    record out, because the effects describe what the networks learned, not how well they generalise.
 
     Parameters
     ----------

@@ -34,11 +34,33 @@ class Evaluation:
         return self.scored.run
 
     def section(self, name: str) -> Section:
-        """Return the section with the given name, for example ``four_way``."""
+        """Return the section with the given name.
+
+        Parameters
+        ----------
+        name : str
+            `Section.name`, for example ``four_way``.
+
+        Returns
+        -------
+        Section
+            The section.
+
+        Raises
+        ------
+        StopIteration
+            The evaluation has no section of this name.
+        """
         return next(section for section in self.sections if section.name == name)
 
     def facts(self) -> dict[str, str]:
-        """Return the records, networks and settings of the run, as a text by heading, for the report."""
+        """Return the records, networks and settings of the run, for the head of the report.
+
+        Returns
+        -------
+        dict of str to str
+            Texts by heading: ``records``, ``networks``, ``run``; and ``note``, if records are truncated.
+        """
         experiment, data = self.run.experiment, self.run.data
         training = experiment.training
         facts = {
@@ -108,10 +130,18 @@ def _write(run: RunFolder, section: Section) -> None:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """Return a table of texts as Markdown.
+    """Return a table of texts as Markdown, with headings of groups in bold.
 
-    If any text of the first column is indented by two spaces, the other texts of the column are headings of
-    groups and are set in bold.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Texts. If any text of the first column is indented by two spaces, the texts of that column without
+        indentation are headings of groups.
+
+    Returns
+    -------
+    str
+        The table in Markdown.
     """
     first = table.iloc[:, 0].astype(str)
     if first.str.startswith("  ").any():

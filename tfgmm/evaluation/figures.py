@@ -157,8 +157,8 @@ def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
 def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
     """Draw standardised residuals of the full ensemble beside the residuals at held-out sites.
 
-    The residuals beside are those of the partial ensembles for validation events at held-out sites, which
-    saw neither.
+    The full ensemble combines all networks. The residuals at held-out sites are residuals of the partial
+    ensembles for validation events: of networks that trained on neither the site nor the event.
 
     Parameters
     ----------

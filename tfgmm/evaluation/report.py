@@ -30,7 +30,7 @@ _FOLDER_MARK = " by `tfgmm report "
 
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
-    """Return sections that compare runs: four-way tables side by side, and paired differences of scores.
+    """Return report sections that compare runs: four-way tables, and paired differences of scores.
 
     The differences are the scores of the first run minus the scores of each other run.
 
@@ -72,7 +72,7 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
 
 
 def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Section:
-    """Return the section on the scores of the first run minus the scores of the second run.
+    """Return the report section on the scores of the first run minus the scores of the second run.
 
     `difference` is the result of `tfgmm.evaluation.comparison.between_runs`.
     """
@@ -98,12 +98,38 @@ def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Se
 
 
 def refuse_page(path: Path, overwrite: bool = False) -> None:
-    """Raise `UsageError` if `path` exists and is not a report, and `overwrite` is false."""
+    """Raise an error if `path` exists and is not an earlier report, and may not be replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML page that shall be written.
+    overwrite : bool
+        True: any file may be replaced.
+
+    Raises
+    ------
+    UsageError
+        `path` is something other than a report, and `overwrite` is false.
+    """
     outputs.refuse_strangers([path], lambda page: outputs.holds(page, _PAGE_MARK), overwrite)
 
 
 def refuse_folder(folder: Path, overwrite: bool = False) -> None:
-    """Raise `UsageError` if `folder` is not empty and holds no report, and `overwrite` is false."""
+    """Raise an error if `folder` is not empty and holds no earlier report, and may not be written into.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of Markdown and figures that shall be written.
+    overwrite : bool
+        True: any content may be there.
+
+    Raises
+    ------
+    UsageError
+        The folder is not empty and holds no report, and `overwrite` is false.
+    """
     readme = folder / "README.md"
     outputs.refuse_strangers([readme], lambda page: outputs.holds(page, _FOLDER_MARK), overwrite)
     files.refuse_existing(folder, overwrite or readme.is_file())
@@ -124,7 +150,8 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
     Raises
     ------
     UsageError
-        `path` is a file other than a report, or the runs do not score the same records.
+        `path` is something other than a report and `overwrite` is false, or the runs do not score the same
+        records.
     DataError
         The file system refuses to write.
     """
@@ -172,7 +199,8 @@ def markdown(
     Raises
     ------
     UsageError
-        The folder is not empty and holds no report, or the runs do not score the same records.
+        The folder is not empty and holds no report, and `overwrite` is false; or the runs do not score the
+        same records.
     DataError
         The file system refuses to write.
     """

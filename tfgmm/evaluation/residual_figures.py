@@ -116,7 +116,7 @@ def _draw_bins(ax: plt.Axes, x: np.ndarray, bins: np.ndarray, label: str, **styl
 
 
 def trends(table: pd.DataFrame, binned: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Draw residuals of one model in one cell against all explanatory variables.
+    """Draw residuals of one model in one cell (site role / event role) against explanatory variables.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from tfgmm.stats.random_effects import read
 
 
 def residual_sections(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on sigma and residuals of a run; each section is computed on demand.
+    """Yield the report sections on sigma and residuals of a run; each section is computed on demand.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def residual_sections(scored: ScoredRun) -> Iterator[Section]:
 
 
 def calibrated(scored: ScoredRun) -> Section:
-    """Return the section on the calibration of sigma, which was fitted to the stopping records.
+    """Return the report section on the calibration of sigma by the residuals of stopping records.
 
     Stopping records decide when the training ends.
 
@@ -89,7 +89,7 @@ def calibrated(scored: ScoredRun) -> Section:
 
 
 def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
-    """Return the section on residuals of validation events split into event, site and remaining parts.
+    """Return the report section on tau, phi_S2S and phi_SS of the residuals of validation events.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], 
 
 
 def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
-    """Return the section on the parts of sigma, as predicted and as estimated from the residuals.
+    """Return the report section on the parts of sigma, as predicted and as estimated from the residuals.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str],
 
 
 def path_terms(scored: ScoredRun) -> Iterator[Section]:
-    """Yield a section per intensity measure on the covariance of residuals of different events.
+    """Yield a report section per intensity measure on the covariance of residuals of different events.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def path_terms(scored: ScoredRun) -> Iterator[Section]:
 
 
 def within_event(scored: ScoredRun) -> Section | None:
-    """Return the section on within-event correlation, or None if too few events have pairs of sites.
+    """Return the report section on within-event correlation, or None if too few events have pairs of sites.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def within_event(scored: ScoredRun) -> Section | None:
 
 
 def floor(scored: ScoredRun) -> Section:
-    """Return the section on the RMSE that better interpolation, or only more stations, could reach.
+    """Return the report section on the RMSE that better interpolation, or only more stations, could reach.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def floor(scored: ScoredRun) -> Section:
 
 
 def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
-    """Return the section on site and event terms (ln units) of one decomposition, with their maps."""
+    """Return the report section on site and event terms (ln units) of a decomposition, with maps."""
     placed = [
         variability.place_terms(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
         for kind, terms in (("site", fit.site_terms), ("event", fit.event_terms))
@@ -292,7 +292,7 @@ def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
 
 
 def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
-    """Return the section on residuals of one intensity measure against explanatory variables, a figure.
+    """Return the report section on residuals against explanatory variables, for one intensity measure.
 
     `trends` is the result of `tfgmm.evaluation.residuals.trends`. The section covers the records of
     validation events at held-out sites.

@@ -62,7 +62,7 @@ def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _combine_members(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the full ensemble of one intensity measure, one row per record, ln units."""
+    """Return the mean prediction of all members for one intensity measure, one row per record, ln units."""
     record = predictions.groupby(_KEYS[1:], sort=False, observed=True).ngroup().to_numpy()
     counts = np.bincount(record)
     if (counts != counts[0]).any():
@@ -146,7 +146,7 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, model, cell of `tfgmm.evaluation.scores.CELLS`, variable and bin:
+        One row per intensity measure, model, cell (site role / event role), variable and bin:
         ``im, model, cell, variable``; ``low`` and ``high``, the edges of the bin in the unit of the
         variable; ``records, events, sites``, their numbers; ``bias, bias_low, bias_high`` and
         ``scatter, scatter_low, scatter_high`` in ln units. The intervals have the level

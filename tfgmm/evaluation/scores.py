@@ -92,14 +92,16 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
-    """Split a scored table into cells by the roles of site and event.
+    """Split a scored table into cells, combinations of site role and event role; return rows by cell.
+
+    A role is training, validation (held out) or stopping (decides when the training ends).
 
     Parameters
     ----------
     partial : pandas.DataFrame
         Scored table of partial ensembles or a baseline.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
@@ -204,7 +206,7 @@ def groups(
 
 
 def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
-    """Return the groupings of a scored table by intensity measure, cell and model.
+    """Return groupings of a scored table by intensity measure, cell (site role / event role) and model.
 
     >>> list(by_cell("kik", r_hyp_km=by_bin("r_hyp_km", [50, 100])))
     ['im', 'cell', 'r_hyp_km', 'model']
@@ -230,7 +232,7 @@ def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
 
 
 def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return RMSE, bias and standardised residuals of each model in each cell, as a table.
+    """Return RMSE, bias and standardised residuals of each model in each cell (site role / event role).
 
     Residuals are observed minus predicted ln IM. Standardised residuals z are residuals divided by the
     predicted standard deviation.
@@ -240,7 +242,7 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
     partial : pandas.DataFrame
         Scored table of partial ensembles and baselines.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------

@@ -137,7 +137,7 @@ def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: lis
 
 
 def score_sections(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on scores of a run, the most important first; each is computed on demand.
+    """Yield the report sections on scores of a run, the most important first; each is computed on demand.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def score_sections(scored: ScoredRun) -> Iterator[Section]:
 
 
 def four_way(scored: ScoredRun) -> Section:
-    """Return the section on RMSE at known and unknown sites and events, beside values of the Kanto study.
+    """Return the report section on the RMSE at known and unknown sites and events.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def four_way(scored: ScoredRun) -> Section:
     Returns
     -------
     Section
-        Result of `tfgmm.evaluation.scores.four_way` with published values, ln units.
+        Result of `tfgmm.evaluation.scores.four_way`, beside values of the Kanto study; RMSE in ln units.
     """
     table = scores.four_way(scored.models, scored.reference)
     networks = scored.run.experiment.networks
@@ -224,7 +224,10 @@ def _format_spread(value: float, spread: float) -> str:
 
 
 def _make_four_cells(scored: ScoredRun, im: str) -> Section:
-    """Return the section on standardised residuals of one intensity measure in the four cells, a figure."""
+    """Return the report section, a figure, on standardised residuals in the four cells.
+
+    A cell is a combination of site role and event role.
+    """
     rows = scored.ensemble[scored.ensemble["im"] == im]
     return Section(
         f"standardised_residuals_{im}",
@@ -235,7 +238,7 @@ def _make_four_cells(scored: ScoredRun, im: str) -> Section:
 
 
 def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
-    """Return the section on standardised residuals of the full ensemble and at held-out sites, a figure."""
+    """Return the report section, a figure, on standardised residuals of all members combined."""
     full, partial = (table[table["im"] == im] for table in (scored.full, scored.ensemble))
     z = (full["ln_im"] - full["mean"]) / full["stddev"]
     return Section(
@@ -249,7 +252,7 @@ def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
 
 
 def probabilistic_scores(score_table: pd.DataFrame) -> Section:
-    """Return the section on NLL, CRPS, coverage and other scores, and on models that are over-confident.
+    """Return the report section on NLL, CRPS, coverage and other scores, and on over-confident models.
 
     Parameters
     ----------
@@ -299,7 +302,7 @@ def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
 
 
 def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Section:
-    """Return the section on coverage of central intervals of one intensity measure, a figure."""
+    """Return the report section, a figure, on the coverage of central prediction intervals of ln IM."""
     rows = score_table[(score_table["im"] == im) & (score_table["cell"] == HELD_OUT)]
 
     def draw() -> plt.Figure:
@@ -318,7 +321,7 @@ def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Sec
 
 
 def _make_pit(scored: ScoredRun, im: str) -> Section:
-    """Return the section on the probability integral transform of ln IM at held-out sites, a figure."""
+    """Return the report section on the probability integral transform of ln IM at held-out sites."""
     ensembles = scored.models[
         scored.models["model"].str.startswith(scores.ENSEMBLE) & (scored.models["im"] == im)
     ]
@@ -350,7 +353,7 @@ def _make_pit(scored: ScoredRun, im: str) -> Section:
 
 
 def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
-    """Yield two sections on scores of the ensemble, in bins of hypocentral distance and of magnitude."""
+    """Yield two report sections, on scores in bins of hypocentral distance and in bins of magnitude."""
     ensemble = scored.models[scored.models["model"].str.startswith(scores.ENSEMBLE)]
     for name, column, cuts in (
         ("distance", "r_hyp_km", DISTANCE_KM),
@@ -370,7 +373,7 @@ def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
 
 
 def differences(scored: ScoredRun) -> Section:
-    """Return the section on the scores of the ensemble minus the scores of each other model.
+    """Return the report section on the scores of the ensemble minus the scores of each other model.
 
     Parameters
     ----------
@@ -395,7 +398,7 @@ def differences(scored: ScoredRun) -> Section:
 
 
 def published_models(scored: ScoredRun) -> Section:
-    """Return the section on published ergodic models, as published and re-centred.
+    """Return the report section on published ergodic models, as published and re-centred.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ EPISTEMIC = "epistemic"
 
 
 def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the root mean square of each predicted part of sigma, in each cell.
+    """Return the root mean square of each predicted part of sigma in each cell (site role / event role).
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         Partial ensembles with random effects (`tfgmm.evaluation.scores.partial_ensembles`), one row per
         record and chunk.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
     pandas.DataFrame
         One row per intensity measure, cell and part: ``im, cell, part`` and ``predicted``, ln units. The
-        parts are `variability.PARTS`, `EPISTEMIC` (the spread of the members' means) and their sum,
+        parts are `variability.PARTS`, `EPISTEMIC` (the spread of the members' means) and the total,
         `variability.SIGMA`. For a known site phi_s2s, and for a known event tau, is the posterior standard
         deviation of the term.
     """
@@ -63,7 +63,7 @@ def compare(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) -> pd.
     estimated : pandas.DataFrame
         Result of `tfgmm.evaluation.variability.tidy`: estimated parts, per model and cell.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
-    """Return the covariance of residuals of different events at training sites, estimated and fitted.
+    """Return the covariance of residuals of pairs of records at training sites, estimated and fitted.
 
     Parameters
     ----------
@@ -139,11 +139,12 @@ def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     r"""Estimate the RMSE at unknown sites with the best interpolation, and with stations everywhere.
 
-    The residuals of the map part of the model at training sites are kriged in each chunk, as a spatially
-    correlated field that neighbouring sites share, and a nugget that each site has alone. With the best
-    interpolation between the existing stations, the mean square error at an unknown site is the mean square
-    error at a known site plus the kriging variance. With stations everywhere except at the site itself, the
-    variance of the nugget takes the place of the kriging variance:
+    The residuals of the map part of the model (the networks without random effects) at training sites are
+    kriged in each station chunk, as a spatially correlated field that neighbouring sites share, and a
+    nugget that each site has alone. With the best interpolation between the existing stations, the mean
+    square error at an unknown site is the mean square error at a known site plus the kriging variance. With
+    stations everywhere except at the site itself, the variance of the nugget takes the place of the kriging
+    variance:
 
     .. math:: interpolated = \sqrt{RMSE_{TV}^2 + \overline{\sigma_{kriging}^2}}, \quad
         floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
@@ -157,7 +158,7 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     table : pandas.DataFrame
         Partial ensembles with random effects, as for `predicted`, with the positions ``x_km`` and ``y_km``.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
@@ -197,7 +198,8 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 def _krige_sites(records: pd.DataFrame) -> site_kriging.KrigedSites:
     """Return the kriged residuals (ln units) of the map part of the model at the sites of the records.
 
-    The residuals of the map part are the residuals of the ensemble plus the predicted site terms.
+    The map part is the prediction without random effects; the residuals of the map part are the residuals
+    of the ensemble plus the predicted site terms.
     """
     residual = records["ln_im"] - records["mean"]
     of_map_part = residual + records["site_term"]

@@ -27,6 +27,9 @@ _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude",
 class Decomposition:
     """Between-event, between-site and remaining parts of the residuals of one model in one cell.
 
+    A cell is a combination of site role and event role, for example validation sites and validation events.
+    A fold is a station chunk, whose sites are held out from training.
+
     Attributes
     ----------
     table : pandas.DataFrame
@@ -54,11 +57,11 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
 
     .. math:: r_{es} = a_{c} + \delta B_e + \delta S2S_s + \delta WS_{es}
 
-    is fitted by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c. The networks
-    of a fold share an offset, which would otherwise count as variance between the held-out sites. Each
-    record is used once: a site that several folds predict is taken from one of these folds, and the folds
-    are assigned to the sites in turn. The spread of the networks, and source and path terms that the
-    networks miss, are included in the three parts.
+    is fitted by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c (a station
+    chunk, held out from training). The networks of a fold share an offset, which would otherwise count as
+    variance between the held-out sites. Each record is used once: a site that several folds predict is
+    taken from one of these folds, and the folds are assigned to the sites in turn. The spread of the
+    networks, and source and path terms that the networks miss, are included in the three parts.
 
     The intervals have the level `tfgmm.stats.bootstrap.LEVEL`. They are intervals of the logarithms of the
     standard deviations, from the curvature of the likelihood at its maximum, and NaN where a part is
@@ -114,7 +117,7 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
 
 
 def _take_sites_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one fold for each site; sites of several folds are assigned to folds in turn."""
+    """Return the rows of one fold (station chunk) for each site; folds are assigned to sites in turn."""
     pairs = rows[["site_id", "chunk"]].drop_duplicates().sort_values(["site_id", "chunk"])
     site = pairs.groupby("site_id", observed=True)
     turn = site.ngroup() % site["chunk"].transform("size")
@@ -154,6 +157,7 @@ def _estimate_log_stderrs(equations, parts: np.ndarray, degrees_of_freedom: int)
 def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], Decomposition]:
     """Decompose residuals of validation events for each intensity measure, model and cell.
 
+    A cell is a combination of site role and event role, for example validation sites and validation events.
     Training events are left out, because the networks have learned the event terms of training events.
 
     Parameters
