@@ -1,4 +1,7 @@
-"""Predictions of other models on the folds of a run: fitted to the same records, or published."""
+"""Predictions of other models on the folds of a run: fitted to the same records, or published.
+
+A fold is a station chunk of the run: the sites of the chunk are held out from training.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,38 +16,41 @@ from tfgmm.data.columns import is_training, training_records
 from tfgmm.stats import ergodic, site_kriging
 from tfgmm.stats.published import CLASSES, MODELS, PublishedModel, evaluate, interpolate, with_assumptions
 
-#: Ends the name of a model whose constant was fitted.
+#: End of the name of a published model to which a fitted constant was added.
 RECENTRED = " (re-centred)"
 
-#: Number of records by which the interpolation is checked.
+#: Number of records on which the interpolation of published models is checked.
 _CHECKED = 100
 
 
 def published_predictions(
     table: pd.DataFrame, progress: Callable[[], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predict with published models, as published and with a constant fitted in each fold.
+    """Predict with published models, as published and re-centred by a constant in each fold.
 
-    The constant is the mean residual of the fold's training records, one for each tectonic class. Where
-    there is a column ``tectonic_class``, a model predicts the events of its class only, and every crustal
-    model is completed by AGA16 to one that predicts all events; else every model predicts every event. A
-    model that lacks the period of an intensity measure is left out.
+    A fold is a station chunk, held out from training. The constant is the mean residual of the fold's
+    training records, one for each tectonic class. If there is a column ``tectonic_class``, a model predicts
+    only the events of the model's class, and every crustal model is completed by AGA16 to a model of all
+    events. Otherwise every model predicts every event. A model that lacks the period of an intensity
+    measure is left out.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        The predictions table of a run; with ``vs30, vs30_m_s`` and ``tectonic_class`` where known.
+        The predictions table of a run, with the columns of `tfgmm.runs.run.RunFolder.with_places`:
+        ``vs30, vs30_m_s`` (m/s) and ``tectonic_class`` where known.
     progress : callable, optional
-        Called after each of `MODELS` and intensity measures.
+        Function without arguments, called after each pair of published model and intensity measure.
 
     Returns
     -------
     scored : pandas.DataFrame
-        Two rows per record, chunk and model: the record, its roles, ``model, mean, stddev, epistemic``,
-        ln units.
+        Scored table with two rows per record, chunk and model, as published and re-centred: the record, the
+        roles of event and site, ``model``, ``mean`` and ``stddev`` (ln units), ``epistemic`` (0).
     ranges : pandas.DataFrame
-        ``im, model, records, outside_range`` (share of the records outside the range that the authors
-        state) and ``interpolation_error`` (the largest of 100 records, ln units).
+        One row per intensity measure and model: ``im, model, records``; ``outside_range``, the share of the
+        records outside the range that the authors state; ``interpolation_error``, the largest absolute
+        error of the interpolated median of up to 100 records, ln units.
 
     Raises
     ------
@@ -68,7 +74,11 @@ def published_predictions(
 
 
 def _predict(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFrame:
-    """Return the records of the model's class with ``mean, stddev, constant``; none without the period."""
+    """Return the records of the model's tectonic class with the predictions of the model.
+
+    The columns added are ``mean`` and ``stddev`` of ln IM and ``constant``, the mean residual of the
+    training records of the fold, ln units. There are no rows if the model lacks the intensity measure.
+    """
     if "tectonic_class" in records:
         records = records[records["tectonic_class"] == model.tectonic_class]
     if records.empty:
@@ -82,7 +92,11 @@ def _predict(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFr
 def _complete_classes(
     predictions: list[tuple[PublishedModel, pd.DataFrame]], by_class: bool
 ) -> Iterator[pd.DataFrame]:
-    """Yield scored tables of each model; by class, of each crustal model completed by the others."""
+    """Yield scored tables of each model, as published and re-centred.
+
+    If `by_class` is true, the non-crustal models complete each crustal model at events of other tectonic
+    classes.
+    """
     completion = [rows for model, rows in predictions if by_class and model.tectonic_class != "crustal"]
     for model, rows in predictions:
         if by_class and model.tectonic_class != "crustal":
@@ -95,7 +109,10 @@ def _complete_classes(
 
 
 def _check_range(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dict:
-    """Return the share of records outside the range of a model, and the error of its interpolation."""
+    """Return the number of records, the share outside the model's range, and the interpolation error.
+
+    `predicted` are the records with predictions, one row per record and chunk; the error is in ln units.
+    """
     records = predicted.drop_duplicates(["event_id", "station_id"])
     inside = [records[name].between(*limits) for name, limits in model.ranges.items()]
     sample = records.sample(min(_CHECKED, len(records)), random_state=0)
@@ -123,8 +140,8 @@ def _refuse_unknown_class(records: pd.DataFrame) -> None:
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"
 KRIGED, BOOSTED, KRIGED_BOOSTED = "ergodic + kriged site terms", "boosting", "kriged + boosting"
 
-#: Largest number of boosted trees, and number of trees without gain after which the search for their
-#: best number ends.
+#: Largest number of boosted trees, and number of trees without gain after which the search for the
+#: best number of trees ends.
 MAX_ROUNDS, PATIENCE = 2000, 20
 #: Share of the training events on which the number of trees is chosen.
 HIDDEN_SHARE = 0.2
@@ -138,33 +155,68 @@ _FEATURES = ["magnitude", "event_x_km", "event_y_km", "depth_km", "x_km", "y_km"
 
 
 def scored_table(records: pd.DataFrame, model: str, mean, stddev) -> pd.DataFrame:
-    """Return a scored table: one row per record and chunk, with ``mean`` and ``stddev`` of ``model``.
+    """Return records with the predictions of a model, as a scored table.
 
-    ``epistemic``, the variance between members, is 0.
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        Records with the columns of `_RECORD`, one row per record and chunk.
+    model : str
+        Name of the model.
+    mean, stddev : array_like, [n]
+        Mean and standard deviation of ln IM, ln units.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per record and chunk: the columns of `_RECORD`, ``model``, ``mean``, ``stddev`` and
+        ``epistemic``, which is 0.
     """
     return records[_RECORD].assign(model=model, mean=mean, stddev=stddev, epistemic=0.0)
 
 
 def folds(predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the records of each intensity measure and chunk, once each, whatever the number of members."""
+    """Yield the records of each intensity measure and chunk, each record once, not once per member.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        The predictions table of a run: one row per record and member (chunk times initialisation).
+
+    Yields
+    ------
+    pandas.DataFrame
+        Records of one intensity measure and chunk, with the roles of event and site.
+    """
     one_init = predictions[predictions["init"] == predictions["init"].min()]
     for _, fold in one_init.groupby(["im", "chunk"], observed=True):
         yield fold
 
 
 def fingerprint(predictions: pd.DataFrame) -> str:
-    """Return the SHA-256 of the records of all folds and their roles, from which the baselines learn."""
+    """Return the SHA-256 of the records of all folds and their roles, from which the baselines are fitted.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        The predictions table of a run.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits; the order of the records does not matter.
+    """
     records = pd.concat(list(folds(predictions)))[_RECORD]
     rows = pd.util.hash_pandas_object(records, index=False).sort_values()
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
 def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predict with an ergodic regression, fitted in each fold to the records that the networks saw.
+    """Predict with an ergodic regression that is fitted in each fold to the training records of the fold.
 
-    Crossed event and site terms (Al Atik et al., 2010) are estimated with the median. The model
-    ``ergodic`` predicts the median everywhere; ``ergodic + site terms`` adds the site term where the
-    site trained, and is the same elsewhere.
+    Crossed event and site terms (Al Atik et al., 2010) are estimated together with the median. The model
+    ``ergodic`` predicts the median everywhere; ``ergodic + site terms`` adds the site term at training
+    sites, and equals ``ergodic`` at all other sites.
 
     Parameters
     ----------
@@ -174,8 +226,8 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Two rows per record and chunk: the record, its roles, ``model, mean, stddev, epistemic``, ln
-        units.
+        Scored table with two rows per record and chunk, one per model: the record, the roles of event and
+        site, ``model``, ``mean`` and ``stddev`` (ln units), ``epistemic`` (0).
     """
     tables = []
     for fold in folds(predictions):
@@ -184,23 +236,25 @@ def ergodic_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def fitted_predictions(table: pd.DataFrame, progress: Callable[[], None] | None = None) -> pd.DataFrame:
-    """Predict with ergodic regression, kriged site terms, boosted trees, and the last two together.
+    """Predict with ergodic regression, kriged site terms and boosted trees, fitted in each fold.
 
-    To the models of `ergodic_predictions` are added ``ergodic + kriged site terms`` (`site_kriging`),
-    ``boosting`` (`boost` of ln IM) and ``kriged + boosting`` (`boost` of the residuals of the kriged
-    model).
+    The models are the two of `ergodic_predictions`, and three more: ``ergodic + kriged site terms``
+    (`tfgmm.stats.site_kriging`), ``boosting`` (`boost` of ln IM) and ``kriged + boosting`` (`boost` of the
+    residuals of the model with kriged site terms).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        The predictions table of a run with the places of its events and stations in km.
+        The predictions table of a run with the positions of events and stations in km
+        (`tfgmm.runs.run.RunFolder.with_places`).
     progress : callable, optional
-        Called after each fold.
+        Function without arguments, called after each fold.
 
     Returns
     -------
     pandas.DataFrame
-        Five rows per record and chunk, in the columns of `ergodic_predictions`.
+        Scored table with five rows per record and chunk, one per model, in the columns of
+        `ergodic_predictions`.
     """
     tables = []
     for fold in folds(table):
@@ -211,7 +265,7 @@ def fitted_predictions(table: pd.DataFrame, progress: Callable[[], None] | None 
 
 
 def _predict_ergodic(fold: pd.DataFrame, model: ergodic.ErgodicModel) -> list[pd.DataFrame]:
-    """Return the scored tables of one fold with and without the site terms of an ergodic model."""
+    """Return two scored tables of an ergodic model for a fold: without and with site terms."""
     median = model.median_of(fold)
     site_term = model.site_terms.reindex(fold["site_id"]).to_numpy()
     known = np.isfinite(site_term)
@@ -223,7 +277,7 @@ def _predict_ergodic(fold: pd.DataFrame, model: ergodic.ErgodicModel) -> list[pd
 
 
 def _predict_all(fold: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the scored tables of all five models of one fold."""
+    """Return the scored tables of all five fitted models for the records of one fold."""
     trained = is_training(fold)
     model = ergodic.fit(fold[trained])
     mean, stddev = _predict_kriged(fold, trained, model)
@@ -240,7 +294,10 @@ def _predict_all(fold: pd.DataFrame) -> list[pd.DataFrame]:
 def _predict_kriged(
     fold: pd.DataFrame, trained, model: ergodic.ErgodicModel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the ergodic model with kriged site terms."""
+    """Return mean and standard deviation (ln units, [n]) of the ergodic model with kriged site terms.
+
+    `trained` says which records of the fold are training records, [n].
+    """
     records, median = fold[trained], model.median_of(fold)
     event_term = model.event_terms.reindex(records["event_id"]).to_numpy()
     residual = records["ln_im"] - median[trained] - event_term
@@ -252,35 +309,46 @@ def _predict_kriged(
 
 
 def features(records: pd.DataFrame) -> np.ndarray:
-    """Return the features that the boosted trees see, [record, 9].
+    """Return the features from which the boosted trees predict.
 
-    They are ``magnitude, event_x_km, event_y_km, depth_km, x_km, y_km, r_hyp_km`` and the sine and cosine
-    of the azimuth from the event to the site, clockwise from north.
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        Records with ``magnitude``, ``event_x_km, event_y_km, depth_km``, ``x_km, y_km`` and ``r_hyp_km``.
+
+    Returns
+    -------
+    ndarray, [n, 9]
+        These columns (km, except for the magnitude), and the sine and cosine of the azimuth from the event
+        to the site, clockwise from north.
     """
     azimuth = np.arctan2(records["x_km"] - records["event_x_km"], records["y_km"] - records["event_y_km"])
     return np.column_stack([records[_FEATURES], np.sin(azimuth), np.cos(azimuth)]).astype(float)
 
 
 def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
-    """Predict a target at all records of a fold with gradient-boosted trees fitted to its training records.
+    """Predict a target at the records of a fold with gradient-boosted trees; return mean and scatter.
 
-    The number of trees is the best for a fifth of the training events, hidden while it is sought; the
-    trees are then grown anew from all training records. The standard deviation is one number for the
-    trained sites and one for all others: the root mean square of the residuals of the stopping events,
-    which the fit never saw, at either kind of site. Where a fold has no such records, it is that of
-    the hidden training events, which is too small at sites that did not train.
+    The trees are fitted to the training records of the fold (station chunk). The number of trees is the one
+    that is best for a random fifth of the training events, left out of the first fit; the trees are then
+    fitted again to all training records. The standard deviation is one number for training sites and one
+    for all other sites: the root mean square of the residuals of stopping events at the same kind of site.
+    Stopping events decide when the training of the networks ends; the trees are not fitted to them. If a
+    fold has no records of stopping events, the standard deviation is the root mean square of the residuals
+    of the left-out training events, which is too small at sites that did not train.
 
     Parameters
     ----------
     fold : pandas.DataFrame
-        Records of one chunk: the columns of `features`, ``event_id, event_role, site_role``.
-    target : array_like, [record]
-        Value of each record; used where both roles are training and, for the standard deviation only,
-        where the role of the event is stopping.
+        Records of one chunk and intensity measure: the columns of `features`, ``event_id, event_role,
+        site_role``.
+    target : array_like, [n_records]
+        Value of each record, for example ln IM. Values are used only where both roles are training and, for
+        the standard deviation, where the event is a stopping event and the site is not a validation site.
 
     Returns
     -------
-    mean, stddev : ndarray, [record]
+    mean, stddev : ndarray, [n_records]
         In the unit of the target.
     """
     x, y = features(fold), np.asarray(target, float)
@@ -298,14 +366,17 @@ def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _make_trees(rounds: int, **settings) -> HistGradientBoostingRegressor:
-    """Return boosted trees with the settings of this baseline, not yet fitted."""
+    """Return an unfitted gradient-boosting regressor of `rounds` trees, with the baseline's settings."""
     return HistGradientBoostingRegressor(
         max_iter=rounds, learning_rate=0.1, min_samples_leaf=50, random_state=0, **settings
     )
 
 
 def _best_rounds(x: np.ndarray, y: np.ndarray, event: np.ndarray) -> tuple[int, float]:
-    """Return the best number of trees for hidden events, and the root mean square of their residuals."""
+    """Return the best number of trees for left-out events, and the RMS of the residuals of these events.
+
+    The arguments are features [n, 9], target values [n] and event ids [n] of the training records.
+    """
     split = GroupShuffleSplit(1, test_size=HIDDEN_SHARE, random_state=0)
     seen, hidden = next(split.split(x, groups=event))
     trees = _make_trees(MAX_ROUNDS, early_stopping=True, n_iter_no_change=PATIENCE)

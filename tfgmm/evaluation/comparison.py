@@ -1,4 +1,8 @@
-"""Runs beside each other and beside the Kanto study; paired differences on the same records."""
+"""Comparison of runs with each other and with the Kanto study; paired differences on the same records.
+
+A cell is a combination of site role and event role, see `tfgmm.evaluation.scores`. z is the residual
+divided by the predicted standard deviation.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +13,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import kanto_study, probabilistic, scores
 from tfgmm.stats import bootstrap
 
-#: Statistics whose difference between two models is taken.
+#: Statistics of which differences between two models are computed, by name.
 STATISTICS = {
     name: probabilistic.STATISTICS[name]
     for name in ("RMSE", "bias", "z std", "NLL", "CRPS", "coverage 90%", "sharpness")
@@ -20,14 +24,14 @@ _STUDY_COLUMNS = ["rmse", "rmse_std", "z_std"]
 
 
 def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterable[str]]) -> pd.DataFrame:
-    """Join the four-way tables of several runs, with the values that the Kanto study published beside them.
+    """Return the four-way tables of several runs as one table, with published values of the Kanto study.
 
     Parameters
     ----------
     runs : mapping of str to pandas.DataFrame
         Four-way table (`tfgmm.evaluation.scores.four_way`) by name of the run.
     networks : mapping of str to iterable of str
-        Networks by name of the run.
+        Names of the networks whose records train, by name of the run.
 
     Returns
     -------
@@ -53,7 +57,10 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
 
 
 def _study_values(table: pd.DataFrame, networks: Iterable[str]) -> pd.DataFrame:
-    """Return the values that the Kanto study published for its ensemble, for the measures of a table."""
+    """Return the published values of the Kanto study for the networks, as ``published_`` columns.
+
+    The result has the intensity measures of `table`; the model is `tfgmm.evaluation.scores.ENSEMBLE`.
+    """
     networks = list(networks)
     parts = [kanto_study.four_way(networks, im).assign(im=im) for im in table["im"].unique()]
     values = pd.concat(parts, ignore_index=True).assign(model=scores.ENSEMBLE)
@@ -61,7 +68,7 @@ def _study_values(table: pd.DataFrame, networks: Iterable[str]) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Write the numbers of `side_by_side` as texts: a line per cell and model, columns per run.
+    """Return the numbers of `side_by_side` as texts: a line per cell and model, columns per run.
 
     Parameters
     ----------
@@ -86,7 +93,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _format_columns(title: str, row: dict, prefix: str) -> dict[str, str]:
-    """Return RMSE and z std of one row as texts, by the title of their column."""
+    """Return RMSE (ln units) and standard deviation of z of one table row as texts, by title of column.
+
+    `prefix` is ``published_`` for the columns of the Kanto study, else empty.
+    """
     rmse, spread, z_std = (row[prefix + name] for name in _STUDY_COLUMNS)
     return {
         f"{title}: RMSE": f"{rmse:.3f}" + ("" if np.isnan(spread) else f" ± {spread:.3f}"),
@@ -97,7 +107,7 @@ def _format_columns(title: str, row: dict, prefix: str) -> dict[str, str]:
 def between_runs(
     first: pd.DataFrame, second: pd.DataFrame, reference: str, names: tuple[str, str], **bootstrapped
 ) -> pd.DataFrame:
-    """Compute the scores of one run minus the scores of another, per cell and model, on the same records.
+    """Return the scores of one run minus the scores of another, per cell and model, on the same records.
 
     Only models that both runs have are compared.
 
@@ -109,17 +119,17 @@ def between_runs(
         Name of the reference network; only records of the reference network are compared. The cell of
         held-out sites without an added station nearby exists if either run has added stations.
     names : tuple of str
-        Names of the runs, for messages.
+        Names of the two runs, for messages.
     **bootstrapped
         ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, cell, model and statistic: ``im, cell, model, statistic``;
-        ``first`` and ``second``, the statistic of either run; ``value``, first minus second; ``low`` and
-        ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``, the numbers of
-        records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
+        One row per intensity measure, cell (site role / event role), model and statistic: ``im, cell,
+        model, statistic``; ``first`` and ``second``, the statistic of either run; ``value``, first minus
+        second; ``low`` and ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``,
+        the numbers of records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
 
     Raises
     ------
@@ -136,7 +146,7 @@ def between_runs(
 def between_models(
     scored: pd.DataFrame, model: str, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:
-    """Compute the scores of one model minus the scores of each other model, on the same records.
+    """Return the scores of one model minus the scores of each other model, on the same records.
 
     Parameters
     ----------
@@ -170,7 +180,11 @@ def between_models(
 
 
 def _match_records(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
-    """Add the predictions of the second table to the first, as ``mean_second`` and ``stddev_second``."""
+    """Return the rows of the first table with the predictions of the second table for the same records.
+
+    The added columns are ``mean_second`` and ``stddev_second`` (ln units); ``nearest_added_km`` is the
+    smaller of both distances. `names` are the names of the two models or runs, for messages.
+    """
     values = ["mean", "stddev", "ln_im", "nearest_added_km"]
     pairs = first.merge(
         second[_KEYS + values], on=_KEYS, how="left", suffixes=("", "_second"), indicator=True
@@ -192,7 +206,11 @@ def _match_records(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, 
 def _subtract_scores(
     pairs: pd.DataFrame, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:
-    """Compute `STATISTICS` of the first prediction minus those of the second, for each group of records."""
+    """Return `STATISTICS` of the first prediction minus `STATISTICS` of the second, per group of records.
+
+    `pairs` is the result of `_match_records`. The result has one row per group and statistic, in the
+    columns of `between_models`.
+    """
     parts = []
     for group, records in scores.groups(pairs, groupings):
         values = [

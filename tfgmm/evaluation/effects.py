@@ -1,4 +1,9 @@
-"""What the networks of a run have learned about sources and paths: estimates, tables and maps."""
+"""Source, site and path effects that the networks of a run have learned: estimates, tables and maps.
+
+A source cell is a square of the map of epicentres, `CELL_DEG` degrees wide by default. An effect is a mean
+deviation of ln IM from the ergodic median, once of the prediction and once of the observation. A fold is a
+station chunk, whose sites are held out from training.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -19,10 +24,10 @@ from tfgmm.stats import ergodic
 
 #: Side of a source cell, degrees.
 CELL_DEG = 0.25
-#: A source cell with fewer records is left out, and for paths one with fewer records at the station.
+#: Fewest records of a source cell, and fewest records of a source cell at the station of a path effect.
 MIN_RECORDS, MIN_PATH_RECORDS = 20, 3
 
-#: Averaged values: the mean of the network and, to compare, the observation, each less the ergodic median.
+#: Averaged columns: prediction and observation of ln IM, each minus the ergodic median.
 _VALUES = ["predicted", "observed"]
 _RECORD = ["event_id", "station_id"]
 _NO_RECORDS = "#dddddd"
@@ -35,13 +40,15 @@ class Effects:
     Attributes
     ----------
     sources : pandas.DataFrame
-        A row per source cell: ``longitude, latitude`` of its centre, ``predicted, observed, records,
-        events``. Effects have mean zero over the cells.
+        One row per source cell: ``longitude, latitude`` of the centre, degrees; ``predicted`` and
+        ``observed``, the source effect in the predictions and in the observations, with mean zero over the
+        source cells; ``records, events``, their numbers.
     sites : pandas.DataFrame
-        By ``site_id``: ``predicted, observed``.
+        Site effects ``predicted`` and ``observed``, indexed by ``site_id``.
     paths : pandas.DataFrame
-        A row per source cell with records at the station: the mean of its records there less source and
-        site effect, in the columns of `sources`.
+        One row per source cell with enough records at the station, in the columns of `sources`:
+        ``predicted`` and ``observed`` are the mean, over these records, of the deviation from the median
+        minus source effect and site effect.
     station : pandas.Series
         ``station_id, longitude, latitude`` of the station of `paths`.
     """
@@ -53,23 +60,23 @@ class Effects:
 
 
 def subtract_median(partial: pd.DataFrame) -> pd.DataFrame:
-    """Subtract the ergodic median from prediction and observation of each record; average over folds.
+    """Return prediction and observation of each record minus the ergodic median, averaged over the folds.
 
-    `tfgmm.stats.ergodic.fit` fits the median in each fold to the records that its networks trained on.
-    Folds that trained on a record count as those that held it out: the question is what was learned, not
-    how well it carries over.
+    The median is fitted in each fold (station chunk) to the training records of the fold
+    (`tfgmm.stats.ergodic.fit`). All folds count equally, whether they trained on a record or held the
+    record out, because the effects describe what the networks learned, not how well they generalise.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) of one intensity measure, with the
-        columns of `tfgmm.runs.run.RunFolder.with_places`.
+        Partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) of one intensity measure, one row
+        per record and chunk, with the columns of `tfgmm.runs.run.RunFolder.with_places`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per record: ``event_id, station_id, site_id``, ``event_longitude, event_latitude,
-        longitude, latitude``, ``predicted`` and ``observed``, ln units.
+        One row per record: ``event_id, station_id, site_id``; ``event_longitude, event_latitude,
+        longitude, latitude``, degrees; ``predicted`` and ``observed``, ln units.
     """
     names = ["site_id", "event_longitude", "event_latitude", "longitude", "latitude"]
     parts = []
@@ -88,32 +95,39 @@ def estimate(
     cell_deg: float = CELL_DEG,
     min_records: int = MIN_RECORDS,
 ) -> Effects:
-    r"""Estimate balanced effects of source cells and sites, and of the paths to one station.
+    r"""Return effects of source cells and of sites, and path effects from source cells to one station.
 
-    .. math:: d_{es} = u_{c(e)} + v_s + p_{c(e), s} + rest
+    .. math:: d_{es} = u_{c(e)} + v_s + p_{c(e), s} + \epsilon_{es}
 
-    Effects of cells (u) and sites (v) are fitted together by least squares, so that a cell whose
-    earthquakes are mostly recorded at amplifying sites does not look strong for it; the path effect p is
-    the mean of the remainders of all pairs of a cell and the chosen station. Cells with too few records
-    are left out first.
+    where d is the prediction or observation of ln IM for event e at site s minus the ergodic median, and c
+    the source cell of the event. The effects of source cells (u) and sites (v) are fitted together by least
+    squares. A source cell whose earthquakes are mostly recorded at amplifying sites therefore does not seem
+    to be a strong source. The path effect p is the mean of d - u - v over the records of one source cell at
+    the chosen station. Source cells with too few records are left out before the fit.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        Result of `subtract_median`.
+        Result of `subtract_median`, one row per record.
     station : str, optional
-        Station of the paths; by default the one with most records.
+        Id of the station of the path effects; by default the station with most records.
     cell_deg : float
         Side of a source cell, degrees.
     min_records : int
-        A cell with fewer is left out; for paths `MIN_PATH_RECORDS`.
+        Least number of records of a source cell. Path effects need `MIN_PATH_RECORDS` records at the
+        station.
+
+    Returns
+    -------
+    Effects
+        Source, site and path effects, ln units.
 
     Raises
     ------
     UsageError
-        The size of a cell is not above 0, or the station has too few records in every cell.
+        `cell_deg` is not above 0, or the station has too few records in every source cell.
     DataError
-        Fewer than two cells have enough records.
+        Fewer than two source cells have enough records.
     """
     if not cell_deg > 0:
         raise UsageError(f"source cells of {cell_deg:g} degrees: choose a size above 0")
@@ -144,7 +158,10 @@ def estimate(
 
 
 def _add_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
-    """Add ``cell``, and ``cell_longitude`` and ``cell_latitude`` of its centre."""
+    """Return the records with the number ``cell`` of the source cell and the position of the cell's centre.
+
+    The columns ``cell_longitude`` and ``cell_latitude`` are in degrees.
+    """
     centres = {
         f"cell_{name}": (np.floor(records[f"event_{name}"] / cell_deg) + 0.5) * cell_deg
         for name in ("longitude", "latitude")
@@ -154,9 +171,10 @@ def _add_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
 
 
 def _fit_cells_and_sites(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return least-squares effects of cells, with mean zero, and of sites.
+    """Return least-squares effects (ln units) of source cells and of sites, one row each.
 
-    Where cells and sites fall apart into groups without common records, the shortest solution is taken.
+    The effects of source cells have mean zero. Where source cells and sites fall into groups without common
+    records, the solution of minimum norm is taken.
     """
     (cell, cells), (site, sites) = (pd.factorize(records[name], sort=True) for name in ("cell", "site_id"))
     counts = np.zeros((len(cells), len(sites)))
@@ -173,7 +191,7 @@ def _fit_cells_and_sites(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def _average_cells(records: pd.DataFrame) -> pd.DataFrame:
-    """Return means of the values by cell, with its centre and numbers of records and events."""
+    """Return one row per source cell: means (ln units), centre (degrees), counts of records and events."""
     return records.groupby("cell").agg(
         longitude=("cell_longitude", "first"),
         latitude=("cell_latitude", "first"),
@@ -187,7 +205,7 @@ def _average_cells(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) -> dict[str, Effects]:
-    """Estimate the effects of each intensity measure of a run; write its tables and maps of effects.
+    """Estimate, write (tables and maps) and return the effects of each intensity measure of a run.
 
     The files are ``tables/effects_*.csv`` and ``figures/effects_*`` in the run folder.
 
@@ -196,21 +214,22 @@ def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) ->
     path : Path
         Run folder.
     station : str, optional
-        Station of the paths; by default the one with most records.
+        Id of the station of the path effects; by default the station with most records.
     cell_deg : float
         Side of a source cell, degrees.
 
     Returns
     -------
     dict of str to Effects
-        By intensity measure.
+        Source, site and path effects (ln units) by intensity measure.
 
     Raises
     ------
     UsageError
-        There is no run, it is not finished, or station or cells do not fit its records.
+        The folder holds no run, the run is not finished, or `station` or `cell_deg` do not fit the records.
     DataError
-        The predictions or places are damaged, or the file system refuses to write.
+        The predictions or the coordinates of events and stations are damaged, or the file system refuses to
+        write.
     """
     mpl.use("Agg")
     run = RunFolder.open(path)
@@ -229,21 +248,25 @@ def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) ->
 
 
 def cells_map(ax: plt.Axes, table: pd.DataFrame, name: str, cell_deg: float, label: str):
-    """Draw source cells coloured by one of their effects, with coastline and colour bar.
-
-    Grey is where no records are.
+    """Draw source cells coloured by effect, with coastline and colour bar; grey areas have no records.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the map.
     table : pandas.DataFrame
-        ``longitude, latitude`` of the centres, and the column `name`.
+        One row per source cell: ``longitude, latitude`` of the centre, degrees, and the column `name`.
     name : str
-        ``predicted`` or ``observed``.
+        Column of the effects, ``predicted`` or ``observed``, ln units.
     cell_deg : float
-        Side of a cell, degrees.
+        Side of a source cell, degrees.
     label : str
         Label of the colour bar, with unit.
+
+    Returns
+    -------
+    matplotlib.collections.PatchCollection
+        The coloured cells.
     """
     corners = table[["longitude", "latitude"]].to_numpy() - cell_deg / 2
     squares = [Rectangle(tuple(corner), cell_deg, cell_deg) for corner in corners]
@@ -258,20 +281,28 @@ def cells_map(ax: plt.Axes, table: pd.DataFrame, name: str, cell_deg: float, lab
 
 
 def draw(effects: Effects, stations: pd.DataFrame, im: str, cell_deg: float, note: str = "") -> plt.Figure:
-    """Draw learned effects of sources, and of paths to one station, beside those of the observations.
+    """Draw maps of learned source effects, and of path effects to one station, beside the observed effects.
 
-    Each map has colours of its own: observed effects hold the scatter of the records too, and are larger.
+    Each map has a colour scale of its own, because observed effects include the scatter of the records and
+    are larger than learned effects.
 
     Parameters
     ----------
     effects : Effects
+        Effects of one intensity measure, ln units.
     stations : pandas.DataFrame
-        ``longitude, latitude``; their convex hull is dashed.
+        ``longitude, latitude``, degrees, a row per station; the convex hull of the stations is dashed.
     im : str
+        Intensity measure.
     cell_deg : float
         Side of a source cell, degrees.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four maps: learned and observed effects, of sources above and of paths below.
     """
     station = effects.station["station_id"]
     hull = stations.iloc[ConvexHull(stations[["longitude", "latitude"]]).vertices]

@@ -1,4 +1,4 @@
-"""Evaluate a finished run: write its tables and figures."""
+"""Evaluate a finished run: score its records, and write tables and figures into the run folder."""
 
 import dataclasses
 from pathlib import Path
@@ -20,8 +20,9 @@ class Evaluation:
     Attributes
     ----------
     scored : ScoredRun
+        The run with all predictions of its records.
     sections : list of Section
-        Their tables and figures stand in the run folder.
+        Sections whose tables and figures are written into the run folder.
     """
 
     scored: ScoredRun
@@ -29,15 +30,37 @@ class Evaluation:
 
     @property
     def run(self) -> RunFolder:
-        """Return the run."""
+        """Return the folder of the evaluated run."""
         return self.scored.run
 
     def section(self, name: str) -> Section:
-        """Return the section of this name."""
+        """Return the section with the given name.
+
+        Parameters
+        ----------
+        name : str
+            `Section.name`, for example ``four_way``.
+
+        Returns
+        -------
+        Section
+            The section.
+
+        Raises
+        ------
+        StopIteration
+            The evaluation has no section of this name.
+        """
         return next(section for section in self.sections if section.name == name)
 
     def facts(self) -> dict[str, str]:
-        """Return the records and settings on which the numbers rest, as texts by their heading."""
+        """Return the records, networks and settings of the run, for the head of the report.
+
+        Returns
+        -------
+        dict of str to str
+            Texts by heading: ``records``, ``networks``, ``run``; and ``note``, if records are truncated.
+        """
         experiment, data = self.run.experiment, self.run.data
         training = experiment.training
         facts = {
@@ -57,21 +80,29 @@ class Evaluation:
 def evaluate(
     run: RunFolder | Path, with_baselines: bool = True, report: scored_run.Report = lambda what, share: None
 ) -> Evaluation:
-    """Score a run; write the tables and figures of its evaluation into ``tables/`` and ``figures/``.
+    """Score a run, write the tables and figures of its evaluation, and return the evaluation.
+
+    The files are ``tables/*.csv`` and ``figures/*`` in the run folder.
 
     Parameters
     ----------
     run : RunFolder or Path
-        The run, open or its folder.
+        The run, open or as the path of its folder.
     with_baselines : bool
-        Fit the baselines on the same folds (minutes, once a run); else the ergodic regression only.
+        True: fit all baselines on the folds of the run and evaluate the published models, which takes
+        minutes the first time. False: fit the ergodic regression only.
     report : callable
-        Called with the name of the stage at work and the share of it that is done, 0 to 1.
+        Function called with the name of the current stage and the share of the stage that is done, 0 to 1.
+
+    Returns
+    -------
+    Evaluation
+        The scored run and the sections that were written.
 
     Raises
     ------
     UsageError
-        There is no run, or it is not finished.
+        The folder holds no run, or the run is not finished.
     DataError
         The predictions are damaged, or the file system refuses to write.
     """
@@ -88,7 +119,7 @@ def evaluate(
 
 
 def _write(run: RunFolder, section: Section) -> None:
-    """Write table and figure of a section into the run folder."""
+    """Write the table (CSV) and the figure (PNG, PDF) of a section, where present, into the run folder."""
     if section.table is not None:
         with files.whole_file(run.path / "tables" / f"{section.name}.csv") as temporary:
             section.table.assign(simulated=run.simulated).to_csv(
@@ -99,7 +130,19 @@ def _write(run: RunFolder, section: Section) -> None:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """Write a table of texts as Markdown; a text of the first column that is not indented heads a group."""
+    """Return a table of texts as Markdown, with headings of groups in bold.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Texts. If any text of the first column is indented by two spaces, the texts of that column without
+        indentation are headings of groups.
+
+    Returns
+    -------
+    str
+        The table in Markdown.
+    """
     first = table.iloc[:, 0].astype(str)
     if first.str.startswith("  ").any():
         table = table.assign(

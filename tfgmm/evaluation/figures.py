@@ -1,6 +1,8 @@
-"""Figures of predicted distributions, their calibration, and simulated earthquakes.
+"""Figures of predicted distributions, of calibration, and of simulated earthquakes.
 
-A drawing function that takes an Axes returns the artist; one without Axes returns a figure.
+A drawing function with a parameter `ax` draws into these Axes and returns an artist; a drawing function
+without `ax` returns a new figure. Residuals are observed minus predicted ln IM; standardised residuals z
+are residuals divided by the predicted standard deviation.
 """
 
 import matplotlib as mpl
@@ -15,21 +17,27 @@ from scipy.stats import norm
 from tfgmm.core import drawing
 from tfgmm.evaluation import scores
 
-#: Colours of lines and bars that are told apart.
+#: Colours of lines and bars.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
 
 
 def residual_distribution(ax: plt.Axes, z: pd.Series):
     """Draw a histogram of standardised residuals and the standard normal density.
 
-    Solid lines mark the empirical mean, dashed ones the mean plus and minus the standard deviation, as
-    in Figures 5 to 7 of Sunny, Cotton & Lilienkamp (2022).
+    A solid line marks the mean of the residuals; dashed lines mark the mean plus and minus the standard
+    deviation, as in Figures 5 to 7 of Sunny, Cotton & Lilienkamp (2022).
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the histogram.
     z : pandas.Series
-        Standardised residuals.
+        Standardised residuals, [n]; values beyond 5 are drawn at 5.
+
+    Returns
+    -------
+    tuple
+        Densities, edges of the bins and bars, as `matplotlib.axes.Axes.hist` returns them.
     """
     bins = np.linspace(-5, 5, 61)
     artist = ax.hist(z.clip(-5, 5), bins=bins, density=True, color="#56b4e9", label="records")
@@ -50,16 +58,23 @@ def residual_distribution(ax: plt.Axes, z: pd.Series):
 
 
 def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
-    """Draw standardised residuals of the partial ensembles in the four cells.
+    """Draw histograms of standardised residuals of the partial ensembles, one for each of the four cells.
+
+    A cell is a combination of site role and event role, see `tfgmm.evaluation.scores.CELLS`.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Result of `tfgmm.evaluation.scores.partial_ensembles`.
+        Result of `tfgmm.evaluation.scores.partial_ensembles`, one row per record and chunk.
     reference : str
-        The reference network.
+        Name of the reference network, whose records are drawn.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four histograms.
     """
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(7, 5), sharex=True, sharey=True)
@@ -76,13 +91,20 @@ def four_cells(partial: pd.DataFrame, reference: str, note: str = "") -> plt.Fig
 
 
 def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
-    """Draw a histogram of the probability integral transform with its band.
+    """Draw a histogram of the probability integral transform with its simultaneous band.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the histogram.
     table : pandas.DataFrame
-        ``left, right, density, low, high``, a row per bin.
+        Result of `tfgmm.evaluation.probabilistic.pit_histogram`: one row per bin, with ``left, right,
+        density, low, high``.
+
+    Returns
+    -------
+    matplotlib.collections.PolyCollection
+        The band.
     """
     bounds = np.append(table["left"], table["right"].iloc[-1])
     band = ax.fill_between(
@@ -100,15 +122,22 @@ def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
 
 
 def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
-    """Draw the share of records inside central intervals against their nominal probability.
+    """Draw the share of records inside central prediction intervals against the nominal probability.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the figure.
     table : pandas.DataFrame
-        ``statistic`` ("coverage 90%"), ``value, low, high``, and the column `by`; one cell.
+        Result of `tfgmm.evaluation.probabilistic.score` for one cell: ``statistic`` (rows named like
+        ``coverage 90%``), ``value, low, high`` (shares, 0 to 1), and the column `by`.
     by : str
-        Column that tells the lines apart.
+        Column for whose values separate lines are drawn.
+
+    Returns
+    -------
+    list of matplotlib.container.ErrorbarContainer
+        One line for each value of `by`.
     """
     table = table[table["statistic"].str.startswith("coverage ")]
     nominal = table["statistic"].str.extract(r"(\d+)%")[0].astype(float)
@@ -126,18 +155,26 @@ def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
 
 
 def standardised(full: pd.DataFrame, partial: pd.DataFrame, reference: str, note: str = "") -> plt.Figure:
-    """Draw standardised residuals of the full ensemble, and beside them those out of fold.
+    """Draw standardised residuals of the full ensemble beside the residuals at held-out sites.
+
+    The full ensemble combines all networks. The residuals at held-out sites are residuals of the partial
+    ensembles for validation events: of networks that trained on neither the site nor the event.
 
     Parameters
     ----------
     full : pandas.DataFrame
-        Result of `tfgmm.evaluation.residuals.full_ensemble`.
+        Result of `tfgmm.evaluation.residuals.full_ensemble`, one row per record.
     partial : pandas.DataFrame
-        Result of `tfgmm.evaluation.scores.partial_ensembles`.
+        Result of `tfgmm.evaluation.scores.partial_ensembles`, one row per record and chunk.
     reference : str
-        The reference network.
+        Name of the reference network; held-out records of this network are drawn.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two histograms.
 
     References
     ----------
@@ -168,20 +205,28 @@ PANELS = ("planted", "predicted", "difference", "stddev")
 def simulated_event(
     maps: xr.Dataset, event: pd.Series, table: pd.DataFrame, im: str, panels: tuple[str, ...] = PANELS
 ) -> plt.Figure:
-    """Draw planted and predicted median, their difference and the predicted sigma of one earthquake.
+    """Draw maps of the planted and the predicted median of a simulated earthquake, and of predicted sigma.
+
+    The planted median is the true one, from which the records were simulated.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        ``planted`` and ``mean`` (ln of g) and ``stddev`` [row, col], on ``longitude`` and ``latitude``.
+        Maps [row, col] of one event: ``planted`` and ``mean``, medians of ln IM (IM in g), and ``stddev``,
+        predicted total standard deviation in ln units; coordinates ``longitude`` and ``latitude``.
     event : pandas.Series
         Row of the earthquake in the events table.
     table : pandas.DataFrame
-        Stations; their convex hull is dashed.
+        Stations; the convex hull of the stations is dashed.
     im : str
         Intensity measure.
     panels : tuple of str
-        Some of `PANELS`; four are drawn two by two, fewer side by side.
+        Names of panels, a selection of `PANELS`; four are drawn two by two, fewer side by side.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One map per panel.
     """
     rows = 2 if len(panels) == 4 else 1
     cols = len(panels) // rows
@@ -210,7 +255,7 @@ def simulated_event(
 
 
 def _describe_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
-    """Return title, values, label of the colour bar and style of each of `PANELS`."""
+    """Return title, map [row, col], label of the colour bar and style of each of `PANELS`, by name."""
     medians = np.exp(maps[["planted", "mean"]].to_array())
     difference = maps["mean"] - maps["planted"]
     median_style = {"norm": LogNorm(float(medians.min()), float(medians.max())), "cmap": "magma_r"}

@@ -1,4 +1,4 @@
-"""Values of the study in the Kanto basin (Sunny, Cotton & Lilienkamp, 2022)."""
+"""Values that the study in the Kanto basin published (Sunny, Cotton & Lilienkamp, 2022)."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ SOURCE = (
 )
 IM = "PGA"
 #: Standard deviation of the standardised residuals of the full ensemble, about the same for both sets of
-#: networks. It mixes records that networks trained on with others.
+#: networks. It mixes records on which networks trained with records on which no network trained.
 FULL_ENSEMBLE_Z_STD = 0.86
 
 #: RMSE, its standard deviation over chunks, standard deviation of standardised residuals (NaN: the text
@@ -35,7 +35,7 @@ _CELLS = {
 
 
 def four_way(networks: Iterable[str], im: str = IM) -> pd.DataFrame:
-    """Return the four-way table of the study.
+    """Return the RMSE at known and unknown sites and events that the Kanto study published.
 
     >>> four_way(["meso", "kik"])["rmse"].tolist()
     [0.429, 0.494, 0.865, 0.841]
@@ -43,14 +43,17 @@ def four_way(networks: Iterable[str], im: str = IM) -> pd.DataFrame:
     Parameters
     ----------
     networks : iterable of str
-        In any order.
+        Names of the networks whose records trained the model, in any order.
     im : str
+        Intensity measure; the study has ``PGA`` only.
 
     Returns
     -------
     pandas.DataFrame
-        ``cell``, ``rmse``, ``rmse_std``, ``z_std`` (ln units; z without unit); empty for networks or an
-        intensity measure that the study does not have.
+        One row for each cell of `tfgmm.evaluation.scores.CELLS`: ``cell``; ``rmse`` and ``rmse_std``, mean
+        and standard deviation over five partial ensembles, ln units; ``z_std``, the standard deviation of
+        the standardised residuals, NaN where not published. No rows for networks or an intensity measure
+        that the study does not have.
 
     References
     ----------

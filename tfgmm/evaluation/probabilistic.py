@@ -11,9 +11,10 @@ from tfgmm.core.errors import DataError
 from tfgmm.evaluation.scores import Grouping, groups
 from tfgmm.stats import bootstrap
 
-#: Central intervals whose coverage is scored.
+#: Probabilities of the central prediction intervals whose coverage is scored.
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
-#: Coverage that decides, with the spread of standardised residuals, whether a model is over-confident.
+#: Probability of the interval whose coverage decides, together with the standard deviation of z, whether
+#: a model is over-confident.
 FLAGGED = 0.9
 
 _SCORE_COLUMNS = ["statistic", "value", "low", "high", "n", "events", "sites"]
@@ -21,22 +22,24 @@ _LH_STEPS = np.arange(0, 1.01, 0.05)
 
 
 def per_record(table: pd.DataFrame) -> pd.DataFrame:
-    r"""Compute the quantities of each record whose means `STATISTICS` are functions of.
+    r"""Return the quantities of each record whose means are the arguments of `STATISTICS`.
 
-    With :math:`r = y - \mu` (observed minus predicted ln IM) and :math:`z = r / \sigma`: r, z and their
-    squares; the negative log-likelihood of y; the continuous ranked probability score; 1 where a
-    central interval holds y; :math:`\sigma`; and 1 where :math:`LH = 2 (1 - \Phi(|z|))` is below each
-    twentieth.
+    With :math:`r = y - \mu` (observed minus predicted ln IM) and :math:`z = r / \sigma`, the quantities
+    are: r, z and the squares of r and z; the negative log-likelihood of y; the continuous ranked
+    probability score (CRPS); :math:`\sigma`; 1 if a central interval contains y, else 0; and 1 if
+    :math:`LH = 2 (1 - \Phi(|z|))` is below a multiple of 0.05, else 0.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        ``ln_im``, ``mean``, ``stddev``, ``event_id`` and ``site_id``.
+        Records: ``ln_im``, observed; ``mean`` and ``stddev``, predicted, ln units; ``event_id`` and
+        ``site_id``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per record, one column per quantity.
+        One row per record, one column per quantity: ``residual, residual^2, z, z^2, nll, crps, stddev``,
+        ``inside 50%`` and so on for `NOMINAL`, and ``LH < 0.05`` to ``LH < 0.95``.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def per_record(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _median_lh(mean: pd.DataFrame) -> pd.Series:
-    """Return the LH at which the cumulative share, linear between the twentieths, passes one half."""
+    """Return the median of LH for each row of means, interpolated in the cumulative shares of LH."""
     share = np.column_stack([mean[f"LH < {step:.2f}"] for step in _LH_STEPS[1:-1]])
     share = np.pad(share, [(0, 0), (1, 1)], constant_values=(0, 1))
     left = (share < 0.5).sum(axis=1) - 1
@@ -78,8 +81,8 @@ def _median_lh(mean: pd.DataFrame) -> pd.Series:
     return pd.Series(steps, mean.index)
 
 
-#: Functions of the means of `per_record`. Best values: coverage as nominal, "z std" 1, "LH median" 0.5;
-#: bias 0; the others the smaller the better. "LLH" is in bits.
+#: Statistics by name, functions of the means of `per_record`. Best values: coverage as nominal, "z std" 1,
+#: "LH median" 0.5, bias 0 and "z mean" 0; all other statistics: the smaller, the better. "LLH" is in bits.
 STATISTICS: dict[str, bootstrap.Statistic] = {
     "RMSE": lambda mean: np.sqrt(mean["residual^2"]),
     "bias": lambda mean: mean["residual"],
@@ -103,33 +106,41 @@ def score(
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    r"""Compute every statistic in every group, with its interval by the two-way bootstrap.
+    r"""Return every statistic in every group of records, with intervals by the two-way bootstrap.
 
     The log score is :math:`NLL = -\ln p(y)`, sharpness the mean predicted standard deviation, CRPS the
-    integral of :math:`(F(x) - 1[x \ge y])^2`. A Normal that is true has :math:`NLL =
-    \ln(2 \pi e \sigma^2) / 2` and :math:`CRPS = \sigma / \sqrt \pi` on average. The intervals see that
-    records share events and sites; they do not see that held-out sites of one chunk share networks.
+    integral of :math:`(F(x) - 1[x \ge y])^2`, where F is the predicted distribution function. If the
+    predicted Normal distribution is the true one, the means are :math:`NLL = \ln(2 \pi e \sigma^2) / 2` and
+    :math:`CRPS = \sigma / \sqrt \pi`. The intervals allow for records that share events and sites. They do
+    not allow for held-out sites of one chunk, which share networks.
 
     Parameters
     ----------
     scored : pandas.DataFrame
         Scored table of partial ensembles (`tfgmm.evaluation.scores.partial_ensembles`) or baselines.
     groupings : mapping of str to Grouping
-        `tfgmm.evaluation.scores.by_cell`, for instance; statistics of one group mix its models unless one
-        grouping tells them apart.
-    statistics, level, resamples, seed
-        As for `tfgmm.stats.bootstrap.intervals`.
+        Groupings by name of column, for example from `tfgmm.evaluation.scores.by_cell`. Without a grouping
+        by model, the statistics of a group mix all models of the table.
+    statistics : mapping of str to callable
+        Statistics of the means of `per_record`, by name.
+    level : float
+        Probability of the interval, between 0 and 1.
+    resamples : int
+        Number of resamples of the bootstrap.
+    seed : int
+        Seed of the bootstrap, see `tfgmm.stats.bootstrap.intervals`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group and statistic: a column per grouping, ``statistic``, ``value``, ``low``,
-        ``high``, ``n`` (scored pairs), ``events``, ``sites``.
+        One row per group and statistic: a column per grouping, ``statistic``, ``value``; ``low`` and
+        ``high``, the ends of the interval; ``n, events, sites``, the numbers of rows scored, events and
+        sites. RMSE, bias, CRPS and sharpness are in ln units, LLH is in bits.
 
     Raises
     ------
     DataError
-        A value is not finite, or a predicted standard deviation not above 0.
+        A value is not finite, or a predicted standard deviation is not above 0.
 
     References
     ----------
@@ -150,9 +161,19 @@ def score(
 
 
 def pit(table: pd.DataFrame) -> np.ndarray:
-    r"""Return the probability integral transform :math:`\Phi((y - \mu) / \sigma)`.
+    r"""Return the probability integral transform :math:`\Phi((y - \mu) / \sigma)` of each record.
 
-    It is uniform between 0 and 1 if the model is true.
+    The transform is uniform between 0 and 1 if the predicted distribution is the true one.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Records: ``ln_im``, observed; ``mean`` and ``stddev``, predicted, ln units.
+
+    Returns
+    -------
+    ndarray, [n]
+        Probabilities, 0 to 1.
     """
     return norm.cdf(table["ln_im"], table["mean"], table["stddev"])
 
@@ -165,24 +186,29 @@ def pit_histogram(
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Count a histogram of the probability integral transform, with a simultaneous band.
+    """Return a histogram of the probability integral transform, with a simultaneous band.
 
-    A calibrated model has density 1 everywhere, inside the band of all bins at once with probability
-    `level`. The band comes from the two-way bootstrap, so it allows for shared events and sites.
+    A calibrated model has density 1 everywhere. With probability `level` the true densities of all bins
+    lie in the band at once. The band comes from the two-way bootstrap, which allows for records that share
+    events and sites.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Scored records of one model: ``ln_im, mean, stddev, event_id, site_id``.
+        Scored records of one model: ``ln_im, mean, stddev`` (ln units), ``event_id, site_id``.
     bins : int
         Number of bins of equal width.
-    level, resamples, seed
-        As for `tfgmm.stats.bootstrap.band` and `tfgmm.stats.bootstrap.resampled_means`.
+    level : float
+        Probability of the band, between 0 and 1, see `tfgmm.stats.bootstrap.band`.
+    resamples : int
+        Number of resamples of the bootstrap.
+    seed : int
+        Seed of the bootstrap, see `tfgmm.stats.bootstrap.resampled_means`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per bin: ``left`` and ``right`` edge, ``density``, ``low``, ``high``.
+        One row per bin: ``left`` and ``right``, the edges; ``density``; ``low`` and ``high``, the band.
     """
     edges = np.linspace(0, 1, bins + 1)
     in_bin = np.minimum((pit(table) * bins).astype(int), bins - 1)[:, None] == np.arange(bins)
@@ -194,11 +220,11 @@ def pit_histogram(
 
 
 def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
-    """Say which models are over- or under-confident in which groups, in plain words.
+    """Return a table that says in words which models are over- or under-confident, and in which groups.
 
-    Over-confident: the interval of the standard deviation of standardised residuals lies above 1, or
-    that of the 90 % coverage below 90 %. Under-confident: the reverse. Where the two disagree the
-    distribution is not Normal.
+    Over-confident: the interval of the standard deviation of standardised residuals lies above 1, or the
+    interval of the 90 % coverage lies below 90 %. Under-confident: the reverse. If one criterion says
+    over-confident and the other under-confident, the distribution is not Normal.
 
     Parameters
     ----------
@@ -208,8 +234,9 @@ def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per group with a verdict: a column per grouping, ``verdict`` and ``why``. Groups without
-        interval get no verdict.
+        One row per group with a verdict: a column per grouping, ``verdict`` (``over-confident``,
+        ``under-confident`` or ``not Normal``) and ``why``. Groups without an interval, and groups to which
+        no verdict applies, are left out.
     """
     names = list(scores_table.columns.difference(_SCORE_COLUMNS, sort=False))
     rows = []
@@ -221,7 +248,10 @@ def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge(statistics: pd.DataFrame) -> dict[str, str]:
-    """Return verdict and reason for one group, the verdict empty where there is none."""
+    """Return ``verdict`` and ``why`` of one group; the verdict is empty if none applies.
+
+    `statistics` are the rows of the group in the result of `score`, indexed by ``statistic``.
+    """
     spread, coverage = statistics.loc["z std"], statistics.loc[f"coverage {FLAGGED:.0%}"]
     over = spread["low"] > 1 or coverage["high"] < FLAGGED
     under = spread["high"] < 1 or coverage["low"] > FLAGGED

@@ -24,18 +24,25 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 
-#: Texts of the templates by which a report is recognised.
+#: Texts of the two templates by which an earlier report is recognised.
 _PAGE_MARK = "<p>Made by tfgmm on "
 _FOLDER_MARK = " by `tfgmm report "
 
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
-    """Compare runs: four-way tables side by side, and paired differences of the first to each other run.
+    """Return report sections that compare runs: four-way tables, and paired differences of scores.
+
+    The differences are the scores of the first run minus the scores of each other run.
 
     Parameters
     ----------
     evaluations : sequence of Evaluation
-        Two or more.
+        Evaluations of two or more runs.
+
+    Returns
+    -------
+    list of Section
+        The section with the four-way tables, then a section for each run after the first.
 
     Raises
     ------
@@ -65,7 +72,10 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
 
 
 def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Section:
-    """Return the section on the scores of the first run minus those of the second."""
+    """Return the report section on the scores of the first run minus the scores of the second run.
+
+    `difference` is the result of `tfgmm.evaluation.comparison.between_runs`.
+    """
     rows = difference[difference["model"].str.startswith(scores.ENSEMBLE)]
     rows = rows[rows["statistic"].isin(["RMSE", "CRPS", "coverage 90%", "sharpness"])]
     number = "{:.3f}".format
@@ -88,32 +98,60 @@ def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Se
 
 
 def refuse_page(path: Path, overwrite: bool = False) -> None:
-    """Raise `UsageError` if `path` is something else than a report, and may not be replaced."""
+    """Raise an error if `path` exists and is not an earlier report, and may not be replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML page that shall be written.
+    overwrite : bool
+        True: any file may be replaced.
+
+    Raises
+    ------
+    UsageError
+        `path` is something other than a report, and `overwrite` is false.
+    """
     outputs.refuse_strangers([path], lambda page: outputs.holds(page, _PAGE_MARK), overwrite)
 
 
 def refuse_folder(folder: Path, overwrite: bool = False) -> None:
-    """Raise `UsageError` if `folder` holds something else than a report, and may not be replaced."""
+    """Raise an error if `folder` is not empty and holds no earlier report, and may not be written into.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of Markdown and figures that shall be written.
+    overwrite : bool
+        True: any content may be there.
+
+    Raises
+    ------
+    UsageError
+        The folder is not empty and holds no report, and `overwrite` is false.
+    """
     readme = folder / "README.md"
     outputs.refuse_strangers([readme], lambda page: outputs.holds(page, _FOLDER_MARK), overwrite)
     files.refuse_existing(folder, overwrite or readme.is_file())
 
 
 def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False) -> None:
-    """Write evaluations as one HTML page that holds its figures and needs no other file.
+    """Write evaluations as one HTML page that contains its figures and needs no other file.
 
     Parameters
     ----------
     evaluations : sequence of Evaluation
+        Evaluations of one or more runs; several runs are also compared, see `compare`.
     path : Path
-        An earlier report is replaced, any other file only with `overwrite`.
+        The page. An earlier report is replaced; any other file is replaced only with `overwrite`.
     overwrite : bool
-        Replace any file.
+        True: replace any file at `path`.
 
     Raises
     ------
     UsageError
-        `path` is something else than a report.
+        `path` is something other than a report and `overwrite` is false, or the runs do not score the same
+        records.
     DataError
         The file system refuses to write.
     """
@@ -131,13 +169,13 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
 
 
 def _html_table(table: pd.DataFrame) -> Markup:
-    """Return a table as HTML with headings of groups marked; all texts are escaped."""
+    """Return a table as HTML with all texts escaped; indented texts get the CSS class ``below``."""
     markup = table.to_html(index=False, border=0, escape=True, justify="left")
     return Markup(markup.replace("<td>  ", '<td class="below">'))
 
 
 def _embed_figure(evaluation: Evaluation, section: Section) -> str:
-    """Return the figure of a section as a data URL."""
+    """Return the PNG figure of a section, read from the run folder, as a data URL."""
     content = (evaluation.run.path / "figures" / f"{section.name}.png").read_bytes()
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
@@ -145,22 +183,24 @@ def _embed_figure(evaluation: Evaluation, section: Section) -> str:
 def markdown(
     evaluations: Sequence[Evaluation], folder: Path, command: str, overwrite: bool = False
 ) -> None:
-    """Write evaluations as a folder of Markdown and figures; the CSV files stay in the runs.
+    """Write evaluations as a folder of Markdown and figures; the CSV files stay in the run folders.
 
     Parameters
     ----------
     evaluations : sequence of Evaluation
+        Evaluations of one or more runs; several runs are also compared, see `compare`.
     folder : Path
-        An earlier report in it is replaced; files of others stay.
+        The folder. An earlier report in it is replaced; other files stay.
     command : str
-        The command that made the report, to be printed in it: ``tfgmm report ...``.
+        The command that made the report, ``tfgmm report ...``, which the report prints.
     overwrite : bool
-        Replace a README that is no report.
+        True: write into a folder that is not empty, and replace a ``README.md`` that is no report.
 
     Raises
     ------
     UsageError
-        The folder holds something else than a report.
+        The folder is not empty and holds no report, and `overwrite` is false; or the runs do not score the
+        same records.
     DataError
         The file system refuses to write.
     """
@@ -180,7 +220,7 @@ def markdown(
 
 
 def _copy_figures(evaluation: Evaluation, folder: Path) -> None:
-    """Copy the figures of a run into a new folder."""
+    """Copy the PNG figures of a run into `folder`, which is created."""
     folder.mkdir()
     for section in evaluation.sections:
         if section.draw is not None:

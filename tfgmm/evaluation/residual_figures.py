@@ -1,4 +1,9 @@
-"""Figures of residuals: trends, site and event terms, parts of sigma, correlations."""
+"""Figures of residuals: trends, site and event terms, parts of sigma, correlations.
+
+A drawing function with a parameter `ax` draws into these Axes and returns an artist; a drawing function
+without `ax` returns a new figure. Residuals are observed minus predicted ln IM. A cell is a combination of
+site role and event role, see `tfgmm.evaluation.scores.cells`.
+"""
 
 import itertools
 
@@ -30,30 +35,36 @@ PART_LABELS = {
     "sigma": r"$\sigma$ (total)",
 }
 RESIDUAL = "Residual of ln {} (observed − predicted)"
-#: Curves of `path_covariance`: label, first and last class of the distance of the stations.
+#: Curves of `path_covariance`: label, first and last class of the distance between stations.
 PATH_CURVES = (("same station", 0, 0), ("stations 0.5-7 km apart", 2, 4), ("stations 10-25 km apart", 6, 7))
-#: Colour map of signed values, blue below and red above: also the colour-blind tell these apart.
+#: Colour map of signed values, blue below and red above 0; suitable for the colour-blind.
 DIVERGING = "RdBu_r"
 
 _POINT_COLOUR, _BIAS_COLOUR, _SCATTER_COLOUR = "#bbbbbb", "#d55e00", "#0072b2"
-#: Largest number of points that are drawn as such; more are drawn as hexagons.
+#: Largest number of residuals that are drawn as points; more residuals are drawn as hexagons.
 _MANY = 3000
 
 
 def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: str):
-    """Draw residuals against a variable, with bias and scatter of bins and their intervals.
+    """Draw residuals against a variable, with bias, scatter and intervals in bins of the variable.
 
-    A bin with too few events or sites for an interval is hollow.
+    A bin with too few events or sites for an interval is drawn hollow.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the figure.
     rows : pandas.DataFrame
-        Scored records with ``ln_im``, ``mean`` and the variable.
+        Records with ``ln_im`` (observed), ``mean`` (predicted) and the column `variable`.
     binned : pandas.DataFrame
-        Result of `tfgmm.evaluation.residuals.trends` for these rows and this variable.
+        Result of `tfgmm.evaluation.residuals.trends` for the same records and variable.
     variable : str
-        One of `tfgmm.evaluation.residuals.VARIABLES`.
+        Name of the variable, one of `tfgmm.evaluation.residuals.VARIABLES`.
+
+    Returns
+    -------
+    matplotlib.container.ErrorbarContainer
+        The bias of the bins.
     """
     log = residuals.VARIABLES[variable]
     residual = (rows["ln_im"] - rows["mean"]).to_numpy()
@@ -78,7 +89,7 @@ def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: st
 
 
 def _draw_residuals(ax: plt.Axes, x: np.ndarray, residual: np.ndarray, log: bool) -> None:
-    """Draw all residuals as points, or as hexagons where they are many."""
+    """Draw residuals [n] against values x [n] as points, or as hexagons if more than `_MANY`."""
     known = np.isfinite(x)
     x, residual = x[known], residual[known]
     if len(x) > _MANY:
@@ -91,7 +102,11 @@ def _draw_residuals(ax: plt.Axes, x: np.ndarray, residual: np.ndarray, log: bool
 
 
 def _draw_bins(ax: plt.Axes, x: np.ndarray, bins: np.ndarray, label: str, **style):
-    """Draw value, low and high end of the interval of each bin, [3, bin]."""
+    """Draw bins with their intervals, and return the error bars.
+
+    The array `bins` has shape [3, n_bins]: value, and lower and upper end of the interval. A bin without
+    finite interval is drawn hollow.
+    """
     known = np.isfinite(bins).all(axis=0)
     style |= {"markersize": 3}
     ax.plot(x[~known], bins[0, ~known], linestyle="none", markerfacecolor="white", **style)
@@ -101,18 +116,24 @@ def _draw_bins(ax: plt.Axes, x: np.ndarray, bins: np.ndarray, label: str, **styl
 
 
 def trends(table: pd.DataFrame, binned: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Draw residuals of one model in one cell against all variables.
+    """Draw residuals of one model in one cell (site role / event role) against explanatory variables.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Scored records of the model in the cell, with the columns of
+        Records of the model in the cell, with the columns of
         `tfgmm.evaluation.residuals.with_variables`.
     binned : pandas.DataFrame
-        Rows of the model and cell in `tfgmm.evaluation.residuals.trends`.
+        Rows of the model and cell in the result of `tfgmm.evaluation.residuals.trends`.
     im : str
+        Intensity measure, for the label.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per variable.
     """
     names = [name for name in residuals.VARIABLES if (binned["variable"] == name).any()]
     columns = min(3, len(names))
@@ -132,15 +153,24 @@ def trends(table: pd.DataFrame, binned: pd.DataFrame, im: str, note: str = "") -
 
 
 def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
-    """Draw site or event terms at their places, with coastline and colour bar.
+    """Draw site or event terms as coloured points on a map with coastline and colour bar.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the map.
     terms : pandas.DataFrame
-        Result of `tfgmm.evaluation.variability.place_terms`.
+        Result of `tfgmm.evaluation.variability.place_terms`: ``longitude, latitude`` (degrees) and ``term``
+        (ln units).
     label : str
         Label of the colour bar, with unit.
+    **style
+        Further arguments for `matplotlib.axes.Axes.scatter`.
+
+    Returns
+    -------
+    matplotlib.collections.PathCollection
+        The points.
     """
     limit = float(np.quantile(terms["term"].abs(), 0.98))
     look = {"s": 14, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
@@ -152,7 +182,17 @@ def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
 
 
 def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
-    """Set the limits of a map to `margin` degrees around points; draw labels and coastline."""
+    """Set the limits of a map to a margin around points, and draw labels and coastline.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the map.
+    longitude, latitude : pandas.Series
+        Coordinates of the points, degrees.
+    margin : float
+        Distance from the outermost points to the edge of the map, degrees.
+    """
     ax.set(
         xlim=(longitude.min() - margin, longitude.max() + margin),
         ylim=(latitude.min() - margin, latitude.max() + margin),
@@ -165,16 +205,23 @@ def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
 
 
 def terms(fit: variability.Decomposition, table: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Draw maps of the site terms and the event terms of a decomposition.
+    """Draw maps of the site terms and the event terms of a decomposition of residuals.
 
     Parameters
     ----------
     fit : Decomposition
+        The decomposition.
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`, for the coordinates of sites and events.
     im : str
+        Intensity measure.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two maps.
     """
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
@@ -188,15 +235,21 @@ def terms(fit: variability.Decomposition, table: pd.DataFrame, im: str, note: st
 
 
 def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
-    """Draw bars of tau, phi_S2S, phi_SS and sigma with their intervals.
+    """Draw bars of tau, phi_S2S, phi_SS and sigma with their intervals, ln units.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the figure.
     table : pandas.DataFrame
-        Rows of `tfgmm.evaluation.variability.tidy` of one intensity measure and one cell or model.
+        Rows of `tfgmm.evaluation.variability.tidy` of one intensity measure, and of one cell or one model.
     by : str
-        Column that tells the bars of a group apart: ``model`` or ``cell``.
+        Column for whose values separate bars are drawn: ``model`` or ``cell``.
+
+    Returns
+    -------
+    list of matplotlib.container.BarContainer
+        The bars for each value of `by`.
     """
     names = list(dict.fromkeys(table[by]))
     width = 0.8 / len(names)
@@ -228,8 +281,14 @@ def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the figure.
     table : pandas.DataFrame
-        Result of `tfgmm.evaluation.sigma_parts.within_event_correlation`.
+        Result of `tfgmm.evaluation.sigma_parts.within_event_correlation`, distances in km.
+
+    Returns
+    -------
+    list of matplotlib.lines.Line2D
+        The fitted curve of each intensity measure.
     """
     distance = np.linspace(0, table["distance_km"].max(), 200)
     curves = []
@@ -255,13 +314,20 @@ def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
 
 
 def path_covariance(ax: plt.Axes, table: pd.DataFrame):
-    """Draw the covariance of residuals of two events against the distance of their sources, and the fit.
+    """Draw the covariance of residuals of two events against the distance of their sources, with the fit.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the figure.
     table : pandas.DataFrame
-        Rows of `tfgmm.evaluation.sigma_parts.path_covariance` of one intensity measure.
+        Rows of `tfgmm.evaluation.sigma_parts.path_covariance` of one intensity measure: distances in km,
+        covariances in squared ln units.
+
+    Returns
+    -------
+    list of matplotlib.lines.Line2D
+        The fitted curve of each of `PATH_CURVES` that has data.
     """
     different_sources = table[table["source_class"] > 0]
     curves = []

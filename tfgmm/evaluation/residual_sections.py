@@ -1,4 +1,7 @@
-"""Sections of an evaluation on sigma and residuals: calibration, parts of sigma, trends of residuals."""
+"""Sections of an evaluation on sigma and residuals: calibration, parts of sigma, trends of residuals.
+
+A section is a table, a figure and a text, see `tfgmm.evaluation.sections.Section`.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,7 +21,18 @@ from tfgmm.stats.random_effects import read
 
 
 def residual_sections(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on sigma and residuals; each is computed when its turn comes."""
+    """Yield the report sections on sigma and residuals of a run; each section is computed on demand.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        The run with all predictions of its records.
+
+    Yields
+    ------
+    Section
+        Calibration, parts of sigma, random effects, terms and trends, as far as the run has them.
+    """
     ims = list(scored.run.experiment.ims)
     if scored.calibrations:
         yield calibrated(scored)
@@ -46,7 +60,20 @@ def residual_sections(scored: ScoredRun) -> Iterator[Section]:
 
 
 def calibrated(scored: ScoredRun) -> Section:
-    """Return the section on the scaling of sigma that was fitted to the stopping records."""
+    """Return the report section on the calibration of sigma by the residuals of stopping records.
+
+    Stopping records decide when the training ends.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with calibrations.
+
+    Returns
+    -------
+    Section
+        Factors of the calibration, and the epistemic variance of partial and full ensembles.
+    """
     table = pd.DataFrame(
         [{"im": im} | dataclasses.asdict(fitted) for im, fitted in scored.calibrations.items()]
     ).merge(calibration.epistemic_change(scored.ensemble, scored.full), on="im")
@@ -62,7 +89,20 @@ def calibrated(scored: ScoredRun) -> Section:
 
 
 def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
-    """Return the section on residuals of validation events split into event, site and remaining parts."""
+    """Return the report section on tau, phi_S2S and phi_SS of the residuals of validation events.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        The run with all predictions of its records.
+    decompositions : dict of (str, str, str) to Decomposition
+        Result of `tfgmm.evaluation.variability.decompositions`.
+
+    Returns
+    -------
+    Section
+        tau, phi_S2S, phi_SS and sigma (ln units) of each model in each cell; a figure for held-out sites.
+    """
     table = variability.tidy(decompositions)
     table = table[~table["model"].str.endswith(calibration.CALIBRATED)]
     held_out = table[table["cell"] == HELD_OUT]
@@ -89,7 +129,20 @@ def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], 
 
 
 def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
-    """Return the section on the parts of sigma as predicted and as estimated from the residuals."""
+    """Return the report section on the parts of sigma, as predicted and as estimated from the residuals.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with random effects.
+    decompositions : dict of (str, str, str) to Decomposition
+        Result of `tfgmm.evaluation.variability.decompositions`.
+
+    Returns
+    -------
+    Section
+        Result of `tfgmm.evaluation.sigma_parts.compare` as a table, ln units.
+    """
     table = sigma_parts.compare(scored.ensemble, variability.tidy(decompositions), scored.reference)
     intervals = format_intervals(table.rename(columns={"estimate": "value"}))
     shown = table[["im", "cell", "part"]].assign(
@@ -107,7 +160,19 @@ def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str],
 
 
 def path_terms(scored: ScoredRun) -> Iterator[Section]:
-    """Yield a section per intensity measure on the covariance of residuals of different events."""
+    """Yield a report section per intensity measure on the covariance of residuals of different events.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with random effects.
+
+    Yields
+    ------
+    Section
+        Fitted standard deviations (ln units) and ranges (km) of source and path terms, and a figure of the
+        covariance by distance.
+    """
     effects = read(scored.run.path)
     for im, rows in sigma_parts.path_covariance(effects).groupby("im", sort=False):
 
@@ -138,7 +203,18 @@ def path_terms(scored: ScoredRun) -> Iterator[Section]:
 
 
 def within_event(scored: ScoredRun) -> Section | None:
-    """Return the section on within-event correlation; None where too few events have pairs of sites."""
+    """Return the report section on within-event correlation, or None if too few events have pairs of sites.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with random effects.
+
+    Returns
+    -------
+    Section or None
+        Correlation by distance (km) with the fitted curve, as a table and a figure.
+    """
     table = sigma_parts.within_event_correlation(scored.ensemble)
     if table.empty:
         return None
@@ -164,7 +240,18 @@ def within_event(scored: ScoredRun) -> Section | None:
 
 
 def floor(scored: ScoredRun) -> Section:
-    """Return the section on errors that better interpolation, or only more stations, could avoid."""
+    """Return the report section on the RMSE that better interpolation, or only more stations, could reach.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with random effects.
+
+    Returns
+    -------
+    Section
+        Result of `tfgmm.evaluation.sigma_parts.floor` as a table.
+    """
     table = sigma_parts.floor(scored.ensemble, scored.reference)
     named = {
         "known_site": "known site",
@@ -190,7 +277,7 @@ def floor(scored: ScoredRun) -> Section:
 
 
 def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
-    """Return the section on site and event terms of the residuals."""
+    """Return the report section on site and event terms (ln units) of a decomposition, with maps."""
     placed = [
         variability.place_terms(terms, scored.ensemble).assign(kind=kind).reset_index(names="id")
         for kind, terms in (("site", fit.site_terms), ("event", fit.event_terms))
@@ -205,7 +292,11 @@ def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
 
 
 def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
-    """Return the section on residuals against explanatory variables."""
+    """Return the report section on residuals against explanatory variables, for one intensity measure.
+
+    `trends` is the result of `tfgmm.evaluation.residuals.trends`. The section covers the records of
+    validation events at held-out sites.
+    """
     ensemble = scored.ensemble[scored.ensemble["im"] == im]
     rows = scores.cells(ensemble, scored.reference)[HELD_OUT]
     of_cell = trends[(trends["im"] == im) & (trends["cell"] == HELD_OUT)]
@@ -219,5 +310,5 @@ def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
 
 
 def _held_out_note(im: str, scored: ScoredRun) -> str:
-    """Return the title of a figure on the cell of held-out sites and validation events."""
+    """Return the title of a figure of the records of validation events at held-out sites."""
     return f"{im}, {scored.note}: held-out sites, validation events"

@@ -1,4 +1,8 @@
-"""Residuals of the full ensemble; bias and scatter of residuals against explanatory variables."""
+"""Residuals of the full ensemble; bias and scatter of residuals against explanatory variables.
+
+A residual is the observed minus the predicted ln IM. A member is one trained network: a station chunk
+times an initialisation. The full ensemble combines all members of all chunks.
+"""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,7 @@ from tfgmm.stats.mixture import combine_table
 
 FULL_ENSEMBLE = "U-Net full ensemble"
 
-#: Explanatory variables, and whether their bins are equally wide on a logarithmic scale.
+#: Explanatory variables; True if the bins of the variable have equal width on a logarithmic scale.
 VARIABLES = {
     "magnitude": False,
     "r_hyp_km": True,
@@ -25,26 +29,27 @@ _KEYS = ["im", "event_id", "station_id"]
 
 
 def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Combine all members of all chunks, record by record, as a finished model predicts.
+    """Combine all members of all chunks record by record; return the predictions of the finished model.
 
-    Most members have trained at most sites, so that residuals of these predictions mix in-sample and
-    out-of-sample ones: they are smaller than those at a new place.
+    Most members have trained at most sites, so the residuals of the full ensemble mix in-sample and
+    out-of-sample residuals: they are smaller than the residuals at a new site.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        The predictions table of a run.
+        The predictions table of a run: one row per record and member.
 
     Returns
     -------
     pandas.DataFrame
-        One row per record, without the columns that depend on the fold (roles, chunk); ``model`` is
-        `FULL_ENSEMBLE`, ``epistemic`` the variance of the members' means.
+        One row per record and intensity measure: ``mean`` and ``stddev`` of ln IM; ``epistemic``, the
+        variance of the members' means; `FULL_ENSEMBLE` as ``model``. Columns that depend on the fold are
+        dropped: ``chunk``, ``init``, the roles of event and site, ``nearest_added_km``.
 
     Raises
     ------
     DataError
-        A record is not predicted by every member.
+        Some records are predicted by more members than others.
 
     References
     ----------
@@ -57,7 +62,7 @@ def full_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _combine_members(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the full ensemble of one intensity measure."""
+    """Return the mean prediction of all members for one intensity measure, one row per record, ln units."""
     record = predictions.groupby(_KEYS[1:], sort=False, observed=True).ngroup().to_numpy()
     counts = np.bincount(record)
     if (counts != counts[0]).any():
@@ -72,12 +77,18 @@ def _combine_members(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_variables(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``year``, and fill ``vs30_m_s`` from the site layer where no station has a value.
+    """Return a table of records with the year of the event, and with Vs30 where the site layer has it.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`, one row per record.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `table` with ``year``, the year of the event. ``vs30_m_s`` is the Vs30 of the station in
+        m/s; if no station has a value, it is ``vs30``, the Vs30 of the site layer in m/s, where present.
     """
     table = table.assign(year=table["origin_time"].dt.year)
     if table["vs30_m_s"].isna().all() and "vs30" in table:
@@ -86,7 +97,21 @@ def with_variables(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def edges(name: str, values: pd.Series) -> np.ndarray:
-    """Return the edges of the bins of one of `VARIABLES`: a bin per year, else `BINS` of equal width."""
+    """Return the edges of the bins of an explanatory variable, in the unit of the variable.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable, one of `VARIABLES`.
+    values : pandas.Series
+        Values of the variable, whose smallest and largest are the ends of the bins.
+
+    Returns
+    -------
+    ndarray, [n_bins + 1]
+        Ascending edges: one bin per year for ``year``, else `BINS` bins of equal width, on a logarithmic
+        scale where `VARIABLES` says so.
+    """
     low, high = values.min(), values.max()
     if name == "year":
         return np.arange(low, high + 2) - 0.5
@@ -95,34 +120,38 @@ def edges(name: str, values: pd.Series) -> np.ndarray:
 
 
 def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    r"""Compute bias and scatter of residuals in bins of variables, with intervals.
+    r"""Return bias and scatter of residuals in bins of explanatory variables, with intervals.
 
-    Intervals allow for events and sites that several records share.
+    The intervals allow for events and sites that several records share.
 
-    Residuals r are observed minus predicted. The standard error of a bin's mean is clustered by events
-    and by sites (Cameron, Gelbach & Miller, 2011, equation 2.9),
+    Residuals r are observed minus predicted. The standard error of the mean of the n records of a bin is
+    clustered by events and by sites (Cameron, Gelbach & Miller, 2011, equation 2.9),
 
     .. math:: V = V_{event} + V_{site} - V_{pair}, \quad
         V_g = \frac{G}{G - 1} \frac{1}{n^2} \sum_g \Big(\sum_{i \in g} (r_i - \bar r)\Big)^2
 
-    and at least the larger of the first two; intervals take Student's t with the smaller number of
-    clusters less one. A record that several folds predict is one pair. The scatter is the standard
-    deviation in the bin, its interval that of the mean square by the same formula.
+    where G is the number of clusters: events, sites, or pairs of event and site. V is at least the larger
+    of :math:`V_{event}` and :math:`V_{site}`. The intervals use Student's t with the smaller of the numbers
+    of events and sites, minus one, as degrees of freedom. Predictions of one record by several folds belong
+    to one pair. The scatter is the standard deviation in the bin; its interval is the interval of the mean
+    square, by the same formula.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Scored table with the columns of `with_variables`.
+        Scored table (see `tfgmm.evaluation.scores`) with the columns of `with_variables`.
     reference : str
-        The reference network.
+        Name of the reference network, whose records are used.
 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, model, cell of `tfgmm.evaluation.scores.CELLS`, variable and bin:
-        ``low, high`` (edges), ``records, events, sites, bias, bias_low, bias_high, scatter,
-        scatter_low, scatter_high``, ln units. Intervals have the level of
-        `tfgmm.stats.bootstrap.LEVEL` and are NaN where a bin has too few events or sites for one.
+        One row per intensity measure, model, cell (site role / event role), variable and bin:
+        ``im, model, cell, variable``; ``low`` and ``high``, the edges of the bin in the unit of the
+        variable; ``records, events, sites``, their numbers; ``bias, bias_low, bias_high`` and
+        ``scatter, scatter_low, scatter_high`` in ln units. The intervals have the level
+        `tfgmm.stats.bootstrap.LEVEL`, and are NaN in bins with fewer than
+        `tfgmm.stats.bootstrap.MIN_CLUSTERS` events or sites.
 
     References
     ----------
@@ -147,7 +176,10 @@ def trends(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _bin_residuals(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.DataFrame:
-    """Return bias and scatter of one model in one cell, in the bins of one variable."""
+    """Return bias and scatter (ln units) of the residuals of one model in one cell, one row per bin.
+
+    `name` is the variable, and `bounds` are the edges of its bins, [n_bins + 1].
+    """
     rows = rows[rows[name].notna()]
     residual = (rows["ln_im"] - rows["mean"]).to_numpy()
     bin_of_row = np.searchsorted(bounds[1:-1], rows[name], side="right")
@@ -180,14 +212,23 @@ def _bin_residuals(rows: pd.DataFrame, name: str, bounds: np.ndarray) -> pd.Data
 def _average_bins(
     values: np.ndarray, number: np.ndarray, clusters: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Return the mean of each bin, half the width of its interval, and its numbers of clusters.
+    """Return the mean in each bin, half the width of its interval, and the numbers of clusters.
 
     Parameters
     ----------
-    values, number : ndarray, [record]
-        The values and the number of the bin of each.
-    clusters : list of ndarray, [record]
-        Codes of the record's event, site, and pair of both, each combined with its bin.
+    values : ndarray, [n_records]
+        Values to be averaged.
+    number : ndarray of int, [n_records]
+        Number of the bin of each record.
+    clusters : list of ndarray of int, [n_records]
+        Three arrays: codes of the event, of the site, and of the pair of event and site, unique to a bin.
+
+    Returns
+    -------
+    mean, half : ndarray, [n_bins]
+        In the unit of the values; `half` is NaN in bins with too few events or sites.
+    counts : list of ndarray, [n_bins]
+        Numbers of events, of sites and of pairs.
     """
     count = np.bincount(number)
     mean = np.bincount(number, values) / count

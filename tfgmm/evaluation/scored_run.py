@@ -14,7 +14,7 @@ from tfgmm.stats import calibration
 from tfgmm.stats.published import MODELS
 
 _log = logging.getLogger(__name__)
-#: Files of the baselines that are kept in a run.
+#: Files of the baselines that are kept in the folder ``baselines`` of a run.
 _KEPT = ("fitted.parquet", "published.parquet", "ranges.csv")
 #: Callback that receives the name of the stage at work and the share of it that is done.
 Report = Callable[[str, float], None]
@@ -27,20 +27,23 @@ class ScoredRun:
     Attributes
     ----------
     run : RunFolder
+        The run.
     models : pandas.DataFrame
-        Scored table of the partial ensembles, raw and calibrated, and of the baselines: one row per
-        record, chunk and model, with the coordinates of the event and the station.
+        Scored table (see `tfgmm.evaluation.scores`) of the partial ensembles, raw and calibrated, and of
+        the fitted baselines: one row per record, chunk and model, with the coordinates of the event and the
+        station. For a run with random effects, the map part takes the place of the calibrated ensemble.
     published : pandas.DataFrame
         Scored table of published ground-motion models; empty without baselines.
     ranges : pandas.DataFrame
-        Share of the records outside the range of each published model.
+        Share of the records outside the range of each published model, per intensity measure; empty
+        without baselines.
     full : pandas.DataFrame
         Predictions of the full ensemble, one row per record.
     calibrations : dict of str to Calibration
         Calibrations of the standard deviation by intensity measure; empty for a run with random effects, or
-        where the validation events also stop the training.
+        if the validation events also decide when the training ends.
     members : int
-        Number of trained members per intensity measure.
+        Number of trained members (station chunk times initialisation) per intensity measure.
     """
 
     run: RunFolder
@@ -58,31 +61,37 @@ class ScoredRun:
 
     @property
     def ensemble(self) -> pd.DataFrame:
-        """Return the rows of the partial ensembles without calibration."""
+        """Return the rows of `models` that hold the partial ensembles without calibration."""
         return self.models[self.models["model"] == scores.ENSEMBLE]
 
     @property
     def note(self) -> str:
-        """Return the network names, with a remark if records are simulated, for figure titles."""
+        """Return a title for figures: the names of the networks, and a remark on simulated records."""
         return ", ".join(self.run.experiment.networks) + " (simulated records)" * self.run.simulated
 
 
 def gather(
     run: RunFolder, with_baselines: bool = True, report: Report = lambda what, share: None
 ) -> ScoredRun:
-    """Combine the members of a run, fit its calibration and the baselines.
+    """Combine the members of a run, fit the calibration and the baselines, and return the scored run.
 
-    The calibration is written into the run folder. The baselines, which take minutes, are kept there too.
-    They are fitted again only if the records, the roles of the records or the files of the baselines have
-    changed; in the last case a warning is logged.
+    The calibration is written into the run folder. The fitted baselines, which take minutes, are kept in
+    the run folder too. They are fitted again only if the records, the roles of the records or the files of
+    the baselines have changed; if the files have changed, a warning is logged.
 
     Parameters
     ----------
     run : RunFolder
+        A finished run.
     with_baselines : bool
-        Fit all baselines; else the ergodic regression only.
+        True: fit all baselines and evaluate the published models. False: fit the ergodic regression only.
     report : callable
-        Called with the name of the current stage and the share of the stage that is done, 0 to 1.
+        Function called with the name of the current stage and the share of the stage that is done, 0 to 1.
+
+    Returns
+    -------
+    ScoredRun
+        The run with the predictions of the ensemble, the baselines and the published models.
 
     Raises
     ------
@@ -116,14 +125,18 @@ def gather(
 
 
 def _select_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the reference network."""
+    """Return the rows of a table of records that belong to stations of the run's reference network."""
     return table[table["network"] == run.experiment.reference]
 
 
 def _read_or_fit_baselines(
     run: RunFolder, predictions: pd.DataFrame, report: Report
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return fitted baselines, published models and their ranges, on records of the reference network."""
+    """Return scored tables of fitted baselines and of published models, and the table of their ranges.
+
+    All three cover the records of the reference network. They are read from the run folder if they are
+    kept there for the same records, else they are computed and written.
+    """
     folder = run.path / "baselines"
     records_sha256 = baselines.fingerprint(predictions)
     if not _is_kept(folder, records_sha256):
@@ -140,7 +153,7 @@ def _read_or_fit_baselines(
 
 
 def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, report: Report) -> None:
-    """Fit the baselines, evaluate the published models, and write the files `_KEPT`."""
+    """Fit the baselines, evaluate the published models, and write the files `_KEPT` into `folder`."""
     table = run.with_places(predictions)
     folds = len(list(baselines.folds(predictions)))
     progress = count_steps(report, "fitting baselines", folds)
@@ -154,7 +167,7 @@ def _fit_baselines(run: RunFolder, predictions: pd.DataFrame, folder: Path, repo
 
 
 def _is_kept(folder: Path, records_sha256: str) -> bool:
-    """Return True if a folder holds the baselines of these records, and the files are unchanged."""
+    """Return True if `folder` holds unchanged baselines fitted to the records with the given SHA-256."""
     if not folder.exists():
         return False
     try:
@@ -171,16 +184,22 @@ def _is_kept(folder: Path, records_sha256: str) -> bool:
 
 
 def count_steps(report: Report, what: str, count: int) -> Callable[[], None]:
-    """Return a function that reports one more of `count` steps each time the function is called.
+    """Return a function that reports progress: each call counts one more of `count` steps as done.
 
     Parameters
     ----------
     report : callable
-        Called with `what` and the share of the steps that is done, at once and after each step.
+        Function called with `what` and the share of the steps that is done, 0 to 1: once with 0 at the
+        beginning, and after each step.
     what : str
         Name of the stage.
     count : int
         Number of steps.
+
+    Returns
+    -------
+    callable
+        Function to be called after each step; its arguments are ignored.
     """
     steps = iter(range(1, count + 1))
     report(what, 0.0)

@@ -1,10 +1,13 @@
 """Groups of scored records, and the four-way table: known and unknown sites, known and unknown events.
 
-A scored table has one row per record, chunk and model: ``im, event_id, station_id, site_id, network,
-chunk, model``; ``site_role`` and ``event_role``, each training, validation or stopping; ``ln_im``,
-observed; ``mean`` and ``stddev`` of ln IM, predicted (IM in g); ``nearest_added_km``, the distance to the
-nearest station of a network other than the reference, NaN where there is none. A cell is a combination of
-site role and event role, for example validation sites and training events.
+A member is one trained network: a station chunk times an initialisation (init). The sites of a chunk are
+held out from the training of its members, which together are a partial ensemble; a fold is the same split
+of the records for any other model. A scored table has one row per record, chunk and model:
+``im, event_id, station_id, site_id, network, chunk, model``; ``site_role`` and ``event_role``, each
+training, validation (held out) or stopping (decides when the training ends); ``ln_im``, observed; ``mean``
+and ``stddev`` of ln IM, predicted (IM in g); ``nearest_added_km``, the distance to the nearest station of a
+network other than the reference, NaN where there is none. A cell is a combination of site role and event
+role, for example validation sites and training events.
 """
 
 import itertools
@@ -16,7 +19,7 @@ import pandas as pd
 from tfgmm.stats.mixture import combine_chunks
 
 ENSEMBLE = "U-Net ensemble"
-#: The ensemble without the terms of known sites and events, where it has some.
+#: The ensemble without the terms of known sites and events, for runs with random effects.
 MAP_PART = "U-Net map part"
 
 #: (site role, event role) of the four cells, as the publication orders them.
@@ -26,26 +29,30 @@ CELLS = (
     ("validation", "training"),
     ("validation", "validation"),
 )
-#: Held-out sites with an added station as near as this are also reported apart.
+#: Held-out sites without an added station within this distance, km, are also reported separately.
 NEAR_ADDED_KM = 1.0
 
-#: A function that returns the records of each group by its name; a record may be in several or none.
+#: A function of a table that returns the rows of each group by the name of the group; a row may be in
+#: several groups or in none.
 Grouping = Callable[[pd.DataFrame], dict[str, pd.DataFrame]]
 
 
 def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Combine the members of each chunk, which are trained without the sites that the chunk holds out.
+    """Combine the members of each chunk; return one prediction per record and chunk.
+
+    The members of a chunk are trained without the sites that the chunk holds out.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        The predictions table: one row per record and member.
+        The predictions table of a run: one row per record and member.
 
     Returns
     -------
     pandas.DataFrame
-        One row per record and chunk, with ``model`` and ``epistemic`` (the part of the variance that
-        comes from the members' different means) in place of ``arm`` and ``init``.
+        Scored table with one row per record and chunk: ``mean`` and ``stddev`` of ln IM; ``epistemic``, the
+        variance of the members' means; `ENSEMBLE` as ``model``; without the columns ``arm`` (set of input
+        channels) and ``init``.
 
     References
     ----------
@@ -57,19 +64,19 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Remove the random effects from partial ensembles: the prediction for an unknown site and event.
+    """Remove the random effects from partial ensembles: return predictions for unknown sites and events.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Partial ensembles with random effects.
+        Partial ensembles with random effects, one row per record and chunk.
 
     Returns
     -------
     pandas.DataFrame
         The rows of `partial` with ``mean`` without event, site, path and within-event terms; ``stddev``,
-        the total standard deviation for an unknown event at an unknown site far from all training sites;
-        and `MAP_PART` as ``model``.
+        the total standard deviation for an unknown event at an unknown site far from all training sites,
+        ln units; and `MAP_PART` as ``model``.
     """
     terms, posterior, prior = (
         partial[list(names)]
@@ -85,14 +92,16 @@ def map_part(partial: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
-    """Split a scored table into cells by the roles of site and event.
+    """Split a scored table into cells, combinations of site role and event role; return rows by cell.
+
+    A role is training, validation (held out) or stopping (decides when the training ends).
 
     Parameters
     ----------
     partial : pandas.DataFrame
         Scored table of partial ensembles or a baseline.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
@@ -120,20 +129,43 @@ def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
 
 
 def by_value(column: str) -> Grouping:
-    """Return a grouping by equal values of a column, in the order in which they come."""
+    """Return a grouping of records by equal values of a column; groups keep the order of first occurrence.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column; the values as texts become the names of the groups.
+
+    Returns
+    -------
+    Grouping
+        Function of a table that returns the rows of each group by name.
+    """
     return lambda table: {
         str(name): rows for name, rows in table.groupby(column, sort=False, observed=True)
     }
 
 
 def by_bin(column: str, cuts: Sequence[float]) -> Grouping:
-    """Return a grouping by bins of a column: below, between and above the cuts, and of unknown value.
+    """Return a grouping of records by bins of a numerical column: below, between and above the cuts.
 
-    A value that is a cut belongs to the bin above it.
+    A value equal to a cut belongs to the bin above the cut. Rows without a value form a group ``unknown``.
 
     >>> table = pd.DataFrame({"magnitude": [4.2, 5.0, 5.5, 6.0]})
     >>> {name: len(rows) for name, rows in by_bin("magnitude", [5, 6])(table).items()}
     {'below 5': 1, '5 to 6': 2, '6 and above': 1}
+
+    Parameters
+    ----------
+    column : str
+        Name of the column.
+    cuts : sequence of float
+        Ascending bounds between the bins, in the unit of the column.
+
+    Returns
+    -------
+    Grouping
+        Function of a table that returns the rows of each group by name, without empty groups.
     """
     names = [f"below {cuts[0]:g}"]
     names += [f"{low:g} to {high:g}" for low, high in itertools.pairwise(cuts)]
@@ -150,18 +182,19 @@ def by_bin(column: str, cuts: Sequence[float]) -> Grouping:
 def groups(
     table: pd.DataFrame, groupings: Mapping[str, Grouping]
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """Yield the records of every combination of groups, each grouping within those before it.
+    """Yield the records of every combination of groups; each grouping divides the groups of the one before.
 
     Parameters
     ----------
     table : pandas.DataFrame
+        Table of records, for example a scored table.
     groupings : mapping of str to Grouping
-        Groupings by the name of the column that holds the names of the groups.
+        Groupings by the name of the column that shall hold the names of the groups.
 
     Yields
     ------
     tuple of (dict, pandas.DataFrame)
-        The name of the group in each grouping, and its records.
+        The name of the group in each grouping, and the rows of the combination.
     """
     if not groupings:
         yield {}, table
@@ -173,10 +206,22 @@ def groups(
 
 
 def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
-    """Return groupings by intensity measure, cell and model; `within` goes between cell and model.
+    """Return groupings of a scored table by intensity measure, cell (site role / event role) and model.
 
     >>> list(by_cell("kik", r_hyp_km=by_bin("r_hyp_km", [50, 100])))
     ['im', 'cell', 'r_hyp_km', 'model']
+
+    Parameters
+    ----------
+    reference : str
+        Name of the reference network, see `cells`.
+    **within : Grouping
+        Further groupings by name of column, applied between cell and model.
+
+    Returns
+    -------
+    dict of str to Grouping
+        Groupings for `groups`, by name of column.
     """
     return {
         "im": by_value("im"),
@@ -187,17 +232,17 @@ def by_cell(reference: str, **within: Grouping) -> dict[str, Grouping]:
 
 
 def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Compute RMSE, bias and standardised residuals of each model in each cell.
+    """Return RMSE, bias and standardised residuals of each model in each cell (site role / event role).
 
-    Residuals are observed minus predicted ln IM; standardised ones are divided by the predicted
-    standard deviation.
+    Residuals are observed minus predicted ln IM. Standardised residuals z are residuals divided by the
+    predicted standard deviation.
 
     Parameters
     ----------
     partial : pandas.DataFrame
         Scored table of partial ensembles and baselines.
     reference : str
-        Name of the reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
@@ -216,7 +261,7 @@ def four_way(partial: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _summarise(records: pd.DataFrame) -> dict[str, float]:
-    """Return the statistics of one row of the four-way table by column."""
+    """Return the statistics of one row of `four_way` by name of column, from the records of the row."""
     residual = records["ln_im"] - records["mean"]
     z = residual / records["stddev"]
     by_chunk = np.sqrt((residual**2).groupby(records["chunk"]).mean())

@@ -1,4 +1,8 @@
-"""Sections of an evaluation (a question with its table, figure and text), and those on scores."""
+"""Sections of an evaluation (a question with its table, figure and text), and the sections on scores.
+
+A cell is a combination of site role and event role, see `tfgmm.evaluation.scores`. z is the residual
+divided by the predicted standard deviation.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -13,14 +17,14 @@ from tfgmm.evaluation import comparison, figures, kanto_study, probabilistic, sc
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.stats import bootstrap, calibration
 
-#: The cell that matters most: sites and events that no network has seen.
+#: The cell that matters most: validation sites and validation events, on which no network trained.
 HELD_OUT = "validation / validation"
-#: Bounds between the bins in which scores are given.
+#: Bounds between the bins of distance (km) and of magnitude in which scores are given.
 DISTANCE_KM, MAGNITUDE = (50, 100, 150, 200), (5, 5.5, 6)
-#: Uncertainty of the coverage of the 90 % intervals, a share of records, above which more sites are asked
-#: for.
+#: Largest uncertainty of the coverage of 90 % intervals, a share of records; above it, the evaluation says
+#: how many sites would be necessary.
 WANTED_HALF_WIDTH = 0.05
-#: Stands behind an interval from few events or sites; `NARROW_NOTE` says what it means.
+#: Mark behind an interval from few events or sites; `NARROW_NOTE` explains the mark.
 NARROW_MARK = "*"
 NARROW_NOTE = f"{NARROW_MARK} Too narrow: from fewer than {bootstrap.FEW_CLUSTERS} events or sites."
 
@@ -33,14 +37,17 @@ class Section:
     ----------
     name : str
         Name of the files without ending: ``tables/NAME.csv``, ``figures/NAME.png``.
-    title, text : str
-        Title, and explanation of the table and the figure.
+    title : str
+        Heading of the section.
+    text : str
+        Explanation of the table and the figure. If an interval in `shown` has the mark `NARROW_MARK`, the
+        note `NARROW_NOTE` is appended.
     table : pandas.DataFrame or None
         Table with all numbers, as written to the CSV file.
     shown : pandas.DataFrame or None
         Shorter table with rounded numbers as text, for the terminal and the report.
     draw : callable or None
-        Function that draws the figure.
+        Function without arguments that draws and returns the figure.
     """
 
     name: str
@@ -56,19 +63,21 @@ class Section:
 
 
 def format_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
-    """Format each row as ``value [low, high]``, with `NARROW_MARK` if it is from few events or sites.
+    """Return each row of a table as a text ``value [low, high]``, marked if from few events or sites.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        ``value, low, high``, and optionally ``events`` and ``sites``, the numbers of events and sites.
-        Where ``low`` is NaN, the text is the value alone.
+        ``value, low, high``, and optionally ``events`` and ``sites``, the numbers of events and sites. The
+        text ends with `NARROW_MARK` if either number is below `tfgmm.stats.bootstrap.FEW_CLUSTERS`. Where
+        ``low`` is NaN, the text is the value alone.
     digits : int
-        Decimals.
+        Number of decimals.
 
     Returns
     -------
     pandas.Series of str, [n_rows]
+        Texts, with the index of the table.
     """
     number = f"{{:.{digits}f}}".format
     narrow = {"events", "sites"} <= {*table} and bootstrap.is_narrow(table)
@@ -83,23 +92,39 @@ def format_intervals(table: pd.DataFrame, digits: int = 3) -> pd.Series:
 
 
 def has_narrow(shown: pd.DataFrame) -> bool:
-    """Return True if any text in a table ends with the mark of an interval from few events or sites."""
+    """Return True if any text in a table ends with the mark of an interval from few events or sites.
+
+    Parameters
+    ----------
+    shown : pandas.DataFrame
+        Table with texts from `format_intervals`.
+
+    Returns
+    -------
+    bool
+        True if a text ends with ``]`` and `NARROW_MARK`.
+    """
     texts = shown.select_dtypes(exclude="number").astype(str)
     return bool(texts.apply(lambda column: column.str.endswith("]" + NARROW_MARK)).any(axis=None))
 
 
 def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: list[str]) -> pd.DataFrame:
-    """Pivot a table of scores to one column per statistic, with values and intervals as text.
-
-    The order of the rows is kept.
+    """Return a table of scores with one column per statistic, as texts of value and interval.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        ``statistic, value, low, high`` and the columns `index`.
+        One row per group and statistic: ``statistic, value, low, high`` and the columns `index`.
     index : list of str
         Columns that identify a row of the result.
     statistics : list of str
+        Names of the statistics that become columns, in this order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per group, in the order of the groups in `table`: the columns `index`, and a column of texts
+        (`format_intervals`) for each statistic.
     """
     chosen = table[table["statistic"].isin(statistics)]
     text = chosen.assign(text=format_intervals(chosen))
@@ -112,7 +137,18 @@ def statistics_as_columns(table: pd.DataFrame, index: list[str], statistics: lis
 
 
 def score_sections(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on scores, the most important first; each section is computed on demand."""
+    """Yield the report sections on scores of a run, the most important first; each is computed on demand.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        The run with all predictions of its records.
+
+    Yields
+    ------
+    Section
+        Four-way table, residuals, scores, coverage, and differences from baselines and published models.
+    """
     ims = list(scored.run.experiment.ims)
     yield four_way(scored)
     for im in ims:
@@ -131,7 +167,18 @@ def score_sections(scored: ScoredRun) -> Iterator[Section]:
 
 
 def four_way(scored: ScoredRun) -> Section:
-    """Return the section on RMSE at known and unknown sites and events, with that of the Kanto study."""
+    """Return the report section on the RMSE at known and unknown sites and events.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        The run with all predictions of its records.
+
+    Returns
+    -------
+    Section
+        Result of `tfgmm.evaluation.scores.four_way`, beside values of the Kanto study; RMSE in ln units.
+    """
     table = scores.four_way(scored.models, scored.reference)
     networks = scored.run.experiment.networks
     beside_study = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
@@ -146,7 +193,7 @@ def four_way(scored: ScoredRun) -> Section:
 
 
 def _format_four_way(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the four-way table as text: a line per measure and cell, below it a line per model."""
+    """Return the four-way table as texts: a line per intensity measure and cell, then one per model."""
     lines = []
     several = table["im"].nunique() > 1
     for (im, cell), rows in table.groupby(["im", "cell"], sort=False, observed=True):
@@ -156,7 +203,7 @@ def _format_four_way(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _format_model(row: pd.Series) -> dict[str, str]:
-    """Return one row of the four-way table as texts by column."""
+    """Return one row of the four-way table as texts, by title of column."""
     line = {
         "sites / events": f"  {row['model']}",
         "RMSE (chunks)": _format_spread(row["rmse"], row["rmse_std"]),
@@ -172,12 +219,15 @@ def _format_model(row: pd.Series) -> dict[str, str]:
 
 
 def _format_spread(value: float, spread: float) -> str:
-    """Format a value and its standard deviation as ``value ± spread``; without the spread if it is NaN."""
+    """Return ``value ± spread`` as text, or the value alone if the spread is NaN."""
     return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
 
 
 def _make_four_cells(scored: ScoredRun, im: str) -> Section:
-    """Return the section on standardised residuals in the four cells."""
+    """Return the report section, a figure, on standardised residuals in the four cells.
+
+    A cell is a combination of site role and event role.
+    """
     rows = scored.ensemble[scored.ensemble["im"] == im]
     return Section(
         f"standardised_residuals_{im}",
@@ -188,7 +238,7 @@ def _make_four_cells(scored: ScoredRun, im: str) -> Section:
 
 
 def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
-    """Return the section on standardised residuals of the full ensemble."""
+    """Return the report section, a figure, on standardised residuals of all members combined."""
     full, partial = (table[table["im"] == im] for table in (scored.full, scored.ensemble))
     z = (full["ln_im"] - full["mean"]) / full["stddev"]
     return Section(
@@ -202,12 +252,17 @@ def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
 
 
 def probabilistic_scores(score_table: pd.DataFrame) -> Section:
-    """Return the section on NLL, CRPS, coverage and other scores, and on models that are over-confident.
+    """Return the report section on NLL, CRPS, coverage and other scores, and on over-confident models.
 
     Parameters
     ----------
     score_table : pandas.DataFrame
-        Result of `tfgmm.evaluation.probabilistic.score` by cell.
+        Result of `tfgmm.evaluation.probabilistic.score`, grouped by intensity measure, cell and model.
+
+    Returns
+    -------
+    Section
+        Scores with intervals per cell and model; the text names over-confident models.
     """
     verdicts = probabilistic.confidence(score_table)
     sentences = [
@@ -227,7 +282,10 @@ def probabilistic_scores(score_table: pd.DataFrame) -> Section:
 
 
 def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
-    """Return a sentence for each cell that has too few sites to determine the coverage of the ensemble."""
+    """Return a sentence for each cell that has too few sites to determine the coverage of the ensemble.
+
+    The sentence says how many sites would narrow the interval to `WANTED_HALF_WIDTH` on either side.
+    """
     rows = score_table[
         score_table["model"].str.startswith(scores.ENSEMBLE)
         & score_table["cell"].isin(["training / validation", HELD_OUT])
@@ -244,7 +302,7 @@ def _count_sites_needed(score_table: pd.DataFrame) -> list[str]:
 
 
 def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Section:
-    """Return the section on the coverage of central intervals."""
+    """Return the report section, a figure, on the coverage of central prediction intervals of ln IM."""
     rows = score_table[(score_table["im"] == im) & (score_table["cell"] == HELD_OUT)]
 
     def draw() -> plt.Figure:
@@ -263,7 +321,7 @@ def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Sec
 
 
 def _make_pit(scored: ScoredRun, im: str) -> Section:
-    """Return the section on the probability integral transform."""
+    """Return the report section on the probability integral transform of ln IM at held-out sites."""
     ensembles = scored.models[
         scored.models["model"].str.startswith(scores.ENSEMBLE) & (scored.models["im"] == im)
     ]
@@ -295,7 +353,7 @@ def _make_pit(scored: ScoredRun, im: str) -> Section:
 
 
 def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
-    """Yield the sections on scores by distance and by magnitude."""
+    """Yield two report sections, on scores in bins of hypocentral distance and in bins of magnitude."""
     ensemble = scored.models[scored.models["model"].str.startswith(scores.ENSEMBLE)]
     for name, column, cuts in (
         ("distance", "r_hyp_km", DISTANCE_KM),
@@ -315,7 +373,18 @@ def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
 
 
 def differences(scored: ScoredRun) -> Section:
-    """Return the section on scores of the ensemble minus those of each other model."""
+    """Return the report section on the scores of the ensemble minus the scores of each other model.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with models besides the ensemble.
+
+    Returns
+    -------
+    Section
+        Result of `tfgmm.evaluation.comparison.between_models`; calibrated ensembles are left out.
+    """
     models = scored.models[~scored.models["model"].str.endswith(calibration.CALIBRATED)]
     models = models[models["network"] == scored.reference]
     table = comparison.between_models(models, scores.ENSEMBLE, scores.by_cell(scored.reference))
@@ -329,7 +398,18 @@ def differences(scored: ScoredRun) -> Section:
 
 
 def published_models(scored: ScoredRun) -> Section:
-    """Return the section on published ergodic models, as published and re-centred."""
+    """Return the report section on published ergodic models, as published and re-centred.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with published models.
+
+    Returns
+    -------
+    Section
+        RMSE and bias (ln units), and standard deviation of z, per cell and model.
+    """
     columns = ["im", "cell", "model", "rmse_pooled", "bias", "z_std"]
     table = scores.four_way(scored.published, scored.reference)
     table = table[table["cell"].isin([f"{site} / {event}" for site, event in scores.CELLS])]

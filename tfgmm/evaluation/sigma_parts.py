@@ -1,4 +1,10 @@
-"""Parts of sigma: as a mixed-effects model predicts them, as its residuals have them, and their limits."""
+"""Parts of sigma: as predicted by a mixed-effects model, as estimated from residuals, and their limits.
+
+The parts are tau (between events), phi_S2S (between sites), phi_SS (remaining) and the epistemic spread of
+the members. A member is one trained network: a station chunk times an initialisation. Cells are the
+combinations of site role and event role in `tfgmm.evaluation.scores.cells`. The map part is the prediction
+of the networks without random effects.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,21 +19,23 @@ EPISTEMIC = "epistemic"
 
 
 def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return root mean squares of the predicted parts of sigma in each cell.
+    """Return the root mean square of each predicted part of sigma in each cell (site role / event role).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles with random effects (`tfgmm.evaluation.scores.partial_ensembles`).
+        Partial ensembles with random effects (`tfgmm.evaluation.scores.partial_ensembles`), one row per
+        record and chunk.
     reference : str
-        The reference network.
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
     pandas.DataFrame
-        ``im, cell, part, predicted``, ln units: `variability.PARTS`, `EPISTEMIC` (the spread of the
-        members' means) and their sum. At a known site or event phi_s2s or tau is the standard deviation
-        of its term given the records.
+        One row per intensity measure, cell and part: ``im, cell, part`` and ``predicted``, ln units. The
+        parts are `variability.PARTS`, `EPISTEMIC` (the spread of the members' means) and the total,
+        `variability.SIGMA`. For a known site phi_s2s, and for a known event tau, is the posterior standard
+        deviation of the term.
     """
     rows = []
     for names, records in scores.groups(
@@ -46,20 +54,23 @@ def predicted(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def compare(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Put predicted parts beside those estimated from residuals of validation events, with intervals.
+    """Return predicted parts of sigma beside the parts estimated from residuals of validation events.
 
     Parameters
     ----------
-    table, reference
-        As for `predicted`.
+    table : pandas.DataFrame
+        Partial ensembles with random effects, as for `predicted`.
     estimated : pandas.DataFrame
-        Result of `tfgmm.evaluation.variability.tidy`.
+        Result of `tfgmm.evaluation.variability.tidy`: estimated parts, per model and cell.
+    reference : str
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
     pandas.DataFrame
-        ``im, cell, part, predicted, estimate, low, high``, ln units; the spread of the members has no
-        estimate, it is in those of the other parts.
+        One row per intensity measure, cell and part: ``im, cell, part``; ``predicted`` and ``estimate``;
+        ``low`` and ``high``, the ends of the interval of the estimate; ln units. The epistemic part has no
+        estimate (NaN), because the spread of the members is included in the estimates of the other parts.
     """
     of_ensemble = estimated.loc[
         estimated["model"] == scores.ENSEMBLE, ["im", "cell", "part", "estimate", "low", "high"]
@@ -73,18 +84,22 @@ def compare(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) -> pd.
 
 
 def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
-    """Estimate the correlation of within-event residuals of trained sites by distance, and fit a curve.
+    r"""Return the correlation of within-event residuals of training sites by distance, and a fitted curve.
+
+    The residuals of one event at two sites are compared, over all chunks together.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As for `predicted`, with ``x_km`` and ``y_km``.
+        Partial ensembles with random effects, as for `predicted`, with the positions ``x_km`` and ``y_km``.
 
     Returns
     -------
     pandas.DataFrame
-        The rows of `within_event.correlation_by_distance`, all chunks together, with ``im`` and the
-        ``share`` and ``range_km`` of the `within_event.Correlation` fitted to them.
+        One row per intensity measure and class of distance: ``im``; ``distance_km, correlation,
+        standard_error`` of `tfgmm.stats.within_event.correlation_by_distance`; ``share`` a (no unit) and
+        ``range_km`` l of the fitted :math:`\rho(d) = a \exp(-d / l)`, equal in all rows of an intensity
+        measure.
     """
     rows = []
     for im, records in scores.by_value("im")(training_records(table)).items():
@@ -98,18 +113,20 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
-    """Return the covariance of residuals of different events at trained sites, estimated and fitted.
+    """Return the covariance of residuals of pairs of records at training sites, estimated and fitted.
 
     Parameters
     ----------
     effects : dict of str to RandomEffects
-        By intensity measure.
+        Random effects of a run, by intensity measure.
 
     Returns
     -------
     pandas.DataFrame
-        The rows of `covariance_by_distance` in `tfgmm.stats.path_covariance` to which the covariance
-        was fitted, with ``im`` and ``fitted``.
+        One row per intensity measure and class of distance: ``im``; the columns of
+        `tfgmm.stats.path_covariance.covariance_by_distance` (distances in km, ``covariance`` in squared ln
+        units); ``fitted``, the fitted covariance, squared ln units. Classes with fewer pairs than the fit
+        requires are left out.
     """
     tables = [
         of_im.paths.classes.assign(im=im, fitted=of_im.paths.covariance.at(of_im.paths.classes))
@@ -122,29 +139,35 @@ def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
 def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     r"""Estimate the RMSE at unknown sites with the best interpolation, and with stations everywhere.
 
-    The residuals of the map part of the model at trained sites are kriged in each chunk: a field that
-    neighbouring sites share, and a nugget that each site has alone. With the best interpolation between
-    these stations the error at an unknown site has the kriging variance in addition to the error at a
-    known site; with stations everywhere but there, the variance of the nugget alone:
+    The residuals of the map part of the model (the networks without random effects) at training sites are
+    kriged in each station chunk, as a spatially correlated field that neighbouring sites share, and a
+    nugget that each site has alone. With the best interpolation between the existing stations, the mean
+    square error at an unknown site is the mean square error at a known site plus the kriging variance. With
+    stations everywhere except at the site itself, the variance of the nugget takes the place of the kriging
+    variance:
 
     .. math:: interpolated = \sqrt{RMSE_{TV}^2 + \overline{\sigma_{kriging}^2}}, \quad
         floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
 
-    with the error at trained sites for validation events, :math:`RMSE_{TV}`, the kriging variance (with
-    the nugget) at the validation sites, and the standard deviation :math:`\sigma_u` of the nugget.
+    where :math:`RMSE_{TV}` is the error at training sites for validation events,
+    :math:`\sigma_{kriging}^2` the kriging variance (with the nugget) at the validation sites, and
+    :math:`\sigma_u` the standard deviation of the nugget.
 
     Parameters
     ----------
-    table, reference
-        As for `predicted`, with ``x_km`` and ``y_km``.
+    table : pandas.DataFrame
+        Partial ensembles with random effects, as for `predicted`, with the positions ``x_km`` and ``y_km``.
+    reference : str
+        Name of the reference network, whose records are scored.
 
     Returns
     -------
     pandas.DataFrame
-        ``im, nugget, field, range_km, known_site, unknown_site, interpolated, floor``: standard deviations
-        of nugget and field, root mean squares over the chunks, the median range, RMSE for validation
-        events, ln units. A field whose range is shorter than the distance between stations can hardly be
-        told from a nugget.
+        One row per intensity measure: ``im``; ``nugget`` and ``field``, standard deviations, root mean
+        squares over the chunks; ``known_site`` and ``unknown_site``, the RMSE at training and validation
+        sites for validation events; ``interpolated`` and ``floor``, see above; all in ln units; and
+        ``range_km``, the median over the chunks of the range of the field. A field whose range is shorter
+        than the distance between stations can hardly be distinguished from a nugget.
     """
     rows = []
     for im, records in scores.by_value("im")(table).items():
@@ -173,7 +196,11 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _krige_sites(records: pd.DataFrame) -> site_kriging.KrigedSites:
-    """Krige the residuals of the map part of the model: site terms are added back to the residuals."""
+    """Return the kriged residuals (ln units) of the map part of the model at the sites of the records.
+
+    The map part is the prediction without random effects; the residuals of the map part are the residuals
+    of the ensemble plus the predicted site terms.
+    """
     residual = records["ln_im"] - records["mean"]
     of_map_part = residual + records["site_term"]
     # An offset of the map part that is the same everywhere is no field.

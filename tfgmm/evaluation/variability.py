@@ -1,4 +1,8 @@
-"""Parts of out-of-fold residuals: between events (tau), between sites (phi_S2S), remaining (phi_SS)."""
+"""Parts of out-of-fold residuals: between events (tau), between sites (phi_S2S), remaining (phi_SS).
+
+An out-of-fold residual comes from networks that did not train on the record. Cells are the combinations of
+site role and event role in `tfgmm.evaluation.scores.cells`; a fold is a station chunk.
+"""
 
 import dataclasses
 
@@ -11,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap, mixed_effects
 
-#: Names of the parts that `decompose` estimates, and of their sum.
+#: Names of the parts that `decompose` estimates (ln units), and of the square root of the sum of squares.
 PARTS = ("tau", "phi_s2s", "phi_ss")
 SIGMA = "sigma"
-#: A part below this share of phi_ss is zero as far as the records can tell; it has no interval.
+#: A part below this share of phi_ss is zero within the resolution of the records, and has no interval.
 _NEGLIGIBLE = 1e-3
 _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude", "event_latitude"]}
 
@@ -23,14 +27,20 @@ _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude",
 class Decomposition:
     """Between-event, between-site and remaining parts of the residuals of one model in one cell.
 
+    A cell is a combination of site role and event role, for example validation sites and validation events.
+    A fold is a station chunk, whose sites are held out from training.
+
     Attributes
     ----------
     table : pandas.DataFrame
-        A row for each of `PARTS` and for `SIGMA`: ``part, estimate, low, high``, ln units.
-    site_terms, event_terms : pandas.Series
-        Best linear unbiased predictions by ``site_id`` and ``event_id``, ln units.
+        One row for each of `PARTS` and for `SIGMA`: ``part``; ``estimate``, a standard deviation, and
+        ``low`` and ``high``, the ends of the interval, ln units.
+    site_terms : pandas.Series
+        Best linear unbiased predictions of the site terms, ln units, indexed by ``site_id``.
+    event_terms : pandas.Series
+        Best linear unbiased predictions of the event terms, ln units, indexed by ``event_id``.
     offsets : pandas.Series
-        Mean residual of each fold, by ``chunk``.
+        Intercept of each fold, ln units, indexed by ``chunk``.
     records : int
         Number of records.
     """
@@ -43,24 +53,30 @@ class Decomposition:
 
 
 def decompose(rows: pd.DataFrame) -> Decomposition:
-    r"""Split residuals into between-event, between-site and remaining parts.
+    r"""Split residuals into between-event, between-site and remaining parts by a mixed-effects fit.
 
     .. math:: r_{es} = a_{c} + \delta B_e + \delta S2S_s + \delta WS_{es}
 
-    by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c: a fold's networks
-    share an offset, which would else count as variance between the sites that the fold holds out. A
-    record enters once: a site that several folds predict is taken from one of them, and the folds are
-    dealt out among the sites in turn. The spread of the networks, and source and path terms that they
-    miss, enter each of the three parts.
+    is fitted by restricted maximum likelihood, with an intercept :math:`a_c` for each fold c (a station
+    chunk, held out from training). The networks of a fold share an offset, which would otherwise count as
+    variance between the held-out sites. Each record is used once: a site that several folds predict is
+    taken from one of these folds, and the folds are assigned to the sites in turn. The spread of the
+    networks, and source and path terms that the networks miss, are included in the three parts.
 
-    Intervals have the level of `tfgmm.stats.bootstrap.LEVEL`. They are those of the logarithms of the
-    standard deviations, by the curvature of the likelihood at its maximum, and NaN where a part is
+    The intervals have the level `tfgmm.stats.bootstrap.LEVEL`. They are intervals of the logarithms of the
+    standard deviations, from the curvature of the likelihood at its maximum, and NaN where a part is
     negligible.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        A scored table of one model and cell: ``event_id, site_id, chunk, ln_im, mean``.
+        Scored table of one intensity measure, model and cell: ``event_id, site_id, chunk``; ``ln_im``,
+        observed, and ``mean``, predicted, ln units.
+
+    Returns
+    -------
+    Decomposition
+        tau, phi_S2S, phi_SS, sigma and the terms, ln units.
 
     Raises
     ------
@@ -101,7 +117,7 @@ def decompose(rows: pd.DataFrame) -> Decomposition:
 
 
 def _take_sites_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one fold for each site, folds dealt out in turn."""
+    """Return the rows of one fold (station chunk) for each site; folds are assigned to sites in turn."""
     pairs = rows[["site_id", "chunk"]].drop_duplicates().sort_values(["site_id", "chunk"])
     site = pairs.groupby("site_id", observed=True)
     turn = site.ngroup() % site["chunk"].transform("size")
@@ -109,7 +125,11 @@ def _take_sites_once(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _estimate_log_stderrs(equations, parts: np.ndarray, degrees_of_freedom: int) -> np.ndarray:
-    """Return standard errors of ln tau, ln phi_s2s and ln phi_ss by the curvature of the REML criterion."""
+    """Return standard errors of ln tau, ln phi_s2s and ln phi_ss, from the curvature of the REML criterion.
+
+    The result has shape [3] and is NaN for a negligible part. `equations` are
+    `tfgmm.stats.mixed_effects.MixedModelEquations`, and `parts` the estimates in ln units, [3].
+    """
 
     def half_criterion(logs: np.ndarray) -> float:
         tau_ratio, phi_s2s_ratio = np.exp(logs[:2] - logs[2])
@@ -135,22 +155,23 @@ def _estimate_log_stderrs(equations, parts: np.ndarray, degrees_of_freedom: int)
 
 
 def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], Decomposition]:
-    """Decompose residuals of validation events for each intensity measure, model and group of sites.
+    """Decompose residuals of validation events for each intensity measure, model and cell.
 
-    Training events are left out: networks have learned their event terms.
+    A cell is a combination of site role and event role, for example validation sites and validation events.
+    Training events are left out, because the networks have learned the event terms of training events.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Scored table.
+        Scored table, see `tfgmm.evaluation.scores`.
     reference : str
-        The reference network; added stations have a decomposition of their own.
+        Name of the reference network; added stations have cells of their own.
 
     Returns
     -------
     dict of (str, str, str) to Decomposition
-        By ``(im, model, cell)``, cells as `tfgmm.evaluation.scores.cells` names them. A cell with fewer
-        than two events or sites is left out.
+        Decompositions by ``(im, model, cell)``, cells as `tfgmm.evaluation.scores.cells` names them. A cell
+        with fewer than two events or sites is left out.
     """
     by_group = {}
     for im, of_im in table.groupby("im", observed=True):
@@ -164,17 +185,18 @@ def decompositions(table: pd.DataFrame, reference: str) -> dict[tuple[str, str, 
 
 
 def tidy(decompositions: dict[tuple[str, str, str], Decomposition]) -> pd.DataFrame:
-    """Put decompositions into one tidy table.
+    """Return decompositions as one tidy table.
 
     Parameters
     ----------
-    decompositions : dict
+    decompositions : dict of (str, str, str) to Decomposition
         Result of `decompositions`.
 
     Returns
     -------
     pandas.DataFrame
-        ``im, model, cell, part, estimate, low, high, records, events, sites``.
+        One row per intensity measure, model, cell and part: ``im, model, cell, part``; ``estimate``,
+        ``low`` and ``high``, ln units; ``records, events, sites``, their numbers.
     """
     return pd.concat(
         [
@@ -188,14 +210,20 @@ def tidy(decompositions: dict[tuple[str, str, str], Decomposition]) -> pd.DataFr
 
 
 def place_terms(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``longitude`` and ``latitude`` to site or event terms.
+    """Return site or event terms with their coordinates.
 
     Parameters
     ----------
     terms : pandas.Series
-        Site or event terms of a `Decomposition`; the name of the index tells which of the two.
+        Site or event terms of a `Decomposition`, ln units; the name of the index, ``site_id`` or
+        ``event_id``, says which.
     table : pandas.DataFrame
-        Result of `tfgmm.runs.run.RunFolder.with_places`.
+        Result of `tfgmm.runs.run.RunFolder.with_places`, for the coordinates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per term: the id, ``longitude`` and ``latitude`` (degrees), ``term`` (ln units).
     """
     key = terms.index.name
     places = table.groupby(key, observed=True)[_PLACES[key]].first()
