@@ -246,7 +246,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _temporary(target: Path) -> Path:
-    """Return a temporary path beside `target`; the name holds host, process id and start of this process."""
+    """Return a temporary path beside `target`, named by host, process id and start of this process."""
     started = int(psutil.Process().create_time())
     owner = f"{_host()}-{os.getpid()}-{started}-{uuid.uuid4().hex[:8]}"
     return target.with_name(f"{PREFIX}{owner}.{target.name}")
