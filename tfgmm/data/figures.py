@@ -186,7 +186,7 @@ def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
 
 
 def _frame(ax: plt.Axes, stations: pd.DataFrame) -> None:
-    """Set the limits of a map to the stations plus 4 % on each side, and equal scales in km on both axes."""
+    """Set the limits of a map to the stations plus 4 % on each side, with equal scales on both axes."""
     low, high = (stations[["longitude", "latitude"]].agg(side).to_numpy() for side in ("min", "max"))
     margin = np.maximum(0.04 * (high - low), 0.05)
     (west, south), (east, north) = low - margin, high + margin
