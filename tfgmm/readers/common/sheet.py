@@ -299,7 +299,7 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
 
 
 def _read_parquet(path: Path, content: bytes) -> pa.Table:
-    """Return the table of a Parquet file; text columns are dictionaries, which hold a repeated text once."""
+    """Return the table of a Parquet file; text columns are dictionaries that hold a repeated text once."""
     try:
         with pa.BufferReader(content) as source:
             file = pa.parquet.ParquetFile(source)

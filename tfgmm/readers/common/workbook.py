@@ -138,7 +138,7 @@ def _make_table(
 def _refuse_wide_rows(
     path: Path, rows: Iterator, header_row: int, width: int, most_cells: int
 ) -> Iterator[tuple[int, list[str | None]]]:
-    """Yield the rows; raise `DataError` for a row wider than the header, or more than `most_cells` cells."""
+    """Yield the rows; raise `DataError` for a row wider than the header, or over `most_cells` cells."""
     for count, (number, cells) in enumerate(rows, 1):
         if len(cells) > width:
             raise DataError(
