@@ -206,7 +206,7 @@ def _refuse_mixture(first: Dataset, second: Dataset) -> None:
 
 
 def _pair_events(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> dict[str, str]:
-    """Return the events of `second` that are also in `first`: id in `second` -> id in `first`."""
+    """Return the events that are in both tables: the id in `first` by the id in `second`."""
     index = pd.Index(first["event_id"]).get_indexer(second["event_id"])
     listed = second[index >= 0]
     far = np.isinf(distance(first.iloc[index[index >= 0]], listed, tolerance))

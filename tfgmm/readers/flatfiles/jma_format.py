@@ -172,7 +172,17 @@ def _load(path: Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Fixed-width lines of a file: bytes `data`, uint8 [n, 96], and line `numbers` [n], from 1."""
+    """Lines of 96 bytes of a file, from which fields are decoded by the position of their bytes.
+
+    Attributes
+    ----------
+    path : Path
+        File of the lines, for messages.
+    data : ndarray of uint8, [n, 96]
+        Bytes of the lines.
+    numbers : ndarray of int, [n]
+        Number of each line in the file, from 1.
+    """
 
     path: Path
     data: np.ndarray
@@ -182,23 +192,66 @@ class Lines:
         return Lines(self.path, self.data[rows], self.numbers[rows])
 
     def text(self, first: int, last: int) -> np.ndarray:
-        """Return the bytes `first` to `last` (from 1) of each line as text, [n]."""
+        """Return the text of a field of each line.
+
+        Parameters
+        ----------
+        first, last : int
+            First and last byte of the field, from 1.
+
+        Returns
+        -------
+        ndarray of str, [n]
+            Texts with their blanks.
+        """
         field = np.ascontiguousarray(self.data[:, first - 1 : last])
         return np.strings.decode(field.view(f"S{last - first + 1}")[:, 0], "latin-1")
 
     def number(self, name: str, first: int, last: int, decimals: int) -> np.ndarray:
-        """Return the bytes `first` to `last` as numbers with implied decimals, [n]; NaN where absent.
+        """Return the number in a field of each line, with implied decimals.
 
-        `name` is the name of the field for the `DataError` about a malformed number.
+        Parameters
+        ----------
+        name : str
+            Name of the field, for the message.
+        first, last : int
+            First and last byte of the field, from 1.
+        decimals : int
+            Number of digits after the implied decimal point.
+
+        Returns
+        -------
+        ndarray of float, [n]
+            Numbers; NaN where the field is blank or slashes.
+
+        Raises
+        ------
+        DataError
+            A field is no number.
         """
         values, valid = _decode(self.data[:, first - 1 : last], decimals)
         self.refuse(~valid, name, first, last, "digits, or blanks or / where absent")
         return values
 
     def magnitude(self, name: str, first: int) -> np.ndarray:
-        """Return the magnitude in the two bytes from `first`, [n]; NaN where absent.
+        """Return the magnitude in a field of two bytes of each line.
 
-        `name` is the name of the field for the `DataError` about a malformed magnitude.
+        Parameters
+        ----------
+        name : str
+            Name of the field, for the message.
+        first : int
+            First byte of the field, from 1.
+
+        Returns
+        -------
+        ndarray of float, [n]
+            Magnitudes with one decimal, negative ones decoded by `NEGATIVE`; NaN where blank.
+
+        Raises
+        ------
+        DataError
+            A field is no magnitude.
         """
         field = self.data[:, first - 1 : first + 1].copy()
         sign = np.ones(len(field))
@@ -211,7 +264,24 @@ class Lines:
         return sign * values
 
     def refuse(self, bad: np.ndarray, name: str, first: int, last: int, expected: str) -> None:
-        """Raise `DataError` that names field, bytes and line of the first true value in `bad` [n]."""
+        """Raise an error for the first line with a bad field; do nothing if no field is bad.
+
+        Parameters
+        ----------
+        bad : ndarray of bool, [n]
+            True for lines with a bad field.
+        name : str
+            Name of the field, for the message.
+        first, last : int
+            First and last byte of the field, from 1.
+        expected : str
+            Description of a correct field, for the message.
+
+        Raises
+        ------
+        DataError
+            A field is bad; the message names file, line, field and value.
+        """
         if bad.any():
             row = int(np.argmax(bad))
             value = self.data[row, first - 1 : last].tobytes().decode("cp932", "replace")

@@ -282,7 +282,7 @@ def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
 
 
 def _load(path: Path) -> Layout:
-    """Read a layout from a TOML file."""
+    """Read a layout from a TOML file; raise an error if there is no such file or it holds no layout."""
     if not path.is_file():
         raise UsageError(
             f"unknown layout {str(path)!r}: write one of {', '.join(KNOWN)} or the path of a TOML file"
