@@ -120,12 +120,12 @@ class Lease:
     def refuse_lost(self) -> None:
         """Raise an error if another process has taken the lease over.
 
-        That happens if this process could not renew its lock file in time.
+        Another process takes the lease over if this process could not renew the lock file in time.
 
         Raises
         ------
         DataError
-            The lease is lost; the message names the new owner.
+            The lease is lost; the message names the process that holds it now.
         """
         if self.lost:
             raise DataError(

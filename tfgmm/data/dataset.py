@@ -284,7 +284,7 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
     distance = np.linalg.norm(tree.data[first] - tree.data[second], axis=1)
 
     def is_equal(column: str) -> np.ndarray:
-        """Return, for each pair of near stations, whether both have the same value in a column, [n_pairs]."""
+        """Return, for each pair of near stations, whether both have one value in a column, [n_pairs]."""
         values = stations[column].to_numpy()
         return values[first] == values[second]
 
