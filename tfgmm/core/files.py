@@ -1,4 +1,4 @@
-"""Write files whole or not at all, clear what killed processes left behind, and verify what is read."""
+"""Write files completely or not at all, remove leftovers of killed processes, and verify checksums."""
 
 import contextlib
 import errno
@@ -20,28 +20,53 @@ import xarray as xr
 
 from tfgmm.core.errors import DataError, UsageError
 
-#: Beginning of the names of files that are no content: temporary ones, leases.
+#: Beginning of the names of temporary files and of leases (lock files), which are no results.
 PREFIX = ".tfgmm-"
-#: Folder in which files wait that `whole_files` is moving to their places.
+#: Name of the folder that holds complete files until `whole_files` has moved them to their final paths.
 PENDING = PREFIX + "pending"
-#: Names of temporary files and folders: host, process, its start in seconds, chance.
+#: Names of temporary files and folders: host, process id, start time of the process in s, random digits.
 _TEMPORARY = re.compile(r"\.tfgmm-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.(.*)", re.DOTALL)
-#: Age at which a temporary file of another machine counts as left behind, s.
+#: Age, in s, from which a temporary file of another machine is taken for a leftover.
 _FORSAKEN_S = 86_400
-#: Start times of one process, told by the clock, differ by at most so much, s.
+#: Largest difference, in s, between two readings of the start time of the same process.
 _CLOCK_S = 10
 _CHECKSUM = "checksum"
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
-    """Raise `UsageError` if `path` exists and may not be replaced; an empty folder may be filled."""
+    """Raise an error if something exists at a path and may not be replaced.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file or folder that will be written.
+    overwrite : bool
+        Whether an existing file or folder may be replaced.
+
+    Raises
+    ------
+    UsageError
+        `overwrite` is false and `path` exists; an empty folder raises no error (`is_vacant`).
+    """
     if is_vacant(path) or overwrite:
         return
     raise UsageError(f"{path} exists already: choose another name, or replace it with --overwrite")
 
 
 def is_vacant(path: Path) -> bool:
-    """Return True if nothing stands at `path`, or a folder of temporary files and leases alone."""
+    """Return True if nothing exists at a path, or only a folder without results.
+
+    Parameters
+    ----------
+    path : Path
+        Path to check.
+
+    Returns
+    -------
+    bool
+        True also for a folder that holds nothing but temporary files and leases. A folder with files of an
+        unfinished `whole_files` is not vacant.
+    """
     if path.is_dir():
         names = {inside.name for inside in path.iterdir()}
         return PENDING not in names and all(name.startswith(PREFIX) for name in names)
@@ -50,25 +75,31 @@ def is_vacant(path: Path) -> bool:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends, and vanishes if it fails.
+    """Yield a temporary folder that is renamed to `path` when the block ends without an error.
 
-    The former content of `path` is gone then: for folders that one command alone fills. A folder that a
-    user names is filled by `whole_files`.
+    If the block fails, the temporary folder is deleted. With `overwrite` all former content of `path` is
+    deleted, so this function is for folders that tfgmm alone fills. For a folder that a user names, use
+    `whole_files`.
 
     Parameters
     ----------
     path : Path
-        Where the folder shall stand; a symbolic link is followed.
+        Final path of the folder; a symbolic link is followed.
     overwrite : bool
-        Replace what stands there.
+        Whether an existing folder is replaced.
+
+    Yields
+    ------
+    Path
+        The temporary folder, which lies beside the final path.
 
     Raises
     ------
     UsageError
         `path` exists and `overwrite` is false.
     DataError
-        The file system refuses to write (full, read-only, ...), or without `overwrite` another process
-        has made `path` meanwhile, which stays.
+        The file system refuses to write (full, read-only, ...); or `overwrite` is false and another process
+        has created `path` in the meantime, which then stays as it is.
     """
     refuse_existing(path, overwrite)
     target = path.resolve()
@@ -98,10 +129,21 @@ def whole_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files all move into `folder` when the block ends, or none does.
+    """Yield a temporary folder, and move all its files into `folder` when the block ends without an error.
 
-    Files of the same name are replaced, through symbolic links; all other files in `folder` stay.
-    After a kill in the middle of the moves the next `finish_moves` completes them.
+    If the block fails, `folder` stays unchanged. Files of the same name are replaced, also through symbolic
+    links; all other files in `folder` stay. If the process is killed while it moves the files, the next
+    call of `finish_moves` moves the remaining ones.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that receives the files; created if it does not exist.
+
+    Yields
+    ------
+    Path
+        The temporary folder.
 
     Raises
     ------
@@ -121,7 +163,18 @@ def whole_files(folder: Path) -> Iterator[Path]:
 
 
 def finish_moves(folder: Path) -> None:
-    """Move the files of an interrupted `whole_files` to their places, if there was one."""
+    """Move the files that an interrupted `whole_files` has left behind to their final paths in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that was being written; if no such file is left, nothing is done.
+
+    Raises
+    ------
+    OSError
+        The file system refuses to move a file.
+    """
     pending = folder / PENDING
     if not pending.is_dir():
         return
@@ -134,7 +187,7 @@ def finish_moves(folder: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Replace `target` by `path`, also where a link leads to another file system."""
+    """Replace the file `target` by the file `path`, also if `target` lies on another file system."""
     try:
         os.replace(path, target)
     except OSError as error:
@@ -147,9 +200,19 @@ def _move(path: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file name that becomes `path` when the block ends, and vanishes if it fails.
+    """Yield the path of a temporary file that replaces `path` when the block ends without an error.
 
-    A symbolic link is followed.
+    If the block fails, the temporary file is deleted and `path` stays unchanged.
+
+    Parameters
+    ----------
+    path : Path
+        Final path of the file; a symbolic link is followed, and missing folders are created.
+
+    Yields
+    ------
+    Path
+        Path of the temporary file, which the block must write.
 
     Raises
     ------
@@ -171,7 +234,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn errors of the file system in the block into a `DataError` of one line."""
+    """Turn each `OSError` that the block raises into a `DataError` with a message on one line."""
     try:
         yield
     except OSError as error:
@@ -183,27 +246,32 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _temporary(target: Path) -> Path:
-    """Return a name beside `target` for a temporary file, with the host, process and start of its owner."""
+    """Return a temporary path beside `target`, named by host, process id and start of this process."""
     started = int(psutil.Process().create_time())
     owner = f"{_host()}-{os.getpid()}-{started}-{uuid.uuid4().hex[:8]}"
     return target.with_name(f"{PREFIX}{owner}.{target.name}")
 
 
 def _final_path(path: Path) -> Path:
-    """Return the path that a temporary file, or a file in a temporary folder, will have in the end."""
+    """Return the final path of a temporary file, or of a file in a temporary folder, for messages."""
     names = [_TEMPORARY.sub(r"\4", part) for part in path.parts]
     return Path(*(name for name in names if name != PENDING))
 
 
 def _host() -> str:
-    """Return eight hexadecimal digits that stand for the name of this machine."""
+    """Return eight hexadecimal digits that identify this machine, from the hash of its host name."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders in `folder` whose processes have ended.
+    """Remove temporary files and folders that processes which have ended left behind in a folder.
 
-    Those of another machine are removed once they are a day old.
+    Temporary files of another machine are removed once they are a day old.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to clear; its subfolders are not searched.
     """
     for path in folder.glob(PREFIX + "*"):
         made_by = _TEMPORARY.fullmatch(path.name)
@@ -213,7 +281,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder with all in it, as far as the file system lets us."""
+    """Remove a file, or a folder with all its content; errors of the file system are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -222,7 +290,10 @@ def _remove(path: Path) -> None:
 
 
 def _is_at_work(path: Path, host: str, pid: str, started: str) -> bool:
-    """Return True if the process that made a temporary file may still be writing it."""
+    """Return True if the process that created a temporary file may still be writing it.
+
+    Host, process id and start time (s) of the process are texts from the name of the file.
+    """
     try:
         if host != _host():
             return time.time() - path.lstat().st_mtime < _FORSAKEN_S
@@ -237,26 +308,56 @@ def _is_at_work(path: Path, host: str, pid: str, started: str) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as hexadecimal digits."""
+    """Return the SHA-256 hash of the bytes of a file as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    str
+        The hash.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_unchanged(path: Path, hexadecimal: str) -> bool:
-    """Return True if a file exists and has the stated SHA-256."""
+    """Return True if a file exists and has the given SHA-256 hash.
+
+    Parameters
+    ----------
+    path : Path
+        File to check.
+    hexadecimal : str
+        Expected hash, 64 hexadecimal digits.
+
+    Returns
+    -------
+    bool
+        False if the file is missing or its bytes have changed.
+    """
     return path.is_file() and sha256(path) == hexadecimal
 
 
 def refuse_changed(folder: Path, stated: dict[str, str], advice: str) -> None:
-    """Raise `DataError` if a file in `folder` is missing or its hash is not the stated one.
+    """Raise an error if a file of a folder is missing or does not have the SHA-256 hash noted for it.
 
     Parameters
     ----------
     folder : Path
+        Folder of the files.
     stated : dict of str to str
-        SHA-256 by name of file.
+        Expected SHA-256 hash, hexadecimal, by file name.
     advice : str
-        How to mend it, for the message.
+        What the user can do about the error, for the message.
+
+    Raises
+    ------
+    DataError
+        A file is missing, or its hash is a different one.
     """
     for name, hexadecimal in stated.items():
         if not is_unchanged(folder / name, hexadecimal):
@@ -267,20 +368,38 @@ def refuse_changed(folder: Path, stated: dict[str, str], advice: str) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with a checksum of itself, which `read_json` verifies."""
+    """Write a JSON object to a file, together with a checksum of its content that `read_json` verifies.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    content : dict
+        JSON object; the checksum is written under the additional key ``checksum``.
+    """
     whole = content | {_CHECKSUM: _checksum(content)}
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; one with a checksum is compared with it, and returned without it.
+    """Read a JSON object from a file, verify its checksum if it has one, and return the object without it.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    dict
+        The JSON object without the checksum.
 
     Raises
     ------
     OSError
         The file cannot be read.
     ValueError
-        The file is no JSON object, or its checksum is another.
+        The file holds no JSON object, or the content does not match the checksum.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -295,17 +414,37 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of a JSON object whose keys are sorted."""
+    """Return the SHA-256 hash, in hexadecimal digits, of a JSON object written with sorted keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Write a Parquet table without its index, with a checksum of each page."""
+    """Write a table to a Parquet file, without its index and with a checksum for each page.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Table to write.
+    path : Path
+        File to write.
+    """
     table.to_parquet(path, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a Parquet table and verify its checksums; `options` are those of `pandas.read_parquet`.
+    """Read a table from a Parquet file, and verify the checksums of its pages.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    **options
+        Options of `pandas.read_parquet`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table.
 
     Raises
     ------
@@ -321,16 +460,36 @@ def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path, **options: Any) -> None:
-    """Write a NetCDF-3 file; `options` are those of `xarray.Dataset.to_netcdf`.
+    """Write an xarray dataset to a NetCDF-3 file.
 
-    An HDF5 file would hold the time of writing, and the same data other bytes.
+    The format is not NetCDF-4, because an HDF5 file contains the time of writing: equal data would not give
+    equal bytes.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Data to write.
+    path : Path
+        File to write.
+    **options
+        Options of `xarray.Dataset.to_netcdf`.
     """
     # From memory: scipy cannot let go of a file on a full disk without a warning.
     path.write_bytes(dataset.to_netcdf(engine="scipy", **options))
 
 
 def read_netcdf(path: Path) -> xr.Dataset:
-    """Read a NetCDF-3 file into memory.
+    """Read a NetCDF-3 file into memory, and return its content as an xarray dataset.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    xarray.Dataset
+        The content of the file.
 
     Raises
     ------

@@ -1,6 +1,7 @@
-"""Map projection, pixel geometry, input and output windows.
+"""Map projection and pixels of the images that the network reads and returns.
 
-Row 0 is north, column 0 is west; no other module needs to know.
+The network reads an image of the input window and returns an image of the output window in its middle.
+Row 0 of an image is the northern edge, column 0 is the western edge.
 """
 
 import functools
@@ -13,16 +14,32 @@ import pyproj.database
 
 from tfgmm.core.errors import UsageError
 
-#: Largest share by which a length on the map may differ from that on the Earth.
+#: Largest relative difference between a length on the map and the same length on the Earth.
 SCALE_TOLERANCE = 0.01
 
 
 def output_size(input_size: int, depth: int) -> int | None:
-    """Return how many pixels a U-Net of valid 3x3 convolutions leaves of an input of `input_size` pixels.
+    """Return the output size of a U-Net with unpadded 3x3 convolutions, in pixels along one side.
 
-    Two convolutions a level take 4 pixels, pooling halves and the transposed convolution doubles
-    (Ronneberger et al., 2015, Figure 1): 572 -> 388 at depth 4. `None` if an odd size would have
-    to be halved or nothing is left.
+    Two convolutions per level remove 4 pixels, pooling halves the size, and the transposed convolution
+    doubles it. With the depth 4, an input of 572 pixels gives an output of 388 pixels.
+
+    Parameters
+    ----------
+    input_size : int
+        Pixels along one side of the square input.
+    depth : int
+        Number of pooling steps.
+
+    Returns
+    -------
+    int or None
+        Pixels along one side of the square output; None if a size to be halved is odd or no pixel is left.
+
+    References
+    ----------
+    Ronneberger, Fischer & Brox (2015), U-Net: convolutional networks for biomedical image segmentation,
+    Figure 1.
     """
     size = input_size
     for _ in range(depth):
@@ -37,12 +54,24 @@ def output_size(input_size: int, depth: int) -> int | None:
 
 
 def check_size(input_size: int, depth: int) -> int:
-    """Return the output size, or raise an error that names the nearest input sizes that work.
+    """Return the output size of a U-Net in pixels, or raise an error that names possible input sizes.
+
+    Parameters
+    ----------
+    input_size : int
+        Pixels along one side of the square input.
+    depth : int
+        Number of pooling steps of the U-Net.
+
+    Returns
+    -------
+    int
+        Pixels along one side of the square output, see `output_size`.
 
     Raises
     ------
     UsageError
-        The size cannot be halved `depth` times.
+        The network has no output for this input size; the message names the two nearest possible sizes.
     """
     size = output_size(input_size, depth)
     if size is None:
@@ -56,18 +85,21 @@ def check_size(input_size: int, depth: int) -> int:
 
 
 class Grid(pydantic.BaseModel):
-    """A square raster in a map projection: an input window and the output window inside it.
+    """Square raster in a map projection, with an input window and, in its middle, an output window.
+
+    The network reads an image of the input window and predicts an image of the output window.
 
     Parameters
     ----------
     crs : str
-        A metric coordinate reference system, as ``EPSG:6677`` (Japan Plane Rectangular CS IX).
+        Projected coordinate reference system in metres, such as ``EPSG:6677`` (Japan Plane Rectangular
+        CS IX).
     longitude, latitude : float
         Centre of both windows, degrees.
     pixel_km : float
-        Side of a pixel.
+        Length of the side of a pixel, km.
     input_size, output_size : int
-        Pixels along a side; their difference is even.
+        Pixels along one side of the input window and of the output window; the difference is even.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +114,7 @@ class Grid(pydantic.BaseModel):
     @pydantic.field_validator("crs")
     @classmethod
     def _metric(cls, crs: str) -> str:
-        """Refuse a coordinate reference system that is unknown or not in metres."""
+        """Return the name of a coordinate reference system; refuse one that is unknown or not in metres."""
         try:
             system = pyproj.CRS(crs)
         except pyproj.exceptions.CRSError as error:
@@ -93,30 +125,31 @@ class Grid(pydantic.BaseModel):
 
     @property
     def margin(self) -> int:
-        """Return the number of pixels between the edges of the input and the output window."""
+        """Return the number of pixels from the edge of the input window to that of the output window."""
         return (self.input_size - self.output_size) // 2
 
     @functools.cached_property
     def _transformer(self) -> pyproj.Transformer:
-        """Return the transformation from degrees to metres on the map."""
+        """Return the pyproj transformation from longitude, latitude (degrees) to map coordinates (m)."""
         return pyproj.Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
 
     @functools.cached_property
     def _center_m(self) -> tuple[float, float]:
-        """Return the centre of the windows on the map, m."""
+        """Return the map coordinates of the centre of both windows, m east and m north."""
         return self._transformer.transform(self.longitude, self.latitude)
 
     def refuse_distortion(self) -> None:
-        """Refuse a map projection whose lengths are wrong by more than 1 % within the input window.
+        """Raise an error if the projection distorts lengths by more than 1 % in the input window.
 
-        Distances and pixel sizes are taken from the map. The scale is that of Tissot's indicatrix,
-        largest and smallest over all directions, at the corners, the edges and the centre.
+        Distances and pixel sizes are measured on the map, so the map must be true to scale. The scale
+        factors are the semi-axes of Tissot's indicatrix at the corners, the mid-points of the edges and the
+        centre.
 
         Raises
         ------
         UsageError
-            The scale leaves 0.99 to 1.01, or the projection does not reach so far. The message names
-            the scale and a coordinate reference system that fits.
+            A scale factor lies outside 0.99 to 1.01, or the projection is not defined in the whole window.
+            The message names the scale factors and a coordinate reference system that fits.
         """
         low, high = self._scale_range()
         if _is_undistorted(low, high):
@@ -129,7 +162,7 @@ class Grid(pydantic.BaseModel):
         )
 
     def _scale_range(self) -> tuple[float, float]:
-        """Return the smallest and largest scale factor in the input window, infinite where none is."""
+        """Return the smallest and the largest scale factor in the input window; infinity if undefined."""
         half = self.input_size * self.pixel_km / 2
         x, y = np.meshgrid([-half, 0, half], [-half, 0, half])
         longitude, latitude = self.unproject(x.ravel(), y.ravel())
@@ -139,7 +172,7 @@ class Grid(pydantic.BaseModel):
         return float(axes.min()), float(axes.max())
 
     def _advice(self) -> str:
-        """Name a projection that fits the window: the UTM zone, else a local azimuthal one."""
+        """Return advice that names a projection fit for the window: a UTM zone, else an azimuthal one."""
         local = (
             f"+proj=aeqd +lat_0={self.latitude:g} +lon_0={self.longitude:g} +datum=WGS84 +units=m +type=crs"
         )
@@ -151,48 +184,97 @@ class Grid(pydantic.BaseModel):
         return "no projection is true over so wide a window, make it smaller"
 
     def project(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray]:
-        """Return points as km east and km north of the centre.
+        """Project points to the map: return km east and km north of the centre of the grid.
 
         Parameters
         ----------
         longitude, latitude : array_like
-            Degrees.
+            Coordinates of the points, degrees; two arrays of the same shape.
+
+        Returns
+        -------
+        x_km, y_km : ndarray
+            Km east and km north of the centre, in the shape of the input.
         """
         x, y = self._transformer.transform(np.asarray(longitude), np.asarray(latitude))
         return (x - self._center_m[0]) / 1000.0, (y - self._center_m[1]) / 1000.0
 
     def unproject(self, x_km, y_km) -> tuple[np.ndarray, np.ndarray]:
-        """Return the longitude and latitude, degrees, of points in km east and north of the centre."""
+        """Return longitude and latitude of points that are given in km east and km north of the centre.
+
+        Parameters
+        ----------
+        x_km, y_km : array_like
+            Km east and km north of the centre of the grid; two arrays of the same shape.
+
+        Returns
+        -------
+        longitude, latitude : ndarray
+            Coordinates of the points, degrees, in the shape of the input.
+        """
         x, y = self._center_m
         return self._transformer.transform(
             np.asarray(x_km) * 1000.0 + x, np.asarray(y_km) * 1000.0 + y, direction="INVERSE"
         )
 
     def axes_km(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return pixel centres of a window in km: x of columns, y of rows (falling), [size] each."""
+        """Return the coordinates of the pixel centres along the two axes of a window, km from its centre.
+
+        Parameters
+        ----------
+        size : int
+            Pixels along one side of the window, which is centred on the grid.
+
+        Returns
+        -------
+        x_km, y_km : ndarray, [size] each
+            Km east of the columns (ascending) and km north of the rows (descending).
+        """
         offset = (np.arange(size) - (size - 1) / 2) * self.pixel_km
         return offset, -offset
 
     def centres_km(self, size: int) -> np.ndarray:
-        """Return km east and km north of all pixel centres of a window, [size, size, 2]."""
+        """Return the pixel centres of a window in km east and km north of the centre of the grid.
+
+        Parameters
+        ----------
+        size : int
+            Pixels along one side of the window.
+
+        Returns
+        -------
+        ndarray, [size, size, 2]
+            Km east and km north by row, column.
+        """
         return np.stack(np.meshgrid(*self.axes_km(size)), axis=-1)
 
     def lonlat(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return longitude and latitude of all pixel centres of a window, degrees, [size, size] each."""
+        """Return the longitude and the latitude of the pixel centres of a window.
+
+        Parameters
+        ----------
+        size : int
+            Pixels along one side of the window.
+
+        Returns
+        -------
+        longitude, latitude : ndarray, [size, size] each
+            Coordinates of the pixel centres, degrees.
+        """
         return self.unproject(*np.moveaxis(self.centres_km(size), -1, 0))
 
     def locate(self, longitude, latitude) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the pixels of the output window in which points lie.
+        """Return the row and the column of the pixel of the output window that contains each point.
 
         Parameters
         ----------
         longitude, latitude : array_like
-            Degrees.
+            Coordinates of the points, degrees; two arrays of the same shape.
 
         Returns
         -------
         row, col : ndarray of int
-            Pixel that contains the point; outside the window also negative or too large.
+            Row and column of the pixel; for a point outside the window negative or above the last index.
         inside : ndarray of bool
             True for points in the output window.
         """
@@ -200,16 +282,23 @@ class Grid(pydantic.BaseModel):
         return row.astype(int), col.astype(int), inside
 
     def pixel_at(self, x_km, y_km, xp=np) -> tuple:
-        """Return what `locate` returns for places on the map's plane; rows and columns are whole floats.
+        """Return row, column and inside as `locate` does, for points in km east and km north of the centre.
 
-        Plain arithmetic, for NumPy arrays and tensors alike.
+        The function uses plain arithmetic, so it takes NumPy arrays and TensorFlow tensors alike.
 
         Parameters
         ----------
         x_km, y_km : array or tensor
-            Km east and north of the grid's centre.
+            Km east and km north of the centre of the grid.
         xp : module
-            Where ``floor`` of these arrays is: `numpy`, or ``tf.math`` for tensors.
+            Module with the function ``floor`` for these arrays: `numpy`, or ``tf.math`` for tensors.
+
+        Returns
+        -------
+        row, col : array or tensor of float
+            Row and column of the pixel, whole numbers; outside the window also negative or too large.
+        inside : array or tensor of bool
+            True for points in the output window.
         """
         size, half = self.output_size, self.output_size * self.pixel_km / 2
         row, col = xp.floor((half - y_km) / self.pixel_km), xp.floor((x_km + half) / self.pixel_km)
@@ -218,5 +307,5 @@ class Grid(pydantic.BaseModel):
 
 
 def _is_undistorted(low: float, high: float) -> bool:
-    """Return True if scale factors are one within `SCALE_TOLERANCE`."""
+    """Return True if the smallest and the largest scale factor are 1 within `SCALE_TOLERANCE`."""
     return low >= 1 - SCALE_TOLERANCE and high <= 1 + SCALE_TOLERANCE

@@ -1,4 +1,4 @@
-"""Intensity measure types, in OpenQuake's spelling: ``PGA``, ``SA(1.0)``. Both are in g."""
+"""Names of intensity measures in the spelling of OpenQuake: ``PGA`` and ``SA(1.0)``, both in g."""
 
 import math
 import re
@@ -14,15 +14,27 @@ _SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\s*S?\)")
 
 
 def canonical(name: str) -> str:
-    """Return the one spelling of an intensity measure type.
+    """Return the canonical spelling of the name of an intensity measure: ``PGA`` or ``SA(T)``, T in s.
 
-    >>> canonical("pga"), canonical("SA(1)"), canonical("SA(0.1s)")
-    ('PGA', 'SA(1.0)', 'SA(0.1)')
+    Parameters
+    ----------
+    name : str
+        Name in any case, with the period in any decimal notation.
+
+    Returns
+    -------
+    str
+        Canonical name.
 
     Raises
     ------
     UsageError
-        `name` is neither PGA nor SA(T) with a period T in seconds.
+        `name` is neither PGA nor SA(T) with a positive period T.
+
+    Examples
+    --------
+    >>> canonical("pga"), canonical("SA(1)"), canonical("SA(0.1s)")
+    ('PGA', 'SA(1.0)', 'SA(0.1)')
     """
     upper = name.strip().upper()
     if upper == "PGA":
@@ -34,7 +46,18 @@ def canonical(name: str) -> str:
 
 
 def is_imt(name: str) -> bool:
-    """Return True if a column name is an intensity measure type in its one spelling."""
+    """Return True if a column name is the canonical name of an intensity measure, such as ``SA(1.0)``.
+
+    Parameters
+    ----------
+    name : str
+        Name of a column.
+
+    Returns
+    -------
+    bool
+        False for other names, and for other spellings such as ``SA(1)``.
+    """
     try:
         return canonical(name) == name
     except UsageError:
@@ -42,6 +65,22 @@ def is_imt(name: str) -> bool:
 
 
 def period(name: str) -> float:
-    """Return the natural period of an intensity measure type in s; 0 for PGA."""
+    """Return the natural period of an intensity measure, s; 0 for PGA.
+
+    Parameters
+    ----------
+    name : str
+        ``PGA`` or ``SA(T)`` in any spelling that `canonical` accepts.
+
+    Returns
+    -------
+    float
+        Period, s.
+
+    Raises
+    ------
+    UsageError
+        `name` is neither PGA nor SA(T) with a positive period T.
+    """
     match = _SA.fullmatch(canonical(name))
     return float(match[1]) if match else 0.0

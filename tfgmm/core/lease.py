@@ -1,4 +1,7 @@
-"""One process at a time trains a member or finishes a run: leases that end with their owner."""
+"""Leases: lock files that let one process at a time train a member or finish a run.
+
+A member is one trained network of the ensemble of a run. A lease ends when its process ends.
+"""
 
 import contextlib
 import logging
@@ -12,27 +15,35 @@ import filelock
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 
-#: After so long without a sign of life from a process on another machine its lease ends, s.
-#: One that died on this machine loses its lease at once.
+#: Time, in s, without a sign of life after which the lease of a process on another machine ends.
+#: The lease of a process that has died on this machine ends at once.
 DURATION_S = 120.0
-#: Time in which a living process has written its name into the lease that it has made, s.
+#: Time, in s, within which a living process has written its name into its new lease.
 BLANK_S = 2.0
-#: How long a process waits for another that finishes the same run, s.
+#: Longest time, in s, that a process waits for another process that finishes the same run.
 PATIENCE_S = 1800.0
 _log = logging.getLogger(__name__)
 NAME = files.PREFIX + "{}.lease"
 
 
 class Lease:
-    """A file, made by exclusive creation, that says which process is at work on something.
+    """Lock file that names the process which works on a file or folder at present.
 
-    Holds on a file system that several machines share; the owner touches the file, and an owner that is
-    dead, or was not heard of for `DURATION_S`, is succeeded by the next who asks.
+    The lease works on a file system that several machines share. Its owner, the process that holds it,
+    renews the lock file regularly. If the owner is dead, or has not renewed the file for `DURATION_S`
+    seconds, the next process that asks gets the lease.
 
     Parameters
     ----------
     target : Path
-        The file or folder that one process may work on; the lease stands beside it.
+        File or folder that one process may work on; the lock file stands beside it.
+
+    Attributes
+    ----------
+    path : Path
+        The lock file.
+    lost : bool
+        Whether another process has taken over the lease that this process held.
     """
 
     def __init__(self, target: Path) -> None:
@@ -43,16 +54,26 @@ class Lease:
         )
 
     def _lose(self, compromise: filelock.LeaseCompromise) -> None:
-        """Note that another process has taken the lease over."""
+        """Set `lost`, because another process has taken the lease over."""
         self.lost = True
 
     def take(self, patience_s: float = 0.0) -> bool:
-        """Take the lease, after at most `patience_s` seconds, and return True if this process has it then.
+        """Try to take the lease, and return True if this process holds it afterwards.
+
+        Parameters
+        ----------
+        patience_s : float
+            Longest time to wait for another process that holds the lease, s.
+
+        Returns
+        -------
+        bool
+            False if another process still holds the lease after `patience_s` seconds.
 
         Raises
         ------
         DataError
-            The file system refuses to write.
+            The file system refuses to write the lock file.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +87,7 @@ class Lease:
         return True
 
     def _end_nameless(self) -> None:
-        """Remove a lease that names no process: left blank by a kill, or damaged and old."""
+        """Remove a lock file that names no process: an empty one after a kill, or an old damaged one."""
         deadline = time.monotonic() + BLANK_S
         while time.monotonic() < deadline:
             if not self.path.exists() or self._lock.owner is not None:
@@ -78,23 +99,34 @@ class Lease:
                 self.path.unlink()
 
     def release(self) -> None:
-        """Give the lease up."""
+        """Give the lease up, so that another process can take it."""
         self._lock.release()
 
     @property
     def owner(self) -> str:
-        """Return the name of the process that holds the lease, for messages."""
+        """Return the process that holds the lease as a text for messages: its id and its machine."""
         record = self._lock.owner
         return "another process" if record is None else f"process {record.pid} on {record.hostname}"
 
     @property
     def is_remote(self) -> bool:
-        """Return True if the owner is on another machine, so that nobody here can see if it is alive."""
+        """Return True if the owner of the lease runs on another machine, or is unknown.
+
+        This machine cannot check whether such an owner is alive.
+        """
         record = self._lock.owner
         return record is None or record.hostname != socket.gethostname()
 
     def refuse_lost(self) -> None:
-        """Raise `DataError` if another process has taken over, because this one gave no sign of life."""
+        """Raise an error if another process has taken the lease over.
+
+        Another process takes the lease over if this process could not renew the lock file in time.
+
+        Raises
+        ------
+        DataError
+            The lease is lost; the message names the process that holds it now.
+        """
         if self.lost:
             raise DataError(
                 f"{self.path} has gone to {self.owner}, since this process could not renew it: its work on "
@@ -104,12 +136,17 @@ class Lease:
 
 @contextlib.contextmanager
 def held(target: Path) -> Iterator[None]:
-    """Hold the lease of `target` while the block runs; a process holds one at a time.
+    """Hold the lease of a file or folder while the block runs; wait first if another process holds it.
+
+    Parameters
+    ----------
+    target : Path
+        File or folder that one process may work on.
 
     Raises
     ------
     UsageError
-        Another process holds the lease for more than `PATIENCE_S` seconds.
+        Another process still holds the lease after `PATIENCE_S` seconds.
     """
     lease = Lease(target)
     if not lease.take():
@@ -123,7 +160,18 @@ def held(target: Path) -> Iterator[None]:
 
 
 def refuse_held(folder: Path) -> None:
-    """Raise `UsageError` if a process is at work on anything in `folder`; end the leases of dead ones."""
+    """Raise an error if a process works on anything in a folder; delete the leases of dead processes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search for leases, with all its subfolders.
+
+    Raises
+    ------
+    UsageError
+        A living process holds a lease in the folder; the message names the process.
+    """
     for path in folder.rglob(NAME.format("*")):
         lease = Lease(path.with_name(path.name.removeprefix(files.PREFIX).removesuffix(".lease")))
         if not lease.take():

@@ -1,4 +1,4 @@
-"""Refuse names of output files that mean no format, folders named like files, and files of others."""
+"""Checks of the names of output files and folders, made before a result is computed or written."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tfgmm.core.errors import UsageError
 
-#: Endings of the files that maps and tables of predictions can be written as.
+#: Endings of the files in which maps of predictions, and tables of predictions, can be written.
 MAPS = (".nc", ".tif", ".tiff", ".png", ".pdf")
 TABLES = (".csv", ".parquet")
-#: Endings of files: a folder of such a name was meant to be a file.
+#: Endings of file names: if the name of an output folder has one, the user meant a file.
 FILES = (
     *(".csv", ".feather", ".geojson", ".gpkg", ".htm", ".html", ".ipynb", ".jpeg", ".jpg", ".json", ".md"),
     *(".nc", ".npz", ".parquet", ".pdf", ".png", ".svg", ".tar", ".tex", ".tif", ".tiff", ".tsv", ".txt"),
@@ -18,21 +18,26 @@ FILES = (
 
 
 def ending_of(path: Path, allowed: Sequence[str], what: str) -> str:
-    """Return the ending of the file that shall be written, in lower case.
+    """Return the ending of an output file in lower case, or raise an error if it names no possible format.
 
     Parameters
     ----------
     path : Path
-        The file that shall be written.
+        File that will be written.
     allowed : sequence of str
-        Endings that mean a format, as ``.csv``.
+        Endings of the possible formats, such as ``.csv``.
     what : str
-        The content of the file, for the message, as ``maps``.
+        Content of the file, for the message, such as ``maps``.
+
+    Returns
+    -------
+    str
+        Ending with its point.
 
     Raises
     ------
     UsageError
-        The ending is not among those allowed.
+        The ending is not one of `allowed`.
     """
     ending = path.suffix.lower()
     if ending not in allowed:
@@ -41,27 +46,46 @@ def ending_of(path: Path, allowed: Sequence[str], what: str) -> str:
 
 
 def prediction_ending(path: Path, at_sites: bool) -> str:
-    """Return the ending of a file of predictions: one of `TABLES` at sites, one of `MAPS` on the grid.
+    """Return the ending of a file of predictions in lower case, or raise an error if it is not possible.
+
+    Parameters
+    ----------
+    path : Path
+        File that will be written.
+    at_sites : bool
+        Whether the file is a table of predictions at sites (`TABLES`), not maps on the grid (`MAPS`).
+
+    Returns
+    -------
+    str
+        Ending with its point.
 
     Raises
     ------
     UsageError
-        The ending is none of these.
+        The ending is not possible for such predictions.
     """
     return ending_of(path, TABLES, "a table of sites") if at_sites else ending_of(path, MAPS, "maps")
 
 
 def refuse_file_name(path: Path, what: str) -> None:
-    """Raise `UsageError` if the folder that shall be made is named like a file.
-
-    >>> refuse_file_name(Path("run-v0.2"), "a run")
+    """Raise an error if the name of an output folder has the ending of a file, such as ``.csv``.
 
     Parameters
     ----------
     path : Path
-        The folder that shall be made.
+        Folder that will be created.
     what : str
-        The content of the folder, for the message, as ``a run``.
+        Content of the folder, for the message, such as ``a run``.
+
+    Raises
+    ------
+    UsageError
+        The name ends in one of `FILES`.
+
+    Examples
+    --------
+    >>> refuse_file_name(Path("run-v0.2"), "a run")
     """
     if path.suffix.lower() in FILES:
         raise UsageError(
@@ -70,16 +94,21 @@ def refuse_file_name(path: Path, what: str) -> None:
 
 
 def refuse_strangers(paths: Iterable[Path], is_ours: Callable[[Path], bool], overwrite: bool) -> None:
-    """Raise `UsageError` if a file that would be replaced was not made by tfgmm, and may not be replaced.
+    """Raise an error if an existing file would be replaced that tfgmm has not written.
 
     Parameters
     ----------
     paths : iterable of Path
         Files that will be written.
     is_ours : callable
-        Returns True for an existing file that is an earlier result of tfgmm.
+        Function that takes the path of an existing file and returns True if tfgmm has written that file.
     overwrite : bool
-        Replace any file.
+        Whether any existing file may be replaced.
+
+    Raises
+    ------
+    UsageError
+        `overwrite` is false, and one of the files exists and was not written by tfgmm.
     """
     for path in paths:
         if not overwrite and os.path.lexists(path) and not is_ours(path):
@@ -90,7 +119,20 @@ def refuse_strangers(paths: Iterable[Path], is_ours: Callable[[Path], bool], ove
 
 
 def holds(path: Path, text: str) -> bool:
-    """Return True if a file exists, can be read and contains a text."""
+    """Return True if a file exists, can be read and contains a text.
+
+    Parameters
+    ----------
+    path : Path
+        File to search.
+    text : str
+        Text to find, encoded in UTF-8.
+
+    Returns
+    -------
+    bool
+        False also if the file cannot be read.
+    """
     try:
         return text.encode() in path.read_bytes()
     except OSError:

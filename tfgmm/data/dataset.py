@@ -1,4 +1,4 @@
-"""A dataset: tables of events, stations and records with their site layers, and its folder on disk."""
+"""Datasets: tables of events, stations and records, site layers, and the folder of a dataset on disk."""
 
 import dataclasses
 import hashlib
@@ -28,17 +28,25 @@ _ADVICE = "make the dataset again"
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Events, stations and records of a region, its site layers, and their provenance.
+    """Events, stations and records of a region, with site layers and provenance.
+
+    The required columns of the tables and the ranges of their values are in `schemas` and ``docs/data.md``.
 
     Attributes
     ----------
-    events, stations, records : pandas.DataFrame
-        The tables of the data contract (see ``docs/data.md``).
+    events : pandas.DataFrame
+        One row per event: ``event_id``, ``origin_time`` (UTC), ``longitude``, ``latitude`` (degrees),
+        ``depth_km``, ``magnitude`` (Mw), ``magnitude_source``.
+    stations : pandas.DataFrame
+        One row per station: ``station_id``, ``site_id``, ``network``, ``longitude``, ``latitude``
+        (degrees), ``elevation_m``, ``sensor_depth_m``, ``vs30_m_s``.
+    records : pandas.DataFrame
+        One row per record: ``event_id``, ``station_id``, a column per intensity measure (g), ``component``.
     provenance : dict
-        Content of ``dataset.json``.
+        Content of ``dataset.json``: source files, choices, counts of rows read and dropped, hashes.
     layers : xarray.Dataset or None
-        Site layers on ascending ``latitude`` and ``longitude``, or ``latitude_NAME`` and
-        ``longitude_NAME`` where a layer has a raster of its own.
+        Site layers on ascending ``latitude`` and ``longitude`` (degrees). A layer NAME whose raster differs
+        has the dimensions ``latitude_NAME`` and ``longitude_NAME``.
     """
 
     events: pd.DataFrame
@@ -48,7 +56,7 @@ class Dataset:
     layers: xr.Dataset | None = None
 
     def __repr__(self) -> str:
-        """Return one line: name, size, intensity measures, networks, years and site layers."""
+        """Return one line with name, size, intensity measures, networks, years and site layers."""
         parts = [f"{len(getattr(self, table)):,} {table}" for table in TABLES]
         parts[-1] += f" of {listed(self.ims)}" if self.ims else ""
         if "network" in self.stations:
@@ -63,21 +71,30 @@ class Dataset:
 
     @property
     def simulated(self) -> bool:
-        """Return True if the records are made by a computer, not measured."""
+        """Return True if the records are simulated, not measured."""
         return bool(self.provenance.get("simulated", False))
 
     @property
     def ims(self) -> list[str]:
-        """Return the intensity measures in the records table, by period."""
+        """Return the names of the intensity measures in the records table, by period; PGA is first."""
         return sorted(filter(imt.is_imt, self.records.columns), key=imt.period)
 
     @property
     def networks(self) -> list[str]:
-        """Return the names of the networks in the stations table, sorted."""
+        """Return the names of the seismic networks in the stations table, sorted."""
         return sorted(self.stations["network"].unique())
 
     def digest(self) -> str:
-        """Return the SHA-256 of the content of tables and layers: the data hash that results name."""
+        """Return the data hash: the SHA-256 of the values in the tables and site layers, hexadecimal.
+
+        Results name the data hash, so that a reader can tell from which data the results were computed. The
+        hash does not depend on the bytes of the files.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
         digest = hashlib.sha256()
         for table in (self.events, self.stations, self.records):
             digest.update("|".join(table.columns).encode())
@@ -91,11 +108,16 @@ class Dataset:
     def checked(self) -> Self:
         """Check all tables; return the dataset with a new index from 0 in each table and times in UTC.
 
+        Returns
+        -------
+        Dataset
+            A copy with the same provenance and site layers.
+
         Raises
         ------
         DataError
-            A table violates the data contract (``docs/data.md``), no record is left, or a record has no
-            event or station. The message names the first bad value.
+            A column is missing or a value is not allowed (`schemas`), no record is left, a record has no
+            event or station, or there is no intensity measure. The message names the first bad value.
         """
         tables = {
             name: schemas.validate(schema, getattr(self, name), name) for name, schema in _SCHEMAS.items()
@@ -113,13 +135,23 @@ class Dataset:
         return checked
 
     def _with_tables(self, tables: Mapping[str, pd.DataFrame]) -> Self:
-        """Return a copy of the dataset with the given tables, by name."""
+        """Return a copy of the dataset in which the tables are replaced by the given ones, by name."""
         events, stations, records = (tables[name] for name in TABLES)
         return dataclasses.replace(self, events=events, stations=stations, records=records)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a dataset folder, and check the hash of its content and the values in its tables.
+        """Read a dataset from its folder, and check the hashes of its files and the values in its tables.
+
+        Parameters
+        ----------
+        folder : Path
+            The dataset folder.
+
+        Returns
+        -------
+        Dataset
+            The checked dataset.
 
         Raises
         ------
@@ -127,7 +159,7 @@ class Dataset:
             The folder is no dataset folder.
         DataError
             A file is missing, damaged or changed since it was written (its hash is not the one in
-            ``dataset.json``), or a table violates the data contract (``docs/data.md``).
+            ``dataset.json``), or a table has a wrong column or value (`schemas`).
         """
         provenance = _read_provenance(folder)
         stated = provenance.get("files")  # a dataset of version 0.1.0 has the hash of its content alone
@@ -148,7 +180,7 @@ class Dataset:
     def write(
         self, folder: Path, overwrite: bool = False, extra: Callable[[Path], None] | None = None
     ) -> Self:
-        """Check the dataset and write its files into a folder, all or none.
+        """Check the dataset, write all its files into a folder or none, and return the dataset as written.
 
         Other files in the folder stay as they are.
 
@@ -157,16 +189,22 @@ class Dataset:
         folder : Path
             The dataset folder; a symbolic link is followed.
         overwrite : bool
-            Replace the dataset in the folder.
+            Whether a dataset that is already in the folder is replaced.
         extra : callable, optional
-            Called with a temporary folder; writes more files there, which move into `folder`, too.
+            Function that is called with the path of a temporary folder and writes more files there; these
+            files are moved into `folder` as well.
+
+        Returns
+        -------
+        Dataset
+            The checked dataset, with the hashes of its files in the provenance.
 
         Raises
         ------
         UsageError
             The folder is not empty, and `overwrite` is false or the folder is no dataset folder.
         DataError
-            The dataset violates the data contract, or the file system refuses to write.
+            A table has a wrong column or value (`schemas`), or the file system refuses to write.
         """
         dataset = self.checked()
         files.refuse_existing(folder, overwrite)
@@ -190,7 +228,17 @@ class Dataset:
         return dataclasses.replace(dataset, provenance=provenance)
 
     def write_layers(self, folder: Path) -> Self:
-        """Write the site layers and the provenance into `folder`, which already holds the tables.
+        """Write the site layers and the provenance into a folder that already holds the tables.
+
+        Parameters
+        ----------
+        folder : Path
+            The dataset folder.
+
+        Returns
+        -------
+        Dataset
+            The dataset with the hashes of its files in the provenance.
 
         Raises
         ------
@@ -210,28 +258,33 @@ class Dataset:
 
 
 def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float = 2.0) -> np.ndarray:
-    """Return the site id of each station: stations at one place share the id of the first of them.
+    """Return a site id for each station; stations at one place share the id of the first of them.
 
-    Stations of one network that are closer than `same_place_km` share a site. Successive codes of a
-    moved or renamed station share one too: they are closer than `moved_km`, their operating periods do
-    not overlap, and they have the same ``locality`` where the table has that column.
+    Two stations of one network share a site if they are closer than `same_place_km`. They also share a site
+    if they are successive codes of one moved or renamed station: closer than `moved_km`, operating periods
+    that do not overlap, and the same ``locality`` where the table has that column.
 
     Parameters
     ----------
     stations : pandas.DataFrame
-        With ``station_id, network, longitude, latitude`` and optionally ``operating_from``,
-        ``operating_to`` (timestamps, NaT where open or unknown) and ``locality``.
+        Columns ``station_id``, ``network``, ``longitude`` and ``latitude`` (degrees), and optionally
+        ``operating_from``, ``operating_to`` (timestamps, NaT where open or unknown) and ``locality``.
+    same_place_km : float
+        Distance below which two stations are at one place, km.
+    moved_km : float
+        Distance below which successive codes belong to one station, km.
 
     Returns
     -------
     ndarray of str, [n_stations]
+        Site ids in the order of `stations`; each is the ``station_id`` of the first station of the site.
     """
     tree = KDTree(unit_vectors(stations["longitude"], stations["latitude"]) * EARTH_RADIUS_KM)
     first, second = tree.query_pairs(moved_km, output_type="ndarray").T
     distance = np.linalg.norm(tree.data[first] - tree.data[second], axis=1)
 
     def is_equal(column: str) -> np.ndarray:
-        """Return True for the pairs of near stations that have one value in a column."""
+        """Return, for each pair of near stations, whether both have one value in a column, [n_pairs]."""
         values = stations[column].to_numpy()
         return values[first] == values[second]
 
@@ -250,7 +303,7 @@ def site_ids(stations: pd.DataFrame, same_place_km: float = 0.5, moved_km: float
 
 
 def _utc(times: pd.Series) -> np.ndarray:
-    """Return times of any resolution in microseconds; a column without any time may be of any type."""
+    """Return times in UTC as an array of ``datetime64[us]``; a column of NaT alone may have any type."""
     return pd.to_datetime(times, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
 
 
@@ -282,12 +335,24 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def changed_files(folder: Path) -> dict[str, str]:
-    """Return ``missing or damaged``, or an empty text for a good file, by name for all files of a dataset.
+    """Return which files of a dataset folder are good, and which are missing or damaged.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset folder.
+
+    Returns
+    -------
+    dict of str to str
+        By file name: an empty text for a good file, else ``missing or damaged``.
 
     Raises
     ------
-    UsageError, DataError
-        As for `Dataset.read`.
+    UsageError
+        The folder is no dataset folder.
+    DataError
+        The file ``dataset.json`` is damaged.
     """
     stated = _read_provenance(folder).get("files", {})
     return {
@@ -297,23 +362,53 @@ def changed_files(folder: Path) -> dict[str, str]:
 
 
 def _is_dataset(folder: Path) -> bool:
-    """Return True if a folder has a ``dataset.json``, after files of an interrupted writing moved there."""
+    """Return True if a folder has a ``dataset.json``, after files of an interrupted write were moved."""
     files.finish_moves(folder)
     return (folder / DESCRIPTION).is_file()
 
 
 def read_digest(folder: Path) -> str:
-    """Read the data hash that a dataset folder states; errors as for `Dataset.read`."""
+    """Read the data hash of a dataset folder from its ``dataset.json``, without reading the tables.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset folder.
+
+    Returns
+    -------
+    str
+        Data hash, 64 hexadecimal digits (`Dataset.digest`).
+
+    Raises
+    ------
+    UsageError
+        The folder is no dataset folder.
+    DataError
+        The file ``dataset.json`` is damaged.
+    """
     return str(_read_provenance(folder).get("digest"))
 
 
 def read_layers(folder: Path) -> xr.Dataset | None:
-    """Read the site layers of a dataset folder alone, and compare them with their hash.
+    """Read only the site layers of a dataset folder, and verify the hash of their file.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset folder.
+
+    Returns
+    -------
+    xarray.Dataset or None
+        Site layers; None if the dataset has none, or if it is of version 0.1.0, without hashes of files.
 
     Raises
     ------
-    UsageError, DataError
-        As for `Dataset.read`.
+    UsageError
+        The folder is no dataset folder.
+    DataError
+        The file of the layers, or ``dataset.json``, is missing, damaged or changed.
     """
     stated = _read_provenance(folder).get("files", {})
     if LAYERS not in stated:
@@ -323,14 +418,14 @@ def read_layers(folder: Path) -> xr.Dataset | None:
 
 
 def _read_provenance(folder: Path) -> dict[str, Any]:
-    """Read ``dataset.json``; errors as for `Dataset.read`."""
+    """Read the content of ``dataset.json``; raise an error if the folder is no dataset folder."""
     if not _is_dataset(folder):
         raise UsageError(f"{folder} is no dataset folder: make one with tfgmm import or tfgmm simulate")
     return _load(folder / DESCRIPTION, files.read_json)
 
 
 def _load(path: Path, reader: Callable[[Path], Any]) -> Any:
-    """Read a file of a dataset, or raise `DataError` if it is missing or damaged."""
+    """Read a file of a dataset with `reader`, and raise `DataError` if the file is missing or damaged."""
     try:
         return reader(path)
     except (OSError, ValueError) as error:

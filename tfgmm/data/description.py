@@ -1,4 +1,4 @@
-"""Describe a dataset in a few tables."""
+"""Tables that describe a dataset: networks, density, ranges, site layers, counts, choices and sources."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,18 @@ from tfgmm.data.layers import axes
 
 
 def headline(dataset: Dataset) -> str:
-    """Return name, size and data hash of a dataset in two sentences."""
+    """Return two sentences with the name, the size and the start of the data hash of a dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Returns
+    -------
+    str
+        The sentences.
+    """
     return (
         f"Dataset {dataset.provenance.get('name', '')}: {len(dataset.events):,} events, "
         f"{len(dataset.stations):,} stations, {len(dataset.records):,} records of "
@@ -24,9 +35,20 @@ def headline(dataset: Dataset) -> str:
 
 
 def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield titles and tables that describe a dataset.
+    """Yield the tables that describe a dataset, each with its title.
 
-    They are networks, density, events, site layers, imports, counts read and dropped, choices and sources.
+    The tables are, as far as the dataset has their content: networks, density, events, site layers,
+    imports, counts of rows read, rows dropped, rows noted, choices and sources.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Yields
+    ------
+    str, pandas.DataFrame
+        Title and table.
     """
     yield "Networks", networks(dataset)
     yield "Density", density(dataset)
@@ -50,7 +72,7 @@ def tables(dataset: Dataset) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _choices(provenance: dict) -> dict[str, str]:
-    """Return the choices made by name; those of single imports begin with the number of the import."""
+    """Return the choices made in the imports as texts by name; "2. name" belongs to the second import."""
     choices = {k: str(v) for k, v in provenance.get("choices", {}).items()}
     for number, entry in enumerate(provenance.get("imports", []), 1):
         choices |= {f"{number}. {k}": str(v) for k, v in entry.get("choices", {}).items()}
@@ -58,12 +80,18 @@ def _choices(provenance: dict) -> dict[str, str]:
 
 
 def imports(provenance: dict) -> pd.DataFrame:
-    """Return a row per import: its name, number of files, counts read, and number of events renamed.
+    """Return a table with one row per import: name, number of files, counts read, number of renamed events.
 
     Parameters
     ----------
     provenance : dict
         Provenance of a dataset that was combined from several imports.
+
+    Returns
+    -------
+    pandas.DataFrame, [n_imports, ...]
+        Columns ``import``, ``name``, ``files``, a column per count such as ``records read``, and
+        ``events renamed``.
     """
     rows = [
         {
@@ -79,7 +107,19 @@ def imports(provenance: dict) -> pd.DataFrame:
 
 
 def networks(dataset: Dataset) -> pd.DataFrame:
-    """Return the numbers of stations, sites, records and events, and the years, of each network."""
+    """Return the numbers of stations, sites, records and events, and the first and last year, per network.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per network, with columns ``network``, ``stations``, ``sites``, ``records``, ``events``,
+        ``first year`` and ``last year``; the years are missing for a network without records.
+    """
     joined = dataset.records.merge(dataset.stations[["station_id", "network"]], on="station_id").merge(
         dataset.events[["event_id", "origin_time"]], on="event_id"
     )
@@ -101,11 +141,21 @@ def networks(dataset: Dataset) -> pd.DataFrame:
 
 
 def density(dataset: Dataset) -> pd.DataFrame:
-    """Return how dense the sites and the records of each network are.
+    """Return the distances between sites, and the numbers of records per event and station, per network.
 
-    Distances between sites are great-circle distances in km. A site is at the place of its first
-    station, since successive codes of a moved station would be neighbours at no distance. NaN for a
-    single site.
+    Distances are great-circle distances. The position of a site is the position of its first station,
+    because successive codes of a moved station would count as neighbours at a distance near 0 km.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per network: median distance to the nearest other site (km), mean distance of all pairs of
+        sites (km), median number of records per event and per station. Distances are NaN for a single site.
     """
     joined = dataset.records.merge(dataset.stations[["station_id", "network"]], on="station_id")
     rows = []
@@ -136,14 +186,37 @@ def _spacing(sites: pd.DataFrame) -> tuple[float, float]:
 
 
 def ranges(dataset: Dataset) -> pd.DataFrame:
-    """Return the smallest, median and largest magnitude, depth, longitude and latitude of the events."""
+    """Return the smallest, median and largest magnitude, depth, longitude and latitude of the events.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Returns
+    -------
+    pandas.DataFrame, [4, 4]
+        Columns ``column``, ``min``, ``median`` and ``max``; depths in km, coordinates in degrees.
+    """
     columns = ["magnitude", "depth_km", "longitude", "latitude"]
     table = dataset.events[columns].agg(["min", "median", "max"]).T.round(2)
     return table.rename_axis("column").reset_index()
 
 
 def layers(dataset: Dataset) -> pd.DataFrame:
-    """Return the unit, range, raster and extent of each site layer, and the share that is missing."""
+    """Return the unit, range, raster, extent and missing share of each site layer.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to describe.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per site layer; the minimum and the maximum are in the unit of the layer, the extent is in
+        degrees, and the raster is the number of points (latitude x longitude).
+    """
     rows = []
     for name, layer in (dataset.layers or {}).items():
         lat, lon = axes(layer)

@@ -1,4 +1,4 @@
-"""Draw the stations of a dataset, and the magnitudes and distances of its records."""
+"""Figures of a dataset: a map of its stations, and its records by magnitude and hypocentral distance."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from tfgmm.core import drawing
 from tfgmm.core.sphere import hypocentral_km
 from tfgmm.data.dataset import Dataset
 
-#: Markers and colours (Okabe & Ito, 2008) of the networks in turn; the first two look as published.
+#: Markers and colours (Okabe & Ito, 2008) of the networks in turn; the first two are those of Sunny,
+#: Cotton & Lilienkamp (2022).
 MARKERS = ["o", "^", "s", "D", "v", "P"]
 COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 DISTANCE_BINS = 20
@@ -21,7 +22,19 @@ MAGNITUDE_BIN = 0.1
 
 
 def draw(dataset: Dataset, folder: Path) -> list[Path]:
-    """Draw ``stations`` and ``hit-counts`` as PNG and PDF into a folder, and return their paths.
+    """Draw the figures ``stations`` and ``hit-counts`` as PNG and PDF into a folder; return their paths.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to draw.
+    folder : Path
+        Folder for the files.
+
+    Returns
+    -------
+    list of Path
+        Paths of the four files.
 
     Raises
     ------
@@ -36,20 +49,21 @@ def draw(dataset: Dataset, folder: Path) -> list[Path]:
 
 
 def station_map(ax: plt.Axes, stations: pd.DataFrame) -> list[PathCollection]:
-    """Draw stations on a map with coastline, in a marker and colour per network.
+    """Draw stations on a map with coastline, with one marker and colour per network; return the markers.
 
-    The map looks as Figure 1 of Sunny, Cotton & Lilienkamp (2022).
+    The map resembles Figure 1 of Sunny, Cotton & Lilienkamp (2022).
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes on which the map is drawn.
     stations : pandas.DataFrame
-        ``network, longitude, latitude``.
+        Columns ``network``, and ``longitude`` and ``latitude`` in degrees; one row per station.
 
     Returns
     -------
-    list of PathCollection
-        One for each network.
+    list of matplotlib.collections.PathCollection
+        One collection of markers per network.
     """
     artists = []
     for i, (network, table) in enumerate(stations.groupby("network", observed=True)):
@@ -71,19 +85,25 @@ def station_map(ax: plt.Axes, stations: pd.DataFrame) -> list[PathCollection]:
 def hit_counts(
     ax: plt.Axes, hits: pd.DataFrame, bins: tuple[np.ndarray, np.ndarray], norm: LogNorm
 ) -> QuadMesh:
-    """Draw the number of records by hypocentral distance and magnitude; cells without records stay white.
+    """Draw the number of records in bins of hypocentral distance and magnitude, and return the image.
 
-    The figure looks as Figure 2 of Sunny, Cotton & Lilienkamp (2022).
+    Bins without records stay white. The figure resembles Figure 2 of Sunny, Cotton & Lilienkamp (2022).
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of distance (km) and magnitude.
     hits : pandas.DataFrame
-        ``r_hyp_km, magnitude``, a row per record.
+        Columns ``r_hyp_km`` (hypocentral distance) and ``magnitude``; one row per record.
     bins : tuple of ndarray
-        Edges of the bins of distance, km, and of magnitude, see `bin_edges`.
-    norm : LogNorm
-        Scale of the colours.
+        Edges of the distance bins, km, and edges of the magnitude bins, see `bin_edges`.
+    norm : matplotlib.colors.LogNorm
+        Colour scale of the numbers.
+
+    Returns
+    -------
+    matplotlib.collections.QuadMesh
+        The image.
     """
     count, *_ = np.histogram2d(hits["r_hyp_km"], hits["magnitude"], bins)
     filled = np.ma.masked_equal(count.T, 0)
@@ -91,12 +111,19 @@ def hit_counts(
 
 
 def bin_edges(hits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return edges of 20 equal bins of distance, and of bins of 0.1 in magnitude, that hold all records.
+    """Return the edges of 20 equal distance bins, and of magnitude bins 0.1 wide, that hold all records.
 
     Parameters
     ----------
     hits : pandas.DataFrame
-        ``r_hyp_km, magnitude``, a row per record.
+        Columns ``r_hyp_km`` (hypocentral distance) and ``magnitude``; one row per record.
+
+    Returns
+    -------
+    distance : ndarray, [21]
+        Edges from 0 to the largest distance rounded up to 10 km, km.
+    magnitude : ndarray, [n_bins + 1]
+        Edges of bins that are centred on tenths of a magnitude.
     """
     farthest = max(np.ceil(hits["r_hyp_km"].max() / 10) * 10, 10)
     tenths = (hits["magnitude"] / MAGNITUDE_BIN).round(6)
@@ -105,7 +132,18 @@ def bin_edges(hits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def magnitudes_and_distances(dataset: Dataset) -> pd.DataFrame:
-    """Return ``network``, ``magnitude`` and ``r_hyp_km`` of each record of a dataset."""
+    """Return the network, the magnitude and the hypocentral distance of each record of a dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset with the records.
+
+    Returns
+    -------
+    pandas.DataFrame, one row per record
+        Columns ``event_id``, ``station_id``, ``magnitude``, ``network`` and ``r_hyp_km``.
+    """
     rows = dataset.records[["event_id", "station_id"]]
     joined = rows.merge(dataset.events[["event_id", "magnitude"]], on="event_id", how="left").merge(
         dataset.stations[["station_id", "network"]], on="station_id", how="left"
@@ -114,7 +152,7 @@ def magnitudes_and_distances(dataset: Dataset) -> pd.DataFrame:
 
 
 def _stations_figure(dataset: Dataset, note: str) -> plt.Figure:
-    """Return a figure with the `station_map` of a dataset and a note as title."""
+    """Return a figure with the `station_map` of a dataset and with `note` as title."""
     with mpl.rc_context(drawing.STYLE):
         figure, ax = plt.subplots(figsize=(6, 4.5))
         station_map(ax, dataset.stations)
@@ -123,7 +161,7 @@ def _stations_figure(dataset: Dataset, note: str) -> plt.Figure:
 
 
 def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
-    """Return a figure with `hit_counts` of each network, three in a row, with one colour scale."""
+    """Return a figure with one panel of `hit_counts` per network, three per line, with one colour scale."""
     hits = magnitudes_and_distances(dataset)
     bins = bin_edges(hits)
     networks = list(hits.groupby("network", observed=True))
@@ -148,7 +186,7 @@ def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
 
 
 def _frame(ax: plt.Axes, stations: pd.DataFrame) -> None:
-    """Set the limits of a map to the stations and a margin of 4 %, at the scale of their latitude."""
+    """Set the limits of a map to the stations plus 4 % on each side, with equal scales on both axes."""
     low, high = (stations[["longitude", "latitude"]].agg(side).to_numpy() for side in ("min", "max"))
     margin = np.maximum(0.04 * (high - low), 0.05)
     (west, south), (east, north) = low - margin, high + margin

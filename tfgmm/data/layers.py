@@ -1,4 +1,4 @@
-"""Site layers: checked rasters of z_bedrock and vs30, in a dataset and interpolated on the grid."""
+"""Site layers: rasters of z_bedrock (m) and vs30 (m/s), their checks, and values at the pixel centres."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,29 +12,39 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data.dataset import Dataset
 
-#: Known layers: unit and long name.
+#: Unit and long name of each possible site layer, by name.
 LAYERS = {
     "z_bedrock": ("m", "depth to seismic bedrock"),
     "vs30": ("m/s", "time-averaged shear-wave velocity of the upper 30 m"),
 }
-#: Values that are believed; others are in a wrong unit or stand for a missing value. Bedrock at 0 m is an
-#: outcrop; a Vs30 of 0 m/s is water or nothing.
+#: Smallest and largest plausible value; other values have a wrong unit or mark a missing value. A bedrock
+#: depth of 0 m is an outcrop; a Vs30 of 0 m/s is water or a missing value.
 RANGE = {"z_bedrock": (0.0, 30_000.0), "vs30": (30.0, 5_000.0)}
-#: Points of a raster that fit in memory several times over.
+#: Largest number of points of a raster: several copies of it must fit into the memory.
 MAX_POINTS = 20_000_000
 MIN_COVER = 0.9
 
-#: West, south, east, north, degrees; east of 180 where it crosses the date line.
+#: West, south, east and north edge, degrees; the east edge is above 180 in a region across the date line.
 Region = tuple[float, float, float, float]
 
 
 def known(name: str) -> tuple[str, str]:
     """Return the unit and the long name of a site layer.
 
+    Parameters
+    ----------
+    name : str
+        Name of the layer, one of `LAYERS`.
+
+    Returns
+    -------
+    str, str
+        Unit, such as ``m/s``, and long name.
+
     Raises
     ------
     UsageError
-        There is no such layer.
+        `name` is no possible site layer.
     """
     if name not in LAYERS:
         raise UsageError(f"unknown site layer {name!r}: choose one of {', '.join(LAYERS)}")
@@ -44,25 +54,30 @@ def known(name: str) -> tuple[str, str]:
 def make(
     name: str, latitude: np.ndarray, longitude: np.ndarray, values: np.ndarray, **attrs
 ) -> xr.DataArray:
-    """Return a checked site layer with the attributes of the CF conventions.
+    """Return a checked site layer as an array with coordinates and attributes of the CF conventions.
 
     Parameters
     ----------
     name : str
-        One of `LAYERS`.
-    latitude, longitude : ndarray
-        Degrees, ascending, at least two of each.
-    values : ndarray, [latitude, longitude]
-        In the layer's unit; NaN where unknown.
+        Name of the layer, one of `LAYERS`.
+    latitude, longitude : ndarray, [n_latitudes], [n_longitudes]
+        Coordinates of the raster points, degrees, ascending; at least two of each.
+    values : ndarray, [n_latitudes, n_longitudes]
+        Values in the unit of the layer; NaN where unknown.
     **attrs
-        Provenance: ``source`` (the name of a file), ``sha256``, ``method``, ...
+        Provenance: ``source`` (name of a file, required), ``sha256``, ``method``, ...
+
+    Returns
+    -------
+    xarray.DataArray, [n_latitudes, n_longitudes]
+        The site layer.
 
     Raises
     ------
     UsageError
-        The layer is not known.
+        `name` is no possible site layer.
     DataError
-        All values are missing, or one is out of `RANGE`.
+        All values are missing, or a value lies outside `RANGE`.
     """
     units, long_name = known(name)
     if min(values.shape) < 2 or np.isnan(values).all():
@@ -83,12 +98,38 @@ def make(
 
 
 def beside(longitude: np.ndarray, centre: float) -> np.ndarray:
-    """Turn longitudes by whole circles to within 180 degrees of `centre`."""
+    """Shift longitudes by multiples of 360 degrees, so that they lie within 180 degrees of a centre.
+
+    Parameters
+    ----------
+    longitude : ndarray
+        Longitudes, degrees.
+    centre : float
+        Longitude of the centre, degrees.
+
+    Returns
+    -------
+    ndarray
+        Shifted longitudes, degrees.
+    """
     return longitude - 360 * np.rint((longitude - centre) / 360)
 
 
 def refuse_large(source: str, shape: Sequence[int]) -> None:
-    """Raise `UsageError` for a raster that is larger than any map needs."""
+    """Raise an error if a raster has more than `MAX_POINTS` points.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file, for the message.
+    shape : sequence of int, [2]
+        Numbers of rows and columns of the raster.
+
+    Raises
+    ------
+    UsageError
+        The raster is too large.
+    """
     if np.prod(shape, dtype=float) > MAX_POINTS:
         raise UsageError(
             f"{source}: {shape[0]:.0f} x {shape[1]:.0f} points are more than {MAX_POINTS}: "
@@ -97,18 +138,24 @@ def refuse_large(source: str, shape: Sequence[int]) -> None:
 
 
 def crop(layer: xr.DataArray, region: Region | None) -> xr.DataArray:
-    """Return the part of a layer in a region, and the points next to it.
+    """Return the part of a site layer in a region, with one more raster point on each side.
 
     Parameters
     ----------
     layer : xarray.DataArray
-    region : tuple of float, optional
-        West, south, east, north, degrees; by default the whole layer.
+        Site layer on ``latitude`` and ``longitude``, degrees, ascending.
+    region : tuple of float or None
+        West, south, east and north edge, degrees; None returns the whole layer.
+
+    Returns
+    -------
+    xarray.DataArray
+        The part of the layer.
 
     Raises
     ------
     UsageError
-        The layer does not reach into the region.
+        The layer does not extend into the region.
     """
     if region is None:
         return layer
@@ -124,24 +171,46 @@ def crop(layer: xr.DataArray, region: Region | None) -> xr.DataArray:
 
 
 def axes(layer: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return latitude and longitude of the raster of a layer, degrees.
+    """Return the latitudes and the longitudes of the raster of a site layer.
 
-    A layer on a raster of its own in a dataset names them ``latitude_NAME`` and ``longitude_NAME``.
+    Parameters
+    ----------
+    layer : xarray.DataArray
+        Site layer with the dimensions ``latitude`` and ``longitude``, or ``latitude_NAME`` and
+        ``longitude_NAME`` where its raster differs from that of the other layers of a dataset.
+
+    Returns
+    -------
+    latitude, longitude : ndarray, [n_latitudes], [n_longitudes]
+        Coordinates of the raster points, degrees.
     """
     lat, lon = (layer[dim].to_numpy() for dim in _dimensions(layer))
     return lat, lon
 
 
 def _dimensions(layer: xr.DataArray) -> list[str]:
-    """Return the names of the dimensions of a layer: latitude, longitude."""
+    """Return the names of the dimensions of a site layer: the latitude first, then the longitude."""
     return sorted(map(str, layer.dims))
 
 
 def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
-    """Return the dataset with a layer added, or put in place of the layer of the same name.
+    """Return a dataset with a site layer added; a layer of the same name is replaced.
 
-    The layer's attributes become an entry of ``layers`` in the provenance. A layer whose raster differs
-    from that of the others keeps it: its dimensions are then ``latitude_NAME``, ``longitude_NAME``.
+    The attributes of the layer become an entry of ``layers`` in the provenance. If the raster of the layer
+    differs from that of the other layers, its dimensions are renamed ``latitude_NAME`` and
+    ``longitude_NAME``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset that gets the layer.
+    layer : xarray.DataArray
+        Site layer on ``latitude`` and ``longitude``, as `make` returns it.
+
+    Returns
+    -------
+    Dataset
+        A copy of the dataset with the layer.
     """
     kept = {name: values for name, values in (dataset.layers or {}).items() if name != layer.name}
     on_common_raster = (values for values in kept.values() if "latitude" in values.dims)
@@ -159,7 +228,23 @@ def attach(dataset: Dataset, layer: xr.DataArray) -> Dataset:
 
 
 def fill_holes(layer: xr.DataArray) -> xr.DataArray:
-    """Replace missing values by the nearest value on the layer's own raster."""
+    """Replace each missing value of a site layer by the value of the nearest raster point that has one.
+
+    Parameters
+    ----------
+    layer : xarray.DataArray
+        Site layer; NaN where unknown.
+
+    Returns
+    -------
+    xarray.DataArray
+        Layer without missing values, on the same raster.
+
+    Raises
+    ------
+    DataError
+        All values of the layer are missing.
+    """
     values = layer.to_numpy()
     missing = np.isnan(values)
     if missing.all():
@@ -169,27 +254,30 @@ def fill_holes(layer: xr.DataArray) -> xr.DataArray:
 
 
 def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate a layer at the pixel centres of a window: bilinear inside its raster, constant outside.
+    """Interpolate a site layer at the pixel centres of a window of the grid.
+
+    The interpolation is bilinear inside the raster; outside, the value at the nearest edge is used.
 
     Parameters
     ----------
     layer : xarray.DataArray
-        On ascending latitude and longitude; NaN where unknown.
+        Site layer on ascending latitude and longitude; NaN where unknown.
     grid : Grid
+        Map projection and pixels.
     size : int
-        Pixels along a side of the window.
+        Pixels along one side of the window.
 
     Returns
     -------
     values : ndarray, [size, size]
-        In the layer's unit; the nearest known value where the layer does not reach.
+        Values in the unit of the layer; the nearest known value where the layer has none.
     covered : ndarray of bool, [size, size]
-        False where the value had to be filled.
+        False where the layer has no value and a neighbouring one is used.
 
     Raises
     ------
     DataError
-        The layer covers less than 90 % of the output window.
+        The layer covers less than 90 % of the output window, or has no value.
     """
     layer = _facing(layer, grid.longitude)
     raster = axes(layer)
@@ -213,7 +301,10 @@ def on_grid(layer: xr.DataArray, grid: Grid, size: int) -> tuple[np.ndarray, np.
 
 
 def _facing(layer: xr.DataArray, longitude: float) -> xr.DataArray:
-    """Turn a layer that goes round the Earth so that its seam is opposite `longitude`."""
+    """Return a site layer that goes round the Earth, cut at the meridian opposite `longitude` (degrees).
+
+    Other layers are returned unchanged.
+    """
     _, degrees = axes(layer)
     if np.ptp(degrees) + 1.5 * np.diff(degrees).max() < 360:
         return layer

@@ -1,13 +1,14 @@
-"""Columns of the tables of a dataset, the values that they may hold, and their checks."""
+"""Schemas of the tables of a dataset: required columns, types and ranges of values; and their check."""
 
 import pandas as pd
 import pandera.pandas as pa
 
 from tfgmm.core.errors import DataError
 
-#: Years of origin times; another year is a damaged number, and overflows in nanoseconds.
+#: Possible years of origin times; another year is an error in the file, and overflows in nanoseconds.
 YEARS = range(1700, 2200)
-#: Lowest and highest value of what describes an earthquake in files; `sphere.wrapped` turns longitudes.
+#: Lowest and highest value of the parameters of an event in a file (degrees, km, magnitude). Readers wrap
+#: longitudes from 0 to 360 degrees with `sphere.wrapped`.
 EVENT_RANGES = {
     "longitude": (-180, 360),
     "latitude": (-90, 90),
@@ -60,20 +61,26 @@ RECORDS = pa.DataFrameSchema(
 
 
 def validate(schema: pa.DataFrameSchema, table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return a table with rows numbered and columns in the types of its schema.
+    """Check a table against its schema; return it with a new index from 0 and the types of the schema.
 
     Parameters
     ----------
     schema : pandera.DataFrameSchema
         `EVENTS`, `STATIONS` or `RECORDS`.
     table : pandas.DataFrame
+        Table to check.
     name : str
         Name of the table, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The checked table.
 
     Raises
     ------
     DataError
-        A column is missing, or a value breaks a check; the message names the first such row.
+        A column is missing, or a value is not allowed; the message names the first bad row.
     """
     try:
         return schema.validate(table.reset_index(drop=True), lazy=True)

@@ -1,27 +1,45 @@
-"""Count the events, stations and records that a reader reads, and those it drops and why."""
+"""Counts of the events, stations and records that a reader reads, and of those it drops, with reasons."""
 
 import dataclasses
 
 
 @dataclasses.dataclass
 class Tally:
-    """Counts of what a reader read and dropped, with reasons; nothing is lost silently.
+    """Counts of the rows that a reader has read and dropped, with the reasons.
 
     Attributes
     ----------
     read : dict of str to int
-        Number read of each kind: ``event``, ``station``, ``record``.
+        Number of rows read, by kind: ``event``, ``station``, ``record``.
     """
 
     read: dict[str, int] = dataclasses.field(default_factory=dict)
     _dropped: dict[tuple[str, str], tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
 
     def count(self, what: str, number: int) -> None:
-        """Add `number` to the count of what was read of a kind (``event``, ``station``, ``record``)."""
+        """Add a number to the count of rows read of one kind.
+
+        Parameters
+        ----------
+        what : str
+            Kind of the rows: ``event``, ``station`` or ``record``.
+        number : int
+            Number of rows to add.
+        """
         self.read[what] = self.read.get(what, 0) + int(number)
 
     def drop(self, what: str, reason: str, names) -> None:
-        """Note that the things with `names` (any iterable), of kind `what`, were dropped for `reason`."""
+        """Add rows dropped for one reason to the counts; keep the first three names as examples.
+
+        Parameters
+        ----------
+        what : str
+            Kind of the rows: ``event``, ``station``, ``record``, ``value``, ...
+        reason : str
+            Why the rows were dropped.
+        names : iterable
+            Names of the dropped rows; their number is added to the count.
+        """
         count, examples = self._dropped.get((what, reason), (0, []))
         for name in names:  # one at a time: of millions three are kept
             count += 1
@@ -30,7 +48,13 @@ class Tally:
         self._dropped[what, reason] = count, examples
 
     def dropped(self) -> list[dict]:
-        """Return a row per kind and reason, with the number dropped and up to three examples."""
+        """Return the counts of dropped rows: one dictionary per kind and reason.
+
+        Returns
+        -------
+        list of dict
+            ``what`` (kind), ``reason``, ``count`` and ``examples`` (names of up to three rows).
+        """
         return [
             {"what": what, "reason": reason, "count": count, "examples": list(examples)}
             for (what, reason), (count, examples) in self._dropped.items()

@@ -1,14 +1,14 @@
-"""What readers share: tables, units, selection, catalogues, downloads.
+"""Modules that all readers share: tables, units, selection of records, event catalogues, downloads.
 
-bounded    files -> bytes, with a bound on memory
-catalogue  event catalogues, tables or QuakeML, checked; better magnitudes
-columns    small tables of places and events -> checked columns, whatever these are called
-delimited  bytes of delimited text -> columns of text
-fetch      files that are free to download: resumed, verified
-matching   events of two catalogues that are one earthquake; two imports -> one dataset
-quakeml    QuakeML -> events, as they stand in the file
-selection  tables as read -> a dataset of the events, stations and records that can be used
-sheet      files of tables -> named columns of text, or what a file is that is no table
-units      units of acceleration: the unit that a file is in
-workbook   an Excel workbook -> columns of text
+bounded    read the bytes of files, compressed or not, with a limit on memory
+catalogue  read event catalogues (tables or QuakeML); replace magnitudes by those of a catalogue
+columns    read small tables of stations, sites or events, whose columns may have different names
+delimited  split delimited text (CSV, TSV, ...) into columns of text
+fetch      download files that need no account; resume and verify downloads
+matching   match the events of two catalogues; combine two imports into one dataset
+quakeml    read events from QuakeML, with the values as the file has them
+selection  select usable events, stations and records within limits, and make a dataset of them
+sheet      read a table file (text, Excel, Parquet) into named columns; identify other files
+units      units of acceleration: detect the unit of a file, or check a stated unit
+workbook   read the first sheet of an Excel workbook into columns of text
 """

@@ -1,4 +1,4 @@
-"""Files -> bytes, with a bound on memory whatever the file claims."""
+"""Read files and unpack compressed data with a limit on memory, whatever size a file claims to have."""
 
 import bz2
 import contextlib
@@ -15,14 +15,15 @@ from typing import BinaryIO
 
 from tfgmm.core.errors import DataError, UsageError
 
-#: Most bytes of a file, unpacked.
+#: Largest number of bytes of a file after unpacking.
 MOST_BYTES = 2 * 10**9
-#: Most bytes unpacked per packed byte: text of numbers has about 5, the most regular table below 100.
+#: Largest number of unpacked bytes per packed byte: text of numbers has about 5, the most regular table
+#: below 100.
 MOST_RATIO = 200
-#: A file that is no larger than this unpacked is read whatever its ratio.
+#: Number of unpacked bytes up to which `MOST_RATIO` does not apply.
 SMALL_BYTES = 10**7
 PIECE = 2**20
-#: First bytes of a compressed file -> the function that opens it.
+#: Functions that open a compressed file, by the first bytes of the file.
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 _lifted = False
@@ -30,7 +31,13 @@ _lifted = False
 
 @contextlib.contextmanager
 def large(lift: bool = True) -> Iterator[None]:
-    """Lift the bounds while the block runs, if `lift`, as the option ``--large`` of the commands asks."""
+    """Lift the limits on the size of files while the block runs, as the option ``--large`` asks.
+
+    Parameters
+    ----------
+    lift : bool
+        Whether the limits are lifted; if false, the block runs with the present limits.
+    """
     global _lifted  # noqa: PLW0603 - an option for all files that a command reads, in any thread
     before, _lifted = _lifted, _lifted or lift
     try:
@@ -40,21 +47,21 @@ def large(lift: bool = True) -> Iterator[None]:
 
 
 def refuse(size: float, compressed_size: int, name) -> None:
-    """Raise `DataError` if `size` bytes are too many to be unpacked from `compressed_size` bytes.
+    """Raise an error if data are too large after unpacking.
 
     Parameters
     ----------
     size : float
-        Bytes unpacked, as far as they are known, or of the memory that is needed.
+        Number of bytes after unpacking, as far as it is known, or number of bytes of memory needed.
     compressed_size : int
-        Bytes of the file, or of the member of an archive, as it is stored.
+        Number of bytes of the packed data: a file, or a file in an archive.
     name : str or Path
-        For the message.
+        Name of the file, for the message.
 
     Raises
     ------
     DataError
-        The size is above `MOST_BYTES`, or above `MOST_RATIO` times the stored size and not small.
+        `size` is above `MOST_BYTES`, or above both `MOST_RATIO` times `compressed_size` and `SMALL_BYTES`.
     """
     if size <= _most(compressed_size):
         return
@@ -63,12 +70,17 @@ def refuse(size: float, compressed_size: int, name) -> None:
 
 
 def refuse_irregular(path: Path) -> None:
-    """Raise `UsageError` for a path that is no regular file: a folder, a pipe, a device, or nothing.
+    """Raise an error if a path is no regular file: a folder, a pipe, a device, or missing.
+
+    Parameters
+    ----------
+    path : Path
+        Path to check.
 
     Raises
     ------
     UsageError
-        The message says what the path is.
+        The path is no regular file; the message says what it is.
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist: give the path of a file")
@@ -78,14 +90,26 @@ def refuse_irregular(path: Path) -> None:
 
 
 def content(path: Path) -> bytes:
-    """Read a whole file; gzip, bzip2 and xz are unpacked, as their first bytes tell.
+    """Read a file and return all its bytes; gzip, bzip2 and xz are unpacked.
+
+    The first bytes of the file, not its name, decide whether the file is compressed.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    bytes
+        Unpacked content.
 
     Raises
     ------
     UsageError
-        There is no such file, or it is a folder, a pipe or a device.
+        The file does not exist, or is a folder, a pipe or a device.
     DataError
-        The file cannot be read, is damaged, or holds more than `refuse` allows.
+        The file cannot be read, is damaged, or is too large after unpacking (`refuse`).
     """
     try:
         status = path.stat()
@@ -106,21 +130,26 @@ def content(path: Path) -> bytes:
 
 
 def expand(stream: BinaryIO | bytes, compressed_size: int, name) -> bytes:
-    """Read a stream that unpacks while it is read, such as a member of a ZIP archive, to its end.
+    """Read a stream of unpacked data, such as a file in a ZIP archive, to its end and return its bytes.
 
     Parameters
     ----------
     stream : binary stream or bytes
-        Gives the unpacked bytes.
+        Stream that yields the unpacked bytes.
     compressed_size : int
-        Bytes of the file or member as it is stored.
+        Number of bytes of the packed data.
     name : str or Path
-        For messages.
+        Name of the file, for messages.
+
+    Returns
+    -------
+    bytes
+        Unpacked content.
 
     Raises
     ------
     DataError
-        The stream is damaged, or holds more than `refuse` allows.
+        The stream is damaged, or too large after unpacking (`refuse`).
     """
     stream, whole = io.BytesIO(stream) if isinstance(stream, bytes) else stream, io.BytesIO()
     try:
@@ -135,11 +164,11 @@ def expand(stream: BinaryIO | bytes, compressed_size: int, name) -> bytes:
 
 
 def _most(compressed_size: int) -> float:
-    """Return how many bytes may be unpacked from so many."""
+    """Return the largest number of bytes that may be unpacked from `compressed_size` bytes."""
     return math.inf if _lifted else min(MOST_BYTES, max(SMALL_BYTES, MOST_RATIO * compressed_size))
 
 
 def _kind(mode: int) -> str:
-    """Return what a path is that is no regular file."""
+    """Return what a path is that is no regular file ("a folder", "a pipe", ...), from its mode bits."""
     kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
     return next((kind for test, kind in kinds.items() if test(mode)), "a device")

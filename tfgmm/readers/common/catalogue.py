@@ -1,4 +1,4 @@
-"""Event catalogues, tables of any agency or QuakeML -> the events table; better magnitudes for events."""
+"""Read event catalogues (tables of any agency, or QuakeML); replace magnitudes by those of a catalogue."""
 
 import dataclasses
 import re
@@ -19,7 +19,8 @@ from tfgmm.readers.common.columns import NUMERAL, Column
 QUAKEML = (".xml", ".qml", ".quakeml")
 #: ``magnitude_source`` where the catalogue gives no type.
 NOT_STATED = "not stated"
-#: Columns of moment magnitudes, of magnitudes whose type is in another column, and of other types.
+#: Plain names (`columns.plain`) of columns of moment magnitudes, of magnitudes whose type is in another
+#: column, and of magnitudes of other types.
 MOMENT = {name: name.capitalize() for name in ("mw", "mww", "mwc", "mwb", "mwr")} | dict.fromkeys(
     ("momentmagnitude", "magnitudemw", "magmw"), "Mw"
 )
@@ -27,7 +28,7 @@ MAGNITUDE = ("magnitude", "mag", "eventmagnitude")
 OTHER = {"ms": "Ms", "mb": "mb", "ml": "ML", "md": "Md", "mjma": "Mj", "mj": "Mj"}
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 TIMES = ("origintime", "datetime", "time", "eventtime", "timeutc", "origintimeutc", "datetimeutc")
-#: Columns of a table of events, but for the magnitudes.
+#: Columns of a table of events, except the magnitudes.
 COLUMNS = {
     "longitude": Column(
         (*columns.LONGITUDE, "eventlongitude", "eventlon", "epicentrelongitude"), NUMERAL, required=True
@@ -46,7 +47,7 @@ COLUMNS = {
     "event_type": Column(("eventtype", "evtype", "etype")),
 }
 
-#: Types of events that are no earthquakes, as written by QuakeML, FDSN services, ISC and SCEDC.
+#: Pattern of event types that are no earthquakes, as QuakeML, FDSN services, ISC and SCEDC write them.
 _NO_EARTHQUAKE = re.compile(
     r"blast|explo|quarr|\bmin(?:e|es|ing)\b|collapse|rock ?burst|\bice|sonic|acoustic|thunder|avalanche"
     r"|slide|meteor|crash|eruption|glaci|nuclear|noise|atmospher|anthropogenic|road cut|other|duplicate"
@@ -57,38 +58,41 @@ _TIME = "a time such as 2016-12-28T12:38:49Z"
 
 
 def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False) -> pd.DataFrame:
-    """Read the earthquakes of a catalogue, and count what is left out.
+    """Read the earthquakes of an event catalogue into an events table, and count the events left out.
 
     A table (`sheet.read`: CSV, FDSN text, Excel, ...) has a header such as
     ``time,latitude,longitude,depth,mag`` and depths in km. Times are ISO 8601, in UTC unless they give an
-    offset (``2016-12-28T21:38:49+09:00``). Of several magnitudes a moment magnitude is taken: in a table
-    a moment magnitude in a column of its own comes before ``mag`` or ``magnitude``, and that before
-    magnitudes of other types, row by row. A column ``type`` is the type of the magnitude where all of
-    its values are types of magnitudes (ISC), else the type of the event (USGS). An event with a value
-    that cannot be is left out, and so is an event that the catalogue does not call an earthquake: a
-    quarry blast, an explosion, an ice quake, ...
+    offset (``2016-12-28T21:38:49+09:00``).
+
+    In each row of a table the magnitude is taken from the first of these columns with a value: moment
+    magnitude, ``magnitude`` or ``mag``, other types. A column ``type`` holds the type of the magnitude if
+    all its values are types of magnitudes (ISC), else the type of the event (USGS).
+
+    An event is left out if a value is impossible, such as a latitude of 95 degrees, or if its type is no
+    earthquake: a quarry blast, an explosion, an ice quake, ...
 
     Parameters
     ----------
     path : Path
-        A file is QuakeML by its ending or its first character, else a table.
+        Catalogue file: QuakeML if the ending or the first character says so, else a table.
     tally : Tally
-        Gets the number of events, and those left out.
+        Counts to which the numbers of events read and of events left out are added.
     times : bool
-        Origin times are needed: without, a text that is no time counts as blank.
+        Whether origin times are needed. If false, a text that is no time counts as blank.
     any_type : bool
-        Keep events of all types.
+        Whether events of all types are kept.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of the events table, NaN or NaT where blank. ``magnitude_source`` is the type as
-        listed, else ``not stated``. An event without id gets its origin time as id (`time_ids`).
+        One row per event, with the columns of the events table of a dataset; NaN or NaT where blank.
+        ``magnitude_source`` is the type of the magnitude, or ``not stated``. An event without id gets an id
+        made of its origin time (`time_ids`).
 
     Raises
     ------
     UsageError
-        The file or a column does not exist.
+        The file or a required column does not exist.
     DataError
         The file is no catalogue, or no event can be used.
     """
@@ -108,8 +112,20 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
 
 
 def magnitude_types(events: pd.DataFrame) -> str:
-    """Return how many events have a magnitude of which type, the most frequent first.
+    """Return a text with the number of events per type of magnitude, the most frequent type first.
 
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        Column ``magnitude_source``, the type of the magnitude; one row per event.
+
+    Returns
+    -------
+    str
+        Numbers and types.
+
+    Examples
+    --------
     >>> magnitude_types(pd.DataFrame({"magnitude_source": ["mb", "Mww", "Mww"]}))
     '2 Mww, 1 mb'
     """
@@ -120,23 +136,27 @@ def magnitude_types(events: pd.DataFrame) -> str:
 def improve(
     events: pd.DataFrame, catalogue: pd.DataFrame, tolerance: matching.Tolerance
 ) -> tuple[pd.DataFrame, dict]:
-    """Give events the magnitudes of the same earthquakes in a catalogue.
+    """Replace the magnitudes of events by the magnitudes of the same earthquakes in a catalogue.
 
     Parameters
     ----------
-    events, catalogue : pandas.DataFrame
-        Events tables. An event without magnitude in the catalogue is not used.
+    events : pandas.DataFrame
+        Events table, whose magnitudes are replaced.
+    catalogue : pandas.DataFrame
+        Events table with the new magnitudes; events without magnitude are ignored.
     tolerance : Tolerance
-        How far apart two entries of one earthquake may be.
+        Largest differences in time, place and magnitude between two entries of one earthquake.
 
     Returns
     -------
     events : pandas.DataFrame
-        ``magnitude_source`` of a matched event is ``catalogue`` and the type of magnitude.
+        The events in the same order. ``magnitude_source`` of a matched event is ``catalogue`` and the type
+        of the new magnitude; an event without match is unchanged.
     report : dict
-        ``events``, ``matched``, ``unmatched`` with up to three ``examples``, ``taken_as_mw`` (types of the
-        magnitudes taken, see `magnitude_types`), and ``mean_change`` and ``largest_change`` of the
-        magnitude (None where nothing changed).
+        ``events``, ``matched`` and ``unmatched``: numbers of events; ``examples``: ids of up to three
+        unmatched events; ``taken_as_mw``: types of the new magnitudes (`magnitude_types`); ``mean_change``
+        and ``largest_change`` (absolute) of the magnitude, None if no old and new magnitude can be
+        compared.
     """
     usable = catalogue[catalogue["magnitude"].notna()]
     partner = matching.match(events, usable, tolerance)
@@ -159,8 +179,22 @@ def improve(
 
 
 def time_ids(times: pd.Series, prefix: str = "") -> list[str]:
-    """Return ids made of origin times in UTC, to the hundredth of a second.
+    """Return event ids made of origin times in UTC, to the hundredth of a second.
 
+    Parameters
+    ----------
+    times : pandas.Series or DatetimeIndex of timestamps, [n]
+        Origin times, UTC.
+    prefix : str
+        Text in front of each time.
+
+    Returns
+    -------
+    list of str, [n]
+        Ids; ``unknown`` after the prefix where the time is missing.
+
+    Examples
+    --------
     >>> time_ids(pd.to_datetime(["2016-12-28T12:38:49.04Z"]), "nied")
     ['nied20161228123849.04']
     """
@@ -168,8 +202,20 @@ def time_ids(times: pd.Series, prefix: str = "") -> list[str]:
 
 
 def unique(ids: pd.Series) -> pd.Series:
-    """Return the ids with ``-2`` behind the second of equal ids, ``-3`` behind the third.
+    """Make ids unique: append ``-2`` to the second of equal ids, ``-3`` to the third, and so on.
 
+    Parameters
+    ----------
+    ids : pandas.Series of str, [n]
+        Ids, some of them equal.
+
+    Returns
+    -------
+    pandas.Series of str, [n]
+        Ids that differ.
+
+    Examples
+    --------
     >>> unique(pd.Series(["a", "b", "a"])).tolist()
     ['a', 'b', 'a-2']
     """
@@ -178,7 +224,7 @@ def unique(ids: pd.Series) -> pd.Series:
 
 
 def _read_rows(path: Path) -> pd.DataFrame:
-    """Return the events as they stand in the file; the index numbers their rows."""
+    """Return the events of a catalogue file as text, one row per event; the index counts rows or events."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
@@ -191,7 +237,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
 
 
 def _keep_earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the rows that are, or may be, earthquakes."""
+    """Return the rows whose event type is earthquake or unknown; count the other rows in `tally`."""
     kinds = table["event_type"].dropna().unique()
     no_earthquake = table["event_type"].isin(list(filter(_is_no_earthquake, kinds)))
     for kind, rows in table[no_earthquake].groupby("event_type"):
@@ -206,7 +252,7 @@ def _keep_earthquakes(path: Path, table: pd.DataFrame, tally: Tally) -> pd.DataF
 
 
 def _is_no_earthquake(event_type: str) -> bool:
-    """Return true for a type of event that is surely no earthquake."""
+    """Return True for an event type that is certainly no earthquake, such as ``quarry blast``."""
     kind = re.sub(r"[_\s-]+", " ", event_type).strip().lower()
     if re.search(r"earthquake|induced", kind) and not re.search(r"\bno[nt]\b", kind):
         return False
@@ -214,7 +260,7 @@ def _is_no_earthquake(event_type: str) -> bool:
 
 
 def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
-    """Return the rows with possible values, as numbers and times; the other rows are tallied."""
+    """Return the events with numbers and times in place of text; drop and count impossible values."""
     events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
     first_error = ""
     for name, expected, values, cannot_be in _convert_columns(table, times):
@@ -236,19 +282,19 @@ def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.D
 
 
 def _name_events(rows: pd.DataFrame) -> list[str]:
-    """Return where the rows stand in the file, with their ids, as ``row 3 (us7000abcd)``."""
+    """Return for each row its number in the file and the id of its event, as ``row 3 (us7000abcd)``."""
     ids = rows["event_id"]
     named = zip(_name_rows(rows), ids, ids.notna(), strict=True)
     return [f"{row} ({name})" if known else row for row, name, known in named]
 
 
 def _name_rows(rows: pd.DataFrame | pd.Series) -> list[str]:
-    """Return where the rows stand in the file, as ``row 3``."""
+    """Return for each row its number in the file, as ``row 3``."""
     return [f"{rows.index.name} {number}" for number in rows.index]
 
 
 def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
-    """Yield of each column name, expected values, values, and true where a value cannot be."""
+    """Yield for each column: name, expected values (a text), converted values, and which are impossible."""
     time = _parse_times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
     for name, (lowest, highest) in EVENT_RANGES.items():
@@ -259,7 +305,7 @@ def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, st
 
 
 def _parse_times(texts: pd.Series) -> pd.Series:
-    """Return times in UTC; NaT for a text that is no time, or a year that cannot be."""
+    """Return times in UTC from texts; NaT for a text that is no time, or a year outside `schemas.YEARS`."""
     texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
     texts = texts.where(texts.str.contains(":", na=False))  # not a date or a year alone
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
@@ -270,7 +316,10 @@ def _parse_times(texts: pd.Series) -> pd.Series:
 
 
 def _read_table(table: sheet.Sheet) -> pd.DataFrame:
-    """Return the rows of a table as `quakeml.read` does, without blank rows; the index is ``row``."""
+    """Return the events of a table in the columns of `quakeml.COLUMNS`, as text, without blank rows.
+
+    The index, named ``row``, is the number of the row in the file.
+    """
     table = _number_repeats(table)
     located = columns.locate(table, COLUMNS)
     rows = columns.read(table, COLUMNS, located)
@@ -286,7 +335,7 @@ def _read_table(table: sheet.Sheet) -> pd.DataFrame:
 
 
 def _number_repeats(table: sheet.Sheet) -> sheet.Sheet:
-    """Return the table with the second of two equal names numbered: ISC has two TYPE and two AUTHOR."""
+    """Return the table with numbers appended to repeated column names: ISC writes TYPE and AUTHOR twice."""
     names = pd.Series(table.columns, dtype=object)
     again = names.groupby(names).cumcount()
     names = names + again.map(lambda number: f" {number + 1}" if number else "")
@@ -294,7 +343,7 @@ def _number_repeats(table: sheet.Sheet) -> sheet.Sheet:
 
 
 def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[pd.Series, pd.Series]:
-    """Return the types of magnitudes, and those of events; blank where no column has them."""
+    """Return the magnitude type and the event type of each row; blank where no column has it."""
     types = {name: rows[name] for name in ("magnitude_type", "event_type")}
     known = set(located)
     for name in table.columns:
@@ -310,7 +359,7 @@ def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[
 
 
 def _read_magnitudes(table: sheet.Sheet, types: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Return the best magnitude of each row, and its type."""
+    """Return the best magnitude of each row as text, and its type; moment magnitudes come first."""
     wanted = {name: Column((name,), NUMERAL) for name in (*MOMENT, *MAGNITUDE, *OTHER)}
     located = columns.locate(table, wanted)
     if not located:
@@ -325,7 +374,10 @@ def _read_magnitudes(table: sheet.Sheet, types: pd.Series) -> tuple[pd.Series, p
 
 
 def _join_times(rows: pd.DataFrame, located: dict) -> pd.Series:
-    """Return the origin times as text: of one column, of date and time, or of six from year to second."""
+    """Return the origin time of each row as text.
+
+    The text comes from one column, from a date and a time, or from six columns (year to second).
+    """
     date, time = rows["date"], rows["time"]
     if "date" in located and "time" in located:
         alone = ~time.str.match(r"\d{4}[-/]", na=False)

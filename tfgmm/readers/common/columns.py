@@ -1,4 +1,4 @@
-"""Small tables of places, sites, stations and events -> checked columns, whatever these are called."""
+"""Read and check columns of small tables of places, sites, stations and events, under various names."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ import pandas as pd
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.readers.common import sheet
 
-#: Plain names of columns (`plain`), best first.
+#: Plain names (`plain`) that a column of this content may have, the preferred name first.
 LONGITUDE = ("longitude", "lon", "long", "lng")
 LATITUDE = ("latitude", "lat")
 SITE = (
@@ -19,9 +19,9 @@ SITE = (
 )
 STATION = ("stationid", "station", "stationcode", "code", "sta")
 
-#: Kinds of columns: how their cells are read.
+#: Kinds of columns, which say how the cells are read; see `Column`.
 TEXT, NUMBER, NUMERAL = "text", "number", "numeral"
-#: Degrees by which two columns of one coordinate may differ, by rounding.
+#: Largest difference by rounding between two columns of the same coordinate, degrees.
 SAME_DEGREES = 0.001
 
 _UNITS = re.compile(r"\(.*?\)|\[.*?\]|/[a-z]+$|_(?:deg|degrees?|dd|wgs84)$")
@@ -29,26 +29,26 @@ _UNITS = re.compile(r"\(.*?\)|\[.*?\]|/[a-z]+$|_(?:deg|degrees?|dd|wgs84)$")
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a small table: how it may be called and what its cells may hold.
+    """Description of a column of a small table: its possible names, and the values of its cells.
 
     Attributes
     ----------
     names : tuple of str
-        Plain names that the column may have in the file, best first, as `LONGITUDE`.
+        Plain names (`plain`) that the column may have in the file, the preferred name first.
     kind : str
-        `TEXT`; `NUMBER`; or `NUMERAL`, the text of numbers, with decimal points and not checked.
+        `TEXT`, `NUMBER` (checked numbers) or `NUMERAL` (numbers as unchecked text, with decimal points).
     required : bool
-        The table must have the column.
+        Whether the table must have the column.
     filled : bool
-        Where the table has the column, each row must have a value.
+        Whether each row must have a value, if the table has the column.
     lowest, highest : float
-        Range of numbers, its ends included.
+        Smallest and largest allowed number.
     expected : str
-        Expected value of a cell, for messages; default: a number in the range.
+        Description of a correct cell, for messages; by default "a number from lowest to highest".
     unique : str
-        Expected value, for messages, where a value is repeated; empty: values may be repeated.
+        Description of a correct cell, for the message about a repeated value; empty if values may repeat.
     sentinels : bool
-        Take -999, -9999, 1e36 and their like for blanks, as `Sheet.text` does.
+        Whether -999, -9999, 1e36 and similar numbers count as blank cells, as in `Sheet.text`.
     """
 
     names: tuple[str, ...]
@@ -63,18 +63,24 @@ class Column:
 
 
 def locate(table: sheet.Sheet, columns: Mapping[str, Column]) -> dict[str, str]:
-    """Return key -> name of its column in the file, for the columns that a table has.
+    """Find the columns of a table by their possible names, and return the names in the file by key.
 
     Parameters
     ----------
     table : Sheet
-    columns : mapping of Column
-        Key -> how its column may be called.
+        Table as read from a file.
+    columns : mapping of str to Column
+        Description of each wanted column, by key.
+
+    Returns
+    -------
+    dict of str to str
+        Name of the column in the file, by key; a key whose column the table lacks is left out.
 
     Raises
     ------
     DataError
-        Two columns are a longitude, or a latitude, and differ.
+        Two columns are both a longitude, or both a latitude, and their values differ.
     """
     _refuse_contradictions(table)
     located = {key: find(table.columns, column.names) for key, column in columns.items()}
@@ -88,31 +94,32 @@ def read(
     *,
     drop_blank_rows: bool = False,
 ) -> pd.DataFrame:
-    """Read the columns of a small table and check their cells.
+    """Read columns of a small table, check their cells, and return them under the given keys.
 
     Parameters
     ----------
     table : Sheet
-    columns : mapping of Column
-        Key -> how its column may be called and what its cells may hold.
-    located : mapping of str, optional
-        Key -> name of its column in the file; default: as `locate` returns it.
+        Table as read from a file.
+    columns : mapping of str to Column
+        Description of each wanted column, by key.
+    located : mapping of str to str, optional
+        Name of the column in the file, by key; by default the result of `locate`.
     drop_blank_rows : bool
-        Leave out rows in which all these columns are blank.
+        Whether rows are left out in which all these columns are blank.
 
     Returns
     -------
     pandas.DataFrame
-        A column for each key of `columns`, in their order: text, or float for a `NUMBER`; NaN where
-        blank, and in all rows where the table lacks the column. The index, ``row``, numbers the rows as
-        in the file.
+        One column per key of `columns`, in the same order: float for a `NUMBER`, else text. NaN where
+        blank, and in all rows if the table lacks the column. The index, named ``row``, is the number of the
+        row in the file.
 
     Raises
     ------
     UsageError
-        A required column is not there.
+        The table lacks a required column.
     DataError
-        A cell is wrong; the message names file, row, column, value and the value expected.
+        A cell is wrong; the message names file, row, column, value and expected value.
     """
     located = locate(table, columns) if located is None else located
     for key, column in columns.items():
@@ -127,7 +134,20 @@ def read(
 
 
 def lacking(table: sheet.Sheet, names: Sequence[str]) -> UsageError:
-    """Return the error to raise for a table without a column of any of some plain names."""
+    """Return (not raise) the error for a table that lacks a column.
+
+    Parameters
+    ----------
+    table : Sheet
+        Table as read from a file.
+    names : sequence of str
+        Plain names that the column may have, the preferred name first.
+
+    Returns
+    -------
+    UsageError
+        The error; its message lists the columns of the table.
+    """
     return UsageError(
         f"{table.path} has no column {names[0]}: name one of its columns ({listed(table.columns)}) "
         f"{' or '.join(names[:4])}"
@@ -135,8 +155,20 @@ def lacking(table: sheet.Sheet, names: Sequence[str]) -> UsageError:
 
 
 def plain(name: str) -> str:
-    """Return a name in lower case without unit, blanks and punctuation.
+    """Return the name of a column in lower case, without unit, blanks and punctuation.
 
+    Parameters
+    ----------
+    name : str
+        Name of a column in a file.
+
+    Returns
+    -------
+    str
+        Plain name, for comparison with names such as `LONGITUDE`.
+
+    Examples
+    --------
     >>> [plain(name) for name in ("Longitude [deg]", "LAT_deg", "#EventID", "Depth/km", "site_id ")]
     ['longitude', 'lat', 'eventid', 'depth', 'siteid']
     """
@@ -144,15 +176,22 @@ def plain(name: str) -> str:
 
 
 def find(names: Sequence[str], candidates: Iterable[str]) -> str | None:
-    """Return the column that has the best of some plain names, None where no column has any.
+    """Return the column of a file whose plain name comes first in a list of candidates.
 
     Parameters
     ----------
     names : sequence of str
-        Names of columns as they stand in the file.
+        Names of the columns in the file.
     candidates : iterable of str
-        Plain names that the column may have, best first, as `LONGITUDE`; see `plain`.
+        Plain names (`plain`) that the column may have, the preferred name first, such as `LONGITUDE`.
 
+    Returns
+    -------
+    str or None
+        Name of the column in the file; None if no column has one of the plain names.
+
+    Examples
+    --------
     >>> find(["Site_ID", "Lng", "Lat"], LONGITUDE)
     'Lng'
     """
@@ -161,7 +200,7 @@ def find(names: Sequence[str], candidates: Iterable[str]) -> str | None:
 
 
 def _read_cells(table: sheet.Sheet, column: Column, name: str | None) -> pd.Series:
-    """Return the cells of a column as its kind has them; all blank where the table lacks the column."""
+    """Return the cells of a column as numbers or text, by its kind; all blank if there is no column."""
     if name is None:
         kind = float if column.kind == NUMBER else "str"
         return pd.Series(None, range(table.table.num_rows), dtype=kind)
@@ -174,7 +213,7 @@ def _read_cells(table: sheet.Sheet, column: Column, name: str | None) -> pd.Seri
 def _refuse_cells(
     table: sheet.Sheet, name: str, values: pd.Series, column: Column, ignored: pd.Series
 ) -> None:
-    """Raise `DataError` for the first cell that is blank, out of range or repeated and must not be."""
+    """Raise `DataError` for the first cell of a column that is wrongly blank, out of range or repeated."""
     wrong = values.isna() & column.filled & ~ignored
     if column.kind == NUMBER:
         wrong |= values.notna() & ~values.between(column.lowest, column.highest)
@@ -186,7 +225,7 @@ def _refuse_cells(
 
 
 def _refuse_contradictions(table: sheet.Sheet) -> None:
-    """Raise `DataError` if two columns are a longitude, or a latitude, and differ in a row."""
+    """Raise `DataError` if two columns are both a longitude, or both a latitude, and differ in a row."""
     for names in (LONGITUDE, LATITUDE):
         same = [name for name in dict.fromkeys(table.columns) if plain(name) in names]
         for second_name in same[1:]:

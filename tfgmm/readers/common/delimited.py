@@ -1,4 +1,4 @@
-"""Bytes of delimited text -> columns of text: encoding, delimiter, comments, header, rows."""
+"""Split delimited text (CSV, TSV, FDSN text, ...) into named columns of text."""
 
 import array
 import codecs
@@ -16,36 +16,49 @@ import pyarrow.csv
 from tfgmm.core.errors import DataError
 
 DELIMITERS = ",;\t|"
-#: Stands for runs of blanks.
+#: Delimiter of tables whose columns are separated by runs of blanks.
 BLANKS = " "
-#: Encodings of text that is not UTF-8: Western European, Japanese.
+#: Encodings tried for text that is not UTF-8: Western European and Japanese.
 ENCODINGS = ["cp1252", "cp932"]
-#: First line in which Excel names the delimiter.
+#: Pattern of a first line such as ``sep=;``, in which Excel names the delimiter.
 SEP_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
-#: A line of comment, but not one that begins with an error of Excel.
+#: Pattern of a comment line; a line that begins with an error value of Excel (#N/A) is no comment.
 COMMENT = re.compile(rb"\s*#(?!N/A|VALUE!|REF!|NAME\?|DIV/0!|NUM!|NULL!)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: As many as a spreadsheet can have: even an empty column takes memory.
+#: Largest number of columns, as in a spreadsheet: even an empty column takes memory.
 MOST_COLUMNS = 2**14
 
 
 def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray, str]:
-    """Read text with a header; blank lines and lines that begin with ``#`` are passed over.
+    """Split delimited text with a header into columns of text; skip blank lines and comment lines (``#``).
 
-    The text is in UTF-8, UTF-16, cp932 or Western European. The delimiter is the comma, semicolon, tab
-    or bar, or runs of blanks where the header has none of these; a first line ``sep=;`` names it. The
-    header may be the last line of comment, as in ``#EventID|Time|Latitude``. Where the first line is of
-    numbers alone, as many as there are names in `unnamed`, these names are the header.
+    The encoding is UTF-8, UTF-16, cp932 or Western European. The delimiter is comma, semicolon, tab or bar,
+    or runs of blanks if the header has none of these; a first line ``sep=;`` names the delimiter. The
+    header may be the last comment line, as in ``#EventID|Time|Latitude``.
+
+    Parameters
+    ----------
+    path : Path
+        File of the text, for messages.
+    content : bytes
+        Content of the file.
+    unnamed : sequence of str
+        Names of the columns for text without a header: used if the first line has as many cells and all of
+        them are numbers.
 
     Returns
     -------
-    pyarrow.Table, ndarray of int, str
-        Columns of text, the lines at which the rows begin, from 1, and the encoding.
+    pyarrow.Table, [n_rows, n_columns]
+        Columns of text.
+    ndarray of int, [n_rows]
+        Number of the line, from 1, at which each row begins.
+    str
+        Encoding of the text.
 
     Raises
     ------
     DataError
-        The content is no text or no table.
+        The content is no text, or no table.
     """
     text, encoding = _to_utf8(path, content)
     if b"\n" not in text:
@@ -68,7 +81,7 @@ def read(path: Path, content: bytes, unnamed: Sequence[str] = ()) -> tuple[pa.Ta
 
 
 def _to_utf8(path: Path, content: bytes) -> tuple[bytes, str]:
-    """Return the bytes in UTF-8 without byte-order mark, and the encoding they were in."""
+    """Return the text in UTF-8 without byte-order mark, and the name of its original encoding."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return _transcode(path, content, "utf_16"), "utf_16"
     if b"\0" in content:
@@ -85,7 +98,7 @@ def _to_utf8(path: Path, content: bytes) -> tuple[bytes, str]:
 
 
 def _transcode(path: Path, content: bytes, encoding: str) -> bytes:
-    """Return text of an encoding in UTF-8."""
+    """Return text of a given encoding as bytes in UTF-8; raise `DataError` if the encoding does not fit."""
     try:
         return content.decode(encoding).encode()
     except UnicodeError as error:
@@ -95,11 +108,10 @@ def _transcode(path: Path, content: bytes, encoding: str) -> bytes:
 
 
 def _guess_encoding(path: Path, content: bytes) -> str:
-    """Return the encoding of text that is not UTF-8.
+    """Return the likely encoding of text that is not UTF-8.
 
-    This is Western European if most bytes beyond ASCII are its letters, else the guess of
-    charset-normalizer.
-    In cp932 most bytes beyond ASCII begin a character, and bytes from 0xA0 do so rarely.
+    The encoding is Western European if more than 60 % of the bytes beyond ASCII are 0xA0 or higher, the
+    accented letters; else charset-normalizer guesses. In cp932 (Japanese) bytes from 0xA0 are rarer.
     """
     sample = b"\n".join(line for line in content[: 2**24].splitlines() if not line.isascii())[: 2**16]
     beyond = [byte for byte in sample if byte > 0x7F]
@@ -121,7 +133,7 @@ def _guess_encoding(path: Path, content: bytes) -> str:
 
 
 def _read_header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, int, bool]:
-    """Return the header, the delimiter, the line at which rows begin, and if the header is a comment."""
+    """Return the header, the delimiter, the first line of the rows, and whether the header is a comment."""
     number, delimiter, comment, start = 0, "", "", 0
     line = b""
     while line := stream.readline():
@@ -152,7 +164,7 @@ def _read_header(stream: io.BytesIO, unnamed: Sequence[str]) -> tuple[str, str, 
 
 
 def _peek(stream: io.BytesIO) -> str:
-    """Return the next line that is not blank and no comment, and stay in front of it."""
+    """Return the next line that is neither blank nor a comment, without moving on in the stream."""
     start = stream.tell()
     line = next((line for line in stream if line.strip() and not COMMENT.match(line)), b"")
     stream.seek(start)
@@ -160,9 +172,10 @@ def _peek(stream: io.BytesIO) -> str:
 
 
 def _names_columns(comment: str, line: str, delimiter: str) -> bool:
-    """Return true for a comment that is the header of the line below: as many cells, numbers only below.
+    """Return True if a comment line is the header of the line below.
 
-    FDSN text may lack the last cell of its rows, the type of the event.
+    Both lines must have the same number of cells, with numbers only in the line below. A row of FDSN text
+    may lack the last cell, the type of the event.
     """
     delimiter = delimiter or _guess_delimiter(comment, line)
     names, cells = _split_cells(comment, delimiter), _split_cells(line, delimiter)
@@ -173,7 +186,7 @@ def _names_columns(comment: str, line: str, delimiter: str) -> bool:
 
 
 def _guess_delimiter(header: str, following: str) -> str:
-    """Return the delimiter that splits header and first row alike, else the header's most frequent one."""
+    """Return the delimiter that splits header and first row into equally many cells, else the commonest."""
     counts = {mark: len(_split_cells(header, mark)) for mark in DELIMITERS}
     agreeing = {m: n for m, n in counts.items() if n > 1 and len(_split_cells(following, m)) == n}
     if max(counts.values()) == 1 and '"' not in header + following:
@@ -183,7 +196,7 @@ def _guess_delimiter(header: str, following: str) -> str:
 
 
 def _split_cells(line: str, delimiter: str) -> list[str]:
-    """Return the stripped cells of a line."""
+    """Split a line at the delimiter, and return its cells without surrounding blanks."""
     if delimiter == BLANKS:
         return line.split()
     try:
@@ -193,7 +206,7 @@ def _split_cells(line: str, delimiter: str) -> list[str]:
 
 
 def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
-    """Raise `DataError` if a header has too many names, or numbers for names."""
+    """Raise `DataError` if a header has too many names, or numbers in place of names."""
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{path} has {len(names)} columns, expected at most {MOST_COLUMNS}")
     numbers = sum(bool(NUMBER.fullmatch(name)) for name in names)
@@ -210,10 +223,10 @@ def _refuse_names(path: Path, names: list[str], first_line: int) -> None:
 def _read_body(
     path: Path, stream: io.BytesIO, blanks: bool, first_line: int, bars: int
 ) -> tuple[bytes, array.array]:
-    """Return the rows without blank lines and comments, tabs for runs of `blanks`, and their lines.
+    """Return the rows without blank lines and comments, and the line number of each row.
 
-    In FDSN text, which has so many `bars` in a row, quotation marks are text and the last cell may be
-    absent.
+    Runs of blanks become tabs if `blanks` is true. In FDSN text, with `bars` > 0 bars per row, quotation
+    marks are ordinary text and the last cell may be absent.
     """
     body, rows, opened = io.BytesIO(), array.array("q"), 0
     for number, line in enumerate(stream, first_line):
@@ -235,7 +248,7 @@ def _read_body(
 
 
 def _parse(path: Path, body: bytes, rows: array.array, form: pa.csv.ParseOptions, width: int) -> pa.Table:
-    """Return the rows as columns of text, named by numbers."""
+    """Return the rows as a table of text columns, which are named by numbers; [n_rows, width]."""
     names, uneven = [str(i) for i in range(width)], []
     if not body:
         return pa.table([pa.array([], pa.string())] * width, names)

@@ -1,4 +1,4 @@
-"""Downloads of files that are free without an account: one connection, resumed, verified."""
+"""Download files that need no account: one connection at a time, resumed after a break, and verified."""
 
 import json
 import re
@@ -18,14 +18,14 @@ from tfgmm.readers.common import bounded
 JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
 JMA_STATIONS = "code_p.zip"
 RECORD = "fetched.json"
-#: Seconds to connect, and without a byte.
+#: Longest time to connect, and longest time without a received byte, s.
 TIMEOUT = (20.0, 60.0)
 ATTEMPTS = 5
-#: Longest wait between two attempts, s.
+#: Longest pause between two attempts, s.
 MAX_PAUSE = 60.0
 CHUNK = 64 * 1024
 
-#: Sources that `tfgmm fetch` cannot fetch, for its help and the docs.
+#: Description of the sources that `tfgmm fetch` cannot fetch, for the help text and the documentation.
 ACCOUNTS = """\
 Sources that ask you to sign in:
 
@@ -43,16 +43,17 @@ Site layers of Japan (J-SHIS, NIED): https://www.j-shis.bosai.go.jp/ > Download:
 D-V4-STRUCT_DEEP-LYRD.zip, surface Z-V4-JAPAN-AMP-VS400_M250.zip; agree to the terms. Then
 tfgmm import bedrock and tfgmm import vs30."""
 
-#: Called with a file's name, its bytes so far and in all (None where the server does not say).
+#: Function called with the name of a file, the number of bytes received so far, and the total number of
+#: bytes (None if the server does not say).
 Progress = Callable[[str, int, int | None], None]
 
 
 class _AbsentError(Exception):
-    """Raised where the server has no such file."""
+    """Error raised where the server does not have the file."""
 
 
 class _PassingError(Exception):
-    """Raised for a trouble that may be over at the next attempt."""
+    """Error raised for a failure that may be over at the next attempt; ``wait`` is the time to wait, s."""
 
     def __init__(self, reason: str, wait: float = 0.0):
         super().__init__(reason)
@@ -60,15 +61,27 @@ class _PassingError(Exception):
 
 
 def parse_years(text: str) -> list[int]:
-    """Return the years of a list with ranges.
+    """Return the years of a text with years and ranges of years, sorted.
 
-    >>> parse_years("2010,2012-2014")
-    [2010, 2012, 2013, 2014]
+    Parameters
+    ----------
+    text : str
+        Years from 1900 to 2099, separated by commas.
+
+    Returns
+    -------
+    list of int
+        Years, each once.
 
     Raises
     ------
     UsageError
         `text` is no list of years.
+
+    Examples
+    --------
+    >>> parse_years("2010,2012-2014")
+    [2010, 2012, 2013, 2014]
     """
     years: set[int] = set()
     for part in text.split(","):
@@ -88,34 +101,36 @@ def fetch_jma(
     timeout: tuple[float, float] = TIMEOUT,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Fetch annual files ``iYYYY.zip`` and the station table of the Japan Meteorological Agency.
+    """Fetch annual files and the station table of the Japan Meteorological Agency (JMA) into a folder.
 
-    Files that are there and whole are not fetched again; a partial download goes on where it
-    stopped. ``fetched.json`` in the folder names address, size and SHA-256 of each file.
+    The annual files ``iYYYY.zip`` hold seismic intensities and peak accelerations. Complete files in the
+    folder are not fetched again, and a partial download is resumed. The file ``fetched.json`` in the folder
+    holds the address, size and SHA-256 hash of each file.
 
     Parameters
     ----------
     years : sequence of int
+        Years to fetch.
     folder : Path
-        Made if need be.
+        Folder for the files; created if it does not exist.
     base : str
         Address of the folder on the server.
     pause : float
-        Seconds between files, and before the second attempt; doubled before each one after.
+        Pause between files, and before the second attempt, s; doubled before each further attempt.
     timeout : (float, float)
-        Seconds to connect, and without a byte.
+        Longest time to connect, and longest time without a received byte, s.
     progress : callable, optional
-        Called with a file's name, its bytes so far and in all, as `Progress`.
+        Function called with the name of the file and its bytes received and in all, see `Progress`.
 
     Returns
     -------
     list of Path
-        The annual files and, last, ``code_p.dat``.
+        The annual files in the order of `years` and, last, the station table ``code_p.dat``.
 
     Raises
     ------
     UsageError
-        The agency has no file of one of the years; the others have been fetched.
+        JMA has no file of one of the years; the files of the other years have been fetched.
     DataError
         A file cannot be fetched or is damaged after five attempts, or cannot be written.
     """
@@ -146,7 +161,21 @@ def fetch_jma(
 
 
 class Download:
-    """A file to download: fetched into a hidden part beside it, verified, then renamed."""
+    """Download of one ZIP file: fetched into a hidden partial file, verified, then renamed.
+
+    Parameters
+    ----------
+    session : requests.Session
+        Connection to the server.
+    url : str
+        Address of the file.
+    path : Path
+        Final path of the file; the partial file lies beside it.
+    timeout : (float, float)
+        Longest time to connect, and longest time without a received byte, s.
+    progress : callable, optional
+        Function called after each received block, see `Progress`.
+    """
 
     def __init__(self, session, url: str, path: Path, timeout=TIMEOUT, progress: Progress | None = None):
         self.session, self.url, self.path, self.timeout = session, url, path, timeout
@@ -154,7 +183,18 @@ class Download:
         self.progress = progress or (lambda *_: None)
 
     def run(self, pause: float) -> None:
-        """Fetch the file if it is not there and whole."""
+        """Fetch the file unless a complete one is there, and add it to ``fetched.json``.
+
+        Parameters
+        ----------
+        pause : float
+            Pause after the file, and before the second attempt, s; doubled before each further attempt.
+
+        Raises
+        ------
+        DataError
+            The file cannot be fetched or is damaged after five attempts.
+        """
         if self.path.is_file() and _damage(self.path) is None:
             if _read_recorded(self.path.parent).get(self.path.name, {}).get("sha256") != files.sha256(
                 self.path
@@ -176,7 +216,7 @@ class Download:
         time.sleep(pause)
 
     def _attempt(self) -> None:
-        """Fetch the bytes that the part lacks; the part is whole and verified when this returns."""
+        """Fetch the missing bytes into the partial file and verify it; raise `_PassingError` on failure."""
         try:
             self._receive()
         except requests.RequestException as error:
@@ -187,7 +227,7 @@ class Download:
             raise _PassingError(damage)
 
     def _receive(self) -> None:
-        """Add the bytes that the server sends to the part."""
+        """Append the bytes that the server sends to the partial file, which may hold earlier ones."""
         done = self.part.stat().st_size if self.part.is_file() else 0
         headers = {"Range": f"bytes={done}-"} if done else {}
         with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
@@ -211,7 +251,7 @@ class Download:
                     self.progress(self.path.name, done, total)
 
     def _refuse(self, response: requests.Response) -> None:
-        """Raise an error for an answer that is no file."""
+        """Raise an error if the answer of the server is no file: an error status, or a web page."""
         status = response.status_code
         if status == 404:
             raise _AbsentError
@@ -229,7 +269,7 @@ class Download:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Return in a few words why a request failed."""
+    """Return in a few words why a request to the server failed."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
@@ -238,7 +278,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _damage(path: Path) -> str | None:
-    """Return what is wrong with a ZIP file; None where it is whole."""
+    """Return a description of the damage to a ZIP file, or None if the file is complete."""
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.testzip()
@@ -255,7 +295,7 @@ def _damage(path: Path) -> str | None:
 
 
 def _unpack(archive: Path, name: str) -> Path:
-    """Write a member of a ZIP file beside the file, and return its path."""
+    """Extract a file from a ZIP archive into the folder of the archive, and return its path."""
     with zipfile.ZipFile(archive) as packed:
         members = [m for m in packed.infolist() if m.filename.rpartition("/")[2].lower() == name]
         if not members:
@@ -266,7 +306,7 @@ def _unpack(archive: Path, name: str) -> Path:
 
 
 def _read_recorded(folder: Path) -> dict:
-    """Return the entries of ``fetched.json``, none where it is not there or damaged."""
+    """Return the entries of ``fetched.json`` by file name; empty if the file is missing or damaged."""
     try:
         return files.read_json(folder / RECORD)
     except (OSError, ValueError):
@@ -274,7 +314,7 @@ def _read_recorded(folder: Path) -> dict:
 
 
 def _record(path: Path, url: str) -> None:
-    """Add a file to ``fetched.json``."""
+    """Add address, size (bytes) and SHA-256 hash of a file to ``fetched.json`` in its folder."""
     entry = {"url": url, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
     entries = _read_recorded(path.parent) | {path.name: entry}
     with files.whole_file(path.parent / RECORD) as temporary:

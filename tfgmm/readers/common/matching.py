@@ -1,4 +1,4 @@
-"""Events of two catalogues that are one earthquake; two imports of records -> one dataset."""
+"""Match the events of two catalogues, and combine two imports of records into one dataset."""
 
 import collections
 import dataclasses
@@ -12,28 +12,28 @@ from tfgmm.core.sphere import distance_km
 from tfgmm.data.dataset import Dataset, site_ids
 from tfgmm.data.tally import Tally
 
-#: Entries of one station code may differ by this much: coordinates are rounded differently.
+#: Largest distance between two entries of one station, km: coordinates are rounded differently.
 SAME_STATION_KM = 0.5
 PAIR = ["event_id", "station_id"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """A limit on how far apart two entries of one earthquake may be, edges included.
+    """Largest differences between two catalogue entries of one earthquake, limits included.
 
     Attributes
     ----------
     seconds : float
-        Between the origin times.
+        Difference of the origin times, s.
     km : float
-        Between the epicentres.
+        Distance of the epicentres, km.
     magnitude : float
-        Between the magnitudes.
+        Difference of the magnitudes.
 
     Raises
     ------
     UsageError
-        One of them is not above zero.
+        A limit is not positive.
     """
 
     seconds: float = 10.0
@@ -47,24 +47,25 @@ class Tolerance:
 
 
 def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    r"""Return the distance in time, place and magnitude between the events of two tables, row by row.
+    r"""Return the normalised distance in time, place and magnitude between two events, row by row.
 
     .. math:: d = \sqrt{(\Delta t / t_0)^2 + (\Delta r / r_0)^2 + (\Delta M / M_0)^2}
 
-    with the tolerances :math:`t_0, r_0, M_0` as units; infinite where one of the three is exceeded.
+    with the differences of the origin times :math:`\Delta t` (s), of the epicentres :math:`\Delta r` (km)
+    and of the magnitudes :math:`\Delta M`, and with the tolerances :math:`t_0, r_0, M_0`.
 
     Parameters
     ----------
-    first, second : pandas.DataFrame
-        With ``origin_time`` (UTC), ``longitude``, ``latitude`` and ``magnitude``. An unknown magnitude
-        (NaN) fits any; an unknown time or place fits none.
+    first, second : pandas.DataFrame, [n_rows, ...]
+        Columns ``origin_time`` (UTC), ``longitude``, ``latitude`` (degrees) and ``magnitude``. An unknown
+        magnitude (NaN) counts as equal to any; an unknown time or place gives an infinite distance.
     tolerance : Tolerance
+        Largest differences :math:`t_0, r_0, M_0`.
 
     Returns
     -------
     ndarray, [n_rows]
-        Without unit; 1 where one of time, place and magnitude differs by the tolerance and the others
-        agree.
+        Distances without unit; infinite where one of the three differences is above its tolerance.
     """
     places = (table[name] for table in (first, second) for name in ("longitude", "latitude"))
     magnitude = first["magnitude"].to_numpy(float) - second["magnitude"].to_numpy(float)
@@ -78,21 +79,22 @@ def distance(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) ->
 
 
 def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np.ndarray:
-    """Find for each event of one catalogue the entry of the same earthquake in another, one to one.
+    """Match events of two catalogues one to one; return for each event its match in the second catalogue.
 
-    Of all pairs within the tolerance the nearest (`distance`) is taken first, then the nearest of the
-    pairs whose events are still free, and so on; equally near pairs in the order of the rows.
+    Of all pairs within the tolerance, the nearest pair (`distance`) is matched first, then the nearest pair
+    among the remaining events, and so on; equally near pairs are taken in the order of the rows.
 
     Parameters
     ----------
     first, second : pandas.DataFrame
-        As for `distance`.
+        Events with ``origin_time`` (UTC), ``longitude``, ``latitude`` (degrees) and ``magnitude``.
     tolerance : Tolerance
+        Largest differences in time, place and magnitude between two entries of one earthquake.
 
     Returns
     -------
     ndarray of int, [n_first]
-        Position (not label) of the matching event in `second`, or -1.
+        Position (row number from 0, not index label) of the matching event in `second`, or -1.
     """
     rows, cols = _near_in_time(_seconds(first), _seconds(second), tolerance.seconds)
     far = distance(first.iloc[rows], second.iloc[cols], tolerance)
@@ -105,12 +107,12 @@ def match(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> np
 
 
 def _seconds(events: pd.DataFrame) -> np.ndarray:
-    """Return the origin times in s since 1970."""
+    """Return the origin times of events in s since 1970-01-01 UTC, [n_events]; NaN where unknown."""
     return ((events["origin_time"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(float)
 
 
 def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Find all pairs of events whose origin times differ by at most `seconds`.
+    """Return all pairs of events whose origin times differ by at most `seconds`.
 
     The limit is widened slightly, so that rounding excludes no pair at the limit itself.
 
@@ -119,6 +121,7 @@ def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tupl
     first, second : ndarray, [n_first], [n_second]
         Origin times, s since 1970; NaN, an unknown time, pairs with NaN only.
     seconds : float
+        Largest difference, s.
 
     Returns
     -------
@@ -138,26 +141,27 @@ def _near_in_time(first: np.ndarray, second: np.ndarray, seconds: float) -> tupl
 
 
 def combine(first: Dataset, second: Dataset, tolerance: Tolerance) -> Dataset:
-    """Join the records of two imports in one dataset, with shared events and stations only once.
+    """Combine the records of two imports into one dataset, with shared events and stations only once.
 
     An earthquake, station or record that is in both imports appears once: values of `first` are kept (id
     and hypocentre of an event), values that `first` lacks (NaN, or a missing column) are taken from
     `second`. Two events are the same if they have the same id, or else if `match` pairs them. Site ids are
     assigned anew. Limits of region, magnitude and distance are not applied again, because each import has
-    applied its own. Site layers are taken from the import that has any.
+    applied its own limits. Site layers are taken from the import that has any.
 
     Parameters
     ----------
     first, second : Dataset
+        Datasets of the two imports.
     tolerance : Tolerance
-        How far apart two entries of one earthquake may be.
+        Largest differences in time, place and magnitude between two entries of one earthquake.
 
     Returns
     -------
     Dataset
-        The provenance has the counts of what all imports have read and dropped, and one entry per import
-        in ``imports``. The dictionary ``merged_events`` of an import maps an event id to the id of the
-        event of an earlier import with which the event was merged.
+        The provenance has the counts of the rows that all imports have read and dropped, and one entry per
+        import in ``imports``. The dictionary ``merged_events`` of an import maps an event id to the id of
+        the event of an earlier import with which the event was merged.
 
     Raises
     ------
@@ -202,7 +206,7 @@ def _refuse_mixture(first: Dataset, second: Dataset) -> None:
 
 
 def _pair_events(first: pd.DataFrame, second: pd.DataFrame, tolerance: Tolerance) -> dict[str, str]:
-    """Return the events of `second` that are also in `first`: id in `second` -> id in `first`."""
+    """Return the events that are in both tables: the id in `first` by the id in `second`."""
     index = pd.Index(first["event_id"]).get_indexer(second["event_id"])
     listed = second[index >= 0]
     far = np.isinf(distance(first.iloc[index[index >= 0]], listed, tolerance))
@@ -229,7 +233,7 @@ def _describe_event(event: pd.Series) -> str:
 
 
 def _rename_events(table: pd.DataFrame, same: dict[str, str]) -> pd.DataFrame:
-    """Replace the event ids of a table that are keys of `same` by the values of `same`."""
+    """Return the table with event ids that are keys of `same` replaced by the values of `same`."""
     return table.assign(event_id=table["event_id"].replace(same))
 
 
@@ -251,7 +255,7 @@ def _refuse_moved_stations(first: pd.DataFrame, second: pd.DataFrame) -> None:
 
 
 def _join_tables(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """Merge rows and columns of two tables; for equal keys, `first` precedes, and `second` fills NaN."""
+    """Return the rows of both tables once per key; NaN in `first` is filled from `second`."""
     names = list(pd.concat([first[:0], second[:0]]))
     first, second = first.set_index(key), second.set_index(key)
     both = pd.concat([first, second[~second.index.isin(first.index)]])
@@ -259,7 +263,7 @@ def _join_tables(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> p
 
 
 def _choose_layers(first: Dataset, second: Dataset):
-    """Return the site layers of the import that has any."""
+    """Return the site layers of the import that has any; raise `UsageError` if both have different ones."""
     if first.layers is None or second.layers is None:
         return first.layers if second.layers is None else second.layers
     if not first.layers.equals(second.layers):
@@ -270,7 +274,10 @@ def _choose_layers(first: Dataset, second: Dataset):
 
 
 def _join_provenance(first: dict, second: dict, same: dict, tolerance: Tolerance, tally: Tally) -> dict:
-    """Return the provenance of both imports and of joining them."""
+    """Return the provenance of the combined dataset, from the provenances of both imports.
+
+    `same` maps event ids of the second import to ids of the first; `tally` holds the rows that were merged.
+    """
     both = first, second
     imports = [*_imports(first), *_imports(second)]
     renamed = {second_id: first_id for second_id, first_id in same.items() if second_id != first_id}
@@ -297,12 +304,12 @@ def _join_provenance(first: dict, second: dict, same: dict, tolerance: Tolerance
 
 
 def _imports(provenance: dict) -> list[dict]:
-    """Return the provenance of each import that a dataset is made of."""
+    """Return the provenance of each import that a dataset consists of, as a list."""
     return list(provenance.get("imports", [provenance]))
 
 
 def _drop_repeats(items) -> list:
-    """Return each of the items, which need not be hashable, once and in order."""
+    """Return the items, which need not be hashable, in their order and without repeats."""
     kept: list = []
     for item in items:
         if item not in kept:
@@ -311,12 +318,12 @@ def _drop_repeats(items) -> list:
 
 
 def _join_texts(provenances, key: str, separator: str) -> str:
-    """Return the different texts under a key, with the separator between them."""
+    """Return the different texts under a key of several provenances, joined by the separator."""
     return separator.join(_drop_repeats(p[key] for p in provenances if p.get(key)))
 
 
 def _add_counts(counts) -> dict[str, int]:
-    """Return the sum of the counts of each thing."""
+    """Return the sum of several dictionaries of counts, by kind."""
     total: collections.Counter = collections.Counter()
     for count in counts:
         total.update(count)
@@ -324,7 +331,7 @@ def _add_counts(counts) -> dict[str, int]:
 
 
 def _merge_reasons(rows: list[dict]) -> list[dict]:
-    """Return one row per reason: counts add up, three examples stay."""
+    """Return one row per kind and reason, with the sum of the counts and the first three examples."""
     merged: dict[tuple, dict] = {}
     for row in rows:
         key = row["what"], row["reason"]

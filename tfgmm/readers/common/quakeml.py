@@ -1,4 +1,4 @@
-"""QuakeML -> one row per event, as it stands in the file."""
+"""Read QuakeML into a table with one row per event, with the values as the file has them, as text."""
 
 import io
 import re
@@ -10,32 +10,35 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 
-#: Columns made of an event.
+#: Columns of the table of events.
 COLUMNS = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
 COLUMNS += ["magnitude_source", "event_type"]
-#: ``query?eventid=us7000abcd&format=quakeml`` of FDSN services, ``evid=600516598`` of the ISC.
+#: Pattern of an event id in a public id, as ``query?eventid=us7000abcd&format=quakeml`` of FDSN services
+#: or ``evid=600516598`` of the ISC.
 _QUERY = re.compile(r"[?&/](?:event|ev)id=([^&/#]+)", re.IGNORECASE)
 
-#: Elements of which an event may have thousands, and which are not read.
+#: Names of elements that are not read; an event may have thousands of them.
 _BULK = ("pick", "arrival", "amplitude", "stationMagnitude", "focalMechanism")
 
 
 def read(path: Path, content: bytes) -> pd.DataFrame:
-    """Read the events of QuakeML of any version, one at a time to save memory.
+    """Read the events of a QuakeML file of any version into a table of text, one event at a time.
 
-    The preferred origin is taken, else the first. Of the magnitudes the preferred one is taken if it is
-    a moment magnitude, else the first moment magnitude, else the preferred one, else the first.
+    The preferred origin is taken, else the first. The magnitude is the preferred one if it is a moment
+    magnitude, else the first moment magnitude, else the preferred magnitude, else the first.
 
     Parameters
     ----------
     path : Path
-        Named in messages.
+        File of the content, for messages.
     content : bytes
+        Content of the file.
 
     Returns
     -------
-    pandas.DataFrame
-        `COLUMNS` as text, missing where the file has nothing; the index, ``event``, counts from 1.
+    pandas.DataFrame, [n_events, 8]
+        `COLUMNS` as text (degrees, km), missing where the file has no value; the index, named ``event``,
+        counts from 1.
 
     Raises
     ------
@@ -54,8 +57,20 @@ def read(path: Path, content: bytes) -> pd.DataFrame:
 
 
 def is_moment(magnitude_type: str | None) -> bool:
-    """Return whether a type of magnitude is a moment magnitude: Mw, Mww, Mwc, Mwb, Mwr, ...
+    """Return True if a type of magnitude is a moment magnitude: Mw, Mww, Mwc, Mwb, Mwr, ...
 
+    Parameters
+    ----------
+    magnitude_type : str or None
+        Type of the magnitude in any case.
+
+    Returns
+    -------
+    bool
+        False for other types and for None.
+
+    Examples
+    --------
     >>> is_moment("mww"), is_moment("Mw(mB)"), is_moment("ML")
     (True, False, False)
     """
@@ -63,7 +78,7 @@ def is_moment(magnitude_type: str | None) -> bool:
 
 
 def _iterate_events(content: bytes) -> Iterator[ElementTree.Element]:
-    """Yield the element of each event, and empty it before the next one is read."""
+    """Yield the XML element of each event; the element is emptied before the next event is read."""
     open_elements: list[ElementTree.Element] = []
     for what, element in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):
         if what == "start":
@@ -81,17 +96,17 @@ def _iterate_events(content: bytes) -> Iterator[ElementTree.Element]:
 
 
 def _name(tag: str) -> str:
-    """Return a tag or the name of an attribute without the namespace, which differs by version."""
+    """Return the name of a tag or attribute without its namespace, which differs by QuakeML version."""
     return tag.rpartition("}")[2]
 
 
 def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
-    """Return the children of an element that have a name."""
+    """Return the child elements of an element that have the given name."""
     return [child for child in element if _name(child.tag) == name]
 
 
 def _text(element: ElementTree.Element | None, *names: str) -> str | None:
-    """Return the text below an element along a path of names, None where there is none."""
+    """Return the text of the element at a path of names below an element; None if there is no text."""
     for name in names:
         element = next(iter(_children(element, name)), None) if element is not None else None
     text = "" if element is None else (element.text or "").strip()
@@ -99,7 +114,7 @@ def _text(element: ElementTree.Element | None, *names: str) -> str | None:
 
 
 def _read_event(event: ElementTree.Element) -> dict[str, str | None]:
-    """Return the row of an event."""
+    """Return the values of one event as texts, by column; None where the event has no value."""
     origin = _preferred(_children(event, "origin"), _text(event, "preferredOriginID"))
     magnitudes = [
         magnitude for magnitude in _children(event, "magnitude") if _text(magnitude, "mag", "value")
@@ -121,13 +136,13 @@ def _read_event(event: ElementTree.Element) -> dict[str, str | None]:
 
 
 def _preferred(elements: list[ElementTree.Element], public_id: str | None) -> ElementTree.Element | None:
-    """Return the element of a public id, else the first, None where there is none."""
+    """Return the element with the given public id, else the first element; None if the list is empty."""
     chosen = (element for element in elements if element.get("publicID") == public_id)
     return next(chosen, next(iter(elements), None))
 
 
 def _in_km(depth_m: str | None) -> str | None:
-    """Return a depth of QuakeML, m, in km; a text that is no number as it is, for a later message."""
+    """Return a depth, which QuakeML gives in m, in km; a text that is no number is returned unchanged."""
     try:
         return None if depth_m is None else repr(float(depth_m) / 1000)
     except ValueError:
@@ -135,10 +150,10 @@ def _in_km(depth_m: str | None) -> str | None:
 
 
 def _event_id(attributes: dict[str, str]) -> str | None:
-    """Return the id by which the agency's own service knows an event.
+    """Return the id under which the service of the agency knows an event; None if there is no id.
 
-    It is the ``eventid`` of a query, else ``catalog:eventsource`` and ``catalog:eventid``, else the
-    last part of the public id.
+    The id is the ``eventid`` of a query, else ``catalog:eventsource`` followed by ``catalog:eventid``, else
+    the last part of the public id.
     """
     public_id = attributes.get("publicID", "")
     if query := _QUERY.search(public_id):

@@ -1,4 +1,4 @@
-"""Tables as read -> a dataset of the events, stations and records that can be used; the rest is counted."""
+"""Select the usable events, stations and records within limits, make a dataset of them, count the rest."""
 
 import dataclasses
 
@@ -10,26 +10,28 @@ from tfgmm.core.sphere import hypocentral_km, wrapped
 from tfgmm.data.dataset import Dataset, site_ids
 from tfgmm.data.tally import Tally
 
-#: Larger amplitudes (in g) are a wrong unit or a broken instrument, smaller ones are rounding noise.
+#: Range of plausible amplitudes, g: larger ones have a wrong unit or come from a broken instrument,
+#: smaller ones are rounding noise.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits on the records that a user wants.
+    """Limits on the events, stations and records that a user wants in a dataset.
 
     Attributes
     ----------
     region : (west, south, east, north) or None
-        Degrees, edges included; a west beyond the east means across the date line, and longitudes may
-        count from 0 to 360. Stations outside are left out, events are not.
+        Edges of a box, degrees, included; None is the whole Earth. A west edge beyond the east edge means a
+        box across the date line; longitudes may also count from 0 to 360. Stations outside the box are
+        dropped, events outside the box are not.
     min_magnitude : float
-        Smallest Mw.
+        Smallest moment magnitude Mw.
     max_distance_km : float
-        Largest hypocentral distance, ``sqrt(epicentral^2 + depth^2)``.
+        Largest hypocentral distance, km.
     min_records : int
-        Fewest records an event must have after all other limits.
+        Smallest number of records of an event, after all other limits are applied.
 
     Raises
     ------
@@ -51,7 +53,18 @@ class Limits:
             )
 
     def inside(self, places: pd.DataFrame) -> pd.Series:
-        """Return whether each place lies in the region, from its ``longitude`` and ``latitude``."""
+        """Return, for each place, whether the place lies in the region.
+
+        Parameters
+        ----------
+        places : pandas.DataFrame
+            Columns ``longitude`` and ``latitude``, degrees; one row per place.
+
+        Returns
+        -------
+        pandas.Series of bool, [n_places]
+            True inside the region or at its edge; False where a coordinate is NaN.
+        """
         west, south, east, north = self.region or WHOLE_EARTH
         longitude = pd.Series(wrapped(places["longitude"]), places.index)
         west, east = wrapped([west, east]) if east - west < 360 else (-180, 180)
@@ -64,20 +77,20 @@ class Limits:
 
 @dataclasses.dataclass
 class RawDataset:
-    """Events, stations and records as a reader has read them, before limits and checks.
+    """Events, stations and records as a reader has read them, before limits and checks are applied.
 
     Attributes
     ----------
     events, stations, records : pandas.DataFrame
-        Columns of the data contract and further ones of the file. NaN where unknown: an event's
-        magnitude or hypocentre, a station's coordinates, an intensity measure. Longitudes may count
-        from 0 to 360. Stations have no ``site_id`` yet. Of rows with one ``event_id`` (``station_id``; or
-        both, in `records`) the first that can be used is kept.
+        Tables with the columns of a dataset (`tfgmm.data.schemas`) and any further columns of the file.
+        These values may be NaN: magnitude and hypocentre of an event, coordinates of a station, intensity
+        measures. Longitudes may count from 0 to 360 degrees. Stations have no ``site_id`` yet. If several
+        rows have the same id (for records: event id and station id), the first usable row is kept.
     provenance : dict
-        ``name``, ``sources``, ``choices`` and whatever else belongs into ``dataset.json``, such as
-        ``noted`` (see `note`).
+        ``name``, ``sources``, ``choices`` and further entries of ``dataset.json``, such as ``noted`` (see
+        `note`).
     tally : Tally
-        Counts of rows read, and of those that the reader itself has dropped.
+        Counts of the rows read, and of the rows that the reader itself has dropped.
     """
 
     events: pd.DataFrame
@@ -88,20 +101,26 @@ class RawDataset:
 
 
 def select(raw: RawDataset, limits: Limits) -> Dataset:
-    """Make a dataset of the rows that can be used and lie within limits; dropped rows are counted.
+    """Make a dataset of the usable rows that lie within the limits; count the dropped rows with reasons.
 
     Parameters
     ----------
     raw : RawDataset
-        Its tally gets the dropped rows, with reasons.
+        Tables as read; the dropped rows are added to its tally.
     limits : Limits
+        Region, smallest magnitude, largest distance (km) and smallest number of records per event.
+
+    Returns
+    -------
+    Dataset
+        The checked dataset, with site ids and with the counts of dropped rows in its provenance.
 
     Raises
     ------
     UsageError
         No station lies in the region.
     DataError
-        No record is left, or a table breaks the data contract.
+        No record is left, or a table has a wrong column or value (`tfgmm.data.schemas`).
     """
     tally = raw.tally
     events = _usable_events(_wrap_longitudes(raw.events), limits.min_magnitude, tally)
@@ -130,40 +149,47 @@ def select(raw: RawDataset, limits: Limits) -> Dataset:
 
 
 def drop(table: pd.DataFrame, bad, what: str, reason: str, tally: Tally) -> pd.DataFrame:
-    """Return a table without its bad rows, which are tallied.
+    """Return a table without its bad rows, and add these rows to the counts of dropped rows.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        With the ids of its rows.
+    table : pandas.DataFrame, [n_rows, ...]
+        Table with ``event_id``, ``station_id``, or both (records).
     bad : array_like of bool, [n_rows]
+        True for the rows to drop.
     what : str
-        ``event``, ``station`` or ``record``.
+        Kind of the rows: ``event``, ``station`` or ``record``.
     reason : str
         Why the rows are dropped.
     tally : Tally
-        Gets the number of bad rows and the ids of some.
+        Counts to which the bad rows are added, with the ids of up to three rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The other rows.
     """
     tally.drop(what, reason, _name_rows(table[bad], what))
     return table[~bad]
 
 
 def note(what: str, reason: str, names) -> list[dict]:
-    """Return a row of ``noted`` in the provenance, for rows that are kept with a doubt.
+    """Return a note for the provenance about rows that are kept although something is doubtful.
 
     Parameters
     ----------
     what : str
-        ``event``, ``station``, ``record``, ...
+        Kind of the rows: ``event``, ``station``, ``record``, ...
     reason : str
-        What a user should know of the rows.
+        What a user should know about the rows.
     names : iterable of str
-        Ids of the rows; without any there is no note.
+        Ids of the rows.
 
     Returns
     -------
     list of dict
-        One note or none.
+        One note with ``what``, ``reason``, ``count`` and up to three ``examples``; empty if there are no
+        rows.
     """
     tally = Tally()
     tally.drop(what, reason, names)
@@ -171,22 +197,22 @@ def note(what: str, reason: str, names) -> list[dict]:
 
 
 def _wrap_longitudes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with longitudes from -180 to 180 degrees."""
+    """Return the table with its column ``longitude`` wrapped to -180 to 180 degrees."""
     return table.assign(longitude=wrapped(table["longitude"]))
 
 
 def _write_box(region) -> str:
-    """Return a region as the command line has it."""
+    """Return a region as the text ``west,south,east,north``, degrees."""
     return ",".join(f"{value:.7g}" for value in region or WHOLE_EARTH)
 
 
 def _name_rows(table: pd.DataFrame, what: str) -> pd.Series:
-    """Return the id of each event or station, or the ids of event and station of each record."""
+    """Return the id of each event or station; for records, event id and station id with a blank between."""
     return table["event_id"] + " " + table["station_id"] if what == "record" else table[f"{what}_id"]
 
 
 def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: Tally) -> pd.DataFrame:
-    """Return the events with hypocentre and a magnitude that is large enough, each once."""
+    """Return the events with a hypocentre and a magnitude of at least `min_magnitude`, each once."""
     hypocentre = ["origin_time", "longitude", "latitude", "depth_km"]
     reasons = {
         "origin time or hypocentre undetermined": lambda table: table[hypocentre].isna().any(axis=1),
@@ -203,7 +229,7 @@ def _usable_events(events: pd.DataFrame, min_magnitude: float, tally: Tally) -> 
 def _usable_stations(
     table: pd.DataFrame, limits: Limits, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the stations that have coordinates, and those of them that lie in the region."""
+    """Return the stations that have coordinates, and the subset of these stations in the region."""
     blank = table[["longitude", "latitude"]].isna().any(axis=1)
     located = drop(table, blank, "station", "no coordinates", tally)
     if located.empty:
@@ -219,10 +245,10 @@ def _usable_stations(
 
 
 def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the records with at least one intensity measure.
+    """Return the records with at least one usable intensity measure; unusable values become NaN.
 
-    A single value that is out of range becomes missing, and is counted as a ``value``. A value that the
-    file does not give is no loss.
+    A value out of range in a record that is kept is counted as a dropped ``value``; a value that the file
+    does not give is not counted.
     """
     ims = [name for name in rows.columns if imt.is_imt(name)]
     values = rows[ims]
@@ -245,9 +271,10 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
 
 
 def _note_out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> list[dict]:
-    """Return notes of the records outside the operating period that the station table gives.
+    """Return notes about records outside the operating period of their station in the station table.
 
-    These records are kept: the date is that of an announcement, and records go on for days after.
+    Such records are kept, because the table gives dates of announcements, and a station may record for some
+    days after.
     """
     if "operating_from" not in stations or rows.empty:
         return []
@@ -263,7 +290,7 @@ def _note_out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.
 def _enough_records(
     events: pd.DataFrame, rows: pd.DataFrame, min_records: int, tally: Tally
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the events that have enough records, and the records of these events."""
+    """Return the events with at least `min_records` records, and the records of these events."""
     counts = rows["event_id"].value_counts()
     enough = counts.index[counts >= min_records]
     reason = f"fewer than {min_records} records"
@@ -275,7 +302,7 @@ def _enough_records(
 
 
 def _complete_provenance(raw: RawDataset, limits: Limits, noted: list[dict]) -> dict:
-    """Return the provenance with limits, counts and notes."""
+    """Return the provenance of the raw dataset with the limits, the counts of rows and the notes added."""
     chosen = dataclasses.asdict(limits) | {"region": list(limits.region) if limits.region else None}
     east = {what: int((getattr(raw, what)["longitude"] > 180).sum()) for what in ("events", "stations")}
     if any(east.values()):

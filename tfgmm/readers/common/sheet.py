@@ -1,6 +1,6 @@
-"""Files of tables -> named columns of text; nothing is chosen or dropped.
+"""Read table files (text, Excel, Parquet) into named columns of text, and identify files of other kinds.
 
-Text: `delimited`. Excel: `workbook`.
+All rows and columns are kept. The module `delimited` reads text, and `workbook` reads Excel.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ import pyarrow.parquet
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.readers.common import bounded, delimited, workbook
 
-#: Text that stands for a missing value: -999, -9999 ..., also with zeros or nines after the point.
+#: Pattern of a text that marks a missing value: -999, -9999, -999.0, -999.99, ..., #N/A.
 SENTINEL = r"-9{3,}(?:\.0*|\.9+)?|#N/A"
-#: Numbers this large fill in for missing ones too: the greatest of 32 bits, NetCDF's 9.97e36.
+#: Numbers of at least this size mark missing values: the largest 32-bit number, NetCDF's 9.97e36.
 FILL = 1e36
-#: Words that stand for a missing number. In columns of text they are text: NA is a network.
+#: Words that mark a missing number. In columns of text they are ordinary text: NA is a network.
 NO_NUMBER = ["nan", "na", "n/a", "null", "none", "-", "--", "."]
 DECIMAL_COMMA = r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?"
 PARQUET = b"PAR1"
 AS_CSV = "write the table as CSV"
 UNPACK = "unpack it and give the table in it"
-#: First bytes -> what the file is, and what to do.
+#: Kind of a file that is no readable table, and advice to the user, by the first bytes of the file.
 MAGIC = {
     b"\xd0\xcf\x11\xe0": (
         "an Excel workbook of before 2007 (.xls), or one with a password",
@@ -58,7 +58,7 @@ MAGIC = {
     b"7z\xbc\xaf": ("a 7-Zip archive", UNPACK),
     b"\x28\xb5\x2f\xfd": ("a file compressed with Zstandard", "unpack it, or compress it with gzip"),
 }
-#: A part of a ZIP archive -> what the archive is, and what to do.
+#: Kind of a ZIP archive that is no readable table, and advice, by the name of a file in the archive.
 ZIPPED = {
     "xl/workbook.bin": ("a binary Excel workbook (.xlsb)", "save it as .xlsx or CSV"),
     "word/document.xml": ("a Word document", "save the table as CSV"),
@@ -72,9 +72,12 @@ _comma = False
 
 @contextlib.contextmanager
 def decimal_comma(used: bool = True) -> Iterator[None]:
-    """Take the comma for the decimal sign of numbers in text while the block runs, if `used`.
+    """Read numbers in text with a decimal comma while the block runs, as ``--decimal-comma`` asks.
 
-    The option ``--decimal-comma`` of the commands.
+    Parameters
+    ----------
+    used : bool
+        Whether the comma is the decimal sign; if false, the point is.
     """
     global _comma  # noqa: PLW0603 - an option for all tables that a command reads
     before, _comma = _comma, used
@@ -86,18 +89,20 @@ def decimal_comma(used: bool = True) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """A table as it stands in a file.
+    """Table as it stands in a file, before cells are converted and checked.
 
     Attributes
     ----------
     path : Path
-    table : pyarrow.Table
+        File of the table, for messages.
+    table : pyarrow.Table, [n_rows, n_columns]
+        Cells, most of them text.
     rows : ndarray of int, [n_rows]
-        Where each row begins, as an editor or a spreadsheet numbers lines; in Parquet from 1.
+        Number of each row in the file, as an editor or a spreadsheet counts lines; in Parquet from 1.
     encoding : str or None
-        Of text.
+        Encoding of a text file; None for other files.
     decimal : str
-        Decimal sign of numbers in text.
+        Decimal sign of numbers in text, point or comma.
     """
 
     path: Path
@@ -108,18 +113,30 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """Return the names of the columns, in order."""
+        """Return the names of the columns, in the order of the file."""
         return self.table.column_names
 
     def text(self, name: str, sentinels: bool = True) -> pd.Series:
-        """Return a column as stripped text, missing where blank or, with `sentinels`, -999, -9999, ...
+        """Return a column as text without surrounding blanks; missing where the cell is blank.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column in the file.
+        sentinels : bool
+            Whether cells such as -999 and -9999 (`SENTINEL`) also count as missing.
+
+        Returns
+        -------
+        pandas.Series of str, [n_rows]
+            Text of the cells, with an index from 0.
 
         Raises
         ------
         UsageError
-            There is no such column.
+            The table has no such column.
         DataError
-            There are two columns of the name.
+            The table has several columns of this name.
         """
         count = self.columns.count(name)
         if count == 0:
@@ -138,17 +155,50 @@ class Sheet:
         return column.mask(missing).rename(name)
 
     def number(self, name: str, sentinels: bool = True) -> pd.Series:
-        """Return a column as numbers; NaN where missing as in `text`.
+        """Return a column as numbers; NaN where the cell is blank or marks a missing value.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column in the file.
+        sentinels : bool
+            Whether cells such as -999 (`SENTINEL`), and numbers of 1e36 or more, also count as missing.
+
+        Returns
+        -------
+        pandas.Series of float, [n_rows]
+            Numbers, with an index from 0.
 
         Raises
         ------
-        UsageError, DataError
-            As `text`; or a cell is neither a number nor a sign of a missing number.
+        UsageError
+            The table has no such column.
+        DataError
+            The table has several columns of this name, or a cell is neither a number nor a mark of a
+            missing number.
         """
         return self.to_number(self.text(name, sentinels), sentinels)
 
     def to_number(self, text: pd.Series, sentinels: bool = True) -> pd.Series:
-        """Return text of `text` as numbers; with `sentinels` 1e36 and more are missing."""
+        """Return a column of text, as `text` returns it, as numbers; NaN where missing.
+
+        Parameters
+        ----------
+        text : pandas.Series of str, [n_rows]
+            Column of this table.
+        sentinels : bool
+            Whether numbers of 1e36 or more in absolute value count as missing.
+
+        Returns
+        -------
+        pandas.Series of float, [n_rows]
+            Numbers.
+
+        Raises
+        ------
+        DataError
+            A cell is neither a number nor a mark of a missing number; the message names the first one.
+        """
         values = pd.to_numeric(self.with_points(text), errors="coerce").astype(float)
         absent = text.isna() | text.str.lower().isin(NO_NUMBER)
         bad = values.isna() & ~absent
@@ -160,14 +210,41 @@ class Sheet:
         return values.mask(fill) if sentinels else values
 
     def with_points(self, text: pd.Series) -> pd.Series:
-        """Return numbers, as text, with decimal points whatever the decimal sign of the table."""
+        """Return numbers, given as text, with decimal points in place of the decimal sign of the table.
+
+        Parameters
+        ----------
+        text : pandas.Series of str, [n_rows]
+            Column of this table.
+
+        Returns
+        -------
+        pandas.Series of str, [n_rows]
+            Text with decimal points; a point in a table with decimal commas becomes ``?``, which is no
+            number.
+        """
         if self.decimal == ".":
             return text
         # Where the comma is the decimal sign, a point can only stand between thousands.
         return text.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
 
     def refuse(self, column: pd.Series, bad, expected: str) -> None:
-        """Raise `DataError` that names the first `bad` cell of a column."""
+        """Raise an error that names the first bad cell of a column; do nothing if no cell is bad.
+
+        Parameters
+        ----------
+        column : pandas.Series of str, [n_rows]
+            Column of this table.
+        bad : array_like of bool, [n_rows]
+            True for bad cells.
+        expected : str
+            Description of a correct cell, for the message.
+
+        Raises
+        ------
+        DataError
+            A cell is bad.
+        """
         bad = np.asarray(bad, bool)
         if bad.any():
             row = int(np.argmax(bad))
@@ -180,13 +257,20 @@ class Sheet:
 def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     """Read the table in a file: Excel (first sheet), Parquet, else text with a header (`delimited.read`).
 
-    The first bytes tell what the file is. It may be compressed (gzip, bzip2, xz).
+    The first bytes of the file decide its kind. The file may be compressed with gzip, bzip2 or xz.
 
     Parameters
     ----------
     path : Path
+        File to read.
     unnamed : sequence of str
-        Names of the columns of text whose first line is no header but as many numbers.
+        Names of the columns for text without a header: used if the first line has as many cells and all of
+        them are numbers.
+
+    Returns
+    -------
+    Sheet
+        The table, with at least one row.
 
     Raises
     ------
@@ -215,7 +299,7 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
 
 
 def _read_parquet(path: Path, content: bytes) -> pa.Table:
-    """Return the table of a Parquet file, with text as dictionaries: a repeated text is held once."""
+    """Return the table of a Parquet file; text columns are dictionaries that hold a repeated text once."""
     try:
         with pa.BufferReader(content) as source:
             file = pa.parquet.ParquetFile(source)
@@ -236,12 +320,12 @@ def _read_parquet(path: Path, content: bytes) -> pa.Table:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Return true for a type of text."""
+    """Return True if an Arrow data type is text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _decoded_bytes(column: pa.Array) -> int:
-    """Return how many bytes a column takes when each row has its own text."""
+    """Return the number of bytes of a column if each row holds its own copy of the text."""
     if not pa.types.is_dictionary(column.type):
         return column.nbytes
     lengths = pc.binary_length(column.dictionary)
@@ -252,19 +336,19 @@ def _decoded_bytes(column: pa.Array) -> int:
 
 
 def _refuse_other_files(path: Path, content: bytes) -> None:
-    """Raise `DataError` that says what a file is and what to do, if it is known and no table."""
+    """Raise `DataError` with the kind of a file and advice, if the kind is known and is no table."""
     kind = _zip_kind(path, content) if content.startswith(ZIP) else _kind(content)
     if kind:
         raise DataError(f"{path} is {kind[0]}, which is not read as a table: {kind[1]}")
 
 
 def _is_workbook(content: bytes) -> bool:
-    """Return true for the bytes of an Excel workbook of 2007 or later (a ZIP archive)."""
+    """Return True if bytes are those of an Excel workbook of 2007 or later, which is a ZIP archive."""
     return content.startswith(ZIP) and "xl/workbook.xml" in _zip_names(content)
 
 
 def _kind(content: bytes) -> tuple[str, str] | None:
-    """Return what a file is that is no table, from its first bytes, and what to do; None for text."""
+    """Return the kind of a file that is no table, from its first bytes, and advice; None for other text."""
     if not content.strip():
         return "empty", "fetch or write it again"
     if content[257:262] == b"ustar":
@@ -274,7 +358,7 @@ def _kind(content: bytes) -> tuple[str, str] | None:
 
 
 def _zip_kind(path: Path, content: bytes) -> tuple[str, str]:
-    """Return what a ZIP archive is that is no workbook, and what to do."""
+    """Return the kind of a ZIP archive that is no workbook, and advice to the user."""
     names = _zip_names(content)
     if ODS in content[:200] or path.suffix.lower() == ".ods":
         return ZIPPED["content.xml"]
@@ -285,7 +369,7 @@ def _zip_kind(path: Path, content: bytes) -> tuple[str, str]:
 
 
 def _markup_kind(start: bytes) -> tuple[str, str] | None:
-    """Return which markup text begins with `start`, in lower case, and what to do; None for another."""
+    """Return the kind of markup (JSON, HTML, XML) in the text `start`, and advice; None for other text."""
     if re.match(rb'\{\s*["}]|\[\s*[\[{"\d\]-]', start):
         return "JSON", AS_CSV
     if re.match(rb"<(!doctype html|html|head|body|table)\b", start):
@@ -294,7 +378,7 @@ def _markup_kind(start: bytes) -> tuple[str, str] | None:
 
 
 def _zip_names(content: bytes) -> list[str]:
-    """Return the names of the files in a ZIP archive; none where it is damaged."""
+    """Return the names of the files in a ZIP archive; empty if the archive is damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.namelist()

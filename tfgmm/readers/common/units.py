@@ -1,4 +1,4 @@
-"""Units of acceleration: tell the unit of a file, or check the unit that is stated."""
+"""Units of acceleration: detect the unit of amplitudes in a file, or check the unit that a user states."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import distance_km
 
-#: Unit -> its size in g.
+#: Size of each unit in g, by the name of the unit.
 IN_G = {
     "g": 1.0,
     "%g": 0.01,
@@ -19,32 +19,46 @@ IN_G = {
     "cm/s^2": 0.01 / imt.STANDARD_GRAVITY,
     "gal": 0.01 / imt.STANDARD_GRAVITY,
 }
-#: Units of which values may be the logarithm.
+#: Units of amplitudes whose logarithms may stand in a file.
 OF_LOGARITHMS = ("g", "%g", "m/s^2", "cm/s^2")
-#: Other spellings of the square of a second.
+#: Pattern of other spellings of "per second squared".
 _SQUARE = re.compile(r"(?:/s(?:ec)?(?:\^|\*\*)?[2²]|/s/s)$")
-#: Half the distance between the nearest of g, m/s^2 and cm/s^2, in ln units.
+#: Half the smallest step between g, m/s^2 and cm/s^2 (a factor of 9.8), ln units.
 HALF_STEP = np.log(imt.STANDARD_GRAVITY) / 2
-#: Standard deviation of ln PGA about the reference model (0.74 on two years of JMA records).
+#: Standard deviation of ln PGA about `expected_ln_pga`, ln units (0.74 for two years of JMA records).
 SCATTER = 0.8
-#: A median residual beyond a factor of 20 is a wrong unit in any region, beyond one of 5 in most.
+#: Median residuals, ln units: above the first (a factor of 20) the unit is wrong in any region, above the
+#: second (a factor of 5) in most regions.
 IMPLAUSIBLE, DOUBTFUL = np.log(20), np.log(5)
 FEWEST, FEWEST_LOGARITHMS = 3, 10
-#: Least ratio of the spread of ln amplitude to the spread expected: below the first the values are
-#: logarithms, below the second they are if their size is implausible too (measured amplitudes: 0.9 to
-#: 1.1; of single earthquakes listed only above a level: 0.43).
+#: Smallest ratio of the standard deviation of ln amplitude to the expected one: below the first value, the
+#: numbers are logarithms; below the second, they are logarithms if their size is implausible, too.
+#: Measured amplitudes have 0.9 to 1.1; those of single earthquakes, listed only above a level, 0.43.
 LEAST_SPREAD, LEAST_SPREAD_IMPLAUSIBLE = 0.4, 0.7
-#: Negative values are no mistake if there are `FEWEST_NEGATIVE` and such a share, or `MOST_NEGATIVE`.
+#: Negative numbers are no single mistakes if there are `FEWEST_NEGATIVE` and at least the share
+#: `MOST_NEGATIVE_SHARE` of them, or if there are `MOST_NEGATIVE`.
 FEWEST_NEGATIVE, MOST_NEGATIVE, MOST_NEGATIVE_SHARE = 2, 3, 0.05
-#: Ln of how much likelier values must be normal than log-normal to be taken for logarithms.
+#: Ln likelihood ratio (normal to log-normal) from which numbers are taken for logarithms.
 LIKELIER = 2.5
-#: Range in which values are compared with BSSA14: magnitude, and km.
+#: Magnitudes and distances (km) for which amplitudes are compared with the model BSSA14.
 MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
 def spelled(unit: str) -> str:
-    """Return a unit of any spelling as the key of `IN_G`; an unknown unit as it is.
+    """Return a unit in the spelling of the keys of `IN_G`; an unknown unit is returned unchanged.
 
+    Parameters
+    ----------
+    unit : str
+        Unit in any of the usual spellings.
+
+    Returns
+    -------
+    str
+        Unit.
+
+    Examples
+    --------
     >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "furlong")]
     ['cm/s^2', 'gal', 'm/s^2', '%g', 'furlong']
     """
@@ -53,15 +67,27 @@ def spelled(unit: str) -> str:
 
 
 def in_g(unit: str) -> float:
-    """Return the size in g of a unit, in any spelling that `spelled` knows.
+    """Return the size of a unit of acceleration in g.
 
-    >>> in_g("%g")
-    0.01
+    Parameters
+    ----------
+    unit : str
+        Unit in any spelling that `spelled` knows.
+
+    Returns
+    -------
+    float
+        Size in g.
 
     Raises
     ------
     UsageError
-        The unit is not known.
+        The unit is unknown.
+
+    Examples
+    --------
+    >>> in_g("%g")
+    0.01
     """
     known = spelled(unit)
     if known not in IN_G:
@@ -70,40 +96,55 @@ def in_g(unit: str) -> float:
 
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
-    """Return the distance from hypocentres to stations, ``sqrt(epicentral^2 + depth^2)``.
+    r"""Return hypocentral distances from epicentres, focal depths and station coordinates, km.
+
+    .. math:: R_{hyp} = \sqrt{R_{epi}^2 + Z^2}
+
+    with the epicentral distance :math:`R_{epi}` and the focal depth :math:`Z`, both in km.
 
     Parameters
     ----------
-    event_longitude, event_latitude, longitude, latitude : array_like, [n]
-        Of the events and of the stations, degrees.
+    event_longitude, event_latitude : array_like, [n]
+        Epicentres, degrees.
     depth_km : array_like, [n]
+        Focal depths :math:`Z`, km.
+    longitude, latitude : array_like, [n]
+        Stations, degrees.
 
     Returns
     -------
     ndarray, [n]
-        In km.
+        Distances, km.
     """
     return np.hypot(distance_km(event_longitude, event_latitude, longitude, latitude), depth_km)
 
 
 def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
-    r"""Return the mean ln PGA of a crustal earthquake, in g.
+    r"""Return the mean ln PGA of crustal earthquakes by Si and Midorikawa (1999), PGA in g.
 
     .. math:: \log_{10} A = 0.50 M_w + 0.0036 D + 0.60 - \log_{10} X - 0.003 X
 
-    with A in cm/s^2, focal depth D in km, and X in km the hypocentral distance, which stands for the
-    equivalent hypocentral distance.
+    with the peak acceleration A in cm/s^2, the focal depth D in km, and the equivalent hypocentral distance
+    X in km, for which the hypocentral distance is used.
 
     Parameters
     ----------
-    magnitude, depth_km, distance_km : array_like, [n]
+    magnitude : array_like, [n]
+        Moment magnitudes.
+    depth_km : array_like, [n]
+        Focal depths, km.
+    distance_km : array_like, [n]
+        Hypocentral distances, km; values below 1 km count as 1 km.
 
     Returns
     -------
     ndarray, [n]
+        Mean of ln PGA, PGA in g.
 
-    Source: Si and Midorikawa (1999), J. Struct. Constr. Eng. (AIJ) 523, 63-70; coefficients as in
-    Douglas (2011), Ground-motion prediction equations 1964-2010.
+    References
+    ----------
+    Si and Midorikawa (1999), J. Struct. Constr. Eng. (AIJ) 523, 63-70; coefficients as in Douglas (2011),
+    Ground-motion prediction equations 1964-2010.
     """
     distance_km = np.maximum(distance_km, 1.0)
     log10 = 0.50 * magnitude + 0.0036 * depth_km + 0.60 - np.log10(distance_km) - 0.003 * distance_km
@@ -113,28 +154,28 @@ def expected_ln_pga(magnitude, depth_km, distance_km) -> np.ndarray:
 def detect(
     amplitude, expected_ln, what: str, scatter: float = SCATTER, option: str = "--unit"
 ) -> tuple[str, str]:
-    """Tell which of g, m/s^2 and cm/s^2 the amplitudes are in, and say why.
+    """Detect which of g, m/s^2 and cm/s^2 is the unit of amplitudes; return the unit and the reason.
 
-    The unit with the smallest median residual of ln amplitude is taken if that residual, with two
-    standard errors added, stays below half the step between units.
+    The unit with the smallest absolute median residual of ln amplitude is taken, if this residual plus two
+    standard errors of the median stays below half the step between units (`HALF_STEP`).
 
     Parameters
     ----------
     amplitude : array_like, [n]
-        Positive where known.
+        Amplitudes as the file has them; NaN where unknown.
     expected_ln : array_like, [n]
-        Ln of the expected amplitude, in g.
+        Expected ln amplitude, amplitude in g; NaN where unknown.
     what : str
         Name of the amplitudes, for the message.
     scatter : float
-        Standard deviation of ln amplitude about the expected one.
+        Standard deviation of ln amplitude about `expected_ln`, ln units.
     option : str
-        Option with which the user states the unit, for the message.
+        Command-line option with which the user states the unit, for the message.
 
     Returns
     -------
     str, str
-        A key of `IN_G`, and a sentence.
+        Unit, a key of `IN_G`; and a sentence that gives the reason.
 
     Raises
     ------
@@ -155,19 +196,28 @@ def detect(
 
 
 def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
-    """Return the median ln IM in g of BSSA14 at Vs30 400 m/s, NaN outside `MAGNITUDES` and `DISTANCES_KM`.
+    """Return the median ln IM of the ground-motion model BSSA14 at a Vs30 of 400 m/s, IM in g.
 
-    The model of Boore, Stewart, Seyhan and Atkinson (2014, Earthquake Spectra 30(3), 1057-1085) by pygmm,
-    mechanism and region unspecified; the distance stands for the Joyner-Boore distance.
+    The model is computed by pygmm, with unspecified mechanism and region. The given distance is used as the
+    Joyner-Boore distance. Values are interpolated between magnitudes, ln distances and ln periods.
 
     Parameters
     ----------
     im : str
-    magnitude, distance_km : array_like, [n]
+        Intensity measure IM: ``PGA`` or ``SA(T)``.
+    magnitude : array_like, [n]
+        Moment magnitudes.
+    distance_km : array_like, [n]
+        Distances, km; values below 1 km count as 1 km.
 
     Returns
     -------
     ndarray, [n]
+        Median of ln IM, IM in g; NaN outside `MAGNITUDES`, `DISTANCES_KM` and the periods of the model.
+
+    References
+    ----------
+    Boore, Stewart, Seyhan and Atkinson (2014), Earthquake Spectra 30(3), 1057-1085.
     """
     magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
     near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
@@ -185,7 +235,10 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
 
 @functools.cache
 def _bssa14() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Return magnitudes and ln km, periods in s (0: PGA), and ln IM in g [magnitude, distance, period]."""
+    """Return a table of BSSA14: magnitudes and ln km, periods in s (0 is PGA), and ln IM, IM in g.
+
+    The table of ln IM has the shape [n_magnitudes, n_distances, n_periods].
+    """
     import pygmm  # half a second
 
     axes = np.linspace(*MAGNITUDES, 23), np.linspace(*np.log(DISTANCES_KM), 31)
@@ -208,35 +261,38 @@ def check(
     option: str = "--unit",
     beside: str = "",
 ) -> tuple[str, bool]:
-    """Compare values in a stated unit with the values expected, and refuse a unit that cannot be.
+    """Check a stated unit: compare amplitudes with expected ones, and refuse an impossible unit.
 
     Parameters
     ----------
     values : array_like, [n]
-        As the file has them; NaN where unknown.
+        Amplitudes as the file has them; NaN where unknown.
     expected_ln : array_like, [n]
-        Ln of the expected values, in g; NaN where unknown.
+        Expected ln amplitude, amplitude in g; NaN where unknown.
     unit : str
-        A key of `IN_G`.
+        Stated unit, a key of `IN_G` or another spelling of it.
     what : str
-        Name of the values, for the message.
+        Name of the amplitudes, for the message.
     as_stated : bool
-        Take the unit without a check.
+        Whether the unit is accepted without a check.
     option : str
-        Option with which the user states the unit, for the message.
+        Command-line option with which the user states the unit, for the message.
     beside : str
-        Name of other values that the unit fits, so that another unit for all values is no help.
+        Name of other amplitudes of the file that the stated unit fits, so that stating another unit for all
+        amplitudes would not help; empty if there are none.
 
     Returns
     -------
-    str, bool
-        A sentence on how far the values are off, and true if
-        another unit is much nearer, which a user should know.
+    str
+        Sentence with the median ratio of the amplitudes to the expected ones.
+    bool
+        True if the unit is doubtful: another unit fits much better, which a user should know.
 
     Raises
     ------
     DataError
-        The median of values over expected lies outside 1/20 to 20, or the values are logarithms.
+        The median ratio of the amplitudes to the expected ones lies outside 1/20 to 20, or the values look
+        like logarithms.
     """
     if as_stated:
         return "not checked (--unit-as-stated)", False
@@ -268,7 +324,20 @@ def check(
 
 
 def refuse_negative(values: np.ndarray, what: str) -> None:
-    """Raise `DataError` if so many values are negative that they are logarithms, or signed peaks."""
+    """Raise an error if so many values are negative that they are logarithms or peaks with a sign.
+
+    Parameters
+    ----------
+    values : ndarray, [n]
+        Values as the file has them; NaN where unknown.
+    what : str
+        Name of the values, for the message.
+
+    Raises
+    ------
+    DataError
+        At least three values are negative; or two, if these are at least 5 % of the known values.
+    """
     known = values[np.isfinite(values)]
     negative = int((known < 0).sum())
     if negative >= min(MOST_NEGATIVE, max(FEWEST_NEGATIVE, MOST_NEGATIVE_SHARE * len(known))):
@@ -279,10 +348,10 @@ def refuse_negative(values: np.ndarray, what: str) -> None:
 
 
 def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
-    """Return base and unit of which the values may be logarithms; empty where they are amplitudes.
+    """Return which logarithm the values may be, as ``ln of g``; an empty text if they are amplitudes.
 
-    Values may be logarithms if they vary too little for amplitudes, or if they are normal about a line
-    over the expected ln, rather than log-normal as amplitudes are.
+    Values [n] may be logarithms if they vary too little for amplitudes, or if their residuals about a line
+    over `expected_ln` [n] are normally rather than log-normally distributed.
     """
     known = np.isfinite(values) & (values > 0) & np.isfinite(expected_ln)
     values, expected_ln = values[known], expected_ln[known]
@@ -304,7 +373,7 @@ def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: f
 
 
 def _ln_likelihood_ratio(values: np.ndarray, expected_ln: np.ndarray) -> float:
-    """Return ln of how much likelier values are normal than log-normal about a line over `expected_ln`."""
+    """Return the ln likelihood ratio of normal to log-normal values [n] about a line over `expected_ln`."""
     scatters = []
     for amplitudes in (values, np.log(values)):
         line = np.polynomial.Polynomial.fit(expected_ln, amplitudes, 1)
@@ -314,7 +383,7 @@ def _ln_likelihood_ratio(values: np.ndarray, expected_ln: np.ndarray) -> float:
 
 
 def _median_residual(amplitude, expected_ln) -> tuple[float, int]:
-    """Return the median of ln amplitude - expected, and of how many amplitudes."""
+    """Return the median of ln amplitude - `expected_ln` (ln units), and the number of amplitudes used."""
     amplitude, expected_ln = np.asarray(amplitude, float), np.asarray(expected_ln, float)
     known = np.isfinite(amplitude) & (amplitude > 0) & np.isfinite(expected_ln)
     residual = np.log(amplitude[known]) - expected_ln[known]

@@ -1,4 +1,4 @@
-"""Excel workbooks -> columns of text of the first sheet, row by row, with a bound on memory."""
+"""Read the first sheet of an Excel workbook into columns of text, row by row, with a limit on memory."""
 
 import io
 import itertools
@@ -17,26 +17,38 @@ from openpyxl.utils import get_column_letter
 from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.readers.common import bounded
 
-#: Parts that hold cells; openpyxl makes 100 bytes of one byte of another part (styles ...).
+#: Beginnings of the names of the parts of a workbook that hold cells. One byte of another part, such as
+#: the styles, takes 100 bytes of memory in openpyxl, so other parts must be smaller than the limit below.
 CELLS = ("xl/worksheets/", "xl/sharedStrings.xml")
 MOST_OTHER_BYTES = 4 * 10**6
-#: A sheet may have this many blank cells, and one more for each byte of its file.
+#: Largest number of cells of a sheet, to which the unpacked size of the file in bytes is added.
 BLANK_CELLS = 10**7
 CHUNK_ROWS = 2000
 
 
 def read(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
-    """Read the first sheet; skip blank rows, and rows with a single cell that begins with ``#``.
+    """Read the first sheet of a workbook as text; skip blank rows and comment rows.
+
+    A comment row has a single cell, which begins with ``#``. The first other row is the header.
+
+    Parameters
+    ----------
+    path : Path
+        File of the workbook, for messages.
+    content : bytes
+        Content of the file.
 
     Returns
     -------
-    pyarrow.Table, ndarray of int
-        Columns of text, and the numbers of the rows in the sheet.
+    pyarrow.Table, [n_rows, n_columns]
+        Columns of text.
+    ndarray of int, [n_rows]
+        Number of each row in the sheet, from 1.
 
     Raises
     ------
     DataError
-        The content is no whole workbook, no table, or would take too much memory.
+        The content is no complete workbook, no table, or would take too much memory.
     """
     size = _unpacked_size(path, content)
     try:
@@ -64,9 +76,14 @@ def _unpacked_size(path: Path, content: bytes) -> int:
     Parameters
     ----------
     path : Path
-        For messages.
+        File of the workbook, for messages.
     content : bytes
         The workbook, a zip file.
+
+    Returns
+    -------
+    int
+        Size of all parts, bytes.
 
     Raises
     ------
@@ -90,7 +107,10 @@ def _unpacked_size(path: Path, content: bytes) -> int:
 
 
 def _read_rows(sheet) -> Iterator[tuple[int, list[str | None]]]:
-    """Yield number and cells of each row except blank rows and comments; blank cells at the end are cut."""
+    """Yield the number and the cells, as text, of each row except blank rows and comment rows.
+
+    Blank cells at the end of a row are cut off.
+    """
     for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
         texts = list(map(as_text, cells))
         while texts and not (texts[-1] and texts[-1].strip()):
@@ -118,7 +138,7 @@ def _make_table(
 def _refuse_wide_rows(
     path: Path, rows: Iterator, header_row: int, width: int, most_cells: int
 ) -> Iterator[tuple[int, list[str | None]]]:
-    """Yield the rows; raise `DataError` for a row wider than the header, or too many cells in all."""
+    """Yield the rows; raise `DataError` for a row wider than the header, or over `most_cells` cells."""
     for count, (number, cells) in enumerate(rows, 1):
         if len(cells) > width:
             raise DataError(
@@ -135,7 +155,18 @@ def _refuse_wide_rows(
 
 
 def as_text(value) -> str | None:
-    """Return a cell as a person would type it: 4 for 4.0, ISO 8601 for a time; None where blank."""
+    """Return the value of a cell as a person would type it, or None for a blank cell.
+
+    Parameters
+    ----------
+    value : object
+        Value of the cell.
+
+    Returns
+    -------
+    str or None
+        Text of the value: ``4`` for 4.0, ISO 8601 for a time.
+    """
     if value is None or value is pd.NaT or value != value:  # noqa: PLR0124
         return None
     if isinstance(value, datetime):

@@ -1,10 +1,10 @@
-"""Tables of intensity measures -> a dataset.
+"""Readers of flatfiles, which are tables with the intensity measures of records; each makes a dataset.
 
-gmprocess        flatfiles of gmprocess -> records
-jma              JMA intensity and acceleration files -> records; better station coordinates
-jma_format       bytes of JMA intensity and acceleration files -> tables
-kiknet_flatfile  the KiK-net flatfile of Bahrampouri et al. -> records
-layout           layouts of flatfiles: which column holds what
-table            any wide flatfile -> a dataset, and a dataset -> one wide CSV file
-wide             rows with all about a record -> events, stations, records
+gmprocess        flatfiles of the program gmprocess (USGS)
+jma              intensity and acceleration files of the Japan Meteorological Agency (JMA)
+jma_format       fixed-width format of the JMA files, decoded into tables
+kiknet_flatfile  the KiK-net flatfile of Bahrampouri et al. (2021)
+layout           layouts of flatfiles: which column holds which quantity
+table            flatfiles of any layout with one row per record; also writes such a file
+wide             rows with all values of a record, split into events, stations and records
 """

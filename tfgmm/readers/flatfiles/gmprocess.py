@@ -1,4 +1,4 @@
-"""Flatfiles that gmprocess of the USGS writes -> records."""
+"""Reader of the flatfiles that the program gmprocess of the USGS writes."""
 
 import dataclasses
 import re
@@ -29,7 +29,7 @@ COLUMNS = {
     # As later versions write it; SA(1.000) of the earlier ones needs no pattern.
     "SA": "SA(T={T}, D=0.050)",
 }
-#: Component -> how a file name says it.
+#: Pattern of the names of files with this component, by component.
 PATTERNS = {
     "rotd50": re.compile(r"rotd\W*(?:percentile=)?50(?!\d)", re.IGNORECASE),
     "geometric_mean": re.compile(r"geometric_?mean|geo_?mean", re.IGNORECASE),
@@ -45,32 +45,41 @@ def read(
     unit: str = "%g",
     unit_as_stated: bool = False,
 ) -> Dataset:
-    """Read the records of flatfiles of one component: PGA and all SA(T) in them.
+    """Read the PGA and all SA(T) of flatfiles of one component into a dataset.
 
-    Magnitudes are taken as listed, whatever their type, which becomes ``magnitude_source`` where the
-    file has it. Vs30 is the measured one, else that of the map of California, else that of the slope, as
-    far as the file has them. Two instruments at one place (``HN``, ``BN``) are two stations of one site.
+    Magnitudes are taken as listed, whatever their type, and used as Mw; the type becomes
+    ``magnitude_source`` if the file has it. Vs30 (m/s) is the measured value, else the value of the map of
+    California, else the value from the slope, if the file has them. Two instruments at one place (``HN``,
+    ``BN``) are two stations of one site.
 
     Parameters
     ----------
     paths : sequence of Path
         CSV files, plain or compressed.
     limits : Limits
+        Region, smallest magnitude, largest distance (km) and smallest number of records per event.
     component : str, optional
-        ``geometric_mean`` or ``rotd50``; default: as file names say (``SA_rotd50.0_2020.csv``).
+        ``geometric_mean`` or ``rotd50``; by default the one in the names of the files
+        (``SA_rotd50.0_2020.csv``).
     progress : callable, optional
-        Called with each file once it has been read.
+        Function called with the path of each file that has been read.
     unit : str
-        Of the amplitudes; gmprocess writes %g.
+        Unit of the amplitudes; gmprocess writes %g.
     unit_as_stated : bool
-        Take the unit as it is, also where `units.check` would refuse it.
+        Whether the unit is accepted even if `units.check` would refuse it.
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records within the limits.
 
     Raises
     ------
     UsageError
-        As `table.read`; or the component is not known or differs among the files.
+        A file or a column does not exist, no station lies in the region, or the component is unknown or
+        differs between the files.
     DataError
-        As `table.read`.
+        A file is damaged, a value cannot be trusted, or no record is left.
     """
     file_layout = layout.Layout(
         columns=COLUMNS,
@@ -95,7 +104,7 @@ def read(
 
 
 def _read_component(paths: Sequence[Path]) -> str:
-    """Return the component that the names of all files say."""
+    """Return the component in the names of the files; raise `UsageError` if the names do not agree."""
     components = {
         next((name for name, pattern in PATTERNS.items() if pattern.search(path.name)), None)
         for path in paths

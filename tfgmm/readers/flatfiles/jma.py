@@ -1,4 +1,4 @@
-"""JMA annual intensity and acceleration files -> records; better coordinates of their stations."""
+"""Reader of the annual intensity and acceleration files of JMA, and better coordinates of its stations."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,18 +13,19 @@ from tfgmm.data.tally import Tally
 from tfgmm.readers.common import columns, selection, sheet
 from tfgmm.readers.flatfiles import jma_format
 
-#: Moment magnitude from a JMA magnitude: slope and intercept of a fit on the 742 events in these
-#: files that have both.
+#: Slope and intercept of the moment magnitude as a linear function of the JMA magnitude, from the 742
+#: events in these files that have both.
 MW_FROM_MJ = (0.917, 0.337)
 #: Magnitudes on the JMA displacement scale (J, D; d from few stations) or consistent with it (V, v).
 JMA_TYPES = ["J", "D", "V", "d", "v"]
 GAL_M_S2 = 0.01
 HYPOCENTRE = ["origin_time", "longitude", "latitude", "depth_km"]
-#: Source flags: not determined, or known only to the hour, day or month.
+#: Flags of sources that are not determined (N), or known only to the hour, day or month.
 UNDETERMINED = ["N", "H", "D", "M"]
-#: Rounding to a minute of arc and to 0.01 degree explains no more than 1.9 km.
+#: Largest distance between two positions of a station, km: rounding to one minute of arc and to 0.01
+#: degree explains 1.9 km.
 MAX_SHIFT_KM = 2.0
-#: Columns of a table of better coordinates.
+#: Columns of a second table of station coordinates.
 COORDINATES = {
     "code": columns.Column(
         ("code", *columns.STATION), filled=True, expected="each code once", unique="each code once"
@@ -49,38 +50,40 @@ def read(
     progress: Callable[[Path], None] | None = None,
     coordinates: Path | None = None,
 ) -> Dataset:
-    """Read the records of the intensity meters that the Japan Meteorological Agency collects.
+    r"""Read the records of the seismic intensity meters in files of the Japan Meteorological Agency (JMA).
 
-    PGA is the geometric mean of the peaks of the two horizontals, ``sqrt(NS EW)``, in g. Magnitudes
-    are Mw: type W as listed, else ``0.917 Mj + 0.337`` of the first of the types J, D, V.
+    PGA is the geometric mean of the peaks of the two horizontal components, :math:`\sqrt{NS \cdot EW}`, in
+    g. Magnitudes are Mw: type W as listed, else :math:`0.917 M_j + 0.337` with the first listed JMA
+    magnitude Mj (types J, D, V, d and v).
 
     Parameters
     ----------
     archives : sequence of Path
-        ``iYYYY.zip``, each with one ``.dat``, or the ``.dat`` itself.
+        Annual files ``iYYYY.zip``, each with one ``.dat`` file, or the ``.dat`` files themselves.
     stations : Path
-        ``code_p.dat``. Names that end in a full-width asterisk are the network ``local``
-        (municipalities and NIED), the others ``jma``.
+        Station table ``code_p.dat``. Stations whose names end in a full-width asterisk form the network
+        ``local`` (municipalities and NIED), the others form the network ``jma``.
     limits : Limits
+        Region, smallest magnitude, largest distance (km) and smallest number of records per event.
     progress : callable, optional
-        Called with each archive once it has been read.
+        Function called with the path of each archive that has been read.
     coordinates : Path, optional
         Second table of station coordinates, see `improve_coordinates`.
 
     Returns
     -------
     Dataset
-        ``event_id`` is ``jma`` and the origin time as listed (JST); a second event of the same
-        hundredth of a second gets ``-2``. ``station_id`` is the agency's code. Records also have
-        ``intensity`` (instrumental, JMA scale), stations ``name``, ``locality`` (municipality) and
-        ``operating_from``, ``operating_to``.
+        ``event_id`` is ``jma`` and the origin time as listed (Japan Standard Time, JST); a second event of
+        the same hundredth of a second gets ``-2``. ``station_id`` is the code of JMA. Records also have
+        ``intensity`` (instrumental, JMA scale); stations also have ``name``, ``locality`` (municipality),
+        ``operating_from`` and ``operating_to``.
 
     Raises
     ------
     UsageError
         A file does not exist, or no station lies in the region.
     DataError
-        A file is damaged or is not what the agency specifies, or no record is left.
+        A file is damaged or does not have the format of JMA, or no record is left.
     """
     tally = Tally()
     station_table, noted = _complete_stations(jma_format.read_stations(stations)), []
@@ -97,25 +100,27 @@ def read(
 
 
 def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[dict]]:
-    """Give stations the coordinates of a second table, better than whole minutes of arc.
+    """Replace station coordinates, which JMA rounds to minutes of arc, by those of a second table.
 
-    Such tables are matched by name, and a moved station keeps its name. So a position is refused that
-    is farther than 2 km from the agency's own, and so is a position of several stations which the
-    agency has at different places. A station without coordinates of the agency gets none, as there is
-    nothing to check them by.
+    Such a table is often matched by the names of stations, and a moved station keeps its name. So a second
+    position is refused if it is more than 2 km from the position of JMA, or if several stations share it
+    that JMA lists at different places. A station without coordinates of JMA stays without coordinates,
+    because there is nothing to check a second position by.
 
     Parameters
     ----------
     stations : pandas.DataFrame
-        With ``station_id``, ``latitude``, ``longitude``.
+        Columns ``station_id``, and ``latitude`` and ``longitude`` in degrees.
     path : Path
-        Table with the columns ``code`` (the agency's), ``y`` and ``x`` (degrees north and east; blank
-        where unknown), or ``lat`` and ``lon``.
+        Second table, with the columns ``code`` (station code of JMA), ``y`` and ``x`` (latitude and
+        longitude, degrees; blank where unknown), or ``lat`` and ``lon``.
 
     Returns
     -------
-    pandas.DataFrame, list of dict
-        The stations, and which were improved and which were not and why, for ``noted``.
+    stations : pandas.DataFrame
+        The stations in the same order, with coordinates in degrees.
+    noted : list of dict
+        Notes for the provenance: how many stations were improved, and how many were not and why.
 
     Raises
     ------
@@ -145,7 +150,7 @@ def improve_coordinates(stations: pd.DataFrame, path: Path) -> tuple[pd.DataFram
 
 
 def _read_coordinates(path: Path) -> pd.DataFrame:
-    """Return latitude and longitude by station code."""
+    """Read a second table of coordinates: latitude and longitude (degrees), indexed by station code."""
     table = sheet.read(path)
     # Of a column that is not there the error names the usual name.
     located = {what: column.names[0] for what, column in COORDINATES.items()}
@@ -154,7 +159,7 @@ def _read_coordinates(path: Path) -> pd.DataFrame:
 
 
 def _read_archives(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return events and records of all files, joined by ``event_id``."""
+    """Return the events and the records of all files, which are linked by unique ``event_id``."""
     events, rows, groups = [], [], 0
     for path in archives:
         event_table, record_table = jma_format.read_events(path)
@@ -171,7 +176,11 @@ def _read_archives(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd
 
 
 def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events with Mw and its source; without Mw NaN, and ``none`` or ``other``."""
+    """Return the events with the columns ``magnitude`` (Mw) and ``magnitude_source``.
+
+    Without any Mw or JMA magnitude, the magnitude is NaN and the source is ``other`` or, if no magnitude is
+    listed, ``none``.
+    """
     values = [events[f"magnitude_{i}"].to_numpy() for i in (1, 2)]
     types = [
         np.where(np.isnan(value), "", events[f"type_{i}"].to_numpy(dtype=str))
@@ -189,7 +198,10 @@ def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usable_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the single earthquakes with a hypocentre and, if any, a usable magnitude."""
+    """Return the single earthquakes with a hypocentre, except those with magnitudes of other agencies only.
+
+    Events without any magnitude stay; the dropped events are counted in `tally`.
+    """
     unknown = events["flag"].isin(UNDETERMINED)
     reasons = {
         "swarm that cannot be separated (B)": events["kind"] == "B",
@@ -203,7 +215,10 @@ def _usable_events(events: pd.DataFrame, tally: Tally) -> pd.DataFrame:
 
 
 def _complete_stations(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the stations with network and locality, and blanks for what the agency does not list."""
+    """Return the stations with network and locality; values that JMA does not list are NaN.
+
+    The depth of the sensor is 0 m.
+    """
     return table.assign(
         network=np.where(table["name"].str.endswith("＊"), "local", "jma"),
         locality=table["station_id"].str[:5],
@@ -214,14 +229,14 @@ def _complete_stations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _amplitudes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the records with PGA in g and intensity."""
+    """Return the records with PGA (g, geometric mean of the horizontal peaks) and JMA intensity."""
     product = rows["ns_gal"] * rows["ew_gal"]
     rows = rows.assign(PGA=np.sqrt(product) * GAL_M_S2 / imt.STANDARD_GRAVITY, component="geometric_mean")
     return rows[["event_id", "station_id", "PGA", "component", "intensity"]]
 
 
 def _provenance(paths: Sequence[Path]) -> dict:
-    """Return what ``dataset.json`` says of the files and of the choices made."""
+    """Return the provenance for ``dataset.json``: files, hashes, choices, truncation, attribution."""
     slope, intercept = MW_FROM_MJ
     return {
         "name": "JMA seismic intensity and acceleration files",

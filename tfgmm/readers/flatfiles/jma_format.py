@@ -1,7 +1,8 @@
-"""JMA intensity files as the agency specifies them (format_j): bytes -> tables, nothing chosen.
+"""Decoder of the JMA intensity files (format_j) into tables that hold the values as they are in the files.
 
-Records are 96 bytes in CP932. Bytes are sliced, not characters, and before blanks are stripped:
-numbers carry implied decimals, and only their place tells 10 km from 0.10 km.
+Lines have 96 bytes in the encoding CP932. Fields are cut out as bytes, not as characters, and before
+blanks are stripped, because the decimal point of a number is implied by the position of its digits: only
+the position tells a depth of 10 km from 0.10 km.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from tfgmm.readers.common import bounded
 
 RECORD_BYTES = 96
 JST = pd.Timedelta(hours=9)
-#: Byte columns, first and last from 1 as in the specification, and implied decimals.
+#: First and last byte of each field, from 1 as in the specification, and number of implied decimals.
 SOURCE_COLUMNS = {
     "year": (2, 5, 0),
     "month": (6, 7, 0),
@@ -40,7 +41,7 @@ RECORD_COLUMNS = {
     "NS": (37, 41, 1),
     "EW": (44, 48, 1),
 }
-#: First character of a negative magnitude, and the digit it stands for: A0 is -1.0, -1 is -0.1.
+#: First character of a negative magnitude, and the digit that the character means: A0 is -1.0, -1 is -0.1.
 NEGATIVE = {"-": "0", "A": "1", "B": "2", "C": "3"}
 #: Errors of `zipfile` for an archive that is cut, changed, encrypted or of an unknown compression.
 DAMAGED_ZIP = (
@@ -52,31 +53,38 @@ DAMAGED_ZIP = (
     ValueError,
     struct.error,
 )
-#: Lines of a station table; the agency's has some 5,000.
+#: Largest number of lines of a station table; the table of JMA has about 5,000.
 MOST_STATIONS = 100_000
 STATION_COLUMNS = ["station_id", "name", "latitude", "longitude", "operating_from", "operating_to"]
 
 
 def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the events and station records of an annual file, ``iYYYY.zip`` or its ``.dat``.
+    """Read the events and the station records of an annual file, ``iYYYY.zip`` or its ``.dat`` file.
+
+    An event is a group of lines: source lines, of which JMA adopts the first, and then station lines.
+
+    Parameters
+    ----------
+    path : Path
+        Annual file.
 
     Returns
     -------
     events : pandas.DataFrame
-        One row per group, from its first source record, which the agency adopted: ``event_id``
-        (``jma`` and the origin time as listed, JST), ``kind`` (A, B, D), ``flag``, ``origin_time``
-        (UTC), ``longitude``, ``latitude``, ``depth_km``, ``magnitude_1``, ``type_1``,
-        ``magnitude_2``, ``type_2``. NaN or NaT where the field is blank.
+        One row per event, from its first source line: ``event_id`` (``jma`` and the origin time as listed,
+        in Japan Standard Time), ``kind`` (A single, B swarm, D pair of earthquakes), ``flag`` (of the
+        hypocentre), ``origin_time`` (UTC), ``longitude``, ``latitude`` (degrees), ``depth_km``,
+        ``magnitude_1``, ``type_1``, ``magnitude_2``, ``type_2``. NaN or NaT where blank.
     records : pandas.DataFrame
-        ``group`` (row in `events`), ``station_id``, ``intensity``, ``ns_gal``, ``ew_gal``; NaN
-        where the field is blank or slashes.
+        One row per station line: ``group`` (row in `events`, from 0), ``station_id``, ``intensity`` (JMA
+        scale), ``ns_gal``, ``ew_gal`` (peak accelerations, gal = cm/s^2); NaN where blank or slashes.
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        The archive is damaged, a record does not have 96 bytes, or a field is garbage.
+        The archive is damaged, a line does not have 96 bytes, or a field is malformed.
     """
     lines = _split_lines(path)
     kind = lines.data[:, 0]
@@ -90,23 +98,28 @@ def read_events(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_stations(path: Path) -> pd.DataFrame:
-    """Read the station table ``code_p.dat``.
+    """Read the station table ``code_p.dat`` of JMA.
 
-    Longitude and latitude are listed in whole arc minutes. For an unknown month, day, hour or minute
-    (99) the earliest is taken.
+    Longitude and latitude are listed in whole minutes of arc. An unknown month, day, hour or minute (99) is
+    replaced by the earliest possible one.
+
+    Parameters
+    ----------
+    path : Path
+        Station table.
 
     Returns
     -------
     pandas.DataFrame
-        ``station_id``, ``name``, ``latitude`` and ``longitude`` (degrees, NaN where blank),
-        ``operating_from`` and ``operating_to`` (UTC; NaT where open or unknown).
+        One row per station: ``station_id``, ``name``, ``latitude`` and ``longitude`` (degrees, NaN where
+        blank), ``operating_from`` and ``operating_to`` (UTC; NaT where open or unknown).
 
     Raises
     ------
     UsageError
         The file does not exist.
     DataError
-        The file is not in CP932, or a line is not what the specification says.
+        The file is not in CP932, or a line does not have the format of the specification.
     """
     packed = _load(path)
     if packed.count(b"\n") > MOST_STATIONS:
@@ -136,7 +149,7 @@ def read_stations(path: Path) -> pd.DataFrame:
 
 
 def _load(path: Path) -> bytes:
-    """Return the content of a file, or of the only ``.dat`` in an archive."""
+    """Return the bytes of a file, or of the only ``.dat`` file in a ZIP archive."""
     content = bounded.content(path)
     if path.suffix.lower() != ".zip":
         return content
@@ -159,7 +172,17 @@ def _load(path: Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Lines of a file: their bytes `data` [n, 96] and their `numbers` [n]."""
+    """Lines of 96 bytes of a file, from which fields are decoded by the position of their bytes.
+
+    Attributes
+    ----------
+    path : Path
+        File of the lines, for messages.
+    data : ndarray of uint8, [n, 96]
+        Bytes of the lines.
+    numbers : ndarray of int, [n]
+        Number of each line in the file, from 1.
+    """
 
     path: Path
     data: np.ndarray
@@ -169,18 +192,67 @@ class Lines:
         return Lines(self.path, self.data[rows], self.numbers[rows])
 
     def text(self, first: int, last: int) -> np.ndarray:
-        """Return columns `first` to `last` as strings, [n]."""
+        """Return the text of a field of each line.
+
+        Parameters
+        ----------
+        first, last : int
+            First and last byte of the field, from 1.
+
+        Returns
+        -------
+        ndarray of str, [n]
+            Texts with their blanks.
+        """
         field = np.ascontiguousarray(self.data[:, first - 1 : last])
         return np.strings.decode(field.view(f"S{last - first + 1}")[:, 0], "latin-1")
 
     def number(self, name: str, first: int, last: int, decimals: int) -> np.ndarray:
-        """Return columns `first` to `last` as numbers with implied decimals, [n]; NaN where absent."""
+        """Return the number in a field of each line, with implied decimals.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field, for the message.
+        first, last : int
+            First and last byte of the field, from 1.
+        decimals : int
+            Number of digits after the implied decimal point.
+
+        Returns
+        -------
+        ndarray of float, [n]
+            Numbers; NaN where the field is blank or slashes.
+
+        Raises
+        ------
+        DataError
+            A field is no number.
+        """
         values, valid = _decode(self.data[:, first - 1 : last], decimals)
         self.refuse(~valid, name, first, last, "digits, or blanks or / where absent")
         return values
 
     def magnitude(self, name: str, first: int) -> np.ndarray:
-        """Return a magnitude of two columns, [n]; NaN where absent."""
+        """Return the magnitude in a field of two bytes of each line.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field, for the message.
+        first : int
+            First byte of the field, from 1.
+
+        Returns
+        -------
+        ndarray of float, [n]
+            Magnitudes with one decimal, negative ones decoded by `NEGATIVE`; NaN where blank.
+
+        Raises
+        ------
+        DataError
+            A field is no magnitude.
+        """
         field = self.data[:, first - 1 : first + 1].copy()
         sign = np.ones(len(field))
         for mark, digit in NEGATIVE.items():
@@ -192,7 +264,24 @@ class Lines:
         return sign * values
 
     def refuse(self, bad: np.ndarray, name: str, first: int, last: int, expected: str) -> None:
-        """Raise `DataError` for the first line whose `name` is `bad`."""
+        """Raise an error for the first line with a bad field; do nothing if no field is bad.
+
+        Parameters
+        ----------
+        bad : ndarray of bool, [n]
+            True for lines with a bad field.
+        name : str
+            Name of the field, for the message.
+        first, last : int
+            First and last byte of the field, from 1.
+        expected : str
+            Description of a correct field, for the message.
+
+        Raises
+        ------
+        DataError
+            A field is bad; the message names file, line, field and value.
+        """
         if bad.any():
             row = int(np.argmax(bad))
             value = self.data[row, first - 1 : last].tobytes().decode("cp932", "replace")
@@ -203,10 +292,11 @@ class Lines:
 
 
 def _decode(field: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of digits [n, width], NaN where absent, and true where they are well-formed.
+    """Return the numbers in fields of bytes [n, width], and whether each field is well-formed; [n] each.
 
-    Blanks after the digits, in the place of decimals, are zeros that were not written (Fortran's
-    ``BLANK='ZERO'``): with two decimals both ``' 1000'`` and ``' 10  '`` are 10.
+    A number is NaN where the field is blank or slashes. Blanks after the digits, in the place of decimals,
+    are zeros that were not written (``BLANK='ZERO'`` in Fortran): with two decimals both ``' 1000'`` and
+    ``' 10  '`` are 10.
     """
     width = field.shape[1]
     digit = (field >= ord("0")) & (field <= ord("9"))
@@ -220,7 +310,7 @@ def _decode(field: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _split_lines(path: Path) -> Lines:
-    """Return the lines of a file of records of 96 bytes."""
+    """Read the lines of a file; raise `DataError` if a line does not have 96 bytes."""
     content = _load(path)
     end = b"\r\n" if b"\r\n" in content else b"\n"
     if not content.endswith(end):
@@ -239,7 +329,7 @@ def _split_lines(path: Path) -> Lines:
 
 
 def _read_sources(lines: Lines) -> pd.DataFrame:
-    """Return the events of lines that are source records."""
+    """Return the events table of `read_events` from source lines."""
     columns = {name: lines.number(name, *where) for name, where in SOURCE_COLUMNS.items()}
     for name, end in (("second", 61), ("latitude minutes", 60), ("longitude minutes", 60)):
         lines.refuse(columns[name] >= end, name, *SOURCE_COLUMNS[name][:2], f"less than {end}")
@@ -268,7 +358,7 @@ def _read_sources(lines: Lines) -> pd.DataFrame:
 
 
 def _read_records(lines: Lines, group: np.ndarray) -> pd.DataFrame:
-    """Return the records of lines that are station records."""
+    """Return the records table of `read_events` from station lines; `group` is the event of each line."""
     columns = {name: lines.number(name, *where) for name, where in RECORD_COLUMNS.items()}
     return pd.DataFrame(
         {
@@ -285,7 +375,7 @@ def _read_records(lines: Lines, group: np.ndarray) -> pd.DataFrame:
 
 
 def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> None:
-    """Raise `DataError` that names the first `bad` cell of a column of the station table."""
+    """Raise `DataError` that names the first cell of a column of the station table where `bad` is true."""
     if bad.any():
         row = bad.idxmax()
         raise DataError(
@@ -294,7 +384,7 @@ def _refuse(path: Path, column: pd.Series, bad: pd.Series, expected: str) -> Non
 
 
 def _parse_degrees(path: Path, column: pd.Series, pattern: str, expected: str) -> pd.Series:
-    """Return degrees from degrees and minutes; NaN where blank."""
+    """Return degrees from texts of degrees and minutes, as ``DDMM``; NaN where blank."""
     text = column.str.strip()
     parts = text.str.extract(f"^{pattern}$").astype(float)
     _refuse(path, column, parts[0].isna() & (text != ""), expected)
@@ -302,7 +392,7 @@ def _parse_degrees(path: Path, column: pd.Series, pattern: str, expected: str) -
 
 
 def _parse_times(path: Path, column: pd.Series) -> pd.Series:
-    """Return UTC from JST ``yyyymmddhhmm``; NaT where blank or of the unknown year 9999."""
+    """Return times in UTC from JST texts ``yyyymmddhhmm``; NaT where blank or in the year 9999."""
     text = column.str.strip()
     earliest = text.str[:4]
     for place, first in zip(range(4, 12, 2), ("01", "01", "00", "00"), strict=True):

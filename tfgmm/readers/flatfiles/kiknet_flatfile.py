@@ -1,4 +1,4 @@
-"""The KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547 -> records."""
+"""Reader of the KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, sheet, units
 from tfgmm.readers.flatfiles import jma, wide
 
-#: Sensor -> its horizontal components in the flatfile.
+#: Names of the two horizontal components in the flatfile, by sensor.
 SENSORS = {"surface": ("EW2", "NS2"), "borehole": ("EW1", "NS1")}
 NUMBERS = {
     "event_longitude": "lon",
@@ -29,9 +29,9 @@ NUMBERS = {
 }
 QUALITY = ("snr", "fLow", "fHigh")
 MOST_PERIODS = 10_000
-#: Spectra this short are within half a unit step of PGA.
+#: Period, s, at which SA is close enough to PGA to tell the unit of the spectra.
 SHORT_S = 0.05
-#: Standard deviation of ln SA(0.05 s) / PGA, generously.
+#: Upper estimate of the standard deviation of ln (SA(0.05 s) / PGA), ln units.
 SPECTRAL_SCATTER = 0.5
 
 
@@ -48,46 +48,48 @@ def read(
     time_zone: str = "Asia/Tokyo",
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
-    """Read the records of the KiK-net flatfile.
+    """Read the records of the KiK-net flatfile into a dataset.
 
-    Intensity measures are the geometric mean of the two horizontals.
-
-    Mw is ``MT_Magnitude_``, else converted from ``JMA_Magnitude_`` as in `jma`. SA(T) comes from the
-    HDF5 file, between two of its periods by log-log interpolation.
+    Intensity measures are the geometric mean of the two horizontal components, in g. Mw is
+    ``MT_Magnitude_``, else converted from ``JMA_Magnitude_`` as in `jma`. SA(T) comes from the HDF5 file;
+    between two of its periods, ln SA is interpolated linearly in ln T.
 
     Parameters
     ----------
     attributes : Path
-        ``attributes.csv``.
+        Table ``attributes.csv``.
     limits : Limits
+        Region, smallest magnitude, largest distance (km) and smallest number of records per event.
     spectra : Path, optional
-        HDF5 file with groups ``ADDRESS/COMPONENT/PSa`` and the periods in ``T``; needed for SA(T).
+        HDF5 file with groups ``ADDRESS/COMPONENT/PSa`` and the periods (s) in ``T``; needed for SA(T).
     ims : sequence of str
-        ``PGA``, ``SA(1.0)`` ...
+        Intensity measures: ``PGA``, ``SA(1.0)``, ...
     sensor : str
-        ``surface`` (EW2, NS2) or ``borehole`` (EW1, NS1), whose station ids end in ``-borehole``.
+        ``surface`` (components EW2, NS2), or ``borehole`` (EW1, NS1), whose station ids end in
+        ``-borehole``.
     unit, spectra_unit : str, optional
-        Of PGA and of the spectra. Neither is documented; by default the unit of PGA is detected from
-        its size at the surface, magnitude and distance, that of the spectra from their ratio to PGA.
+        Units of PGA and of the spectra, which the flatfile does not document. By default the unit of PGA is
+        detected from the PGA expected for magnitude and distance, and that of the spectra from their ratio
+        to PGA.
     unit_as_stated : bool
-        Take stated units as they are, also where `units.check` would refuse them.
+        Whether stated units are accepted even if `units.check` would refuse them.
     time_zone : str
-        Of the origin times; undocumented too, the provider of the records uses JST.
+        Time zone of the origin times, which is not documented either; the provider of the records uses JST.
     progress : callable, optional
-        Called with each file once it has been read.
+        Function called with the path of each file that has been read.
 
     Returns
     -------
     Dataset
-        ``event_id`` is ``kik`` and the origin time as listed; a second hypocentre of the same second
-        gets ``-2``. Records also have signal-to-noise ratio and corner frequencies as listed.
+        ``event_id`` is ``kik`` and the origin time as listed; a second hypocentre of the same second gets
+        ``-2``. Records also have signal-to-noise ratios and corner frequencies as listed.
 
     Raises
     ------
     UsageError
         A file, column, sensor, unit or intensity measure does not exist.
     DataError
-        A file is damaged, a value cannot be trusted, a unit cannot be told, a period lies outside the
+        A file is damaged, a value cannot be trusted, a unit cannot be detected, a period lies outside the
         spectra, or no record is left.
     """
     measures = list(dict.fromkeys(imt.canonical(name) for name in ims))
@@ -120,7 +122,7 @@ def read(
 
 
 def _read_rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.DataFrame, list[dict]]:
-    """Return rows as `wide.split` takes them, without intensity measures, and notes."""
+    """Return a row per record for `wide.split`, without intensity measures, and provenance notes."""
     rows = pd.DataFrame({name: table.number(column) for name, column in NUMBERS.items()})
     origin = _read_origin_times(table)
     same = pd.DataFrame({"time": origin, **{name: rows[name] for name in list(NUMBERS)[:3]}})
@@ -142,7 +144,7 @@ def _read_rows(table: sheet.Sheet, sensor: str, time_zone: str) -> tuple[pd.Data
 
 
 def _read_origin_times(table: sheet.Sheet) -> pd.Series:
-    """Return origin times as listed, without a zone."""
+    """Return the origin times as listed, without a time zone."""
     date, time = table.text("originDate"), table.text("originTime")
     text = (date + " " + time).rename("originDate originTime")
     whole = pd.to_datetime(text, format="%m/%d/%Y %H:%M:%S", errors="coerce")
@@ -152,14 +154,14 @@ def _read_origin_times(table: sheet.Sheet) -> pd.Series:
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
-    """Return the time zone of a name."""
+    """Return the time zone of the given name; raise `UsageError` if there is none."""
     with contextlib.suppress(KeyError, ValueError, OSError):  # errors of zoneinfo for a wrong name
         return zoneinfo.ZoneInfo(name)
     raise UsageError(f"unknown time zone {name!r}: write one as Asia/Tokyo or UTC")
 
 
 def _event_ids(hypocentres: pd.DataFrame) -> pd.Series:
-    """Return event ids, ``kik`` and the listed time; missing where the time is."""
+    """Return an event id for each row: ``kik`` and the listed origin time; missing without a time."""
     distinct = hypocentres.drop_duplicates()
     stamp = distinct["time"].dt.floor("s")
     twin = distinct.groupby(stamp, dropna=False).cumcount()
@@ -168,7 +170,10 @@ def _event_ids(hypocentres: pd.DataFrame) -> pd.Series:
 
 
 def _read_magnitudes(table: sheet.Sheet, event: pd.Series) -> tuple[dict[str, pd.Series], list[dict]]:
-    """Return Mw of each row and its source, and notes; each event has the first of its magnitudes."""
+    """Return Mw and its source for each row, and notes for the provenance.
+
+    If the rows of an event have different magnitudes, the first one is used for all rows.
+    """
     kinds, noted = {}, []
     for column in ("MT_Magnitude_", "JMA_Magnitude_"):
         known = table.number(column)
@@ -183,7 +188,10 @@ def _read_magnitudes(table: sheet.Sheet, event: pd.Series) -> tuple[dict[str, pd
 
 
 def _mean_of(table: sheet.Sheet, quantity: str, components: Sequence[str]) -> pd.Series:
-    """Return the geometric mean of two columns; NaN unless both are known, 0 if one is not positive."""
+    """Return the geometric mean of a quantity over two components; NaN unless both are known.
+
+    A negative value counts as 0.
+    """
     first, second = (table.number(f"{quantity}_{name}").clip(lower=0) for name in components)
     return np.sqrt(first) * np.sqrt(second)
 
@@ -191,7 +199,7 @@ def _mean_of(table: sheet.Sheet, quantity: str, components: Sequence[str]) -> pd
 def _pga_unit(
     unit: str | None, as_stated: bool, surface: pd.Series, rows: pd.DataFrame
 ) -> tuple[str, str, list[dict]]:
-    """Return the unit of PGA, why it is taken, and notes."""
+    """Return the unit of PGA, a sentence with the reason, and notes for the provenance."""
     what = "values of surface PGA"
     if unit is None:
         return *units.detect(surface, wide.expected_ln_pga(rows), what), []
@@ -213,7 +221,10 @@ def _read_spectra(
     unit: str | None,
     as_stated: bool,
 ) -> tuple[dict[str, np.ndarray], str, list[dict]]:
-    """Return SA(T) in g of each row, NaN without a spectrum; the unit and why; notes."""
+    """Return SA(T) in g by name, [n_rows] each, the reason for the unit of the spectra, and notes.
+
+    SA is NaN for a row without spectrum.
+    """
     values, short = _read_ordinates(path, table.text("Adress"), components, wanted)
     what = f"values of SA({short:g}), PGA being what is expected,"
     unit, reason = _spectral_unit(unit, as_stated, values[:, 0], pga, what)
@@ -226,9 +237,9 @@ def _read_spectra(
 def _read_ordinates(
     path: Path, addresses: pd.Series, components: Sequence[str], wanted: Sequence[float]
 ) -> tuple[np.ndarray, float]:
-    """Return ordinates at a short period and the wanted ones [n, 1 + wanted], and the short period.
+    """Return SA at a short period and at the wanted ones, [n_rows, 1 + n_wanted], and the short period, s.
 
-    NaN where the file has no spectrum for an address.
+    SA has the unit of the file, and is NaN if the file has no spectrum for an address.
     """
     with _open(path) as store:
         periods = _read_periods(path, store, wanted)
@@ -247,7 +258,7 @@ def _read_ordinates(
 def _spectral_unit(
     unit: str | None, as_stated: bool, short: np.ndarray, pga: pd.Series, what: str
 ) -> tuple[str, str]:
-    """Return the unit of the spectra, and why it is taken."""
+    """Return the unit of the spectra, and a sentence with the reason; `short` is SA at a short period."""
     expected = np.log(pga.where(pga > 0)).to_numpy()
     if unit is None:
         return units.detect(short, expected, what, SPECTRAL_SCATTER, "--spectra-unit")
@@ -257,7 +268,7 @@ def _spectral_unit(
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    """Open the HDF5 file of spectra; errors that h5py meets in it become `DataError`."""
+    """Open the HDF5 file of spectra; errors of h5py in the block become `DataError`."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist: give the path of the HDF5 file of spectra")
     try:
@@ -276,7 +287,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 
 def _read_periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.ndarray:
-    """Return the periods of the spectra, s; raise `DataError` unless they span those that are wanted."""
+    """Return the periods of the spectra, s; raise `DataError` if a wanted period is out of range."""
     if store["T"].size > MOST_PERIODS:
         raise DataError(f"{path}, T: {store['T'].size} values, expected at most {MOST_PERIODS} periods")
     periods = np.atleast_1d(np.asarray(store["T"][()], float))
@@ -295,7 +306,10 @@ def _read_periods(path: Path, store: h5py.File, wanted: Sequence[float]) -> np.n
 def _read_ln_spectrum(
     path: Path, store: h5py.File, address: str, components: Sequence[str], count: int
 ) -> np.ndarray:
-    """Return ln of the geometric mean spectrum of an address as ``['/20141103230700/AOMH05']``."""
+    """Return ln of the geometric mean spectrum of a record, [count]; NaN if the file has no spectrum.
+
+    `address` is a text such as ``['/20141103230700/AOMH05']``; `count` is the number of periods.
+    """
     group = "/".join(re.findall(r"['\"]([^'\"]*)['\"]", address) or [address])
     total = np.zeros(count)
     for component in components:
@@ -312,7 +326,7 @@ def _read_ln_spectrum(
 def _provenance(
     paths: Sequence[Path], measures, sensor: str, time_zone: str, reasons: dict[str, str]
 ) -> dict:
-    """Return what ``dataset.json`` says of the files and of the choices made."""
+    """Return the provenance for ``dataset.json``: files with hashes, choices, units and attribution."""
     slope, intercept = jma.MW_FROM_MJ
     return {
         "name": "KiK-net flatfile (Bahrampouri et al. 2021)",

@@ -1,4 +1,7 @@
-"""Layouts of flatfiles, which column holds what: from the user, a TOML file, or known of an agency."""
+"""Layouts of flatfiles, which say which column holds which quantity.
+
+A layout comes from options of the command line, from a TOML file, or from `KNOWN` for some agencies.
+"""
 
 import dataclasses
 import re
@@ -13,46 +16,52 @@ from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.readers.common import bounded, sheet, units
 from tfgmm.readers.flatfiles import wide
 
-#: Keys beside canonical names: a pattern of the columns of spectra.
+#: Key of a layout for the pattern of the names of the columns of spectra.
 SPECTRA = "SA"
-#: Period or frequency in that pattern, and its number of decimals where this is fixed.
+#: Placeholder of the period {T} or the frequency {f} in the pattern of spectra; {T:3} has three decimals.
 PERIOD = re.compile(r"\{([Tf])(?::(\d))?\}")
-#: A column in a pattern, and the number of characters to which its cells are padded with zeros.
+#: Placeholder of a column in a pattern; {NAME:4} pads the cells with zeros to four characters.
 FIELD = re.compile(r"\{([^{}:]+)(?::(\d+))?\}")
 #: Columns that look like a spectral acceleration: SA or PSA beside a number.
 SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re.IGNORECASE)
-#: Longest period of a response spectrum, s; a longer one is the number of something else.
+#: Longest period of a response spectrum, s; a larger number in the name of a column is no period.
 LONGEST_S = 50.0
-#: Names that flatfiles of one agency have or lack, from version to version.
+#: Keys whose columns are present or absent in flatfiles of one agency, depending on the version.
 UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", SPECTRA)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A layout of a flatfile: which column holds what, units, time zone.
+    """Layout of a flatfile: which column holds which quantity, constant values, unit and time zone.
 
     Attributes
     ----------
-    columns : mapping
-        Name (a canonical name as ``event_id``, an intensity measure, ``SA``, or a name that begins
-        with ``event_``, ``station_`` or ``record_``) -> its column; ``A|B``, the first of the columns
-        that has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded with
-        zeros to four characters. For ``SA`` the pattern holds the period in s, ``T{T}S``, or the
-        frequency in Hz, ``f{f}SA``; ``{T:3}`` stands for numbers with three decimals alone.
-    constants : mapping
-        Name -> its value in all rows.
+    columns : mapping of str to str
+        Source of each quantity in the file. The key is a canonical name (`wide.CANONICAL`, as
+        ``event_id``), an intensity measure, ``SA`` for all spectra, or a name that begins with ``event_``,
+        ``station_`` or ``record_``. The value is the name of a column; or ``A|B``, the first of these
+        columns that has a value; or a pattern as ``{network}.{station}``, in which ``{HRMN:4}`` is padded
+        with zeros to four characters. For ``SA`` the pattern holds the period in s, as ``T{T}S``, or the
+        frequency in Hz, as ``f{f}SA``; ``{T:3}`` matches only numbers with three decimals.
+    constants : mapping of str to str
+        Value of a quantity that is the same in all rows, by key.
     optional : collection of str
-        Names in ``columns`` that a file may lack.
+        Keys in `columns` that a file may lack.
     unit : str or None
-        Of all amplitudes, a key of `units.IN_G`; None: g.
+        Unit of all amplitudes, a key of `units.IN_G`; None means g.
     unit_as_stated : bool
-        Take the unit as it is, also where `units.check` would refuse it.
+        Whether the unit is accepted even if `units.check` would refuse it.
     time_format : str or None
-        Of the origin time, as ``strptime`` has it; None: ISO 8601.
+        Format of the origin time for ``strptime``; None means ISO 8601.
     time_zone : str
-        Of origin times without a zone of their own, as ``Asia/Tokyo``.
+        Time zone of origin times without an offset of their own, as ``Asia/Tokyo``.
     name : str
-        For the provenance.
+        Name of the kind of file, for the provenance.
+
+    Raises
+    ------
+    UsageError
+        The unit or a key of `columns` or `constants` is unknown.
     """
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -154,25 +163,34 @@ def choose(
     *,
     unit_as_stated: bool = False,
 ) -> Layout:
-    """Make a layout of the options of the command line.
+    """Make a layout from the options of the command line.
 
     Parameters
     ----------
     base : str or None
-        One of `KNOWN`, or the path of a TOML file with the attributes of `Layout`.
-    columns, constants : sequence of ``WHAT=WHERE``, ``WHAT=VALUE``
-        Added to those of `base`; they take precedence.
-    unit, time_zone : str or None
-        Instead of those of `base`.
+        Layout to start from: a key of `KNOWN`, or the path of a TOML file with the attributes of `Layout`.
+    columns : sequence of str
+        Texts ``KEY=COLUMN``, which are added to the columns of `base` or replace them.
+    constants : sequence of str
+        Texts ``KEY=VALUE``, which are added to the constants of `base` or replace them.
+    unit : str or None
+        Unit of the amplitudes; None means that of `base`.
+    time_zone : str or None
+        Time zone of the origin times; None means that of `base`.
     unit_as_stated : bool
-        As of `Layout`.
+        Whether the unit is accepted even if `units.check` would refuse it.
+
+    Returns
+    -------
+    Layout
+        The layout.
 
     Raises
     ------
     UsageError
-        A name is not known, or a pair has no ``=``.
+        A layout, key or unit is unknown, or a text has no ``=``.
     DataError
-        The TOML file is damaged or holds something else.
+        The TOML file is damaged or has other entries.
     """
     start = Layout() if base is None else KNOWN.get(base) or _load(Path(base))
     mapped, fixed = _split_pairs(columns, "--map"), _split_pairs(constants, "--set")
@@ -189,17 +207,30 @@ def choose(
 
 
 def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
-    """Return intensity measure -> column, for the columns that match a pattern with ``{T}`` or ``{f}``.
+    """Find the columns of spectral accelerations by a pattern; return column names by intensity measure.
 
-    The number may be written ``1``, ``0.5``, ``.5``, ``0_5`` or ``0p5``. A period of 0 is PGA.
+    Parameters
+    ----------
+    pattern : str
+        Name of the columns with ``{T}`` (period, s) or ``{f}`` (frequency, Hz) in place of the number,
+        which may be written ``1``, ``0.5``, ``.5``, ``0_5`` or ``0p5``.
+    names : sequence of str
+        Names of the columns in the file.
+
+    Returns
+    -------
+    dict of str to str
+        Name of the column by canonical intensity measure; a period or frequency of 0 is PGA.
 
     Raises
     ------
     UsageError
-        The pattern has no ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
+        The pattern does not have one ``{T}`` or ``{f}``, or a number is no period of a response spectrum.
     DataError
         Two columns are the same intensity measure.
 
+    Examples
+    --------
     >>> spectra("rotD50_T{T:3}", ["rotD50_T0_010", "rotD50_T90"]), spectra("f{f}SA", ["f33.3333SA"])
     ({'SA(0.01)': 'rotD50_T0_010'}, {'SA(0.03)': 'f33.3333SA'})
     """
@@ -227,8 +258,22 @@ def spectra(pattern: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
-    """Return the columns that look like a spectral acceleration and stand in no source of the layout.
+    """Return the columns that look like a spectral acceleration but are not read.
 
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the columns in the file.
+    sources : collection of str
+        Columns that are read: names, or alternatives ``A|B``.
+
+    Returns
+    -------
+    list of str
+        Names of the columns that are not read.
+
+    Examples
+    --------
     >>> unread_spectra(["PSA_1", "psa_0,5", "SA(1.0)", "Sample 3"], ["SA(1.0)"])
     ['PSA_1', 'psa_0,5']
     """
@@ -237,7 +282,7 @@ def unread_spectra(names: Sequence[str], sources: Collection[str]) -> list[str]:
 
 
 def _load(path: Path) -> Layout:
-    """Read a layout from a TOML file."""
+    """Read a layout from a TOML file; raise an error if there is no such file or it holds no layout."""
     if not path.is_file():
         raise UsageError(
             f"unknown layout {str(path)!r}: write one of {', '.join(KNOWN)} or the path of a TOML file"
@@ -254,7 +299,7 @@ def _load(path: Path) -> Layout:
 
 
 def _split_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """Return the pairs ``WHAT=WHERE`` of an option of the command line."""
+    """Split texts ``KEY=VALUE`` of a command-line option, and return the values by key."""
     pairs = {}
     for text in texts:
         what, equals, where = text.partition("=")
@@ -266,7 +311,18 @@ def _split_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def measure(name: str) -> str:
-    """Return the usual spelling of an intensity measure; any other name as it is."""
+    """Return the canonical name of an intensity measure; any other name is returned unchanged.
+
+    Parameters
+    ----------
+    name : str
+        Name of a column or quantity.
+
+    Returns
+    -------
+    str
+        Canonical name (`imt.canonical`), or `name`.
+    """
     try:
         return imt.canonical(name)
     except UsageError:
@@ -277,7 +333,20 @@ def measure(name: str) -> str:
 
 
 def holds(table: sheet.Sheet, expression: str) -> bool:
-    """Return true if the table has the columns that an expression names."""
+    """Return True if a table has the columns that an expression needs.
+
+    Parameters
+    ----------
+    table : Sheet
+        Table as read from a file.
+    expression : str
+        Name of a column, alternatives ``A|B`` or a pattern ``{A}.{B}``, as in `Layout`.
+
+    Returns
+    -------
+    bool
+        True if the table has one of the alternatives, or all columns of the pattern.
+    """
     fields = [field[1] for field in FIELD.finditer(expression)]
     if fields and expression not in table.columns:
         return all(name in table.columns for name in fields)
@@ -285,7 +354,7 @@ def holds(table: sheet.Sheet, expression: str) -> bool:
 
 
 def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
-    """Return the columns of ``A|B`` that the table has; all where it has none, for the message."""
+    """Return the columns of ``A|B`` that a table has; if it has none, all names, for the error message."""
     if expression in table.columns:
         return [expression]
     names = [name.strip() for name in expression.split("|")]
@@ -293,7 +362,21 @@ def _alternatives(table: sheet.Sheet, expression: str) -> list[str]:
 
 
 def read_number(table: sheet.Sheet, expression: str) -> tuple[pd.Series, pd.Series]:
-    """Return the first known number of the columns in an expression, and the column it is from.
+    """Read a column, or alternatives ``A|B`` of which the first number in each row is used, as numbers.
+
+    Parameters
+    ----------
+    table : Sheet
+        Table as read from a file.
+    expression : str
+        Name of a column, or alternatives ``A|B``.
+
+    Returns
+    -------
+    value : pandas.Series of float, [n_rows]
+        Numbers in the unit of the file; NaN where all columns are blank.
+    origin : pandas.Series of str, [n_rows]
+        Name of the column from which each number is; missing where the number is missing.
 
     Raises
     ------
@@ -312,12 +395,25 @@ def read_number(table: sheet.Sheet, expression: str) -> tuple[pd.Series, pd.Seri
 
 
 def read_text(table: sheet.Sheet, expression: str) -> pd.Series:
-    """Return the first known text of the columns in an expression, or its pattern filled in.
+    """Read a column, alternatives ``A|B`` or a pattern ``{A}.{B}`` as text.
+
+    Parameters
+    ----------
+    table : Sheet
+        Table as read from a file.
+    expression : str
+        Name of a column, alternatives, of which the first with a value is used in each row, or a pattern,
+        which is filled with the cells of each row.
+
+    Returns
+    -------
+    pandas.Series of str, [n_rows]
+        Texts; missing where all alternatives, or any column of the pattern, are blank.
 
     Raises
     ------
     UsageError
-        The table has none of the columns, or lacks one of the pattern.
+        The table has none of the alternatives, or lacks a column of the pattern.
     """
     if expression not in table.columns and FIELD.search(expression):
         return _fill_pattern(table, expression)
@@ -329,7 +425,7 @@ def read_text(table: sheet.Sheet, expression: str) -> pd.Series:
 
 
 def _fill_pattern(table: sheet.Sheet, pattern: str) -> pd.Series:
-    """Return a pattern with cells for the names of columns; missing where a cell is."""
+    """Return a pattern filled with the cells of each row, [n_rows]; missing where a cell is blank."""
     value, end = pd.Series("", range(table.table.num_rows), dtype="str", name=pattern), 0
     for field in FIELD.finditer(pattern):
         value = value + pattern[end : field.start()] + table.text(field[1]).str.zfill(int(field[2] or 0))
@@ -338,7 +434,25 @@ def _fill_pattern(table: sheet.Sheet, pattern: str) -> pd.Series:
 
 
 def read_any(table: sheet.Sheet, expression: str) -> pd.Series:
-    """Return numbers if all cells are numbers, else text."""
+    """Read a column, alternatives or a pattern as numbers if all cells are numbers, else as text.
+
+    Parameters
+    ----------
+    table : Sheet
+        Table as read from a file.
+    expression : str
+        Name of a column, alternatives ``A|B`` or a pattern ``{A}.{B}``.
+
+    Returns
+    -------
+    pandas.Series of float or str, [n_rows]
+        Values; missing where blank.
+
+    Raises
+    ------
+    UsageError
+        The table has none of the alternatives, or lacks a column of the pattern.
+    """
     text = read_text(table, expression)
     try:
         return table.to_number(text)

@@ -1,4 +1,4 @@
-"""Wide flatfiles of any layout, one row per record, -> a dataset; a dataset -> one wide CSV file."""
+"""Reader of flatfiles of any layout with one row per record, and writer of such a file from a dataset."""
 
 import dataclasses
 import zoneinfo
@@ -17,14 +17,14 @@ from tfgmm.readers.flatfiles import layout as layouts
 from tfgmm.readers.flatfiles import wide
 
 NUMBERS = {*wide.NEEDED, *wide.OPTIONAL}
-#: Columns of a file with a meaning elsewhere in the package, and so with a type.
+#: Optional columns of a file that the package uses, and which are read as times or texts.
 TIMES = ("station_operating_from", "station_operating_to")
 TEXTS = ("station_name", "station_locality", "station_site_id")
 REQUIRED = (*wide.IDS, "origin_time", *wide.NEEDED, "component")
-#: A time that ends in its zone.
+#: Pattern of a time that ends in its offset from UTC.
 ZONED = r".*:.*(?:Z|[+-]\d\d:?\d\d)"
 SIMULATED = "simulated"
-#: Rows from which the unit is checked; of more, every second, third ...
+#: Number of rows used to check the unit; of a longer table every second, third, ... row is used.
 MOST_CHECKED = 100_000
 UNREAD = "looks like a spectral acceleration and is not read: name it with --map"
 
@@ -35,21 +35,28 @@ def read(
     layout: layouts.Layout | None = None,
     progress: Callable[[Path], None] | None = None,
 ) -> Dataset:
-    """Read the records of wide flatfiles: CSV, TSV, Excel or Parquet with one row per record.
+    """Read flatfiles with one row per record (CSV, TSV, Excel or Parquet) into a dataset.
 
-    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns
-    are left out, unless their names begin with ``event_``, ``station_`` or ``record_``. A column
-    ``station_site_id`` says which stations share a site; without it `tfgmm.data.dataset.site_ids` does.
+    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns are
+    left out, unless their names begin with ``event_``, ``station_`` or ``record_``. The column
+    ``station_site_id`` says which stations share a site; without this column
+    `tfgmm.data.dataset.site_ids` finds them.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files of one layout.
+        Files of the same layout.
     limits : Limits
+        Region, smallest magnitude, largest distance (km) and smallest number of records per event.
     layout : Layout, optional
-        Which column holds what, the unit, constant values.
+        Columns of the quantities, unit of the amplitudes, constant values, time zone.
     progress : callable, optional
-        Called with each file once it has been read.
+        Function called with the path of each file that has been read.
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records within the limits, amplitudes in g.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def read(
 
 
 def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFrame, dict]:
-    """Return rows of one file with canonical names and amplitudes in g, and facts on the file."""
+    """Return the rows of a file with canonical names and amplitudes in g, and facts about the file."""
     table = sheet.read(path)
     where = _locate_columns(table, layout)
     source = {
@@ -103,7 +110,7 @@ def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.Dat
 def _check_unit(
     path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
 ) -> tuple[str, list[dict]]:
-    """Return what the check of the unit says of the shortest period, and notes of doubtful columns."""
+    """Check the unit; return a sentence about the shortest period, and notes of doubtful columns."""
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
@@ -121,7 +128,7 @@ def _check_unit(
 
 
 def _name_sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Return the stations with the site ids of the table, where it has any."""
+    """Return the stations with the site ids of the file, if it has any; other site ids stay."""
     if "site_id" not in listed:
         return kept
     named = kept["station_id"].map(listed.set_index("station_id")["site_id"])
@@ -129,16 +136,23 @@ def _name_sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(dataset: Dataset, path: Path) -> Tally:
-    """Write a dataset as one wide CSV file, which `read` reads without a layout to the same tables.
+    """Write a dataset as one CSV file with one row per record, which `read` reads without a layout.
 
-    The rows of a table may stand in another order then. Site layers and provenance are not written; a
-    column ``simulated`` marks simulated records.
+    Reading the file gives the same tables, perhaps with rows in another order. Site layers and provenance
+    are not written; a column ``simulated`` marks simulated records.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to write.
+    path : Path
+        CSV file.
 
     Returns
     -------
     Tally
-        Counts of rows written, and of events and stations without a record, which a table of records
-        cannot hold.
+        Counts of the events, stations and records of the dataset, and of the events and stations that are
+        not written because they have no record.
 
     Raises
     ------
@@ -166,7 +180,7 @@ def write(dataset: Dataset, path: Path) -> Tally:
 
 
 def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
-    """Return the name in a wide table of a column of events, stations or records."""
+    """Return the name that a column of the events, stations or records table has in the CSV file."""
     if name in own or name in wide.CANONICAL or imt.is_imt(name):
         return own.get(name, name)
     return prefix + name
@@ -176,7 +190,7 @@ def _wide_name(name: str, prefix: str, own: dict[str, str]) -> str:
 
 
 def _read_rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout) -> pd.DataFrame:
-    """Return the rows with canonical names."""
+    """Return the rows of a table in columns with canonical names, converted to numbers, times and texts."""
     columns, origin = {}, None
     for name, expression in where.items():
         if name in NUMBERS or imt.is_imt(name):
@@ -201,7 +215,10 @@ def _read_rows(table: sheet.Sheet, where: dict[str, str], layout: layouts.Layout
 
 
 def _locate_columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str]:
-    """Return canonical name -> column or expression, for all that the table and the layout have."""
+    """Return the source (a column or an expression) of each canonical name that the table or layout has.
+
+    `UsageError` is raised if a required column or all intensity measures are missing.
+    """
     where = {
         name: source
         for name, source in layout.columns.items()
@@ -233,7 +250,7 @@ def _locate_columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str
 
 
 def _locate_measures(table: sheet.Sheet) -> dict[str, str]:
-    """Return intensity measure -> its column, for columns named as one in any spelling."""
+    """Return the columns that are named like an intensity measure in any spelling, by canonical name."""
     measures = {}
     for column in dict.fromkeys(table.columns):
         name = layouts.measure(column)
@@ -243,7 +260,7 @@ def _locate_measures(table: sheet.Sheet) -> dict[str, str]:
 
 
 def _parse_time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, name: str) -> pd.Series:
-    """Return times in UTC of a text, in the format and the time zone of the layout."""
+    """Return times in UTC from texts in the format and the time zone of the layout."""
     form = layout.time_format if layout.time_format and name == "origin_time" else "ISO8601"
     time = pd.to_datetime(text, format=form, utc=True, errors="coerce").astype("datetime64[us, UTC]")
     table.refuse(text, time.isna() & text.notna(), f"a time as {form}")
@@ -266,7 +283,7 @@ def _parse_time(table: sheet.Sheet, text: pd.Series, layout: layouts.Layout, nam
 
 
 def _convert_constant(name: str, value: str):
-    """Return the value of a constant, as a number where its column holds numbers."""
+    """Return a constant of the layout as float if its column holds numbers, else as text."""
     if name not in NUMBERS:
         return value
     try:
@@ -276,7 +293,7 @@ def _convert_constant(name: str, value: str):
 
 
 def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFrame) -> dict:
-    """Return what ``dataset.json`` says of the files and of the choices made."""
+    """Return the provenance for ``dataset.json``: files with hashes, unit checks, columns and choices."""
     measures = [name for name in rows if imt.is_imt(name)]
     names = [source["source"]["file"] for source in sources]
     encodings = {name: s["encoding"] for name, s in zip(names, sources, strict=True) if s["encoding"]}

@@ -1,4 +1,4 @@
-"""Rows of a flatfile, each a record with its event and station -> events, stations, records."""
+"""Split rows of a flatfile, each a record with its event and station, into events, stations and records."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tfgmm.data.schemas import COMPONENTS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, units
 
-#: Column of the flatfile -> column of the events table.
+#: Column of the events table, by canonical name of a column of the flatfile.
 EVENT = {
     "origin_time": "origin_time",
     "event_longitude": "longitude",
@@ -21,7 +21,7 @@ EVENT = {
     "magnitude": "magnitude",
     "magnitude_source": "magnitude_source",
 }
-#: Column of the flatfile -> column of the stations table.
+#: Column of the stations table, by canonical name of a column of the flatfile.
 STATION = {
     "network": "network",
     "station_longitude": "longitude",
@@ -30,7 +30,7 @@ STATION = {
     "sensor_depth_m": "sensor_depth_m",
     "vs30_m_s": "vs30_m_s",
 }
-#: Numbers that an event or a station must have: outside the range the file is refused.
+#: Range of numbers that an event or station needs: a number outside the range is an error.
 NEEDED = {
     "event_longitude": (-180, 360),
     "event_latitude": (-90, 90),
@@ -39,35 +39,40 @@ NEEDED = {
     "station_longitude": (-180, 360),
     "station_latitude": (-90, 90),
 }
-#: Numbers that may be missing: outside the range they are made missing, and counted.
+#: Range of numbers that may be missing: a number outside the range is made missing, and counted.
 OPTIONAL = {"elevation_m": (-12000, 9000), "sensor_depth_m": (0, 12000), "vs30_m_s": (30, 5000)}
-#: Numbers that mark a missing value; not in elevations, where 999 can be and 9999 is out of range.
+#: Numbers that mark a missing value; not used for elevations, where 999 m is possible.
 MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0.99, 0.999)]
-#: Other columns are kept with the table that their prefix names.
+#: Prefixes of further columns, which are kept in the table that the prefix names.
 PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
-#: Positions of a station that are nearer than this to each other are one place.
+#: Distance up to which two positions of a station are one place, km.
 SAME_PLACE_KM = 0.5
 CANONICAL = {*IDS, *EVENT, *STATION, "component"}
 
 
 def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDataset:
-    """Split the rows of a flatfile into events, stations and records.
+    """Split the rows of a flatfile, one per record, into tables of events, stations and records.
 
-    Hypocentre and magnitude of an event must be the same in all its rows. Positions of a station may
-    differ by half a kilometre and its other values at will: the first known value is taken and the
-    difference noted. A station id at places farther apart, or in two networks, becomes two
-    stations, the second with ``@2`` behind its id.
+    Hypocentre and magnitude of an event must be the same in all its rows. The positions of a station may
+    differ by half a kilometre and its other values by any amount: the first known value is taken and the
+    difference is noted. A station id at places farther apart, or in two networks, becomes two stations; the
+    second gets ``@2`` behind its id.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        ``file`` and ``row`` for messages, the columns `CANONICAL`, of which the station's
-        ``OPTIONAL`` may be absent, intensity measures in g, and columns with one of `PREFIXES`.
+        Columns ``file`` and ``row`` for messages, those in `CANONICAL` (those in `OPTIONAL` may be absent),
+        intensity measures in g, and any columns that begin with one of `PREFIXES`.
     provenance : dict
-        As of `selection.RawDataset`.
+        Provenance as in `selection.RawDataset`.
     tally : Tally
-        Gets the numbers of rows read and of rows that cannot be used.
+        Counts to which the rows read, and the rows that cannot be used, are added.
+
+    Returns
+    -------
+    RawDataset
+        The tables, before limits and checks are applied.
 
     Raises
     ------
@@ -92,25 +97,64 @@ def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDa
 
 
 def expected_ln_pga(rows: pd.DataFrame) -> np.ndarray:
-    """Return for each row ln PGA in g of the model by which `units.detect` tells a unit."""
+    """Return the expected ln PGA of each row, by which `units.detect` detects a unit.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Rows with magnitude, hypocentre (degrees, km) and station (degrees), under canonical names.
+
+    Returns
+    -------
+    ndarray, [n_rows]
+        ln PGA, PGA in g, see `units.expected_ln_pga`.
+    """
     return units.expected_ln_pga(
         rows["magnitude"].to_numpy(), rows["depth_km"].to_numpy(), _distance_km(rows)
     )
 
 
 def expected_ln(im: str, rows: pd.DataFrame) -> np.ndarray:
-    """Return for each row ln IM in g of the model by which `units.check` judges a stated unit."""
+    """Return the expected ln IM of each row, by which `units.check` checks a stated unit.
+
+    Parameters
+    ----------
+    im : str
+        Intensity measure IM: ``PGA`` or ``SA(T)``.
+    rows : pandas.DataFrame
+        Rows with magnitude, hypocentre (degrees, km) and station (degrees), under canonical names.
+
+    Returns
+    -------
+    ndarray, [n_rows]
+        ln IM, IM in g, see `units.bssa14_ln`.
+    """
     return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance_km(rows))
 
 
 def _distance_km(rows: pd.DataFrame) -> np.ndarray:
-    """Return the hypocentral distance of each row, km."""
+    """Return the hypocentral distance of each row, km, [n_rows]."""
     places = ("event_longitude", "event_latitude", "depth_km", "station_longitude", "station_latitude")
     return units.hypocentral_km(*(rows[name].to_numpy() for name in places))
 
 
 def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
-    """Return the rows with 999, 9999 ... in the columns `names` made missing and counted."""
+    """Return the rows with marks of missing values (999, 9999, ...) replaced by NaN, and count the marks.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Rows with ``file`` and ``row``.
+    names : iterable of str
+        Columns of numbers in which `MARKS` are replaced.
+    tally : Tally
+        Counts to which the replaced values are added.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows, in the same order.
+    """
     checked = {}
     for name in names:
         marked = rows[name].isin(MARKS)
@@ -120,23 +164,23 @@ def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
 
 
 def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
-    """Return column -> its name without the prefix, for the columns beside the canonical ones."""
+    """Return the names without prefix of the columns that begin with the prefix and are not canonical."""
     names = (name for name in rows if name.startswith(prefix) and name not in CANONICAL)
     return {name: name.removeprefix(prefix) for name in names}
 
 
 def _label(row: pd.Series) -> str:
-    """Return file and number of a row."""
+    """Return file and row number of a row as text, for messages."""
     return f"{row['file']}, row {row['row']}"
 
 
 def _labels(rows: pd.DataFrame) -> Iterator[str]:
-    """Return file and number of each row."""
+    """Yield file and row number of each row as text, for messages."""
     return (f"{file}, row {row}" for file, row in zip(rows["file"], rows["row"], strict=True))
 
 
 def _check_ranges(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the rows with optional numbers in range; raise `DataError` for a needed one that is not."""
+    """Return the rows with optional numbers out of range made NaN; raise `DataError` for other numbers."""
     rows = without_marks(
         rows, [name for name in (*NEEDED, "sensor_depth_m", "vs30_m_s") if name in rows], tally
     )
@@ -161,7 +205,7 @@ def _check_ranges(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
 
 
 def _drop_unidentified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
-    """Return the rows that name event, station and network."""
+    """Return the rows that name event, station and network; count the other rows in `tally`."""
     for name in IDS:
         blank = rows[name].isna()
         tally.drop("record", f"no {name}", _labels(rows[blank]))
@@ -203,7 +247,7 @@ def _read_stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
 
 
 def _separate_places(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return rows in which a station id names one place in one network, and the ids made for that."""
+    """Return rows in which each station id is one place in one network, and the new station ids."""
     key = ["station_id", "network", "station_longitude", "station_latitude"]
     places = rows[key].drop_duplicates()
     places = places[places["station_id"].duplicated(keep=False)]
@@ -219,7 +263,7 @@ def _separate_places(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _number_places(places: pd.DataFrame) -> pd.Series:
-    """Return the number of the place, from 1, that each position of a station belongs to."""
+    """Return for each position of a station the number, from 1, of its place."""
     anchors, numbers = [], []
     for place in places.itertuples(index=False, name=None):
         number = next(
@@ -232,7 +276,10 @@ def _number_places(places: pd.DataFrame) -> pd.Series:
 
 
 def _is_same_place(anchor: tuple[str, float, float], place: tuple[str, float, float]) -> bool:
-    """Return true for two positions near each other in one network."""
+    """Return True if two entries (network, longitude, latitude) of a station are near and in one network.
+
+    An unknown coordinate (NaN) counts as near.
+    """
     (anchor_network, *first), (network, *second) = anchor, place
     ends = unit_vectors(*np.transpose([first, second]))
     # NaN: a position that is not known is no other place.
