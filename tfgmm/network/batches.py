@@ -145,18 +145,19 @@ class EventRecords:
 
     @classmethod
     def group(cls, table: pd.DataFrame, events: pd.DataFrame, grid, weight: np.ndarray) -> "EventRecords":
-        """Group the records of a table by event.
+        """Return the records of a table, grouped by event, as arrays.
 
         Parameters
         ----------
         table : pandas.DataFrame
             Rows of `flat_table`, sorted by event.
         events : pandas.DataFrame
-            Events of the dataset.
+            Events of the dataset: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``;
+            ``magnitude``.
         grid : Grid
             Map projection, for the positions of the epicentres.
         weight : ndarray, [n_records]
-            Weight of each record in the loss.
+            Weight of each record in the loss, without unit.
 
         Returns
         -------
@@ -250,7 +251,8 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
     """Return a function that computes the maps and the station tensors of one event from its number.
 
     The function takes the number of the event, the shift of the window in pixels, [2], and the turn, [3]
-    (see `turned`). Stations that the shift moves out of the output window get the weight 0.
+    (see `turned`). Stations that the shift moves out of the output window get the weight 0. Station tensors
+    are ``pixels``, ``ln_im``, ``weight`` and ``record``, see `training_batches`.
     """
     events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
     size = rasteriser.grid.output_size
@@ -272,9 +274,9 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
 
 
 def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_remainder: bool):
-    """Return batches of maps and station tensors; the station axes of a batch are padded with zeros.
+    """Return batches of input maps and of station tensors, which are padded with zeros to one length.
 
-    `numbers` yields the number, shift and turn of each event.
+    `numbers` yields the number of each event, the shift of its window and its turn, as of `_loader`.
     """
     loaded = numbers.map(_loader(data, rasteriser), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size, channels = rasteriser.grid.input_size, len(rasteriser.names)

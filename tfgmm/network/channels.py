@@ -18,7 +18,7 @@ EVENT_VECTOR = ("longitude", "latitude", "depth_km", "magnitude", "x_km", "y_km"
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One event and one input window, from which the channels are computed.
+    """One event and the part of the map that a network sees, from which the channels are computed.
 
     Attributes
     ----------
@@ -159,6 +159,16 @@ class Rasteriser:
     @classmethod
     def of_run(cls, run: RunFolder) -> "Rasteriser":
         """Return the rasteriser that makes the input maps of the networks of a run.
+
+        Parameters
+        ----------
+        run : RunFolder
+            An existing run.
+
+        Returns
+        -------
+        Rasteriser
+            Without random shifts of the window.
 
         Raises
         ------

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 class Checkpoint(keras.callbacks.Callback):
     """A Keras callback that saves the training after each epoch, and stops it early.
 
-    Saved are the weights, the optimiser state and the history of the losses.
+    The callback saves the weights, the optimiser state and the history of the losses.
 
     ``state.json`` is written last, with the hashes of the other files: a kill at any moment leaves a state
     from which the training can go on. A damaged state is deleted with a warning, and the training begins
@@ -57,7 +57,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Return the number of epochs done."""
+        """Return the number of epochs that are done and saved."""
         return len(self.history)
 
     @property
@@ -75,7 +75,17 @@ class Checkpoint(keras.callbacks.Callback):
         return self.epoch - 1 - self.best_epoch >= self.patience
 
     def weights(self, epoch: int) -> Path:
-        """Return the path of the file with weights and optimiser state after an epoch, numbered from 0."""
+        """Return the path of the file with weights and optimiser state after an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0.
+
+        Returns
+        -------
+        Path
+        """
         return self.folder / f"epoch-{epoch}.npz"
 
     def load(self, model: GroundMotionModel, epoch: int) -> None:
@@ -93,7 +103,15 @@ class Checkpoint(keras.callbacks.Callback):
                 variable.assign(arrays[f"v{number}"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Save the state after an epoch; keep the last and the best epoch only; stop if exhausted."""
+        """Save the state after an epoch; keep the last and the best epoch only; stop if exhausted.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0.
+        logs : dict of str to float
+            ``loss`` of the training records, and ``val_loss`` of the stopping records.
+        """
         self.history.append({"epoch": epoch, "loss": logs["loss"], "stopping_loss": logs["val_loss"]})
         arrays = {f"v{number}": np.asarray(variable) for number, variable in enumerate(_state(self.model))}
         # NumPy's writer ends in an error on a full disk, where HDF5's ends the process.
@@ -109,7 +127,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _state(model: GroundMotionModel) -> list[keras.Variable]:
-    """Return the variables of a model that its further training depends on, in a fixed order."""
+    """Return the variables of a model on which the further training depends, in a fixed order."""
     terms = model.random_terms.weights if model.random_terms else []
     variables = (*model.weights, *terms, *model.optimizer.variables)
     return list({id(variable): variable for variable in variables}.values())

@@ -52,7 +52,7 @@ class Material:
 
     @classmethod
     def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Self:
-        """Gather the records and the makers of input maps of one fold.
+        """Return the records and the makers of input maps of one fold.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Material:
 
     @property
     def epochs(self) -> int:
-        """Return the number of epochs of a training that is not stopped early."""
+        """Return the number of epochs after which a training ends if it is not stopped earlier."""
         return self.experiment.training.epochs_of(self.steps)
 
 

@@ -125,7 +125,9 @@ def train(
 ) -> None:
     """Train one member and write the folder of the member, whole or not at all.
 
-    An interrupted training goes on from the last epoch that was saved.
+    A member is one network per intensity measure, of a station chunk, whose sites are held out, and an
+    initialisation. An interrupted training goes on from the last epoch that was saved.
+
     Networks of other intensity measures that the folder already holds are kept.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A Normal distribution at every pixel; its likelihood at stations, with event and site terms."""
+"""Normal distribution of ln IM at every pixel; its likelihood at stations, with event and site terms."""
 
 import keras
 import numpy as np
@@ -138,7 +138,7 @@ class RandomTermsUpdate(keras.callbacks.Callback):
         self._subtract(fitted)
 
     def _residuals(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
-        """Return intercept, residuals, event ids and site ids of the records with a residual, [n] each."""
+        """Return intercept [n, 1], residuals, event ids and site ids of the records with a residual."""
         residual = self.model.random_terms.residual.numpy()
         seen = np.isfinite(residual)
         records = self.records[seen]
@@ -204,6 +204,8 @@ class NormalLayer(keras.layers.Layer):
 class ErgodicMedian(keras.layers.Layer):
     """A Keras layer that computes the fitted ergodic median of ln IM on the output window.
 
+    The output window is the input map without `margin` pixels at each edge.
+
     Parameters
     ----------
     coefficients : sequence of float
@@ -264,7 +266,9 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
 
 @keras.saving.register_keras_serializable("tfgmm")
 class GroundMotionModel(keras.Model):
-    """A Keras model that maps a Normal distribution of ln IM; the loss is its likelihood at stations.
+    """A Keras model whose output is a Normal distribution of ln IM at every pixel.
+
+    The loss is the negative log-likelihood of the records at the pixels of their stations.
 
     Attributes
     ----------
@@ -323,7 +327,7 @@ class GroundMotionModel(keras.Model):
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):
-        """Predict one batch, called by Keras in ``predict``.
+        """Return mean and standard deviation of ln IM for one batch of maps; Keras calls it in ``predict``.
 
         Parameters
         ----------

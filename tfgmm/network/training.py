@@ -64,6 +64,9 @@ class Member:
 class Training:
     """The training of the members of a run in one arm.
 
+    A member is one trained network of a station chunk, whose sites are held out, and an initialisation. An
+    arm is a set of input channels.
+
     Parameters
     ----------
     run : RunFolder
@@ -114,11 +117,21 @@ class Training:
 
     @property
     def members(self) -> list[Member]:
-        """Return the members of the chosen chunks, in the order of training."""
+        """Return the members, (chunk, init), of the chunks to train, in the order of training."""
         return list(itertools.starmap(Member, itertools.product(self.chunks, range(self.experiment.inits))))
 
     def folder(self, member: Member) -> MemberFolder:
-        """Return the folder of a member's results in the run."""
+        """Return the folder of a member's results in the run.
+
+        Parameters
+        ----------
+        member : Member
+            Station chunk and initialisation.
+
+        Returns
+        -------
+        MemberFolder
+        """
         return self.run.member(member.chunk, member.init, self.experiment.arm)
 
     @property
@@ -135,7 +148,7 @@ class Training:
     def damaged(self) -> dict[Member, list[str]]:
         """Return the names of the damaged files of each trained member that has any; log each member once.
 
-        Folders that a kill left beside the folder of a whole member are removed.
+        Work folders and leases that a killed process left for an undamaged member are removed.
         """
         damaged = {}
         for member in self.members:
@@ -241,7 +254,10 @@ class Training:
         return []
 
     def _train_leased(self, member: Member, lease: Lease, report: Report) -> None:
-        """Train a member that this process has leased, or restore its predictions; release the lease."""
+        """Train a member, or restore its damaged predictions table, and release the lease of the member.
+
+        A lease is a lock file by which one process at a time trains a member.
+        """
         folder, place = self.folder(member), (member.chunk, member.init)
         fingerprint = self.run.fingerprint
 

@@ -201,7 +201,7 @@ class Ensemble:
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
-        """Predict as `maps` or, with sites, as `at_sites`, a few events at a time in constant memory.
+        """Return predictions for a few events at a time, as maps or at sites, in constant memory.
 
         Errors are raised before the first event is computed.
 

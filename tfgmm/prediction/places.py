@@ -51,7 +51,17 @@ class Places:
 
     @classmethod
     def pixels(cls, grid: Grid) -> Self:
-        """Return all pixel centres of the output window as places, [row, col]."""
+        """Return all pixel centres of the output window as places, [row, col].
+
+        Parameters
+        ----------
+        grid : Grid
+            Map of the run.
+
+        Returns
+        -------
+        Places
+        """
         size = grid.output_size
         row, col = np.indices((size, size))
         x, y = np.moveaxis(grid.centres_km(size), -1, 0)

@@ -73,7 +73,7 @@ class Weighting:
         return np.searchsorted(self._cuts, distance_km) * self._sectors + sector
 
     def weights(self, events: slice) -> np.ndarray:
-        """Return the weights of some of the events in each of the `SETS`.
+        """Return the weights of some of the events, in averages over all events and over each half.
 
         Parameters
         ----------
@@ -111,7 +111,8 @@ def average_maps(maps: Iterable[np.ndarray], weightings: Iterable[Weighting]) ->
     Returns
     -------
     ndarray, [weighting, set, row, col]
-        Weighted means for each of the `SETS`, in the unit of the maps.
+        Weighted means over all events, the first half and the second half (`SETS`), in the unit of the
+        maps.
     """
     weightings, done, total = list(weightings), 0, 0.0
     for block in maps:
@@ -163,7 +164,8 @@ def average_members(
     Returns
     -------
     list of ndarray, [chunk, init, weighting, set, row, col]
-        One array of means per average, ln units (IM in g); sets as in `SETS`.
+        One array of means per average, ln units (IM in g); the sets are all events, the first
+        half and the second half (`SETS`).
 
     Raises
     ------

@@ -196,7 +196,7 @@ def _average_medians(study: Study, im: str) -> np.ndarray:
 
 
 def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
-    """Return which pixels are taught, [row, col]; raise `DataError` if none is."""
+    """Return the pixels with enough training records nearby, [row, col]; `DataError` if there is none."""
     limits = study.options.within_km, study.options.min_records
     taught = estimate.taught(study.pixels_km, trained, *limits)
     if not (taught & study.footprint).any():

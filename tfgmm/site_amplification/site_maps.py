@@ -175,7 +175,7 @@ def at_stations(
 
 
 def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
-    """Return the size and the errors of the maps, and their correlation with empirical site terms.
+    """Return root mean squares of maps and errors, and correlations of maps and empirical site terms.
 
     Parameters
     ----------

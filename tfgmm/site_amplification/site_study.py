@@ -235,12 +235,15 @@ class Study:
 
     @functools.cached_property
     def layer_events(self) -> pd.DataFrame:
-        """Return at most `Options.layer_events` of the events, evenly picked in the order of time."""
+        """Return at most `Options.layer_events` events, over which the layer response is averaged.
+
+        The events are picked evenly from the selected events in the order of their origin times.
+        """
         count = min(self.options.layer_events, len(self.events))
         return self.events.iloc[np.linspace(0, len(self.events) - 1, count).round().astype(int)]
 
     def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
-        """Return the training of an arm without site channels, in the same run and on the same folds.
+        """Return the training of networks without site channels, in the same run and on the same folds.
 
         Parameters
         ----------
@@ -333,7 +336,7 @@ class Study:
 
     @functools.cached_property
     def balanced(self) -> Weighting:
-        """Return weights of `events` that are equal for all bins of azimuth and epicentral distance."""
+        """Return event weights that give all bins of azimuth and epicentral distance the same share."""
         return self.weighting(self.events, sectors=self.options.sectors, cuts_km=self.options.cuts_km)
 
     def rasteriser(self, site_layers: xr.Dataset | None = None, drop=None) -> Rasteriser:
@@ -370,7 +373,7 @@ class Study:
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
-        """Return `stations` with pixel, ``row, col``, and position, ``x_km, y_km``.
+        """Return the stations of the run with pixel, ``row, col``, and position, ``x_km, y_km``.
 
         Positions are km east and north of the map's centre.
         """
@@ -396,7 +399,13 @@ class Study:
         return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
 
     def about(self) -> dict[str, str]:
-        """Return the attributes of the maps: title, run, networks, events, settings and data hash."""
+        """Return the attributes of the maps: title, run, networks, events, settings and data hash.
+
+        Returns
+        -------
+        dict
+            Values by the name of the attribute, text or numbers.
+        """
         return {
             "title": TITLE,
             "run": self.run.path.name,
