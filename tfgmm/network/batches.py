@@ -288,8 +288,8 @@ def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_r
 def steps_per_epoch(n_events: int, batch_size: int) -> int:
     """Return the number of full batches per epoch.
 
-    Events that do not fill a batch are left out of an epoch; they change from epoch to epoch, because the
-    order is random.
+    Events that do not fill a batch are left out of an epoch; the order of events is random, and other
+    events are left out in the next epoch.
 
     Parameters
     ----------

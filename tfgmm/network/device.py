@@ -26,7 +26,7 @@ def native_precision() -> str:
     Returns
     -------
     str
-        ``bfloat16`` on NVIDIA GPUs of compute capability 8 or more, ``float16`` on those of capability 7.x,
+        ``bfloat16`` on NVIDIA GPUs of compute capability 8 or more, ``float16`` on GPUs of capability 7.x,
         whose tensor cores lack bfloat16, ``float32`` on older GPUs; without a GPU the format of
         `processor_precision`.
     """

@@ -107,7 +107,7 @@ class RandomTermsUpdate(keras.callbacks.Callback):
     which includes the site term, in proportion to the number of records: f would overfit sites with many
     records, and sites with few records would hardly count. If the whole site terms were subtracted from the
     records, nothing would constrain f where there is no station. Therefore the share :math:`\alpha` of each
-    site term is subtracted from the records, and the rest is counted in the variance v:
+    site term is subtracted from the records, and the remaining part is counted in the variance v:
 
     .. math:: y_{es} - \alpha\, \delta S2S_s, \quad v = \tau^2 + (1 - \alpha)^2 \phi_{S2S}^2, \quad
         \alpha = 0.8

@@ -136,11 +136,11 @@ class Training:
 
     @property
     def missing(self) -> list[Member]:
-        """Return the members that lack a network of a chosen intensity measure or have damaged files."""
+        """Return the members that lack a network of an intensity measure to train or have damaged files."""
         return [member for member in self.members if member in self.damaged or self._untrained(member)]
 
     def _untrained(self, member: Member) -> list[str]:
-        """Return the intensity measures, among the chosen ones, for which a member has no network yet."""
+        """Return the intensity measures to train for which a member has no network yet."""
         ims = self.folder(member).ims()
         return [im for im in self.ims if im not in ims]
 
@@ -175,7 +175,7 @@ class Training:
         member : Member
             The member.
         ims : iterable of str, optional
-            Intensity measures; the chosen ones by default.
+            Intensity measures; by default all intensity measures to train.
 
         Returns
         -------
@@ -190,7 +190,7 @@ class Training:
         return {im: Material.of(self.dataset, self.experiment, im, fold) for im in ims or self.ims}
 
     def seconds_per_member(self, trials: int = 3) -> float:
-        """Measure a few training steps, and return the time that a member takes with all its epochs, s.
+        """Measure a few training steps, and return the time that the training of one member takes, s.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Training:
         Returns
         -------
         float
-            Time of the training and prediction of all chosen intensity measures, s.
+            Time of training, without an early stop, and prediction for all intensity measures to train, s.
         """
         begun = time.monotonic()
         material = self.materials(self.missing[0], self.ims[:1])[self.ims[0]]
@@ -221,10 +221,10 @@ class Training:
         return len(self.ims) * (2 * (started - begun) + step * (material.epochs * epoch + final))
 
     def train(self, report: Report = lambda name, share: None) -> list[str]:
-        """Train the missing members, then write the predictions table of the run.
+        """Train the missing members and write the predictions; return members left to other processes.
 
-        Members that other processes are training are left to these processes. In this case the predictions
-        table is left to them too: the process that ends last writes it.
+        Members that other processes are training are left to these processes. In this case the process that
+        ends last writes the predictions table.
 
         Parameters
         ----------

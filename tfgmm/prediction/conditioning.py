@@ -208,7 +208,7 @@ class Facts:
     Attributes
     ----------
     places : Places
-        Places for which is predicted.
+        Places for which ln IM is predicted.
     window : Window
         Part of the input maps that the networks need for these places.
     terms : PlaceTerms or None

@@ -252,7 +252,7 @@ class Ensemble:
         )
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
-        """Return the calibration to apply, if any; raise `UsageError` if the run lacks a wanted one."""
+        """Return the calibration to apply, if any; raise `UsageError` if a required one is missing."""
         if calibrated and self.effects is not None:
             raise UsageError(f"run {self.run.path} has random effects, and no calibration afterwards")
         if calibrated and self.calibration is None:

@@ -48,7 +48,7 @@ def labelled(
     events : pandas.DataFrame
         Columns ``event_id, longitude, latitude, depth_km, magnitude``.
     places : Places
-        Places for which was predicted; [...] are their dimensions.
+        Places of the predictions, of dimensions [...].
     r_hyp_km : ndarray, [event, ...]
         Hypocentral distances, km.
     outside : dict of str to ndarray of bool

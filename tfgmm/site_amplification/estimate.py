@@ -28,7 +28,8 @@ class Estimate:
     Attributes
     ----------
     members : ndarray, [chunk, init, row, col]
-        Map of each member, ln units, minus the mean over the footprint.
+        Map of each member (a network of a station chunk and an initialisation), ln units, minus the mean
+        over the footprint.
     halves : ndarray, [2, row, col]
         Mean maps over all members, each from one half of the events, ln units.
     level : float
@@ -37,8 +38,8 @@ class Estimate:
         Standard deviation, pixels, of the Gaussian by which variances are averaged over neighbouring
         pixels. A few chunks do not determine the variance of one pixel well.
     footprint : ndarray of bool, [row, col], optional
-        Pixels over which variances are averaged; outside, where there is no station, networks differ
-        wildly.
+        Pixels on land inside the hull of the stations, over which variances are averaged; outside, where
+        there is no station, networks differ wildly.
     """
 
     members: np.ndarray
@@ -72,7 +73,7 @@ class Estimate:
         return cls(centred[:, :, 0], halves, float(level[:, :, 0].mean()), smooth_px, footprint)
 
     def _smooth(self, values: np.ndarray) -> np.ndarray:
-        """Return values averaged over near pixels in the footprint; unchanged elsewhere, [row, col]."""
+        """Return values averaged over near pixels of the footprint, unchanged far from it, [row, col]."""
         inside = np.ones(values.shape, bool) if self.footprint is None else self.footprint
         weight = gaussian_filter(inside.astype(float), self.smooth_px, mode="constant")
         total = gaussian_filter(np.where(inside, values, 0.0), self.smooth_px, mode="constant")

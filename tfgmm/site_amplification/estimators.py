@@ -78,8 +78,8 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
     Raises
     ------
     DataError
-        No pixel inside the footprint has enough training records near it, or there are too few held-out
-        sites.
+        No pixel on land inside the hull of the stations has enough training records near it, or there are
+        too few held-out sites.
     """
     records = study.records(im)
     terms = SiteTerms.fit(records)

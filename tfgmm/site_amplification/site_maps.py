@@ -153,7 +153,8 @@ def at_stations(
         One row per estimator and station: ``station_id, site_id, network, longitude, latitude``; the
         columns of `terms`; ``estimator``; ``map_part`` and ``standard_error``, amplification and standard
         error at the station's pixel, ln units; ``held_out``, the amplification at the pixel by the networks
-        that were trained without the station, ln units, NaN if there are none; ``taught``.
+        that were trained without the station, ln units, NaN if there are none; ``taught``, whether the
+        pixel has enough training records near it.
     """
     pixel = {axis: xr.DataArray(stations[axis].to_numpy(), dims="station") for axis in _MAP}
     columns = ["station_id", "site_id", "network", "longitude", "latitude"]
@@ -188,10 +189,11 @@ def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row per intensity measure and estimator. ``spread``, ``standard_error`` and ``half_difference``:
-        root mean squares over the taught part of the footprint, ln units. ``r_stations`` and
-        ``r_held_out``: Pearson's correlation of the site terms of the mixed-effects fit with the maps of
-        all networks, and with the maps of the networks that were trained without the station.
-        ``taught_share``: share of the footprint that is taught, 0 to 1.
+        root mean squares over the pixels on land inside the hull of the stations (footprint) that have
+        enough training records near them (taught), ln units. ``r_stations`` and ``r_held_out``: Pearson's
+        correlation of the site terms of the mixed-effects fit with the maps of all networks, and with the
+        maps of the networks that were trained without the station. ``taught_share``: share of the footprint
+        that is taught, 0 to 1.
     """
     rows = []
     for (im, name), table in stations.groupby(["im", "estimator"], sort=False):
@@ -234,7 +236,8 @@ def at_places(maps: xr.Dataset, places: pd.DataFrame, grid: Grid) -> pd.DataFram
     -------
     pandas.DataFrame
         ``im, estimator, place``; ``amplification`` and ``standard_error`` at the place's pixel, and ``low``
-        and ``high``, the bounds of the central 90 % interval, ln units; ``taught``.
+        and ``high``, the bounds of the central 90 % interval, ln units; ``taught``, whether the pixel has
+        enough training records near it.
     """
     row, col, _ = grid.locate(places["longitude"], places["latitude"])
     pixel = {"row": xr.DataArray(row, dims="place"), "col": xr.DataArray(col, dims="place")}
@@ -255,8 +258,8 @@ def subtract(
     first, second : mapping of str to Estimate
         Estimates by estimator of two runs, whose members of equal chunk and initialisation are pairs.
     where : ndarray of bool, [row, col]
-        Pixels to compare: taught and in the footprint in both runs. The mean difference over these pixels
-        is subtracted.
+        Pixels to compare: on land inside the hull of the stations, with enough training records near them,
+        in both runs. The mean difference over these pixels is subtracted.
 
     Returns
     -------
@@ -346,7 +349,7 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ..
     grid : Grid
         Map of the run.
     names : tuple of str
-        Names of the variables; ``taught`` and ``footprint``, if present, are the last bands.
+        Names of the variables; the masks ``taught`` and ``footprint``, if present, are the last bands.
     """
     bands = {
         f"{estimator} {name}": maps[name].sel(estimator=estimator, drop=True)

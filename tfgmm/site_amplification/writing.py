@@ -64,7 +64,8 @@ def map_site_amplification(
 ) -> SiteAmplification:
     """Map the site amplification that a run has learned, with errors; write and return the results.
 
-    Missing members of the arms without site channels are trained first and stored in the run.
+    Networks without site channels, with which the run is compared, are trained first where missing, and
+    stored in the run.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def map_site_amplification(
     ims : sequence of str, optional
         Intensity measures of the run; by default all.
     options : Options, optional
-        Arms to compare with, events to average over, and limits of distance and records for taught pixels.
+        Arms to compare with, events to average over, and how many training records within which
+        distance the estimate at a pixel needs.
     places : pandas.DataFrame, optional
         ``name``; ``longitude, latitude``, degrees: places inside the map for which amplification is drawn
         against period.
@@ -100,7 +102,8 @@ def map_site_amplification(
         outside the map, the runs cannot be compared, another process is training missing members, or
         a file that `write` did not write would be replaced.
     DataError
-        The data have changed, no pixel is taught, or the file system refuses to write.
+        The data have changed, no pixel has enough training records near it, or the file system refuses to
+        write.
     """
     options = options or Options()
     runs = [run] + ([against] if against else [])
