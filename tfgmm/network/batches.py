@@ -1,4 +1,8 @@
-"""tf.data: records -> (event maps, station pixels, ln IM, weights)."""
+"""tf.data pipelines: records -> (event maps, station pixels, ln IM, weights).
+
+A window is the square part of the map that a network sees: the input window, and inside it the smaller
+output window, for which the network predicts. During training, windows are shifted at random.
+"""
 
 import dataclasses
 
@@ -16,19 +20,32 @@ from tfgmm.runs.folds import nearest_km, stations_in_use
 
 
 def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFrame:
-    """Join records, events and stations in one table, one row per record of the networks in use.
+    """Join records, events and stations in one table, with one row per record of the run's networks.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Tables of events, stations and records.
+    experiment : Experiment
+        Description of the run: networks, reference network and grid.
+    im : str
+        Intensity measure.
 
     Returns
     -------
     pandas.DataFrame
-        ``event_id, station_id, site_id, network, ln_im, magnitude, depth_km, r_hyp_km, row, col,
-        nearest_added_km`` (the last: distance to the nearest station of an added network), sorted by
-        event and station.
+        ``event_id, station_id, site_id, network``; ``ln_im``, ln of IM in g; ``magnitude`` (Mw);
+        ``depth_km``; ``r_hyp_km``, the hypocentral distance; ``row, col``, the station's pixel in the
+        output window; ``nearest_added_km``, the distance from the station to the nearest station of a
+        network other than the reference network, NaN if there is none. Rows are sorted by event and
+        station. Stations outside the output window are left out.
 
     Raises
     ------
+    UsageError
+        A network of the experiment is not in the dataset.
     DataError
-        The dataset lacks the intensity measure.
+        The dataset lacks the intensity measure, or a network has no station inside the output window.
     """
     if im not in dataset.ims:
         raise DataError(f"the dataset has no {im}: it has {listed(dataset.ims)}")
@@ -57,15 +74,32 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
 
 
 def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return tables of the events and stations in use, with places in km and site layers.
+    """Return tables of the events and of the stations that a run uses, with positions and site layers.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Tables of events and stations, and site layers.
+    experiment : Experiment
+        Description of the run: networks and grid.
 
     Returns
     -------
     events : pandas.DataFrame
-        ``event_id, origin_time, event_longitude, event_latitude, event_x_km, event_y_km``.
+        All events: ``event_id, origin_time``; ``event_longitude, event_latitude``, degrees;
+        ``event_x_km, event_y_km``, km east and north of the map's centre.
     stations : pandas.DataFrame
-        ``station_id, site_id, longitude, latitude, x_km, y_km, vs30_m_s`` and the value of every site
-        layer at the station's pixel, as the network sees it.
+        Stations of the experiment's networks inside the output window: ``station_id, site_id``;
+        ``longitude, latitude``, degrees; ``x_km, y_km``, km east and north of the map's centre;
+        ``vs30_m_s``; and one column per site layer with the value at the station's pixel, which the
+        network sees.
+
+    Raises
+    ------
+    UsageError
+        A network of the experiment is not in the dataset.
+    DataError
+        A network has no station inside the output window.
     """
     grid, events, stations = experiment.grid, dataset.events, stations_in_use(dataset, experiment)
     ex, ey = grid.project(events["longitude"], events["latitude"])
@@ -88,10 +122,15 @@ class EventRecords:
     Attributes
     ----------
     events : ndarray of float32, [n_events, 6]
+        Event vectors, in the order of `tfgmm.network.channels.EVENT_VECTOR`.
     splits : ndarray of int, [n_events + 1]
-        Records of event i are rows ``splits[i]:splits[i + 1]``.
+        Row numbers of the records: those of event i are ``splits[i]:splits[i + 1]``.
     pixels : ndarray of int32, [n_records, 2]
-    ln_im, weight : ndarray of float32, [n_records]
+        Row and column of the station in the output window.
+    ln_im : ndarray of float32, [n_records]
+        Observed ln IM, IM in g.
+    weight : ndarray of float32, [n_records]
+        Weight of the record in the loss.
     """
 
     events: np.ndarray
@@ -101,11 +140,29 @@ class EventRecords:
     weight: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of events."""
         return len(self.events)
 
     @classmethod
     def group(cls, table: pd.DataFrame, events: pd.DataFrame, grid, weight: np.ndarray) -> "EventRecords":
-        """Group a flat table that is sorted by event; `weight` is the records' share of the loss."""
+        """Return the records of a table, grouped by event, as arrays.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Rows of `flat_table`, sorted by event.
+        events : pandas.DataFrame
+            Events of the dataset: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``;
+            ``magnitude``.
+        grid : Grid
+            Map projection, for the positions of the epicentres.
+        weight : ndarray, [n_records]
+            Weight of each record in the loss, without unit.
+
+        Returns
+        -------
+        EventRecords
+        """
         names, first = np.unique(table["event_id"].to_numpy(str), return_index=True)
         return cls(
             events=event_vectors(events.set_index("event_id").loc[names], grid),
@@ -117,10 +174,23 @@ class EventRecords:
 
 
 def training_weight(table: pd.DataFrame, weighting: str) -> np.ndarray:
-    """Return weights of records with which the mean over a batch's events is the loss.
+    """Return the weights of training records in the loss, [n_records].
 
-    ``record``: 1 / (mean records an event), so that every record weighs the same;
-    ``event``: 1 / (records of the event), so that every event does.
+    The loss of a batch is the mean over its events of the weighted sum over the records of an event.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Training records, with ``event_id`` and ``ln_im``.
+    weighting : {"record", "event"}
+        ``record``: the weight is 1 / (mean number of records per event), so that all records count the
+        same; ``event``: the weight is 1 / (number of records of the event), so that all events count the
+        same.
+
+    Returns
+    -------
+    ndarray, [n_records]
+        Without unit.
     """
     count = table.groupby("event_id", observed=True)["ln_im"].transform("size").to_numpy(float)
     if weighting == "event":
@@ -129,22 +199,45 @@ def training_weight(table: pd.DataFrame, weighting: str) -> np.ndarray:
 
 
 def stopping_weight(table: pd.DataFrame) -> np.ndarray:
-    """Return weights of records with which both site roles count the same in the stopping loss."""
+    """Return the weights of stopping records that make training and stopping sites count the same.
+
+    Stopping records are the records that decide when a training ends.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Stopping records, with ``event_id``, ``site_role`` and ``ln_im``.
+
+    Returns
+    -------
+    ndarray, [n_records]
+        Without unit. The mean over events of the weighted sum over records is the mean over site roles of
+        the mean over the records of a role.
+    """
     count = table.groupby("site_role", observed=True)["ln_im"].transform("size").to_numpy(float)
     return table["event_id"].nunique() / (table["site_role"].nunique() * count)
 
 
 def turned(maps: tf.Tensor, pixels: tf.Tensor, size: int, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turn and mirror maps, and the station pixels in them, in one of the eight ways of the square.
+    """Turn and mirror maps, and the station pixels in them, in one of the eight symmetries of the square.
 
     Parameters
     ----------
     maps : tensor, [input_size, input_size, channels]
+        Input maps of one event.
     pixels : tensor of int32, [stations, 2]
-        Row and column in the output window, of `size` pixels a side.
+        Row and column of each station in the output window.
     size : int
+        Number of pixels along a side of the output window.
     turn : tensor of int32, [3]
         1 or 0: whether rows and columns are swapped, then rows reversed, then columns reversed.
+
+    Returns
+    -------
+    maps : tensor, [input_size, input_size, channels]
+        The turned maps.
+    pixels : tensor of int32, [stations, 2]
+        Row and column of each station in the turned output window.
     """
     swapped, *mirrored = tf.unstack(tf.cast(turn, tf.bool))
     maps = tf.cond(swapped, lambda: tf.transpose(maps, (1, 0, 2)), lambda: maps)
@@ -155,7 +248,12 @@ def turned(maps: tf.Tensor, pixels: tf.Tensor, size: int, turn: tf.Tensor) -> tu
 
 
 def _loader(data: EventRecords, rasteriser: Rasteriser):
-    """Return a function from event number, shift and turn to maps and lists of station records."""
+    """Return a function that computes the maps and the station tensors of one event from its number.
+
+    The function takes the number of the event, the shift of the window in pixels, [2], and the turn, [3]
+    (see `turned`). Stations that the shift moves out of the output window get the weight 0. Station tensors
+    are ``pixels``, ``ln_im``, ``weight`` and ``record``, see `training_batches`.
+    """
     events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
     size = rasteriser.grid.output_size
 
@@ -176,6 +274,10 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
 
 
 def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_remainder: bool):
+    """Return batches of input maps and of station tensors, which are padded with zeros to one length.
+
+    `numbers` yields the number of each event, the shift of its window and its turn, as of `_loader`.
+    """
     loaded = numbers.map(_loader(data, rasteriser), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size, channels = rasteriser.grid.input_size, len(rasteriser.names)
     lists = {name: [None] for name in ("ln_im", "weight", "record")}
@@ -184,7 +286,22 @@ def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_r
 
 
 def steps_per_epoch(n_events: int, batch_size: int) -> int:
-    """Return the number of full batches per epoch; events left over in one epoch come in another."""
+    """Return the number of full batches per epoch.
+
+    Events that do not fill a batch are left out of an epoch; the order of events is random, and other
+    events are left out in the next epoch.
+
+    Parameters
+    ----------
+    n_events : int
+        Number of training events.
+    batch_size : int
+        Number of events per batch.
+
+    Returns
+    -------
+    int
+    """
     return n_events // min(batch_size, n_events)
 
 
@@ -197,16 +314,32 @@ def training_batches(
     *,
     turns: bool = False,
 ) -> tf.data.Dataset:
-    """Yield all batches of `epochs`, events in random order and windows at random shifts.
+    """Return the batches of `epochs`, with events in random order and windows at random shifts.
 
-    Order, shifts and, with `turns`, turns depend on (seed, epoch) only: a member that goes on from epoch
-    k sees what it would have seen without the interruption.
+    Order, shifts and turns depend on (seed, epoch) only: a training that goes on from epoch k sees the same
+    batches as a training without interruption.
+
+    Parameters
+    ----------
+    data : EventRecords
+        Training records.
+    rasteriser : Rasteriser
+        Maker of the input maps; its ``max_shift`` is the largest shift in pixels.
+    batch_size : int
+        Number of events per batch; at most the number of events.
+    epochs : range
+        Numbers of the epochs, from 0.
+    seed : int
+        Seed of the member.
+    turns : bool
+        Turn and mirror the maps at random.
 
     Returns
     -------
     tf.data.Dataset
-        ``len(epochs) * steps_per_epoch(...)`` elements (maps [batch, size, size, channels],
-        {"pixels": [batch, stations, 2]} and "ln_im", "weight", "record" (its number) [batch, stations]).
+        ``len(epochs) * steps_per_epoch(...)`` elements (maps, stations). Maps are [batch, input_size,
+        input_size, channels]; stations is a dict with ``pixels`` [batch, stations, 2] and ``ln_im``,
+        ``weight`` and ``record`` (number of the record in `data`), [batch, stations] each.
     """
     count, batch_size = len(data), min(batch_size, len(data))
     used = steps_per_epoch(count, batch_size) * batch_size
@@ -227,7 +360,22 @@ def training_batches(
 
 
 def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 8) -> tf.data.Dataset:
-    """Yield every event once, in order, in batches with the window where it belongs."""
+    """Return batches that hold every event once, in order, with windows that are not shifted or turned.
+
+    Parameters
+    ----------
+    data : EventRecords
+        Records to evaluate.
+    rasteriser : Rasteriser
+        Maker of the input maps.
+    batch_size : int
+        Number of events per batch; the last batch may be smaller.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Elements (maps, stations) as of `training_batches`.
+    """
     numbers = tf.data.Dataset.range(len(data)).map(
         lambda n: (n, tf.zeros(2, tf.int32), tf.zeros(3, tf.int32))
     )
@@ -237,11 +385,21 @@ def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 
 def channel_statistics(
     data: EventRecords, rasteriser: Rasteriser, max_events: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of every channel over pixels of up to `max_events` training events.
+    """Return mean and variance of every channel over the pixels of up to `max_events` training events.
+
+    Parameters
+    ----------
+    data : EventRecords
+        Training records.
+    rasteriser : Rasteriser
+        Maker of the input maps.
+    max_events : int
+        Largest number of events; if there are more, events are picked evenly.
 
     Returns
     -------
     mean, variance : ndarray, [channels]
+        In the unit of the channel, and in the squared unit; the variance is at least 1e-12.
     """
     sample = data.events[:: -(-len(data) // max_events)]
     centre = tf.zeros(2, tf.int32)

@@ -1,4 +1,4 @@
-"""The maps that the network sees: name, unit, group (source | path | site), formula."""
+"""The input channels of a network, as maps: name, unit, group (source | path | site), formula."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
@@ -12,22 +12,22 @@ from tfgmm.core.grid import Grid
 from tfgmm.data import layers
 from tfgmm.runs.run import RunFolder
 
-#: Columns of the event vector from which maps are computed.
+#: Elements of the event vector, from which the channels are computed: degrees, km, Mw, km east and north.
 EVENT_VECTOR = ("longitude", "latitude", "depth_km", "magnitude", "x_km", "y_km")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One event over one window: what channels are computed from.
+    """One event and the part of the map that a network sees, from which the channels are computed.
 
     Attributes
     ----------
-    event : dict of scalar tensors
-        The event vector by name.
-    x_km, y_km : tensors [1, cols] and [rows, 1]
-        Pixel centres.
-    layers : dict of tensors [rows, cols]
-        Site layers.
+    event : dict of str to scalar tensor
+        Values of the event by the names of `EVENT_VECTOR`.
+    x_km, y_km : tensor, [1, cols] and [rows, 1]
+        Pixel centres, km east and north of the map's centre.
+    layers : dict of str to tensor, [rows, cols]
+        Site layers by name: ``z_bedrock`` (m), ``vs30`` (m/s).
     """
 
     event: Mapping[str, tf.Tensor]
@@ -36,7 +36,7 @@ class Scene:
     layers: Mapping[str, tf.Tensor]
 
     def r_hyp_km(self) -> tf.Tensor:
-        """Return the hypocentral distance of every pixel in km."""
+        """Return the hypocentral distance of every pixel, km, [rows, cols]."""
         event = self.event
         return tf.sqrt(
             (self.x_km - event["x_km"]) ** 2 + (self.y_km - event["y_km"]) ** 2 + event["depth_km"] ** 2
@@ -45,7 +45,19 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """One map that the network sees."""
+    """One input channel of a network.
+
+    Attributes
+    ----------
+    name : str
+        Name of the channel.
+    unit : str
+        Unit of its values.
+    group : {"source", "path", "site"}
+        Group of channels to which the channel belongs.
+    formula : callable
+        Function from a `Scene` to the values, a tensor that broadcasts to [rows, cols].
+    """
 
     name: str
     unit: str
@@ -71,19 +83,24 @@ GROUPS = ("source", "path", "site")
 
 
 def select(available: Collection[str], drop: Collection[str] = ()) -> tuple[str, ...]:
-    """Choose the channels that are used, in the order of `CHANNELS`.
+    """Return the names of the channels that a network uses, in the order of `CHANNELS`.
 
     Parameters
     ----------
     available : collection of str
-        Site layers that the dataset has; a channel whose layer is missing is left out.
+        Names of the site layers of the dataset; a channel whose site layer is missing is left out.
     drop : collection of str
-        Channels or groups to leave out as well.
+        Names of channels or groups of channels that are also left out.
+
+    Returns
+    -------
+    tuple of str
+        Names of channels.
 
     Raises
     ------
     UsageError
-        `drop` names no channel and no group, or nothing is left.
+        A name in `drop` is neither a channel nor a group, or no channel is left.
     """
     for name in drop:
         if name not in CHANNELS and name not in GROUPS:
@@ -101,21 +118,28 @@ def select(available: Collection[str], drop: Collection[str] = ()) -> tuple[str,
 
 
 class Rasteriser:
-    """A function that turns an event vector into a stack of maps over the input window.
+    """A function that computes the input maps of an event from an event vector and a shift of the window.
 
     Parameters
     ----------
     grid : Grid
-    names : sequence of str
-        Channels, in order.
+        Projection and windows of the map.
+    names : tuple of str
+        Names of the channels, in the order of the last axis of the maps.
     site_layers : xarray.Dataset or None
+        Site layers of the dataset.
     max_shift : int
-        Largest shift of the window in pixels.
+        Largest shift of the window, pixels.
 
     Attributes
     ----------
     filled : dict of str to float
-        Share of the input window where a layer had to be filled.
+        Share, 0 to 1, of the map where the site layer has no value and was filled, by name of the layer.
+
+    Raises
+    ------
+    DataError
+        A site layer covers too little of the map.
     """
 
     def __init__(
@@ -134,22 +158,39 @@ class Rasteriser:
 
     @classmethod
     def of_run(cls, run: RunFolder) -> "Rasteriser":
-        """Return the maker of the maps that the networks of a run see; errors as `RunFolder.dataset`."""
+        """Return the rasteriser that makes the input maps of the networks of a run.
+
+        Parameters
+        ----------
+        run : RunFolder
+            An existing run.
+
+        Returns
+        -------
+        Rasteriser
+            Without random shifts of the window.
+
+        Raises
+        ------
+        DataError
+            The run's copy of the data is missing or damaged.
+        """
         return cls(run.experiment.grid, run.channels, run.site_layers())
 
     def __call__(self, event: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-        """Return the maps of one event.
+        """Return the input maps of one event.
 
         Parameters
         ----------
         event : tensor of float32, [6]
-            In the order of `EVENT_VECTOR`.
+            Event vector, in the order of `EVENT_VECTOR`.
         shift : tensor of int32, [2]
-            Rows south and columns east by which the window is moved, at most `max_shift`.
+            Rows south and columns east by which the window is moved, each at most `max_shift` pixels.
 
         Returns
         -------
         tensor of float32, [input_size, input_size, channels]
+            Values in the units of the channels.
         """
         size = self.grid.input_size
         row, col = self.max_shift + shift[0], self.max_shift + shift[1]
@@ -168,7 +209,20 @@ class Rasteriser:
 
 
 def event_vectors(events, grid: Grid) -> np.ndarray:
-    """Turn a table of events into vectors [n, 6], float32, in the order of `EVENT_VECTOR`."""
+    """Return the event vectors of a table of events, [n, 6].
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw).
+    grid : Grid
+        Map projection.
+
+    Returns
+    -------
+    ndarray of float32, [n, 6]
+        Columns in the order of `EVENT_VECTOR`.
+    """
     x, y = grid.project(events["longitude"], events["latitude"])
     columns = [events[name].to_numpy() for name in EVENT_VECTOR[:4]]
     return np.stack([*columns, x, y], axis=1).astype("float32")

@@ -1,4 +1,4 @@
-"""What the GPU of this machine is good at, if it has one."""
+"""Number formats that this machine computes fastest, and loading of batches into the GPU memory."""
 
 from pathlib import Path
 
@@ -8,17 +8,27 @@ from tfgmm.runs.experiment import Experiment
 
 
 def processor_precision() -> str:
-    """Return ``bfloat16`` where the processor multiplies it (AVX512-BF16 or AMX), else ``float32``."""
+    """Return ``bfloat16`` if the processor multiplies in it (AVX512-BF16 or AMX), else ``float32``.
+
+    Returns
+    -------
+    str
+        Name of a number format.
+    """
     processor = Path("/proc/cpuinfo")
     flags = processor.read_text().split() if processor.is_file() else []
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
 def native_precision() -> str:
-    """Return the fastest number format in which a network still learns on the device in use.
+    """Return the fastest number format in which a network still learns on this machine.
 
-    ``bfloat16`` on NVIDIA GPUs from compute capability 8, ``float16`` on those whose tensor cores know
-    only that (7.x), ``float32`` on older ones; without a GPU that of `processor_precision`.
+    Returns
+    -------
+    str
+        ``bfloat16`` on NVIDIA GPUs of compute capability 8 or more, ``float16`` on GPUs of capability 7.x,
+        whose tensor cores lack bfloat16, ``float32`` on older GPUs; without a GPU the format of
+        `processor_precision`.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -28,13 +38,35 @@ def native_precision() -> str:
 
 
 def resolved(experiment: Experiment) -> Experiment:
-    """Return the experiment with a precision of ``auto`` replaced by that of `native_precision`."""
+    """Return the experiment with the precision ``auto`` replaced by the format of `native_precision`.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Description of a run.
+
+    Returns
+    -------
+    Experiment
+        The same object if its precision is not ``auto``.
+    """
     if experiment.network.precision != "auto":
         return experiment
     return experiment.computed_in(native_precision())
 
 
 def on_device(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Load batches ahead into the memory of the GPU, if there is one; the last step of a pipeline."""
+    """Return a pipeline that loads batches ahead into the memory of the GPU, if the machine has one.
+
+    Parameters
+    ----------
+    batches : tf.data.Dataset
+        Finished pipeline: no step may follow the loading.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Without a GPU, `batches` unchanged.
+    """
     gpus = tf.config.list_logical_devices("GPU")
     return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, 2)) if gpus else batches

@@ -1,4 +1,4 @@
-"""What the members of one chunk share: records with their roles, and maps."""
+"""Records by role and input maps, which the members of one station chunk share."""
 
 import dataclasses
 from typing import Self
@@ -15,24 +15,31 @@ from tfgmm.network.channels import Rasteriser, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, stopping_records
 
-#: Channels from which the ergodic median is computed, in the order of `ErgodicMedian`.
+#: Channels from which the ergodic median is computed, in the order that `ErgodicMedian` expects.
 MEDIAN_CHANNELS = ("magnitude", "r_hyp", "event_depth")
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """Records with their roles, and makers of maps, which the members of one chunk share.
+    """Records by role and makers of input maps, which the members of one chunk share.
+
+    A member is one trained network of a station chunk, whose sites are held out, and an initialisation.
 
     Attributes
     ----------
+    experiment : Experiment
+        Description of the run, with the precision of this machine in place of ``auto``.
     records : pandas.DataFrame
-        `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``.
+        `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``, each training, validation
+        or stopping.
     training : EventRecords
-        What ``fit`` sees.
+        Training set: records of training events at training sites.
     stopping : EventRecords
-        What decides when to stop.
+        Stopping set: records that decide when a training ends.
     scored : EventRecords
-        All records, for the predictions table.
+        All records, with weight 1, for the predictions table.
+    moving, fixed : Rasteriser
+        Makers of the input maps with random shifts, for the training, and without.
     """
 
     experiment: Experiment
@@ -45,14 +52,30 @@ class Material:
 
     @classmethod
     def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Self:
-        """Gather the records of one fold.
+        """Return the records and the makers of input maps of one fold.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Tables of events, stations and records, and site layers.
+        experiment : Experiment
+            Description of the run.
+        im : str
+            Intensity measure.
+        fold : Fold
+            Roles of events and stations while one chunk of sites is held out.
+
+        Returns
+        -------
+        Material
 
         Raises
         ------
         UsageError
-            A channel is unknown, or the residual target needs one that is dropped.
+            A channel to drop is unknown, or the target ``residual`` needs a channel that is dropped.
         DataError
-            A site layer covers too little, or a set of records is empty.
+            The dataset lacks the intensity measure, a site layer covers too little of the map, or the
+            stopping set is empty.
         """
         experiment = device.resolved(experiment)
         records = fold.roles(batches.flat_table(dataset, experiment, im))
@@ -82,11 +105,12 @@ class Material:
 
     @property
     def epochs(self) -> int:
-        """Return the number of epochs of a training that is not stopped early."""
+        """Return the number of epochs after which a training ends if it is not stopped earlier."""
         return self.experiment.training.epochs_of(self.steps)
 
 
 def _refuse_dropped(names: tuple[str, ...]) -> None:
+    """Raise `UsageError` if a channel that the ergodic median needs is not among `names`."""
     missing = [name for name in MEDIAN_CHANNELS if name not in names]
     if missing:
         raise UsageError(f"--target residual needs the channels that are dropped: {', '.join(missing)}")

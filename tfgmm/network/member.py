@@ -1,4 +1,4 @@
-"""Train, save and load one member of an ensemble."""
+"""Train, save and load one member: a network of one station chunk and one initialisation."""
 
 import shutil
 import time
@@ -32,15 +32,27 @@ from tfgmm.runs.experiment import Training
 from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name
 from tfgmm.stats import ergodic
 
-#: Share of the work done, between 0 and 1.
+#: Function that receives the share of the work that is done, 0 to 1.
 Report = Callable[[float], None]
 
 
 def build(material: Material) -> GroundMotionModel:
-    """Build the untrained network of one member, from maps to the distribution of ln IM per pixel.
+    """Return the untrained network of one member, from input maps to distributions of ln IM at pixels.
 
-    Standardisation and, with ``target`` residual, the ergodic median of the training records are part
-    of the graph; its input are maps in their own units.
+    The network standardises its channels itself: its input are maps in the units of the channels. With the
+    target ``residual`` the ergodic median of the training records is part of the network and is added to
+    the mean.
+
+    Parameters
+    ----------
+    material : Material
+        Records and makers of input maps of the member's chunk.
+
+    Returns
+    -------
+    GroundMotionModel
+        Model from maps [batch, input_size, input_size, channels] to Normal distributions of ln IM (IM in
+        g), [batch, output_size, output_size].
     """
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
@@ -61,17 +73,25 @@ def build(material: Material) -> GroundMotionModel:
 
 
 def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Grid) -> ErgodicMedian:
+    """Return the layer that computes the fitted ergodic median of ln IM from the channels `names`."""
     return ErgodicMedian(fitted.coefficients, [names.index(name) for name in MEDIAN_CHANNELS], grid.margin)
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
-    """Make an Adam optimiser with weight decay, clipped gradients, warm-up and cosine decay.
+    """Return an Adam optimiser with weight decay, clipped gradients and a learning rate schedule.
+
+    The learning rate rises linearly during the warm-up, then falls to zero as a cosine.
 
     Parameters
     ----------
     settings : Training
+        Learning rate, warm-up, weight decay and largest norm of the gradient.
     steps : int
-        Of the whole training.
+        Number of optimiser steps of the whole training.
+
+    Returns
+    -------
+    keras.optimizers.Optimizer
     """
     warmup = max(1, round(settings.warmup * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -86,6 +106,7 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
+    """Raise `DataError` if the loss of a training step is not finite."""
     if not np.isfinite(logs["loss"]):
         raise DataError(
             f"training diverged in step {batch + 1} of an epoch, its loss is {logs['loss']}: look for wild "
@@ -102,20 +123,25 @@ def train(
     *,
     fingerprint: str | None = None,
 ) -> None:
-    """Train one member into its folder, whole or not at all; go on where an earlier attempt stopped.
+    """Train one member and write the folder of the member, whole or not at all.
 
-    Networks of other intensity measures, which the folder holds already, stay in it.
+    A member is one network per intensity measure, of a station chunk, whose sites are held out, and an
+    initialisation. An interrupted training goes on from the last epoch that was saved.
+
+    Networks of other intensity measures that the folder already holds are kept.
 
     Parameters
     ----------
     materials : dict of str to Material
-        Records and maps by intensity measure; each gets a network of its own.
+        Records and makers of input maps by intensity measure; one network is trained for each.
     folder : MemberFolder
+        Folder of the member.
     chunk, init : int
+        Numbers of the station chunk and of the initialisation, from 0.
     report : callable
-        Called with the share of the training that is done.
+        Called with the share of the training that is done, 0 to 1.
     fingerprint : str, optional
-        Of the run.
+        Hash of settings and data of the run (`RunFolder.fingerprint`), stored with the member.
 
     Raises
     ------
@@ -161,13 +187,13 @@ def train(
 
 
 def _write_done(folder: Path, facts: dict) -> None:
-    """Write `DONE` with facts and the hashes of all other files of a member."""
+    """Write `DONE`, which marks a member as trained, with `facts` and hashes of all other files."""
     hashes = {path.name: files.sha256(path) for path in folder.iterdir()}
     files.write_json(folder / DONE, facts | {"files": hashes})
 
 
 def _summary(checkpoint: Checkpoint, material: Material) -> dict:
-    """Return what is worth knowing of the training of one network."""
+    """Return the facts of the training of one network that are stored in `DONE`."""
     best = checkpoint.best_epoch
     return {
         "epochs": checkpoint.epoch,
@@ -178,19 +204,39 @@ def _summary(checkpoint: Checkpoint, material: Material) -> dict:
 
 
 def work_folder(folder: Path) -> Path:
-    """Return where the unfinished training of a member is kept."""
+    """Return the folder that holds the state of the unfinished training of a member.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the member.
+
+    Returns
+    -------
+    Path
+        A hidden folder beside `folder`.
+    """
     return folder.with_name(f".{folder.name}.work")
 
 
 def restore_predictions(
     materials: dict[str, Material], folder: MemberFolder, chunk: int, init: int
 ) -> None:
-    """Make a trained member's table of predictions anew, from its networks.
+    """Predict all records again with the networks of a trained member, and replace its predictions table.
+
+    Parameters
+    ----------
+    materials : dict of str to Material
+        Records and makers of input maps by intensity measure.
+    folder : MemberFolder
+        Folder of the trained member.
+    chunk, init : int
+        Numbers of the station chunk and of the initialisation, from 0.
 
     Raises
     ------
     DataError
-        The file system refuses to write.
+        A network is damaged, or the file system refuses to write.
     """
     tables = [
         predictions(load(folder.network(im)), material, im, chunk, init)
@@ -204,7 +250,21 @@ def restore_predictions(
 
 
 def compiled(material: Material, seed: int) -> GroundMotionModel:
-    """Build a new network with its optimiser, reproducible from the seed."""
+    """Return a new untrained network with its optimiser; the same seed gives the same network.
+
+    Parameters
+    ----------
+    material : Material
+        Records and makers of input maps of the member's chunk.
+    seed : int
+        Seed of the member. All global random generators are seeded with it.
+
+    Returns
+    -------
+    GroundMotionModel
+        Compiled; in an experiment with random effects with event and site terms (`RandomTerms`), whose
+        standard deviations are those of the ergodic model fitted to the training records.
+    """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     settings = material.experiment.training
@@ -224,7 +284,10 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 
 
 def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
-    """Train the network of one measure, and return it with the weights of its best epoch."""
+    """Train the network of one intensity measure, and return it with the weights of the best epoch.
+
+    The training goes on from the last epoch of `checkpoint`.
+    """
     settings, records = material.experiment.training, training_records(material.records)
     keras.backend.clear_session()
     model = compiled(material, seed)
@@ -267,7 +330,25 @@ def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Repor
 def predictions(
     model: GroundMotionModel, material: Material, im: str, chunk: int, init: int
 ) -> pd.DataFrame:
-    """Predict mean and standard deviation of ln IM for all records, one row per record."""
+    """Predict mean and standard deviation of ln IM for all records, one row per record.
+
+    Parameters
+    ----------
+    model : GroundMotionModel
+        Trained network.
+    material : Material
+        Records and makers of input maps.
+    im : str
+        Intensity measure.
+    chunk, init : int
+        Numbers of the station chunk and of the initialisation, from 0.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of ``material.records`` without ``row`` and ``col``, with ``im``, ``arm`` (name of the set
+        of input channels), ``chunk``, ``init``, and ``mean`` and ``stddev`` of ln IM, ln units (IM in g).
+    """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)
 
@@ -286,14 +367,34 @@ def predictions(
 
 
 def in_float32(model: GroundMotionModel) -> GroundMotionModel:
-    """Let every layer of a network compute in float32, whatever it was trained in; return the network."""
+    """Set every layer of a network to compute in float32, and return the same network.
+
+    Parameters
+    ----------
+    model : GroundMotionModel
+        Network trained in any precision; it is changed in place.
+
+    Returns
+    -------
+    GroundMotionModel
+    """
     for layer in model.layers:
         layer.dtype_policy = "float32"
     return model
 
 
 def load(path: Path) -> GroundMotionModel:
-    """Load the network of a trained member, of `RunFolder.network`; it predicts in float32.
+    """Load the network of a trained member, set to predict in float32.
+
+    Parameters
+    ----------
+    path : Path
+        File of the network, from `RunFolder.network`.
+
+    Returns
+    -------
+    GroundMotionModel
+        Not compiled.
 
     Raises
     ------

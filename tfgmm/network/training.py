@@ -1,4 +1,9 @@
-"""Train all members of a run: what is missing, what it will cost, the predictions table."""
+"""Train the missing members of a run, estimate the cost, and write the predictions table.
+
+A member is one trained network of a station chunk, whose sites are held out, and an initialisation. An arm
+is a set of input channels, with or without turned maps, on which the members are trained; a run has its own
+arm, and may hold further arms for comparison.
+"""
 
 import dataclasses
 import functools
@@ -33,37 +38,50 @@ from tfgmm.stats.random_effects import RandomEffects
 
 _log = logging.getLogger(__name__)
 
-#: Receives the name of a member and the share of its training that is done.
+#: Function that receives the name of a member and the share of the training that is done, 0 to 1.
 Report = Callable[[str, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One member to train."""
+    """One member of a run, named by station chunk and initialisation.
+
+    Attributes
+    ----------
+    chunk, init : int
+        Numbers of the station chunk and of the initialisation, from 0.
+    """
 
     chunk: int
     init: int
 
     @property
     def name(self) -> str:
-        """Return the name, as in that of its folder."""
+        """Return the name of the member for messages, ``chunk C init I``."""
         return f"chunk {self.chunk} init {self.init}"
 
 
 class Training:
-    """The training of the members of a run.
+    """The training of the members of a run in one arm.
+
+    A member is one trained network of a station chunk, whose sites are held out, and an initialisation. An
+    arm is a set of input channels.
 
     Parameters
     ----------
     run : RunFolder
+        The run, into which the members are written.
     dataset : Dataset
+        Records and site layers of the run.
     folds : list of Fold
+        Roles of events and stations, one fold per chunk.
     chunks : tuple of int, optional
-        Train only these chunks; all by default.
+        Chunks to train; all by default.
     experiment : Experiment, optional
-        Another arm than the run's own, as of `Experiment.without_site`.
+        Description of another arm, for example from `Experiment.without_site`; the run's own arm by
+        default.
     ims : tuple of str, optional
-        Train only these intensity measures; all by default.
+        Intensity measures to train; all by default.
     """
 
     def __init__(
@@ -82,31 +100,56 @@ class Training:
         self.ims = ims or self.experiment.ims
 
     def arm(self, experiment: Experiment, ims: tuple[str, ...] | None = None) -> "Training":
-        """Return the training of another arm, or of some measures, into the same run on the same folds."""
+        """Return the training of another arm or other intensity measures, in the same run and folds.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            Description of the arm.
+        ims : tuple of str, optional
+            Intensity measures to train; all by default.
+
+        Returns
+        -------
+        Training
+        """
         return Training(self.run, self.dataset, self.folds, self.chunks, experiment=experiment, ims=ims)
 
     @property
     def members(self) -> list[Member]:
-        """Return the members of the chosen chunks, in the order of training."""
+        """Return the members, (chunk, init), of the chunks to train, in the order of training."""
         return list(itertools.starmap(Member, itertools.product(self.chunks, range(self.experiment.inits))))
 
     def folder(self, member: Member) -> MemberFolder:
-        """Return where a member's results stand."""
+        """Return the folder of a member's results in the run.
+
+        Parameters
+        ----------
+        member : Member
+            Station chunk and initialisation.
+
+        Returns
+        -------
+        MemberFolder
+        """
         return self.run.member(member.chunk, member.init, self.experiment.arm)
 
     @property
     def missing(self) -> list[Member]:
-        """Return the members that are not trained yet, or whose files are damaged."""
+        """Return the members that lack a network of an intensity measure to train or have damaged files."""
         return [member for member in self.members if member in self.damaged or self._untrained(member)]
 
     def _untrained(self, member: Member) -> list[str]:
-        """Return the intensity measures that a member does not predict yet."""
+        """Return the intensity measures to train for which a member has no network yet."""
         ims = self.folder(member).ims()
         return [im for im in self.ims if im not in ims]
 
     @functools.cached_property
     def damaged(self) -> dict[Member, list[str]]:
-        """Return the names of the damaged files of trained members; each member is logged once."""
+        """Return the names of the damaged files of each trained member that has any; log each member once.
+
+        Work folders and leases that a killed process left for an undamaged member are removed.
+        """
         damaged = {}
         for member in self.members:
             folder = self.folder(member)
@@ -117,7 +160,7 @@ class Training:
             if names:
                 damaged[member] = names
                 _log.warning("%s: %s damaged, it is made anew", member.name, ", ".join(names))
-            elif not self._untrained(member):  # what was left by a kill just before its end
+            elif not self._untrained(member):  # leftovers of a process killed just before its end
                 shutil.rmtree(work_folder(folder.path), ignore_errors=True)
                 lease = Lease(folder.path)
                 if lease.path.exists() and lease.take():
@@ -125,12 +168,40 @@ class Training:
         return damaged
 
     def materials(self, member: Member, ims: Iterable[str] | None = None) -> dict[str, Material]:
-        """Return records and maps of a member by intensity measure."""
+        """Return the records and makers of input maps of a member's chunk, by intensity measure.
+
+        Parameters
+        ----------
+        member : Member
+            The member.
+        ims : iterable of str, optional
+            Intensity measures; by default all intensity measures to train.
+
+        Returns
+        -------
+        dict of str to Material
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `Material.of`.
+        """
         fold = self.folds[member.chunk]
         return {im: Material.of(self.dataset, self.experiment, im, fold) for im in ims or self.ims}
 
     def seconds_per_member(self, trials: int = 3) -> float:
-        """Measure a few steps, and return the time that a member takes if it uses all its epochs."""
+        """Measure a few training steps, and return the time that the training of one member takes, s.
+
+        Parameters
+        ----------
+        trials : int
+            Number of steps that are measured.
+
+        Returns
+        -------
+        float
+            Time of training, without an early stop, and prediction for all intensity measures to train, s.
+        """
         begun = time.monotonic()
         material = self.materials(self.missing[0], self.ims[:1])[self.ims[0]]
         settings = self.experiment.training
@@ -150,25 +221,30 @@ class Training:
         return len(self.ims) * (2 * (started - begun) + step * (material.epochs * epoch + final))
 
     def train(self, report: Report = lambda name, share: None) -> list[str]:
-        """Train what is missing, then write the predictions table.
+        """Train the missing members and write the predictions; return members left to other processes.
 
-        Members that other processes are training are left to them, and so is the table then: the
-        process that ends last writes it.
+        Members that other processes are training are left to these processes. In this case the process that
+        ends last writes the predictions table.
 
         Parameters
         ----------
         report : callable
-            Called with a member's name and the share of its training that is done.
+            Called with a member's name and the share of its training that is done, 0 to 1.
 
         Returns
         -------
         list of str
-            Members that were left to other processes, and to which.
+            One text ``member: process`` per member that was left to another process.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `materials` and `tfgmm.network.member.train`; or the run was replaced meanwhile.
         """
         leases = {member: Lease(self.folder(member).path) for member in self.missing}
         for patience_s in (0.0, 0.0, DURATION_S):
             for member in list(leases):
-                # Of a process on another machine it takes a while to see that it is dead.
+                # A process on another machine counts as dead only after a while.
                 if leases[member].take(patience_s if leases[member].is_remote else 0.0):
                     self._train_leased(member, leases.pop(member), report)
         if leases:
@@ -178,6 +254,10 @@ class Training:
         return []
 
     def _train_leased(self, member: Member, lease: Lease, report: Report) -> None:
+        """Train a member, or restore its damaged predictions table, and release the lease of the member.
+
+        A lease is a lock file by which one process at a time trains a member.
+        """
         folder, place = self.folder(member), (member.chunk, member.init)
         fingerprint = self.run.fingerprint
 
@@ -188,7 +268,7 @@ class Training:
         try:
             self.run.refuse_replaced()
             damaged = self.damaged.pop(member, None)
-            # Another process may have trained it meanwhile, of this very run.
+            # Another process may have trained the member meanwhile.
             is_whole = damaged is None and not folder.damaged_files(fingerprint)
             untrained = self._untrained(member) if is_whole else None
             if untrained == []:
@@ -203,7 +283,14 @@ class Training:
             lease.release()
 
     def write_predictions(self) -> None:
-        """Gather the predictions of the trained members of all arms, estimate random effects."""
+        """Write the predictions table of the trained members of all arms, with random effects if any.
+
+        Raises
+        ------
+        DataError
+            A member of the run's own arm is damaged, the random effects cannot be estimated, or the file
+            system refuses to write.
+        """
         run, experiment = self.run, self.run.experiment
         run.refuse_replaced()
         places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
@@ -225,7 +312,10 @@ class Training:
         run.manifest.note(*names, members=members)
 
     def _read_predictions(self, folder: MemberFolder, arm: str) -> pd.DataFrame:
-        """Read a trained member's table; one of another arm that is damaged is left out, and logged."""
+        """Read the predictions table of a member, empty if the member is not trained.
+
+        A damaged member of the training's arm raises `DataError`; of another arm it is logged and left out.
+        """
         if not folder.is_trained:
             return pd.DataFrame()
         try:
@@ -238,7 +328,7 @@ class Training:
         return predictions.read(folder.predictions)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add the random effects of every arm to its predictions; keep those of the run's own arm."""
+        """Return the predictions of all arms with random effects; write the effects of the run's arm."""
         own_effects, tables = {}, []
         events, stations = batches.places(self.dataset, self.experiment)
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
@@ -254,26 +344,39 @@ class Training:
 
 
 def reopen(run: RunFolder) -> Training:
-    """Reopen the training of an existing run, on its own copy of the data.
+    """Return the training of an existing run, on the run's own copy of the data.
+
+    Parameters
+    ----------
+    run : RunFolder
+        An existing run.
+
+    Returns
+    -------
+    Training
+        All chunks and intensity measures of the run's own arm.
 
     Raises
     ------
     DataError
-        The copy is damaged.
+        The copy of the data is missing or damaged.
     """
     dataset = run.dataset()
     return Training(run, dataset, make_folds(dataset, run.experiment))
 
 
 def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
-    """Replace a number format of ``auto`` by that of the existing run, else of this machine's device."""
+    """Return the experiment with ``auto`` replaced by the number format of the run or this machine.
+
+    The format of an existing run has precedence.
+    """
     if experiment.network.precision == "auto" and (folder / DESCRIPTION).is_file():
         return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
     return device.resolved(experiment)
 
 
 def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
-    """Read the dataset, or the run's own copy where a run goes on whose dataset is gone."""
+    """Read the dataset, or the run's copy if an existing run goes on and the dataset is gone."""
     try:
         return simulated.open_dataset(experiment.data)
     except UsageError:
@@ -290,22 +393,37 @@ def begin(
     chunks: tuple[int, ...] | None = None,
     dataset: Dataset | None = None,
 ) -> Training:
-    """Begin a run, or go on with it; `chunks` chooses which are trained now.
+    """Begin a run, or open an existing run of the same settings to go on; return its training.
 
-    The records are those of `dataset`, else of the folder that the experiment names.
+    Parameters
+    ----------
+    experiment : Experiment
+        Description of the run.
+    folder : Path
+        Folder of the run.
+    overwrite : bool
+        Replace an existing run instead of going on with it.
+    chunks : tuple of int, optional
+        Chunks to train now; all by default.
+    dataset : Dataset, optional
+        Records and site layers; by default the dataset in the folder that the experiment names.
+
+    Returns
+    -------
+    Training
 
     Raises
     ------
     UsageError
-        The folder holds another run, or the experiment does not fit the data.
+        The folder holds another run, the experiment does not fit the data, or there is no such chunk.
     DataError
-        The data cannot be read or split.
+        The data cannot be read or split into roles.
     """
     experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
     if dataset is None:
         dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)
-    for im in experiment.ims:  # whatever does not fit shows before a folder is made
+    for im in experiment.ims:  # raises an error before a folder is made
         Material.of(dataset, experiment, im, folds[0])
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:

@@ -1,4 +1,4 @@
-"""Channels -> parameter map: a U-Net of valid convolutions."""
+"""U-Net of valid convolutions: input channels -> parameter map."""
 
 from keras import layers
 
@@ -6,14 +6,46 @@ from tfgmm.runs.experiment import Network
 
 
 def conv(filters: int, size: int, name: str, policy: str, activation: str | None = "relu") -> layers.Layer:
-    """Make a valid convolution with He initialisation."""
+    """Return a valid convolution with He initialisation, as a Keras layer.
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels.
+    size : int
+        Side of the kernel, pixels.
+    name : str
+        Name of the layer.
+    policy : str
+        Keras precision policy, for example ``mixed_bfloat16``.
+    activation : str or None
+        Activation function; None for a linear layer.
+
+    Returns
+    -------
+    keras.layers.Layer
+    """
     return layers.Conv2D(
         filters, size, activation=activation, kernel_initializer="he_normal", dtype=policy, name=name
     )
 
 
 def level(x, filters: int, name: str, policy: str):
-    """Apply two valid 3x3 convolutions."""
+    """Apply two valid 3x3 convolutions, each of which takes one pixel off every edge.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor, [batch, size, size, channels]
+        Input of the level.
+    filters : int
+        Number of output channels.
+    name, policy : str
+        First part of the layers' names, and Keras precision policy.
+
+    Returns
+    -------
+    keras.KerasTensor, [batch, size - 4, size - 4, filters]
+    """
     x = conv(filters, 3, f"{name}_conv1", policy)(x)
     return conv(filters, 3, f"{name}_conv2", policy)(x)
 

@@ -1,4 +1,4 @@
-"""Bring a run of version 0.1 up to the format of this version."""
+"""Convert a run of version 0.1 to the format of this version."""
 
 import itertools
 import shutil
@@ -22,18 +22,20 @@ from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import calibration
 
-#: What version 0.1 called the network of a member.
+#: File name of the network of a member in version 0.1.
 _NETWORK = "model.keras"
-#: Facts of a training that version 0.1 kept at the top of ``done.json``.
+#: Facts of a training, which version 0.1 stored at the top level of ``done.json``.
 _TRAINING = ("epochs", "best_epoch", "stopping_loss", "filled")
 
 
 def upgrade(
     path: Path, data: str | None = None, report: Callable[[str, float], None] = lambda what, share: None
 ) -> RunFolder:
-    """Bring a run of version 0.1 up to the format of this version; go on where an upgrade was interrupted.
+    """Convert a run of version 0.1 to the format of this version, and return the run.
 
-    Networks stay as they are. The run gets a copy of its dataset, one folder per member for all
+    An interrupted upgrade goes on where it stopped.
+
+    The networks stay unchanged. The run gets a copy of its dataset, one folder per member for all
     intensity measures, hashes of all files, and random effects fitted to the stored predictions.
 
     Parameters
@@ -41,18 +43,20 @@ def upgrade(
     path : Path
         Run folder.
     data : str, optional
-        Dataset folder; by default the one that the run was trained on.
+        Dataset folder; by default the folder of the dataset on which the run was trained.
     report : callable
-        Receives what is being done and the share of it that is done.
+        Called with the name of the stage and the share of the stage that is done, 0 to 1.
 
     Returns
     -------
     RunFolder
+        The run in the format of this version.
 
     Raises
     ------
     UsageError
-        There is no run, it is of this version already, or the dataset is not the one it was trained on.
+        The folder is no run folder, the run is of this version already, or the dataset is not the one on
+        which the run was trained.
     DataError
         A file of the run is damaged, or the file system refuses to write.
     """
@@ -87,6 +91,7 @@ def upgrade(
 
 
 def _read_description(path: Path) -> tuple[Experiment, dict]:
+    """Read the description of a run of version 0.1; return experiment and content of the file."""
     if not (path / DESCRIPTION).is_file():
         raise UsageError(f"{path} is no run folder: name a run that version 0.1 made")
     try:
@@ -99,7 +104,7 @@ def _read_description(path: Path) -> tuple[Experiment, dict]:
 
 
 def _dataset(path: Path, experiment: Experiment, described: dict, data: str | None) -> Dataset:
-    """Read the dataset that a run was trained on, and compare its hash."""
+    """Read the dataset on which a run was trained; raise `UsageError` if the hash differs."""
     if data is None and (path / DATA).is_dir():
         data = str(path / DATA)
     try:
@@ -115,7 +120,10 @@ def _dataset(path: Path, experiment: Experiment, described: dict, data: str | No
 
 
 def _old_folders(path: Path, experiment: Experiment) -> list[Path]:
-    """Return the folders of trained members of version 0.1: one per measure, arm and member."""
+    """Return the folders of trained members of version 0.1: one per intensity measure, arm and member.
+
+    An arm is a set of input channels; a member is a network of one station chunk and initialisation.
+    """
     folders = itertools.chain.from_iterable(
         (path / MEMBERS / im).glob("*/chunk-*_init-*") for im in experiment.ims
     )
@@ -123,7 +131,7 @@ def _old_folders(path: Path, experiment: Experiment) -> list[Path]:
 
 
 def _write_member(run: RunFolder, arm: str, name: str) -> None:
-    """Gather the folders of one member, one per intensity measure, in a folder of this version."""
+    """Write the folder of one member from the folders of version 0.1, one per intensity measure."""
     target = MemberFolder(run.path / MEMBERS / arm / name)
     if target.is_trained and not target.damaged_files(run.fingerprint):
         return  # of an upgrade that was interrupted
@@ -157,6 +165,7 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
 
 
 def _read_predictions(folder: MemberFolder) -> pd.DataFrame:
+    """Read the predictions table of a member of version 0.1; raise `DataError` if that fails."""
     try:
         return files.read_parquet(folder.predictions)
     except (OSError, ValueError) as error:

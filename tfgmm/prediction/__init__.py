@@ -1,10 +1,10 @@
-"""A trained run -> distributions anywhere.
+"""Predictions of a trained run: distributions of ln IM on the map, at sites and at stations.
 
-conditioning  members, and what is known of site and path -> one distribution; arrays and tensors alike
-ensemble      the members of a run -> distributions for earthquakes, as maps or at sites
+conditioning  means and variances of members, random effects, calibration -> one distribution of ln IM
+ensemble      the members of a run -> distributions of ln IM for earthquakes, as maps or at sites
 figures       maps of one predicted earthquake
-places        where a distribution is wanted: every pixel of the map, or sites
+places        places for which a distribution is predicted: all pixels of the map, or sites
 quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
-scenarios     what is to be predicted: earthquakes, and sites
-writing       earthquakes -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
+scenarios     earthquakes and sites to be predicted, read and checked
+writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 """

@@ -1,8 +1,10 @@
-"""Members, and what is known of site, path and event -> one distribution of ln IM.
+"""Means and variances of members, random effects and calibration -> one distribution of ln IM.
+
+A member is one trained network of a station chunk and an initialisation, (chunk, init).
 
 All functions of predictions are plain arithmetic, for NumPy arrays and tensors alike: the graph of an
-exported model computes with them what `tfgmm.prediction.ensemble` computes. Where a function of NumPy is
-needed, `xp` is the module that has it: `numpy`, or ``tf.math`` for tensors.
+exported model computes with these functions the same values as `tfgmm.prediction.ensemble`. Where a
+function of NumPy is needed, `xp` is the module that has it: `numpy`, or ``tf.math`` for tensors.
 """
 
 import dataclasses
@@ -21,21 +23,25 @@ from tfgmm.stats.random_effects import RandomEffects
 Member = tuple[int, int]
 
 
-# ---- what the records tell of a place, for each member -------------------------------------------------
+# ---- site and path terms of places, for each member ------------------------------------------------------
 
 
 def terms_on_map(effects: RandomEffects, members: Iterable[Member], grid: Grid) -> np.ndarray:
-    """Return the site terms that each member expects at the pixels of the map, ln units.
+    """Krige the site terms of each member to the pixels of the map, ln units.
 
     Parameters
     ----------
     effects : RandomEffects
+        Random effects of the run.
     members : iterable of (chunk, init)
+        The members.
     grid : Grid
+        Map with n pixels along a side.
 
     Returns
     -------
-    ndarray, [member, row, col]
+    ndarray, [member, n, n]
+        Expected site terms, ln units.
     """
     centres_km = grid.centres_km(grid.output_size)
     return np.stack([effects.field(*member, centres_km) for member in members])
@@ -44,20 +50,24 @@ def terms_on_map(effects: RandomEffects, members: Iterable[Member], grid: Grid) 
 def terms_at_stations(
     effects: RandomEffects, members: Iterable[Member], terms_of, xy_km
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the stations' site terms for each member, ln units.
+    """Return mean and standard deviation of the site terms at stations for each member, ln units.
 
     Parameters
     ----------
     effects : RandomEffects
+        Random effects of the run.
     members : iterable of (chunk, init)
+        The members.
     terms_of : array_like of str, [station]
-        Sites whose terms are those of the stations.
+        Id of the site whose site term applies to each station.
     xy_km : array_like, [station, 2]
-        Km east and north of the map's centre.
+        Positions of the stations, km east and north of the map's centre.
 
     Returns
     -------
     term, stddev : ndarray, [member, station]
+        Mean of the site term, and standard deviation of site and path term together, ln units, for an event
+        that was not in the training set.
     """
     terms = [effects.terms_at(*member, terms_of, xy_km) for member in members]
     term, stddev = (np.stack(parts) for parts in zip(*terms, strict=True))
@@ -65,24 +75,42 @@ def terms_at_stations(
 
 
 def unknown_place_stddev(effects: RandomEffects) -> float:
-    """Return the standard deviation of site and path terms where no record is known, ln units."""
+    r"""Return the standard deviation of site and path terms at a place without records, ln units.
+
+    .. math:: \sqrt{\phi_{S2S}^2 + \phi_{place}^2}
+
+    Parameters
+    ----------
+    effects : RandomEffects
+        Random effects of the run; phi_place is the standard deviation of the path terms that are not kriged
+        to other places.
+
+    Returns
+    -------
+    float
+    """
     return float(np.hypot(effects.phi_s2s, effects.phi_place))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlaceTerms:
-    """Site and path terms that the members of a run expect at some places.
+    """Site and path terms of the members of a run at some places.
 
     Attributes
     ----------
     paths : PathTerms
-        Source and path terms of the members, in their order.
-    site_term, site_stddev : ndarray, [member, ...]
-        Site terms at the places, and what is unknown of site and path there; ln units.
-    xy_km, weight : ndarray, [k, ..., 2] and [k, ...]
-        The k points from which a place takes its path terms, and their shares.
+        Source and path terms of the members, in the order of the members.
+    site_term : ndarray, [member, ...]
+        Mean of the site terms at the places, ln units.
+    site_stddev : ndarray, [member, ...]
+        Standard deviation of site and path terms together at the places, ln units.
+    xy_km : ndarray, [k, ..., 2]
+        Positions of the k points from which the path terms of a place are interpolated, km east and north
+        of the map's centre.
+    weight : ndarray, [k, ...]
+        Weights of the k points; their sum is 1.
     station_ids : pandas.Series or None
-        Stations of the run, where the places are stations whose own terms are asked for.
+        Ids of the stations, if the places are stations of the run; None otherwise.
     """
 
     paths: PathTerms
@@ -101,7 +129,25 @@ class PlaceTerms:
         places: Places,
         stations: pd.DataFrame,
     ) -> Self:
-        """Return the terms at stations of a run, as `RunFolder.stations` lists them."""
+        """Return the site and path terms of the members at stations of the run.
+
+        Parameters
+        ----------
+        effects : RandomEffects
+            Random effects of the run.
+        members : iterable of (chunk, init)
+            The members.
+        paths : PathTerms
+            Source and path terms of the same members.
+        places : Places
+            The stations as places, [station].
+        stations : pandas.DataFrame
+            ``station_id`` and ``terms_of`` of the stations, as returned by `RunFolder.stations`.
+
+        Returns
+        -------
+        PlaceTerms
+        """
         site_term, site_stddev = terms_at_stations(effects, members, stations["terms_of"], places.xy_km)
         xy_km, weight = places.xy_km[np.newaxis], np.ones((1, len(stations)))
         return cls(paths, site_term, site_stddev, xy_km, weight, stations["station_id"])
@@ -110,19 +156,44 @@ class PlaceTerms:
     def elsewhere(
         cls, effects: RandomEffects, paths: PathTerms, places: Places, grid: Grid, on_map: np.ndarray
     ) -> Self:
-        """Return the terms at places without records, from those on the map, of `terms_on_map`."""
+        """Return the site and path terms of the members at places without records.
+
+        Parameters
+        ----------
+        effects : RandomEffects
+            Random effects of the run.
+        paths : PathTerms
+            Source and path terms of the members.
+        places : Places
+            The places.
+        grid : Grid
+            Map of the run.
+        on_map : ndarray, [member, row, col]
+            Site terms of the members at the pixels, ln units, as returned by `terms_on_map`.
+
+        Returns
+        -------
+        PlaceTerms
+        """
         site_term = places.sample(on_map, Window(0, 0, grid.input_size))
         site_stddev = np.full_like(site_term, unknown_place_stddev(effects))
         xy_km = grid.centres_km(grid.output_size)[places.row, places.col]
         return cls(paths, site_term, site_stddev, xy_km, places.weight)
 
     def by_member(self, source_km) -> Iterator[tuple]:
-        """Yield for each member the site terms, what is unknown of them, and the path terms of events.
+        """Yield for each member the site terms, their standard deviations, and the path terms of events.
 
         Parameters
         ----------
         source_km : array_like, [event, 3]
-            Hypocentres: km east, north, down.
+            Hypocentres, km east and north of the map's centre, and down.
+
+        Yields
+        ------
+        site_term, site_stddev : ndarray, [...]
+            See `PlaceTerms`, ln units.
+        path_term : ndarray, [event, ...]
+            Sum of source and path term, ln units.
         """
         path_term = (self.paths.shared(source_km, self.xy_km) * self.weight).sum(axis=2)
         if self.station_ids is not None:
@@ -132,18 +203,20 @@ class PlaceTerms:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facts:
-    """Facts of a prediction that are the same for every event.
+    """Inputs of a prediction that are the same for every event.
 
     Attributes
     ----------
     places : Places
+        Places for which ln IM is predicted.
     window : Window
-        Part of the input maps that the members need to see.
+        Part of the input maps that the networks need for these places.
     terms : PlaceTerms or None
-        Site and path terms, in a run with random effects.
+        Site and path terms at the places; None for a run without random effects.
     calibration : Calibration or None
+        Calibration of sigma; None for uncalibrated predictions.
     nearest_km : ndarray or None
-        Distance of the places to the nearest trained station, for the calibration.
+        Distance of each place to the nearest training station, km, for the calibration.
     """
 
     places: Places
@@ -157,7 +230,7 @@ class Facts:
 
 
 def member_moments(mean, stddev, effects: RandomEffects | None = None, terms: tuple = ()) -> tuple:
-    r"""Return mean and variance of ln IM from one member's network, and from the random effects if any.
+    r"""Return mean and variance of ln IM from one member, with random effects if the run has any.
 
     .. math:: \mu = f + \delta S2S_s + \delta L2L_e + \delta P2P_{es}, \quad
         \sigma^2 = \phi_{SS,es}^2 + \phi_f^2 + \tau^2 + \sigma_s^2
@@ -167,12 +240,17 @@ def member_moments(mean, stddev, effects: RandomEffects | None = None, terms: tu
     Parameters
     ----------
     mean, stddev : array or tensor
-        :math:`f` and :math:`\phi_{SS,es}`, the output of the network.
+        :math:`f` and :math:`\phi_{SS,es}`, the output of the network, ln units.
     effects : RandomEffects, optional
-        Without them the network's mean and variance are returned as they are.
+        Random effects of the run; without them, mean and variance of the network are returned.
     terms : tuple of (array, tensor or float)
-        With random effects: site term :math:`\delta S2S_s`, standard deviation :math:`\sigma_s` of what
-        is unknown of site and path, and path term :math:`\delta L2L_e + \delta P2P_{es}`.
+        With random effects: site term :math:`\delta S2S_s`, standard deviation :math:`\sigma_s` of site and
+        path terms together, and path term :math:`\delta L2L_e + \delta P2P_{es}`, ln units.
+
+    Returns
+    -------
+    mean, variance : array or tensor
+        Of the shape of `mean`; ln units and squared ln units.
     """
     if effects is None:
         return mean, stddev**2
@@ -191,26 +269,28 @@ def distribution(
     nearest_km=None,
     xp=np,
 ) -> dict:
-    """Return the distribution of ln IM by the names of what is predicted.
+    """Return mean and standard deviations of ln IM of an ensemble, by name.
 
     Parameters
     ----------
     moments : tuple of array or tensor
-        Mean, aleatory and epistemic variance, of `tfgmm.stats.mixture.moments`.
+        Mean (ln units), aleatory and epistemic variance (squared ln units), as returned by
+        `tfgmm.stats.mixture.moments`.
     effects : RandomEffects, optional
-        Splits the variance into parts between and within events.
+        Random effects of the run, which split the variance into between-event and within-event parts.
     calibration : Calibration, optional
-        Scales both parts of the variance.
+        Calibration of the aleatory and epistemic variance.
     nearest_km : array or tensor, optional
-        Distance to the nearest trained site, for the calibration.
+        Distance to the nearest training station, km, for the calibration.
     xp : module
         `numpy`, or ``tf.math`` for tensors.
 
     Returns
     -------
     dict of str to array or tensor
-        ``mean``, and the standard deviations ``stddev`` (total), ``aleatory`` and ``epistemic``, its
-        parts; with random effects also ``between_event`` and ``within_event``, another way to split it.
+        ``mean`` and standard deviations, ln units: ``stddev`` (total) and its parts ``aleatory`` and
+        ``epistemic``; with random effects also ``between_event`` and ``within_event``, another way to split
+        the total.
     """
     mean, aleatory, epistemic = moments
     if calibration is not None:

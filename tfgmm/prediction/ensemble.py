@@ -1,4 +1,4 @@
-"""Members -> mean, aleatory and epistemic standard deviation, as maps or at sites."""
+"""The members of a run -> mean, aleatory and epistemic standard deviation of ln IM, as maps or at sites."""
 
 import copy
 import functools
@@ -28,7 +28,7 @@ from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 
-#: Input pixels of the events that members see at once.
+#: Number of input pixels, over all events of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
 
 
@@ -38,16 +38,19 @@ class Ensemble:
     Parameters
     ----------
     run : RunFolder
+        The run.
     im : str
+        Intensity measure.
     members : dict of (chunk, init) to GroundMotionModel
+        Trained networks by station chunk and initialisation.
     rasteriser : Rasteriser
-        Maker of the maps that the members see.
+        Maker of the input maps of the networks.
     effects : RandomEffects, optional
-        Random effects of the run, if it has any.
+        Random effects of the run, if the run has any.
     calibration : Calibration, optional
         Calibration of sigma, if ``tfgmm evaluate`` has made one.
     ranges : Ranges, optional
-        Ranges from which the members have learned; read from the run by default.
+        Ranges of magnitude, depth and distance of the training records; read from the run by default.
     """
 
     def __init__(
@@ -67,7 +70,17 @@ class Ensemble:
         self._graphs: dict[int, Callable] = {}
 
     def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
-        """Return an ensemble of the same members that see other maps of the same channels."""
+        """Return an ensemble of the same members whose input maps come from another rasteriser.
+
+        Parameters
+        ----------
+        rasteriser : Rasteriser
+            Maker of maps of the same channels, for example with other site layers.
+
+        Returns
+        -------
+        Ensemble
+        """
         ensemble = copy.copy(self)
         ensemble._rasteriser = rasteriser
         return ensemble
@@ -79,36 +92,39 @@ class Ensemble:
 
     @functools.cached_property
     def stations(self) -> pd.DataFrame:
-        """Return the stations from which the members have learned, as `trained_stations` has them."""
+        """Return the stations with training records, as `RunFolder.trained_stations` lists them."""
         return self.run.trained_stations(self.im)
 
     def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
-        """Predict maps of ln IM for events, all of them in memory.
+        """Predict maps of ln IM for events, all events in memory at once.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            Columns ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if events have names.
+            ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw), and optionally
+            ``event_id``.
         calibrated : bool, optional
-            Calibrate sigma; by default, if the run has a calibration. The distance that a calibration
-            needs is that of the pixel's centre to the nearest station that trained.
+            Whether sigma is calibrated; by default, if the run has a calibration. The calibration depends
+            on the distance of the pixel's centre to the nearest training station.
 
         Returns
         -------
         xarray.Dataset
-            ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (the last three are
-            standard deviations; with random effects also ``between_event`` and ``within_event``, another
-            way to split ``stddev``, with the site term of an unknown place in the latter),
-            ``r_hyp_km``, and what lies outside the training ranges: ``outside_magnitude``,
-            ``outside_depth`` [event], ``outside_distance`` [event, row, col] and ``outside_map``
-            [row, col]; on coordinates ``longitude`` and ``latitude`` [row, col] and those of the events.
+            ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (IM in g). The last three
+            are standard deviations: total, aleatory and epistemic. With random effects there are also
+            ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes the
+            site term of an unknown place. ``r_hyp_km`` [event, row, col] is the hypocentral distance. True
+            where a value lies outside the training ranges: ``outside_magnitude`` and ``outside_depth``
+            [event], ``outside_distance`` [event, row, col], and ``outside_map`` [row, col], false at all
+            pixels. The coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id,
+            event_longitude, event_latitude, depth_km, magnitude`` [event].
 
         Raises
         ------
         UsageError
-            A column is missing, or there is no calibration.
+            A column is missing, or a calibration is asked for and the run has none.
         DataError
-            A value is missing or cannot be, or a place is too far away for the map's projection.
+            A value is missing or out of range, or an epicentre is too far away to be projected on the map.
         """
         return _together(self.batches(events, calibrated=calibrated))
 
@@ -127,37 +143,37 @@ class Ensemble:
         events : pandas.DataFrame
             As for `maps`.
         sites : pandas.DataFrame
-            Columns ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if sites have names.
-        interpolation : str
-            ``nearest``: the site's pixel, as in training; ``bilinear``: each member's mean and sigma
-            are interpolated between four pixels before members are combined.
+            ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``.
+        interpolation : {"nearest", "bilinear"}
+            ``nearest``: the values of the site's pixel, as in training; ``bilinear``: each member's mean
+            and standard deviation are interpolated between four pixels before the members are combined.
         calibrated : bool, optional
-            As for `maps`, with the distance of the site itself.
+            As for `maps`, with the distance of the site itself to the nearest training station.
 
         Returns
         -------
         xarray.Dataset
-            As for `maps`, on the dimensions ``event`` and ``site``. A site outside the map has the
-            values of the nearest pixel and is marked in ``outside_map``.
+            As for `maps`, on the dimensions ``event`` and ``site``, with the coordinate ``site_id``. A site
+            outside the map has the values of the nearest pixel and is marked in ``outside_map``.
 
         Raises
         ------
         UsageError, DataError
-            As for `maps`; or there is no such interpolation.
+            As for `maps`; or the interpolation is unknown.
         """
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
     def at_stations(
         self, events: pd.DataFrame, stations: Sequence[str] | None = None, *, calibrated: bool | None = None
     ) -> xr.Dataset:
-        """Predict ln IM of every event at stations of the run, with their terms if it has random effects.
+        """Predict ln IM of every event at stations of the run, with site terms if the run has any.
 
         Parameters
         ----------
         events : pandas.DataFrame
             As for `maps`.
         stations : sequence of str, optional
-            Ids; all stations of the run by default.
+            Ids of the stations; all stations of the run by default.
         calibrated : bool, optional
             As for `at_sites`.
 
@@ -169,7 +185,7 @@ class Ensemble:
         Raises
         ------
         UsageError
-            The run has no such station, or as for `at_sites`.
+            The run has no station with one of the ids, or as for `at_sites`.
         DataError
             As for `at_sites`.
         """
@@ -185,16 +201,34 @@ class Ensemble:
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
     ) -> Iterator[xr.Dataset]:
-        """Predict as `maps` or, with sites, `at_sites` does, a few events at a time: constant memory.
+        """Return predictions for a few events at a time, as maps or at sites, in constant memory.
 
-        If `at_stations` is true, the sites are stations of the run, as `RunFolder.stations` lists them.
-        Other parameters and errors are those of the methods. Errors are raised before the first event is
-        computed.
+        Errors are raised before the first event is computed.
+
+        Parameters
+        ----------
+        events, interpolation, calibrated
+            As for `maps` and `at_sites`.
+        sites : pandas.DataFrame, optional
+            As for `at_sites`; without sites, maps are predicted.
+        at_stations : bool
+            Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose site terms
+            are used.
+
+        Returns
+        -------
+        iterator of xarray.Dataset
+            Datasets of a few events each, as returned by `maps` or `at_sites`.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `maps` and `at_sites`.
         """
         events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
         station_ids = sites[["station_id", "terms_of"]] if at_stations else None
-        projected(grid, events, "events")  # which refuses what has no place on the map's plane
+        projected(grid, events, "events")  # raises an error for an event that cannot be projected
         if sites is None:
             places = Places.pixels(grid)
         else:
@@ -207,7 +241,7 @@ class Ensemble:
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
     def _facts(self, places: Places, stations: pd.DataFrame | None, calibrated: bool | None) -> Facts:
-        """Return all that predictions at unknown places, or at stations of the run, need from the run."""
+        """Return the inputs of a prediction at some places that are the same for all events."""
         chosen = self._calibration_or_none(calibrated)
         return Facts(
             places=places,
@@ -218,15 +252,15 @@ class Ensemble:
         )
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
-        """Return the calibration that is wanted; refuse to calibrate where that cannot be."""
+        """Return the calibration to apply, if any; raise `UsageError` if a required one is missing."""
         if calibrated and self.effects is not None:
             raise UsageError(f"run {self.run.path} has random effects, and no calibration afterwards")
         if calibrated and self.calibration is None:
-            calibrations.read(self.run.path)  # whose error says how to make one
+            calibrations.read(self.run.path)  # raises an error that says how to make one
         return None if calibrated is False else self.calibration
 
     def _terms(self, places: Places, stations: pd.DataFrame | None) -> PlaceTerms:
-        """Return site and path terms of every member at unknown places, or at stations of the run."""
+        """Return the site and path terms of every member at places, or at stations of the run."""
         effects, paths = self.effects, self._paths
         if stations is not None:
             return PlaceTerms.at_stations(effects, self.members, paths, places, stations)
@@ -235,16 +269,16 @@ class Ensemble:
 
     @functools.cached_property
     def _paths(self) -> PathTerms:
-        """Return the source and path terms of the members, in their order."""
+        """Return the source and path terms of the members, in the order of the members."""
         return self.effects.paths.of_members(self.members)
 
     @functools.cached_property
     def _terms_on_map(self) -> np.ndarray:
-        """Return the site terms that each member expects at the pixels, [member, row, col]."""
+        """Return the kriged site terms of each member at the pixels, [member, row, col], ln units."""
         return conditioning.terms_on_map(self.effects, self.members, self.experiment.grid)
 
     def _predict(self, events: pd.DataFrame, facts: Facts) -> xr.Dataset:
-        """Predict a batch of events."""
+        """Return the predictions for a batch of events as a labelled dataset."""
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
         terms = [()] * len(self.members)
@@ -272,15 +306,17 @@ class Ensemble:
         )
 
     def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
-        """Return input maps, [event, size, size, channel]."""
+        """Return the input maps of events in a window, [event, size, size, channel]."""
         rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
         vectors, unmoved = event_vectors(events, self.experiment.grid), tf.zeros(2, tf.int32)
         return tf.stack([self._rasteriser(vector, unmoved)[rows, cols] for vector in vectors])
 
     def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
-        """Return a function of maps of `size` pixels per side: mean and standard deviation of every member.
+        """Return a function from input maps to mean and standard deviation of ln IM by every member.
 
-        It is one graph, in which a member computes while another one joins its threads.
+        The maps are [event, size, size, channel].
+
+        All members are one TensorFlow graph, in which the computations of different members overlap.
         """
         if size not in self._graphs:
             models = [_resized(model, size) for model in self.members.values()]
@@ -290,7 +326,7 @@ class Ensemble:
 
 
 def _resized(model: keras.Model, size: int) -> keras.Model:
-    """Return a model of the same layers, with the same weights, for maps of another size."""
+    """Return a model of the same layers and weights for maps of `size` pixels along a side."""
     if model.input_shape[1] == size:
         return model
     maps = keras.Input((size, size, model.input_shape[-1]))
@@ -298,31 +334,36 @@ def _resized(model: keras.Model, size: int) -> keras.Model:
 
 
 def _normals(models: Sequence[keras.Model], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Return mean and standard deviation by every model."""
+    """Return mean and standard deviation of ln IM, [event, row, col] each, from every model."""
     normals = [model(maps, training=False) for model in models]
     return [(normal.loc, normal.scale) for normal in normals]
 
 
 def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
-    """Return batches of events as one dataset."""
+    """Return batches of events as one dataset, joined along ``event``."""
     options = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "override"}
     return xr.concat(batches, "event", **options)
 
 
 def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
-    """Load the ensemble of a run.
+    """Load the ensemble of the trained members of a run for one intensity measure.
 
     Parameters
     ----------
     run : RunFolder or path
-        The run, open or its folder.
+        The run, opened or as a folder.
     im : str, optional
-        Intensity measure; the run's first one by default.
+        Intensity measure; the first one of the run by default.
+
+    Returns
+    -------
+    Ensemble
+        With the random effects and the calibration of the run, if there are any.
 
     Raises
     ------
     UsageError
-        There is no such run, it has no such intensity measure, or no member of it is trained.
+        There is no such run, the run has no such intensity measure, or no member is trained.
     DataError
         A file of the run is missing or damaged.
     """

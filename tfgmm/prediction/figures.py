@@ -13,17 +13,21 @@ _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 
 
 def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
-    """Draw maps of the median of IM and of the total standard deviation of ln IM.
+    """Draw maps of the median of IM and of the total standard deviation of ln IM, and return the figure.
 
-    Pixels outside the training range of distances are hatched; the title says whether magnitude or depth
-    lie outside of theirs.
+    Pixels outside the training range of distances are hatched. The title says whether magnitude or depth
+    lies outside the training range.
 
     Parameters
     ----------
-    maps : xarray.Dataset
-        One event of the dataset of `tfgmm.prediction.quantities.Quantities.of`, [row, col].
+    maps : xarray.Dataset, [row, col]
+        One event of the dataset that `tfgmm.prediction.quantities.Quantities.of` returns.
     stations : pandas.DataFrame
-        Columns ``longitude`` and ``latitude``; drawn as triangles.
+        ``longitude`` and ``latitude`` (degrees) of the stations, which are drawn as triangles.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     im = maps.attrs["intensity_measure"]
     panels = {
@@ -44,7 +48,7 @@ def scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
 
 
 def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> None:
-    """Draw one variable as a map with its colour bar."""
+    """Draw one variable as a map with a colour bar."""
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     image = drawing.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
     if isinstance(image.norm, LogNorm):
@@ -63,7 +67,7 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
 
 
 def _title(maps: xr.Dataset) -> str:
-    """Return a title: a line on the earthquake, and one on what a reader must know of the prediction."""
+    """Return the title of a figure: the earthquake, and a line with notes on the prediction."""
     notes = [drawing.SIMULATED] if maps.attrs["simulated"] else []
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]

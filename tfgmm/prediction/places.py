@@ -14,7 +14,7 @@ Interpolation = Literal["nearest", "bilinear"]
 
 
 class Window(NamedTuple):
-    """A square part of the input maps: its first row and column, and its side, in pixels."""
+    """A square part of the input maps: its first row, its first column and its side, pixels."""
 
     row: int
     col: int
@@ -23,17 +23,17 @@ class Window(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Points on or off the map, and the pixels from which they take their values.
+    """Points on or off the map, and the pixels from which their values are interpolated.
 
     Attributes
     ----------
     dims : tuple of str
-        Dimensions of the arrays.
-    longitude, latitude : ndarray
+        Names of the dimensions of the arrays: ``("row", "col")`` or ``("site",)``, below written as [...].
+    longitude, latitude : ndarray, [...]
         Degrees.
-    x_km, y_km : ndarray
+    x_km, y_km : ndarray, [...]
         Position, km east and north of the map's centre.
-    outside : ndarray of bool
+    outside : ndarray of bool, [...]
         True where a place lies outside the map; such a place takes the values of the nearest pixel.
     row, col, weight : ndarray, [k, ...]
         Rows, columns and weights of the k pixels from which the value at a place is interpolated.
@@ -51,7 +51,17 @@ class Places:
 
     @classmethod
     def pixels(cls, grid: Grid) -> Self:
-        """Return all pixel centres of the output window as places, [row, col]."""
+        """Return all pixel centres of the output window as places, [row, col].
+
+        Parameters
+        ----------
+        grid : Grid
+            Map of the run.
+
+        Returns
+        -------
+        Places
+        """
         size = grid.output_size
         row, col = np.indices((size, size))
         x, y = np.moveaxis(grid.centres_km(size), -1, 0)
@@ -60,15 +70,26 @@ class Places:
 
     @classmethod
     def sites(cls, grid: Grid, sites: pd.DataFrame, interpolation: Interpolation) -> Self:
-        """Return sites with ``longitude`` and ``latitude`` as places, [site].
+        """Return sites with ``longitude`` and ``latitude`` (degrees) as places, [site].
 
-        The value at a site is that of its pixel (``nearest``), or interpolated between the centres of four
-        pixels (``bilinear``).
+        Parameters
+        ----------
+        grid : Grid
+            Map of the run.
+        sites : pandas.DataFrame
+            ``longitude`` and ``latitude``, degrees.
+        interpolation : {"nearest", "bilinear"}
+            The value at a site is that of the site's pixel (``nearest``), or interpolated between the
+            centres of four pixels (``bilinear``).
+
+        Returns
+        -------
+        Places
 
         Raises
         ------
         UsageError
-            There is no such interpolation.
+            The interpolation is unknown.
         DataError
             A site is too far away to be projected.
         """
@@ -94,6 +115,17 @@ class Places:
 
         The window begins at a multiple of :math:`2^{depth}` pixels: the pooling of a U-Net of this depth
         then pairs the same pixels as on the whole map.
+
+        Parameters
+        ----------
+        grid : Grid
+            Map of the run.
+        depth : int
+            Number of pooling steps of the U-Net.
+
+        Returns
+        -------
+        Window
         """
         step, last = 2**depth, grid.output_size - 1
         ends = [(axis.min() // step, (last - axis.max()) // step) for axis in (self.row, self.col)]
@@ -102,28 +134,69 @@ class Places:
         return Window(row, col, grid.input_size - int(spare) * step)
 
     def sample(self, maps: np.ndarray, window: Window) -> np.ndarray:
-        """Interpolate maps [event, row, col], the output for a window, to the places, [event, ...]."""
+        """Interpolate the output maps of a window to the places, and return the values.
+
+        Parameters
+        ----------
+        maps : ndarray, [event, row, col]
+            Output of a network for the window.
+        window : Window
+            Part of the input maps from which `maps` were computed.
+
+        Returns
+        -------
+        ndarray, [event, ...]
+            In the unit of `maps`.
+        """
         at_pixels = maps[:, self.row - window.row, self.col - window.col]
         return (at_pixels * self.weight).sum(axis=1)
 
     def r_hyp_km(self, x_km, y_km, depth_km) -> np.ndarray:
-        """Return hypocentral distances of the places, km, [event, ...].
+        """Return the hypocentral distances from events to the places, km, [event, ...].
 
         Parameters
         ----------
         x_km, y_km, depth_km : array_like, [event]
-            Epicentres, km east and north of the map's centre, and depths.
+            Epicentres, km east and north of the map's centre, and depths, km.
+
+        Returns
+        -------
+        ndarray, [event, ...]
         """
         x, y, depth = (np.reshape(value, (-1, *[1] * self.x_km.ndim)) for value in (x_km, y_km, depth_km))
         return np.hypot(np.hypot(self.x_km - x, self.y_km - y), depth)
 
     def nearest_km(self, stations: pd.DataFrame) -> np.ndarray:
-        """Return the distance of each place to the nearest station (``x_km, y_km``), km, [...]."""
+        """Return the distance of each place to the nearest station, km, [...].
+
+        Parameters
+        ----------
+        stations : pandas.DataFrame
+            ``x_km, y_km`` of at least one station, km east and north of the map's centre.
+
+        Returns
+        -------
+        ndarray, [...]
+        """
         return KDTree(stations[["x_km", "y_km"]]).query(self.xy_km)[0]
 
 
 def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Project points with ``longitude`` and ``latitude`` to km east and north of the grid's centre.
+    """Project points to km east and north of the grid's centre.
+
+    Parameters
+    ----------
+    grid : Grid
+        Map of the run.
+    points : pandas.DataFrame
+        ``longitude`` and ``latitude``, degrees.
+    what : str
+        Name of the points in the error message.
+
+    Returns
+    -------
+    x_km, y_km : ndarray, [n]
+        Km east and km north of the grid's centre.
 
     Raises
     ------
@@ -144,9 +217,9 @@ def projected(grid: Grid, points: pd.DataFrame, what: str) -> tuple[np.ndarray, 
 def _four_pixels(
     grid: Grid, x_km: np.ndarray, y_km: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, columns and weights [4, site] of bilinear interpolation.
+    """Return rows, columns and weights, [4, site] each, for bilinear interpolation between pixel centres.
 
-    Beyond the outer pixel centres values are constant.
+    Beyond the outermost pixel centres the values are constant.
     """
     size = grid.output_size
     x, y = grid.axes_km(size)

@@ -39,18 +39,26 @@ def labelled(
     r_hyp_km: np.ndarray,
     outside: Mapping[str, np.ndarray],
 ) -> xr.Dataset:
-    """Return predictions with coordinates and units.
+    """Return predictions as a dataset with coordinates and units.
 
     Parameters
     ----------
     distribution : dict of str to ndarray, [event, ...]
-        As returned by `tfgmm.prediction.conditioning.distribution`.
+        Mean and standard deviations, ln units, as returned by `tfgmm.prediction.conditioning.distribution`.
     events : pandas.DataFrame
+        Columns ``event_id, longitude, latitude, depth_km, magnitude``.
     places : Places
+        Places of the predictions, of dimensions [...].
     r_hyp_km : ndarray, [event, ...]
-        Hypocentral distances.
+        Hypocentral distances, km.
     outside : dict of str to ndarray of bool
-        What lies outside the training ranges, as returned by `tfgmm.runs.ranges.Ranges.outside`.
+        True where ``magnitude`` [event], ``depth_km`` [event] or ``r_hyp_km`` [event, ...] lies outside the
+        training range, as returned by `tfgmm.runs.ranges.Ranges.outside`.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `Ensemble.maps`.
     """
     everywhere = ("event", *places.dims)
     return xr.Dataset(
@@ -72,30 +80,31 @@ def labelled(
 
 @dataclasses.dataclass(frozen=True)
 class Quantities:
-    r"""Exceedance probabilities and percentiles, wanted beside median, mean and standard deviations.
+    r"""Exceedance probabilities and percentiles of IM to compute from the predicted distribution of ln IM.
 
     .. math:: P(IM > y) = 1 - \Phi((\ln y - \mu) / \sigma), \quad y_p = e^{\mu + \sigma \Phi^{-1}(p / 100)}
 
-    The distribution of ln IM is taken as Normal with the ensemble's mean and total standard deviation.
-    The mixture of the members' distributions has the same two moments, but not quite this shape.
+    The distribution of ln IM is taken as Normal with the ensemble's mean and total standard deviation. The
+    mixture of the members' distributions has the same mean and variance, but not exactly a Normal shape.
 
     Attributes
     ----------
     exceed : tuple of float
-        Levels y, g.
+        Levels y of IM, g.
     percentiles : tuple of float
-        p, between 0 and 100, both excluded.
+        Percentiles p, between 0 and 100, both excluded.
 
     Raises
     ------
     UsageError
-        A level is not positive, or a percentile not between 0 and 100.
+        A level is not positive, or a percentile is not between 0 and 100.
     """
 
     exceed: tuple[float, ...] = ()
     percentiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check levels and percentiles; raise `UsageError` for a bad one."""
         for level in self.exceed:
             if not 0 < level < np.inf:
                 raise UsageError(f"level {level}: expected a positive number, in g")
@@ -104,7 +113,7 @@ class Quantities:
                 raise UsageError(f"percentile {p}: expected a number between 0 and 100, both excluded")
 
     def of(self, predictions: xr.Dataset) -> xr.Dataset:
-        """Add median, exceedance probabilities and percentiles to predictions.
+        """Return predictions with median, exceedance probabilities and percentiles added.
 
         Parameters
         ----------
@@ -114,8 +123,9 @@ class Quantities:
         Returns
         -------
         xarray.Dataset
-            ``median_g``, the variables of `predictions`, and for each y and p a variable ``exceed_y`` and
-            ``percentile_p_g``, as ``exceed_0.1`` (probability) and ``percentile_84_g``.
+            ``median_g``, median of IM, g; the variables of `predictions`; for each level y the variable
+            ``exceed_y`` (``exceed_0.1``), a probability; for each percentile p the variable
+            ``percentile_p_g`` (``percentile_84_g``), g. All variables have units and long names.
         """
         im = predictions.attrs["intensity_measure"]
         mean, stddev = predictions["mean"], predictions["stddev"]

@@ -25,12 +25,26 @@ _SITE_COLUMNS = {
 def single(
     magnitude: float | None, longitude: float | None, latitude: float | None, depth_km: float | None
 ) -> pd.DataFrame:
-    """Return the events table of one earthquake, whose ``event_id`` is ``scenario``.
+    """Return a table of events with one earthquake, whose ``event_id`` is ``scenario``.
+
+    Parameters
+    ----------
+    magnitude : float or None
+        Moment magnitude.
+    longitude, latitude : float or None
+        Epicentre, degrees.
+    depth_km : float or None
+        Depth, km.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row: ``event_id, longitude, latitude, depth_km, magnitude``; longitude from -180 to 180 degrees.
 
     Raises
     ------
     UsageError
-        A value is missing or out of range.
+        A value is missing (None) or out of range.
     """
     event = {"longitude": longitude, "latitude": latitude, "depth_km": depth_km, "magnitude": magnitude}
     missing = [name for name, value in event.items() if value is None]
@@ -55,8 +69,17 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     Parameters
     ----------
     path : Path
+        File of the catalogue.
     any_type : bool
         Also keep events that the catalogue calls a quarry blast, an explosion, ...
+
+    Returns
+    -------
+    events : pandas.DataFrame
+        A row per earthquake: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``; ``magnitude``;
+        ``magnitude_source``, the type of the magnitude; further columns of `catalogue.read`.
+    tally : Tally
+        Numbers of events that were read and dropped, by reason.
 
     Raises
     ------
@@ -77,7 +100,7 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
 
 
 def taken_as_mw(events: pd.DataFrame, source: str) -> str:
-    """Return a sentence on the types of magnitudes, and on how many of them are taken as Mw.
+    """Return a sentence on the types of magnitudes, and on the number of magnitudes that are taken as Mw.
 
     Parameters
     ----------
@@ -85,6 +108,10 @@ def taken_as_mw(events: pd.DataFrame, source: str) -> str:
         Column ``magnitude_source``, as returned by `from_catalogue`.
     source : str
         Name of the catalogue.
+
+    Returns
+    -------
+    str
 
     >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}), "list.csv")
     'Magnitudes of list.csv: 1 mb, 1 Mww, 1 not stated; 2 of 3 are taken as Mw, which it does not say.'
@@ -126,7 +153,16 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     """Check a table of sites, and return ``longitude, latitude, site_id`` with a new index from 0.
 
-    The id is the column ``site_id``, or else ``station_id``, or else the number of the row, from 1.
+    Parameters
+    ----------
+    sites : pandas.DataFrame
+        ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``longitude, latitude``, longitudes from -180 to 180 degrees; ``site_id``, text: the column
+        ``site_id``, or else ``station_id``, or else the number of the row, from 1.
 
     Raises
     ------
@@ -165,9 +201,19 @@ def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> N
 def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     """Read the sites of a table, and count the rows that list a site again.
 
-    Columns are called ``longitude, lon, long, lng`` and ``latitude, lat``, and the id ``site_id``,
-    ``custom_site_id``, ``station_id``, ... (`columns.SITE`), in any case. Without an id, sites are
-    numbered.
+    Parameters
+    ----------
+    path : Path
+        A table. The columns are called ``longitude, lon, long, lng`` and ``latitude, lat`` (degrees), and
+        the id ``site_id``, ``custom_site_id``, ``station_id``, ... (`columns.SITE`), in any case.
+
+    Returns
+    -------
+    sites : pandas.DataFrame
+        A row per site: ``longitude, latitude, site_id``, longitudes from -180 to 180 degrees. Without an id
+        in the table, sites are numbered from 1.
+    tally : Tally
+        Numbers of rows that were read and dropped.
 
     Raises
     ------
@@ -191,7 +237,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
 
 
 def _check(table: pd.DataFrame, what: str, columns) -> None:
-    """Raise an error if a column is missing or has a value out of range."""
+    """Raise an error if a column of a table is missing, or a value is missing or out of `LIMITS`."""
     missing = [name for name in columns if name not in table]
     if missing:
         raise UsageError(f"the {what} have no column {', '.join(missing)}: they need {', '.join(columns)}")

@@ -1,4 +1,4 @@
-"""Earthquakes -> files of what engineers ask for, maps or a table of sites; streamed."""
+"""Write predictions for earthquakes to files, as maps or as a table of sites, a few events at a time."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ from tfgmm.prediction.quantities import Quantities
 from tfgmm.readers.common import catalogue
 
 _NO_MORE = Quantities()
-#: Rows of a table that are written at once.
+#: Number of rows of a table that are written at once.
 _ROWS = 100_000
 #: First columns of a table of sites.
 _FIRST = (
@@ -67,27 +67,35 @@ def write(
     overwrite: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Predict events and write maps or a table of sites; memory does not depend on the number of events.
+    """Predict ln IM for events, write maps or a table of sites, and return the path of what was written.
+
+    The memory does not depend on the number of events.
 
     Parameters
     ----------
     ensemble : Ensemble
+        Trained members of a run for one intensity measure.
     events : pandas.DataFrame
-        Columns ``longitude, latitude, depth_km, magnitude``.
+        ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw), and optionally ``event_id``.
     out : Path
-        The ending tells the format. Maps: ``.nc`` (CF NetCDF, all events in one file), ``.tif``, ``.png``
-        or ``.pdf`` (one file per event: for several events, a folder of the name without ending).
-        Table of sites: ``.csv`` or ``.parquet``.
+        Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all events in one file),
+        ``.tif``, ``.png`` or ``.pdf`` (one file per event; for several events the files are written into a
+        folder, named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
     sites : pandas.DataFrame, optional
-        Columns ``longitude`` and ``latitude``; without sites, maps are written.
+        ``longitude`` and ``latitude`` (degrees); without sites, maps are written.
+    at_stations : bool
+        Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose site terms are
+        used.
     quantities : Quantities
-        Exceedance probabilities and percentiles to be written as well.
-    at_stations, interpolation, calibrated
-        As for `Ensemble.batches`.
+        Exceedance probabilities and percentiles to write as well.
+    interpolation : {"nearest", "bilinear"}
+        As for `Ensemble.at_sites`.
+    calibrated : bool, optional
+        As for `Ensemble.maps`.
     overwrite : bool
         Replace `out` if it exists.
     progress : callable
-        Called after each event.
+        Called after each event, without arguments.
 
     Returns
     -------
@@ -97,9 +105,9 @@ def write(
     Raises
     ------
     UsageError
-        The ending does not fit, `out` exists, there is no calibration.
+        The ending does not fit, `out` exists, or a calibration is asked for and the run has none.
     DataError
-        An event or a site cannot be, or the file system refuses to write.
+        A value of an event or a site is missing or out of range, or the file system refuses to write.
     """
     ending = outputs.prediction_ending(out, sites is not None)
     events = scenarios.check_events(events)
@@ -123,7 +131,7 @@ def write(
 
 
 def _refuse_existing(target: Path, folder: bool, ending: str, overwrite: bool) -> None:
-    """Raise `UsageError` if the target holds what must not be replaced."""
+    """Raise `UsageError` if the target exists and must not be replaced."""
     files.refuse_existing(target, overwrite)
     if folder and target.exists():
         strangers = [path.name for path in target.iterdir() if path.suffix.lower() != ending]
@@ -134,7 +142,7 @@ def _refuse_existing(target: Path, folder: bool, ending: str, overwrite: bool) -
 
 
 def _count_events(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -> Iterator[xr.Dataset]:
-    """Yield the batches, and call `progress` once per event when the next batch is asked for."""
+    """Yield the batches, and call `progress` once per event when the next batch is requested."""
     for batch in batches:
         yield batch
         for _ in range(batch.sizes["event"]):
@@ -142,13 +150,13 @@ def _count_events(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -
 
 
 def _path_per_event(folder: Path, event_ids: pd.Series, ending: str) -> list[Path]:
-    """Return one path per event, its name of characters that every file system takes."""
+    """Return one path per event, named by the event id with special characters replaced by ``_``."""
     names = catalogue.unique(event_ids.map(lambda name: re.sub(r"[^\w.-]", "_", name)))
     return [folder / f"{name}{ending}" for name in names]
 
 
 def _write_each(batches: Iterator[xr.Dataset], paths: list[Path], ending: str, ensemble: Ensemble) -> None:
-    """Write the maps of every event as a GeoTIFF or a figure of its own."""
+    """Write the maps of every event to a GeoTIFF or a figure."""
     events = (batch.isel(event=i) for batch in batches for i in range(batch.sizes["event"]))
     for maps, path in zip(events, paths, strict=True):
         if ending in (".tif", ".tiff"):
@@ -171,7 +179,10 @@ def _write_table(batches: Iterator[xr.Dataset], path: Path, ending: str) -> None
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows in fewer tables: Parquet keeps a description of each table in memory until the end."""
+    """Yield the rows in tables of `_ROWS` rows or more.
+
+    Fewer tables save memory: the Parquet writer keeps a description of each table in memory until the end.
+    """
     waiting: list[pa.Table] = []
     for rows in tables:
         waiting.append(rows)
@@ -189,6 +200,12 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     ----------
     predictions : xarray.Dataset, [event, site]
         As returned by `tfgmm.prediction.quantities.Quantities.of`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Event and site columns (`_FIRST`), the variables of `predictions` (floats as float32, in their
+        units), ``im``, and the flags ``calibrated`` and ``simulated``.
     """
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
     quantities = rows.columns.difference(_FIRST, sort=False)
@@ -202,7 +219,18 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
 
 
 def flags(maps: xr.Dataset) -> xr.DataArray:
-    """Return what lies outside the training ranges, as one integer with the bits of `FLAGS`."""
+    """Return one integer per pixel, whose bits (`FLAGS`) say which values lie outside the training ranges.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Predictions with the variables of `FLAGS`.
+
+    Returns
+    -------
+    xarray.DataArray of int32
+        Of the dimensions of ``maps["mean"]``; 0 where all values are inside.
+    """
     bits = sum(maps[name].astype("int32") * bit for bit, name in FLAGS.items())
     meanings = " ".join(name.removeprefix("outside_") for name in FLAGS.values())
     return bits.transpose(*maps["mean"].dims).assign_attrs(
@@ -213,7 +241,18 @@ def flags(maps: xr.Dataset) -> xr.DataArray:
 
 
 def axes_m(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Return eastings of the columns and northings of the rows of the output window: pixel centres, m."""
+    """Return the pixel centres of the output window in the grid's projection, m.
+
+    Parameters
+    ----------
+    grid : Grid
+        Map of the run, with n pixels along a side of the output window.
+
+    Returns
+    -------
+    easting, northing : ndarray, [n]
+        Easting of the columns and northing of the rows, m.
+    """
     transformer = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
     east, north = transformer.transform(grid.longitude, grid.latitude)
     x, y = grid.axes_km(grid.output_size)
@@ -224,19 +263,21 @@ def axes_m(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_netcdf(batches: Iterator[xr.Dataset], path: Path, grid: Grid, id_bytes: int) -> None:
-    """Write maps as NetCDF-3 with 64-bit offsets; one batch is in memory at a time.
+    """Write maps as NetCDF-3 with 64-bit offsets, with one batch in memory at a time.
 
-    The first batch makes the file. Every later event is a record at its end, in the layout of the
+    The first batch makes the file. Every later event is appended as a record, in the layout of the
     classic format: the record variables one after the other in the order of the header, big-endian.
 
     Parameters
     ----------
-    batches : iterator of xarray.Dataset
-        [event, row, col], as returned by `tfgmm.prediction.quantities.Quantities.of`.
+    batches : iterator of xarray.Dataset, [event, row, col]
+        As returned by `tfgmm.prediction.quantities.Quantities.of`.
     path : Path
+        File to write.
     grid : Grid
+        Map of the run.
     id_bytes : int
-        Length of the longest ``event_id`` in UTF-8.
+        Length of the longest ``event_id`` in UTF-8, bytes.
 
     References
     ----------
@@ -259,7 +300,10 @@ def write_netcdf(batches: Iterator[xr.Dataset], path: Path, grid: Grid, id_bytes
 
 
 def _record_type(path: Path) -> np.dtype:
-    """Return names, types and shapes of the record variables: multiples of 4 bytes, so none is padded."""
+    """Return names, types and shapes of the record variables of a NetCDF file, as a structured type.
+
+    All sizes are multiples of 4 bytes, so that the format adds no padding.
+    """
     with netcdf_file(path, mmap=False) as file:
         return np.dtype(
             [
@@ -271,7 +315,7 @@ def _record_type(path: Path) -> np.dtype:
 
 
 def _conform(maps: xr.Dataset, grid: Grid, id_bytes: int) -> xr.Dataset:
-    """Return the maps with projection, attributes and big-endian types as the file has them."""
+    """Return the maps with projection, attributes and big-endian types, ready for the NetCDF file."""
     outside = flags(maps).astype(">i4")
     maps = maps.drop_vars(FLAGS.values()).assign(outside=outside).rename(row="y", col="x")
     for name, variable in maps.data_vars.items():
@@ -295,10 +339,19 @@ def _conform(maps: xr.Dataset, grid: Grid, id_bytes: int) -> xr.Dataset:
 
 
 def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid) -> None:
-    """Write the maps of one event, [row, col], with one band per quantity, as GeoTIFF.
+    """Write the maps of one event as a GeoTIFF with one band per quantity.
 
-    Tags hold the event and the attributes of the maps. The last band, ``outside``, holds the bits of
-    `FLAGS`.
+    The tags hold the columns of the event and the attributes of the maps. The last band, ``outside``, holds
+    the bits of `FLAGS`.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset, [row, col]
+        One event of the dataset that `tfgmm.prediction.quantities.Quantities.of` returns.
+    path : Path
+        File to write.
+    grid : Grid
+        Map of the run.
     """
     bands = maps.drop_vars(FLAGS.values()).assign(outside=flags(maps))
     scalars = {name: axis.item() for name, axis in maps.coords.items() if not axis.dims}
@@ -306,7 +359,19 @@ def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid) -> None:
 
 
 def write_bands(bands: xr.Dataset, path: Path, grid: Grid, tags: dict) -> None:
-    """Write every variable, [row, col], as a band of a GeoTIFF, with its name and unit."""
+    """Write every variable of a dataset as a float32 band of a GeoTIFF, with name and unit.
+
+    Parameters
+    ----------
+    bands : xarray.Dataset, [row, col]
+        Variables on the output window of the grid.
+    path : Path
+        File to write.
+    grid : Grid
+        Map of the run: projection and pixel size.
+    tags : dict
+        Names and values of the tags of the file.
+    """
     x, y = axes_m(grid)
     side = grid.pixel_km * 1000
     profile = {

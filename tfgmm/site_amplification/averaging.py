@@ -1,4 +1,7 @@
-"""Average maps over events: the weights of events, and the averages of single members of a run."""
+"""Average maps over events: the weights of events, and the averages of the maps of single members.
+
+A member is one trained network of a station chunk, whose sites are held out, and an initialisation.
+"""
 
 import dataclasses
 import itertools
@@ -13,35 +16,35 @@ from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.runs.run import RunFolder
 
-#: Sets of events over which maps are averaged: all of them, and two halves.
+#: Sets of events over which maps are averaged: all events, and two halves.
 SETS = ("all", "first half", "second half")
 
 _NO_CUTS: tuple[float, ...] = ()
 
 
 class Weighting:
-    r"""Weights of events at each pixel, by which maps are averaged over events.
+    r"""Weights of events at each pixel, for averages of maps over events.
 
-    The directions and epicentral distances in which events are seen from a pixel are binned. Every bin
-    that holds an event counts the same, and so does every event within it:
+    The events around a pixel x are binned by azimuth and epicentral distance. Every bin with events has the
+    same total weight, and so has every event within a bin:
 
     .. math:: w_e(x) = \frac{1}{B(x) \, n_{b(e, x)}(x)}, \quad \sum_e w_e(x) = 1
 
-    with :math:`B` bins in use at the pixel x, and :math:`n_b` events in bin b. With one sector and no
-    cut this is the plain mean.
+    with the number :math:`B(x)` of bins that hold an event, and the number :math:`n_b(x)` of events in bin
+    b. With one sector and no distance bounds the average is the plain mean.
 
     Parameters
     ----------
     events_km : ndarray, [event, 2]
-        Epicentres, km east and north.
+        Epicentres, km east and north of the map's centre.
     pixels_km : ndarray, [row, col, 2]
-        Pixel centres in the same system.
+        Pixel centres, km east and north of the map's centre.
     half : ndarray of int, [event]
-        0 or 1: the half to which an event belongs.
+        0 or 1: the half of the events to which an event belongs.
     sectors : int
         Number of sectors of equal angle around the pixel.
     cuts_km : sequence of float
-        Bounds between distance bins, rising.
+        Bounds between the distance bins, ascending, km.
 
     Raises
     ------
@@ -55,14 +58,14 @@ class Weighting:
         if len(np.unique(self._half)) < 2:
             raise DataError("site amplification needs at least two events: choose more with --events")
         bins = sectors * (len(self._cuts) + 1)
-        # Events in each bin per half; those of all events are the sum.
+        # Number of events in each bin per half; the numbers for all events are the sums.
         self._counts = np.zeros((2, bins, *self._pixels.shape[:2]), "int32")
         row, col = np.indices(self._pixels.shape[:2])
         for event, side in enumerate(self._half):
             np.add.at(self._counts[side], (self._find_bins(slice(event, event + 1))[0], row, col), 1)
 
     def _find_bins(self, events: slice) -> np.ndarray:
-        """Return the bin of every event and pixel, [event, row, col]."""
+        """Return the number of the bin of every event at every pixel, [event, row, col]."""
         offset = self._events[events][:, np.newaxis, np.newaxis] - self._pixels
         turn = np.arctan2(offset[..., 0], offset[..., 1]) / (2 * np.pi) % 1.0
         sector = np.minimum((turn * self._sectors).astype(int), self._sectors - 1)
@@ -70,7 +73,18 @@ class Weighting:
         return np.searchsorted(self._cuts, distance_km) * self._sectors + sector
 
     def weights(self, events: slice) -> np.ndarray:
-        """Return the weights of some of the events in each of `SETS`, [set, event, row, col]."""
+        """Return the weights of some of the events, in averages over all events and over each half.
+
+        Parameters
+        ----------
+        events : slice
+            Positions of the events.
+
+        Returns
+        -------
+        ndarray, [set, event, row, col]
+            Without unit; 0 for an event that is not in the set.
+        """
         bins, row_col = self._find_bins(events), np.indices(self._pixels.shape[:2])
         weights = []
         for in_set, counts in (
@@ -85,18 +99,20 @@ class Weighting:
 
 
 def average_maps(maps: Iterable[np.ndarray], weightings: Iterable[Weighting]) -> np.ndarray:
-    """Average maps over events, a few events in memory at a time.
+    """Average maps over events, with a few events in memory at a time.
 
     Parameters
     ----------
     maps : iterable of ndarray, [event, row, col]
-        All events in the order of the weightings, some at a time.
+        Maps of all events in blocks of a few events, in the order of the events of the weightings.
     weightings : iterable of Weighting
+        Weights of the events.
 
     Returns
     -------
     ndarray, [weighting, set, row, col]
-        Weighted means for each of `SETS`.
+        Weighted means over all events, the first half and the second half (`SETS`), in the unit of the
+        maps.
     """
     weightings, done, total = list(weightings), 0, 0.0
     for block in maps:
@@ -110,16 +126,16 @@ def average_maps(maps: Iterable[np.ndarray], weightings: Iterable[Weighting]) ->
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Average:
-    """An average that members are asked for.
+    """An average over events of the maps that a member predicts.
 
     Attributes
     ----------
     rasteriser : Rasteriser
-        Makes the maps that the members see.
+        Maker of the input maps of the members.
     events : pandas.DataFrame
-        Events to average over.
+        Events to average over: ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude``.
     weightings : sequence of Weighting
-        Weights of these events; each gives a mean of its own.
+        Weights of these events; each weighting gives one mean.
     """
 
     rasteriser: Rasteriser
@@ -130,21 +146,31 @@ class Average:
 def average_members(
     run: RunFolder, im: str, averages: Sequence[Average], progress: Callable[[], None] = lambda: None
 ) -> list[np.ndarray]:
-    """Average the mean of ln IM over events, member by member; one member is in memory at a time.
+    """Return averages over events of the mean of ln IM that each member predicts.
+
+    One member is in memory at a time.
 
     Parameters
     ----------
     run : RunFolder
-        With the experiment of the arm whose members are asked, all of them trained.
+        The run; its experiment is that of the arm (set of input channels) whose members predict.
     im : str
+        Intensity measure.
     averages : sequence of Average
+        Averages to compute.
     progress : callable
-        Called after each event of each average and member.
+        Called after each event of each average and member, without arguments.
 
     Returns
     -------
     list of ndarray, [chunk, init, weighting, set, row, col]
-        An array per average, ln units.
+        One array of means per average, ln units (IM in g); the sets are all events, the first
+        half and the second half (`SETS`).
+
+    Raises
+    ------
+    DataError
+        A member is not trained or damaged.
     """
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
@@ -163,7 +189,7 @@ def average_members(
 def _predict_maps(
     ensemble: Ensemble, average: Average, progress: Callable[[], None]
 ) -> Iterator[np.ndarray]:
-    """Yield maps of the mean of ln IM, [event, row, col], some events at a time."""
+    """Yield maps of the predicted mean of ln IM, [event, row, col], a few events at a time."""
     for batch in ensemble.with_rasteriser(average.rasteriser).batches(average.events, calibrated=False):
         yield batch["mean"].to_numpy()
         for _ in range(batch.sizes["event"]):

@@ -1,4 +1,8 @@
-"""An estimate of site amplification with its errors, from the maps of all members."""
+"""An estimate of ln site amplification with its errors, from the maps of all members of a run.
+
+A member is one trained network of a station chunk, whose sites are held out, and an initialisation. The
+footprint is the land inside the hull of the stations.
+"""
 
 import dataclasses
 from typing import Self
@@ -13,27 +17,29 @@ from tfgmm.core.errors import DataError
 
 #: Half width of the central 90 % interval, in standard errors.
 Z90 = 1.6449
-#: Share of false ones among the pixels that are called significant.
+#: Expected share of false discoveries among the significant pixels.
 FALSE_DISCOVERIES = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimate:
-    r"""An estimate of ln site amplification, with a map of each member.
+    """An estimate of ln site amplification, with a map of each member.
 
     Attributes
     ----------
     members : ndarray, [chunk, init, row, col]
-        A map of each member, ln units, each less its mean over the footprint.
+        Map of each member (a network of a station chunk and an initialisation), ln units, minus the mean
+        over the footprint.
     halves : ndarray, [2, row, col]
-        Maps of all members from half of the events each.
+        Mean maps over all members, each from one half of the events, ln units.
     level : float
-        The mean over the footprint that was taken off, ln units.
+        Mean over the footprint that was subtracted, ln units.
     smooth_px : float
-        Standard deviation of the Gaussian by which variances are averaged over neighbouring pixels: a few
-        chunks determine the variance of one pixel badly.
+        Standard deviation, pixels, of the Gaussian by which variances are averaged over neighbouring
+        pixels. A few chunks do not determine the variance of one pixel well.
     footprint : ndarray of bool, [row, col], optional
-        Only pixels in it are averaged over: networks differ wildly where there is no station.
+        Pixels on land inside the hull of the stations, over which variances are averaged; outside, where
+        there is no station, networks differ wildly.
     """
 
     members: np.ndarray
@@ -44,14 +50,21 @@ class Estimate:
 
     @classmethod
     def from_maps(cls, maps: np.ndarray, footprint: np.ndarray, smooth_px: float = 0.0) -> Self:
-        """Make an estimate from the maps of all members and sets of events.
+        """Return the estimate from the maps of all members and sets of events.
 
         Parameters
         ----------
         maps : ndarray, [chunk, init, set, row, col]
-            Sets as in `tfgmm.site_amplification.averaging.SETS`; ln units.
+            Maps of ln amplification up to a constant, ln units; sets as in
+            `tfgmm.site_amplification.averaging.SETS`.
         footprint : ndarray of bool, [row, col]
+            Pixels on land inside the hull of the stations; their mean is subtracted from every map.
         smooth_px : float
+            Standard deviation of the Gaussian that smooths variances, pixels.
+
+        Returns
+        -------
+        Estimate
         """
         maps = np.asarray(maps, float)
         level = maps[..., footprint].mean(axis=-1)[..., np.newaxis, np.newaxis]
@@ -60,7 +73,7 @@ class Estimate:
         return cls(centred[:, :, 0], halves, float(level[:, :, 0].mean()), smooth_px, footprint)
 
     def _smooth(self, values: np.ndarray) -> np.ndarray:
-        """Return values averaged over neighbours in the footprint; unchanged where the footprint is far."""
+        """Return values averaged over near pixels of the footprint, unchanged far from it, [row, col]."""
         inside = np.ones(values.shape, bool) if self.footprint is None else self.footprint
         weight = gaussian_filter(inside.astype(float), self.smooth_px, mode="constant")
         total = gaussian_filter(np.where(inside, values, 0.0), self.smooth_px, mode="constant")
@@ -68,35 +81,39 @@ class Estimate:
 
     @property
     def amplification(self) -> np.ndarray:
-        """Return the mean of the members, [row, col], ln units."""
+        """Return the mean over all members, [row, col], ln units."""
         return self.members.mean(axis=(0, 1))
 
     @property
     def without_chunk(self) -> np.ndarray:
-        """Return the estimates by members that never saw the stations of one chunk, [chunk, row, col]."""
+        """Return the mean over the members of each chunk, [chunk, row, col], ln units.
+
+        The members of a chunk are trained without the sites that the chunk holds out.
+        """
         return self.members.mean(axis=1)
 
     def initialisation_variance(self) -> np.ndarray:
-        """Return the variance of one member due to its random start, [row, col].
+        """Return the variance of one member's map due to initialisation, [row, col], squared ln units.
 
-        It is 0 if there is one member per chunk only.
+        The variance is 0 if there is only one member per chunk.
         """
         if self.members.shape[1] == 1:
             return np.zeros(self.members.shape[2:])
         return self._smooth(self.members.var(axis=1, ddof=1).mean(axis=0))
 
     def jackknife_variance(self) -> np.ndarray:
-        r"""Return the variance of the mean due to the choice of stations, [row, col].
+        r"""Return the variance of the mean due to the choice of stations, [row, col], squared ln units.
 
-        The members of a chunk have never seen its stations: their mean :math:`\theta_c` is the estimate
-        with one of C groups of stations deleted.
+        The members of a chunk are trained without the sites of the chunk: their mean :math:`\theta_c` is
+        the estimate with one of C groups of sites deleted.
 
         .. math:: \frac{C-1}{C} \max\left( 0, \sum_c (\theta_c - \bar\theta)^2 - (C-1) \frac{s^2}{I} \right)
 
-        The second part is what the random start of I members per chunk adds, :math:`s^2` being
-        `initialisation_variance`. The scatter of :math:`\theta_c` alone would be :math:`(C-1)^2` times
-        too small, because any two of them share most of their stations. With one member per chunk the
-        random start cannot be told apart; it is then part of this variance.
+        The second part is the contribution of the random initialisation of I members per chunk, with
+        :math:`s^2` from `initialisation_variance`. The naive variance of the mean of the :math:`\theta_c`
+        would be :math:`(C-1)^2` times too small, because any two :math:`\theta_c` share most training
+        sites. With one member per chunk the contribution of the initialisation is unknown and remains in
+        this variance.
 
         References
         ----------
@@ -105,32 +122,38 @@ class Estimate:
         chunks, inits = self.members.shape[:2]
         squares = ((self.without_chunk - self.amplification) ** 2).sum(axis=0)
         from_start = (chunks - 1) * self.initialisation_variance() / inits
-        smoothed = self._smooth(squares)  # before what is negative is cut off
+        smoothed = self._smooth(squares)  # before negative values are set to 0
         return (chunks - 1) / chunks * np.maximum(smoothed - from_start, 0.0)
 
     def training_variance(self) -> np.ndarray:
-        """Return the variance of the mean due to stations and random starts together, [row, col].
+        """Return the variance of the mean due to stations and initialisation, [row, col], squared ln units.
 
-        It is `jackknife_variance` plus `initialisation_variance` over the number of members.
+        The variance is `jackknife_variance` plus `initialisation_variance` divided by the number of
+        members.
         """
         chunks, inits = self.members.shape[:2]
         return self.jackknife_variance() + self.initialisation_variance() / (chunks * inits)
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    r"""Subtract the maps of two trainings, member by member of equal chunk and seed.
+    r"""Return the differences of the mean maps of two trainings, for members of the same chunk and seed.
 
     .. math:: A(x) = E_e[\mu_1(e, x)] - E_e[\mu_2(e, x)]
 
     Parameters
     ----------
     first, second : ndarray, [chunk, init, set, row, col]
-        Mean over events of the members' mean ln IM.
+        Mean over events of the mean of ln IM that each member predicts, ln units.
+
+    Returns
+    -------
+    ndarray, [chunk, init, set, row, col]
+        Ln units.
 
     Raises
     ------
     DataError
-        There are not the same members on both sides.
+        The two trainings do not have the same number of chunks and initialisations.
 
     References
     ----------
@@ -145,18 +168,22 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def significant(difference: Estimate, where: np.ndarray) -> np.ndarray:
-    """Find pixels at which two estimates differ by more than training would by chance, [row, col].
+    """Return the pixels at which two estimates differ by more than training would by chance.
 
-    The ratio of the paired difference to its training error is compared with Student's t with chunks - 1
-    degrees of freedom; about a tenth (`FALSE_DISCOVERIES`) of the pixels that are called different are
-    not.
+    The ratio of the paired difference to its standard error from training is compared with Student's t with
+    chunks - 1 degrees of freedom. The false discovery rate is controlled: about a tenth
+    (`FALSE_DISCOVERIES`) of the significant pixels are expected to be false.
 
     Parameters
     ----------
     difference : Estimate
-        Made of a `paired_difference`.
+        Estimate of the difference, made from the result of a `paired_difference`.
     where : ndarray of bool, [row, col]
-        Pixels that are tested; no other is significant.
+        Pixels to test; no other pixel is significant.
+
+    Returns
+    -------
+    ndarray of bool, [row, col]
 
     References
     ----------
@@ -173,16 +200,23 @@ def significant(difference: Estimate, where: np.ndarray) -> np.ndarray:
 
 
 def taught(pixels_km: np.ndarray, stations: pd.DataFrame, within_km: float, min_records: int) -> np.ndarray:
-    """Find pixels with enough training records at stations within a distance, [row, col].
+    """Return the pixels with enough training records at stations within a distance, called taught pixels.
 
     Parameters
     ----------
     pixels_km : ndarray, [row, col, 2]
-        Pixel centres, km east and north.
+        Pixel centres, km east and north of the map's centre.
     stations : pandas.DataFrame
-        ``x_km, y_km, records``: stations that trained, and their training records.
+        Stations with training records: ``x_km, y_km``, km east and north of the map's centre; ``records``,
+        the number of training records.
     within_km : float
+        Largest distance between pixel centre and station, km.
     min_records : int
+        Smallest number of training records, summed over these stations.
+
+    Returns
+    -------
+    ndarray of bool, [row, col]
     """
     tree, places = KDTree(stations[["x_km", "y_km"]].to_numpy()), pixels_km.reshape(-1, 2)
     counts = stations["records"].to_numpy()

@@ -1,4 +1,11 @@
-"""Estimators of site amplification, applied to one run and intensity measure, with all their errors."""
+"""Estimates of the site amplification of a run for one intensity measure, by several estimators.
+
+The estimators are ``difference`` and ``difference_isotropic`` (predictions with minus without site
+channels), ``one_ensemble`` (predictions minus the ergodic median) and ``layers`` (response of the
+predictions to the site layers). An arm is a set of input channels, with or without turned maps; a member is
+one trained network of a station chunk, whose sites are held out, and an initialisation. The footprint is
+the land inside the hull of the stations; taught pixels have enough training records near them.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -20,14 +27,14 @@ from tfgmm.site_amplification.site_study import Study
 from tfgmm.site_amplification.site_terms import SiteTerms
 from tfgmm.stats import ergodic
 
-#: Names of the estimators in files; the first two by the arm that they compare with.
+#: Names of the estimators in files; of the differences by the arm without site channels.
 DIFFERENCE = {"published": "difference", "isotropic": "difference_isotropic"}
 ONE_ENSEMBLE, LAYERS = "one_ensemble", "layers"
-#: Standard deviation of the Gaussian that smooths variances, never the maps.
+#: Standard deviation of the Gaussian that smooths variances, but not amplification, km.
 SMOOTH_KM = 10.0
-#: Number of knots of the curve by which predictions follow a site layer.
+#: Number of knots of the piecewise linear response of the predictions to a site layer.
 KNOTS = 6
-#: Events whose ergodic medians are in memory at once.
+#: Number of events whose ergodic medians are in memory at once.
 _EVENTS_AT_ONCE = 8
 
 
@@ -38,13 +45,13 @@ class Measure:
     Attributes
     ----------
     estimates : dict of str to Estimate
-        By estimator.
+        Estimates by the name of the estimator.
     maps : xarray.Dataset
-        Result of `tfgmm.site_amplification.site_maps.measure`.
+        Result of `tfgmm.site_amplification.site_maps.measure`, with the dimension ``im``.
     stations : pandas.DataFrame
-        Result of `tfgmm.site_amplification.site_maps.at_stations`; for a run with random effects also
-        ``station_part`` and ``station_part_stddev``, ln units: site term minus kriged site term at the
-        station's pixel, mean over all members, and the standard deviation of the site term.
+        Result of `tfgmm.site_amplification.site_maps.at_stations`, with ``im``. For a run with random
+        effects also ``station_part`` and ``station_part_stddev``, ln units: site term minus kriged site
+        term at the station's pixel, and standard deviation of the site term, means over all members.
     """
 
     estimates: dict[str, Estimate]
@@ -53,19 +60,26 @@ class Measure:
 
 
 def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) -> Measure:
-    """Estimate the site amplification of one intensity measure, with all errors and at the stations.
+    """Estimate the site amplification of one intensity measure, with all errors, on maps and at stations.
 
     Parameters
     ----------
     study : Study
+        The run with its options.
     im : str
+        Intensity measure.
     progress : callable
-        Called after each event of each average and member; `Study.steps` counts the calls.
+        Called after each event of each average and member; `Study.steps` returns the number of calls.
+
+    Returns
+    -------
+    Measure
 
     Raises
     ------
     DataError
-        No pixel between the stations has enough training records near it.
+        No pixel on land inside the hull of the stations has enough training records near it, or there are
+        too few held-out sites.
     """
     records = study.records(im)
     terms = SiteTerms.fit(records)
@@ -104,11 +118,19 @@ def estimates(
     Parameters
     ----------
     study : Study
+        The run with its options.
     im : str
+        Intensity measure.
     taught : ndarray of bool, [row, col]
         Pixels with enough training records near them.
     progress : callable
         Called after each event of each average and member.
+
+    Returns
+    -------
+    dict of str to Estimate
+        Estimates of ln site amplification by the name of the estimator. ``layers`` is missing if no site
+        layer is an input channel.
     """
     plain, balanced = study.weighting(study.events), study.balanced
     own_average = Average(study.rasteriser(), study.events, (plain, balanced))
@@ -129,7 +151,10 @@ def estimates(
 
 
 def _site_fields(study: Study, im: str) -> np.ndarray | float:
-    """Return the kriged site terms of each member, [chunk, init, 1, row, col]; 0 without random effects."""
+    """Return the kriged site terms of each member, [chunk, init, 1, row, col], ln units, or 0.0.
+
+    The value is 0.0 for a run without random effects.
+    """
     effects = study.effects(im)
     if effects is None:
         return 0.0
@@ -139,7 +164,7 @@ def _site_fields(study: Study, im: str) -> np.ndarray | float:
 
 
 def _average_station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return ``station_part`` and ``station_part_stddev`` of stations, ln units, see `Measure`."""
+    """Return ``station_part`` and ``station_part_stddev`` of `Measure`, [station] each, ln units."""
     effects, places = study.effects(im), study.located.set_index("station_id").loc[stations["station_id"]]
     xy_km, pixel_km = places[["x_km", "y_km"]], study.pixels_km[places["row"], places["col"]]
     parts = []
@@ -151,7 +176,10 @@ def _average_station_part(study: Study, im: str, stations: pd.DataFrame) -> dict
 
 
 def _average_medians(study: Study, im: str) -> np.ndarray:
-    """Return the balanced mean over events of each fold's ergodic median, [chunk, set, row, col]."""
+    """Return the mean over events of each fold's ergodic median of ln IM, [chunk, set, row, col], ln units.
+
+    Events are weighted by `Study.balanced`.
+    """
     table = data_pipeline.flat_table(study.dataset, study.experiment, im)
     models = [ergodic.fit(training_records(fold.roles(table))) for fold in study.folds]
     places, project = Places.pixels(study.grid), study.grid.project
@@ -168,7 +196,7 @@ def _average_medians(study: Study, im: str) -> np.ndarray:
 
 
 def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
-    """Return which pixels have enough training records nearby, [row, col]; raise `DataError` if none."""
+    """Return the pixels with enough training records nearby, [row, col]; `DataError` if there is none."""
     limits = study.options.within_km, study.options.min_records
     taught = estimate.taught(study.pixels_km, trained, *limits)
     if not (taught & study.footprint).any():
@@ -183,7 +211,10 @@ def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:
 
 
 def _layer_averages(study: Study) -> list[Average]:
-    """Return the averages to compute: one with the given site layers, then one per varied layer."""
+    """Return the averages to compute: one with the site layers as given, then one per varied layer.
+
+    The list is empty if no site layer is an input channel.
+    """
     if not study.varied_layers:
         return []
     weighting, own = (study.weighting(study.layer_events),), study.dataset.layers
@@ -223,7 +254,20 @@ def _layer_response(study: Study, means: list[np.ndarray], where: np.ndarray) ->
 
 
 def hats(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Evaluate piecewise linear functions of ln values, each 1 at one knot and 0 at others, [..., knot]."""
+    """Return the values of piecewise linear functions of ln z, each 1 at one knot and 0 at the other knots.
+
+    Parameters
+    ----------
+    values : ndarray, [...]
+        Values z of a site layer, in the unit of the layer (m or m/s).
+    knots : ndarray, [knot]
+        Ln of z, ascending.
+
+    Returns
+    -------
+    ndarray, [..., knot]
+        Without unit.
+    """
     values = np.log(values)
     return np.stack([np.interp(values, knots, unit) for unit in np.eye(len(knots))], axis=-1)
 
@@ -231,24 +275,30 @@ def hats(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
 def fit_layer_response(
     changes: np.ndarray, before: np.ndarray, after: np.ndarray, where: np.ndarray
 ) -> np.ndarray:
-    r"""Fit the part of the predictions that depends on one site layer, [map, row, col], ln units.
+    r"""Return the part of the predictions that depends on one site layer, fitted by least squares.
 
     .. math:: \Delta\mu_k(x) = f(z_k(x)) - f(z(x)) + \epsilon_k(x), \quad A_z(x) = f(z(x))
 
-    The piecewise linear curve f of ln z is fitted by least squares to the change of the prediction at a
-    pixel when the layer is varied from z to :math:`z_k`, while the pixel keeps its x and y: pixels with
+    The piecewise linear curve f of ln z is fitted to the changes :math:`\Delta\mu_k` of the prediction at a
+    pixel x when the layer is varied from z to :math:`z_k`, while the pixel keeps its position: pixels with
     different values of the layer are never compared with each other. f is determined up to a constant.
 
     Parameters
     ----------
     changes : ndarray, [map, k, row, col]
-        Changes of the predictions, ln units; each map is fitted on its own.
+        Changes :math:`\Delta\mu_k` of the predicted mean of ln IM, ln units; a separate curve is fitted for
+        each map.
     before : ndarray, [row, col]
-        z.
+        Values z of the layer, in its unit (m or m/s).
     after : ndarray, [k, row, col]
-        :math:`z_k`.
+        Values :math:`z_k` of the varied layers.
     where : ndarray of bool, [row, col]
-        Pixels that are fitted.
+        Pixels that are used in the fit.
+
+    Returns
+    -------
+    ndarray, [map, row, col]
+        :math:`A_z`, ln units.
     """
     quantiles = np.quantile(np.log(before[where]), np.linspace(0.02, 0.98, KNOTS))
     knots = np.unique(quantiles)

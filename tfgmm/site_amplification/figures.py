@@ -13,7 +13,7 @@ from tfgmm.site_amplification.site_maps import TITLES
 
 #: Depths to bedrock that are drawn, m.
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)
-#: Period at which PGA stands on a logarithmic axis of periods, s.
+#: Period at which PGA is drawn on a logarithmic axis of periods, s.
 PGA_PERIOD_S = 0.03
 
 _UNKNOWN = "#d9d9d9"
@@ -22,21 +22,26 @@ _FACTORS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.0, 4.0)
 
 
 def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Draw maps of the amplification by every estimator, below each its standard error.
+    """Draw maps of amplification and standard error by every estimator, and return the figure.
 
-    Grey are pixels that no station has taught, or that lie in the sea or outside the hull of the
-    stations. All estimators share their colours.
+    Pixels are grey where too few training records are nearby (not taught), in the sea and outside the hull
+    of the stations. All estimators share one colour scale.
 
     Parameters
     ----------
     maps : xarray.Dataset
         Result of `tfgmm.site_amplification.site_maps.measure` for one intensity measure, with
-        ``longitude`` and ``latitude`` [row, col], perhaps ``z_bedrock``.
+        ``longitude`` and ``latitude`` [row, col], degrees, and optionally ``z_bedrock`` [row, col], m.
     stations : pandas.DataFrame
-        ``longitude, latitude``.
+        ``longitude, latitude``, degrees.
     im : str
+        Intensity measure.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     where = maps["taught"].to_numpy().astype(bool) & maps["footprint"].to_numpy().astype(bool)
     shown = {name: maps[name].where(where) for name in ("amplification", "standard_error")}
@@ -60,15 +65,21 @@ def amplification(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str =
 
 
 def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
-    """Draw differences of two runs by every estimator, hatched where training makes as much by chance.
+    """Draw maps of the differences of two runs by every estimator, and return the figure.
+
+    Pixels are hatched where the difference is not larger than training makes by chance.
 
     Parameters
     ----------
     maps : xarray.Dataset
         Result of `tfgmm.site_amplification.site_maps.subtract` for one intensity measure, with
-        ``longitude`` and ``latitude`` [row, col], perhaps ``z_bedrock``.
+        ``longitude`` and ``latitude`` [row, col], degrees, and optionally ``z_bedrock`` [row, col], m.
     stations, im, note
         As for `amplification`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     compared = maps["compared"].to_numpy().astype(bool)
     shown = maps["difference"].where(maps["compared"].astype(bool))
@@ -94,16 +105,21 @@ def difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str = ""
 
 
 def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Draw amplification against period at places, a panel per estimator, with 90 % intervals.
+    """Draw amplification against period at places, with 90 % intervals and a panel per estimator.
 
-    Hollow are values at pixels that no station has taught. PGA stands at the left end.
+    Symbols are hollow where too few training records are near the place (not taught). PGA is drawn at the
+    left end of the axis.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Result of `tfgmm.site_amplification.site_maps.at_places`.
     note : str
-        Title.
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     table = table.assign(period=[imt.period(im) or PGA_PERIOD_S for im in table["im"]])
     table = table.sort_values("period", kind="stable")
@@ -125,7 +141,7 @@ def against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
 
 
 def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None:
-    """Draw the amplification at one place, the `number`-th, with its intervals."""
+    """Draw amplification and intervals at one place; `number` sets the colour and the symbol."""
     # Shifted a little per place: intervals at one period would cover each other.
     period = rows["period"].to_numpy() * 1.06**number
     value = rows["amplification"].to_numpy()
@@ -139,7 +155,7 @@ def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) ->
 
 
 def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
-    """Make the horizontal axis one of periods, with a tick at each intensity measure."""
+    """Make the horizontal axis logarithmic in period, s, with a tick at each intensity measure."""
     measures = table.drop_duplicates("im")
     crowded = len(measures) > 8
     labels = [im if im == "PGA" else f"{imt.period(im):g}" for im in measures["im"]]
@@ -153,7 +169,7 @@ def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
 
 
 def _add_factor_axis(ax: plt.Axes) -> None:
-    """Add an axis on the right that shows logarithms as factors."""
+    """Add an axis on the right that shows ln amplification as a factor."""
     right = ax.secondary_yaxis("right")
     low, high = np.exp(ax.get_ylim())
     ticks = [factor for factor in _FACTORS if low <= factor <= high]
@@ -162,7 +178,7 @@ def _add_factor_axis(ax: plt.Axes) -> None:
 
 
 def _make_axes(rows: int, columns: int) -> tuple[plt.Figure, np.ndarray]:
-    """Return a figure with axes of maps, [rows, columns]."""
+    """Return a figure and its axes for maps, [rows, columns]."""
     size = (1.3 + 2.6 * columns, 0.6 + 2.5 * rows)
     return plt.subplots(
         rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True, layout="compressed"
@@ -170,7 +186,7 @@ def _make_axes(rows: int, columns: int) -> tuple[plt.Figure, np.ndarray]:
 
 
 def _draw_map(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd.DataFrame, **style):
-    """Draw one map with coast, bedrock contours and stations; return its image."""
+    """Draw one map with coast, bedrock contours and stations, and return the image."""
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     ax.set_facecolor(_UNKNOWN)
     image = ax.pcolormesh(
@@ -195,7 +211,7 @@ def _draw_map(ax: plt.Axes, maps: xr.Dataset, values: xr.DataArray, stations: pd
 
 
 def _draw_bedrock(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray, depth_m: np.ndarray) -> None:
-    """Draw contours of the depth to bedrock, those of `CONTOURS_M` that it has."""
+    """Draw contours of the depth to bedrock, m, at the `CONTOURS_M` within the range of `depth_m`."""
     levels = [level for level in CONTOURS_M if depth_m.min() < level < depth_m.max()]
     if levels:
         lines = ax.contour(
@@ -205,5 +221,5 @@ def _draw_bedrock(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray, dep
 
 
 def _round_up(value: float) -> float:
-    """Round a limit of colours up to the next multiple of 0.05, at least to 0.05."""
+    """Return the limit of a colour scale rounded up to a multiple of 0.05, at least 0.05."""
     return max(0.05, float(np.ceil(value * 20) / 20))

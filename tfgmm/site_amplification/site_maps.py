@@ -1,4 +1,8 @@
-"""Estimates of site amplification as labelled maps and tables, and on disk."""
+"""Estimates of site amplification as labelled maps and tables, and in files.
+
+The footprint is the land inside the hull of the stations; taught pixels have enough training records near
+them. The nugget is the part of a site term that no neighbouring site shares.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,26 +57,32 @@ def measure(
     taught: np.ndarray,
     footprint: np.ndarray,
 ) -> xr.Dataset:
-    """Put all maps of one intensity measure into one dataset, with their errors.
+    """Return all maps of one intensity measure, with their errors, in one dataset.
 
-    No map is taken to be more accurate than the kriged site terms of the same records: a few held-out
-    sites determine its errors badly. The part of the kriging variance that the jackknife lacks counts as
-    error of interpolation.
+    No map is taken to be more accurate than the kriged site terms of the same records, because a few
+    held-out sites do not determine the errors of the map well. The part of the kriging variance that the
+    jackknife variance lacks counts as interpolation error.
 
     Parameters
     ----------
-    estimates, interpolation : mapping
-        By estimator.
+    estimates : mapping of str to Estimate
+        Estimates by estimator.
+    interpolation : mapping of str to InterpolationVariance
+        Variances of the interpolation error by estimator.
     nearest_km : ndarray, [row, col]
-        Distance to the nearest trained station.
+        Distance to the nearest training station, km.
     kriging_variance : ndarray, [row, col]
-        Variance of the kriged site terms, without the part that each site has alone.
-    taught, footprint : ndarray of bool, [row, col]
+        Variance of the kriged site terms without the nugget, squared ln units.
+    taught : ndarray of bool, [row, col]
+        Pixels with enough training records near them.
+    footprint : ndarray of bool, [row, col]
+        Pixels on land inside the hull of the stations.
 
     Returns
     -------
     xarray.Dataset
-        The names of `LONG_NAMES`, on ``estimator, chunk, row, col``; standard errors in ln units.
+        Variables of `LONG_NAMES`, on the dimensions ``estimator, chunk, row, col``; amplification and
+        standard errors in ln units, distances in km.
     """
     parts = [
         _map_estimate(estimates[name], interpolation[name], nearest_km, kriging_variance)
@@ -89,7 +99,7 @@ def _map_estimate(
     nearest_km: np.ndarray,
     kriging_variance: np.ndarray,
 ) -> xr.Dataset:
-    """Return the maps and numbers of one estimator."""
+    """Return the maps [row, col] and single numbers of one estimator, see `measure`."""
     (chunks, inits), jackknife = estimate.members.shape[:2], estimate.jackknife_variance()
     variance = {
         "jackknife": jackknife,
@@ -122,22 +132,29 @@ def at_stations(
     held: pd.DataFrame,
     terms: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Put the maps at the stations beside the empirical site terms, one row per estimator and station.
-
-    ``map_part`` is the value of the map; ``held_out`` is that of the map of the networks that never saw
-    the station.
+    """Return map values and empirical site terms at the stations, by estimator and station.
 
     Parameters
     ----------
     estimates : mapping of str to Estimate
+        Estimates by estimator.
     maps : xarray.Dataset
         Result of `measure`.
     stations : pandas.DataFrame
-        ``station_id, site_id, network, longitude, latitude, row, col``.
+        ``station_id, site_id, network``; ``longitude, latitude``, degrees; ``row, col``, the pixel.
     held : pandas.DataFrame
-        Result of `tfgmm.site_amplification.site_terms.held_out`.
+        Result of `tfgmm.site_amplification.site_terms.held_out`, with ``row, col``.
     terms : pandas.DataFrame
         `tfgmm.site_amplification.site_terms.SiteTerms.table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per estimator and station: ``station_id, site_id, network, longitude, latitude``; the
+        columns of `terms`; ``estimator``; ``map_part`` and ``standard_error``, amplification and standard
+        error at the station's pixel, ln units; ``held_out``, the amplification at the pixel by the networks
+        that were trained without the station, ln units, NaN if there are none; ``taught``, whether the
+        pixel has enough training records near it.
     """
     pixel = {axis: xr.DataArray(stations[axis].to_numpy(), dims="station") for axis in _MAP}
     columns = ["station_id", "site_id", "network", "longitude", "latitude"]
@@ -159,7 +176,7 @@ def at_stations(
 
 
 def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
-    """Summarise size and errors of the maps, and their agreement with empirical site terms.
+    """Return root mean squares of maps and errors, and correlations of maps and empirical site terms.
 
     Parameters
     ----------
@@ -172,9 +189,11 @@ def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row per intensity measure and estimator. ``spread``, ``standard_error`` and ``half_difference``:
-        root mean squares over the taught part of the footprint, ln units; ``r_stations`` and
-        ``r_held_out``: correlation with the site terms of the mixed-effects fit, at all stations and by
-        networks that never saw them; ``taught_share``: share of the footprint that is taught.
+        root mean squares over the pixels on land inside the hull of the stations (footprint) that have
+        enough training records near them (taught), ln units. ``r_stations`` and ``r_held_out``: Pearson's
+        correlation of the site terms of the mixed-effects fit with the maps of all networks, and with the
+        maps of the networks that were trained without the station. ``taught_share``: share of the footprint
+        that is taught, 0 to 1.
     """
     rows = []
     for (im, name), table in stations.groupby(["im", "estimator"], sort=False):
@@ -202,17 +221,23 @@ def summary(maps: xr.Dataset, stations: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_places(maps: xr.Dataset, places: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Take the amplification at places from the maps: one row per place, measure and estimator.
-
-    ``low`` and ``high`` bound the central 90 % interval; a place takes the value of its pixel.
+    """Return the amplification at places: one row per place, intensity measure and estimator.
 
     Parameters
     ----------
     maps : xarray.Dataset
         Result of `measure`, with a dimension ``im``.
     places : pandas.DataFrame
-        ``name, longitude, latitude``.
+        ``name``; ``longitude, latitude``, degrees, inside the map.
     grid : Grid
+        Map of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``im, estimator, place``; ``amplification`` and ``standard_error`` at the place's pixel, and ``low``
+        and ``high``, the bounds of the central 90 % interval, ln units; ``taught``, whether the pixel has
+        enough training records near it.
     """
     row, col, _ = grid.locate(places["longitude"], places["latitude"])
     pixel = {"row": xr.DataArray(row, dims="place"), "col": xr.DataArray(col, dims="place")}
@@ -226,14 +251,21 @@ def at_places(maps: xr.Dataset, places: pd.DataFrame, grid: Grid) -> pd.DataFram
 def subtract(
     first: Mapping[str, Estimate], second: Mapping[str, Estimate], where: np.ndarray
 ) -> xr.Dataset:
-    """Map the differences of two runs by estimator, with their training error and significance.
+    """Return maps of the differences of two runs by estimator, with standard errors and significance.
 
     Parameters
     ----------
     first, second : mapping of str to Estimate
-        Estimates of runs whose members are pairs, by estimator.
+        Estimates by estimator of two runs, whose members of equal chunk and initialisation are pairs.
     where : ndarray of bool, [row, col]
-        Taught pixels of both footprints: these are compared, and the difference has mean zero over them.
+        Pixels to compare: on land inside the hull of the stations, with enough training records near them,
+        in both runs. The mean difference over these pixels is subtracted.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``difference``, ``standard_error`` (due to training) and ``half_difference``, ln units;
+        ``significant`` and ``compared``, bool; on the dimensions ``estimator, row, col``.
     """
     differences = {}
     for name in first:
@@ -259,7 +291,22 @@ def subtract(
 
 
 def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
-    """Add axes, projection and attributes of the CF conventions to maps, in types that NetCDF 3 has."""
+    """Return maps with axes, projection and attributes of the CF conventions, in types that NetCDF 3 has.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Result of `measure` or `subtract`, on the dimensions ``row, col``.
+    grid : Grid
+        Map of the run.
+    about : mapping
+        Further attributes, from `Study.about`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On the dimensions ``y, x`` (m) in place of ``row, col``; masks as int8, other variables as float32.
+    """
     x, y = writing.axes_m(grid)
     longitude, latitude = grid.lonlat(grid.output_size)
     maps = maps.assign_coords(
@@ -278,12 +325,32 @@ def conform(maps: xr.Dataset, grid: Grid, about: Mapping) -> xr.Dataset:
 
 
 def write_netcdf(maps: xr.Dataset, path: Path) -> None:
-    """Write maps of `conform` as NetCDF 3; the same maps give the same bytes."""
+    """Write the result of `conform` as NetCDF 3; the same maps give the same bytes.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Result of `conform`.
+    path : Path
+        File to write.
+    """
     files.write_netcdf(maps, path, format="NETCDF3_64BIT")
 
 
 def write_geotiff(maps: xr.Dataset, path: Path, grid: Grid, names: tuple[str, ...]) -> None:
-    """Write variables of one intensity measure, a band for each estimator and name; masks come last."""
+    """Write maps of one intensity measure as GeoTIFF, a band per estimator and variable, then the masks.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Result of `conform` for one intensity measure.
+    path : Path
+        File to write.
+    grid : Grid
+        Map of the run.
+    names : tuple of str
+        Names of the variables; the masks ``taught`` and ``footprint``, if present, are the last bands.
+    """
     bands = {
         f"{estimator} {name}": maps[name].sel(estimator=estimator, drop=True)
         for estimator in maps["estimator"].to_numpy()

@@ -1,7 +1,9 @@
 """A run opened to estimate site amplification: events to average over and their weights, maps, arms.
 
-An arm is a set of channels, with or without turned maps, on which the members of a run are trained. The
-run's own arm has site channels; the arms in `ARMS` have none and are trained for comparison.
+An arm is a set of input channels, with or without turned maps, on which the members of a run are trained.
+The run's own arm has site channels; the arms in `ARMS` have none and are trained for comparison. A member
+is one trained network of a station chunk, whose sites are held out, and an initialisation. The footprint is
+the land inside the hull of the stations.
 """
 
 import functools
@@ -26,7 +28,7 @@ from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.averaging import Weighting
 from tfgmm.stats.random_effects import RandomEffects
 
-#: Arms without site channels.
+#: Names of the arms without site channels.
 ARMS = ("published", "isotropic")
 #: Title of the maps; a folder of results is recognised by it.
 TITLE = "ln site amplification learned by tfgmm"
@@ -41,16 +43,18 @@ _USAGE = (
 
 
 class Selection(FrozenSettings):
-    """A selection of the events over which maps are averaged; both ends belong to a range.
+    """Conditions that select the events over which maps are averaged.
 
     Attributes
     ----------
-    role : str
-        ``validation``, ``training`` (with those that stop training) or ``all``.
-    magnitude, distance : (float, float), optional
-        Moment magnitude; epicentral distance from the centre of the map, km.
+    role : {"validation", "training", "all"}
+        Role of the events; ``training`` includes the stopping events, which decide when a training ends.
+    magnitude : (float, float), optional
+        Lowest and highest moment magnitude, both included.
+    distance : (float, float), optional
+        Lowest and highest epicentral distance from the centre of the map, both included, km.
     region : (float, float, float, float), optional
-        West, south, east, north, degrees.
+        West, south, east and north bounds, included, degrees.
     """
 
     role: Literal["validation", "training", "all"] = "validation"
@@ -60,7 +64,7 @@ class Selection(FrozenSettings):
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Self:
-        """Read a selection from texts such as ``role:all``, ``magnitude:5,7`` or ``distance:0,100``.
+        """Return the selection that texts such as ``role:all`` or ``magnitude:5,7`` describe.
 
         Parameters
         ----------
@@ -68,10 +72,14 @@ class Selection(FrozenSettings):
             ``role:ROLE``, ``magnitude:FROM,TO``, ``distance:FROM,TO``, ``region:WEST,SOUTH,EAST,NORTH``,
             each at most once.
 
+        Returns
+        -------
+        Selection
+
         Raises
         ------
         UsageError
-            A text is none of these.
+            A text has none of these forms.
         """
         limits = {}
         for text in texts:
@@ -83,20 +91,26 @@ class Selection(FrozenSettings):
             raise UsageError(f"--events {' '.join(texts)}: {reason(error)}; {_USAGE}") from error
 
     def select(self, events: pd.DataFrame, validation: Sequence[str], grid: Grid) -> pd.DataFrame:
-        """Return the events within the limits, in the order of their times.
+        """Return the selected events, in the order of their origin times.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            Events of a dataset.
+            Events of a dataset: ``event_id, origin_time``; ``longitude, latitude``, degrees; ``magnitude``.
         validation : sequence of str
             Ids of the validation events.
         grid : Grid
+            Map of the run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of `events` with a new index from 0.
 
         Raises
         ------
         UsageError
-            Fewer than two events are within the limits.
+            Fewer than two events are selected.
         """
         keep = np.ones(len(events), bool)
         if self.role != "all":
@@ -132,21 +146,22 @@ class Options(FrozenSettings):
     Attributes
     ----------
     arms : tuple of str
-        Sets of networks without site channels that the run is compared with: ``published`` (as in the
+        Arms without site channels with which the run is compared: ``published`` (as in the
         publication), ``isotropic`` (trained on randomly turned maps, which hide the direction to the
         source).
     events : Selection
         Events over which maps are averaged.
     within_km : float
+        Largest distance of a station that counts for a pixel, km.
     min_records : int
-        The estimate at a pixel counts only if stations within `within_km` of the pixel have at least
-        `min_records` training records.
+        Smallest number of training records at the stations within `within_km` of a pixel for which the
+        estimate at the pixel counts.
     sectors : int
+        Number of azimuth bins of equal weight, in the estimate from one ensemble.
     cuts_km : tuple of float
-        Number of bins of direction, and bounds between the bins of epicentral distance, that get equal
-        weight in the estimate from one ensemble.
+        Bounds between the bins of epicentral distance of equal weight, in the same estimate, km.
     layer_events : int
-        Number of events, evenly picked, over which the response to the layers is averaged.
+        Number of events, evenly picked, over which the response to the site layers is averaged.
     """
 
     arms: tuple[str, ...] = ARMS
@@ -159,19 +174,36 @@ class Options(FrozenSettings):
 
 
 class Study:
-    """A finished run, opened to estimate the site amplification that it has learned.
+    """A finished run, opened to estimate the site amplification that its networks have learned.
 
     Parameters
     ----------
     run : RunFolder
+        The run.
     options : Options
+        Options of the study.
+
+    Attributes
+    ----------
+    training : Training
+        Training of the run's own arm.
+    dataset : Dataset
+        The run's own copy of the data.
+    folds : list of Fold
+        Roles of events and stations, one fold per chunk.
+    events : pandas.DataFrame
+        Selected events in the order of their origin times.
+    stations : pandas.DataFrame
+        Stations of the run's networks inside the map.
+    footprint : ndarray of bool, [row, col]
+        Pixels on land inside the hull of the stations.
 
     Raises
     ------
     UsageError
-        Too few events are selected.
+        Fewer than two events are selected.
     DataError
-        The data have changed, or no pixel on land lies between the stations.
+        The data have changed, or no pixel lies on land inside the hull of the stations.
     """
 
     def __init__(self, run: RunFolder, options: Options) -> None:
@@ -188,27 +220,30 @@ class Study:
 
     @property
     def experiment(self) -> Experiment:
-        """Return the experiment of the run."""
+        """Return the description of the run."""
         return self.run.experiment
 
     @property
     def grid(self) -> Grid:
-        """Return the grid of the run."""
+        """Return the map projection and windows of the run."""
         return self.experiment.grid
 
     @functools.cached_property
     def pixels_km(self) -> np.ndarray:
-        """Return the pixel centres, [row, col, 2], km east and north."""
+        """Return the pixel centres, [row, col, 2], km east and north of the map's centre."""
         return self.grid.centres_km(self.grid.output_size)
 
     @functools.cached_property
     def layer_events(self) -> pd.DataFrame:
-        """Return at most `Options.layer_events` of the events, evenly picked in the order of time."""
+        """Return at most `Options.layer_events` events, over which the layer response is averaged.
+
+        The events are picked evenly from the selected events in the order of their origin times.
+        """
         count = min(self.options.layer_events, len(self.events))
         return self.events.iloc[np.linspace(0, len(self.events) - 1, count).round().astype(int)]
 
     def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
-        """Return the training of the networks without site channels, in the same run and on the same folds.
+        """Return the training of networks without site channels, in the same run and on the same folds.
 
         Parameters
         ----------
@@ -216,6 +251,10 @@ class Study:
             ``isotropic`` also hides the direction to the source, by turning the maps.
         ims : tuple of str
             Intensity measures to train.
+
+        Returns
+        -------
+        Training
 
         Raises
         ------
@@ -226,7 +265,18 @@ class Study:
         return self.training.arm(experiment, ims)
 
     def refuse_unfinished(self, ims: tuple[str, ...]) -> None:
-        """Raise `UsageError` unless the run has all members of these intensity measures."""
+        """Raise an error unless the run has all members of some intensity measures.
+
+        Parameters
+        ----------
+        ims : tuple of str
+            Intensity measures.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, or members are missing or damaged.
+        """
         for im in ims:
             if im not in self.experiment.ims:
                 raise UsageError(f"run {self.run.path} has no {im}: it has {listed(self.experiment.ims)}")
@@ -239,7 +289,7 @@ class Study:
 
     @functools.cached_property
     def varied_layers(self) -> list[tuple[str, xr.DataArray]]:
-        """Return (name, varied layer) for each site layer that is a channel and each of the `FACTORS`."""
+        """Return (name, varied layer) for each factor of `FACTORS` and each site layer of the input."""
         names = select(self.dataset.layers or (), self.experiment.drop)
         _, at_stations = data_pipeline.places(self.dataset, self.experiment)
         return [
@@ -250,7 +300,17 @@ class Study:
         ]
 
     def steps(self, ims: tuple[str, ...]) -> int:
-        """Count the calls of `progress` by `estimators.measure` for these intensity measures."""
+        """Return how many times `estimators.measure` calls `progress` in total for some intensity measures.
+
+        Parameters
+        ----------
+        ims : tuple of str
+            Intensity measures.
+
+        Returns
+        -------
+        int
+        """
         layer_averages = len(self.varied_layers) + 1 if self.varied_layers else 0
         events = (1 + len(self.options.arms)) * len(self.events) + layer_averages * len(self.layer_events)
         return len(ims) * self.experiment.chunks * self.experiment.inits * events
@@ -261,51 +321,91 @@ class Study:
         Parameters
         ----------
         events : pandas.DataFrame
-            ``longitude, latitude``, in the order of time; every other event belongs to the same half.
+            ``longitude, latitude`` (degrees), in the order of time; alternate events belong to alternate
+            halves.
         **balance
             ``sectors, cuts_km`` of `Weighting`; without them, all events have the same weight.
+
+        Returns
+        -------
+        Weighting
         """
         xy = np.stack(self.grid.project(events["longitude"], events["latitude"]), axis=-1)
-        # Every other event in time: the halves have seen the same years.
+        # Alternate events in time: both halves contain the same years.
         return Weighting(xy, self.pixels_km, np.arange(len(events)) % 2, **balance)
 
     @functools.cached_property
     def balanced(self) -> Weighting:
-        """Return weights that give equal weight to all bins of direction and epicentral distance."""
+        """Return event weights that give all bins of azimuth and epicentral distance the same share."""
         return self.weighting(self.events, sectors=self.options.sectors, cuts_km=self.options.cuts_km)
 
     def rasteriser(self, site_layers: xr.Dataset | None = None, drop=None) -> Rasteriser:
-        """Return the rasteriser that makes the input maps of networks.
+        """Return a maker of input maps with some site layers and channels.
 
         Parameters
         ----------
         site_layers : xarray.Dataset, optional
-            Site layers to use in place of the dataset's.
+            Site layers to use in place of those of the dataset.
         drop : sequence of str, optional
-            Channels to leave out; by default the ones that the run leaves out.
+            Channels or groups of channels to leave out; by default those that the run leaves out.
+
+        Returns
+        -------
+        Rasteriser
         """
         drop = self.experiment.drop if drop is None else drop
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
 
     def effects(self, im: str) -> RandomEffects | None:
-        """Return the random effects of an intensity measure, None for a run without random effects."""
+        """Return the random effects of an intensity measure; None for a run without random effects.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        RandomEffects or None
+        """
         return self.run.random_effects(im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
-        """Return the stations in use with pixel ``row, col`` and position ``x_km, y_km`` on the map."""
+        """Return the stations of the run with pixel, ``row, col``, and position, ``x_km, y_km``.
+
+        Positions are km east and north of the map's centre.
+        """
         lon, lat = self.stations["longitude"], self.stations["latitude"]
         (x, y), (row, col, _) = self.grid.project(lon, lat), self.grid.locate(lon, lat)
         return self.stations.assign(x_km=x, y_km=y, row=row, col=col)
 
     def records(self, im: str) -> pd.DataFrame:
-        """Return the records in use, with the positions of their stations, ``x_km, y_km``."""
+        """Return the records at the stations of the run, for one intensity measure.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `tfgmm.network.batches.flat_table` with ``x_km, y_km``, the positions of the stations, km east
+            and north of the map's centre.
+        """
         table = data_pipeline.flat_table(self.dataset, self.experiment, im)
         return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
 
     def about(self) -> dict[str, str]:
-        """Return the attributes of the maps: title, run, networks, events, settings and data hash."""
+        """Return the attributes of the maps: title, run, networks, events, settings and data hash.
+
+        Returns
+        -------
+        dict
+            Values by the name of the attribute, text or numbers.
+        """
         return {
             "title": TITLE,
             "run": self.run.path.name,
@@ -319,7 +419,18 @@ class Study:
 
 
 def refuse_unpaired(first: Study, second: Study) -> None:
-    """Raise `UsageError` unless the members of two runs are pairs: same data, chunks and seeds."""
+    """Raise an error unless the members of two runs are pairs: same data, chunks and seeds.
+
+    Parameters
+    ----------
+    first, second : Study
+        The two runs.
+
+    Raises
+    ------
+    UsageError
+        The runs differ in the data or in a setting of `_PAIRED`.
+    """
     different = [n for n in _PAIRED if getattr(first.experiment, n) != getattr(second.experiment, n)]
     if first.run.data["digest"] != second.run.data["digest"]:
         different.append("data")
@@ -331,17 +442,23 @@ def refuse_unpaired(first: Study, second: Study) -> None:
 
 
 def vary_layer(layer: xr.DataArray, factor: float, seen: tuple[float, float]) -> xr.DataArray:
-    """Multiply a site layer by a factor, and limit the result to the range of values at the stations.
+    """Return a site layer multiplied by a factor and limited to the range of values at the stations.
 
     Where the layer itself lies outside this range, the value of the layer is the limit.
 
     Parameters
     ----------
     layer : xarray.DataArray
-        Positive.
+        Site layer with positive values, m or m/s.
     factor : float
+        Factor, without unit.
     seen : (float, float)
-        Lowest and highest value at a training station.
+        Lowest and highest value of the layer at the stations.
+
+    Returns
+    -------
+    xarray.DataArray
+        In the unit of `layer`.
     """
     low, high = np.minimum(layer, seen[0]), np.maximum(layer, seen[1])
     return (layer * factor).clip(low, high).rename(layer.name).transpose(*layer.dims)

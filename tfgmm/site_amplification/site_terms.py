@@ -16,26 +16,27 @@ from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification.estimate import Estimate
 from tfgmm.stats import ergodic, site_kriging
 
-#: Bounds of the fit of an interpolation variance: of the length, km, and of the variances.
+#: Bounds of the fitted parameters of an interpolation variance: length, km; variances, squared ln units.
 LENGTH_BOUNDS_KM = 1.0, 100.0
 VARIANCE_BOUNDS = 1e-6, 10.0
-#: With fewer sites no interpolation variance can be fitted.
+#: Smallest number of sites to which an interpolation variance can be fitted.
 MIN_SITES = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SiteTerms:
-    r"""Site terms of the ergodic mixed-effects fit to all records.
+    r"""Empirical site terms from the ergodic mixed-effects fit to all records.
 
     Attributes
     ----------
     model : ErgodicModel
+        The fitted model.
     records : pandas.DataFrame
-        The records with ``residual``, ln IM less the median and the event term.
+        The records with ``residual``: ln IM minus the ergodic median and the event term, ln units.
     table : pandas.DataFrame
-        By ``site_id``: ``site_term``, the best linear unbiased prediction (shrunken towards zero);
-        ``site_mean``, the mean residual (not shrunken); ``site_mean_variance``,
-        :math:`\phi_{SS}^2 / n`; ``site_records``, n.
+        By ``site_id``: ``site_term``, the best linear unbiased prediction (shrunken towards zero), ln
+        units; ``site_mean``, the mean residual (not shrunken), ln units; ``site_mean_variance``,
+        :math:`\phi_{SS}^2 / n`, squared ln units; ``site_records``, the number n of records.
     """
 
     model: ergodic.ErgodicModel
@@ -44,12 +45,18 @@ class SiteTerms:
 
     @classmethod
     def fit(cls, records: pd.DataFrame) -> Self:
-        """Fit the ergodic model to records and return the site terms.
+        """Fit the ergodic model to records, and return the site terms.
 
         Parameters
         ----------
         records : pandas.DataFrame
-            ``event_id, site_id, magnitude, depth_km, r_hyp_km, ln_im, x_km, y_km``.
+            ``event_id, site_id``; ``magnitude`` (Mw); ``depth_km``; ``r_hyp_km``, the hypocentral distance;
+            ``ln_im``, ln of IM in g; ``x_km, y_km``, the position of the station, km east and north of the
+            map's centre.
+
+        Returns
+        -------
+        SiteTerms
 
         Raises
         ------
@@ -76,12 +83,27 @@ class SiteTerms:
         return cls(model, records.assign(residual=residual), table)
 
     def kriged(self) -> site_kriging.KrigedSites:
-        """Krige the site terms: the map that follows from records and distances alone."""
+        """Krige the site terms, and return the kriging model, which uses records and distances alone.
+
+        Returns
+        -------
+        KrigedSites
+            Model of the site terms, ln units, at any place.
+        """
         return site_kriging.fit(self.records, self.records["residual"], self.model.phi_ss)
 
 
 def correlation(first, second) -> float:
-    """Return Pearson's r of the pairs of which both values are known; NaN for fewer than three.
+    """Return Pearson's r of the pairs in which both values are known; NaN for fewer than three pairs.
+
+    Parameters
+    ----------
+    first, second : array_like, [n]
+        The values; NaN where unknown.
+
+    Returns
+    -------
+    float
 
     >>> round(correlation([1, 2, 3, np.nan], [2, 4, 7, 1]), 3)
     0.993
@@ -97,18 +119,20 @@ def correlation(first, second) -> float:
 def trained_stations(records: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
     """Return the stations that have training records in at least one fold, and count these records.
 
-    A record is a training record of a fold if both its event and its station have the role training.
+    A fold is the assignment of roles to events and stations while one chunk of sites is held out. A record
+    is a training record of a fold if both its event and its station have the role training.
 
     Parameters
     ----------
     records : pandas.DataFrame
-        ``event_id, station_id, x_km, y_km``, a row per record.
+        ``event_id, station_id``; ``x_km, y_km``, km east and north of the map's centre; a row per record.
     folds : sequence of Fold
+        Folds of the run, one per chunk.
 
     Returns
     -------
     pandas.DataFrame
-        One row per station: ``station_id``; ``x_km, y_km``, km east and north of the centre of the map;
+        One row per station: ``station_id``; ``x_km, y_km``, km east and north of the map's centre;
         ``records``, the number of records that train in at least one fold.
     """
     columns = ["event_id", "station_id", "x_km", "y_km"]
@@ -123,16 +147,18 @@ def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> p
     Parameters
     ----------
     stations : pandas.DataFrame
-        ``station_id, network, x_km, y_km``; further columns are kept.
+        ``station_id, network``; ``x_km, y_km``, km east and north of the map's centre; further columns are
+        kept.
     folds : sequence of Fold
+        Folds of the run, one per chunk.
     reference : str
-        The reference network.
+        Name of the reference network.
 
     Returns
     -------
     pandas.DataFrame
         Rows of `stations` with ``chunk``, the number of the fold, and ``nearest_km``, the distance to the
-        nearest training station of the fold.
+        nearest training station of the fold, km.
     """
     parts = []
     for fold in folds:
@@ -148,22 +174,22 @@ def held_out(stations: pd.DataFrame, folds: Sequence[Fold], reference: str) -> p
 
 @dataclasses.dataclass(frozen=True)
 class InterpolationVariance:
-    r"""A variance of the errors of a map at sites that it has not seen, growing with distance.
+    r"""Variance of the errors of a map at sites without training records, as a function of distance.
 
     .. math:: \bar r_s - A(x_s) \sim N(m, \; \kappa_s^2 + n^2 + v(d_s)), \quad v(d) = b^2 (1 - e^{-d / L})
 
     with the site's event-corrected mean residual :math:`\bar r_s`, the map A of networks that were trained
     without records of the site, the distance d of the site from the nearest training station, the known
-    variance :math:`\kappa_s^2` (sampling of :math:`\bar r_s`, random start of the networks), the standard
-    deviation n of the nugget (the part of a site term that no neighbouring site shares, and no map
-    shows), and a shift m.
+    variance :math:`\kappa_s^2` (sampling of :math:`\bar r_s`, random initialisation of the networks,
+    jackknife), the standard deviation n of the nugget (the part of a site term that no neighbouring site
+    shares, and no map shows), and a shift m.
 
     Attributes
     ----------
     far : float
         b, standard deviation of the map's error far from all training stations, ln units.
     length_km : float
-        L, distance at which :math:`v` has reached 63 % of :math:`b^2`.
+        L, distance at which :math:`v` has reached 63 % of :math:`b^2`, km.
     alone : float
         n, standard deviation of the nugget, ln units.
     """
@@ -173,20 +199,39 @@ class InterpolationVariance:
     alone: float
 
     def variance(self, distance_km) -> np.ndarray:
-        """Return the variance v of the map's error, without nugget, at distances from training stations."""
+        """Return the variance v of the map's error, without nugget, at distances from training stations.
+
+        Parameters
+        ----------
+        distance_km : array_like, [...]
+            Distance d to the nearest training station, km.
+
+        Returns
+        -------
+        ndarray, [...]
+            Squared ln units.
+        """
         return self.far**2 * -np.expm1(-np.asarray(distance_km, float) / self.length_km)
 
     @classmethod
     def fit(cls, distance_km, error, known_variance, alone: float | None = None) -> Self:
-        """Fit the variance to errors at sites by maximum likelihood; the shift m is profiled out.
+        r"""Fit the variance to errors at sites by maximum likelihood; the shift m is profiled out.
 
         Parameters
         ----------
-        distance_km, error, known_variance : array_like, [site]
-            d, km; the error (mean residual minus map), ln units; and kappa squared.
+        distance_km : array_like, [site]
+            Distance d to the nearest training station, km.
+        error : array_like, [site]
+            Mean residual of the site minus map, ln units.
+        known_variance : array_like, [site]
+            :math:`\kappa_s^2`, squared ln units.
         alone : float, optional
-            n, if known, for example from kriging. Otherwise n is fitted too, which needs sites at
+            n, if known, for example from kriging, ln units. Otherwise n is fitted too, which needs sites at
             distances well below L.
+
+        Returns
+        -------
+        InterpolationVariance
 
         Raises
         ------
@@ -228,21 +273,26 @@ def interpolation_variance(
     """Fit the interpolation variance of a map to the errors of the map at held-out sites.
 
     The error at a site is the mean residual of the site minus the map of the networks that were trained
-    without records of the site. The known part of the error variance is the sum of the variance of the
-    mean residual, the variance due to the random start of these networks, and the jackknife variance. The
-    jackknife variance contains only a part of the interpolation error; the missing part is fitted, so that
-    the total is the variance of the errors at held-out sites.
+    without records of the site. The known part of the error variance is the sum of the variance of the mean
+    residual, the variance due to the random initialisation of these networks, and the jackknife variance.
+    The jackknife variance contains only a part of the interpolation error; the missing part is fitted, so
+    that the total is the variance of the errors at held-out sites.
 
     Parameters
     ----------
     estimate : Estimate
+        Estimate of ln site amplification.
     held : pandas.DataFrame
-        Result of `held_out`, with ``site_id, row, col``.
+        Result of `held_out`, with ``site_id`` and the pixel, ``row, col``.
     terms : pandas.DataFrame
         `SiteTerms.table`.
     alone : float
         Standard deviation of the nugget, the part of a site term that no neighbouring site shares, ln
         units.
+
+    Returns
+    -------
+    InterpolationVariance
 
     Raises
     ------

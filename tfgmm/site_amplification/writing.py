@@ -1,4 +1,9 @@
-"""Map the site amplification of a run in one call: train what is missing, measure, write the results."""
+"""Map the site amplification of a run in one call: train missing members, estimate, write the results.
+
+An arm is a set of input channels, with or without turned maps; a member is one trained network of a station
+chunk, whose sites are held out, and an initialisation. Taught pixels have enough training records near
+them.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +30,7 @@ _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SiteAmplification:
-    """Site amplification of a run, as `map_site_amplification` has written it.
+    """Site amplification of a run, as returned and written by `map_site_amplification`.
 
     Attributes
     ----------
@@ -36,7 +41,7 @@ class SiteAmplification:
     measures : dict of str to Measure
         Estimates, maps and stations by intensity measure.
     events : str
-        Number and selection of the events that were averaged over.
+        Number and selection of the events over which maps were averaged.
     """
 
     folder: Path
@@ -57,9 +62,10 @@ def map_site_amplification(
     report: Report = lambda what, share: None,
     train: Callable[[Training, str], bool] | None = None,
 ) -> SiteAmplification:
-    """Map the site amplification that a run has learned, with its uncertainty, and write the results.
+    """Map the site amplification that a run has learned, with errors; write and return the results.
 
-    Members of the arms without site channels that are missing are trained first, into the run.
+    Networks without site channels, with which the run is compared, are trained first where missing, and
+    stored in the run.
 
     Parameters
     ----------
@@ -68,19 +74,21 @@ def map_site_amplification(
     ims : sequence of str, optional
         Intensity measures of the run; by default all.
     options : Options, optional
-        Arms to compare with, events to average over, which pixels count as taught.
+        Arms to compare with, events to average over, and how many training records within which
+        distance the estimate at a pixel needs.
     places : pandas.DataFrame, optional
-        ``name, longitude, latitude`` of places inside the map, for amplification against period.
+        ``name``; ``longitude, latitude``, degrees: places inside the map for which amplification is drawn
+        against period.
     against : RunFolder, optional
-        Another run on the same data, to which differences are mapped as well.
+        Another run on the same data; the differences of the runs are mapped as well.
     out : Path, optional
-        Folder of the results, by default ``site_amplification`` in the run; earlier results are replaced.
+        Folder of the results, by default ``site_amplification`` in the run. Earlier results are replaced.
     overwrite : bool
-        Also replace files of others.
+        Whether files that `write` did not write are replaced too.
     report : callable
-        Called with the name of the stage at work and the share of it that is done, 0 to 1.
+        Called with the name of the current stage and the share of the stage that is done, 0 to 1.
     train : callable, optional
-        Called, in place of `Training.train`, with the training of each arm and a text that names it;
+        Called in place of `Training.train` with the training of each arm and a text that names the arm;
         returns whether all members are trained.
 
     Returns
@@ -92,9 +100,10 @@ def map_site_amplification(
     UsageError
         The run is not finished or lacks an intensity measure, too few events are selected, a place is
         outside the map, the runs cannot be compared, another process is training missing members, or
-        files of others are in the way.
+        a file that `write` did not write would be replaced.
     DataError
-        The data have changed, no pixel is taught, or the file system refuses to write.
+        The data have changed, no pixel has enough training records near it, or the file system refuses to
+        write.
     """
     options = options or Options()
     runs = [run] + ([against] if against else [])
@@ -126,7 +135,7 @@ def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
 
 
 def _train_arms(study: Study, ims: tuple[str, ...], train: Callable[[Training, str], bool]) -> None:
-    """Train the missing members of the arms that a study compares with."""
+    """Train the missing members of all arms; raise `UsageError` if other processes train some."""
     for name in study.options.arms:
         arm = f"Without site channels, {name}, into {study.run.path}"
         if not train(study.arm(name, ims), arm):
@@ -141,16 +150,23 @@ def _measure(studies: Sequence[Study], ims: tuple[str, ...], report: Report) -> 
 
 
 def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], overwrite: bool) -> None:
-    """Raise `UsageError` if `write` would replace a file that it did not write, and may not.
+    """Raise an error if `write` would replace a file that it did not write.
 
     Parameters
     ----------
     folder : Path
+        Folder of the results.
     ims : sequence of str
+        Intensity measures.
     others : sequence of str
         Names of the runs to compare with.
     overwrite : bool
-        Replace any file.
+        Whether any file may be replaced; no error is raised then.
+
+    Raises
+    ------
+    UsageError
+        Such a file exists, and `overwrite` is false.
     """
     stems = [*ims, "periods", *(f"minus_{name}_{im}" for name in others for im in ims)]
     names = ["site_amplification.nc", "stations.csv", "summary.csv", "places.csv"]
@@ -166,22 +182,22 @@ def write(
     folder: Path,
     places: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Write the site amplification of the first study, and its difference to the second if there is one.
+    """Write the site amplification of the first study and the difference to a second; return a summary.
 
-    The files are ``site_amplification.nc``; by intensity measure ``IM.tif``, ``IM.png`` and ``IM.pdf``;
-    ``stations.csv``, ``summary.csv``; with places ``places.csv`` and ``periods.png``; with a second study
-    ``minus_RUN.nc`` and its GeoTIFF and figures.
+    The files are ``site_amplification.nc``; ``IM.tif``, ``IM.png`` and ``IM.pdf`` for each intensity
+    measure; ``stations.csv``, ``summary.csv``; with places ``places.csv`` and a figure ``periods``; with a
+    second study ``minus_RUN.nc`` and GeoTIFF and figures ``minus_RUN_IM``.
 
     Parameters
     ----------
     studies : sequence of Study
-        One or two.
+        One or two studies.
     measured : sequence of dict of str to Measure
-        By intensity measure, for each study.
+        For each study, the site amplification by intensity measure.
     folder : Path
-        Replaced if it exists.
+        Folder of the results; files of the same names are replaced.
     places : pandas.DataFrame
-        ``name, longitude, latitude``; may be empty.
+        ``name``; ``longitude, latitude``, degrees; may be empty.
 
     Returns
     -------
@@ -210,7 +226,7 @@ def write(
 
 
 def _add_bedrock(study: Study, maps: xr.Dataset) -> xr.Dataset:
-    """Add the depth to bedrock as the networks see it, where the data have it."""
+    """Return the maps with the depth to bedrock, ``z_bedrock`` [row, col], m, if the data have it."""
     if study.dataset.layers is None or "z_bedrock" not in study.dataset.layers:
         return maps
     depth, _ = layers.on_grid(study.dataset.layers["z_bedrock"], study.grid, study.grid.output_size)
@@ -218,14 +234,14 @@ def _add_bedrock(study: Study, maps: xr.Dataset) -> xr.Dataset:
 
 
 def _format_note(study: Study, subject: str) -> str:
-    """Return the title of a figure: its subject, networks, events."""
+    """Return the title of a figure: the subject, the networks and the events."""
     networks = ", ".join(study.experiment.networks)
     simulated = f", {drawing.SIMULATED}" * study.run.simulated
     return f"{subject}, {networks}; {len(study.events)} {study.options.events}{simulated}"
 
 
 def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
-    """Write the NetCDF file, and GeoTIFF and figures of each intensity measure."""
+    """Write the NetCDF file, and a GeoTIFF and a figure for each intensity measure."""
     conforming = site_maps.conform(maps, study.grid, study.about())
     site_maps.write_netcdf(conforming, folder / "site_amplification.nc")
     for im in maps["im"].to_numpy():
@@ -236,12 +252,12 @@ def _write_maps(study: Study, maps: xr.Dataset, folder: Path) -> None:
 
 
 def _write_csv(table: pd.DataFrame, path: Path, study: Study) -> None:
-    """Write a table that says whether its records are simulated."""
+    """Write a table as CSV, with a column that says whether the records are simulated."""
     table.assign(simulated=study.run.simulated).to_csv(path, index=False, float_format="%.6g")
 
 
 def _write_places(study: Study, maps: xr.Dataset, places: pd.DataFrame, folder: Path) -> None:
-    """Write table and figure of the amplification against period at places."""
+    """Write a table and a figure of the amplification against period at places."""
     table = site_maps.at_places(maps, places, study.grid)
     _write_csv(table, folder / "places.csv", study)
     note = _format_note(study, "Site amplification")
@@ -255,7 +271,7 @@ def _write_difference(
     second_measures: Mapping[str, Measure],
     folder: Path,
 ) -> None:
-    """Write maps and figures of the difference of two studies."""
+    """Write maps and figures of the difference between two studies."""
     stem = f"minus_{second.run.path.name}"
     parts = []
     for im, measure in measures.items():
