@@ -235,7 +235,24 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
 def refuse_prediction(out: Path, at_sites: bool, overwrite: bool) -> Path:
     """Return the output file for a prediction by a run, after checking that it can be written.
 
-    Parameters, return value and errors are those of `refuse_answer`; maps may have more endings.
+    Parameters
+    ----------
+    out : Path
+        The output file.
+    at_sites : bool
+        True for a table of sites or stations, False for maps.
+    overwrite : bool
+        If True, the file may exist.
+
+    Returns
+    -------
+    Path
+        `out`, unchanged.
+
+    Raises
+    ------
+    UsageError
+        The ending of the file does not fit, or the file exists and `overwrite` is False.
     """
     outputs.prediction_ending(out, at_sites)
     files.refuse_existing(out, overwrite)

@@ -135,11 +135,16 @@ class Export:
         Parameters
         ----------
         module : tensorflow.Module
-            Holds the weights of all members.
+            Object that holds the weights of all members.
         graph : Graph
-            The signatures of the SavedModel.
+            Functions that become the signatures of the SavedModel.
         description : dict
-            Content of `DESCRIPTION`.
+            Content of the file `DESCRIPTION`.
+
+        Returns
+        -------
+        Path
+            The version folder.
         """
         description = description | {"version": int(self.version.name)}
         try:
@@ -303,7 +308,10 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
-    """Return (chunk, init) of the first `count` trained members, by initialisation, then by chunk."""
+    """Return (chunk, init) of the members to export: the first `count` trained members, or all if None.
+
+    The members are ordered by initialisation, then by chunk. Raise `UsageError` if `count` is out of range.
+    """
     trained = sorted(run.trained(im), key=lambda place: place[::-1])
     if count is not None and not 1 <= count <= len(trained):
         raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
