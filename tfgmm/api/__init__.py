@@ -1,13 +1,15 @@
-"""The public objects with their verbs, which ``tfgmm`` itself names; the command line calls nothing else.
+"""The public functions and classes of tfgmm, which the package ``tfgmm`` itself exports by name.
 
-dataset             a dataset with its verbs, and simulated records
-choices             choices that all readers have
-flatfiles           flatfiles -> a dataset, and their download
+The command line calls only these functions and classes.
+
+dataset             datasets of events, stations and records: open, save, extend; simulated records
+choices             options that all readers of records have in common
+flatfiles           flatfiles -> a dataset; download of the flatfiles of the JMA
 waveforms           waveforms -> a dataset
-layers              site layers: read, and added to a dataset on disk
-asking              earthquakes and places to predict for; model servers
-reports             several runs beside each other, in one report; the state of files
-opened_run          what a run is, what it was trained on, and how good it is
-run                 a run with its verbs: what it has learned, what it predicts
-training            settings -> a trained run
+layers              site layers (depth to bedrock, Vs30): read, and added to a dataset on disk
+asking              tables of earthquakes and sites to predict for; model servers
+reports             comparison of runs, one report on several runs, verification of files
+opened_run          a run on disk: settings, training data, evaluation
+run                 a run on disk: site amplification, predictions, export
+training            settings of a run, and its training
 """

@@ -1,4 +1,4 @@
-"""Earthquakes and places to predict for; model servers."""
+"""Make tables of earthquakes and sites to predict for, run model servers, and request predictions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,26 +15,27 @@ from tfgmm.readers.common import sheet
 
 
 def scenario(magnitude: float, longitude: float, latitude: float, depth_km: float) -> pd.DataFrame:
-    """Return the table of one earthquake to predict.
+    """Return the table of one earthquake for which ground motion is to be predicted.
 
     Parameters
     ----------
     magnitude : float
-        Mw.
+        Moment magnitude Mw.
     longitude, latitude : float
-        Of the epicentre, degrees.
+        Coordinates of the epicentre, degrees.
     depth_km : float
-        Of the hypocentre.
+        Depth of the hypocentre, km.
 
     Returns
     -------
     pandas.DataFrame
-        ``event_id, longitude, latitude, depth_km, magnitude``; tables of one's own need the last four.
+        One row with the columns ``event_id, longitude, latitude, depth_km, magnitude``. The ``event_id`` is
+        ``scenario``; a table made by hand may lack this column.
 
     Raises
     ------
     UsageError
-        A value is missing or cannot be.
+        A value is missing or out of range.
 
     Examples
     --------
@@ -48,28 +49,35 @@ def scenario(magnitude: float, longitude: float, latitude: float, depth_km: floa
 def read_events(
     path: PathLike, *, any_type: bool = False, decimal_comma: bool = False
 ) -> tuple[pd.DataFrame, Tally]:
-    """Read earthquakes to predict from a table of any agency, or QuakeML; times are not needed.
+    """Read the earthquakes of a catalogue for predictions, and count the dropped earthquakes.
+
+    Origin times are not needed. Earthquakes without magnitude, coordinates or depth are dropped. Magnitudes
+    are taken as Mw, whatever their type.
 
     Parameters
     ----------
     path : path
+        Catalogue: a table (CSV, TSV, Excel, ...) of any agency, or a QuakeML file.
     any_type : bool
-        Keep quarry blasts, explosions and what else is no earthquake in it.
+        If True, also keep events that the catalogue calls quarry blasts, explosions or the like.
     decimal_comma : bool
-        Read the comma as the decimal sign in tables of text.
+        If True, the comma is the decimal sign in text tables.
 
     Returns
     -------
     events : pandas.DataFrame
+        One row per earthquake: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``, km;
+        ``magnitude``; ``magnitude_source``, the type of the magnitude; and the other columns of an events
+        table (``docs/data.md``).
     left_out : Tally
-        How many were read, and what was left out and why.
+        Number of earthquakes read, and the earthquakes dropped, by reason.
 
     Raises
     ------
     UsageError
         The file or a column does not exist.
     DataError
-        The file is no catalogue, or no event is complete.
+        The file is no catalogue, or every earthquake lacks a value.
 
     Examples
     --------
@@ -80,27 +88,28 @@ def read_events(
 
 
 def read_sites(path: PathLike, *, decimal_comma: bool = False) -> tuple[pd.DataFrame, Tally]:
-    """Read places to predict at from a table with longitude, latitude and perhaps an id.
+    """Read the sites of a table for predictions, and count the rows that repeat a site.
 
     Parameters
     ----------
     path : path
+        Table with columns for longitude and latitude, degrees, and optionally for an id of the site.
     decimal_comma : bool
-        As for `read_events`.
+        If True, the comma is the decimal sign in text tables.
 
     Returns
     -------
     sites : pandas.DataFrame
-        ``site_id, longitude, latitude``.
+        One row per site: ``site_id``; ``longitude, latitude``, degrees. Sites without an id are numbered.
     left_out : Tally
-        How many were read, and which were listed again.
+        Number of rows read, and the rows dropped because they repeat a site.
 
     Raises
     ------
     UsageError
         The file or a column does not exist.
     DataError
-        A coordinate cannot be, or one id has two places.
+        A coordinate is missing or out of range, or one id has two different places.
 
     Examples
     --------
@@ -120,36 +129,39 @@ def query(
     timeout_s: float = 60.0,
     overwrite: bool = False,
 ) -> xr.Dataset:
-    """Ask a model server about earthquakes: maps, or values at sites or stations.
+    """Request predictions for earthquakes from a model server: as maps, or at sites or stations.
 
     Parameters
     ----------
     url : str
-        ``http://HOST:PORT/v1/models/NAME`` or ``grpc://HOST:PORT/v1/models/NAME``.
+        Address of the model: ``http://HOST:PORT/v1/models/NAME`` or ``grpc://HOST:PORT/v1/models/NAME``.
     events : pandas.DataFrame
-        With ``longitude, latitude, depth_km, magnitude``.
+        Earthquakes: ``longitude, latitude`` (degrees), ``depth_km`` (km), ``magnitude`` (Mw).
     out : path, optional
-        File for the answer: maps ``.nc``, a table of sites ``.csv`` or ``.parquet``.
+        Output file: ``.nc`` for maps, ``.csv`` or ``.parquet`` for sites or stations.
     sites : pandas.DataFrame, optional
-        With ``longitude`` and ``latitude``; maps by default.
+        Sites to predict at: ``longitude, latitude``, degrees. Maps are predicted if neither sites nor
+        stations are given.
     stations : sequence of str, optional
-        Instead of sites, ids of stations that the model knows.
+        Ids of stations to predict at, instead of sites; the model must know the stations.
     timeout_s : float
-        For one answer.
+        Longest time to wait for the response to one request, s.
     overwrite : bool
-        Replace `out` if it exists.
+        If True, replace `out` if it exists.
 
     Returns
     -------
     xarray.Dataset
-        Of `Client.maps`, `Client.at_sites` or `Client.at_stations`.
+        Median (g), mean and standard deviations (ln units), as returned by `Client.maps`,
+        `Client.at_sites` or `Client.at_stations`.
 
     Raises
     ------
     UsageError
         The server refuses the values or has no such model, or `out` has the wrong ending or exists.
     DataError
-        A value cannot be, the server does not answer, or the file system refuses to write.
+        A value is missing or out of range, the server does not respond, or the file system refuses to
+        write.
 
     Examples
     --------
@@ -174,14 +186,45 @@ def query(
 
 
 def refuse_both(sites: object, stations: object) -> bool:
-    """Return whether sites or stations are asked for, not maps; raise `UsageError` if both are."""
+    """Return True if sites or stations are given, False if neither is given, which means maps.
+
+    Parameters
+    ----------
+    sites, stations : object
+        Sites and stations to predict at; None if not given.
+
+    Raises
+    ------
+    UsageError
+        Both sites and stations are given.
+    """
     if sites is not None and stations is not None:
         raise UsageError("give either --sites or --stations, not both")
     return sites is not None or stations is not None
 
 
 def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
-    """Return the file for a server's answer; raise `UsageError` if it cannot be written so, or exists."""
+    """Return the output file for the response of a model server, after checking that it can be written.
+
+    Parameters
+    ----------
+    out : Path
+        The output file.
+    at_sites : bool
+        True for a table of sites or stations, False for maps.
+    overwrite : bool
+        If True, the file may exist.
+
+    Returns
+    -------
+    Path
+        `out`, unchanged.
+
+    Raises
+    ------
+    UsageError
+        The ending of the file does not fit, or the file exists and `overwrite` is False.
+    """
     if at_sites:
         return refuse_prediction(out, at_sites, overwrite)
     outputs.ending_of(out, (".nc",), "maps")
@@ -190,14 +233,34 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
 
 
 def refuse_prediction(out: Path, at_sites: bool, overwrite: bool) -> Path:
-    """Return the file for a prediction; raise `UsageError` if it cannot be written so, or exists."""
+    """Return the output file for a prediction by a run, after checking that it can be written.
+
+    Parameters
+    ----------
+    out : Path
+        The output file.
+    at_sites : bool
+        True for a table of sites or stations, False for maps.
+    overwrite : bool
+        If True, the file may exist.
+
+    Returns
+    -------
+    Path
+        `out`, unchanged.
+
+    Raises
+    ------
+    UsageError
+        The ending of the file does not fit, or the file exists and `overwrite` is False.
+    """
     outputs.prediction_ending(out, at_sites)
     files.refuse_existing(out, overwrite)
     return out
 
 
 def _write_answer(answer: xr.Dataset, path: Path, ending: str) -> None:
-    """Write a server's answer in the format of the ending."""
+    """Write the predictions of a model server into a file, in the format of the ending (``.csv``, ...)."""
     from tfgmm.serving import client
 
     if ending == ".nc":
@@ -216,23 +279,25 @@ def serve(
     grpc_port: int = 8500,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Answer requests as TensorFlow Serving does, until Ctrl-C: a small server for machines without docker.
+    """Run a small model server with the interface of TensorFlow Serving, until Ctrl-C; nothing is returned.
+
+    The server is meant for machines without docker.
 
     Parameters
     ----------
     models : path or paths
         Folders of exported models, as ``saved_models/NAME``.
     host : str
-        Address to listen on; 0.0.0.0 lets other machines ask, without passwords.
+        Address to listen on. With 0.0.0.0 other machines can send requests too, without passwords.
     rest_port, grpc_port : int
-        0 takes any free one.
+        Ports of the REST and the gRPC interface; 0 takes any free port.
     say : callable
-        Receives lines on what is loaded, and the addresses for clients.
+        Called with each line of text on the loaded models and on the addresses for clients.
 
     Raises
     ------
     UsageError
-        A folder holds no version, or a port is taken.
+        A folder holds no version of a model, or a port is taken.
     DataError
         No version of a model can be loaded.
 
@@ -253,14 +318,21 @@ def serve(
 def docker_command(
     model: PathLike, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500
 ) -> str:
-    """Return the command that runs TensorFlow Serving itself for an exported model.
+    """Return the docker command that runs TensorFlow Serving itself for an exported model.
 
     Parameters
     ----------
     model : path
-        Folder of the model, that of its versions.
-    host, rest_port, grpc_port
-        As for `serve`.
+        Folder of the model, which holds the version folders.
+    host : str
+        Address to listen on.
+    rest_port, grpc_port : int
+        Ports of the REST and the gRPC interface.
+
+    Returns
+    -------
+    str
+        The command, quoted for a shell.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A dataset with its verbs, and simulated records."""
+"""Datasets of events, stations and records: open, save, extend and describe; simulated records."""
 
 import dataclasses
 import os
@@ -13,26 +13,27 @@ from tfgmm.data import dataset as stored
 from tfgmm.data.tally import Tally
 from tfgmm.simulation.truth import Truth
 
-#: A path, or an object that stands for one, as `tfgmm.Run` does.
+#: A path, or an object that can be used as a path, such as `tfgmm.Run`.
 PathLike = str | os.PathLike
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Dataset(stored.Dataset):
-    """Events, stations and records of a region, its site layers, and where they come from.
+    """Events, stations, records and site layers of a region, with their provenance.
 
-    A dataset is not changed: what adds to it returns another one.
+    A dataset cannot be changed: methods that add something return a new dataset.
 
     Attributes
     ----------
     events, stations, records : pandas.DataFrame
-        The tables of the data contract (see ``docs/data.md``).
+        One row per event, station or record; ``docs/data.md`` states columns and units.
     provenance : dict
-        Sources, choices, counts kept and dropped: the content of ``dataset.json``.
+        Sources, options of the readers, and numbers of kept and dropped records: the content of
+        ``dataset.json``.
     layers : xarray.Dataset or None
-        Site layers on latitude and longitude.
+        Site layers (depth to bedrock in m, Vs30 in m/s) on latitude and longitude, degrees.
     truth : Truth or None
-        What was planted in simulated records that this process has made.
+        For simulated records that were made in this process: the true terms and parameters behind them.
 
     Examples
     --------
@@ -44,20 +45,40 @@ class Dataset(stored.Dataset):
 
     @classmethod
     def of(cls, dataset: stored.Dataset, truth: Truth | None = None) -> Self:
-        """Return the same dataset with the verbs of this class."""
+        """Return an internal dataset as a public `Dataset`, which has more methods.
+
+        Parameters
+        ----------
+        dataset : tfgmm.data.dataset.Dataset
+            The internal dataset.
+        truth : Truth, optional
+            The true terms and parameters behind simulated records.
+        """
         names = [field.name for field in dataclasses.fields(stored.Dataset)]
         return cls(**{name: getattr(dataset, name) for name in names}, truth=truth)
 
     @classmethod
     def open(cls, folder: PathLike) -> Self:
-        """Read a dataset folder, compare its content with the hash in ``dataset.json``, and check it.
+        """Read a dataset folder, check the dataset, and return it.
+
+        The content is compared with the hash in ``dataset.json``.
+
+        Parameters
+        ----------
+        folder : path
+            Folder of a dataset.
+
+        Returns
+        -------
+        Dataset
+            The dataset in the folder.
 
         Raises
         ------
         UsageError
-            There is no dataset.
+            The folder holds no dataset.
         DataError
-            A file is missing, damaged, not what was written, or breaks the contract.
+            A file is missing or damaged, was changed since it was written, or violates ``docs/data.md``.
 
         Examples
         --------
@@ -66,28 +87,29 @@ class Dataset(stored.Dataset):
         return cls.read(Path(folder))
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Self:
-        """Check the dataset and write it into a folder, all files or none.
+        """Check the dataset, write it into a folder, and return it as read from there.
 
-        Simulated records are accompanied by ``truth.nc`` and ``truth.json``. Files of others in the folder
-        stay as they are.
+        Either all files are written or none. With simulated records, the files ``truth.nc`` and
+        ``truth.json`` are written too. Other files in the folder stay as they are.
 
         Parameters
         ----------
         folder : path
+            Folder to write into.
         overwrite : bool
-            Replace the dataset that stands there.
+            If True, replace a dataset that the folder holds.
 
         Returns
         -------
         Dataset
-            The dataset as it stands in the folder.
+            The dataset in the folder.
 
         Raises
         ------
         UsageError
-            The folder holds something, and `overwrite` is false or it is no dataset.
+            The folder is not empty, and `overwrite` is False or the folder holds no dataset.
         DataError
-            The dataset breaks the contract, or the file system refuses to write.
+            The dataset violates ``docs/data.md``, or the file system refuses to write.
 
         Examples
         --------
@@ -101,7 +123,7 @@ class Dataset(stored.Dataset):
             return self._write(folder, overwrite)
 
     def _write(self, folder: Path, overwrite: bool) -> Self:
-        """Write the files of the dataset, and the truth where it is known."""
+        """Write the dataset and, for simulated records, the truth; return the written dataset."""
         from tfgmm.simulation import simulated
 
         if self.truth is None:
@@ -109,24 +131,27 @@ class Dataset(stored.Dataset):
         return simulated.write(self, self.truth, folder, overwrite)
 
     def append_to(self, folder: PathLike, *, same: tuple[float, float, float] | tuple[()] = ()) -> Self:
-        """Add the records to a dataset folder; one earthquake in two catalogues becomes one event.
+        """Add the records to a dataset folder, and return the enlarged dataset.
+
+        An earthquake that both datasets contain becomes one event.
 
         Parameters
         ----------
         folder : path
-            Of a dataset, whose ids and hypocentres stay.
+            Folder of a dataset, whose event ids and hypocentres are kept for common events.
         same : (seconds, km, magnitude), optional
-            Differences within which two events are one; 10 s, 50 km and 1 by default.
+            Largest differences in origin time (s), distance (km) and magnitude between two entries of the
+            same earthquake; 10 s, 50 km and 1 by default.
 
         Returns
         -------
         Dataset
-            The sum, as it stands in the folder.
+            The enlarged dataset in the folder.
 
         Raises
         ------
         UsageError
-            There is no dataset, or the two do not fit together.
+            The folder holds no dataset, or the two datasets do not fit together.
         DataError
             A file is damaged, or the file system refuses to write.
 
@@ -142,7 +167,12 @@ class Dataset(stored.Dataset):
             return type(self).of(whole.write(Path(folder), overwrite=True))
 
     def describe(self) -> dict[str, pd.DataFrame]:
-        """Return tables of what the dataset holds, where it comes from and what was dropped, by title.
+        """Return tables that describe the dataset: its content, its sources, and the dropped records.
+
+        Returns
+        -------
+        dict of str to pandas.DataFrame
+            Tables by title, as ``Networks``.
 
         Examples
         --------
@@ -153,11 +183,17 @@ class Dataset(stored.Dataset):
         return dict(description.tables(self))
 
     def draw(self, folder: PathLike) -> list[Path]:
-        """Draw the stations on a map and the hit counts, as PNG and PDF in a folder.
+        """Draw a station map and the hit counts of the dataset as PNG and PDF files, and return the files.
+
+        Parameters
+        ----------
+        folder : path
+            Folder of the figures, made if it does not exist.
 
         Returns
         -------
         list of Path
+            The files of the figures.
 
         Raises
         ------
@@ -173,17 +209,26 @@ class Dataset(stored.Dataset):
         return figures.draw(self, Path(folder))
 
     def to_table(self, path: PathLike, *, overwrite: bool = False) -> Tally:
-        """Write the dataset as one CSV file, a row per record, that `tfgmm.read_table` reads back.
+        """Write the dataset as one CSV file, one row per record, and return counts of what was left out.
+
+        `tfgmm.read_table` reads the file back.
+
+        Parameters
+        ----------
+        path : path
+            CSV file to write.
+        overwrite : bool
+            If True, replace the file if it exists.
 
         Returns
         -------
         Tally
-            What such a table cannot hold and was left out, and why.
+            Rows that such a table cannot hold, by reason.
 
         Raises
         ------
         UsageError
-            The name does not end in ``.csv``, or the file exists and `overwrite` is false.
+            The name does not end in ``.csv``, or the file exists and `overwrite` is False.
         DataError
             The file system refuses to write.
 
@@ -197,12 +242,19 @@ class Dataset(stored.Dataset):
         return table.write(self, Path(path))
 
     def add_layer(self, layer: xr.DataArray) -> Self:
-        """Return the dataset with a site layer added, or put in place of the one of the same name.
+        """Return the dataset with a site layer added; a layer of the same name is replaced.
+
+        The files of the dataset do not change; `tfgmm.add_layer` adds a layer to a dataset on disk.
 
         Parameters
         ----------
-        layer : xarray.DataArray
-            Of `tfgmm.read_layer`. `tfgmm.add_layer` adds a layer to a dataset on disk.
+        layer : xarray.DataArray, [latitude, longitude]
+            Site layer as returned by `tfgmm.read_layer`, m or m/s.
+
+        Returns
+        -------
+        Dataset
+            A new dataset with the layer.
 
         Examples
         --------
@@ -214,19 +266,60 @@ class Dataset(stored.Dataset):
 
 
 def refuse_folder(folder: Path, overwrite: bool) -> None:
-    """Raise `UsageError` if a dataset folder cannot have this name, or exists and may not be replaced."""
+    """Check that a dataset can be written into a folder; nothing is returned.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset to be written.
+    overwrite : bool
+        If True, the folder may have content.
+
+    Raises
+    ------
+    UsageError
+        The folder is named like a file, or has content and `overwrite` is False.
+    """
     outputs.refuse_file_name(folder, "a dataset")
     files.refuse_existing(folder, overwrite)
 
 
 def refuse_table(path: Path, overwrite: bool) -> None:
-    """Raise `UsageError` if a dataset cannot be written as such a file, or it exists."""
+    """Check that a dataset can be written as a CSV file; nothing is returned.
+
+    Parameters
+    ----------
+    path : Path
+        File to be written.
+    overwrite : bool
+        If True, the file may exist.
+
+    Raises
+    ------
+    UsageError
+        The name does not end in ``.csv``, or the file exists and `overwrite` is False.
+    """
     outputs.ending_of(path, (".csv",), "datasets in one table")
     files.refuse_existing(path, overwrite)
 
 
 def open_dataset(folder: PathLike) -> Dataset:
-    """Read a dataset folder, as `Dataset.open` does.
+    """Read a dataset folder, check the dataset, and return it, as `Dataset.open` does.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of a dataset.
+
+    Returns
+    -------
+    Dataset
+        The dataset in the folder.
+
+    Raises
+    ------
+    UsageError, DataError
+        As for `Dataset.open`.
 
     Examples
     --------
@@ -244,27 +337,34 @@ def simulate(
     trigger: float | None = None,
     seed: int | None = None,
 ) -> Dataset:
-    """Make records with a planted truth in the shape of the published study.
+    """Return a dataset of simulated records, made from known true terms, with the sizes of the Kanto study.
 
-    The same settings give the same records. What is not given has the size of the published study.
+    The sizes default to those of the published study. The same arguments give the same records.
 
     Parameters
     ----------
     events : int, optional
-        Events of the network ``kik``; the number of its records is in proportion.
-    kik_stations, meso_stations : int, optional
-        Stations of the sparse and of the dense network.
+        Number of events of the sparse network ``kik``; its number of records is in proportion.
+    kik_stations : int, optional
+        Number of stations of the sparse network ``kik``.
+    meso_stations : int, optional
+        Number of stations of the dense network ``meso``.
     meso_events : int, optional
-        Events of the dense network.
+        Number of events of the dense network ``meso``.
     trigger : float, optional
-        Drop records with a PGA below this, g.
+        Trigger threshold, g; records with a smaller PGA are dropped.
     seed : int, optional
-        Root of all random numbers.
+        Seed of all random numbers.
+
+    Returns
+    -------
+    Dataset
+        The simulated dataset, with the true terms and parameters in ``truth``.
 
     Raises
     ------
     UsageError
-        A value is out of range, or more records are asked for than there can be.
+        A value is out of range, or too few pairs of event and station exist for the number of records.
 
     Examples
     --------

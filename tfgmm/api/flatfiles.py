@@ -1,4 +1,4 @@
-"""Flatfiles -> a dataset, and their download."""
+"""Read flatfiles into a dataset, and download the flatfiles of the Japan Meteorological Agency (JMA)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,20 +16,20 @@ def fetch_jma(
     base: str | None = None,
     report: Callable[[str, float], None] = lambda what, share: None,
 ) -> list[Path]:
-    """Download annual files and the station table of the Japan Meteorological Agency.
+    """Download annual files and the station table of the Japan Meteorological Agency; return their paths.
 
-    Files that are there and whole are not downloaded again; a partial download goes on.
+    Complete files in the folder are not downloaded again; an interrupted download is continued.
 
     Parameters
     ----------
     years : str or sequence of int
-        Years and ranges, as ``"2010,2012-2018"``, or the years themselves.
+        Years: a text of years and ranges, as ``"2010,2012-2018"``, or a sequence of numbers.
     folder : path
-        Made if need be.
+        Folder of the downloaded files, made if it does not exist.
     base : str, optional
-        Address of the folder on the server.
+        Address (URL) of the folder on the server; that of the agency by default.
     report : callable
-        Receives a file's name and the share of it that is there.
+        Called with the name of a file and the downloaded share of the file, 0 to 1.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def fetch_jma(
     Raises
     ------
     UsageError
-        The agency has no file of one of the years; the others have been downloaded.
+        The agency has no file of one of the years; the files of all other years have been downloaded.
     DataError
         A file cannot be downloaded or written.
 
@@ -67,7 +67,7 @@ def read_jma(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read intensity and acceleration files of the Japan Meteorological Agency.
+    """Read intensity and acceleration files of the Japan Meteorological Agency, and return a dataset.
 
     Parameters
     ----------
@@ -76,18 +76,24 @@ def read_jma(
     stations : path
         Station table ``code_p.dat``.
     coordinates : path, optional
-        CSV file with finer coordinates: code, y, x (degrees).
+        CSV file with more precise station coordinates: ``code``; ``y`` (latitude), ``x`` (longitude),
+        degrees.
     progress : callable, optional
-        Called with each file once it has been read.
+        Called with the path of each file after the file has been read.
     **choices
-        As in `Choices`: ``region``, ``min_magnitude``, ...
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
         A file does not exist, or no station lies in the region.
     DataError
-        A file is damaged or is not what the agency specifies, or no record is left.
+        A file is damaged or violates the format of the agency, or no record fits the options.
 
     Examples
     --------
@@ -116,31 +122,47 @@ def read_kiknet_flatfile(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read the KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547.
+    """Read the KiK-net flatfile of Bahrampouri et al. (2021), and return a dataset.
+
+    Intensity measures are the geometric mean of the two horizontal components.
 
     Parameters
     ----------
     attributes : path
-        ``attributes.csv``.
+        File ``attributes.csv`` of DesignSafe PRJ-2547.
     spectra : path, optional
-        HDF5 file of spectra, needed for SA(T).
-    ims, sensor
-        As for `read_nied`.
+        HDF5 file of response spectra, needed for SA(T).
+    ims : sequence of str
+        Intensity measures, ``PGA`` or ``SA(T)`` with the period T in s.
+    sensor : {"surface", "borehole"}
+        Sensor of the KiK-net station whose records are read.
     unit, spectra_unit : str, optional
-        Of PGA and of the spectra: g, %g, m/s^2, cm/s^2 or gal; by default told from the values.
+        Units of PGA and of the spectra: g, %g, m/s^2, cm/s^2 or gal. By default they are recognised from
+        the values.
     unit_as_stated : bool
-        Take the units even where the amplitudes contradict them.
+        If True, the stated unit is used even if the amplitudes contradict it.
     time_zone : str
-        Of the origin times.
-    progress, **choices
-        As for `read_jma`.
+        Time zone of the origin times.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
         A file, column, sensor, unit or intensity measure does not exist.
     DataError
-        A file is damaged, or no record is left.
+        A file is damaged, or no record fits the options.
+
+    References
+    ----------
+    Bahrampouri et al. (2021), KiK-net flatfile, DesignSafe PRJ-2547.
 
     Examples
     --------
@@ -174,25 +196,34 @@ def read_gmprocess(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read flatfiles of USGS gmprocess, with all spectral accelerations in them.
+    """Read flatfiles of USGS gmprocess with all spectral accelerations in them, and return a dataset.
 
     Parameters
     ----------
     files : path or paths
         CSV files, as ``SA_rotd50.0.csv``.
     component : {"geometric_mean", "rotd50"}, optional
-        By default as the file's name says.
-    unit, unit_as_stated
-        As for `read_kiknet_flatfile`; gmprocess writes %g.
-    progress, **choices
-        As for `read_jma`.
+        Horizontal component of the intensity measures; recognised from the names of the files by default.
+    unit : str
+        Unit of the amplitudes: g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.
+    unit_as_stated : bool
+        If True, the stated unit is used even if the amplitudes contradict it.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
-        A file or a column does not exist, or the component is not known or differs among the files.
+        A file or a column does not exist, or the component is unknown or differs between the files.
     DataError
-        A file is damaged, a value cannot be trusted, or no record is left.
+        A file is damaged, a value cannot be trusted, or no record fits the options.
 
     Examples
     --------
@@ -225,31 +256,40 @@ def read_table(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read any flatfile with a row per record: ESM, NGA-West2, NZ, or columns of your own.
+    """Read a flatfile with one row per record (ESM, NGA-West2, NZ, or own columns), and return a dataset.
 
     Parameters
     ----------
     files : path or paths
-        CSV, TSV, Excel or Parquet files of one layout.
+        CSV, TSV, Excel or Parquet files, all of one layout.
     layout : str, optional
-        ``esm``, ``nga-west2``, ``nz``, or the path of a TOML file.
+        Known layout ``esm``, ``nga-west2`` or ``nz``, or path of a TOML file that describes a layout.
     columns : mapping or sequence of str
-        Quantity -> column of the file, as ``{"magnitude": "Mw"}`` or ``["magnitude=Mw"]``.
+        Column of the file for each quantity, as ``{"magnitude": "Mw"}`` or ``["magnitude=Mw"]``.
     constants : mapping or sequence of str
-        Quantity -> value in all rows, as ``{"network": "it"}``.
-    unit, unit_as_stated
-        As for `read_kiknet_flatfile`.
+        Value of each quantity that is the same in all rows, as ``{"network": "it"}``.
+    unit : str, optional
+        Unit of the amplitudes: g, %g, m/s^2, cm/s^2 or gal; that of the layout, or else g, by default.
+    unit_as_stated : bool
+        If True, the stated unit is used even if the amplitudes contradict it.
     time_zone : str, optional
-        Of times that name none, as ``Asia/Tokyo``.
-    progress, **choices
-        As for `read_jma`.
+        Time zone of origin times that state none, as ``Asia/Tokyo``.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
         A file or a column does not exist, or no station lies in the region.
     DataError
-        A file is damaged, a value cannot be trusted, or no record is left.
+        A file is damaged, a value cannot be trusted, or no record fits the options.
 
     Examples
     --------
@@ -266,5 +306,5 @@ def read_table(
 
 
 def _texts(pairs: Mapping[str, object] | Sequence[str]) -> list[str]:
-    """Return pairs as texts ``NAME=VALUE``."""
+    """Return pairs of name and value as a list of texts ``NAME=VALUE``; texts are returned unchanged."""
     return [f"{name}={value}" for name, value in pairs.items()] if isinstance(pairs, Mapping) else [*pairs]

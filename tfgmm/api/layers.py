@@ -1,4 +1,4 @@
-"""Site layers: read, and added to a dataset on disk."""
+"""Read site layers (rasters of depth to bedrock or Vs30) and add them to a dataset on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,38 +26,43 @@ def read_layer(
     large: bool = False,
     decimal_comma: bool = False,
 ) -> xr.DataArray:
-    """Read a site layer from a GeoTIFF or NetCDF file, a J-SHIS file, or a CSV file of points.
+    """Read a site layer, a raster of depth to bedrock or Vs30, from a file.
 
     Parameters
     ----------
     path : path
+        GeoTIFF or NetCDF file, file of J-SHIS, or CSV file of points.
     name : {"z_bedrock", "vs30"}
-        Depth to seismic bedrock (m), or Vs30 (m/s).
+        Name of the layer: depth to seismic bedrock (m), or Vs30 (m/s).
     value : str, optional
-        Column of a CSV file, variable of a NetCDF file, band of a GeoTIFF.
+        Column of a CSV file, variable of a NetCDF file or band of a GeoTIFF file that holds the values.
     latitude, longitude : str, optional
-        Columns of a CSV file.
+        Columns of a CSV file that hold the coordinates.
     region : (west, south, east, north), optional
-        Only this part, degrees; a west beyond the east means across the date line.
+        Box in degrees; only values inside the box are read. If west is greater than east, the box crosses
+        the date line.
     scale : float
-        Factor from the file's unit to m or m/s, 1000 for km.
+        Factor from the unit of the file to m or m/s; 1000 for km.
     step : float, optional
-        Step of the raster, degrees; needed for scattered points.
+        Spacing of the raster, degrees; needed for scattered points.
     missing : sequence of float
-        Values, as in the file, that stand for a missing one.
-    large, decimal_comma
-        As in `Choices`.
+        Values in the file that stand for missing values.
+    large : bool
+        If True, also unpack files that have more than 2 GB, or 200 times their packed size, when unpacked.
+    decimal_comma : bool
+        If True, the comma is the decimal sign in text tables.
 
     Returns
     -------
     xarray.DataArray, [latitude, longitude]
+        The layer, m or m/s, on latitude and longitude in degrees.
 
     Raises
     ------
     UsageError
         An option does not fit the file.
     DataError
-        The file cannot be trusted.
+        The file is damaged, or its values cannot be trusted.
 
     Examples
     --------
@@ -80,14 +85,20 @@ def read_layer(
 
 
 def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset:
-    """Read a site layer and add it to a dataset on disk, whose other files stay as they are.
+    """Read a site layer, add it to a dataset on disk, and return the dataset with the layer.
+
+    The other files of the dataset stay as they are.
 
     Parameters
     ----------
     folder : path
-        Of the dataset.
-    path, name, **options
-        As for `read_layer`.
+        Folder of the dataset.
+    path : path
+        File of the layer, as for `read_layer`.
+    name : {"z_bedrock", "vs30"}
+        Name of the layer, as for `read_layer`.
+    **options
+        Further arguments of `read_layer`.
 
     Returns
     -------
@@ -104,7 +115,7 @@ def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset
     >>> tfgmm.add_layer("data/kanto", "vs30.tif", "vs30")  # doctest: +SKIP
     """
     folder = Path(folder)
-    Dataset.open(folder)  # what is wrong with it shows before the layer is read
+    Dataset.open(folder)  # a damaged dataset is refused before the layer is read
     layer = read_layer(path, name, **options)
     with lease.held(folder / "dataset"):  # another import into the same dataset waits
         return layers.attach(Dataset.open(folder), layer).write_layers(folder)

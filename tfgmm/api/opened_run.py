@@ -1,4 +1,4 @@
-"""What a run is, what it was trained on, and how good it is."""
+"""A run on disk: its settings, the data it was trained on, and its evaluation."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from tfgmm.evaluation.effects import Effects
     from tfgmm.evaluation.evaluation import Evaluation
 
-#: Receives what is being done and the share of it that is done.
+#: Function that is called with the name of the current step and the share of the step done, 0 to 1.
 Report = Callable[[str, float], None]
 
 
 class OpenedRun(os.PathLike):
-    """A run on disk, opened and scored; it can be given wherever a path can.
+    """A run on disk: settings, training data and scores; usable as the path of its folder.
+
+    A run is an ensemble of trained networks per intensity measure, in one folder.
 
     Parameters
     ----------
     folder : RunFolder
-        The opened files.
+        The files of the run.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -34,7 +36,12 @@ class OpenedRun(os.PathLike):
 
     @classmethod
     def open(cls, path: PathLike) -> Self:
-        """Open an existing run.
+        """Return the run in an existing run folder.
+
+        Parameters
+        ----------
+        path : path
+            Run folder.
 
         Raises
         ------
@@ -47,7 +54,12 @@ class OpenedRun(os.PathLike):
 
     @classmethod
     def latest(cls, folder: PathLike = "runs") -> Self:
-        """Open the run whose training began last, among the runs in a folder that have predictions.
+        """Return the run whose training began last, among the runs in a folder that have predictions.
+
+        Parameters
+        ----------
+        folder : path
+            Folder that contains run folders.
 
         Raises
         ------
@@ -61,13 +73,13 @@ class OpenedRun(os.PathLike):
         return str(self.folder.path)
 
     def __repr__(self) -> str:
-        """Return one line: path, networks, intensity measures and preset."""
+        """Return one line that states path, intensity measures, networks and preset of the run."""
         networks = ", ".join(self.experiment.networks)
         return f"<tfgmm.Run {self.path}: {', '.join(self.ims)} from {networks}, {self.experiment.preset}>"
 
     @property
     def path(self) -> Path:
-        """Return the run folder."""
+        """Return the path of the run folder."""
         return self.folder.path
 
     @property
@@ -77,7 +89,7 @@ class OpenedRun(os.PathLike):
 
     @property
     def ims(self) -> tuple[str, ...]:
-        """Return the intensity measures, each of which has an ensemble."""
+        """Return the names of the intensity measures of the run; each has an ensemble of networks."""
         return self.experiment.ims
 
     @property
@@ -86,7 +98,7 @@ class OpenedRun(os.PathLike):
         return self.folder.simulated
 
     def dataset(self) -> Dataset:
-        """Read the records and site layers that the run was trained on, from the copy in the run folder.
+        """Return the dataset that the run was trained on, read from the copy in the run folder.
 
         Raises
         ------
@@ -121,7 +133,12 @@ class OpenedRun(os.PathLike):
         return self.folder.stations(ids)
 
     def check(self) -> pd.DataFrame:
-        """Verify the files of the run, as `tfgmm.check` does.
+        """Verify the files of the run, and return the state of each file.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``file`` and ``state``, as returned by `tfgmm.check`.
 
         Examples
         --------
@@ -132,16 +149,17 @@ class OpenedRun(os.PathLike):
     def evaluate(
         self, *, baselines: bool = True, report: Report = lambda what, share: None
     ) -> "Evaluation":
-        """Score the predictions at known and held-out sites and events, beside those of simpler models.
+        """Score the predictions at known and held-out sites and events, and return tables and figures.
 
-        Scores come with 90 % bootstrap intervals.
-
-        Tables and figures are written into ``tables/`` and ``figures/`` of the run.
+        The predictions of simpler models are scored on the same records. Scores are given with 90 %
+        bootstrap intervals. Tables and figures are written into the folders ``tables/`` and ``figures/`` of
+        the run.
 
         Parameters
         ----------
         baselines : bool
-            Fit all baselines on the same folds (minutes, once a run).
+            If True, fit all simpler models on the same folds; this takes minutes, once per run. If False,
+            only the ergodic regression is fitted.
         report : callable
             Called with the name of the current step and the share of the step that is done, 0 to 1.
 
@@ -174,7 +192,25 @@ class OpenedRun(os.PathLike):
         overwrite: bool = False,
         report: Report = lambda what, share: None,
     ) -> reports.Report:
-        """Evaluate the run and write one page with everything that is found, as `tfgmm.report` does.
+        """Evaluate the run, and write one HTML page with all results, as `tfgmm.report` does.
+
+        Parameters
+        ----------
+        page : path, optional
+            HTML page; ``report.html`` in the run folder by default.
+        markdown : path, optional
+            Folder for the same report as Markdown and figures.
+        baselines : bool
+            If True, fit all simpler models on the same folds; this takes minutes, once per run.
+        overwrite : bool
+            If True, also replace files of the same names that are no report.
+        report : callable
+            Called with the name of the current step and the share of the step that is done, 0 to 1.
+
+        Returns
+        -------
+        Report
+            Paths of the written files, and the evaluation.
 
         Examples
         --------
@@ -186,9 +222,9 @@ class OpenedRun(os.PathLike):
         )
 
     def effects(self, station: str | None = None, *, cell_deg: float = 0.25) -> "dict[str, Effects]":
-        """Map what the networks have learned about sources and about the paths to one station.
+        """Map the source and path effects that the networks predict, and return them as tables.
 
-        Tables and figures are written into ``tables/`` and ``figures/`` of the run.
+        Tables and figures are written into the folders ``tables/`` and ``figures/`` of the run.
 
         Parameters
         ----------
@@ -199,8 +235,9 @@ class OpenedRun(os.PathLike):
 
         Returns
         -------
-        dict of Effects
-            Effects by intensity measure, with the tables ``sources`` and ``paths``, and ``station``.
+        dict of str to Effects
+            Effects (ln units) by intensity measure, with the tables ``sources`` and ``paths``, and
+            ``station``.
 
         Raises
         ------

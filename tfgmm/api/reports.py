@@ -1,4 +1,4 @@
-"""Several runs: beside each other, in one report; the state of files."""
+"""Compare runs, write one report on several runs, and verify the files of a run or a dataset."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A report that has been written.
+    """Paths of a written report, and the evaluations that the report shows.
 
     Attributes
     ----------
     page : Path
-        One self-contained HTML page.
+        Self-contained HTML page.
     markdown : Path or None
-        Folder of the same as Markdown and figures.
+        Folder of the same report as Markdown and figures.
     evaluations : list of Evaluation
-        What it shows, one of each run.
+        Evaluations of the runs, one per run.
     """
 
     page: Path
@@ -35,12 +35,18 @@ class Report:
 
 
 def compare(evaluations: "Sequence[Evaluation]") -> "list[Section]":
-    """Set runs beside each other: their scores, and paired differences of the first to the others.
+    """Compare the scores of runs; return sections with tables and figures.
 
     Parameters
     ----------
     evaluations : sequence of Evaluation
-        Of `Run.evaluate`, at least two.
+        Two or more evaluations, as returned by `Run.evaluate`.
+
+    Returns
+    -------
+    list of Section
+        First the scores of all runs side by side; then, for each further run, the paired differences: score
+        of the first run minus score of the further run.
 
     Raises
     ------
@@ -66,33 +72,34 @@ def report(
     overwrite: bool = False,
     report: Callable[[str, float], None] = lambda what, share: None,
 ) -> Report:
-    """Evaluate runs and write one self-contained page with everything that is found.
+    """Evaluate runs, and write one self-contained HTML page with all results.
 
     Parameters
     ----------
     runs : sequence of Run or path
-        Several are compared.
+        One or more runs; several runs are also compared.
     page : path, optional
-        HTML page; ``report.html`` in the first run by default.
+        HTML page; ``report.html`` in the folder of the first run by default.
     markdown : path, optional
-        Folder for the same as Markdown and figures.
+        Folder for the same report as Markdown and figures.
     baselines : bool
-        Fit all baselines on the same folds (minutes, once a run).
+        If True, fit all simpler models on the same folds; this takes minutes, once per run.
     overwrite : bool
-        Replace also files of these names that are no report.
+        If True, also replace files of the same names that are no report.
     report : callable
-        Receives what is being done and the share of it that is done.
+        Called with the name of the current step and the share of the step that is done, 0 to 1.
 
     Returns
     -------
     Report
+        Paths of the written files, and the evaluations.
 
     Raises
     ------
     UsageError
-        There is no run, it is not finished, or a name is taken.
+        A path is no run folder, a run is not finished, or an output file exists and is no report.
     DataError
-        Predictions are damaged, or the file system refuses to write.
+        The predictions of a run are damaged, or the file system refuses to write.
 
     Examples
     --------
@@ -118,16 +125,18 @@ def report(
 
 
 def check(folder: PathLike) -> pd.DataFrame:
-    """Verify the files of a run or a dataset: are they what was written?
+    """Verify the files of a run or a dataset against their hashes, and return the state of each file.
 
     Parameters
     ----------
     folder : path or Run
+        Run folder or dataset folder.
 
     Returns
     -------
     pandas.DataFrame
-        ``file`` and ``state``: ``whole``, ``not trained yet``, or what is wrong with the file.
+        One row per file: ``file``, the name; ``state``, which is ``whole``, ``not trained yet``, or a
+        sentence on what is wrong with the file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A run with its verbs: what it has learned, what it predicts."""
+"""A run on disk: site amplification, predictions, and export of its networks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tfgmm.serving.export import Export
     from tfgmm.site_amplification.writing import SiteAmplification
 
-# Rooms that load TensorFlow are imported where they are called.
+# Packages that load TensorFlow are imported where they are called.
 
 
 class Run(OpenedRun):
-    """A run on disk: what was trained, how good it is, what it predicts.
+    """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
 
-    A run can be given wherever a path can.
+    A run is an ensemble of trained networks per intensity measure, in one folder.
 
     Parameters
     ----------
     folder : RunFolder
-        The opened files; `Run.open` takes a path.
+        The files of the run; `Run.open` takes a path.
 
     Examples
     --------
@@ -57,44 +57,54 @@ class Run(OpenedRun):
         train: "Callable[[Training, str], bool] | None" = None,
         report: Report = lambda what, share: None,
     ) -> "SiteAmplification":
-        """Map the site amplification that the run has learned, with its uncertainty.
+        """Map the site amplification (ln units) that the networks predict, with its uncertainty.
+
+        The maps, figures and tables are written into a folder. Networks without site channels are trained
+        if they do not exist yet: their predictions serve as a reference for the run's own networks.
 
         Parameters
         ----------
         ims : sequence of str, optional
             Intensity measures; all of the run by default.
         arms : sequence of {"published", "isotropic"}
-            Networks without site channels to train and compare with: as published, or with turned maps
-            that hide direction. With none, estimates are from the run's own networks only.
+            Kinds of networks without site channels to train and compare with (an arm is a set of input
+            channels and the way of training). ``published``: as in the published study. ``isotropic``:
+            trained on maps that are turned and mirrored at random, which hides the direction to the source.
+            If empty, the estimates come from the run's own networks only.
         events : sequence of str
-            Events to average over: ``role:all``, ``magnitude:5,7``, ``distance:0,100`` (km from the centre
-            of the map), ``region:W,S,E,N``; all validation events by default.
+            Selection of the events to average over: ``role:all``, ``magnitude:5,7``, ``distance:0,100`` (km
+            from the centre of the map), ``region:W,S,E,N`` (degrees); all validation events by default.
         places : pandas.DataFrame, optional
-            ``name, longitude, latitude`` of places for amplification against period.
+            Places for which amplification is drawn against period: ``name``; ``longitude, latitude``,
+            degrees.
         against : path or Run, optional
-            Another run on the same data: also map the difference to it.
-        within_km, min_records
-            A pixel is believed that has so many training records at stations within so many km.
+            Another run on the same data; the difference to its site amplification is mapped too.
+        within_km : float
+            Distance from a pixel, km, within which stations count for `min_records`.
+        min_records : int
+            Number of training records within `within_km` of a pixel that the estimate at the pixel needs.
         out : path, optional
-            Folder of the results; ``site_amplification`` in the run by default.
+            Folder of the results; ``site_amplification`` in the run folder by default.
         overwrite : bool
-            Replace also files of these names that this call did not make.
+            If True, also replace files of the same names that an earlier call did not make.
         train : callable, optional
-            Trains the members that an arm lacks, given a `Training` and words for it; returns False if
-            other processes are at work on some.
+            Function that trains missing networks. It is called with a `Training` and a name for messages,
+            and returns False if other processes are training some of the networks.
         report : callable
-            Receives what is being done and the share of it that is done.
+            Called with the name of the current step and the share of the step that is done, 0 to 1.
 
         Returns
         -------
         SiteAmplification
+            Folder of the results, ``summary`` table, and estimates, maps and stations by intensity measure.
 
         Raises
         ------
         UsageError
-            The run is not finished, has no such measure, or does not fit `against`; or too few events.
+            The run is not finished, lacks an intensity measure, or does not fit `against`; or too few
+            events are selected.
         DataError
-            The data have changed, or the file system refuses to write.
+            The data have changed since the training, or the file system refuses to write.
 
         Examples
         --------
@@ -121,25 +131,25 @@ class Run(OpenedRun):
         )
 
     def ensemble(self, im: str | None = None) -> "Ensemble":
-        """Load the trained members of one intensity measure, which takes seconds the first time.
+        """Return the ensemble of trained networks of one intensity measure; the first call takes seconds.
 
         Parameters
         ----------
         im : str, optional
-            Intensity measure; the run's first one by default.
+            Intensity measure; the first one of the run by default.
 
         Returns
         -------
         Ensemble
-            With ``maps(events)``, ``at_sites(events, sites)`` and ``at_stations(events, stations)``, as
-            `tfgmm.Client` has them.
+            Methods ``maps(events)``, ``at_sites(events, sites)`` and ``at_stations(events, stations)``
+            predict ground motion, as those of `tfgmm.Client` do.
 
         Raises
         ------
         UsageError
-            The run has no such intensity measure, or no trained member of it.
+            The run has no such intensity measure, or no trained network for it.
         DataError
-            A member is damaged.
+            The files of a network are damaged.
 
         Examples
         --------
@@ -167,45 +177,52 @@ class Run(OpenedRun):
         overwrite: bool = False,
         progress: Callable[[], None] = lambda: None,
     ) -> Path:
-        """Predict earthquakes and write maps or a table of sites; memory does not depend on their number.
+        """Predict the ground motion of earthquakes; write maps or a table of sites, and return its path.
+
+        The memory needed does not depend on the number of earthquakes.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            With ``longitude, latitude, depth_km, magnitude``; of `tfgmm.scenario`, `tfgmm.read_events`.
+            Earthquakes: ``longitude, latitude`` (degrees), ``depth_km`` (km), ``magnitude`` (Mw), as
+            returned by `tfgmm.scenario` or `tfgmm.read_events`.
         out : path
-            Maps: ``.nc`` (all events in one file), ``.tif``, ``.png`` or ``.pdf`` (one file per event: of
-            several, a folder). Table of sites: ``.csv`` or ``.parquet``.
+            Output file. Maps: ``.nc`` (all events in one file), or ``.tif``, ``.png`` or ``.pdf`` (one file
+            per event; for several events, files in a folder). Table of sites: ``.csv`` or ``.parquet``.
         im : str, optional
-            Intensity measure; the run's first one by default.
+            Intensity measure; the first one of the run by default.
         sites : pandas.DataFrame, optional
-            With ``longitude`` and ``latitude``; maps by default.
+            Sites to predict at: ``longitude, latitude``, degrees. Maps are predicted if neither sites nor
+            stations are given.
         stations : sequence of str, or "all"
-            Instead of sites, stations of the run, with their site terms.
+            Ids of stations of the run to predict at, with their site terms, instead of sites.
         exceed : sequence of float
-            Levels, g, whose probability of exceedance is wanted.
+            Levels of the intensity measure, g, whose probability of exceedance is predicted.
         percentiles : sequence of float
-            Percentiles, between 0 and 100.
+            Percentiles of the intensity measure to predict, between 0 and 100.
         interpolation : {"nearest", "bilinear"}
-            At sites: the pixel, as in training, or between four pixels.
+            Values at sites: value of the pixel that contains the site, as in training, or interpolation
+            between four pixels.
         calibrated : bool, optional
-            Calibrate sigma; by default if the run has a calibration.
+            If True, calibrate the standard deviation; by default it is calibrated if the run has a
+            calibration.
         overwrite : bool
-            Replace what `out` was.
+            If True, replace `out` if it exists.
         progress : callable
-            Called after each event.
+            Called without arguments after each event.
 
         Returns
         -------
         Path
-            The file or folder that was written, whole or not at all.
+            The file or folder. It is written completely or not at all.
 
         Raises
         ------
         UsageError
-            The ending does not fit, `out` exists, there is no calibration, measure or station.
+            The ending does not fit, `out` exists, or the run has no such calibration, intensity measure or
+            station.
         DataError
-            An event or a site cannot be, or the file system refuses to write.
+            A value of an event or a site is missing or out of range, or the file system refuses to write.
 
         Examples
         --------
@@ -239,14 +256,23 @@ class Run(OpenedRun):
         precision: str = "float32",
         overwrite: bool = False,
     ) -> "Export":
-        """Return what an export would write where, before hours or gigabytes are spent.
+        """Return a planned export, which states members, size and folder, without writing anything.
 
-        Parameters, errors: as for `export`.
+        Parameters
+        ----------
+        out, im, members, precision, overwrite
+            As for `export`.
 
         Returns
         -------
         Export
-            With ``summary``, ``members`` and ``write(report)``.
+            ``summary``, a sentence on what will be written; ``members``; and ``write(progress)``, which
+            writes the export.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `export`.
         """
         from tfgmm.serving import export
 
@@ -264,34 +290,37 @@ class Run(OpenedRun):
         overwrite: bool = False,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Path:
-        """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server.
+        """Write the ensemble as one TensorFlow SavedModel for a model server; return its version folder.
 
         Parameters
         ----------
         out : path, optional
-            Folder of the model, ``saved_models/RUN`` by default; a new version goes in.
+            Folder of the model, ``saved_models/RUN`` by default. A new version folder is made in it.
         im : str, optional
-            Intensity measure; the run's first one by default.
+            Intensity measure; the first one of the run by default.
         members : int, optional
-            Keep so many members, spread over chunks first; all by default.
+            Number of members to export (a member is one trained network: a station chunk times an
+            initialisation). The first initialisation of every chunk comes first. All members by default.
         precision : {"float32", "float16"}
-            How weights are stored.
+            Type of the stored weights.
         overwrite : bool
-            Replace also a README and settings in the folder that are not of an export.
+            If True, replace a ``README.md`` and a ``models.config`` in the folder that no export has
+            written.
         progress : callable
             Called with the number of members that are done.
 
         Returns
         -------
         Path
-            The version folder.
+            The new version folder.
 
         Raises
         ------
         UsageError
-            Something does not fit the run, or the folder holds another model or files of others.
+            An argument does not fit the run, or the folder holds another model or files that no export has
+            written.
         DataError
-            The run is damaged, the disk is too small, or the file system refuses to write.
+            The run is damaged, the disk has too little space, or the file system refuses to write.
 
         Examples
         --------
@@ -304,14 +333,25 @@ class Run(OpenedRun):
 
 
 def open_run(path: PathLike | None = None) -> Run:
-    """Open a run folder; without a path the run in ``runs`` that was begun last.
+    """Return the run in a run folder; without a path, the run in ``runs`` whose training began last.
+
+    Parameters
+    ----------
+    path : path, optional
+        Run folder. By default the run is chosen among the runs in ``runs`` that have predictions.
+
+    Returns
+    -------
+    Run
+        The opened run.
 
     Raises
     ------
     UsageError
-        There is no run.
+        The path is no run folder, another version of tfgmm made the run, or no run in ``runs`` has
+        predictions.
     DataError
-        Its description is damaged.
+        The file ``experiment.json`` of the run is damaged.
 
     Examples
     --------

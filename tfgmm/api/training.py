@@ -1,4 +1,4 @@
-"""Settings -> a trained run."""
+"""Make the settings of a run, and train it."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,11 +16,11 @@ from tfgmm.runs.experiment import Experiment
 if TYPE_CHECKING:
     from tfgmm.network.training import Training
 
-# The room of the networks is imported where it is called: it loads TensorFlow.
+# The package tfgmm.network is imported where it is called, because it loads TensorFlow.
 
-#: Parts of an experiment whose settings have names of their own.
+#: Parts of an `Experiment` that are groups of settings.
 _PARTS = ("grid", "network", "training")
-#: Receives the name of what is being trained and the share of it that is done.
+#: Function that is called with the name of a member, or of a step, and the share done, 0 to 1.
 Report = Callable[[str, float], None]
 
 
@@ -36,34 +36,41 @@ def experiment(
     center: tuple[float, float] | None = None,
     **settings,
 ) -> Experiment:
-    """Return the settings of a run: those of a preset, with changes.
+    """Return the settings of a run: the settings of a preset, with changes.
 
     Parameters
     ----------
     networks : str or iterable of str
-        Networks whose records train.
+        Seismic networks whose records form the training set.
     preset : {"quick", "standard", "paper"}
-        Minutes; the default; for GPUs.
+        Preset of all settings: ``quick`` trains in minutes, ``standard`` is the default, ``paper`` needs
+        GPUs.
     data : path, optional
         Dataset folder; the embedded simulated records by default.
     reference : str, optional
-        Network that is held out in chunks and scored; the first by default.
+        Seismic network whose sites are held out in chunks and whose records are scored; the first of
+        `networks` by default.
     ims : str or iterable of str, optional
-        Intensity measures, PGA or SA(T).
+        Intensity measures, ``PGA`` or ``SA(T)`` with the period T in s.
     drop : str or iterable of str, optional
-        Channels, or groups of channels (source, path, site), to leave out.
+        Input channels, or groups of input channels (source, path, site), to leave out.
     split : str, optional
-        Validation events: ``time:FROM,TO`` or ``random-events:SHARE``.
+        Choice of the validation events: ``time:FROM,TO`` (dates) or ``random-events:SHARE``.
     center : (longitude, latitude), optional
         Centre of the map, degrees.
     **settings
-        Any other setting of `Experiment`, or of its grid, network or training, by its name:
-        ``chunks=5``, ``pixel_km=1.0``, ``base=16``, ``epochs=20``, ... None leaves that of the preset.
+        Any other setting of `Experiment`, or of its grid, network or training, by name: ``chunks=5``,
+        ``pixel_km=1.0``, ``base=16``, ``epochs=20``, ... The value None means the value of the preset.
+
+    Returns
+    -------
+    Experiment
+        The settings of the run.
 
     Raises
     ------
     UsageError
-        There is no such preset or setting, or settings do not fit together.
+        No such preset or setting exists, or settings do not fit together.
 
     Examples
     --------
@@ -89,12 +96,12 @@ def experiment(
 
 
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return one name or several as a tuple."""
+    """Return one name or several names as a tuple, and None for None."""
     return (names,) if isinstance(names, str) else None if names is None else tuple(names)
 
 
 def _in_parts(settings: dict) -> dict:
-    """Sort settings into the parts of an experiment that they belong to."""
+    """Return settings grouped by part of an experiment: grid, network, training, and ungrouped settings."""
     fields, sorted_settings = Experiment.model_fields, {name: {} for name in _PARTS}
     homes = {name: part for part in _PARTS for name in fields[part].annotation.model_fields}
     for name, value in settings.items():
@@ -116,25 +123,28 @@ def begin_training(
     overwrite: bool = False,
     chunks: Iterable[int] | None = None,
 ) -> "Training":
-    """Begin a run, or go on with it, and return what is left to train before it is trained.
+    """Begin or continue the training of a run: make its folder, and return what is left to train.
+
+    Nothing is trained before ``train`` of the result is called.
 
     Parameters
     ----------
     experiment : Experiment
-        Of `tfgmm.experiment`.
+        Settings of the run, as returned by `tfgmm.experiment`.
     out : path, optional
         Run folder; ``runs/NETWORKS-PRESET`` by default.
     dataset : Dataset, optional
-        The records, where they do not stand in the folder that the experiment names.
+        Dataset to train on, if it is not in the dataset folder that the experiment names.
     overwrite : bool
-        Replace another run that stands there.
+        If True, replace another run in the run folder.
     chunks : iterable of int, optional
-        Train only these chunks now, from 0.
+        Station chunks to train now, counted from 0; all by default.
 
     Returns
     -------
     Training
-        With ``members``, ``missing``, ``seconds_per_member()`` and ``train(report)``.
+        ``members`` (all networks of the run: a station chunk times an initialisation each), ``missing``
+        (members that are not trained yet), ``seconds_per_member()`` and ``train(report)``.
 
     Raises
     ------
@@ -158,10 +168,15 @@ def begin_training(
 
 
 def default_folder(experiment: Experiment) -> Path:
-    """Return the run folder of an experiment that is given none.
+    """Return the default run folder of an experiment, ``runs/NETWORKS-PRESET``.
 
     >>> str(default_folder(experiment(["kik", "meso"], preset="quick")))
     'runs/kik-meso-quick'
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Settings of the run.
     """
     return Path("runs") / f"{'-'.join(experiment.networks)}-{experiment.preset}"
 
@@ -177,26 +192,34 @@ def train(
     report: Report = lambda what, share: None,
     **settings,
 ) -> Run:
-    """Train an ensemble: station chunks x initialisations, resumable with the same call.
+    """Train an ensemble of networks, and return the run; the same call continues an interrupted training.
 
-    Members that another process is training are left to it.
+    The ensemble has one member per station chunk and initialisation. The call skips members that another
+    process is training.
 
     Parameters
     ----------
     data : Dataset, path or None
-        The records, or their folder; None takes the embedded simulated records.
-    networks, preset, **settings
-        As for `tfgmm.experiment`.
-    out, overwrite
-        As for `begin_training`.
+        Dataset or dataset folder to train on; None for the embedded simulated records.
+    networks : str or iterable of str
+        Seismic networks whose records form the training set.
+    preset : {"quick", "standard", "paper"}
+        Preset of all settings, as for `tfgmm.experiment`.
+    out : path, optional
+        Run folder; ``runs/NETWORKS-PRESET`` by default.
+    overwrite : bool
+        If True, replace another run in the run folder.
     only_chunks : iterable of int, optional
-        Train only these chunks now, from 0.
+        Station chunks to train now, counted from 0; all by default.
     report : callable
-        Receives the name of a member and the share of its training that is done.
+        Called with the name of a member and the share of its training that is done, 0 to 1.
+    **settings
+        Further settings, as for `tfgmm.experiment`.
 
     Returns
     -------
     Run
+        The run, trained unless other processes are still training some members.
 
     Raises
     ------
@@ -219,25 +242,27 @@ def train(
 def upgrade(
     run: PathLike, *, data: PathLike | None = None, report: Report = lambda what, share: None
 ) -> Run:
-    """Bring a run of version 0.1 up to the format of this version; its networks stay as they are.
+    """Convert a run of version 0.1 to the format of this version and return it, its networks unchanged.
 
     Parameters
     ----------
     run : path
         Run folder.
     data : path, optional
-        Dataset folder; by default the one that the run was trained on.
+        Dataset folder; by default the dataset folder that the run was trained on.
     report : callable
-        Receives what is being done and the share of it that is done.
+        Called with the name of the current step and the share of the step that is done, 0 to 1.
 
     Returns
     -------
     Run
+        The upgraded run.
 
     Raises
     ------
     UsageError
-        There is no run, it is of this version already, or the dataset is not the one it was trained on.
+        The path is no run folder, the run is of this version already, or the dataset is not the one that
+        the run was trained on.
     DataError
         A file of the run is damaged, or the file system refuses to write.
 

@@ -1,4 +1,4 @@
-"""Waveforms -> a dataset."""
+"""Read waveforms, compute their intensity measures, and return a dataset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,32 +21,40 @@ def read_nied(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED.
+    """Read K-NET and KiK-net records (ASCII or CSV) as downloaded from NIED, and return a dataset.
 
     Parameters
     ----------
     files : path or paths
-        Files, folders of them, and archives ``.tar``, ``.tar.gz``, ``.zip``.
+        Files, folders of files, and archives ``.tar``, ``.tar.gz``, ``.zip``.
     ims : sequence of str
-        ``PGA``, ``SA(T)``.
+        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
+        Horizontal component of the intensity measures.
     sensor : {"surface", "borehole"}
-        Which sensor of KiK-net.
+        Sensor of KiK-net stations whose records are read.
     baseline : {"pre_event", "linear"}
-        Take off the mean before the first arrival, or a straight line.
+        Baseline to subtract: mean before the first arrival, or straight line.
     highpass_hz, lowpass_hz : float or None
-        Corners of the filters; None for none.
+        Corner frequencies of the filters, Hz; None for no filter.
     catalogue : path, optional
-        CSV file or QuakeML with better magnitudes.
-    progress, **choices
-        As for `read_jma`.
+        CSV or QuakeML catalogue with more reliable magnitudes than the records state.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
-        A file does not exist, a setting is unknown, or no station lies in the region.
+        A file does not exist, an option is unknown, or no station lies in the region.
     DataError
-        No pair of horizontals can be read, or no record is left.
+        No pair of horizontal components can be read, or no record fits the options.
 
     Examples
     --------
@@ -86,35 +94,44 @@ def read_waveforms(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
-    """Read continuous waveforms, cut into the events of a catalogue: MeSO-net and others.
+    """Read continuous waveforms (MeSO-net and others), cut out the events of a catalogue, return a dataset.
 
     Parameters
     ----------
     files : path or paths
-        WIN32 files, or MiniSEED, SAC, GSE files.
+        WIN32 files, or MiniSEED, SAC or GSE files.
     catalogue : path
         Event catalogue, CSV or QuakeML.
     channels : path, optional
-        Channel table of WIN32 files.
+        Channel table of the WIN32 files.
     stations : path, optional
-        Station table (CSV) of other files.
+        Station table (CSV) of MiniSEED, SAC or GSE files.
     network : str
-        Name that the network gets.
-    ims, component
-        As for `read_nied`.
+        Name of the network in the dataset.
+    ims : sequence of str
+        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
+    component : {"geometric_mean", "rotd50"}
+        Horizontal component of the intensity measures.
     correction : {"ln", "intensity", "log10", "none"}
-        Factor from a borehole to the surface: 1.65, 1.78, 3.16, none.
+        Amplification from a borehole sensor to the surface: factor 1.65, 1.78, 3.16, or none.
     velocity : {"leave-out", "differentiate"}
-        What becomes of channels that measure velocity.
-    progress, **choices
-        As for `read_jma`.
+        Treatment of channels that measure velocity.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
 
     Raises
     ------
     UsageError
-        A file does not exist, a setting does not fit, or no station lies in the region.
+        A file does not exist, an option does not fit, or no station lies in the region.
     DataError
-        A file is damaged, or no record is left.
+        A file is damaged, or no record fits the options.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The command line: parses and prints.
+"""The command line: reads options, calls the functions of ``tfgmm``, and prints results.
 
-app                  the command line
-console              tables and progress on the terminal
-options              options that several commands have
+app                  the command ``tfgmm`` with all subcommands
+console              tables and progress bars on the terminal
+options              options that several commands have in common
 data_commands        tfgmm import | fetch | simulate | describe | export-table
 run_commands         tfgmm train | upgrade | evaluate | report | effects | check | site-amp
 prediction_commands  tfgmm predict | export | serve | query

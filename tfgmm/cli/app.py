@@ -1,4 +1,4 @@
-"""The command line: parses and prints, the work is done by the functions that `tfgmm` names."""
+"""The command ``tfgmm``: it reads options and prints results; public functions of ``tfgmm`` do the work."""
 
 import sys
 from typing import Annotated
@@ -33,7 +33,23 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error is one readable line and an exit code (2 usage, 1 data)."""
+    """Run the command line; end the program with an exit code.
+
+    An error of tfgmm is printed as one line on standard error, with exit code 2 for wrong usage and 1 for
+    wrong data.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Arguments of the command; those of the program by default.
+
+    Raises
+    ------
+    SystemExit
+        The command has ended, with or without an error.
+    TfgmmError
+        The command failed, and the option ``--debug`` is given.
+    """
     arguments = options.expanded(sys.argv[1:] if arguments is None else arguments)
     show_log()
     try:

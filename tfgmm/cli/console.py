@@ -1,4 +1,4 @@
-"""Tables and progress on the terminal."""
+"""Print tables and progress bars on the terminal."""
 
 import contextlib
 import logging
@@ -34,18 +34,23 @@ if TYPE_CHECKING:
     from tfgmm.data.tally import Tally
     from tfgmm.network.training import Training
 
-#: Wide enough for a line a model where the terminal does not say its width. What is printed is text as it
-#: is: brackets and colons in names of files are no markup.
+#: Console for results, at least 100 columns wide. Text is printed unchanged: brackets and colons in file
+#: names are no markup.
 console = Console(width=max(Console().width, 100), markup=False, emoji=False)
-#: Where progress bars go: standard output may be a file, and holds results only.
+#: Console for progress bars: standard error, because standard output holds results only.
 bars = Console(stderr=True, markup=False, emoji=False)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people write it.
+    """Return a duration as text, in s, min, or h and min.
 
     >>> duration(42), duration(400), duration(40000)
     ('42 s', '7 min', '11 h 7 min')
+
+    Parameters
+    ----------
+    seconds : float
+        Duration, s.
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -54,7 +59,17 @@ def duration(seconds: float) -> str:
 
 
 def show_table(title: str, table: "pd.DataFrame", formats: dict[str, str] | None = None) -> None:
-    """Print a data frame; numbers are right-aligned, `formats` holds format specifications by column."""
+    """Print a data frame as a table with a title, numbers right-aligned; nothing is returned.
+
+    Parameters
+    ----------
+    title : str
+        Title above the table.
+    table : pandas.DataFrame
+        The table.
+    formats : dict of str to str, optional
+        Format specification by column, as ``.2f``.
+    """
     import pandas as pd
 
     # A table's own title would be wrapped to the width of its columns.
@@ -73,14 +88,26 @@ def show_table(title: str, table: "pd.DataFrame", formats: dict[str, str] | None
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end the command, if that is `wanted`."""
+    """Print the version of tfgmm and end the command, if `wanted` is True.
+
+    Parameters
+    ----------
+    wanted : bool
+        Value of the option ``--version``.
+    """
     if wanted:
         print(f"tfgmm {tfgmm.__version__}")
         raise typer.Exit
 
 
 def show_dataset(dataset: "Dataset") -> None:
-    """Print what a dataset holds, where it comes from, and what was dropped and why."""
+    """Print tables of the content of a dataset, its sources, and the dropped records by reason.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The dataset.
+    """
     from tfgmm.data import description
 
     say_simulated(dataset.simulated)
@@ -90,14 +117,26 @@ def show_dataset(dataset: "Dataset") -> None:
 
 
 def say_simulated(simulated: bool) -> None:
-    """Print that records are simulated, where they are."""
+    """Print that the records are simulated, if they are.
+
+    Parameters
+    ----------
+    simulated : bool
+        True for simulated records, False for measured ones.
+    """
     if simulated:
         meaning = ": made by tfgmm with a planted truth, not measured."
         console.print(Text("Simulated records", style="bold").append(meaning, style="not bold"))
 
 
 def say_dropped(tally: "Tally") -> None:
-    """Print what was left out, why, and the first names."""
+    """Print how many events, stations or records were dropped, for each reason, with some of their names.
+
+    Parameters
+    ----------
+    tally : Tally
+        Counts of what was read and dropped.
+    """
     for row in tally.dropped():
         read, names = tally.read.get(row["what"], row["count"]), ", ".join(row["examples"])
         not_named = row["count"] - len(row["examples"])
@@ -107,22 +146,48 @@ def say_dropped(tally: "Tally") -> None:
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator:
-    """Show a bar over `total` pieces of work; yield the function to be called after each."""
+    """Show a progress bar while a block runs; yield the function to call after each step.
+
+    Parameters
+    ----------
+    description : str
+        Text beside the bar.
+    total : int
+        Number of steps.
+
+    Yields
+    ------
+    callable
+        Function that advances the bar by one step, whatever its arguments.
+    """
     with _bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
 
 
 def tracked(pieces: Sequence, description: str) -> Iterable:
-    """Return the pieces of work one after the other, with a bar over them."""
+    """Return an iterable over steps of work that shows a progress bar.
+
+    Parameters
+    ----------
+    pieces : sequence
+        The steps of work.
+    description : str
+        Text beside the bar.
+    """
     return track(pieces, description, console=bars, disable=not bars.is_terminal)
 
 
 @contextlib.contextmanager
 def stage_progress() -> Iterator:
-    """Show a bar for stages of unknown number; yield the function that receives a stage and its share done.
+    """Show a progress bar for steps of unknown number; yield the function that reports a step.
 
-    The bar appears with the first stage: before, another bar may be shown.
+    The bar appears with the first report, because another bar may be shown before.
+
+    Yields
+    ------
+    callable
+        Function of the name of the current step and the share of the step that is done, 0 to 1.
     """
     bar = _bar()
     task = bar.add_task("", total=1.0, start=False)
@@ -140,7 +205,20 @@ def stage_progress() -> Iterator:
 
 @contextlib.contextmanager
 def training_progress(total: int, done: int) -> Iterator:
-    """Show a bar over all members; yield the function that receives a member's name and share done."""
+    """Show a progress bar for the training of an ensemble; yield the function that reports a member.
+
+    Parameters
+    ----------
+    total : int
+        Number of members (trained networks) of the ensemble.
+    done : int
+        Number of members that are trained already.
+
+    Yields
+    ------
+    callable
+        Function of the name of a member and the share of its training that is done, 0 to 1.
+    """
     with _bar() as bar:
         task = bar.add_task("training", total=total, completed=done)
         finished: dict[str, float] = {}
@@ -153,14 +231,14 @@ def training_progress(total: int, done: int) -> Iterator:
 
 
 class _Notes(logging.Handler):
-    """A handler that prints what the package logs, as notes beside the progress bars."""
+    """Logging handler that prints messages of the package as notes, beside progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         console.print(f"Note: {record.getMessage()}", highlight=False)
 
 
 def show_log() -> None:
-    """Print warnings that the package logs, in place of Python's own way."""
+    """Print the warnings that the package logs as notes, instead of in the format of Python."""
     log = logging.getLogger("tfgmm")
     if not any(isinstance(handler, _Notes) for handler in log.handlers):
         log.addHandler(_Notes())
@@ -168,20 +246,21 @@ def show_log() -> None:
 
 
 def train_missing(training: "Training", what: str) -> bool:
-    """Print what is left to train and what it will cost, and train it.
+    """Print what is left to train and how long that may take, and train it.
 
-    Ctrl-C ends the command with code 130.
+    Ctrl-C ends the command with exit code 130; the same command continues the training.
 
     Parameters
     ----------
     training : tfgmm.network.training.Training
+        Training of the members (trained networks) of an ensemble.
     what : str
-        Words for what the members belong to, as ``Run runs/kik``.
+        Name of the ensemble for the printed text, as ``Run runs/kik``.
 
     Returns
     -------
     bool
-        True if all is trained; False if other processes are at work on some members.
+        True if all members are trained; False if other processes are training some of them.
     """
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
@@ -207,7 +286,7 @@ def train_missing(training: "Training", what: str) -> bool:
 
 
 def _bar() -> Progress:
-    """Return a bar with a share, the time it took and the time left, shown on terminals only."""
+    """Return a progress bar with share, elapsed time and remaining time; it is shown on terminals only."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -222,22 +301,28 @@ def _bar() -> Progress:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, which takes seconds, without what its libraries print while they load."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it reports absent GPUs as errors
+    """Import TensorFlow, which takes seconds, and suppress the messages of its libraries."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports absent GPUs as errors
     stderr = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # which looks for GPUs, and complains if it finds none
+        tf.config.list_physical_devices()  # looks for GPUs, and prints warnings if there is none
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
 
 
 def run_script(main: Callable[..., None]) -> None:
-    """Run the command of a script: an error is one line, and the exit code its own."""
+    """Run a function as the command of a script; print an error as one line, and end with its exit code.
+
+    Parameters
+    ----------
+    main : callable
+        Function whose parameters are the options of the command.
+    """
     app = typer.Typer(add_completion=False, context_settings=options.HELP)
     app.command()(main)
     try:

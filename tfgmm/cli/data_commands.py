@@ -1,4 +1,4 @@
-"""The commands that get data: import, fetch, simulate, describe and export-table."""
+"""The commands that make and describe datasets: import, fetch, simulate, describe and export-table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,32 +21,41 @@ fetches = typer.Typer(
 
 # ---- records into a dataset --------------------------------------------------------------------------
 
-Out = Annotated[Path, typer.Option(help="Dataset folder to make, or with --append to add to.")]
+Out = Annotated[Path, typer.Option(help="Dataset folder to make, or, with --append, to extend.")]
 Append = Annotated[
     bool,
     typer.Option(
-        "--append", help="Add to the dataset at --out; one earthquake in two catalogues becomes one event."
+        "--append", help="Add to the dataset at --out; an earthquake that both contain becomes one event."
     ),
 ]
 Component = Annotated[str, typer.Option(help="geometric_mean or rotd50.")]
 Sensor = Annotated[str, typer.Option(help="surface or borehole.")]
 Unit = Annotated[
-    str | None, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal (default: told from the values).")
+    str | None,
+    typer.Option(
+        help="Unit of the amplitudes: g, %g, m/s^2, cm/s^2 or gal (default: as the values suggest)."
+    ),
 ]
 UnitAsStated = Annotated[
-    bool, typer.Option("--unit-as-stated", help="Take the unit even where the amplitudes contradict it.")
+    bool, typer.Option("--unit-as-stated", help="Use the stated unit even if the amplitudes contradict it.")
 ]
-Region = Annotated[str | None, typer.Option(help="WEST,SOUTH,EAST,NORTH of the stations, degrees.")]
-MinMagnitude = Annotated[float, typer.Option(help="Least moment magnitude.")]
-MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance, km.")]
-MinRecords = Annotated[int, typer.Option(help="Least records an event.")]
+Region = Annotated[
+    str | None, typer.Option(help="Box of the stations to keep: WEST,SOUTH,EAST,NORTH, degrees.")
+]
+MinMagnitude = Annotated[float, typer.Option(help="Smallest moment magnitude of an event.")]
+MaxDistance = Annotated[float, typer.Option(help="Largest hypocentral distance of a record, km.")]
+MinRecords = Annotated[int, typer.Option(help="Smallest number of records of an event.")]
 Large = Annotated[
     bool,
-    typer.Option("--large", help="Read files of more than 2 GB, or 200 times their packed size, unpacked."),
+    typer.Option(
+        "--large", help="Read files that unpack to more than 2 GB, or to 200 times their packed size."
+    ),
 ]
 Same = Annotated[
     str | None,
-    typer.Option(help="With --append: SECONDS,KM,MAGNITUDE within which two events are one."),
+    typer.Option(
+        help="With --append: largest differences SECONDS,KM,MAGNITUDE between entries of one event."
+    ),
 ]
 
 
@@ -66,7 +75,13 @@ def _common(
 
 
 def records_command(read: "Callable[..., tfgmm.Dataset]") -> None:
-    """Make a command from a function that reads records; the command writes or extends a dataset."""
+    """Make a command from a function that reads records; the command writes or extends a dataset.
+
+    Parameters
+    ----------
+    read : callable
+        Function that returns a dataset; its parameters become options, its docstring becomes the help.
+    """
 
     @imports.command(read.__name__.replace("_", "-"), help=read.__doc__)
     @options.taking(read, _common)
@@ -99,7 +114,8 @@ def jma(
     archives: Annotated[list[Path], typer.Argument(help="Annual files iYYYY.zip or iYYYY.dat.")],
     stations: Annotated[Path, typer.Option(help="Station table code_p.dat.")],
     coordinates: Annotated[
-        Path | None, typer.Option(help="CSV with finer coordinates: code, y, x (degrees).")
+        Path | None,
+        typer.Option(help="CSV file with more precise station coordinates: code, y, x (degrees)."),
     ] = None,
     **choices,
 ) -> "tfgmm.Dataset":
@@ -115,9 +131,11 @@ def nied_ascii(
     component: Component = "geometric_mean",
     sensor: Sensor = "surface",
     baseline: Annotated[str, typer.Option(help="pre_event or linear.")] = "pre_event",
-    highpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.1,
-    lowpass: Annotated[float, typer.Option(help="Corner in Hz; 0 for none.")] = 0.0,
-    catalogue: Annotated[Path | None, typer.Option(help="CSV or QuakeML with better magnitudes.")] = None,
+    highpass: Annotated[float, typer.Option(help="Corner frequency, Hz; 0 for no filter.")] = 0.1,
+    lowpass: Annotated[float, typer.Option(help="Corner frequency, Hz; 0 for no filter.")] = 0.0,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="CSV or QuakeML catalogue with more reliable magnitudes.")
+    ] = None,
     **choices,
 ) -> "tfgmm.Dataset":
     """Read K-NET and KiK-net records, ASCII or CSV, as downloaded from NIED."""
@@ -132,13 +150,17 @@ def nied_ascii(
 @records_command
 def kiknet_flatfile(
     attributes: Annotated[Path, typer.Argument(help="attributes.csv of Bahrampouri et al. (2021).")],
-    spectra: Annotated[Path | None, typer.Option(help="HDF5 file of spectra, for SA(T).")] = None,
+    spectra: Annotated[
+        Path | None, typer.Option(help="HDF5 file of response spectra, needed for SA(T).")
+    ] = None,
     im: options.Im = None,
     sensor: Sensor = "surface",
     unit: Unit = None,
-    spectra_unit: Annotated[str | None, typer.Option(help="Unit of the spectra (default: told).")] = None,
+    spectra_unit: Annotated[
+        str | None, typer.Option(help="Unit of the spectra (default: as the values suggest).")
+    ] = None,
     unit_as_stated: UnitAsStated = False,
-    time_zone: Annotated[str, typer.Option(help="Of the origin times.")] = "Asia/Tokyo",
+    time_zone: Annotated[str, typer.Option(help="Time zone of the origin times.")] = "Asia/Tokyo",
     **choices,
 ) -> "tfgmm.Dataset":
     """Read the KiK-net flatfile of Bahrampouri et al. (2021), DesignSafe PRJ-2547."""
@@ -153,19 +175,24 @@ def mesonet(
     waveforms: Annotated[list[Path], typer.Argument(help="WIN32 files, or MiniSEED, SAC, GSE files.")],
     catalogue: Annotated[Path, typer.Option(help="Event catalogue, CSV or QuakeML.")],
     channels: Annotated[Path | None, typer.Option(help="Channel table of WIN32 files.")] = None,
-    stations: Annotated[Path | None, typer.Option(help="Station table (CSV) of other files.")] = None,
-    network: Annotated[str, typer.Option(help="Name of the network.")] = "meso",
+    stations: Annotated[
+        Path | None, typer.Option(help="Station table (CSV) of MiniSEED, SAC or GSE files.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="Name of the network in the dataset.")] = "meso",
     im: options.Im = None,
     component: Component = "geometric_mean",
     correction: Annotated[
-        str, typer.Option(help="Borehole to surface: ln (x 1.65), intensity (1.78), log10 (3.16), none.")
+        str,
+        typer.Option(
+            help="Factor from borehole to surface: ln (1.65), intensity (1.78), log10 (3.16), none."
+        ),
     ] = "ln",
     velocity: Annotated[
-        str, typer.Option(help="Channels that measure velocity: leave-out, or differentiate.")
+        str, typer.Option(help="Treatment of channels that measure velocity: leave-out or differentiate.")
     ] = "leave-out",
     **choices,
 ) -> "tfgmm.Dataset":
-    """Read continuous waveforms, cut into the events of a catalogue: MeSO-net and others."""
+    """Read continuous waveforms and cut out the events of a catalogue: MeSO-net and others."""
     choices |= {"channels": channels, "stations": stations, "network": network, "component": component}
     choices |= {"ims": im or ("PGA", "SA(1.0)"), "correction": correction, "velocity": velocity}
     with progress("reading", len(waveforms)) as advance:
@@ -176,9 +203,11 @@ def mesonet(
 def gmprocess(
     tables: Annotated[list[Path], typer.Argument(help="Flatfiles, as SA_rotd50.0.csv.")],
     component: Annotated[
-        str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file's name says).")
+        str | None, typer.Option(help="geometric_mean or rotd50 (default: as the file name states).")
     ] = None,
-    unit: Annotated[str, typer.Option(help="g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")] = "%g",
+    unit: Annotated[
+        str, typer.Option(help="Unit: g, %g, m/s^2, cm/s^2 or gal; gmprocess writes %g.")
+    ] = "%g",
     unit_as_stated: UnitAsStated = False,
     **choices,
 ) -> "tfgmm.Dataset":
@@ -190,18 +219,24 @@ def gmprocess(
 
 @records_command
 def table(
-    tables: Annotated[list[Path], typer.Argument(help="CSV, TSV, Excel or Parquet, one row a record.")],
-    layout: Annotated[str | None, typer.Option(help="esm, nga-west2, nz, or a TOML file.")] = None,
-    map_: Annotated[list[str] | None, typer.Option("--map", help="WHAT=COLUMN; repeatable.")] = None,
+    tables: Annotated[
+        list[Path], typer.Argument(help="CSV, TSV, Excel or Parquet files, one row per record.")
+    ],
+    layout: Annotated[
+        str | None, typer.Option(help="Known layout esm, nga-west2 or nz, or a TOML file.")
+    ] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="QUANTITY=COLUMN; repeatable.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="WHAT=VALUE in all rows; repeatable.")
+        list[str] | None, typer.Option("--set", help="QUANTITY=VALUE, the same in all rows; repeatable.")
     ] = None,
     unit: Unit = None,
     unit_as_stated: UnitAsStated = False,
-    time_zone: Annotated[str | None, typer.Option(help="Of times that name none, as Asia/Tokyo.")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Time zone of times that state none, as Asia/Tokyo.")
+    ] = None,
     **choices,
 ) -> "tfgmm.Dataset":
-    """Read any flatfile with a row per record: ESM, NGA-West2, NZ, or your own columns."""
+    """Read any flatfile with one row per record: ESM, NGA-West2, NZ, or your own columns."""
     choices |= {"layout": layout, "columns": map_ or (), "constants": set_ or (), "time_zone": time_zone}
     choices |= {"unit": unit, "unit_as_stated": unit_as_stated}
     with progress("reading", len(tables)) as advance:
@@ -211,30 +246,32 @@ def table(
 # ---- site layers -------------------------------------------------------------------------------------
 
 LayerFile = Annotated[
-    Path, typer.Argument(help="GeoTIFF, NetCDF, J-SHIS file (.csv or its .zip) or CSV of points.")
+    Path, typer.Argument(help="GeoTIFF, NetCDF, J-SHIS file (.csv or .zip) or CSV file of points.")
 ]
 LayerData = Annotated[Path, typer.Option("--data", help="Dataset folder that gets the layer.")]
 Value = Annotated[
-    str | None, typer.Option(help="Column of a CSV, variable of a NetCDF, band of a GeoTIFF.")
+    str | None, typer.Option(help="CSV column, NetCDF variable or GeoTIFF band that holds the values.")
 ]
 LayerRegion = Annotated[
     str | None,
-    typer.Option("--region", help="WEST,SOUTH,EAST,NORTH, degrees; WEST > EAST crosses the date line."),
+    typer.Option(
+        "--region", help="Box to read: WEST,SOUTH,EAST,NORTH, degrees; WEST > EAST crosses the date line."
+    ),
 ]
 Missing = Annotated[
     list[float] | None,
-    typer.Option(help="A value of the file that stands for a missing one, as -9999 or 0; repeatable."),
+    typer.Option(help="A value in the file that means a missing value, as -9999 or 0; repeatable."),
 ]
-Scale = Annotated[float, typer.Option(help="Factor from the file's unit to m or m/s: 1000 for km.")]
+Scale = Annotated[float, typer.Option(help="Factor from the unit of the file to m or m/s; 1000 for km.")]
 Step = Annotated[
-    float | None, typer.Option(help="Step of the raster, degrees; needed for scattered points.")
+    float | None, typer.Option(help="Spacing of the raster, degrees; needed for scattered points.")
 ]
 Latitude = Annotated[
-    str | None, typer.Option(help="Column of a CSV with the latitude (default: lat, latitude).")
+    str | None, typer.Option(help="CSV column with the latitude (default: lat, latitude).")
 ]
 Longitude = Annotated[
     str | None,
-    typer.Option(help="Column of a CSV with the longitude (default: lon, lng, long, longitude)."),
+    typer.Option(help="CSV column with the longitude (default: lon, lng, long, longitude)."),
 ]
 
 
@@ -255,7 +292,17 @@ def _layer_options(
 
 
 def layer_command(command: str, name: str, what: str) -> None:
-    """Make the command that adds one site layer to a dataset."""
+    """Make the command that reads a site layer and adds it to a dataset.
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    name : str
+        Name of the layer in the dataset.
+    what : str
+        Quantity and unit of the layer, for the help.
+    """
 
     @imports.command(command, help=f"Add {what} as a site layer to a dataset.")
     @options.taking(_layer_options)
@@ -279,10 +326,10 @@ def _fetch() -> None:
 @fetches.command("jma")
 def fetch_jma(
     years: Annotated[str, typer.Option(help="Years and ranges, as 2010,2012-2018.")],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the downloaded files.")],
     base: Annotated[str, typer.Option(help="Address of the folder on the server.")] = JMA,
 ) -> None:
-    """Fetch annual files and station table of the JMA; the same command goes on after a break."""
+    """Download annual files and the station table of the JMA; the same command continues after a break."""
     with stage_progress() as report:
         paths = tfgmm.fetch_jma(years, out, base=base, report=report)
     console.print(
@@ -294,16 +341,27 @@ def fetch_jma(
 def simulate(
     out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
     events: Annotated[
-        int | None, typer.Option(help="Events of the kik network; records scale with them.")
+        int | None,
+        typer.Option(
+            help="Number of events of the sparse network kik; its number of records is in proportion."
+        ),
     ] = None,
-    kik_stations: Annotated[int | None, typer.Option(help="Stations of the sparse network.")] = None,
-    meso_stations: Annotated[int | None, typer.Option(help="Stations of the dense network.")] = None,
-    meso_events: Annotated[int | None, typer.Option(help="Events of the dense network.")] = None,
-    trigger: Annotated[float | None, typer.Option(help="Drop records with a PGA below this, in g.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Root of all random numbers.")] = None,
+    kik_stations: Annotated[
+        int | None, typer.Option(help="Number of stations of the sparse network kik.")
+    ] = None,
+    meso_stations: Annotated[
+        int | None, typer.Option(help="Number of stations of the dense network meso.")
+    ] = None,
+    meso_events: Annotated[
+        int | None, typer.Option(help="Number of events of the dense network meso.")
+    ] = None,
+    trigger: Annotated[
+        float | None, typer.Option(help="Trigger threshold, g; records with a smaller PGA are dropped.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Make records with a planted truth in the shape of the published study."""
+    """Make a dataset of simulated records with known true terms, with the sizes of the published study."""
     from tfgmm.api.dataset import refuse_folder
 
     refuse_folder(out, overwrite)
@@ -319,7 +377,7 @@ def describe(
         Path | None, typer.Option(help="Folder of the figures (default: figures in the dataset folder).")
     ] = None,
 ) -> None:
-    """Print what a dataset holds, its origin and what was dropped; draw its map and hit counts."""
+    """Print the content, sources and dropped records of a dataset; draw its station map and hit counts."""
     if figures:
         outputs.refuse_file_name(figures, "--figures")
     dataset = tfgmm.open_dataset(data)
@@ -340,7 +398,7 @@ def export_table(
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write a dataset as one CSV, a row per record, that tfgmm import table reads back."""
+    """Write a dataset as one CSV file, one row per record, that tfgmm import table reads back."""
     from tfgmm.api.dataset import refuse_table
 
     refuse_table(out, overwrite)

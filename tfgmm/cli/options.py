@@ -1,4 +1,4 @@
-"""Options that several commands have, and how the text of options is read."""
+"""Options that several commands have in common, and functions that read the texts of options."""
 
 import inspect
 import os
@@ -11,29 +11,42 @@ import typer
 
 from tfgmm.core.errors import UsageError
 
-#: Settings of every command.
+#: Settings of typer for every command.
 HELP = {"help_option_names": ["-h", "--help"]}
-#: Groups of commands in the help.
+#: Titles of the groups of commands in the help.
 GET_DATA, TRAIN, LOOK, USE = "Get data", "Train", "Look", "Use"
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")]
 OverwriteOthers = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace also files of these names that it did not make."),
+    typer.Option("--overwrite", help="Replace files of the same names even if tfgmm did not make them."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
-Im = Annotated[list[str] | None, typer.Option(help="Intensity measure, PGA or SA(T); repeatable.")]
-OneIm = Annotated[str | None, typer.Option(help="Intensity measure (default: the run's first).")]
+Im = Annotated[
+    list[str] | None,
+    typer.Option(help="Intensity measure, PGA or SA(T) with the period T in s; repeatable."),
+]
+OneIm = Annotated[str | None, typer.Option(help="Intensity measure (default: the first one of the run).")]
 DecimalComma = Annotated[
-    bool, typer.Option("--decimal-comma", help="In tables of text the decimal sign is the comma.")
+    bool, typer.Option("--decimal-comma", help="The comma is the decimal sign in text tables.")
 ]
 
 
 def taking(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Give a command the parameters of other functions, in their order; it gets them by name.
+    """Return a decorator that gives a command the parameters of other functions, as keyword parameters.
 
-    A parameter ``**name`` of these functions is left out.
+    Parameters of the form ``**name`` are left out.
+
+    Parameters
+    ----------
+    *functions : callable
+        Functions whose parameters the command gets, in their order.
+
+    Returns
+    -------
+    callable
+        The decorator.
     """
 
     def decorate(command: Callable) -> Callable:
@@ -51,12 +64,21 @@ def taking(*functions: Callable) -> Callable[[Callable], Callable]:
 
 
 def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
-    """Read numbers with commas between them.
+    """Return the numbers of a text with commas between the numbers; None for None.
+
+    Parameters
+    ----------
+    text : str or None
+        Value of the option.
+    count : int
+        Expected number of numbers.
+    option : str
+        Name of the option, for the message.
 
     Raises
     ------
     UsageError
-        They are not numbers, or not `count`.
+        The text does not consist of `count` numbers.
     """
     if text is None:
         return None
@@ -70,14 +92,25 @@ def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | No
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
-    """Read names with commas between them."""
+    """Return the names in a text with commas between the names; None for None.
+
+    Parameters
+    ----------
+    text : str or None
+        Value of the option.
+    """
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a command line with ``~`` for the home folder, as in ``--out=~/run``.
+    """Return the arguments of a command line with ``~`` replaced by the home folder, as in ``--out=~/run``.
 
-    Shells expand only a word that begins with it. Text of options never does, but paths.
+    Shells replace ``~`` only at the beginning of a word. Only paths begin with ``~``, no other texts do.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Arguments of the command.
     """
     parts = (re.fullmatch(r"(--?[\w-]+=)?(.*)", argument, re.DOTALL) for argument in arguments)
     return [(part[1] or "") + os.path.expanduser(part[2]) for part in parts]

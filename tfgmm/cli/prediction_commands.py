@@ -16,28 +16,31 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-#: Columns of a server's answer that repeat the question.
+#: Columns of the predictions that only repeat the request, and are not printed.
 _NOT_SHOWN = ["event_longitude", "event_latitude", "depth_km", "magnitude", "longitude", "latitude"]
 
 
 # ---- earthquakes and places --------------------------------------------------------------------------
 
-Magnitude = Annotated[float | None, typer.Option(help="Of one scenario.")]
-Longitude = Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")]
-Latitude = Annotated[float | None, typer.Option(help="Of its epicentre, degrees.")]
-Depth = Annotated[float | None, typer.Option(help="Of its hypocentre, km.")]
+Magnitude = Annotated[float | None, typer.Option(help="Magnitude Mw of one scenario.")]
+Longitude = Annotated[float | None, typer.Option(help="Longitude of the epicentre, degrees.")]
+Latitude = Annotated[float | None, typer.Option(help="Latitude of the epicentre, degrees.")]
+Depth = Annotated[float | None, typer.Option(help="Depth of the hypocentre, km.")]
 Catalogue = Annotated[
     Path | None,
     typer.Option(help="Many earthquakes: a table of any agency, or QuakeML; times are not needed."),
 ]
 AnyType = Annotated[
     bool,
-    typer.Option("--any-type", help="Keep quarry blasts, explosions and what else is no earthquake in it."),
+    typer.Option("--any-type", help="Also keep quarry blasts, explosions and the like of the catalogue."),
 ]
 
 
 def _events(catalogue: Path | None, any_type: bool, comma: bool, *scenario: float | None) -> "pd.DataFrame":
-    """Read what is to be predicted; say what was left out and which magnitudes are taken as Mw."""
+    """Return the table of events to predict, from a catalogue or from one scenario.
+
+    Print how many events were dropped, and which magnitude types are taken as Mw.
+    """
     from tfgmm.prediction import scenarios
 
     if catalogue is None:
@@ -51,7 +54,7 @@ def _events(catalogue: Path | None, any_type: bool, comma: bool, *scenario: floa
 
 
 def _sites(path: Path | None, comma: bool) -> "pd.DataFrame | None":
-    """Read the places to predict at, if there are any, and say what was left out."""
+    """Return the table of sites to predict at, or None if no file is given; print the dropped rows."""
     if path is None:
         return None
     sites, left_out = tfgmm.read_sites(path, decimal_comma=comma)
@@ -62,11 +65,11 @@ def _sites(path: Path | None, comma: bool) -> "pd.DataFrame | None":
 # ---- commands ----------------------------------------------------------------------------------------
 
 SitesOrMaps = Annotated[
-    Path | None, typer.Option(help="Table with longitude, latitude, perhaps an id (default: maps).")
+    Path | None, typer.Option(help="Table of sites: longitude, latitude, optionally an id (default: maps).")
 ]
 StationsOfRun = Annotated[
     str | None,
-    typer.Option(help="Instead of sites, stations of the run, as K01,K02 or all; with their site terms."),
+    typer.Option(help="Stations of the run instead of sites, as K01,K02 or all; with their site terms."),
 ]
 PredictionOut = Annotated[
     Path | None,
@@ -75,10 +78,16 @@ PredictionOut = Annotated[
         "(default: prediction.nc or prediction.csv)."
     ),
 ]
-Exceed = Annotated[list[float] | None, typer.Option(help="Probability of more than so many g; repeatable.")]
-Percentile = Annotated[list[float] | None, typer.Option(help="Percentile, as 84; repeatable.")]
-Interpolation = Annotated[str, typer.Option(help="Sites: nearest pixel, as in training, or bilinear.")]
-Raw = Annotated[bool, typer.Option("--raw", help="Leave sigma as it is if the run has a calibration.")]
+Exceed = Annotated[
+    list[float] | None, typer.Option(help="Level, g, whose exceedance probability to predict; repeatable.")
+]
+Percentile = Annotated[list[float] | None, typer.Option(help="Percentile to predict, as 84; repeatable.")]
+Interpolation = Annotated[
+    str, typer.Option(help="Values at sites: nearest pixel, as in training, or bilinear.")
+]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Do not calibrate sigma, even if the run has a calibration.")
+]
 
 
 @app.command(rich_help_panel=options.USE)
@@ -130,13 +139,16 @@ def export(
     run: options.Run,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the model (default: saved_models/RUN); a new version goes in."),
+        typer.Option(help="Folder of the model (default: saved_models/RUN); a new version is added."),
     ] = None,
     im: options.OneIm = None,
     members: Annotated[
-        int | None, typer.Option(help="Keep so many members, spread over chunks first (default: all).")
+        int | None,
+        typer.Option(help="Number of members to export, from all chunks in turn (default: all)."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of the stored weights: float32 or float16.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Type of the stored weights: float32 or float16.")
+    ] = "float32",
     overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
@@ -156,15 +168,15 @@ def export(
 def serve(
     models: Annotated[list[Path], typer.Argument(help="Folders of exported models, as saved_models/NAME.")],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines ask, without passwords.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 admits other machines, without passwords.")
     ] = "127.0.0.1",
-    rest_port: Annotated[int, typer.Option(help="Of REST; 0 takes any free one.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes any free one.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Port of REST; 0 takes any free port.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes any free port.")] = 8500,
     docker: Annotated[
         bool, typer.Option("--docker", help="Only print the command that runs TensorFlow Serving itself.")
     ] = False,
 ) -> None:
-    """Answer requests as TensorFlow Serving does: a small server for machines without docker."""
+    """Run a small model server with the interface of TensorFlow Serving, for machines without docker."""
     import_tensorflow()
     places = {"host": host, "rest_port": rest_port, "grpc_port": grpc_port}
     if docker:
@@ -175,13 +187,13 @@ def serve(
 
 
 SitesOrFile = Annotated[
-    Path | None, typer.Option(help="Table with longitude, latitude (default: maps, which need --out).")
+    Path | None, typer.Option(help="Table of sites: longitude, latitude (default: maps, which need --out).")
 ]
 StationsOfModel = Annotated[
-    str | None, typer.Option(help="Instead of sites, stations that the model knows, as K01,K02.")
+    str | None, typer.Option(help="Stations that the model knows instead of sites, as K01,K02.")
 ]
 AnswerOut = Annotated[
-    Path | None, typer.Option(help="Sites: .csv or .parquet (default: print them); maps: .nc.")
+    Path | None, typer.Option(help="Sites: .csv or .parquet (default: print the values); maps: .nc.")
 ]
 
 
@@ -200,10 +212,10 @@ def query(
     sites: SitesOrFile = None,
     stations: StationsOfModel = None,
     out: AnswerOut = None,
-    timeout: Annotated[float, typer.Option(help="For one answer, s.")] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Longest time to wait for one response, s.")] = 60.0,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Ask a model server for maps or values at sites."""
+    """Request predictions from a model server: maps, or values at sites or stations."""
     from tfgmm.api.asking import refuse_answer, refuse_both
 
     at_sites = refuse_both(sites, stations)

@@ -1,4 +1,4 @@
-"""The commands that train runs and look at them."""
+"""The commands that train, evaluate and inspect runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,10 +26,11 @@ app = typer.Typer()
 
 # ---- train -------------------------------------------------------------------------------------------
 
-Networks = Annotated[str, typer.Option(help="Networks whose records train, as kik,meso.")]
+Networks = Annotated[str, typer.Option(help="Networks whose records form the training set, as kik,meso.")]
 Data = Annotated[str | None, typer.Option(help="Dataset folder (default: embedded simulated records).")]
 Reference = Annotated[
-    str | None, typer.Option(help="Network that is held out in chunks and scored (default: the first).")
+    str | None,
+    typer.Option(help="Network whose sites are held out in chunks and scored (default: the first)."),
 ]
 Preset = Annotated[str, typer.Option(help="quick (minutes), standard, or paper (for GPUs).")]
 RunOut = Annotated[Path | None, typer.Option(help="Run folder (default: runs/NETWORKS-PRESET).")]
@@ -40,32 +41,39 @@ Split = Annotated[
         "(default: time:2015-01-01,2018-01-01)."
     ),
 ]
-Chunks = Annotated[int | None, typer.Option(help="Chunks of reference sites, each held out once.")]
-Inits = Annotated[int | None, typer.Option(help="Initialisations a chunk.")]
-Chunk = Annotated[list[int] | None, typer.Option(help="Train only this chunk now (from 0); repeatable.")]
-Drop = Annotated[str | None, typer.Option(help="Channels or groups (source, path, site) to leave out.")]
+Chunks = Annotated[
+    int | None, typer.Option(help="Number of chunks of reference sites; each chunk is held out once.")
+]
+Inits = Annotated[int | None, typer.Option(help="Number of initialisations per chunk.")]
+Chunk = Annotated[
+    list[int] | None, typer.Option(help="Train only this chunk now (counted from 0); repeatable.")
+]
+Drop = Annotated[
+    str | None,
+    typer.Option(help="Input channels, or groups of channels (source, path, site), to leave out."),
+]
 Target = Annotated[
-    str | None, typer.Option(help="im: learn ln IM; residual: ln IM minus the fitted ergodic median.")
+    str | None, typer.Option(help="im: learn ln IM; residual: learn ln IM minus the fitted ergodic median.")
 ]
 Weighting = Annotated[
-    str | None, typer.Option(help="record: every record weighs the same; event: every event.")
+    str | None, typer.Option(help="record: every record has the same weight; event: every event has.")
 ]
 ShiftPixels = Annotated[
-    int | None, typer.Option(help="Shift the grid in training at random by up to so many pixels.")
+    int | None, typer.Option(help="Largest random shift of the grid in training, pixels.")
 ]
 Stopping = Annotated[
     str | None,
     typer.Option(
-        help="sites, or blocks (of consecutive events; default of standard): a stopping set of its "
-        "own; paper: the validation events."
+        help="Records that decide when training ends. sites, or blocks (of consecutive events; default of "
+        "standard): a separate set; paper: the validation events."
     ),
 ]
 RandomEffects = Annotated[
-    str | None, typer.Option(help="site,event: a mixed-effects model (default of standard), or none.")
+    str | None, typer.Option(help="site,event: mixed-effects model (default of standard); or none.")
 ]
-Epochs = Annotated[int | None, typer.Option(help="At most so many passes over the training events.")]
-BatchSize = Annotated[int | None, typer.Option(help="Events a step.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak of the schedule.")]
+Epochs = Annotated[int | None, typer.Option(help="Largest number of passes over the training events.")]
+BatchSize = Annotated[int | None, typer.Option(help="Number of events per training step.")]
+LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate of the schedule.")]
 Patience = Annotated[
     int | None,
     typer.Option(
@@ -73,17 +81,17 @@ Patience = Annotated[
         "(default of standard: all epochs, the last one's weights)."
     ),
 ]
-Base = Annotated[int | None, typer.Option(help="Filters of the first level of the U-Net.")]
-Depth = Annotated[int | None, typer.Option(help="Levels of the U-Net.")]
+Base = Annotated[int | None, typer.Option(help="Number of filters of the first level of the U-Net.")]
+Depth = Annotated[int | None, typer.Option(help="Number of levels of the U-Net.")]
 Precision = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16 (default: the fastest that processor or GPU has)."),
+    typer.Option(help="float32, bfloat16 or float16 (default: the fastest on the processor or GPU)."),
 ]
 Crs = Annotated[str | None, typer.Option(help="Metric map projection (default: EPSG:6677, Kanto).")]
 Center = Annotated[str | None, typer.Option(help="Centre of the map, LON,LAT (default: 139.95,35.75).")]
-PixelKm = Annotated[float | None, typer.Option(help="Side of a pixel.")]
-InputSize = Annotated[int | None, typer.Option(help="Pixels along a side of the input maps.")]
-Seed = Annotated[int | None, typer.Option(help="Root of all random numbers.")]
+PixelKm = Annotated[float | None, typer.Option(help="Side of a pixel, km.")]
+InputSize = Annotated[int | None, typer.Option(help="Number of pixels along a side of the input maps.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers.")]
 
 
 def _train_options(
@@ -133,7 +141,7 @@ def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> N
     )
     if out:
         outputs.refuse_file_name(out, "a run")
-    import_tensorflow()  # not before the options are known to be right: it takes seconds
+    import_tensorflow()  # takes seconds, so the options are checked before
     training = tfgmm.begin_training(experiment, out, overwrite=overwrite, chunks=chunk)
     say_simulated(training.dataset.simulated)
     if train_missing(training, f"Run {training.run.path}"):
@@ -149,7 +157,7 @@ def upgrade(
         str | None, typer.Option(help="Dataset folder (default: the one that the run was trained on).")
     ] = None,
 ) -> None:
-    """Bring a run of version 0.1 up to the format of this version; its networks stay as they are."""
+    """Convert a run of version 0.1 to the format of this version; its networks stay as they are."""
     import_tensorflow()
     with stage_progress() as report:
         upgraded = tfgmm.upgrade(run, data=data, report=report)
@@ -160,12 +168,14 @@ def upgrade(
 # ---- look --------------------------------------------------------------------------------------------
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]
-Baselines = Annotated[bool, typer.Option(help="Fit all baselines on the same folds (minutes, once a run).")]
+Baselines = Annotated[
+    bool, typer.Option(help="Fit all baselines on the same folds (minutes, once per run).")
+]
 
 
 @app.command(rich_help_panel=options.LOOK)
 def evaluate(runs: Runs, baselines: Baselines = True) -> None:
-    """Score runs: known and held-out sites and events, beside simpler models, with intervals."""
+    """Score runs at known and held-out sites and events, beside simpler models, with intervals."""
     opened = [tfgmm.open_run(path) for path in runs]
     with stage_progress() as report:
         evaluations = [run.evaluate(baselines=baselines, report=report) for run in opened]
@@ -173,7 +183,7 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 
 def _show_evaluations(evaluations: "list[Evaluation]") -> None:
-    """Print the four-way table of each run, and runs beside each other."""
+    """Print the four-way table (known and held-out sites and events) of each run; compare runs."""
     from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
 
     for evaluation in evaluations:
@@ -199,12 +209,12 @@ def write_report(
         Path | None, typer.Option(help="HTML page (default: report.html in the first run).")
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Also write a folder of Markdown and figures.")
+        Path | None, typer.Option(help="Also write the report as a folder of Markdown and figures.")
     ] = None,
     baselines: Baselines = True,
     overwrite: options.OverwriteOthers = False,
 ) -> None:
-    """Write one self-contained page with everything that evaluate finds."""
+    """Write one self-contained page with all results of evaluate."""
     with stage_progress() as report:
         written = tfgmm.report(
             runs, out, markdown=markdown, baselines=baselines, overwrite=overwrite, report=report
@@ -219,11 +229,12 @@ def write_report(
 def effects(
     run: options.Run,
     station: Annotated[
-        str | None, typer.Option(help="Station of the paths (default: the one with most records).")
+        str | None,
+        typer.Option(help="Station at which the paths end (default: the station with most records)."),
     ] = None,
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
-    """Map what the networks have learned about sources and about the paths to one station."""
+    """Map the source effects, and the path effects to one station, that the networks predict."""
     for im, learned in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
         paths = f"{len(learned.paths)} of them with paths to station {learned.station['station_id']}"
         console.print(f"{im}: {len(learned.sources)} source cells, {paths}")
@@ -234,7 +245,7 @@ def effects(
 def check(
     folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
 ) -> None:
-    """Verify the files of a run or a dataset: are they what was written?"""
+    """Verify that the files of a run or a dataset are unchanged since they were written."""
     from tfgmm.runs import verification
 
     states = tfgmm.check(folder)
@@ -260,8 +271,8 @@ LatestRun = Annotated[Path | None, typer.Argument(help="Run folder (default: the
 NoSite = Annotated[
     Literal["published", "isotropic", "both", "none"],
     typer.Option(
-        help="Networks without site channels to train and compare with: as published, with turned "
-        "maps that hide direction, both, or none (estimates from the run's own networks only)."
+        help="Networks without site channels to train and compare with: published; isotropic, with turned "
+        "maps that hide direction; both; or none (estimates from the networks of the run only)."
     ),
 ]
 Events = Annotated[
@@ -273,7 +284,7 @@ Events = Annotated[
 ]
 At = Annotated[
     list[str] | None,
-    typer.Option(help="Place LON,LAT[,NAME] for amplification against period; repeatable."),
+    typer.Option(help="Place LON,LAT[,NAME] at which to draw amplification against period; repeatable."),
 ]
 
 
@@ -282,21 +293,23 @@ def site_amp(
     run: LatestRun = None,
     no_site: NoSite = "both",
     im: Annotated[
-        list[str] | None, typer.Option(help="Intensity measure, repeatable (default: all of the run).")
+        list[str] | None, typer.Option(help="Intensity measure; repeatable (default: all of the run).")
     ] = None,
     events: Events = None,
     at: At = None,
     against: Annotated[
-        Path | None, typer.Option(help="Another run on the same data: also map the difference to it.")
+        Path | None, typer.Option(help="Another run on the same data; the difference to it is mapped too.")
     ] = None,
-    within_km: Annotated[float, typer.Option(help="Stations as near as this teach a pixel.")] = 15.0,
-    min_records: Annotated[int, typer.Option(help="Training records that a pixel needs near it.")] = 10,
+    within_km: Annotated[float, typer.Option(help="Radius around a pixel for --min-records, km.")] = 15.0,
+    min_records: Annotated[
+        int, typer.Option(help="Training records within --within-km that a pixel needs.")
+    ] = 10,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results (default: site_amplification in the run).")
     ] = None,
     overwrite: options.OverwriteOthers = False,
 ) -> None:
-    """Map the site amplification that a run has learned, with its uncertainty."""
+    """Map the site amplification that the networks of a run predict, with its uncertainty."""
     import pandas as pd
 
     if out:

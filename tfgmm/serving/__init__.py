@@ -1,16 +1,18 @@
-"""The model elsewhere: export, servers, clients.
+"""Use of trained ensembles outside Python: export, model servers, and a client of model servers.
 
-client        ask a model server: tables in, xarray or tables out
+A model is an ensemble exported as a TensorFlow SavedModel. A signature is a named function of a SavedModel.
+
+client        predictions from a model server, as xarray datasets or tables
 export        an ensemble -> one SavedModel in a new version folder
 graph         an ensemble as TensorFlow functions that need no Python
 grpc_service  the gRPC interface of TensorFlow Serving, and health checks
-http          HTTP that does not wait for ever: protocol, bodies of requests, answers piece by piece
-limits        how much a server takes on, who computes, and why a request is refused
-messages      the message of a gRPC request -> arrays, checked before it is unpacked
-models        versions of SavedModels in memory, the newest of which answer
+http          HTTP with time limits: protocol, bodies of requests, responses sent piece by piece
+limits        limits of a server, threads that compute, reasons why a request is refused
+messages      the message of a gRPC request -> arrays, checked before they are unpacked
+models        SavedModels in memory, of each model the newest version
 projection    longitude and latitude -> pixel by TensorFlow operations
 readme        the README beside an exported model
 rest          the REST interface of TensorFlow Serving, and the JSON of its requests
-server        REST and gRPC in front of models, for machines without docker
+server        a server with REST and gRPC interfaces, for machines without docker
 transport     one request to a model server, over REST or gRPC
 """

@@ -1,4 +1,4 @@
-"""Ask a model server about earthquakes: tables in, xarray or tables out."""
+"""Request predictions for earthquakes from a model server; return xarray datasets or tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,26 +11,26 @@ from tfgmm.prediction import scenarios
 from tfgmm.prediction.quantities import EVENT_COLUMNS
 from tfgmm.serving.transport import PATIENCE, Address, Patience, connect
 
-#: Inputs of every signature and their types.
+#: Inputs that describe the events in every signature, and their types.
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}
 _MOMENTS = ("mean", "stddev", "aleatory", "epistemic")
 _WITH_EFFECTS = ("between_event", "within_event")
-#: Events in one request, and values of an event and a site: kilobytes, answered in a moment.
+#: Largest numbers in one request: events of maps, events at sites, and pairs of event and site.
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
 
 class Client:
-    """An exported model on a server: TensorFlow Serving, ``tfgmm serve``, or another with their interface.
+    """Client of an exported model on a model server, which is TensorFlow Serving or ``tfgmm serve``.
 
-    Many events or sites are asked for a few at a time.
+    Predictions for many events or sites are split into several small requests.
 
     Parameters
     ----------
     url : str
-        ``http://HOST:PORT/v1/models/NAME`` or ``grpc://HOST:PORT/v1/models/NAME``, with ``/versions/N``
-        for one version.
+        Address of the model: ``http://HOST:PORT/v1/models/NAME`` or ``grpc://HOST:PORT/v1/models/NAME``,
+        optionally followed by ``/versions/N`` for version N of the model.
     patience : Patience
-        Timeout and retries.
+        Time limit and number of retries of a request.
 
     Raises
     ------
@@ -46,29 +46,32 @@ class Client:
     def at_sites(
         self, events: pd.DataFrame, sites: pd.DataFrame, progress: Callable[[int], None] = lambda done: None
     ) -> xr.Dataset:
-        """Ask for ln IM of every event at every site.
+        """Request and return the predicted distribution of ln IM for every event at every site.
 
         Parameters
         ----------
         events : pandas.DataFrame
-            Columns ``longitude, latitude, depth_km, magnitude``, and ``event_id`` if events have names.
+            Columns ``longitude, latitude`` (degrees), ``depth_km`` (km), ``magnitude`` (Mw), and optionally
+            ``event_id``.
         sites : pandas.DataFrame
-            Columns ``longitude`` and ``latitude``, and ``site_id`` or ``station_id`` if sites have names.
+            Columns ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``.
         progress : callable
             Called with the number of events that are done.
 
         Returns
         -------
         xarray.Dataset
-            ``median_g``, ``mean, stddev, aleatory, epistemic`` [event, site] in ln units and
-            ``outside_map`` [site], where the values are those of the map's edge.
+            ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, site]. The last
+            three are the total, aleatory and epistemic standard deviation. ``outside_map`` [site] is True
+            for a site outside the map, which gets the values of the nearest edge of the map. A model with
+            random effects adds ``between_event`` and ``within_event``, standard deviations in ln units.
 
         Raises
         ------
         UsageError
-            A column is missing, there is no such model or signature, or the server refuses the values.
+            A column is missing, the server has no such model or signature, or refuses the values.
         DataError
-            A value is missing or cannot be, or the server does not answer.
+            A value is missing or out of range, or the server does not respond.
         """
         events, sites = scenarios.check_events(events), scenarios.check_sites(sites)
         step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // len(sites)))
@@ -85,19 +88,25 @@ class Client:
         stations: Sequence[str],
         progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
-        """Ask for ln IM of every event at stations that a model with random effects knows by their ids.
+        """Request and return the predicted distribution of ln IM for every event at every station.
+
+        The site and path terms of the stations are included. Only a model with random effects knows
+        stations.
 
         Parameters
         ----------
-        events, progress
-            As for `at_sites`.
+        events : pandas.DataFrame
+            Events as for `at_sites`.
         stations : sequence of str
-            Ids of stations.
+            Ids of the stations.
+        progress : callable
+            Called with the number of events that are done.
 
         Returns
         -------
         xarray.Dataset
-            As for `at_sites`, with ``between_event`` and ``within_event``; ``site_id`` is the station's id.
+            ``median_g`` (g) and ``mean, stddev, aleatory, epistemic, between_event, within_event`` (ln
+            units), [event, site]. The coordinate ``site_id`` holds the ids of the stations.
 
         Raises
         ------
@@ -116,15 +125,27 @@ class Client:
         return self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
 
     def maps(self, events: pd.DataFrame, progress: Callable[[int], None] = lambda done: None) -> xr.Dataset:
-        """Ask for maps of ln IM for events, row 0 in the north.
+        """Request and return maps of the predicted distribution of ln IM for events; row 0 is in the north.
 
-        The grid of the pixels stands in the model's description, not in the answer. Parameters and errors
-        are those of `at_sites`.
+        The coordinates of the pixels are not in the response, but in the description of the model.
+
+        Parameters
+        ----------
+        events : pandas.DataFrame
+            Events as for `at_sites`.
+        progress : callable
+            Called with the number of events that are done.
 
         Returns
         -------
         xarray.Dataset
-            ``median_g``, ``mean, stddev, aleatory, epistemic`` [event, row, col].
+            ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, row, col]; with
+            random effects also ``between_event`` and ``within_event``.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `at_sites`.
         """
         events = scenarios.check_events(events)
         parts = [
@@ -134,14 +155,26 @@ class Client:
         return self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Send one request to any signature, and return its outputs by name.
+        """Send one request to a signature of the model, and return the outputs by name.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature, as ``at_sites``.
+        inputs : dict of str to ndarray
+            Arrays by name of input, as `tfgmm.serving.graph.Graph.signatures` lists them.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
 
         Raises
         ------
         UsageError
             The model has no such signature, or refuses the inputs.
         DataError
-            The server does not answer.
+            The server does not respond.
         """
         if self._signatures is None:
             self._signatures = self._transport.signatures()
@@ -151,7 +184,7 @@ class Client:
         return self._transport.predict(signature, inputs)
 
     def _at_some_sites(self, events: pd.DataFrame, sites: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Return the outputs for a few events at all sites, asked for a few sites at a time."""
+        """Return the outputs for some events at all sites, [n, m], from requests of limited size."""
         parts = []
         for first in range(0, len(sites), _VALUES_AT_ONCE):
             part = sites.iloc[first : first + _VALUES_AT_ONCE]
@@ -163,7 +196,7 @@ class Client:
         return _concatenated(parts, axis=1)
 
     def _dataset(self, events: pd.DataFrame, outputs: dict, dims: tuple, coordinates: dict) -> xr.Dataset:
-        """Return outputs with median, coordinates and the address of the model."""
+        """Return outputs as a dataset with the median (g), coordinates, and the address of the model."""
         event_coordinates = {
             name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()
         }
@@ -180,7 +213,13 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     predictions : xarray.Dataset
-        As returned by `Client.at_sites` or `Client.at_stations`.
+        Predictions as returned by `Client.at_sites` or `Client.at_stations`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns for event (``event_id``, coordinates, ``depth_km``, ``magnitude``) and site (``site_id``
+        and, if known, ``longitude, latitude``), followed by the predicted quantities.
     """
     site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
@@ -188,17 +227,17 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
 
 
 def _concatenated(parts: Sequence[dict[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
-    """Return the outputs of several requests joined along an axis."""
+    """Return the outputs of several requests by name, joined along an axis."""
     return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
 
 
 def _event_inputs(events: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the inputs of a signature that describe events."""
+    """Return the four inputs that describe events, [n] each: coordinates, ``depth_km``, ``magnitude``."""
     return {name: events[name].to_numpy(dtype) for name, dtype in _EVENT.items()}
 
 
 def _parts(events: pd.DataFrame, step: int, progress: Callable[[int], None]) -> Iterator[pd.DataFrame]:
-    """Yield a few events at a time, and report those that are done."""
+    """Yield tables of at most `step` events; report the number of events done after each table."""
     for first in range(0, len(events), step):
         yield events.iloc[first : first + step]
         progress(min(first + step, len(events)))

@@ -1,4 +1,4 @@
-"""An ensemble -> one TensorFlow SavedModel in a new version folder, with everything a server needs."""
+"""Export an ensemble as one TensorFlow SavedModel in a new version folder, with a README."""
 
 import dataclasses
 import importlib.metadata
@@ -42,14 +42,16 @@ _LICENCE = (
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """A planned export of an ensemble, which `write` carries out.
+    """A planned export of an ensemble; `write` carries it out.
 
     Attributes
     ----------
     run : RunFolder
+        The run whose networks are exported.
     im : str
         Intensity measure.
     members : list of (chunk, init)
+        Members to export. A member is one trained network: a station chunk times an initialisation.
     precision : str
         Type in which the weights are stored, one of `PRECISIONS`.
     version : Path
@@ -57,7 +59,7 @@ class Export:
     weights : int
         Number of weights of one member.
     path_terms : int
-        Number of weights of the path terms of one member, always float32.
+        Number of weights of the path terms of one member; these weights are always stored as float32.
     """
 
     run: RunFolder
@@ -70,18 +72,18 @@ class Export:
 
     @property
     def name(self) -> str:
-        """Return the model's name in a server."""
+        """Return the name under which a server offers the model: the name of the folder of its versions."""
         return self.version.parent.name
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of all stored weights, bytes."""
+        """Return the size of the stored weights of all members, bytes."""
         size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
         return len(self.members) * size
 
     @property
     def summary(self) -> str:
-        """Return a sentence on what will be written; for a large model, with advice on a smaller size."""
+        """Return a sentence on folder, members and size of the export, with advice for a large one."""
         text = (
             f"{self.version}: {len(self.members)} members of {self.weights:,} weights in {self.precision}, "
             f"{self.size_bytes / 1e6:,.1f} MB"
@@ -94,9 +96,9 @@ class Export:
         )
 
     def write(self, progress: Callable[[int], None] = lambda done: None) -> Path:
-        """Write the version folder, whole or not at all; then ``models.config`` and a README beside it.
+        """Write the version folder, then ``models.config`` and a README; return the version folder.
 
-        Members are loaded one at a time.
+        The version folder is written completely or not at all. Members are loaded one at a time.
 
         Parameters
         ----------
@@ -133,11 +135,16 @@ class Export:
         Parameters
         ----------
         module : tensorflow.Module
-            Holds the weights of all members.
+            Object that holds the weights of all members.
         graph : Graph
-            The signatures of the SavedModel.
+            Functions that become the signatures of the SavedModel.
         description : dict
-            Content of `DESCRIPTION`.
+            Content of the file `DESCRIPTION`.
+
+        Returns
+        -------
+        Path
+            The version folder.
         """
         description = description | {"version": int(self.version.name)}
         try:
@@ -148,14 +155,14 @@ class Export:
         except TfgmmError:
             if not self.version.exists():
                 raise
-            # Another process has taken the number meanwhile: both exports are kept.
+            # Another process has taken the version number meanwhile: both exports are kept.
             version = self.version.with_name(str(_next_version(self.version.parent, self.im)))
             return dataclasses.replace(self, version=version)._write(module, graph, description)
         self._write_beside(description)
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
-        """Return the graph of the ensemble and the description of the model."""
+        """Return the TensorFlow functions of the ensemble, and the description of the model."""
         chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
@@ -172,7 +179,7 @@ class Export:
         return graph, self._description(chosen, effects)
 
     def _site_terms(self, effects: RandomEffects) -> SiteTerms:
-        """Return site and path terms of the members at the stations of the run and elsewhere."""
+        """Return the site and path terms (ln units) of all members, at stations and on the map."""
         table, grid = self.run.stations(), self.run.experiment.grid
         lonlat = table["longitude"], table["latitude"]
         xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
@@ -187,7 +194,7 @@ class Export:
         )
 
     def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:
-        """Return the content of `DESCRIPTION`."""
+        """Return the description of the model: the content of the file `DESCRIPTION`."""
         experiment, data = self.run.experiment, self.run.data
         return {
             "name": self.name,
@@ -217,7 +224,7 @@ class Export:
         }
 
     def _write_beside(self, description: dict) -> None:
-        """Write README and ``models.config`` into the folder of the model."""
+        """Write ``README.md`` and ``models.config`` into the folder of the model."""
         page = readme(description, definitions(self.version).signature_def)
         texts = {"models.config": MODELS_CONFIG.format(name=self.name), "README.md": page}
         for name, text in texts.items():
@@ -234,32 +241,37 @@ def prepare(
     *,
     overwrite: bool = False,
 ) -> Export:
-    """Plan an export and check that it is possible, before anything is written.
+    """Check that an export is possible, and return the planned export; nothing is written.
 
     Parameters
     ----------
     run : path
-        Folder of a run.
+        Run folder.
     out : path, optional
-        Folder of the model, whose last part is the model's name; ``saved_models/RUN`` by default, with the
-        intensity measure added where it is not the run's first.
+        Folder of the model; its last part is the name of the model. The default is ``saved_models/RUN``,
+        with the intensity measure added if it is not the first one of the run.
     im : str, optional
-        Intensity measure; the run's first one by default.
+        Intensity measure; the first one of the run by default.
     members : int, optional
-        Number of members to export: the first initialisation of every chunk, then the second
-        initialisation of every chunk, and so on. All trained members by default.
+        Number of members to export: the first initialisation of every chunk, then the second initialisation
+        of every chunk, and so on. All trained members by default.
     precision : str
         Type of the stored weights; ``float16`` halves the size and changes ln IM by some thousandths.
     overwrite : bool
-        Replace a ``README.md`` and a ``models.config`` in the folder that no export has written.
+        If True, replace a ``README.md`` and a ``models.config`` in the folder that no export has written.
+
+    Returns
+    -------
+    Export
+        The planned export.
 
     Raises
     ------
     UsageError
-        A choice does not fit the run, the run's map projection cannot be exported, or the folder holds a
-        model of another intensity measure or files that no export has written.
+        An argument does not fit the run, the map projection of the run cannot be exported, or the folder
+        holds a model of another intensity measure or files that no export has written.
     DataError
-        The disk is too small.
+        The disk has too little space.
     """
     folder = RunFolder.open(run)
     im = im or folder.experiment.ims[0]
@@ -281,13 +293,13 @@ def prepare(
 
 
 def _count_path_terms(run: RunFolder, im: str) -> int:
-    """Return the number of weights of the path terms of a member."""
+    """Return the number of weights of the path terms of one member; 0 without random effects."""
     effects = run.random_effects(im)
     return 0 if effects is None else effects.paths.weights[0].size
 
 
 def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
-    """Write a SavedModel; raise `OSError` if the file system refuses."""
+    """Write a SavedModel into a folder; raise `OSError` if the file system refuses to write."""
     try:
         tf.saved_model.save(module, str(folder), graph.signatures())
     except tf.errors.OpError as error:  # TensorFlow's own word for a full disk
@@ -296,7 +308,10 @@ def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
 
 
 def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]:
-    """Return (chunk, init) of the first `count` trained members, by initialisation, then by chunk."""
+    """Return (chunk, init) of the members to export: the first `count` trained members, or all if None.
+
+    The members are ordered by initialisation, then by chunk. Raise `UsageError` if `count` is out of range.
+    """
     trained = sorted(run.trained(im), key=lambda place: place[::-1])
     if count is not None and not 1 <= count <= len(trained):
         raise UsageError(f"--members {count}: run {run.path} has 1 to {len(trained)} to choose from")
@@ -311,7 +326,10 @@ def _default_name(run: RunFolder, im: str) -> str:
 
 
 def _next_version(model: Path, im: str) -> int:
-    """Return one more than the highest version, which must be of the same intensity measure."""
+    """Return the highest version number in the folder of a model plus one; 1 if there is no version.
+
+    Raise `UsageError` if the highest version is no export of tfgmm for this intensity measure.
+    """
     versions = {version_number(path.name): path for path in sorted(model.glob("*")) if path.is_dir()}
     versions.pop(None, None)
     if not versions:
@@ -329,14 +347,14 @@ def _next_version(model: Path, im: str) -> int:
 
 
 def _refuse_strangers(export: Export, overwrite: bool) -> None:
-    """Raise `UsageError` if a README or a ``models.config`` exists that no export has written."""
+    """Raise `UsageError` if a ``README.md`` or ``models.config`` exists that no export has written."""
     texts = {"README.md": README_MARK, "models.config": MODELS_CONFIG.format(name=export.name)}
     paths = [export.version.parent / name for name in texts]
     outputs.refuse_strangers(paths, lambda path: outputs.holds(path, texts[path.name]), overwrite)
 
 
 def _refuse_small_disk(export: Export) -> None:
-    """Raise `DataError` if there is no room for the weights."""
+    """Raise `DataError` if the disk has too little free space for the weights."""
     existing = next(path for path in export.version.resolve().parents if path.exists())
     free = shutil.disk_usage(existing).free
     if free < export.size_bytes:
@@ -347,7 +365,7 @@ def _refuse_small_disk(export: Export) -> None:
 
 
 def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
-    """Return one request per signature: an event in the middle of the map and of the training ranges."""
+    """Return one example request per signature, for the centre of the map and of the training ranges."""
     grid, ranges = description["grid"], description["ranges"]
     values = {
         "longitude": grid["longitude"],
@@ -368,9 +386,10 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
 
 
 def write_warmup(version: Path, model: str, requests: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write requests that a server runs while it loads a model, so that a user's first one is not slow.
+    """Write example requests into a version folder; a server runs them while it loads the model.
 
-    The file is a TFRecord of ``PredictionLog`` messages.
+    After these requests the first request of a user is not slow. The file is a TFRecord of
+    ``PredictionLog`` messages.
 
     Parameters
     ----------
@@ -379,7 +398,7 @@ def write_warmup(version: Path, model: str, requests: Mapping[str, Mapping[str, 
     model : str
         Name of the model in the server.
     requests : dict of str to dict of str to ndarray
-        Signature -> input -> values.
+        Arrays by name of input, for each signature by name.
     """
     path = version / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)

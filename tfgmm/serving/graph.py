@@ -1,7 +1,8 @@
 """An ensemble as TensorFlow functions that need no Python: event -> maps, event and sites -> values.
 
-What is predicted from the networks' output is computed by the functions of
-`tfgmm.prediction.conditioning`, as in `tfgmm.prediction.ensemble`.
+The functions compute the distribution of ln IM from the outputs of the networks by
+`tfgmm.prediction.conditioning`, as `tfgmm.prediction.ensemble` does in Python. Sizes: n events, m sites,
+k stations, [rows, cols] pixels of the output window.
 """
 
 import dataclasses
@@ -26,41 +27,45 @@ EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
 #: Further input of ``at_stations``, [n, m].
 STATIONS = {"station_id": tf.string}
-#: Lowest and highest values of inputs, those that records may have; NaN is refused as well.
+#: Lowest and highest values of inputs, as for records; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
 
-#: Trained sites whose distances from all places are in memory at once.
+#: Number of training sites whose distances to all places are in memory at once.
 _SITES_AT_ONCE = 16
 
-#: A tensor for each member.
+#: One tensor per member.
 _Members = Sequence[tf.Tensor]
-#: Maps [n, input_size, input_size, channels] -> mean and standard deviation [n, rows, cols].
+#: Function from input maps [n, input_size, input_size, channels] to mean and stddev [n, rows, cols].
 Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
-    """Return a trained network as raw variables and a function of them; the Keras model is free to go.
+    """Return the weights of a trained network as variables, and the network as a function of the weights.
 
-    A module that holds Keras 3 objects loads in Python, but not in the C++ runtime of a model server.
+    The function does not need the Keras model: a module that holds Keras 3 objects can be loaded in Python,
+    but not by the C++ runtime of a model server.
 
     Parameters
     ----------
     model : keras.Model
-        Maps -> Normal.
+        Trained network, which maps input channels to a normal distribution at each pixel.
     storage : tf.DType
         Type of the variables.
 
     Returns
     -------
     variables : list of tf.Variable
+        All weights.
     member : Member
+        Function from input maps [n, input_size, input_size, channels] to mean and standard deviation of
+        the network's output [n, rows, cols], ln units.
     """
     count = len(model.trainable_variables)
     weights = [*model.trainable_variables, *model.non_trainable_variables]
     variables = [tf.Variable(tf.cast(weight.value, storage), trainable=False) for weight in weights]
 
     def normal(maps):
-        """Return mean and standard deviation at all pixels."""
+        """Return mean and standard deviation at all pixels, [n, rows, cols] each, ln units."""
         values = [tf.cast(variable, tf.float32) for variable in variables]
         distribution, _ = model.stateless_call(values[:count], values[count:], maps)
         return distribution.loc, distribution.scale
@@ -70,15 +75,16 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
 
 
 class PathGraph:
-    """Source and path terms of some members, at any place and at stations.
+    """Source and path terms (ln units) of an ensemble, computed by TensorFlow at pixels and stations.
 
     Parameters
     ----------
     paths : PathTerms
+        Source and path terms of the members.
     stations : sequence of str, [k]
-        Stations whose terms may be asked for.
+        Ids of the stations for which terms can be computed.
     xy_km : ndarray, [k, 2]
-        Km east and north of the map's centre.
+        Coordinates of the stations, km east and north of the centre of the map.
     """
 
     def __init__(self, paths: PathTerms, stations: Sequence[str], xy_km: np.ndarray) -> None:
@@ -88,51 +94,81 @@ class PathGraph:
         self.weights = tf.Variable(paths.weights, trainable=False)
 
     def on_map(self, source_km: tf.Tensor, centres_km: np.ndarray) -> _Members:
-        """Return terms of events [n, 3] at pixel centres [rows, cols, 2]: [n, rows, cols] per member."""
+        """Return source and path terms of events at pixel centres, one tensor per member.
+
+        Parameters
+        ----------
+        source_km : tensor, [n, 3]
+            Hypocentres: km east and north of the centre of the map, and depth in km.
+        centres_km : ndarray, [rows, cols, 2]
+            Pixel centres, km east and north of the centre of the map.
+
+        Returns
+        -------
+        sequence of tensor, [n, rows, cols]
+            Terms of each member, ln units.
+        """
         near = self._near(source_km)
         # A row at a time: for memory's sake.
         rows = tf.map_fn(lambda places: self._shared(near, places), tf.constant(centres_km, tf.float32))
         return tf.unstack(tf.transpose(rows, (1, 2, 0, 3)))
 
     def at_stations(self, source_km: tf.Tensor) -> _Members:
-        """Return terms of events [n, 3] at all the stations: [n, k] per member."""
+        """Return source and path terms of events at all stations, one tensor per member.
+
+        Parameters
+        ----------
+        source_km : tensor, [n, 3]
+            Hypocentres: km east and north of the centre of the map, and depth in km.
+
+        Returns
+        -------
+        sequence of tensor, [n, k]
+            Terms of each member, ln units.
+        """
         near = self._near(source_km)
         at_own = tf.gather(near, np.maximum(self._column, 0), axis=-1)
         own = self._paths.covariance.own_term(tf.where(self._column >= 0, at_own, 0.0))
         return tf.unstack(self._shared(near, tf.constant(self._xy_km, tf.float32)) + own)
 
     def _near(self, source_km: tf.Tensor) -> tf.Tensor:
-        """Return weights summed over the events near sources, [members, n, stations]."""
+        """Return kriging weights times the correlation with each source, summed over the training events.
+
+        `source_km` is [n, 3], km; the result is [members, n, stations].
+        """
         distance_km = _distance_km(source_km, self._paths.source_km)
         return correlation(distance_km, self._paths.covariance.source_km, tf.math) @ self.weights
 
     def _shared(self, near: tf.Tensor, places_km: tf.Tensor) -> tf.Tensor:
-        """Return the terms of places [m, 2] that do not depend on the station, [members, n, m]."""
+        """Return the part of the terms that is correlated between stations, at places [m, 2] in km.
+
+        The result is [members, n, m], ln units.
+        """
         covariance = self._paths.covariance
         g = correlation(_distance_km(self._paths.site_km, places_km), covariance.site_km, tf.math)
         return covariance.shared_term(near, g)
 
 
 def _distance_km(from_km, to_km) -> tf.Tensor:
-    """Return distances between places [n, d] and [m, d], [n, m]."""
+    """Return the distances between places [n, d] and places [m, d], [n, m], km."""
     starts, ends = (tf.cast(places_km, tf.float32) for places_km in (from_km, to_km))
     return tf.norm(starts[:, tf.newaxis] - ends, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class SiteTerms:
-    """Site and path terms that members know.
+    """Site and path terms (ln units) of the members of an ensemble, at stations and on the map.
 
     Attributes
     ----------
     ids : sequence of str, [k]
-        Stations.
+        Station ids.
     pixel : ndarray of int32, [k, 2]
-        Rows and columns of the stations on the output window.
+        Row and column of each station in the output window.
     term, stddev : ndarray, [members, k]
-        Mean and standard deviation of the stations' site terms.
+        Mean and standard deviation of the site terms of the stations, ln units.
     on_map : ndarray, [members, rows, cols]
-        Site terms expected at places without records.
+        Expected site terms at pixels without records, ln units.
     paths : PathGraph
         Source and path terms.
     """
@@ -146,20 +182,23 @@ class SiteTerms:
 
 
 class Graph:
-    """The functions of an ensemble.
+    """An ensemble as the TensorFlow functions (signatures) of a SavedModel.
 
     Parameters
     ----------
     members : sequence of Member
+        The networks as functions.
     rasteriser : Rasteriser
-        Maker of the members' maps.
+        Function that makes the input maps of the networks from an event.
     calibration : Calibration, optional
-        Scales both parts of the variance.
+        Calibration of the aleatory and the epistemic variance.
     trained_km : ndarray, [k, 2], optional
-        With a calibration: km east and north of the trained sites, of which it needs the nearest.
+        Training sites, km east and north of the centre of the map; needed with a calibration, which depends
+        on the distance to the nearest training site.
     effects : RandomEffects, optional
+        Variance components (tau, phi_S2S, ...) of a run with random effects.
     terms : SiteTerms, optional
-        With random effects; then there is ``at_stations``.
+        Site and path terms of a run with random effects; needed for ``at_stations``.
     """
 
     def __init__(
@@ -176,7 +215,7 @@ class Graph:
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration, trained_km
         self._effects, self._terms = effects, terms
-        #: Finds stations by their ids; a SavedModel must hold it, and the weights of path terms.
+        #: Table from station id to number; a SavedModel must hold the table and the weights of path terms.
         self.table = None
         if terms is not None:
             numbers = tf.range(len(terms.ids), dtype=tf.int64)
@@ -186,20 +225,25 @@ class Graph:
         self._outputs = tf.function(self._one_by_one, autograph=False)
 
     def signatures(self) -> dict[str, Callable]:
-        """Return the named functions of a SavedModel; each returns a dict of tensors.
+        """Return the signatures of the SavedModel by name; each signature returns a dict of tensors.
 
-        ``serving_default``
-            `EVENT` -> ``mean, stddev, aleatory, epistemic`` [n, rows, cols] of ln IM; the last three are
-            standard deviations.
-        ``at_sites``
-            `EVENT` and `SITES` -> the same [n, m] and ``inside``, 1 where the site lies on the map;
-            elsewhere 0 and the values of the nearest edge.
-        ``at_stations``
-            With random effects: `EVENT` and `STATIONS` -> the same [n, m] with the stations' terms.
-        ``normal_parameters``
-            `EVENT` -> ``mean, stddev`` [n, members, rows, cols], not calibrated, without random effects.
+        Returns
+        -------
+        dict of str to callable
+            ``serving_default``: from `EVENT` to ``mean, stddev, aleatory, epistemic`` of ln IM, [n, rows,
+            cols]. The last three are the total, aleatory and epistemic standard deviation.
 
-        With random effects all but the last also have ``between_event`` and ``within_event``.
+            ``at_sites``: from `EVENT` and `SITES` to the same quantities, [n, m], and ``inside``, which is
+            1 for a site on the map, and 0 for a site outside the map with the values of the nearest edge.
+
+            ``at_stations``, only with random effects: from `EVENT` and `STATIONS` to the same quantities,
+            [n, m], with the site and path terms of the stations.
+
+            ``normal_parameters``: from `EVENT` to ``mean, stddev`` of every network, [n, members, rows,
+            cols], neither calibrated nor with random effects.
+
+            With random effects, all signatures but the last also return the standard deviations
+            ``between_event`` and ``within_event``.
         """
         event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
         sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
@@ -217,7 +261,7 @@ class Graph:
         }
 
     def _one_by_one(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return mean and standard deviation by every network, [n, members, rows, cols]."""
+        """Return mean and standard deviation of ln IM by every network, [n, members, rows, cols] each."""
         _refuse(EVENT, event)
         columns = (*event, *self._projection.project(*event[:2]))  # as `event_vectors` has them
         vectors = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
@@ -231,18 +275,18 @@ class Graph:
         return tuple(tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
 
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the outputs of all networks by name."""
+        """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
         mean, stddev = self._outputs(*event)
         return {"mean": mean, "stddev": stddev}
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the distribution at all pixels."""
+        """Return the distribution of ln IM at all pixels, [n, rows, cols], by name of the quantity."""
         grid = self._rasteriser.grid
         places = np.moveaxis(grid.centres_km(grid.output_size), -1, 0)
         return self._distribution(self._moments(*event), *places)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the distribution at sites, and which of them lie on the map."""
+        """Return the distribution of ln IM at sites, [n, m], and ``inside``, 1 for sites on the map."""
         event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
         _refuse(SITES, sites)
         pixel, inside = self._projection.locate(*sites)
@@ -251,7 +295,7 @@ class Graph:
         return distribution | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the distribution at stations by their ids."""
+        """Return the distribution of ln IM at stations, [n, m], with their site and path terms."""
         event, ids, stations = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
         number = self.table.lookup(ids)
         all_found = tf.debugging.Assert(
@@ -276,7 +320,10 @@ class Graph:
         return conditioning.distribution(self._combined(*outputs, terms), effects=self._effects, xp=tf.math)
 
     def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return mean, aleatory and epistemic variance at pixels, where no record is known."""
+        """Return mean, aleatory variance and epistemic variance of ln IM, [n, rows, cols] each.
+
+        With random effects, every pixel is taken as a place without records.
+        """
         outputs = (tf.unstack(values, axis=1) for values in self._outputs(*event))
         if self._effects is None:
             return self._combined(*outputs, [()] * len(self._members))
@@ -289,7 +336,10 @@ class Graph:
         return self._combined(*outputs, terms)
 
     def _combined(self, means: _Members, stddevs: _Members, terms: Iterable[tuple]) -> tuple:
-        """Return mean, aleatory and epistemic variance of the members, with their site and path terms."""
+        """Return mean, aleatory and epistemic variance of the ensemble from the outputs of the members.
+
+        `terms` holds site term, its standard deviation, and path term for each member, ln units.
+        """
         members = [
             conditioning.member_moments(mean, stddev, self._effects, of_member)
             for mean, stddev, of_member in zip(means, stddevs, terms, strict=True)
@@ -297,12 +347,12 @@ class Graph:
         return moments(*zip(*members, strict=True))
 
     def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
-        """Return hypocentres, [n, 3]."""
+        """Return hypocentres [n, 3] in km: east and north of the centre of the map, and depth."""
         columns = (*self._projection.project(*event[:2]), event[2])
         return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
     def _distribution(self, at_places: tuple, x_km, y_km) -> dict[str, tf.Tensor]:
-        """Return the calibrated distribution from moments at places [..., k] of any shape."""
+        """Return the calibrated distribution from mean and variances at places of any shape [..., k]."""
         nearest_km = None if self._calibration is None else self._nearest_km(x_km, y_km)
         return conditioning.distribution(
             at_places,
@@ -313,7 +363,10 @@ class Graph:
         )
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
-        """Return the distance to the nearest trained site; a few sites in turn, for memory's sake."""
+        """Return the distance from each place to the nearest training site, km.
+
+        Training sites are taken a few at a time, to save memory.
+        """
         x, y = (tf.cast(values, tf.float32)[..., None] for values in (x_km, y_km))
         count = -(-len(self._trained_km) // _SITES_AT_ONCE)
         nearest = tf.fill(tf.shape(x)[:-1], np.float32(np.inf))
@@ -325,7 +378,7 @@ class Graph:
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
-    """Raise an error that names the input on values outside of `LIMITS`."""
+    """Make the graph raise an error that names the input if a value lies outside `LIMITS`."""
     for name, values in zip(names, inputs, strict=True):
         low, high = LIMITS[name.removeprefix("site_")]
         possible = tf.reduce_all((values >= low) & (values <= high))

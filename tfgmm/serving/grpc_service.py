@@ -18,23 +18,32 @@ from tfgmm.serving.limits import Limits, Reason, RefusedError, Workers
 from tfgmm.serving.models import Models
 
 _PREDICTION, _MODELS = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
-#: The service of health checks, which load balancers and container managers ask, and two of its answers.
+#: Name of the health service, for load balancers and container managers, and two states of a service.
 _HEALTH, _SERVING, _SERVICE_UNKNOWN = "grpc.health.v1.Health", 1, 3
 
 
 def server(models: Models, workers: Workers, limits: Limits, stopping: asyncio.Event) -> grpc.aio.Server:
     """Return a gRPC server for the models, without a port yet.
 
-    A connection is asked to end after ``timeout_s`` and cut after as long again and ``patience_s``. This
-    ends clients that never finish a message, or never read one. Other clients connect again by themselves.
+    A connection is asked to end ``timeout_s`` after it began, and cut ``timeout_s + patience_s`` later.
+    This removes clients that never finish a message, or never read one. All other clients reconnect by
+    themselves.
 
     Parameters
     ----------
     models : Models
+        The models to predict with.
     workers : Workers
+        Threads that compute.
     limits : Limits
+        Sizes, numbers and times that are allowed.
     stopping : asyncio.Event
         Set when the server stops.
+
+    Returns
+    -------
+    grpc.aio.Server
+        The server, with the services for predictions, model status and health.
     """
     patience_ms, timeout_ms = int(limits.patience_s * 1000), int(limits.timeout_s * 1000)
     options = {
@@ -61,10 +70,10 @@ def server(models: Models, workers: Workers, limits: Limits, stopping: asyncio.E
 
 
 def _answering(function: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]):
-    """Return a gRPC method of bytes, which refuses a damaged message instead of failing as a server."""
+    """Return a gRPC handler for a function of bytes, which refuses damaged messages with a reason."""
 
     async def answer(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer a request, or tell its sender why it is refused."""
+        """Return the response to a request, or abort the request with the reason of the refusal."""
         try:
             return await function(content, context)
         except RefusedError as error:
@@ -74,20 +83,20 @@ def _answering(function: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[b
 
 
 class _Service:
-    """Methods of the gRPC services; each takes the serialised request and returns the serialised answer."""
+    """Methods of the gRPC services: each takes a serialised request, and returns a serialised response."""
 
     def __init__(self, models: Models, workers: Workers, limits: Limits) -> None:
         self._models, self._workers, self._limits = models, workers, limits
 
     async def predict(self, content: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer ``Predict``."""
+        """Return the response to ``Predict``: the outputs of a signature."""
         answer = await self._workers.run(self._predicted, content)
         release = self._workers.hold(answer)
         context.add_done_callback(lambda context: release())
         return answer
 
     def _predicted(self, content: bytes) -> bytes:
-        """Compute the serialised ``PredictResponse`` to a request; called in a thread of `Workers`."""
+        """Compute and return the serialised ``PredictResponse``; this runs in a thread of `Workers`."""
         request = messages.read(content)
         model = self._models.get(*_name_and_version(request.specification))
         signature = model.signature(request.specification.signature_name)
@@ -105,7 +114,7 @@ class _Service:
         return answer.SerializeToString()
 
     async def metadata(self, content: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer ``GetModelMetadata`` with the signatures of a model."""
+        """Return the response to ``GetModelMetadata``: the signatures of a model."""
         request = messages.parsed(get_model_metadata_pb2.GetModelMetadataRequest, content)
         if len(request.metadata_field) != 1 or request.metadata_field[0] != "signature_def":
             raise RefusedError(
@@ -118,7 +127,7 @@ class _Service:
         return answer.SerializeToString()
 
     async def status(self, content: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer ``GetModelStatus`` with the state of every version of a model."""
+        """Return the response to ``GetModelStatus``: the state of every version of a model."""
         request = messages.parsed(get_model_status_pb2.GetModelStatusRequest, content)
         answer = get_model_status_pb2.GetModelStatusResponse()
         states = get_model_status_pb2.ModelVersionStatus.State
@@ -132,7 +141,7 @@ class _Service:
 
 
 def _name_and_version(specification: model_pb2.ModelSpec) -> tuple[str, int | None]:
-    """Return the model name and the version that a request asks for; None for the newest version."""
+    """Return the model name and the version number that a request names; None for the newest version."""
     if specification.version_label:
         raise RefusedError(Reason.BAD, "version labels are not known here: give a version, or none")
     version = specification.version.value if specification.HasField("version") else None
@@ -143,9 +152,10 @@ def _name_and_version(specification: model_pb2.ModelSpec) -> tuple[str, int | No
 
 
 def _health_types() -> tuple[type, type]:
-    """Return the messages of ``grpc.health.v1``: ``HealthCheckRequest`` and ``HealthCheckResponse``.
+    """Return the message types ``HealthCheckRequest`` and ``HealthCheckResponse`` of ``grpc.health.v1``.
 
-    They are in a pool of their own, so that they do not clash with the package ``grpcio-health-checking``.
+    The types are in a separate descriptor pool, so that they do not clash with the package
+    ``grpcio-health-checking``.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name="health.proto", package="grpc.health.v1", syntax="proto3"
@@ -174,29 +184,30 @@ def _add_health(server: grpc.aio.Server, services: Iterable[str], stopping: asyn
     Parameters
     ----------
     server : grpc.aio.Server
+        The server.
     services : iterable of str
         Full names of the services that are healthy as long as the server runs.
     stopping : asyncio.Event
-        Set when the server stops; then the answers to ``Watch`` end.
+        Set when the server stops; the responses to ``Watch`` then end.
     """
     healthy = {"", _HEALTH, *services}
 
     async def service(content: bytes, context: grpc.aio.ServicerContext) -> str:
-        """Return the name of the service that a request is about."""
+        """Return the name of the service that a health request asks about."""
         try:
             return messages.parsed(_HEALTH_REQUEST, content).service
         except RefusedError as error:
             await context.abort(grpc.StatusCode[error.reason.grpc], str(error))
 
     async def check(content: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer ``Check`` once."""
+        """Return the response to ``Check``: the state of a service."""
         name = await service(content, context)
         if name not in healthy:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {name[:50]!r} is here")
         return _HEALTH_RESPONSE(status=_SERVING).SerializeToString()
 
     async def watch(content: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        """Answer ``Watch`` at once, and end when the server stops."""
+        """Yield the response to ``Watch``, the state of a service, at once; end when the server stops."""
         name = await service(content, context)
         yield _HEALTH_RESPONSE(status=_SERVING if name in healthy else _SERVICE_UNKNOWN).SerializeToString()
         await stopping.wait()

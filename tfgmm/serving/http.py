@@ -1,4 +1,4 @@
-"""HTTP that does not wait for ever: a protocol, requests with an end, and answers piece by piece."""
+"""HTTP with time limits: a protocol, request bodies of limited size and time, responses in pieces."""
 
 import asyncio
 import zlib
@@ -11,9 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tfgmm.serving.limits import Limits, Reason, RefusedError, Workers
 
-#: How much of an answer is given to the connection at once.
+#: Size of a piece of a response, bytes.
 _PIECE = 1 << 16
-#: Tells zlib to expect the head and tail of gzip.
+#: Argument of zlib for the gzip format.
 _GZIP = 16 + zlib.MAX_WBITS
 _BAD = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -23,21 +23,22 @@ _FULL = (
 
 
 def punctual(limits: Limits) -> type[H11Protocol]:
-    """Return uvicorn's protocol of HTTP/1.1 with deadlines and a limit on connections.
+    """Return a subclass of the HTTP/1.1 protocol of uvicorn, with time limits and a limit on connections.
 
     Parameters
     ----------
     limits : Limits
+        Time that clients have (``patience_s``, s), and largest number of connections.
     """
     return type("Punctual", (_Punctual,), {"limits": limits})
 
 
 class _Punctual(H11Protocol):
-    """HTTP/1.1 with an end to what uvicorn leaves open.
+    """HTTP/1.1 protocol of uvicorn with time limits for clients.
 
-    A connection is closed when the head of its first request, or of the one after an answer, is not there
-    after ``patience_s``; uvicorn alone waits for ever once a byte has come. A connection is cut when its
-    client does not read for as long. Connections beyond the limit are turned away at once.
+    A connection is closed if the head of its first or next request does not arrive within ``patience_s``;
+    uvicorn alone waits without limit once the first byte has arrived. A connection is cut if its client
+    does not read a response for ``patience_s``. Connections beyond the limit are refused at once.
     """
 
     limits: Limits
@@ -45,7 +46,7 @@ class _Punctual(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Turn a connection away beyond the limit, or wait for its first request."""
+        """Wait for the first request of a new connection; refuse the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._end(_FULL)
@@ -53,62 +54,74 @@ class _Punctual(H11Protocol):
             self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the deadline once the head of a request is there."""
+        """Process received bytes; cancel the time limit once the head of a request has arrived."""
         super().data_received(data)
-        if self.cycle and not self.cycle.response_complete:  # whose body has a deadline of its own
+        if self.cycle and not self.cycle.response_complete:  # the body has a time limit of its own
             self._deadline.cancel()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start the time limit for the next request after a response has been sent."""
         self._wait()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP; add nothing to an answer that has begun."""
-        if self.cycle:  # whose answer nobody could send any more
+        """Refuse bytes that are not HTTP, unless a response has begun, and close the connection."""
+        if self.cycle:  # its response cannot be sent any more
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._end(_BAD if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) else b"")
 
     def pause_writing(self) -> None:
-        """Start the deadline of a client that does not read."""
+        """Start the time limit for a client that does not read the response."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.limits.patience_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop the deadline of a client that reads again."""
+        """Cancel the time limit for a client that reads the response again."""
         self._unread.cancel()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all deadlines."""
+        """Cancel all time limits of the connection."""
         for timer in (self._deadline, self._unread):
             if timer:
                 timer.cancel()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        """Start the deadline of the next request anew."""
+        """Restart the time limit for the next request."""
         if self._deadline:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(self.limits.patience_s, self._end, _LATE)
 
     def _end(self, answer: bytes) -> None:
-        """Send a last answer and close the connection."""
+        """Send the bytes of a last response, and close the connection."""
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
-        # Closing waits until all is read: for ever, if the client does not.
+        # Closing waits until the client has read all bytes, without limit if the client does not read.
         self.loop.call_later(self.limits.patience_s, self.transport.abort)
 
 
 async def whole(request: Request, limits: Limits) -> bytes:
-    """Read the body of a request to its end.
+    """Read the body of a request to its end, and return it.
+
+    Parameters
+    ----------
+    request : starlette.requests.Request
+        The request.
+    limits : Limits
+        Largest number of bytes (``request_bytes``), and longest time in s (``patience_s``).
+
+    Returns
+    -------
+    bytes
+        The body.
 
     Raises
     ------
     RefusedError
-        The body is too large, too slow, or was cut off.
+        The body is too large or too slow, or the connection was cut off.
     """
     body, announced = bytearray(), int(request.headers.get("content-length", 0))
     try:
@@ -127,20 +140,21 @@ async def whole(request: Request, limits: Limits) -> bytes:
 
 
 def decoded(body: bytes, coding: str, most: int) -> bytes:
-    """Undo the ``Content-Encoding`` of a body: gzip or none, as TensorFlow Serving takes them.
+    """Return the decompressed body of a request, whose ``Content-Encoding`` is gzip or none.
 
     Parameters
     ----------
     body : bytes
+        The body as received.
     coding : str
-        Value of the header, empty without one.
+        Value of the header ``Content-Encoding``; empty if there is no such header.
     most : int
-        Largest number of bytes to unpack.
+        Largest number of bytes after decompression.
 
     Raises
     ------
     RefusedError
-        The coding is another one, or the body is damaged or too large.
+        The coding is neither gzip nor none, or the body is damaged or too large.
     """
     coding = coding.strip().lower()
     if coding in ("", "identity"):
@@ -165,20 +179,21 @@ def decoded(body: bytes, coding: str, most: int) -> bytes:
 
 
 def _too_large(most: int) -> RefusedError:
-    """Return the refusal of a request of too many bytes."""
+    """Return the error for a request that is larger than `most` bytes."""
     return RefusedError(Reason.LARGE, f"a request may have {most} bytes: ask for less at once")
 
 
 class Answer(Response):
-    """JSON that is sent a piece at a time, at the pace of the client.
+    """JSON response that is sent in pieces, at the pace of the client.
 
-    A connection that gets a whole answer at once would keep it in memory several times.
+    A connection that gets a whole response at once would keep several copies of the response in memory.
 
     Parameters
     ----------
     content : bytes
+        The JSON text.
     workers : Workers
-        Count the bytes that are not sent yet.
+        Object that counts the bytes of responses that are not sent yet.
     """
 
     media_type = "application/json"
@@ -188,7 +203,7 @@ class Answer(Response):
         self._workers = workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, until its client goes away or does not read."""
+        """Send the response; stop if the client disconnects or does not read."""
         release = self._workers.hold(self.body)
         try:
             head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -196,7 +211,7 @@ class Answer(Response):
             for first in range(0, len(self.body), _PIECE):
                 piece = self.body[first : first + _PIECE]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await asyncio.sleep(0)  # other requests have their turn, and a lost connection is noticed
+                await asyncio.sleep(0)  # lets other requests proceed, and a lost connection be noticed
             await send({"type": "http.response.body", "body": b""})
         finally:
             release()

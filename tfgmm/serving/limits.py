@@ -1,4 +1,4 @@
-"""How much a server takes on, who computes, and why a request is refused."""
+"""Limits of a server, the threads that compute, and the reasons why a request is refused."""
 
 import asyncio
 import dataclasses
@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 _T = TypeVar("_T")
-#: Characters of a message: gRPC carries it in a header, whose room has an end.
+#: Largest number of characters of a message: gRPC sends it in a header of limited size.
 _LONGEST = 500
 
 
 class Reason(enum.Enum):
-    """Reason of a refusal: its HTTP status and the name of its gRPC status."""
+    """Reason why a request is refused: HTTP status code, and name of the gRPC status."""
 
     BAD = (400, "INVALID_ARGUMENT")
     UNKNOWN = (404, "NOT_FOUND")
@@ -27,17 +27,25 @@ class Reason(enum.Enum):
 
     @property
     def http(self) -> int:
-        """Return the status code of HTTP."""
+        """Return the HTTP status code."""
         return self.value[0]
 
     @property
     def grpc(self) -> str:
-        """Return the name of a ``grpc.StatusCode``."""
+        """Return the name of the gRPC status, as in ``grpc.StatusCode``."""
         return self.value[1]
 
 
 class RefusedError(Exception):
-    """A request that is not answered; the message tells its sender why."""
+    """Refusal of a request, with a message for the client that sent the request.
+
+    Parameters
+    ----------
+    reason : Reason
+        Reason, which sets the status of the response.
+    message : str
+        Explanation; a long text is cut.
+    """
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ...")
@@ -46,35 +54,35 @@ class RefusedError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of what clients may ask of a server.
+    """Limits of a server on sizes, numbers and times of requests.
 
     Attributes
     ----------
     request_bytes : int
-        Largest size of one request, also after its decompression.
+        Largest size of one request, bytes, also after decompression.
     values : int
-        Largest number of values (numbers, texts, names) in one request. Each is an object of Python for a
-        moment, of some 60 bytes.
+        Largest number of values (numbers, texts, names) in one request; a value takes about 60 bytes of
+        memory while the request is read.
     text_bytes : int
-        Largest size of one text among the values, as the name of a station.
+        Largest size of one text among the values, bytes; a text is, for example, a station id.
     events : int
-        Largest first dimension of the inputs.
+        Largest number of events in one request: the first dimension of the inputs.
     answer_bytes : int
-        Largest size of the arrays of one answer, before they become JSON.
+        Largest size of the arrays of one response, bytes, before they become JSON.
     unread_bytes : int
-        Largest size of all answers together that their clients have not taken yet; a single answer may be
+        Largest total size of all responses that clients have not read yet, bytes; a single response may be
         larger.
     timeout_s : float
-        Longest time from a whole request to its answer, s.
+        Longest time from the complete request to its response, s.
     patience_s : float
-        Longest time, s, for a client to bring its request, to take the next piece of its answer, and for a
-        connection to begin its next request.
+        Longest time, s, that a client may take to send its request, to read the next piece of its response,
+        or to begin its next request on an open connection.
     connections : int
-        Connections that may be open at once, for REST and gRPC each.
+        Largest number of open connections, for REST and gRPC each.
     computing : int
-        Requests that are computed at once; as many as there are processors by default.
+        Number of requests that are computed at once; the number of processors by default.
     waiting : int
-        Requests that may wait to be computed.
+        Largest number of requests that wait to be computed.
     """
 
     request_bytes: int = 4 << 20
@@ -90,17 +98,17 @@ class Limits:
     waiting: int = 64
 
 
-#: Limits of a server by default.
+#: Default limits of a server.
 LIMITS = Limits()
 
 
 class Workers:
-    """Threads that compute the answers to requests, with a queue of limited length for waiting requests.
+    """Threads that compute the responses to requests, with a queue of limited length for waiting requests.
 
     Parameters
     ----------
     limits : Limits
-        Number of threads, length of the queue, time limit, and largest size of unread answers.
+        Number of threads, length of the queue, time limit, and largest size of unread responses.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -110,7 +118,14 @@ class Workers:
         self._unread, self._most_unread = 0, limits.unread_bytes
 
     async def run(self, function: Callable[..., _T], *arguments) -> _T:
-        """Call a function in a thread and return what it returns.
+        """Call a function in a thread, and return its result.
+
+        Parameters
+        ----------
+        function : callable
+            The function.
+        *arguments
+            Its arguments.
 
         Raises
         ------
@@ -129,27 +144,32 @@ class Workers:
             raise RefusedError(Reason.LATE, message) from error
 
     def hold(self, answer: bytes) -> Callable[[], None]:
-        """Count an answer as unread, and return the function to call once the client has read the answer.
+        """Count a response as unread; return the function to call once the client has read the response.
 
-        Both are called in the event loop.
+        `hold` and the returned function must be called in the event loop.
+
+        Parameters
+        ----------
+        answer : bytes
+            The response.
 
         Raises
         ------
         RefusedError
-            Too many bytes of answers are unread already.
+            Too many bytes of responses are unread already.
         """
         if self._unread and self._unread + len(answer) > self._most_unread:
             raise RefusedError(Reason.BUSY, "too many answers wait for clients to read them: try later")
         self._unread += len(answer)
 
         def release() -> None:
-            """Count the answer as read."""
+            """Count the response as read."""
             self._unread -= len(answer)
 
         return release
 
     def close(self) -> None:
-        """Cancel the requests that wait, and let the threads end."""
+        """Cancel the waiting requests, and let the threads end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,7 +1,8 @@
-"""The message of a gRPC request -> arrays of a signature; everything is checked before it is unpacked.
+"""Read gRPC requests into arrays for a signature; every part is checked before it is unpacked.
 
-An empty message within a message takes two bytes on the wire and a hundred in memory. So a request is read
-a level at a time, by types of the same format whose inner messages stay bytes.
+An empty message within a message takes two bytes on the wire and a hundred bytes in memory. Therefore a
+request is read one level at a time, by message types of the same wire format whose inner messages stay
+serialised bytes.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 from tfgmm.serving.limits import Limits, Reason, RefusedError
 from tfgmm.serving.models import Signature
 
-#: Inputs, names of outputs, and bytes of a shape: more than any model has.
+#: Largest numbers of inputs, of names of outputs, and of bytes of a shape: more than any model has.
 _MOST_INPUTS, _MOST_OUTPUTS, _LONGEST_SHAPE = 64, 64, 512
-#: Values that the last one of an input may stand for: a small message becomes no large array.
+#: Largest number of values filled with the last value of an input: a small message makes no large array.
 _MOST_REPEATED = 10_000
-#: Type -> where a TensorProto has its values, if not in ``tensor_content``.
+#: Type -> field of a TensorProto that holds the values, if ``tensor_content`` does not.
 _FIELDS = {
     "float32": "float_val",
     "float64": "double_val",
@@ -43,7 +44,7 @@ _ABOUT = {"dtype", "tensor_shape", "version_number"}
 
 
 def _flat(described: Descriptor) -> type[Message]:
-    """Return a type of the same wire format whose fields that are messages are bytes."""
+    """Return a message type of the same wire format, in which inner messages are fields of bytes."""
     definition = descriptor_pb2.DescriptorProto()
     described.CopyToProto(definition)
     flat = descriptor_pb2.DescriptorProto(name=definition.name)
@@ -68,12 +69,12 @@ _TENSOR = _flat(tensor_pb2.TensorProto.DESCRIPTOR)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request to predict, its inputs not unpacked yet.
+    """A prediction request whose inputs are not unpacked yet.
 
     Attributes
     ----------
     specification : tensorflow.serving.ModelSpec
-        Model, version and signature.
+        Model, version and signature that the request names.
     tensors : dict of str to Message
         Inputs by name. In each `Message`, the shape is still serialised bytes.
     output_filter : list of str
@@ -86,12 +87,23 @@ class Request:
 
 
 def read(content: bytes) -> Request:
-    """Read a ``PredictRequest``.
+    """Read a serialised ``PredictRequest``, and return it with inputs that are not unpacked yet.
+
+    Parameters
+    ----------
+    content : bytes
+        The serialised message.
+
+    Returns
+    -------
+    Request
+        The request.
 
     Raises
     ------
     RefusedError
-        The bytes are no ``PredictRequest``, or the request holds more inputs or names than any model has.
+        The bytes are no ``PredictRequest``, an input occurs twice, or the request holds more inputs or
+        names of outputs than any model has.
     """
     outer = parsed(_OUTER, content)
     if len(outer.inputs) > _MOST_INPUTS or len(outer.output_filter) > _MOST_OUTPUTS:
@@ -112,13 +124,20 @@ def read(content: bytes) -> Request:
 
 
 def _entry(content: bytes) -> tuple[str, bytes]:
-    """Return the name of an input and the bytes of its tensor."""
+    """Return the name of an input, and the serialised bytes of its tensor."""
     entry = parsed(_INPUT, content)
     return entry.key, entry.value
 
 
 def parsed(kind: type[Message], content: bytes) -> Message:
-    """Read a message of a type.
+    """Return a message of a given type, read from bytes.
+
+    Parameters
+    ----------
+    kind : type
+        Type of the message.
+    content : bytes
+        The serialised message.
 
     Raises
     ------
@@ -133,23 +152,25 @@ def parsed(kind: type[Message], content: bytes) -> Message:
 
 
 def array(signature: Signature, name: str, tensor: Message, limits: Limits) -> np.ndarray:
-    """Unpack the tensor of one input of a request into an array.
+    """Return the values of one input of a request as an array.
 
     As in TensorFlow, a tensor may hold fewer values than its shape needs; the last value is then repeated.
 
     Parameters
     ----------
     signature : Signature
+        The signature that the request names.
     name : str
         Name of an input of the signature.
     tensor : Message
-        One of `Request.tensors`.
+        The tensor: a value of `Request.tensors`.
     limits : Limits
+        Largest number of values and bytes.
 
     Returns
     -------
     ndarray
-        Of the shape that the tensor states and the type of the input; texts are bytes objects.
+        Array with the shape that the tensor states and the type of the input; texts are bytes objects.
 
     Raises
     ------
@@ -189,7 +210,7 @@ def _shape(name: str, tensor: Message) -> tuple[int, ...]:
 
 
 def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> np.ndarray:
-    """Return the values of a tensor, [n], from the only field of the message that may hold this type."""
+    """Return the values of a tensor, [n], from the one field of the message that may hold this type."""
     typed = _FIELDS.get(expected.name, "tensor_content")
     filled = {field.name for field, _ in tensor.ListFields()} - _ABOUT
     allowed = {typed} if expected.name == "string" else {typed, "tensor_content"}
@@ -218,7 +239,7 @@ def _values(name: str, tensor: Message, expected: tf.DType, limits: Limits) -> n
 
 
 def _texts(name: str, values, limits: Limits) -> np.ndarray:
-    """Return texts as an array of bytes objects; raise `RefusedError` if too many or too long."""
+    """Return texts as an array of bytes objects, [n]; raise `RefusedError` if too many or too long."""
     longest = max(map(len, values), default=0)
     if len(values) > limits.values or longest > limits.text_bytes:
         raise RefusedError(
@@ -230,5 +251,5 @@ def _texts(name: str, values, limits: Limits) -> np.ndarray:
 
 
 def _type_name(number: int) -> str:
-    """Return the name of a type of TensorFlow, or its number if it has none."""
+    """Return the name of a TensorFlow type given by its number, or the number if no name exists."""
     return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else str(number)

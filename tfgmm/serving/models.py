@@ -1,4 +1,4 @@
-"""Models that a server offers: versions of a SavedModel in memory, the newest of which answers."""
+"""SavedModels in the memory of a server; the newest version of each model is used for predictions."""
 
 import dataclasses
 import gc
@@ -16,24 +16,32 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving.limits import LIMITS, Limits, Reason, RefusedError
 
-#: Where TensorFlow Serving looks in a version folder for requests to run while it loads a model.
+#: File in a version folder with requests that TensorFlow Serving runs while it loads the model.
 WARMUP = "assets.extra/tf_serving_warmup_requests"
-#: The signature of a request that names none.
+#: Signature that is used if a request names none.
 DEFAULT_SIGNATURE = "serving_default"
-#: Events that are computed at once: each takes some 10 MB in the networks' layers.
+#: Number of events that are computed at once; an event takes about 10 MB in the layers of a network.
 _AT_ONCE = 4
 _ASSERTION = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
 
 
 class Signature:
-    """A named function of a SavedModel, with checks of what it is asked.
+    """A named function of a SavedModel, with checks of its inputs.
 
     Parameters
     ----------
     name : str
-    function
-        Function with ``structured_input_signature`` and ``structured_outputs``, as TensorFlow loads it.
+        Name of the signature.
+    function : callable
+        TensorFlow function with ``structured_input_signature`` and ``structured_outputs``, as loaded from a
+        SavedModel.
     limits : Limits
+        Largest number of events, and largest size of a response.
+
+    Attributes
+    ----------
+    inputs, outputs : dict of str to tf.TensorSpec
+        Shapes and types by name.
     """
 
     def __init__(self, name: str, function, limits: Limits) -> None:
@@ -42,7 +50,17 @@ class Signature:
         self.outputs: dict[str, tf.TensorSpec] = function.structured_outputs
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs by name, computed a few events at a time.
+        """Return the outputs by name, computed for a few events at a time to save memory.
+
+        Parameters
+        ----------
+        inputs : dict of str to ndarray
+            Arrays by name of input; the first dimension counts the events.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output; the first dimension counts the events.
 
         Raises
         ------
@@ -56,7 +74,7 @@ class Signature:
         return {name: np.concatenate([part.pop(name) for part in parts]) for name in self.outputs}
 
     def _computed(self, inputs: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
-        """Return the outputs of some events."""
+        """Return the outputs for the next few events, from the event with index `first` on."""
         try:
             tensors = {
                 name: tf.constant(values[first : first + _AT_ONCE]) for name, values in inputs.items()
@@ -68,7 +86,13 @@ class Signature:
             raise RefusedError(Reason.BAD, message) from error
 
     def check_names(self, names) -> None:
-        """Raise `RefusedError` if inputs are missing or unknown."""
+        """Raise `RefusedError` if the names of the inputs of a request are not those of the signature.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the inputs in the request.
+        """
         missing = (f"lacks {name}" for name in self.inputs if name not in names)
         unknown = (f"has {str(name)[:50]!r}" for name in names if name not in self.inputs)
         wrong = next(itertools.chain(missing, unknown), None)
@@ -77,7 +101,13 @@ class Signature:
             raise RefusedError(Reason.BAD, f"the request {wrong}: inputs of {self.name} are {expected}")
 
     def check_outputs(self, names: Collection[str]) -> None:
-        """Raise `RefusedError` if names are no outputs, or come twice."""
+        """Raise `RefusedError` if a name is no output of the signature, or occurs twice.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the outputs that the request asks for.
+        """
         unknown = [name for name in names if name not in self.outputs]
         if unknown:
             outputs = ", ".join(self.outputs)
@@ -86,14 +116,22 @@ class Signature:
             raise RefusedError(Reason.BAD, "output_filter has a name twice")
 
     def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        """Raise `RefusedError` if an array of this shape cannot be a value of this input."""
+        """Raise `RefusedError` if an input cannot have a given shape.
+
+        Parameters
+        ----------
+        name : str
+            Name of the input.
+        shape : tuple of int
+            Shape of the array in the request.
+        """
         expected = self.inputs[name].shape
         if not expected.is_compatible_with(shape):
             sizes = "".join(f"[{'any' if size is None else size}]" for size in expected)
             raise RefusedError(Reason.BAD, f"input {name} has shape {list(shape)}, expected {sizes}")
 
     def _check(self, inputs: Mapping[str, np.ndarray]) -> int:
-        """Return the number of events, or raise `RefusedError` if arrays do not fit."""
+        """Return the number of events; raise `RefusedError` if the arrays do not fit the signature."""
         self.check_names(inputs)
         for name, values in inputs.items():
             self.check_shape(name, values.shape)
@@ -119,17 +157,22 @@ class Signature:
 
 
 def _size(output: tf.TensorSpec) -> int:
-    """Return the bytes of an output per event, as far as its shape is known."""
+    """Return the size of an output per event, bytes; unknown dimensions count as 1."""
     return output.dtype.size * math.prod(size or 1 for size in output.shape[1:])
 
 
 def definitions(folder: Path) -> get_model_metadata_pb2.SignatureDefMap:
-    """Read the signatures of a SavedModel as they are stored, without loading the model.
+    """Return the signatures of a SavedModel as stored, without loading the model.
 
     Parameters
     ----------
     folder : Path
-        Folder of the version.
+        Version folder, which contains ``saved_model.pb``.
+
+    Returns
+    -------
+    tensorflow.serving.SignatureDefMap
+        Definitions of inputs and outputs, by name of the signature.
     """
     stored = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -139,45 +182,53 @@ def definitions(folder: Path) -> get_model_metadata_pb2.SignatureDefMap:
 
 
 class Model:
-    """A version of a SavedModel that is ready to answer: loaded and warmed up.
+    """A version of a SavedModel in memory, loaded and warmed up by example requests.
 
     Parameters
     ----------
     name : str
+        Name of the model.
     folder : Path
-        Version folder, whose name is the version.
+        Version folder; its name is the number of the version.
     limits : Limits
+        Limits on requests.
 
     Attributes
     ----------
-    name : str
     version : int
+        Number of the version.
     signatures : dict of str to Signature
+        Signatures by name.
     definitions : tensorflow.serving.SignatureDefMap
-        As the SavedModel has them.
+        Signatures as stored in the SavedModel.
 
     Raises
     ------
     Exception
-        TensorFlow raises many kinds on a damaged folder.
+        The folder is damaged; TensorFlow raises errors of many types.
     """
 
     def __init__(self, name: str, folder: Path, limits: Limits) -> None:
         self.name, self.version, self._limits = name, int(folder.name), limits
         self.definitions = definitions(folder)
-        self._loaded = tf.saved_model.load(folder)  # which owns the weights
+        self._loaded = tf.saved_model.load(folder)  # owns the weights
         self.signatures = {
             key: Signature(key, function, limits) for key, function in self._loaded.signatures.items()
         }
         self._warm_up(folder / WARMUP)
 
     def signature(self, name: str | None) -> Signature:
-        """Return the signature of a request, `DEFAULT_SIGNATURE` if the request names none.
+        """Return the signature that a request names, or `DEFAULT_SIGNATURE` if the request names none.
+
+        Parameters
+        ----------
+        name : str or None
+            Name of the signature.
 
         Raises
         ------
         RefusedError
-            There is no such signature.
+            The model has no such signature.
         """
         signature = self.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
@@ -187,7 +238,7 @@ class Model:
         return signature
 
     def _warm_up(self, path: Path) -> None:
-        """Answer the requests in a file, so that a user's first request is not slow."""
+        """Run the example requests in a file, so that the first request of a user is not slow."""
         if path.is_file():
             for record in tf.data.TFRecordDataset(str(path)):
                 request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
@@ -197,7 +248,17 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """State of a version: ``LOADING``, ``AVAILABLE`` or, with an error, ``END``."""
+    """State of a version of a model on a server.
+
+    Attributes
+    ----------
+    version : int
+        Number of the version.
+    state : str
+        ``LOADING``, ``AVAILABLE``, or ``END`` for a version that cannot be loaded.
+    error : str
+        Reason why the version cannot be loaded.
+    """
 
     version: int
     state: str
@@ -205,23 +266,25 @@ class Status:
 
 
 class Models:
-    """Models in memory, the newest version of each.
+    """The models that a server offers, in memory; of each model the newest version that can be loaded.
 
-    A request keeps the version with which it began; a new version takes over when it is loaded and warm.
-    A version that cannot be loaded is left out until its files change.
+    A request is finished with the version it began with, even if a new version is loaded meanwhile. A
+    version that cannot be loaded is tried again only after its files change.
 
     Parameters
     ----------
     folders : iterable of Path
-        Folders of models: the name is that of the model, numbered folders within are its versions.
+        Folders of models. The name of the folder is the name of the model; numbered subfolders are
+        versions.
     limits : Limits
+        Limits on requests.
     report : callable
         Called with a sentence for every version that is loaded or cannot be loaded.
 
     Raises
     ------
     UsageError
-        A folder holds no version, or two have one name.
+        A folder holds no version, or two folders have the same name.
     DataError
         No version of a model can be loaded.
     """
@@ -249,12 +312,19 @@ class Models:
         return list(self._folders)
 
     def get(self, name: str, version: int | None = None) -> Model:
-        """Return the version of a model that answers now.
+        """Return the loaded version of a model.
+
+        Parameters
+        ----------
+        name : str
+            Name of the model.
+        version : int, optional
+            Number of the version; by default the loaded version, whatever its number.
 
         Raises
         ------
         RefusedError
-            There is no such model or version.
+            The server has no such model, or the version is not loaded.
         """
         model = self._served.get(name)
         if model is None:
@@ -266,12 +336,19 @@ class Models:
         return model
 
     def status(self, name: str, version: int | None = None) -> list[Status]:
-        """Return the states of the versions of a model, the newest first.
+        """Return the states of the versions of a model, the newest version first.
+
+        Parameters
+        ----------
+        name : str
+            Name of the model.
+        version : int, optional
+            Number of one version; all versions by default.
 
         Raises
         ------
         RefusedError
-            There is no such model or version.
+            The server has no such model or version.
         """
         statuses = self._status.get(name)
         if statuses is None or (version is not None and version not in statuses):
@@ -279,7 +356,7 @@ class Models:
         return [statuses[number] for number in sorted(statuses, reverse=True) if version in (None, number)]
 
     def refresh(self) -> None:
-        """Look for versions that came or went, and serve the newest of each model that can be loaded."""
+        """Look for new and deleted versions in the folders, and load the newest version of each model."""
         for name, folder in self._folders.items():
             versions = _versions(folder)
             if any(self._offer(name, path) for path in versions.values()):
@@ -292,7 +369,10 @@ class Models:
                 }
 
     def _offer(self, name: str, folder: Path) -> bool:
-        """Load a version unless it is loaded or known to be damaged; return whether it is served now."""
+        """Load a version, and return True if the server uses it now.
+
+        A version that is loaded already, or known to be damaged, is not loaded again.
+        """
         served = self._served.get(name)
         if served and served.version == int(folder.name):
             return True
@@ -307,11 +387,11 @@ class Models:
             return False
         self._note(name, folder, "AVAILABLE")
         del served
-        gc.collect()  # the old version's graph has cycles, and may be gigabytes
+        gc.collect()  # frees the old version, whose graph has reference cycles and may take gigabytes
         return True
 
     def _note(self, name: str, folder: Path, state: str, error: str = "") -> None:
-        """Keep the state of a version, and report it unless it is being loaded."""
+        """Store the state of a version; report it in a sentence unless the version is being loaded."""
         version = int(folder.name)
         self._status[name] = self._status[name] | {version: Status(version, state, error)}
         if state != "LOADING":
@@ -320,7 +400,10 @@ class Models:
 
 
 def _by_name(folders: Iterable[Path]) -> dict[str, Path]:
-    """Return the folders of models by the models' names."""
+    """Return the folders of models by the names of the models.
+
+    Raise `UsageError` if two folders have the same name, or a folder holds no version.
+    """
     named: dict[str, Path] = {}
     for folder in folders:
         name = folder.resolve().name
@@ -335,16 +418,25 @@ def _by_name(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def version_number(name: str) -> int | None:
-    """Return the number that the name of a version folder stands for, None for other names.
+    """Return the number that the name of a version folder means, or None for any other name.
 
-    As in TensorFlow Serving, a version is digits, also ``00000123``, that fit in 64 bits with a sign.
+    As in TensorFlow Serving, the name consists of digits (``00000123`` is allowed), and the number fits in
+    a signed 64-bit integer.
+
+    Parameters
+    ----------
+    name : str
+        Name of a folder.
     """
     number = int(name) if name.isascii() and name.isdigit() else -1
     return number if 0 <= number < 1 << 63 else None
 
 
 def _versions(folder: Path) -> dict[int, Path]:
-    """Return version folders by number, the newest first, without those that are still being written."""
+    """Return the version folders of a model by number, the newest version first.
+
+    Folders that are still being written are left out.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError:
@@ -367,6 +459,6 @@ def _fingerprint(folder: Path) -> tuple:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
+    """Return the first line of the message of an error, at most 200 characters."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

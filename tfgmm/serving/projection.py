@@ -1,4 +1,4 @@
-"""Longitude and latitude -> pixel by TensorFlow operations: a model server has no PROJ."""
+"""Longitude and latitude -> pixel by TensorFlow operations, since a model server has no PROJ."""
 
 import math
 
@@ -9,9 +9,9 @@ import tensorflow as tf
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 
-#: Distance from the grid's centre, in km, up to which the series is checked against PROJ ...
+#: Distance from the centre of the grid, km, up to which the series is checked against PROJ.
 REACH_KM = 500.0
-#: ... and the largest difference that is accepted.
+#: Largest accepted difference between the series and PROJ, km.
 TOLERANCE_KM = 0.001
 
 #: Largest eta': the equator 90 degrees from the central meridian is infinitely far.
@@ -23,7 +23,7 @@ _POSSIBLE = (
 
 
 class Projection:
-    r"""Ellipsoidal transverse Mercator by the series of Krueger in the third flattening n.
+    r"""Ellipsoidal transverse Mercator projection, by the series of Krueger in the third flattening n.
 
     .. math::
         \tau' &= \sinh(\mathrm{artanh} \sin\varphi - e \, \mathrm{artanh}(e \sin\varphi)) \\
@@ -32,18 +32,20 @@ class Projection:
         y &= k_0 A (\xi' + \sum_{j=1}^4 \alpha_j \sin 2j\xi' \cosh 2j\eta') \\
         x &= k_0 A (\eta' + \sum_{j=1}^4 \alpha_j \cos 2j\xi' \sinh 2j\eta')
 
-    for latitude :math:`\varphi` and longitude :math:`\lambda` from the central meridian. False easting
-    and northing fall out, since a grid counts from its centre. Terms in n^5 are below 0.1 mm.
+    for latitude :math:`\varphi` and longitude :math:`\lambda` from the central meridian, with the
+    eccentricity e, the scale factor :math:`k_0` and the rectifying radius A. False easting and northing
+    cancel, because coordinates of a grid are relative to its centre. Terms in n^5 are below 0.1 mm.
 
     Parameters
     ----------
     grid : Grid
+        Map of a run: its projection, its centre, and its pixels.
 
     Raises
     ------
     UsageError
-        The grid's projection is no transverse Mercator, or its datum differs from that of longitudes
-        and latitudes (WGS 84) by a metre or more.
+        The projection of the grid is no transverse Mercator projection, or its datum differs from WGS 84 by
+        a metre or more.
 
     References
     ----------
@@ -65,25 +67,42 @@ class Projection:
         self._compare_with_proj()
 
     def project(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return km east and north of the grid's centre from degrees, float64, never above 40,000 km."""
+        """Return coordinates relative to the centre of the grid, km east and km north.
+
+        Parameters
+        ----------
+        longitude, latitude : tensor of float64
+            Coordinates, degrees, in any shape.
+
+        Returns
+        -------
+        x_km, y_km : tensor of float64
+            Km east and km north, in the shape of the input; absolute values stay below 40,000 km.
+        """
         x, y = self._normalised(longitude, latitude)
         return self._scale_km * (x - self._center[0]), self._scale_km * (y - self._center[1])
 
     def locate(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the pixel of the output window that contains a point, and whether there is one.
+        """Return the pixel of the output window that contains a point, and whether there is such a pixel.
+
+        Parameters
+        ----------
+        longitude, latitude : tensor of float64, [...]
+            Coordinates, degrees.
 
         Returns
         -------
         pixel : tensor of int32, [..., 2]
-            Row and column; for a point outside the window those of the nearest edge.
+            Row and column of the pixel; for a point outside the window, those of the nearest edge.
         inside : tensor of bool, [...]
+            True for a point inside the window.
         """
         row, col, inside = self.grid.pixel_at(*self.project(longitude, latitude), tf.math)
         pixel = tf.cast(tf.stack([row, col], axis=-1), tf.int32)
         return tf.clip_by_value(pixel, 0, self.grid.output_size - 1), inside
 
     def _normalised(self, longitude: tf.Tensor, latitude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return distances from the central meridian and from the equator, in units of k0 A."""
+        """Return distances east of the central meridian and north of the equator, in units of k0 A."""
         lam = (longitude - self._meridian) * (math.pi / 180)
         sin_phi, e = tf.sin(latitude * (math.pi / 180)), self._eccentricity
         # At the poles tau is infinite, but xi and eta are not.
@@ -98,7 +117,7 @@ class Projection:
         return x, y
 
     def _compare_with_proj(self) -> None:
-        """Raise `UsageError` if the series differs from PROJ, as by a shift of datum or by turned axes."""
+        """Raise `UsageError` if the series differs from PROJ, as for another datum or turned axes."""
         axis = np.linspace(-REACH_KM, REACH_KM, 5)
         x, y = np.meshgrid(axis, axis)
         x_series, y_series = self.project(*map(_float64, self.grid.unproject(x, y)))
@@ -111,12 +130,15 @@ class Projection:
 
 
 def _float64(values) -> tf.Tensor:
-    """Return values as a tensor in double precision."""
+    """Return values as a tensor of float64."""
     return tf.convert_to_tensor(values, tf.float64)
 
 
 def _meridian_and_factor(crs: pyproj.CRS) -> tuple[float, float]:
-    """Return the central meridian in degrees and the scale factor on it."""
+    """Return the central meridian, degrees, and the scale factor of a transverse Mercator projection.
+
+    Raise `UsageError` for any other projection.
+    """
     operation = crs.coordinate_operation
     if operation is None or operation.method_name != "Transverse Mercator":
         method = operation.method_name if operation else "no map projection"
@@ -128,7 +150,7 @@ def _meridian_and_factor(crs: pyproj.CRS) -> tuple[float, float]:
 
 
 def _series(n: float) -> tuple[float, ...]:
-    """Return the alphas of Karney (2011), equation 35, to the fourth power of n."""
+    """Return the coefficients alpha_1 to alpha_4 of Karney (2011), equation 35, up to n^4."""
     return (
         n / 2 - n**2 * 2 / 3 + n**3 * 5 / 16 + n**4 * 41 / 180,
         n**2 * 13 / 48 - n**3 * 3 / 5 + n**4 * 557 / 1440,

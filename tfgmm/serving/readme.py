@@ -1,4 +1,4 @@
-"""The README beside an exported model: how to serve it, how to ask it."""
+"""Write the README beside an exported model: how to serve the model, and how to request predictions."""
 
 import itertools
 import json
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-#: Configuration file of TensorFlow Serving, in its container.
+#: Text of the configuration file for TensorFlow Serving in a docker container.
 MODELS_CONFIG = """\
 model_config_list {{
   config {{
@@ -18,7 +18,7 @@ model_config_list {{
 }}
 """
 
-#: Text by which a README of an export is recognised.
+#: Text in every README of an export, by which such a README is recognised.
 README_MARK = "made by tfgmm: "
 
 #: Meanings of inputs and outputs.
@@ -111,14 +111,19 @@ median_g = tf.exp(found["mean"]).numpy()
 
 
 def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
-    """Return the README of a model, in Markdown.
+    """Return the text of the README of an exported model, in Markdown.
 
     Parameters
     ----------
     description : dict
-        Content of `tfgmm.serving.export.DESCRIPTION`.
+        Description of the model: content of the file `tfgmm.serving.export.DESCRIPTION`.
     signatures : dict of str to SignatureDef
-        Signatures of the SavedModel itself, as read by `tfgmm.serving.models.definitions`.
+        Signatures of the SavedModel, as returned by `tfgmm.serving.models.definitions`.
+
+    Returns
+    -------
+    str
+        The text.
     """
     signatures = {name: signatures[name] for name in sorted(signatures) if not name.startswith("__")}
     ranges = {name: f"{low:g} to {high:g}" for name, (low, high) in description["ranges"].items()}
@@ -143,14 +148,14 @@ def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
 
 
 def _question(grid: dict) -> tuple[dict[str, list], dict[str, list]]:
-    """Return an event in the middle of the map, and a site there."""
+    """Return the inputs of an example request: an event and a site, both at the centre of the map."""
     place = {"longitude": [round(grid["longitude"], 4)], "latitude": [round(grid["latitude"], 4)]}
     sites = {f"site_{name}": [values] for name, values in place.items()}
     return place | {"depth_km": [30.0], "magnitude": [6.0]}, sites
 
 
 def _example(description: dict, event: dict[str, list], sites: dict[str, list]) -> str:
-    """Return code for stations where the model knows some, else for sites."""
+    """Return example code in Python: for stations if the model knows stations, otherwise for a site."""
     signature, places = "at_sites", sites
     if description["random_effects"]:
         signature, places = "at_stations", {"station_id": [description["random_effects"]["stations"][:2]]}
@@ -160,7 +165,7 @@ def _example(description: dict, event: dict[str, list], sites: dict[str, list]) 
 
 
 def _signature(name: str, definition: SignatureDef) -> str:
-    """Return a line on inputs and outputs of a signature."""
+    """Return one line of Markdown on the inputs and outputs of a signature."""
     inputs, outputs = (
         ", ".join(f"`{key}` {_shape(tensors[key])}" for key in _ordered(tensors))
         for tensors in (definition.inputs, definition.outputs)
@@ -170,7 +175,7 @@ def _signature(name: str, definition: SignatureDef) -> str:
 
 
 def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
-    """Return the rows of the table of inputs and outputs."""
+    """Return the rows of the Markdown table that explains inputs and outputs."""
     tensors: dict[str, TensorInfo] = {}
     for definition in signatures.values():
         tensors |= dict(definition.inputs) | dict(definition.outputs)
@@ -182,13 +187,13 @@ def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
 
 
 def _ordered(names: Mapping[str, object]) -> list[str]:
-    """Return names in the order of `MEANINGS`; a SavedModel keeps no order."""
+    """Return names in the order of `MEANINGS`, because a SavedModel keeps no order."""
     order = list(MEANINGS)
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _shape(tensor: TensorInfo) -> str:
-    """Return the shape of an input or output, as ``[n, m]``."""
+    """Return the shape of an input or output as text, as ``[n, m]``."""
     free = iter("nm")
     sizes = [dim.size if dim.size >= 0 else next(free, "?") for dim in tensor.tensor_shape.dim]
     return f"[{', '.join(map(str, sizes))}]"

@@ -1,4 +1,4 @@
-"""The REST interface of TensorFlow Serving: status, metadata, predict; the JSON of requests."""
+"""The REST interface of TensorFlow Serving: status, metadata, predict; and the JSON of its requests."""
 
 import base64
 import itertools
@@ -18,7 +18,7 @@ from tfgmm.serving.http import Answer, decoded, whole
 from tfgmm.serving.limits import Limits, Reason, RefusedError, Workers
 from tfgmm.serving.models import Model, Models, Signature, Status
 
-#: Kind of a NumPy type -> name of its values, and their types in JSON; all other kinds are texts.
+#: Kind of a NumPy type -> name and JSON types of the values; all other kinds are texts.
 _NUMBERS = {
     "f": ("numbers", {int, float}),
     "i": ("whole numbers", {int}),
@@ -33,14 +33,26 @@ _JSON_TYPES = {
     int: "a number",
     float: "a number",
 }
-#: Key of an object that stands for a text of any bytes.
+#: Key of a JSON object that holds a text as bytes in base64.
 _BASE64 = "b64"
 
 
 def read(content: bytes, limits: Limits) -> dict:
-    """Read the JSON object of a request.
+    """Read the JSON object of a prediction request, and return it as a dictionary.
 
-    A key that comes twice is refused: no reader can know which of the values is meant.
+    A key that occurs twice in one object is refused, because it is not clear which value is meant.
+
+    Parameters
+    ----------
+    content : bytes
+        JSON text.
+    limits : Limits
+        Largest number of values.
+
+    Returns
+    -------
+    dict
+        Content of the object, with either ``inputs`` or ``instances``.
 
     Raises
     ------
@@ -67,12 +79,29 @@ def read(content: bytes, limits: Limits) -> dict:
 
 
 def arrays(model: Model, request: dict, limits: Limits) -> tuple[Signature, dict[str, np.ndarray]]:
-    """Return the signature of a request and the arrays of its inputs, given by rows or by columns.
+    """Return the signature that a prediction request names, and the arrays of the inputs.
+
+    Parameters
+    ----------
+    model : Model
+        The model to predict with.
+    request : dict
+        Request with ``inputs`` (by columns: values of all events by name) or ``instances`` (by rows: a list
+        with one entry per event).
+    limits : Limits
+        Largest size of texts.
+
+    Returns
+    -------
+    signature : Signature
+        The signature.
+    inputs : dict of str to ndarray
+        Arrays by name of input.
 
     Raises
     ------
     RefusedError
-        Names, types or shapes do not fit.
+        Names, types or shapes do not fit the signature.
     """
     name = request.get("signature_name")
     if not isinstance(name, str | None):
@@ -96,12 +125,12 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    """Raise `ValueError` for NaN and Infinity, which JSON does not know."""
+    """Raise `ValueError` for NaN and Infinity, which are not part of JSON."""
     raise ValueError(f"{text} is no number")
 
 
 def _named(signature: Signature, inputs: object) -> dict:
-    """Return inputs by name; the only input of a signature needs no name."""
+    """Return inputs as a dictionary by name; the single input of a signature may come without its name."""
     if not isinstance(inputs, dict) or (len(signature.inputs) == 1 and inputs.keys() == {_BASE64}):
         inputs = {name: inputs for name in signature.inputs} if len(signature.inputs) == 1 else {}
     signature.check_names(inputs)
@@ -109,7 +138,7 @@ def _named(signature: Signature, inputs: object) -> dict:
 
 
 def _columns(signature: Signature, instances: object) -> dict[str, list]:
-    """Return inputs by name from a list of instances."""
+    """Return lists of values by name of input, from a list of instances (one per event)."""
     if not isinstance(instances, list) or not instances:
         raise RefusedError(Reason.BAD, "instances needs to be a list with at least one instance")
     rows = [_named(signature, instance) for instance in instances]
@@ -117,7 +146,7 @@ def _columns(signature: Signature, instances: object) -> dict[str, list]:
 
 
 def _array(signature: Signature, name: str, values: object, limits: Limits) -> np.ndarray:
-    """Return the array of an input from nested lists."""
+    """Return the array of an input, made from nested lists of its values."""
     leaves, shape = _flat(name, values)
     signature.check_shape(name, shape)
     dtype = np.dtype(signature.inputs[name].dtype.as_numpy_dtype)
@@ -129,7 +158,7 @@ def _array(signature: Signature, name: str, values: object, limits: Limits) -> n
 
 
 def _flat(name: str, values: object) -> tuple[list, tuple[int, ...]]:
-    """Return the values of nested lists, one after the other, and their shape."""
+    """Return the values of nested lists as one flat list, and the shape of the nested lists."""
     leaves, shape = [values], []
     while leaves and isinstance(leaves[0], list):
         lengths = {len(part) if isinstance(part, list) else None for part in leaves}
@@ -141,12 +170,12 @@ def _flat(name: str, values: object) -> tuple[list, tuple[int, ...]]:
 
 
 def _irregular(name: str) -> RefusedError:
-    """Return the refusal of lists that are no array."""
+    """Return the error for nested lists that differ in length or depth."""
     return RefusedError(Reason.BAD, f"input {name} is no regular array: lists differ in length or depth")
 
 
 def _numbers(name: str, leaves: list, dtype: np.dtype) -> np.ndarray:
-    """Return values as an array of a type, if all of them are numbers that fit the type."""
+    """Return values as a flat array of a type; raise `RefusedError` if a value does not fit the type."""
     kind_name, types = _NUMBERS[dtype.kind]
     strange = {type(leaf) for leaf in leaves} - types
     if list in strange:
@@ -190,19 +219,26 @@ def _text(name: str, value: object, limits: Limits) -> bytes:
     return text
 
 
-#: Description that the server gives of itself.
+#: Description of the server at the address ``/``.
 ABOUT = "tfgmm serve: a small server with the interface of TensorFlow Serving, which it is not"
 
 
 def application(models: Models, workers: Workers, limits: Limits) -> Starlette:
-    """Return the ASGI application that answers for the models.
+    """Return the ASGI application that serves the models over REST.
 
     Parameters
     ----------
     models : Models
+        The models to predict with.
     workers : Workers
-        Threads that decode, compute and encode.
+        Threads that decode requests, compute, and encode responses.
     limits : Limits
+        Limits on requests.
+
+    Returns
+    -------
+    starlette.applications.Starlette
+        The application.
     """
     handlers = _Handlers(models, workers, limits)
     model = "/v1/models/{name}"
@@ -218,31 +254,31 @@ def application(models: Models, workers: Workers, limits: Limits) -> Starlette:
         ]
     failures = {RefusedError: _refused, HTTPException: _refused_by_http, Exception: _failed}
     made = Starlette(routes=routes, exception_handlers=failures)
-    made.router.redirect_slashes = False  # an address with a slash more is another one
+    made.router.redirect_slashes = False  # an address with a slash at its end is another address
     return made
 
 
 class _Handlers:
-    """The answers to requests, one method per address."""
+    """The functions that respond to requests, one method per kind of address."""
 
     def __init__(self, models: Models, workers: Workers, limits: Limits) -> None:
         self._models, self._workers, self._limits = models, workers, limits
 
     async def about(self, request: Request) -> Response:
-        """Answer with the names of the models."""
+        """Return a response with the names of all models."""
         return _json({"server": ABOUT, "models": self._models.names})
 
     async def health(self, request: Request) -> Response:
-        """Answer that the server runs."""
+        """Return a response that states that the server runs."""
         return _json({"status": "ok"})
 
     async def status(self, request: Request) -> Response:
-        """Answer with the state of every version of a model."""
+        """Return a response with the state of every version of a model."""
         statuses = self._models.status(*_name_and_version(request))
         return _json({"model_version_status": [_described(status) for status in statuses]})
 
     async def metadata(self, request: Request) -> Response:
-        """Answer with the signatures of a model."""
+        """Return a response with the signatures of a model."""
         model = self._models.get(*_name_and_version(request))
         definitions = json_format.MessageToDict(
             model.definitions, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -251,7 +287,7 @@ class _Handlers:
         return _json({"model_spec": about, "metadata": {"signature_def": definitions}})
 
     async def predict(self, request: Request) -> Response:
-        """Answer with the outputs of a signature."""
+        """Return a response with the outputs of a signature."""
         body = await whole(request, self._limits)
         model = self._models.get(*_name_and_version(request))
         coding = request.headers.get("content-encoding", "")
@@ -263,18 +299,23 @@ def answer(model: Model, body: bytes, coding: str, limits: Limits) -> bytes:
     """Compute the predictions that a request asks for; return JSON bytes in the format of the request.
 
     A request with ``instances`` (by rows) gets ``predictions``, one with ``inputs`` (by columns) gets
-    ``outputs``.
-
-    A value that is no number, which the signatures of tfgmm never return, becomes null.
+    ``outputs``. A value that is not finite becomes null; the signatures of tfgmm never return such a value.
 
     Parameters
     ----------
     model : Model
+        The model to predict with.
     body : bytes
         JSON of the request, as received.
     coding : str
         ``Content-Encoding`` of the body.
     limits : Limits
+        Limits on requests.
+
+    Returns
+    -------
+    bytes
+        JSON text of the response.
 
     Raises
     ------
@@ -303,7 +344,7 @@ def _without_single_name(outputs: dict) -> object:
 
 
 def _name_and_version(request: Request) -> tuple[str, int | None]:
-    """Return name and version of the model in the address of a request."""
+    """Return the model name and the version number in the address of a request; None for no version."""
     version = request.path_params.get("version")
     if version is not None and not (version.isascii() and version.isdigit() and len(version) < 20):
         raise RefusedError(Reason.UNKNOWN, f"{version[:50]!r} is no version: write a number")
@@ -318,22 +359,22 @@ def _described(status: Status) -> dict:
 
 
 def _json(content: dict, status: int = 200, headers: dict | None = None) -> Response:
-    """Return a response of JSON."""
+    """Return a JSON response with a status code and headers."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
 async def _refused(request: Request, error: RefusedError) -> Response:
-    """Answer a request that is refused."""
+    """Return the response to a request that is refused with `RefusedError`."""
     headers = {"Retry-After": "1"} if error.reason is Reason.BUSY else None
     return _json({"error": str(error)}, error.reason.http, headers)
 
 
 async def _refused_by_http(request: Request, error: HTTPException) -> Response:
-    """Answer a request of an unknown address or method."""
+    """Return the response to a request for an unknown address or with a wrong method."""
     line = f"{request.method} {request.url.path[:100]}"
     return _json({"error": f"{line}: {error.detail}"}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """Answer a request on which the server failed."""
+    """Return the response to a request for which the server failed."""
     return _json({"error": "the server failed; it has told its owner why"}, 500)

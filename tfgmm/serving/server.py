@@ -1,4 +1,4 @@
-"""A small server with the interface of TensorFlow Serving, for machines without docker."""
+"""A small model server with the interface of TensorFlow Serving, for machines without docker."""
 
 import asyncio
 import contextlib
@@ -18,30 +18,32 @@ from tfgmm.serving.http import punctual
 from tfgmm.serving.limits import LIMITS, Limits, Workers
 from tfgmm.serving.models import Models
 
-#: The ports of TensorFlow Serving.
+#: Ports of TensorFlow Serving for REST and gRPC.
 REST_PORT, GRPC_PORT = 8501, 8500
 
 
 class Server:
-    """REST and gRPC in one event loop, in front of models.
+    """Model server with REST and gRPC interfaces in one event loop.
 
-    The server has no passwords and no encryption: whoever reaches the ports may ask.
+    The server has no passwords and no encryption: anyone who reaches the ports can send requests.
 
     Parameters
     ----------
     models : Models
+        The models to predict with.
     host : str
-        Address to listen on; only this machine by default.
+        Address to listen on; by default only this machine can connect.
     rest_port, grpc_port : int
-        0 takes any free one.
+        Ports of the REST and the gRPC interface; 0 takes any free port.
     limits : Limits
+        Limits on requests.
     poll_s : float
-        How often to look for new versions.
+        Time between two looks for new versions of models, s.
 
     Attributes
     ----------
     rest_port, grpc_port : int
-        Ports in use, once the server answers.
+        Ports on which the server listens, once it runs.
     """
 
     def __init__(
@@ -59,31 +61,31 @@ class Server:
 
     @property
     def addresses(self) -> list[str]:
-        """Return the addresses that clients need, two per model."""
+        """Return the addresses (URLs) of the models for clients, two per model: REST and gRPC."""
         places = (f"http://{self.host}:{self.rest_port}", f"grpc://{self.host}:{self.grpc_port}")
         return [f"{place}/v1/models/{name}" for name in self.models.names for place in places]
 
     def serve(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Answer requests until SIGTERM, SIGINT or `stop`; requests that have begun are finished.
+        """Run the server until SIGTERM, SIGINT or `stop`, and finish the requests that have begun.
 
         Parameters
         ----------
         ready : callable
-            Called when both ports are open.
+            Called without arguments when both ports are open.
 
         Raises
         ------
         UsageError
-            A port cannot be had.
+            A port is taken, or the address belongs to another machine.
         """
         asyncio.run(self._serve(ready))
 
     def stop(self) -> None:
-        """Begin to stop, from any thread."""
+        """Tell the server to stop, from any thread; return at once."""
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        """Answer requests in the event loop of this thread."""
+        """Run the server in the event loop of this thread until it is told to stop."""
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         workers = Workers(self._limits)
         with _listening(self.host, self.rest_port) as listening, self._signals():
@@ -99,7 +101,7 @@ class Server:
             workers.close()
 
     async def _grpc(self, workers: Workers) -> grpc.aio.Server:
-        """Return a gRPC server that answers at its port."""
+        """Return a started gRPC server that listens on the gRPC port."""
         server = grpc_service.server(self.models, workers, self._limits, self._stopping)
         try:
             self.grpc_port = server.add_insecure_port(_place(self.host, self.grpc_port))
@@ -109,7 +111,7 @@ class Server:
         return server
 
     def _web_settings(self, workers: Workers) -> uvicorn.Config:
-        """Return the settings of the REST server."""
+        """Return the settings of the REST server for uvicorn."""
         return uvicorn.Config(
             rest.application(self.models, workers, self._limits),
             http=punctual(self._limits),
@@ -124,14 +126,14 @@ class Server:
         )
 
     async def _watch(self) -> None:
-        """Look for new versions again and again."""
+        """Look for new versions of the models again and again, until cancelled."""
         while True:
             await asyncio.sleep(self._poll_s)
             await asyncio.to_thread(self.models.refresh)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT stop the server inside a block, if it runs in the main thread."""
+        """Make SIGTERM and SIGINT stop the server while a block runs, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -145,16 +147,27 @@ class Server:
 
 
 class _Web(uvicorn.Server):
-    """A uvicorn server that leaves signals to `Server`, so that gRPC stops with it."""
+    """Uvicorn server that leaves SIGTERM and SIGINT to `Server`, so that REST and gRPC stop together."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager:
-        """Return a block that captures no signals."""
+        """Return a context manager that captures no signals."""
         return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """Run a server in a thread of its own until the block ends."""
+    """Run a server in a separate thread until the block ends, and yield the server once its ports are open.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+
+    Raises
+    ------
+    UsageError
+        The server could not start.
+    """
     ready = threading.Event()
     thread = threading.Thread(target=server.serve, args=[ready.set], daemon=True)
     thread.start()
@@ -169,14 +182,21 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> str:
-    """Return the command that runs TensorFlow Serving itself for a model.
+    """Return the docker command that runs TensorFlow Serving itself for an exported model.
 
     Parameters
     ----------
     model : Path
-        Folder of the model, which holds its versions.
+        Folder of the model, which holds the version folders.
     host : str
+        Address to listen on.
     rest_port, grpc_port : int
+        Ports of the REST and the gRPC interface.
+
+    Returns
+    -------
+    str
+        The command, quoted for a shell.
     """
     source = model.resolve()
     ports = (f"{host}:{rest_port}:{REST_PORT}", f"{host}:{grpc_port}:{GRPC_PORT}")
@@ -190,7 +210,7 @@ def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> st
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Return an open socket that listens, or raise `UsageError`."""
+    """Return an open socket that listens on a port; raise `UsageError` if the port is not available."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=512)
@@ -199,12 +219,12 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _place(host: str, port: int) -> str:
-    """Return host and port as one text, an IPv6 address in brackets."""
+    """Return host and port as one text, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _taken(host: str, port: int, option: str) -> UsageError:
-    """Return the error for a port that cannot be had."""
+    """Return the error for a port that is not available, which names the command-line option."""
     place = _place(host, port)
     return UsageError(
         f"cannot listen on {place}: it is taken, or of another machine; give another {option}"

@@ -1,4 +1,4 @@
-"""One request to a model server, over REST or gRPC: signature and arrays -> arrays."""
+"""Send one request to a model server, over REST or gRPC: from arrays of inputs to arrays of outputs."""
 
 import dataclasses
 import json
@@ -23,18 +23,18 @@ _GRPC_STRANGE = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL)
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """Address of a model on a server.
+    """Address (URL) of a model on a server.
 
     Attributes
     ----------
     scheme : str
         ``http``, ``https`` or ``grpc``.
     place : str
-        Host and port.
+        Host and port, as ``HOST:PORT``.
     model : str
         Name of the model.
     version : int or None
-        One version, or the newest.
+        Number of the version; None for the newest version.
     """
 
     scheme: str
@@ -44,7 +44,12 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read an address as users write it.
+        """Return the address that a text states.
+
+        Parameters
+        ----------
+        text : str
+            ``SCHEME://HOST:PORT/v1/models/NAME``, optionally followed by ``/versions/N``.
 
         Raises
         ------
@@ -67,16 +72,16 @@ class Address:
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """Patience of a client: how long it waits for an answer, and how often it asks again.
+    """Time that a client waits for a response, and number of retries.
 
     Attributes
     ----------
     timeout_s : float
-        Longest time to wait for one answer, s.
+        Longest time to wait for one response, s.
     retries : int
-        Number of further requests after the first, 0 to 4: gRPC allows no more.
+        Number of further requests after the first, 0 to 4; gRPC allows no more.
     backoff_s : float
-        Time before the second retry, s; each further one waits twice as long.
+        Base of the waiting time between retries, s; the waiting time doubles with each further retry.
     """
 
     timeout_s: float = 60.0
@@ -84,32 +89,55 @@ class Patience:
     backoff_s: float = 0.5
 
 
-#: Patience of a client by default.
+#: Default time limit and number of retries of a client.
 PATIENCE = Patience()
 
 
 class Transport(Protocol):
-    """A way to ask a model on a server."""
+    """A way to send requests to a model on a server."""
 
     def signatures(self) -> dict[str, list[str]]:
-        """Return the names of the signatures, and of the inputs of each."""
+        """Return the names of the inputs of each signature, by name of the signature."""
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs of a signature by name."""
+        """Send the inputs of a signature, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+        """
 
 
 def connect(address: Address, patience: Patience) -> Transport:
-    """Return the transport for the scheme of an address; nothing is sent yet."""
-    return Grpc(address, patience) if address.scheme == "grpc" else Rest(address, patience)
-
-
-class Rest:
-    """The REST interface of TensorFlow Serving, asked over HTTP.
+    """Return the transport, REST or gRPC, for the scheme of an address; no request is sent yet.
 
     Parameters
     ----------
     address : Address
+        Address of the model.
     patience : Patience
+        Time limit and number of retries.
+    """
+    return Grpc(address, patience) if address.scheme == "grpc" else Rest(address, patience)
+
+
+class Rest:
+    """Client of the REST interface of TensorFlow Serving.
+
+    Parameters
+    ----------
+    address : Address
+        Address of the model.
+    patience : Patience
+        Time limit and number of retries.
     """
 
     def __init__(self, address: Address, patience: Patience) -> None:
@@ -118,7 +146,7 @@ class Rest:
             patience.retries,
             backoff_factor=patience.backoff_s,
             status_forcelist=_HTTP_AGAIN,
-            allowed_methods=None,  # to predict changes nothing on the server
+            allowed_methods=None,  # a prediction changes nothing on the server
             raise_on_status=False,
         )
         self._session = requests.Session()
@@ -126,7 +154,15 @@ class Rest:
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def signatures(self) -> dict[str, list[str]]:
-        """Return the names of the signatures, and of the inputs of each."""
+        """Return the names of the inputs of each signature, by name of the signature.
+
+        Raises
+        ------
+        UsageError
+            The server has no such model, or refuses the request.
+        DataError
+            The server does not respond, or is no model server.
+        """
         answer = self._json("GET", f"{self._address}/metadata")
         try:
             definitions = answer["metadata"]["signature_def"]["signature_def"]
@@ -135,7 +171,25 @@ class Rest:
             raise _no_model_server(self._address) from error
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs of a signature by name."""
+        """Send the inputs of a signature as JSON, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `signatures`.
+        """
         columns = {name: values.tolist() for name, values in inputs.items()}
         request = json.dumps({"signature_name": signature, "inputs": columns})
         answer = self._json("POST", f"{self._address}:predict", request)
@@ -145,7 +199,7 @@ class Rest:
             raise _no_model_server(self._address) from error
 
     def _json(self, method: str, url: str, content: str | None = None) -> dict:
-        """Send a request and return the JSON of the answer."""
+        """Send a request, and return the JSON object of the response; raise an error if there is none."""
         try:
             answer = self._session.request(method, url, data=content, timeout=self._patience.timeout_s)
         except requests.RequestException as error:
@@ -165,12 +219,14 @@ class Rest:
 
 
 class Grpc:
-    """The gRPC interface of TensorFlow Serving; TensorFlow is loaded for its messages.
+    """Client of the gRPC interface of TensorFlow Serving; it loads TensorFlow to encode messages.
 
     Parameters
     ----------
     address : Address
+        Address of the model.
     patience : Patience
+        Time limit and number of retries.
     """
 
     def __init__(self, address: Address, patience: Patience) -> None:
@@ -181,7 +237,15 @@ class Grpc:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def signatures(self) -> dict[str, list[str]]:
-        """Return the names of the signatures, and of the inputs of each."""
+        """Return the names of the inputs of each signature, by name of the signature.
+
+        Raises
+        ------
+        UsageError
+            The server has no such model, or refuses the request.
+        DataError
+            The server does not respond, or is no model server.
+        """
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -192,7 +256,25 @@ class Grpc:
         return {name: list(definition.inputs) for name, definition in definitions.signature_def.items()}
 
     def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs of a signature by name."""
+        """Send the inputs of a signature as tensors, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `signatures`.
+        """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -205,13 +287,13 @@ class Grpc:
         return {name: tf.make_ndarray(values) for name, values in answer.outputs.items()}
 
     def _specify(self, specification) -> None:
-        """Write name and version of the model into a request."""
+        """Write the name and the version of the model into the specification in a request."""
         specification.name = self._address.model
         if self._address.version is not None:
             specification.version.value = self._address.version
 
     def _ask(self, method: Callable[..., _T], request) -> _T:
-        """Send a request and return the answer."""
+        """Send a request, and return the response; raise an error of tfgmm if gRPC raises one."""
         try:
             return method(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
@@ -226,7 +308,7 @@ class Grpc:
 
 
 def _grpc_options(patience: Patience) -> list[tuple]:
-    """Return options of a channel: gRPC's own retries, and messages of any size, as of several maps."""
+    """Return options of a gRPC channel: automatic retries, and messages of unlimited size."""
     backoff_ms = max(1, int(patience.backoff_s * 1000))
     retry = {
         "maxAttempts": patience.retries + 1,
@@ -249,14 +331,14 @@ def _grpc_options(patience: Patience) -> list[tuple]:
 
 
 def _no_answer(address: Address, why: str) -> DataError:
-    """Return the error for a server that does not answer."""
+    """Return the error for a server that does not respond."""
     return DataError(
         f"no answer from {address.scheme}://{address.place} ({why}): is the server up, is the port right?"
     )
 
 
 def _no_such_model(address: Address, message: str) -> UsageError:
-    """Return the error for a server that has no such model."""
+    """Return the error for a server that does not have the model or the version."""
     return UsageError(f"{address} is not there: check the model's name and version ({message})")
 
 
@@ -266,7 +348,7 @@ def _refused(address: Address, message: str) -> UsageError:
 
 
 def _no_model_server(address: Address) -> DataError:
-    """Return the error for an answer that is not of a model server."""
+    """Return the error for a response that does not come from a model server."""
     return DataError(
         f"{address.scheme}://{address.place} answers, but not as a model server: check the port"
     )
