@@ -2,7 +2,6 @@
 """How much training reaches the quality of a plain recipe: Adam at a constant rate until patience ends."""
 
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -59,8 +58,9 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
     partial = scores.map_part(scores.partial_ensembles(begun.run.read_predictions()))
     rows = []
     for one in begun.members:
-        done = json.loads((begun.folder(one) / "done.json").read_text())
-        row = {"recipe": name, "chunk": one.chunk, "steps": done["epochs"] * begun.material(one).steps}
+        (network,) = begun.folder(one).done()["trainings"].values()
+        (material,) = begun.materials(one).values()
+        row = {"recipe": name, "chunk": one.chunk, "steps": network["epochs"] * material.steps}
         cells = scores.cells(partial[partial["chunk"] == one.chunk], experiment.reference)
         for cell, role in CELLS.items():
             means = probabilistic.per_record(cells[f"{role} / validation"]).mean(numeric_only=True)

@@ -21,7 +21,7 @@ ERROR = 0.3
 @pytest.fixture(scope="module")
 def table():
     """Networks that know neither site nor event terms, and are too sure."""
-    result = predictions(n_events=160, n_sites=240, chunks=3, inits=2, seed=4)
+    result = predictions(n_events=160, n_sites=240, chunks=5, inits=2, seed=4)
     return result.assign(stddev=np.float32(np.sqrt(PHI_SS**2 - ERROR**2)))
 
 
@@ -58,7 +58,7 @@ def test_applied_it_is_calibrated_at_known_and_unknown_sites(fitted, table):
 @pytest.mark.slow
 def test_parts_add_up(fitted, table):
     mixed = fitted.apply(table)
-    terms = mixed["site_term"] + mixed["event_term"] + mixed["path_term"]
+    terms = mixed["site_term"] + mixed["event_term"]
     np.testing.assert_allclose(mixed["mean"], table["mean"] + terms, atol=1e-5)
     within = table["stddev"] ** 2 + fitted.error**2
     expected = within + (mixed[["event_stddev", "site_stddev", "path_stddev"]] ** 2).sum(axis=1)
@@ -153,7 +153,7 @@ def test_many_places_are_those_of_a_few(fitted, monkeypatch):
 def test_mean_terms_are_those_of_the_members_that_know_the_site(fitted):
     mean = fitted.mean_terms(SITE)
     of_site = fitted.terms[fitted.terms["effect"].eq(SITE) & fitted.terms["id"].eq(mean.index[3])]
-    assert 0 < len(of_site) < 6
+    assert 0 < len(of_site) < 10
     assert mean["term"].iloc[3] == pytest.approx(of_site["term"].mean())
     assert mean["stddev"].iloc[3] == pytest.approx(of_site["stddev"].mean())
 
