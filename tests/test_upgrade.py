@@ -31,8 +31,9 @@ def finished(tmp_path_factory):
         "training": {"epochs": 1, "shift_pixels": 0},
     }
     begun = training.begin(Experiment(**TINY | described), root / "run")
-    begun.train()
-    begun.arm(begun.experiment.without_site()).train()
+    untrained_run.give_random_weights(begun)
+    untrained_run.give_random_weights(begun.arm(begun.experiment.without_site()))
+    begun.write_predictions()
     shutil.copytree(root / "run", root / "before")
     version_0_1.lay_out(root / "run")
     return root
