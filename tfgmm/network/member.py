@@ -284,9 +284,12 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 
 
 def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
-    """Train the network of one intensity measure, and return it with the weights of the best epoch.
+    """Train one network for one intensity measure, and return it with the weights of the best epoch.
 
-    The training goes on from the last epoch of `checkpoint`.
+    The best epoch is that of the least stopping loss, or without patience the last, see
+    `Checkpoint.best_epoch`. A training that was interrupted goes on after the last epoch that `checkpoint`
+    has saved. `seed` determines the initial weights, and the order, shifts and turns of the input maps;
+    `report` is called with the share of the steps that are done, 0 to 1.
     """
     settings, records = material.experiment.training, training_records(material.records)
     keras.backend.clear_session()

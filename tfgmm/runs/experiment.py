@@ -39,7 +39,7 @@ class Split(FrozenSettings):
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Self:
-        """Raise an error if the validation window is empty; return the split."""
+        """Return this split; raise `ValueError` if `kind` is ``time`` and `start` is not before `end`."""
         if self.kind == "time" and self.start >= self.end:
             raise ValueError(f"the validation window is empty: {self.start} is not before {self.end}")
         return self

@@ -132,9 +132,11 @@ class PathGraph:
         return tf.unstack(self._shared(near, tf.constant(self._xy_km, tf.float32)) + own)
 
     def _near(self, source_km: tf.Tensor) -> tf.Tensor:
-        """Return kriging weights times the correlation with each source, summed over the training events.
+        """Return the kriging weights of the training stations for each of n events, [members, n, stations].
 
-        `source_km` is [n, 3], km; the result is [members, n, stations].
+        The weight of a station, in 1 / ln units, is the sum over the training events e' of
+        h(e, e') a(e', station), see `PathTerms`. `source_km`, [n, 3], are the hypocentres of the n events:
+        km east and north of the centre of the map, and depth in km.
         """
         distance_km = _distance_km(source_km, self._paths.source_km)
         return correlation(distance_km, self._paths.covariance.source_km, tf.math) @ self.weights

@@ -257,7 +257,7 @@ class Status:
     state : str
         ``LOADING``, ``AVAILABLE``, or ``END`` for a version that cannot be loaded.
     error : str
-        Reason why the version cannot be loaded.
+        Reason why the version cannot be loaded; empty for the other states.
     """
 
     version: int

@@ -146,7 +146,11 @@ def _columns(signature: Signature, instances: object) -> dict[str, list]:
 
 
 def _array(signature: Signature, name: str, values: object, limits: Limits) -> np.ndarray:
-    """Return the array of an input, made from nested lists of its values."""
+    """Return the values of one input of a request, nested lists from JSON, as an array.
+
+    The array has the type that `signature` states for the input `name`; texts become an array of bytes
+    objects. Values of another type or shape raise `RefusedError`.
+    """
     leaves, shape = _flat(name, values)
     signature.check_shape(name, shape)
     dtype = np.dtype(signature.inputs[name].dtype.as_numpy_dtype)

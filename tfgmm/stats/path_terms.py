@@ -32,17 +32,22 @@ class PathTerms:
     .. math:: E[\delta L2L_{e} + \delta P2P_{es}] = \sum_{e's'} a_{e's'} h_{ee'}
         (v_L + v_P g_{ss'} + v_O \delta_{ss'}), \quad a = C^{-1} r
 
-    with the residuals r of the training records (observed ln IM minus predicted mean and site term), the
-    covariance C of these residuals, and the variances v and correlations h and g of `Covariance`. The
-    shared part has the factors :math:`v_L + v_P g`, the own part of a station the factor :math:`v_O`.
-    Each member (one trained network: a chunk of held-out sites and an initialisation) has weights a.
+    for an event e and a place s, summed over the training records, of events e' at stations s'. r are the
+    residuals of the training records (observed ln IM minus predicted mean and site term), and C is the
+    covariance matrix of r. `Covariance` defines the variances v, the correlation h of two hypocentres and
+    the correlation g of two stations. The terms with :math:`v_L + v_P g` are the shared part: near stations
+    have it in common. The term with :math:`v_O` is the own part, which belongs to one station alone.
+
+    A member is one trained network, for a chunk of held-out sites and an initialisation. Each member has
+    weights a of its own.
 
     Attributes
     ----------
     covariance : Covariance
         Covariance function of C, the same for all members.
     classes : pandas.DataFrame
-        Covariances in classes of distance, to which `covariance` was fitted.
+        Covariances in classes of distance, to which `covariance` was fitted; result of
+        `covariance_by_distance`.
     source_km : ndarray, [events, 3]
         Hypocentres of the training events: km east and north of the centre of the map, and depth in km.
     site_km : ndarray, [stations, 2]
@@ -259,7 +264,7 @@ def _member_weights(
     event_share = common / (single + common * np.bincount(event))
 
     def times_covariance(values: np.ndarray) -> np.ndarray:
-        """Return the product of C and a vector of values of the records, [records]."""
+        """Return C times a vector: `values` has one value per record, and so has the product, [records]."""
         matrix = residuals.matrix(member, values)
         near = between_sources @ matrix
         near_sites = (covariance.path * near + covariance.within * matrix) @ between_sites

@@ -245,7 +245,10 @@ def _magnitudes(magnitude: np.ndarray, jumps: tuple[float, ...]) -> np.ndarray:
 
 
 def _nodes(values: np.ndarray, step: float, bends=()) -> np.ndarray:
-    """Return nodes from the smallest to the largest value, at most `step` apart, and the bends between."""
+    """Return grid nodes from the smallest to the largest of `values`, ascending, at most `step` apart.
+
+    `bends` are values at which the slope of a published model changes; those in the range are nodes too.
+    """
     low, high = values.min(), values.max()
     return _add_nodes(np.linspace(low, high, 1 + int(np.ceil((high - low) / step))), bends)
 

@@ -275,7 +275,7 @@ class RandomEffects:
         return site_kriging.field_at(self._known(SITE, chunk, init), xy_km)
 
     def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
-        """Return the rows of `terms` of one member and one effect (`SITE` or `EVENT`)."""
+        """Return the rows of `terms` for the member `chunk`, `init` and one `effect`, `SITE` or `EVENT`."""
         of_member = self.terms["chunk"].eq(chunk) & self.terms["init"].eq(init)
         return self.terms[of_member & self.terms["effect"].eq(effect)]
 

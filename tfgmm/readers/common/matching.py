@@ -263,7 +263,10 @@ def _join_tables(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> p
 
 
 def _choose_layers(first: Dataset, second: Dataset):
-    """Return the site layers of the import that has any; raise `UsageError` if both have different ones."""
+    """Return the site layers of two datasets, or None if neither has layers.
+
+    If both have layers and these differ, raise `UsageError`.
+    """
     if first.layers is None or second.layers is None:
         return first.layers if second.layers is None else second.layers
     if not first.layers.equals(second.layers):

@@ -130,12 +130,17 @@ class Win32Files:
         self._unlisted, self._tally = set(), tally
 
     def span(self, path: Path) -> tuple[float, float]:
-        """Return the times at which a file begins and ends, s since 1970.
+        """Return the times at which a file begins and ends, in seconds since 1970 (UTC).
 
         Parameters
         ----------
         path : Path
             A WIN32 file.
+
+        Returns
+        -------
+        begin, end : float
+            Beginning of the earliest second and end of the latest second of the file.
         """
         begin, end = win32.span(path)
         return instruments.seconds(begin), instruments.seconds(end)
