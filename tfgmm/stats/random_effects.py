@@ -103,8 +103,8 @@ class RandomEffects:
         Standard deviations are estimated by restricted maximum likelihood with an intercept per chunk, from
         the records of the reference network, with the members of a chunk averaged:
 
-        - phi_S2S from the stopping sites with `effect_estimates.MIN_RECORDS` records or more, about the field; phi_field
-          is the root mean square of the field at these sites;
+        - phi_S2S from the stopping sites with `effect_estimates.MIN_RECORDS` records or more, about the
+          field; phi_field is the root mean square of the field at these sites;
         - tau, phi_f, and how far site terms differ between events, from stopping events at training sites.
           The mean square of the kriged source and path terms there gives phi_p2p; phi_place is the excess
           of this mean square over the one at stopping sites.
