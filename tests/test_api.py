@@ -242,6 +242,7 @@ def test_a_run_predicts(trained, tmp_path):
         trained.predict(EVENT, written)
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_whole(tmp_path):
     """Members are loaded one at a time; the sum of what is prepared is what is written."""
     source_run = tfgmm.Run(untrained_run.make(tmp_path))
@@ -252,6 +253,7 @@ def test_a_run_is_exported_whole(tmp_path):
     assert version == prepared.version and done == [1] and (version / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_and_reported(tmp_path, tiny, small, monkeypatch):
     score_sections = sections.score_sections  # each section is computed when its turn comes
     monkeypatch.setattr(sections, "score_sections", lambda run: itertools.islice(score_sections(run), 1))
@@ -272,6 +274,7 @@ def test_a_run_is_evaluated_and_reported(tmp_path, tiny, small, monkeypatch):
 # ---- servers -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_and_its_answer_written(tmp_path):
     with served_model.serving(tmp_path) as server:
         url = server.addresses[0]
@@ -286,6 +289,7 @@ def test_a_server_is_asked_and_its_answer_written(tmp_path):
     assert table["mean"].tolist() == rows["mean"].to_numpy().ravel().tolist()
 
 
+@pytest.mark.slow
 def test_serving_says_where(tmp_path, monkeypatch):
     folder, said = served_model.write(tmp_path / "tiny").parent, []
     monkeypatch.setattr("tfgmm.serving.server.Server.serve", lambda server, ready: ready())

@@ -140,6 +140,7 @@ def test_server_is_down(scheme):
         Client(f"{scheme}://127.0.0.1:1/v1/models/tiny", HURRIED).maps(EVENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1], ids=["rest", "grpc"])
 def test_server_that_comes_late(models, number):
     with running(Server(models, rest_port=0, grpc_port=0)) as first:

@@ -190,12 +190,14 @@ def test_a_run_of_one_epoch_is_scored(finished, no_figures):
     assert np.isfinite(four_way["z_std"]).all() and four_way["z_std"].max() > 38
 
 
+@pytest.mark.slow
 def test_without_baselines_the_ergodic_ones_stay(finished, no_figures):
     result = evaluation.evaluate(finished(predictions()), with_baselines=False)
     assert result.section("four_way").table["model"].unique().tolist() == ERGODIC
     assert not (result.run.path / "baselines").exists()
 
 
+@pytest.mark.slow
 def test_published_values_stand_beside_the_published_networks(finished, no_figures):
     table = predictions()
     table["network"] = "kik"

@@ -47,6 +47,7 @@ def test_what_another_holds_is_refused_by_name(tmp_path, monkeypatch):
 OTHER = "filelock/2\npid=1\nhost=another\nmode=lease\ntoken=00\nduration={}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [OTHER.format(0.6), "no lease at all\n", OTHER.format(0.6)[:30]])
 def test_a_lease_of_another_machine_ends_when_it_is_silent(tmp_path, monkeypatch, text):
     """Its file names another host, or nothing that can be read; nobody touches it."""

@@ -71,6 +71,7 @@ def test_others_have_their_turn_between_pieces():
     assert 1 < seen[0] < len(pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", "connection: close\r\n"])
 def test_a_client_that_does_not_read_over_rest(hurried, ending):
     with socket.socket() as connection:
@@ -91,6 +92,7 @@ def connected(port):
     return any(one.laddr.port == port and one.status == "ESTABLISHED" for one in found)
 
 
+@pytest.mark.slow
 def test_a_slow_client_that_reads_gets_all(hurried):
     content = {"signature_name": "at_stations", "inputs": ONE | {"station_id": [["abc"] * 240_000]}}
     with requests.post(f"{hurried.addresses[0]}:predict", json=content, timeout=30, stream=True) as answer:
@@ -106,6 +108,7 @@ def frame(kind, flags, stream, content=b""):
     return len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + content
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_over_grpc(hurried):
     """It allows no byte of an answer, by a window of 0 in its settings."""
     request = predict_pb2.PredictRequest()

@@ -113,13 +113,8 @@ def addresses(request, httpserver, root, words) -> dict[str, str]:
     return {}
 
 
-#: Commands that take many seconds.
-SLOW = ("evaluate", "report", "simulate", "upgrade")
-
-
-@pytest.mark.parametrize(
-    "words", [pytest.param(w, marks=[pytest.mark.slow] * (w in SLOW)) for w in COMMANDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMMANDS)
 def test_it_succeeds(words, root, addresses, monkeypatch, capfd):
     arguments, promised = COMMANDS[words]
     monkeypatch.chdir(root)
