@@ -117,6 +117,59 @@ def test_several_intensity_measures(tmp_path):
     assert both[1] - both[0] == pytest.approx(-0.693147, abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def two_measures(tmp_path_factory):
+    """A run of one chunk and two measures, of which the first is trained."""
+    root = tmp_path_factory.mktemp("two")
+    dataset = small_dataset()
+    dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
+    dataset.write(root / "data")
+    chosen = Experiment(**QUICK | {"data": str(root / "data"), "ims": ("PGA", "SA(1.0)")})
+    begun = training.begin(chosen, root / "run", chunks=(0,))
+    begun.arm(chosen, ("PGA",)).train()
+    return begun
+
+
+@pytest.fixture
+def half(two_measures, tmp_path) -> training.Training:
+    """A copy of it that a test may change."""
+    shutil.copytree(two_measures.run.path, tmp_path / "run")
+    return training.begin(two_measures.experiment, tmp_path / "run", chunks=(0,))
+
+
+@pytest.mark.slow
+def test_the_state_of_another_measure_stays(half):
+    """Who looks at a trained measure leaves the unfinished training of the other alone."""
+    folder = half.folder(half.members[0])
+    state = member.work_folder(folder.path) / "SA(1.0)" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    finished = member.work_folder(folder.path) / "PGA"
+    finished.mkdir()
+    assert training.reopen(half.run).arm(half.experiment, ("PGA",)).damaged == {}
+    assert state.exists() and not finished.exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_table_and_a_missing_measure_are_both_made(half):
+    path = half.folder(half.members[0]).predictions
+    path.write_bytes(path.read_bytes()[:-9])
+    again = training.begin(half.experiment, half.run.path, chunks=(0,))
+    assert again.train() == []
+    assert not training.begin(half.experiment, half.run.path, chunks=(0,)).missing
+
+
+@pytest.mark.slow
+def test_damage_costs_no_measure(half):
+    """A member that is made anew gets back all that it had, also where one measure is asked for."""
+    half.train()
+    folder = half.folder(half.members[0])
+    (folder.path / "history.csv").write_bytes(b"")
+    again = training.begin(half.experiment, half.run.path, chunks=(0,)).arm(half.experiment, ("PGA",))
+    assert again.train() == []
+    assert sorted(folder.ims()) == ["PGA", "SA(1.0)"] and not folder.damaged_files(half.run.fingerprint)
+
+
 @pytest.mark.slow
 def test_records_know_their_places(run):
     records = run.run.with_places(run.materials(run.members[0])["PGA"].records)

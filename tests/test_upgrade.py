@@ -82,12 +82,22 @@ def test_the_command(root, capfd):
 
 
 @pytest.mark.slow
-def test_an_interrupted_upgrade_goes_on(root, monkeypatch):
-    def stop(run):
+@pytest.mark.parametrize(
+    "step",
+    [
+        (upgrade.RunFolder, "write_places"),
+        (upgrade.Training, "gather_predictions"),
+        (upgrade.beginning, "describe"),
+        (upgrade, "_remove_old_folders"),
+    ],
+    ids=lambda step: step[1],
+)
+def test_an_interrupted_upgrade_goes_on(root, monkeypatch, step):
+    def stop(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(upgrade.beginning, "describe", stop)
+        patch.setattr(*step, stop)
         upgrade.upgrade(root / "run")
     written = (root / "run" / "members" / "all" / "chunk-0_init-0" / "done.json").stat().st_mtime_ns
     upgrade.upgrade(root / "run")
@@ -118,7 +128,28 @@ def test_the_dataset_is_the_one_that_it_was_trained_on(root, tmp_path):
 def test_a_damaged_table_is_named(root):
     path = root / "run" / "members" / "PGA" / "all" / "chunk-0_init-0" / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"predictions\.parquet"):
+    with pytest.raises(DataError, match=r"chunk-0_init-0 is not whole .*: remove this folder"):
         upgrade.upgrade(root / "run")
     with pytest.raises(UsageError, match="is no run folder"):
         upgrade.upgrade(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("history.csv", b""), ("done.json", b"{}"), ("model.keras", b"junk"), ("model.keras", None)],
+)
+def test_damaged_files_are_one_line_that_names_the_folder(root, name, content):
+    path = root / "run" / "members" / "SA(1.0)" / "all" / "chunk-1_init-0" / name
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"SA\(1\.0\)/all/chunk-1_init-0 is not whole") as error:
+        upgrade.upgrade(root / "run")
+    assert "\n" not in str(error.value)
+    shutil.rmtree(path.parent)
+    upgrade.upgrade(root / "run")
+    assert RunFolder.open(root / "run").trained("SA(1.0)") == [(0, 0)]
+
+
+def test_an_empty_data_folder_is_no_copy(root):
+    (root / "run" / "data").mkdir()
+    upgrade.upgrade(root / "run")
+    assert (verify(root / "run")["state"] == WHOLE).all()

@@ -1,5 +1,6 @@
 """Make the settings of a run, and train it."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def experiment(
         settings |= {"longitude": float(wrapped(center[0])), "latitude": center[1]}
     return experiments.preset(
         preset,
-        data=None if data is None else str(data),
+        data=None if data is None else os.fspath(data),
         networks=names,
         reference=reference or names[0],
         ims=_names(ims) or None,
@@ -272,4 +273,4 @@ def upgrade(
     """
     from tfgmm.network import upgrade
 
-    return Run(upgrade.upgrade(Path(run), None if data is None else str(data), report))
+    return Run(upgrade.upgrade(Path(run), None if data is None else os.fspath(data), report))

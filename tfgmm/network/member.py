@@ -1,9 +1,10 @@
 """Train, save and load one member: a network of one station chunk and one initialisation."""
 
+import contextlib
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -182,7 +183,7 @@ def train(
             "trainings": kept | {im: _summary(checkpoints[im], materials[im]) for im in materials},
         }
         _write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
-    shutil.rmtree(work_folder(folder.path))
+    remove_work(folder.path, materials)
     report(1.0)
 
 
@@ -217,6 +218,22 @@ def work_folder(folder: Path) -> Path:
         A hidden folder beside `folder`.
     """
     return folder.with_name(f".{folder.name}.work")
+
+
+def remove_work(folder: Path, ims: Iterable[str]) -> None:
+    """Remove the state of the trainings of some intensity measures from the work folder of a member.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the member.
+    ims : iterable of str
+        Intensity measures whose networks are trained.
+    """
+    for im in ims:
+        shutil.rmtree(work_folder(folder) / im, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another measure is still being trained, or nothing was there
+        work_folder(folder).rmdir()
 
 
 def restore_predictions(

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import itertools
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,12 +23,12 @@ from tfgmm.data.dataset import Dataset
 from tfgmm.network import batches, device
 from tfgmm.network.channels import select
 from tfgmm.network.material import Material
-from tfgmm.network.member import compiled, restore_predictions, work_folder
+from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
 from tfgmm.network.member import train as train_member
 from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
-from tfgmm.runs.member_folder import MemberFolder
+from tfgmm.runs.member_folder import DONE, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, RunFolder
 from tfgmm.simulation import simulated
@@ -160,12 +159,18 @@ class Training:
             if names:
                 damaged[member] = names
                 _log.warning("%s: %s damaged, it is made anew", member.name, ", ".join(names))
-            elif not self._untrained(member):  # leftovers of a process killed just before its end
-                shutil.rmtree(work_folder(folder.path), ignore_errors=True)
-                lease = Lease(folder.path)
-                if lease.path.exists() and lease.take():
-                    lease.release()
+            elif work_folder(folder.path).exists() or Lease(folder.path).path.exists():
+                self._remove_leftovers(folder)
         return damaged
+
+    def _remove_leftovers(self, folder: MemberFolder) -> None:
+        """Remove what a process that was killed just before its end left of trained networks."""
+        lease = Lease(folder.path)
+        if lease.take():
+            try:
+                remove_work(folder.path, folder.ims())
+            finally:
+                lease.release()
 
     def materials(self, member: Member, ims: Iterable[str] | None = None) -> dict[str, Material]:
         """Return the records and makers of input maps of a member's chunk, by intensity measure.
@@ -268,17 +273,19 @@ class Training:
         try:
             self.run.refuse_replaced()
             damaged = self.damaged.pop(member, None)
-            # Another process may have trained the member meanwhile.
-            is_whole = damaged is None and not folder.damaged_files(fingerprint)
-            untrained = self._untrained(member) if is_whole else None
-            if untrained == []:
-                report(member.name, 1.0)
-            elif damaged == [PREDICTIONS]:
+            if damaged == [PREDICTIONS]:
                 restore_predictions(self.materials(member, folder.ims()), folder, *place)
-                report(member.name, 1.0)
+            # Another process may have trained the member meanwhile.
+            if folder.damaged_files(fingerprint):  # all networks of the member are made anew
+                ims = {*self.ims, *(folder.ims() if damaged and DONE not in damaged else ())}
+                untrained = [im for im in self.experiment.ims if im in ims]
             else:
+                untrained = self._untrained(member)
+            if untrained:
                 materials = self.materials(member, untrained)
                 train_member(materials, folder, *place, watched, fingerprint=fingerprint)
+            else:
+                report(member.name, 1.0)
         finally:
             lease.release()
 
@@ -291,8 +298,12 @@ class Training:
             A member of the run's own arm is damaged, the random effects cannot be estimated, or the file
             system refuses to write.
         """
+        self.run.refuse_replaced()
+        self.gather_predictions()
+
+    def gather_predictions(self) -> None:
+        """Write the predictions table as `write_predictions` does, without a look at the description."""
         run, experiment = self.run, self.run.experiment
-        run.refuse_replaced()
         places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
         tables = [
             self._read_predictions(run.member(*place, arm), arm) for arm in run.arms() for place in places

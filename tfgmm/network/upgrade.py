@@ -1,15 +1,19 @@
 """Convert a run of version 0.1 to the format of this version."""
 
+import dataclasses
 import itertools
+import logging
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from tfgmm.core import files
-from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError, one_line
 from tfgmm.core.lease import held, refuse_held
+from tfgmm.data.dataset import DESCRIPTION as DATASET_DESCRIPTION
 from tfgmm.data.dataset import Dataset
 from tfgmm.network import batches
 from tfgmm.network.channels import select
@@ -18,10 +22,12 @@ from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.folds import make_folds
 from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name
-from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder
+from tfgmm.runs.predictions import PREDICTIONS
+from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder, refuse_format
 from tfgmm.simulation import simulated
-from tfgmm.stats import calibration
+from tfgmm.stats import calibration, random_effects
 
+_log = logging.getLogger(__name__)
 #: File name of the network of a member in version 0.1.
 _NETWORK = "model.keras"
 #: Facts of a training, which version 0.1 stored at the top level of ``done.json``.
@@ -61,33 +67,50 @@ def upgrade(
         A file of the run is damaged, or the file system refuses to write.
     """
     experiment, described = _read_description(path)
+    if described.get("format") == FORMAT:  # interrupted just before its end
+        _remove_old_folders(path, experiment)
+        return RunFolder.open(path)
     dataset = _dataset(path, experiment, described, data)
     channels = select(dataset.layers or (), experiment.drop)
     # What is described is what the run was trained on; only the format is new.
     run = RunFolder(path, experiment, described["data"], channels)
     with held(path / "run"):
         refuse_held(path / MEMBERS)
-        if not (path / DATA).is_dir():
-            dataset.write(run.data_folder)
+        beginning.copy_dataset(run, dataset)
         folders = {
             folder.relative_to(path / MEMBERS).parts[1:] for folder in _old_folders(path, experiment)
         }
         for number, (arm, name) in enumerate(sorted(folders)):
             report("members", number / len(folders))
             _write_member(run, arm, name)
-        beginning.describe(run)
+        report("members", 1.0)
         run.write_places(*batches.places(dataset, experiment))
         if (path / calibration.FILE).is_file():
             run.manifest.note(calibration.FILE)
-        for im in experiment.ims:
-            shutil.rmtree(path / MEMBERS / im, ignore_errors=True)
-    report("members", 1.0)
-    training = Training(run, dataset, make_folds(dataset, experiment))
-    if any(training.folder(member).is_trained for member in training.members):
-        report("terms of sites, events and paths", 0.0)
-        with held(path / "run"):
-            training.write_predictions()
+        training = Training(run, dataset, make_folds(dataset, experiment))
+        if any(training.folder(member).is_trained for member in training.members):
+            report("terms of sites, events and paths", 0.0)
+            _gather_predictions(training)
+        # Until here the run is one of version 0.1, whose upgrade begins again.
+        beginning.describe(run)
+        _remove_old_folders(path, experiment)
     return run
+
+
+def _gather_predictions(training: Training) -> None:
+    """Write the predictions table; where members lack, leave it to the training that makes them."""
+    try:
+        training.gather_predictions()
+    except DataError as error:
+        for name in (PREDICTIONS, *random_effects.FILES):
+            (training.run.path / name).unlink(missing_ok=True)
+        _log.warning("%s: give the tfgmm train command of %s again", error, training.run.path)
+
+
+def _remove_old_folders(path: Path, experiment: Experiment) -> None:
+    """Remove the folders of members as version 0.1 laid them out."""
+    for im in experiment.ims:
+        shutil.rmtree(path / MEMBERS / im, ignore_errors=True)
 
 
 def _read_description(path: Path) -> tuple[Experiment, dict]:
@@ -96,16 +119,20 @@ def _read_description(path: Path) -> tuple[Experiment, dict]:
         raise UsageError(f"{path} is no run folder: name a run that version 0.1 made")
     try:
         content = files.read_json(path / DESCRIPTION)
-        if content.get("format", 1) >= FORMAT:
+        experiment, _ = Experiment(**content["experiment"]), content["data"]["digest"]
+        if content.get("format", 1) > FORMAT:
+            refuse_format(path, content)
+        old_folders = [im for im in experiment.ims if (path / MEMBERS / im).is_dir()]
+        if content.get("format") == FORMAT and not old_folders:
             raise UsageError(f"run {path} is of this version already: nothing is to be done")
-        return Experiment(**content["experiment"]), content
+        return experiment, content
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path / DESCRIPTION} is damaged ({reason(error)})") from error
 
 
 def _dataset(path: Path, experiment: Experiment, described: dict, data: str | None) -> Dataset:
     """Read the dataset on which a run was trained; raise `UsageError` if the hash differs."""
-    if data is None and (path / DATA).is_dir():
+    if data is None and (path / DATA / DATASET_DESCRIPTION).is_file():
         data = str(path / DATA)
     try:
         dataset = simulated.open_dataset(data or experiment.data)
@@ -135,41 +162,60 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
     target = MemberFolder(run.path / MEMBERS / arm / name)
     if target.is_trained and not target.damaged_files(run.fingerprint):
         return  # of an upgrade that was interrupted
-    networks, trainings, tables, histories, done = {}, {}, [], [], {}
+    parts = [
+        _read_member(run.path / MEMBERS / im / arm / name, im)
+        for im in run.experiment.ims
+        if (run.path / MEMBERS / im / arm / name / DONE).is_file()
+    ]
+    networks = {network_name(part.im, run.experiment.ims): part for part in parts}
     with files.whole_folder(target.path, overwrite=True) as temporary:
-        for im in run.experiment.ims:
-            old = MemberFolder(run.path / MEMBERS / im / arm / name)
-            if not old.is_trained:
-                continue
-            old.refuse_damaged()
-            done = old.done()
-            network = network_name(im, run.experiment.ims)
-            shutil.copy2(old.path / _NETWORK, temporary / network)
-            networks[network] = [im]
-            trainings[im] = {key: done[key] for key in _TRAINING if key in done}
-            tables.append(_read_predictions(old).assign(im=im))
-            histories.append(pd.read_csv(old.path / HISTORY).assign(im=im))
-        predictions.write(pd.concat(tables, ignore_index=True), temporary / target.predictions.name)
-        pd.concat(histories).to_csv(temporary / HISTORY, index=False)
-        files.write_json(
-            temporary / DONE,
-            {
-                "seed": done["seed"],
-                "seconds": done.get("seconds"),
-                "networks": networks,
-                "trainings": trainings,
-                "run": run.fingerprint,
-                "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
+        for network, part in networks.items():
+            shutil.copy2(part.network, temporary / network)
+        table = pd.concat([part.predictions for part in parts], ignore_index=True)
+        predictions.write(table, temporary / target.predictions.name)
+        pd.concat([part.history for part in parts]).to_csv(temporary / HISTORY, index=False)
+        facts = {
+            "seed": parts[0].done["seed"],
+            "seconds": sum(part.done.get("seconds", 0.0) for part in parts),
+            "networks": {network: [part.im] for network, part in networks.items()},
+            "trainings": {
+                part.im: {key: part.done[key] for key in _TRAINING if key in part.done} for part in parts
             },
-        )
+            "run": run.fingerprint,
+            "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
+        }
+        files.write_json(temporary / DONE, facts)
 
 
-def _read_predictions(folder: MemberFolder) -> pd.DataFrame:
-    """Read the predictions table of a member of version 0.1; raise `DataError` if that fails."""
+@dataclasses.dataclass(frozen=True)
+class _OldMember:
+    """A trained member of version 0.1: one network, of one intensity measure."""
+
+    im: str
+    done: dict
+    network: Path
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def _read_member(path: Path, im: str) -> _OldMember:
+    """Read the folder of a member of version 0.1; raise `DataError` if a file is missing or damaged."""
+    folder = MemberFolder(path)
     try:
-        return files.read_parquet(folder.predictions)
-    except (OSError, ValueError) as error:
+        done = files.read_json(path / DONE)
+        damaged = [name for name in folder.damaged_files() if name != DONE]
+        with zipfile.ZipFile(path / _NETWORK) as network:
+            if "seed" not in done or damaged or network.testzip():
+                raise ValueError(", ".join(damaged) or f"{_NETWORK} or {DONE}")
+        return _OldMember(
+            im=im,
+            done=done,
+            network=path / _NETWORK,
+            history=pd.read_csv(path / HISTORY).assign(im=im),
+            predictions=files.read_parquet(folder.predictions).assign(im=im),
+        )
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{folder.predictions} is missing or damaged: remove {folder.path}, upgrade, and give the "
+            f"{path} is not whole ({one_line(error)}): remove this folder, upgrade, and give the "
             "tfgmm train command of the run again"
         ) from error

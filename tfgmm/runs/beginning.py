@@ -77,7 +77,7 @@ def begin(
             if is_run:
                 _clear(path)
             describe(run)
-        _copy_dataset(run, dataset)
+        copy_dataset(run, dataset)
         if not (path / MANIFEST).is_file():
             run.manifest.note()
     return run
@@ -107,7 +107,7 @@ def describe(run: RunFolder) -> None:
         files.write_json(temporary, content)
 
 
-def _copy_dataset(run: RunFolder, dataset: Dataset) -> None:
+def copy_dataset(run: RunFolder, dataset: Dataset) -> None:
     """Write a copy of `dataset` into the run folder, unless the folder has an undamaged copy."""
     try:
         run.dataset()

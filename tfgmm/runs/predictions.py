@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -25,11 +26,23 @@ DISTRIBUTION = ["mean", "stddev"]
 EFFECTS = [*TERMS, *TERM_STDDEVS, *UNKNOWN_STDDEVS]
 _ORDER = [*WHICH, *OBSERVED, *ROLE, *DISTRIBUTION, *EFFECTS]
 
+
+def _is_finite(values: pd.Series) -> pd.Series:
+    """Return which values are finite numbers; none of a column of text is."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return pd.Series(False, index=values.index)
+    return pd.Series(np.isfinite(values.to_numpy()), index=values.index)
+
+
+def _is_positive(values: pd.Series) -> pd.Series:
+    """Return which values are above 0; none of a column of text is."""
+    return pd.to_numeric(values, errors="coerce") > 0
+
+
 _TEXT = pa.Column()  # as text or as categories
-_NUMBER = pa.Column(
-    checks=pa.Check(
-        lambda values: pd.api.types.is_numeric_dtype(values) and values.notna(), name="a number"
-    )
+_NUMBER = pa.Column(checks=pa.Check(_is_finite, name="a finite number"))
+_POSITIVE = pa.Column(
+    checks=[pa.Check(_is_finite, name="a finite number"), pa.Check(_is_positive, name="above 0")]
 )
 _ANY_NUMBER = pa.Column(checks=pa.Check(pd.api.types.is_numeric_dtype, name="a number or blank"))
 _EFFECT = pa.Column(checks=_ANY_NUMBER.checks, nullable=True, required=False)
@@ -41,7 +54,8 @@ _ROLE = pa.Column(checks=pa.Check.isin(ROLES))
 #: columns of `EFFECTS` are present.
 SCHEMA = pa.DataFrameSchema(
     dict.fromkeys(["event_id", "station_id", "site_id", "network", "im", "arm"], _TEXT)
-    | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", *DISTRIBUTION], _NUMBER)
+    | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", "mean"], _NUMBER)
+    | {"stddev": _POSITIVE}
     | {"nearest_added_km": pa.Column(checks=_ANY_NUMBER.checks, nullable=True)}
     | dict.fromkeys(ROLE, _ROLE)
     | dict.fromkeys(MEMBER, pa.Column(checks=pa.Check.ge(0)))
@@ -133,5 +147,6 @@ def _refuse(table: pd.DataFrame, path: Path) -> None:
     try:
         SCHEMA.validate(table, lazy=False)
     except pa.errors.SchemaError as error:
-        reason = str(error).partition("\n")[0]
+        # The message of pandera lists all rows that fail.
+        reason = str(error).partition("\n")[0].partition(" failure case")[0][:200]
         raise DataError(f"{path} is no predictions table: {reason}") from error

@@ -161,7 +161,10 @@ class RunFolder:
             Names of the arms.
         """
         own = self.experiment.arm
-        compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {own}
+        compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {
+            own,
+            *self.experiment.ims,
+        }
         return [own, *sorted(compared)]
 
     def lost(self, im: str) -> list[tuple[int, int]]:
