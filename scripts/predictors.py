@@ -1,5 +1,6 @@
 """An untrained ensemble of full size, and those who predict with it, for `scripts/benchmark.py`."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,13 +35,15 @@ class Asked:
         )
         begun = training.begin(experiment, scratch / "run")
         for one in begun.members:
-            material, folder = begun.material(one), begun.folder(one)
-            folder.mkdir(parents=True)
-            member.build(material).save(folder / "model.keras")
-            known = {"arm": experiment.arm, "chunk": one.chunk, "init": one.init}
-            table = material.records.assign(**known, mean=0.0, stddev=1.0)
-            table.to_parquet(folder / "predictions.parquet", index=False)
-            (folder / "done.json").write_text("{}")
+            ((im, material),) = begun.materials(one).items()
+            folder = begun.folder(one)
+            folder.path.mkdir(parents=True)
+            member.build(material).save(folder.path / "model.keras")
+            which = {"im": im, "arm": experiment.arm, "chunk": one.chunk, "init": one.init}
+            table = material.records.assign(**which, mean=0.0, stddev=1.0)
+            table.to_parquet(folder.predictions, index=False)
+            done = {"networks": {"model.keras": [im]}}
+            (folder.path / "done.json").write_text(json.dumps(done))
         begun.write_predictions()
         rng = np.random.default_rng(0)
         self.ensemble = ensemble.load(begun.run.path)
