@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
 
 #: Function that is called with the name of the current step and the share of the step done, 0 to 1.
-Report = Callable[[str, float], None]
+ReportStage = Callable[[str, float], None]
 
 
 class OpenedRun(os.PathLike):
@@ -147,7 +147,7 @@ class OpenedRun(os.PathLike):
         return reports.check(self)
 
     def evaluate(
-        self, *, baselines: bool = True, report: Report = lambda what, share: None
+        self, *, baselines: bool = True, report: ReportStage = lambda what, share: None
     ) -> "Evaluation":
         """Score the predictions at known and held-out sites and events, and return tables and figures.
 
@@ -190,7 +190,7 @@ class OpenedRun(os.PathLike):
         markdown: PathLike | None = None,
         baselines: bool = True,
         overwrite: bool = False,
-        report: Report = lambda what, share: None,
+        report: ReportStage = lambda what, share: None,
     ) -> reports.Report:
         """Evaluate the run, and write one HTML page with all results, as `tfgmm.report` does.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tfgmm.api.asking import refuse_both, refuse_prediction
 from tfgmm.api.dataset import PathLike
-from tfgmm.api.opened_run import OpenedRun, Report
+from tfgmm.api.opened_run import OpenedRun, ReportStage
 from tfgmm.core import imt, outputs
 from tfgmm.runs.run import RunFolder
 
@@ -55,7 +55,7 @@ class Run(OpenedRun):
         out: PathLike | None = None,
         overwrite: bool = False,
         train: "Callable[[Training, str], bool] | None" = None,
-        report: Report = lambda what, share: None,
+        report: ReportStage = lambda what, share: None,
     ) -> "SiteAmplification":
         """Map the site amplification (ln units) that the networks predict, with its uncertainty.
 

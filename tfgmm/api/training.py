@@ -1,11 +1,12 @@
 """Make the settings of a run, and train it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfgmm.api.dataset import PathLike
+from tfgmm.api.opened_run import ReportStage
 from tfgmm.api.run import Run
 from tfgmm.core import outputs
 from tfgmm.core.errors import UsageError
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Parts of an `Experiment` that are groups of settings.
 _PARTS = ("grid", "network", "training")
-#: Function that is called with the name of a member, or of a step, and the share done, 0 to 1.
-Report = Callable[[str, float], None]
 
 
 def experiment(
@@ -190,7 +189,7 @@ def train(
     out: PathLike | None = None,
     overwrite: bool = False,
     only_chunks: Iterable[int] | None = None,
-    report: Report = lambda what, share: None,
+    report: ReportStage = lambda what, share: None,
     **settings,
 ) -> Run:
     """Train an ensemble of networks, and return the run; the same call continues an interrupted training.
@@ -241,7 +240,7 @@ def train(
 
 
 def upgrade(
-    run: PathLike, *, data: PathLike | None = None, report: Report = lambda what, share: None
+    run: PathLike, *, data: PathLike | None = None, report: ReportStage = lambda what, share: None
 ) -> Run:
     """Convert a run of version 0.1 to the format of this version and return it, its networks unchanged.
 

@@ -30,11 +30,11 @@ from tfgmm.network.normal import (
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name
+from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, write_done
 from tfgmm.stats import ergodic
 
 #: Function that receives the share of the work that is done, 0 to 1.
-Report = Callable[[float], None]
+ReportShare = Callable[[float], None]
 
 
 def build(material: Material) -> GroundMotionModel:
@@ -120,7 +120,7 @@ def train(
     folder: MemberFolder,
     chunk: int,
     init: int,
-    report: Report = lambda share: None,
+    report: ReportShare = lambda share: None,
     *,
     fingerprint: str | None = None,
 ) -> None:
@@ -182,15 +182,9 @@ def train(
             "networks": names,
             "trainings": kept | {im: _summary(checkpoints[im], materials[im]) for im in materials},
         }
-        _write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
+        write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
     remove_work(folder.path, materials)
     report(1.0)
-
-
-def _write_done(folder: Path, facts: dict) -> None:
-    """Write `DONE`, which marks a member as trained, with `facts` and hashes of all other files."""
-    hashes = {path.name: files.sha256(path) for path in folder.iterdir()}
-    files.write_json(folder / DONE, facts | {"files": hashes})
 
 
 def _summary(checkpoint: Checkpoint, material: Material) -> dict:
@@ -300,7 +294,9 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     return model
 
 
-def _fitted(material: Material, checkpoint: Checkpoint, seed: int, report: Report) -> GroundMotionModel:
+def _fitted(
+    material: Material, checkpoint: Checkpoint, seed: int, report: ReportShare
+) -> GroundMotionModel:
     """Train one network for one intensity measure, and return it with the weights of the best epoch.
 
     The best epoch is that of the least stopping loss, or without patience the last, see

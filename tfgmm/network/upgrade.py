@@ -21,7 +21,7 @@ from tfgmm.network.training import Training
 from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.folds import make_folds
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name
+from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, write_done
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder, refuse_format
 from tfgmm.simulation import simulated
@@ -182,9 +182,8 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
                 part.im: {key: part.done[key] for key in _TRAINING if key in part.done} for part in parts
             },
             "run": run.fingerprint,
-            "files": {path.name: files.sha256(path) for path in temporary.iterdir()},
         }
-        files.write_json(temporary / DONE, facts)
+        write_done(temporary, facts)
 
 
 @dataclasses.dataclass(frozen=True)

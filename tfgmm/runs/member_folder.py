@@ -149,3 +149,18 @@ def network_name(im: str, ims: Collection[str]) -> str:
         File name.
     """
     return "model.keras" if len(ims) == 1 else f"model_{im}.keras"
+
+
+def write_done(folder: Path, facts: dict) -> None:
+    """Write `DONE`, which marks a member as trained, with `facts` and hashes of all other files.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that holds all other files of the member.
+    facts : dict
+        ``networks``, the intensity measures by file name of their network; ``trainings``, facts of
+        each training by intensity measure; ``seed``, ``seconds``, and ``run``, the fingerprint.
+    """
+    hashes = {path.name: files.sha256(path) for path in folder.iterdir()}
+    files.write_json(folder / DONE, facts | {"files": hashes})

@@ -105,10 +105,7 @@ def read(path: Path, *, effects: bool = False, **options) -> pd.DataFrame:
     DataError
         The file is missing or damaged, or a column is missing or has a wrong value.
     """
-    try:
-        table = files.read_parquet(path, **options)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or damaged ({error})") from error
+    table = _load(path, **options)
     _refuse(table, path)
     absent = [name for name in EFFECTS if effects and name not in table]
     if absent:
@@ -136,8 +133,13 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
     DataError
         The file is missing or damaged, or has no such column.
     """
+    return _load(path, columns=columns)
+
+
+def _load(path: Path, **options) -> pd.DataFrame:
+    """Read a Parquet file with options of `pandas.read_parquet`; raise `DataError` if that fails."""
     try:
-        return files.read_parquet(path, columns=columns)
+        return files.read_parquet(path, **options)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is missing or damaged ({error})") from error
 

@@ -161,10 +161,9 @@ class RunFolder:
             Names of the arms.
         """
         own = self.experiment.arm
-        compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - {
-            own,
-            *self.experiment.ims,
-        }
+        # While a run of version 0.1 is upgraded, its old folders, one per measure, stand there as well.
+        no_arms = {own, *self.experiment.ims}
+        compared = {folder.name for folder in (self.path / MEMBERS).glob("*/")} - no_arms
         return [own, *sorted(compared)]
 
     def lost(self, im: str) -> list[tuple[int, int]]:
