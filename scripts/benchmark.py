@@ -168,9 +168,9 @@ def memory(dataset: Dataset, presets: Iterable[str], bases: Iterable[int], scrat
     for preset, base in tracked(settings, "memory"):
         cost = growth.alone(growth.training_step, preset, {"base": base})
         rows.append({"preset": preset, "base": base, "peak GB": cost.peak_gb, "own GB": cost.own_gb})
-    from tfgmm.network import device
+    from tfgmm.network import batches
 
-    title = f"Peak memory of a training step of tfgmm in {device.native_precision()}"
+    title = f"Peak memory of a training step of tfgmm in {batches.native_precision()}"
     return Result("memory", title, pd.DataFrame(rows), {"peak GB": ".2f", "own GB": ".2f"})
 
 

@@ -24,8 +24,7 @@ import typer
 
 from tfgmm.cli.console import console, import_tensorflow, show_table
 from tfgmm.core.errors import TfgmmError
-from tfgmm.serving.client import Client
-from tfgmm.serving.transport import Patience
+from tfgmm.serving.client import Client, Patience
 
 SITES = 100
 #: Connections of the one who mistreats the server: in a hurry, and slow.
@@ -209,7 +208,7 @@ def mistreat_grpc(url: str, good: dict[str, np.ndarray], count: int) -> dict:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
-    from tfgmm.serving.transport import Address
+    from tfgmm.serving.client import Address
 
     address, found = Address.parse(url), collections.defaultdict(collections.Counter)
 

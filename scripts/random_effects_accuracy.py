@@ -13,7 +13,7 @@ from simulated_accuracy import dataset_and_truth
 from tfgmm.cli.console import console, run_script, say_simulated, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import UsageError
-from tfgmm.evaluation import scores, sigma_parts
+from tfgmm.evaluation import scores, variability
 from tfgmm.runs.run import RunFolder
 from tfgmm.simulation import truth
 from tfgmm.stats import random_effects
@@ -38,7 +38,7 @@ def sigma(effects: RandomEffects, table: pd.DataFrame, reference: str) -> pd.Dat
     stopping = table[table["event_role"].eq("stopping") & table["site_role"].eq("training")]
     of_event, of_site = (stopping[name] ** 2 for name in ("event_stddev", "site_stddev"))
     within = stopping["stddev"] ** 2 - of_event - of_site - stopping["epistemic"]
-    floor = sigma_parts.floor(table, reference).iloc[0]
+    floor = variability.floor(table, reference).iloc[0]
     map_part = truth.PHI_S2S * np.sqrt(1 - truth.SITE_SHARES["nugget"])
     rows = [
         ("tau", truth.TAU, truth.PHI_SOURCE, effects.tau),

@@ -21,7 +21,7 @@ from tfgmm.cli.console import (
     train_missing,
 )
 from tfgmm.core import files
-from tfgmm.evaluation import probabilistic, scores
+from tfgmm.evaluation import scores
 from tfgmm.runs import experiment as experiments
 from tfgmm.runs.experiment import Experiment, Split
 
@@ -63,7 +63,7 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
         row = {"recipe": name, "chunk": one.chunk, "steps": network["epochs"] * material.steps}
         cells = scores.cells(partial[partial["chunk"] == one.chunk], experiment.reference)
         for cell, role in CELLS.items():
-            means = probabilistic.per_record(cells[f"{role} / validation"]).mean(numeric_only=True)
+            means = scores.per_record(cells[f"{role} / validation"]).mean(numeric_only=True)
             row |= {f"RMSE, {cell}": np.sqrt(means["residual^2"]), f"CRPS, {cell}": means["crps"]}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -47,7 +47,7 @@ class Scene:
 
     def __init__(self, run: RunFolder, im: str, events: int | None) -> None:
         from tfgmm.core.coast import footprint
-        from tfgmm.data.columns import VALIDATION
+        from tfgmm.data.schemas import VALIDATION
         from tfgmm.network import batches as data_pipeline
         from tfgmm.prediction import ensemble
         from tfgmm.runs.folds import make_folds, stations_in_use

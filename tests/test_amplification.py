@@ -6,9 +6,8 @@ import pytest
 from scipy.stats import t
 
 from tfgmm.core.errors import DataError
-from tfgmm.site_amplification import averaging, estimate
-from tfgmm.site_amplification.averaging import Weighting
-from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification import estimate
+from tfgmm.site_amplification.estimate import Estimate, Weighting
 
 RNG = np.random.default_rng(3)
 PIXELS = np.stack(np.meshgrid([-10.0, 0.0, 10.0, 20.0], [15.0, 5.0, -5.0]), axis=-1)
@@ -36,7 +35,7 @@ def bin_of(event, pixel, sectors, cuts) -> tuple[int, int]:
 def test_balanced_means_are_means_of_the_means_of_bins(chosen):
     maps = RNG.normal(size=(24, 3, 4))
     weighting = Weighting(EVENTS, PIXELS, HALF, sectors=4, cuts_km=(60.0, 110.0))
-    found = averaging.average_maps([maps[:10], maps[10:]], [weighting])[0]
+    found = estimate.average_maps([maps[:10], maps[10:]], [weighting])[0]
     for row, col in np.ndindex(3, 4):
         table = pd.DataFrame(
             {
@@ -52,7 +51,7 @@ def test_balanced_means_are_means_of_the_means_of_bins(chosen):
 def test_one_bin_is_the_plain_mean():
     maps = RNG.normal(size=(24, 3, 4))
     plain = Weighting(EVENTS, PIXELS, HALF)
-    found = averaging.average_maps(np.array_split(maps, 5), [plain])[0]
+    found = estimate.average_maps(np.array_split(maps, 5), [plain])[0]
     for number, chosen in enumerate((HALF >= 0, HALF == 0, HALF == 1)):
         np.testing.assert_allclose(found[number], maps[chosen].mean(axis=0))
 
@@ -64,9 +63,9 @@ def test_many_events_from_one_side_weigh_as_one():
     half = np.array([0] * 10 + [1, 1])
     weighting = Weighting(events, PIXELS, half, sectors=2)
     # Sectors of 180 degrees from north: pixels east of the events see both in one, others as well.
-    assert averaging.average_maps([maps], [weighting])[0, 0].max() > 0.8
+    assert estimate.average_maps([maps], [weighting])[0, 0].max() > 0.8
     quarter = Weighting(events, PIXELS, half, sectors=4)
-    np.testing.assert_allclose(averaging.average_maps([maps], [quarter])[0, 0], 0.5)
+    np.testing.assert_allclose(estimate.average_maps([maps], [quarter])[0, 0], 0.5)
 
 
 def test_a_half_without_events_is_refused():

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
 
 from tfgmm.core.grid import Grid
-from tfgmm.site_amplification import figures, site_maps
+from tfgmm.site_amplification import site_maps, writing
 
 mpl.use("Agg")
 
@@ -60,7 +60,7 @@ def meshes(ax) -> QuadMesh:
 
 @pytest.mark.slow
 def test_amplification_stands_above_its_error(maps):
-    figure = figures.amplification(maps, STATIONS, "PGA", "a note")
+    figure = writing.draw_amplification(maps, STATIONS, "PGA", "a note")
     panels = figure.axes[:4]
     titles = [site_maps.TITLES[name] for name in NAMES]
     assert [ax.get_title() for ax in panels] == titles * 2
@@ -82,18 +82,18 @@ def test_amplification_stands_above_its_error(maps):
 
 
 def test_map_has_coast_contours_and_stations(maps):
-    ax = figures.amplification(maps, STATIONS, "PGA").axes[0]
+    ax = writing.draw_amplification(maps, STATIONS, "PGA").axes[0]
     (contours,) = [c for c in ax.collections if isinstance(c, QuadContourSet)]
     assert list(contours.levels) == [500, 1000, 2000, 3000, 4000]
     assert any(isinstance(c, LineCollection) and c.get_segments() for c in ax.collections)
     offsets = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
     assert any(np.array_equal(points, STATIONS.to_numpy()) for points in offsets)
-    bare = figures.amplification(maps.drop_vars("z_bedrock"), STATIONS, "PGA").axes[0]
+    bare = writing.draw_amplification(maps.drop_vars("z_bedrock"), STATIONS, "PGA").axes[0]
     assert not [c for c in bare.collections if isinstance(c, QuadContourSet)]
 
 
 def test_differences_tell_chance_from_what_is_significant(maps):
-    figure = figures.difference(maps.drop_vars(["taught", "z_bedrock"]), STATIONS, "PGA")
+    figure = writing.draw_difference(maps.drop_vars(["taught", "z_bedrock"]), STATIONS, "PGA")
     for ax, name in zip(figure.axes, NAMES, strict=False):
         assert ax.get_title() == f"{site_maps.TITLES[name]}\nsignificant: 50%"
         (hatched,) = [c for c in ax.collections if isinstance(c, QuadContourSet)]
@@ -116,7 +116,7 @@ def spectra() -> pd.DataFrame:
 
 
 def test_spectra_rise_with_period_and_pga_stands_first(spectra):
-    figure = figures.against_period(spectra, "a note")
+    figure = writing.draw_against_period(spectra, "a note")
     first = figure.axes[0]
     assert [label.get_text() for label in first.get_xticklabels()] == ["PGA", "0.3", "1"]
     tokyo, far = first.containers
@@ -134,7 +134,7 @@ def test_spectra_rise_with_period_and_pga_stands_first(spectra):
 
 
 def test_factors_stand_where_their_logarithms_are(spectra):
-    figure = figures.against_period(spectra)
+    figure = writing.draw_against_period(spectra)
     figure.canvas.draw()
     (right,) = figure.axes[1].child_axes
     ticks = {

@@ -18,7 +18,8 @@ from helpers import served_model, untrained_run
 from helpers.finished_run import make_run
 from helpers.jma_files import dat, row, source, station_table
 from helpers.prediction_tables import predictions
-from tfgmm.api import opened_run, run
+from tfgmm.api import run
+from tfgmm.api import run as opened_run
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.evaluation import residual_sections, sections

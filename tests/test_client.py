@@ -12,10 +12,9 @@ import pytest
 from helpers import served_model
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.serving import client
-from tfgmm.serving.client import Client, table
+from tfgmm.serving.client import Address, Client, Patience, table
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
-from tfgmm.serving.transport import Address, Patience
 
 EVENTS = pd.DataFrame(
     {"longitude": 139.8, "latitude": 35.5, "depth_km": 30.0, "magnitude": np.linspace(5, 7, 7)}

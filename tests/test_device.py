@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from tfgmm.network import device
+from tfgmm.network import batches as device
 
 
 @pytest.fixture

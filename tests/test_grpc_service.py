@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
 
 from helpers import served_model
 from helpers.served_model import ONE, TWO_SITES, several
-from tfgmm.serving import messages
+from tfgmm.serving import grpc_service
 from tfgmm.serving.graph import EVENT
 from tfgmm.serving.limits import LIMITS, RefusedError
 from tfgmm.serving.models import Signature
@@ -203,16 +203,16 @@ def test_half_precision_that_a_model_wants():
     given = predict_pb2.PredictRequest()
     given.inputs["x"].CopyFrom(tf.make_tensor_proto(tf.constant([1.5, -2], tf.bfloat16)))
     given.inputs["y"].CopyFrom(tensor("DT_UINT8", int_val=[256]))
-    read = messages.read(given.SerializeToString()).tensors
-    assert messages.array(signature, "x", read["x"], LIMITS).tolist() == [1.5, -2]
+    read = grpc_service.read_request(given.SerializeToString()).tensors
+    assert grpc_service.read_array(signature, "x", read["x"], LIMITS).tolist() == [1.5, -2]
     read["x"].ClearField("tensor_content")
     read["x"].tensor_shape, read["x"].half_val[:] = b"\x12\x03\x08\xa0\x1f", [16320]  # 4000 times 1.5
-    assert (messages.array(signature, "x", read["x"], LIMITS) == 1.5).sum() == 4000
+    assert (grpc_service.read_array(signature, "x", read["x"], LIMITS) == 1.5).sum() == 4000
     read["x"].tensor_shape = b"\x12\x04\x08\xa0\x9c\x01"
     with pytest.raises(RefusedError, match=r"has shape \[20000\], but 1 values"):
-        messages.array(signature, "x", read["x"], LIMITS)
+        grpc_service.read_array(signature, "x", read["x"], LIMITS)
     with pytest.raises(RefusedError, match="input y has a value beyond what uint8 can hold"):
-        messages.array(signature, "y", read["y"], LIMITS)
+        grpc_service.read_array(signature, "y", read["y"], LIMITS)
 
 
 @pytest.mark.parametrize(

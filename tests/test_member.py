@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.data.columns import training_records
+from tfgmm.data.schemas import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member, normal
 from tfgmm.network.material import Material

@@ -8,9 +8,8 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import path_covariance, path_terms
-from tfgmm.stats.path_covariance import Covariance, Residuals
-from tfgmm.stats.path_terms import PathTerms
+from tfgmm.stats import path_terms
+from tfgmm.stats.path_terms import Covariance, PathTerms, Residuals
 
 PLANTED = Covariance(
     event=0.04, source=0.03, own=0.06, path=0.05, within=0.05, noise=0.02, source_km=30.0, site_km=20.0
@@ -80,7 +79,7 @@ def dense(table: pd.DataFrame, other: pd.DataFrame | None = None, covariance=PLA
 
 @pytest.mark.slow
 def test_classes_are_means_of_their_pairs(table):
-    classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
+    classes = path_terms.covariance_by_distance(Residuals.of(table, table["residual"]))
     pairs = table.merge(table, on=["chunk", "init"], suffixes=("", "_2"))
     source, site = (
         np.sqrt(sum((pairs[name] - pairs[f"{name}_2"]) ** 2 for name in names)) for names in (SOURCE, SITE)
@@ -91,8 +90,8 @@ def test_classes_are_means_of_their_pairs(table):
     for one in classes.itertuples():
         of_class = pd.Series(True, pairs.index)
         for distance, borders, number, same in (
-            (source, path_covariance.SOURCE_CLASSES_KM, one.source_class, same_event),
-            (site, path_covariance.SITE_CLASSES_KM, one.site_class, same_station),
+            (source, path_terms.SOURCE_CLASSES_KM, one.source_class, same_event),
+            (site, path_terms.SITE_CLASSES_KM, one.site_class, same_station),
         ):
             inside = (distance >= borders[number - 1]) & (distance < borders[number]) & ~same
             of_class &= inside if number else same
@@ -105,7 +104,7 @@ def test_classes_are_means_of_their_pairs(table):
 def test_planted_covariance_is_found():
     draws = pd.concat(
         [
-            path_covariance.covariance_by_distance(Residuals.of(one, one["residual"]))
+            path_terms.covariance_by_distance(Residuals.of(one, one["residual"]))
             for one in (records(250, 60, extent_km=200.0, seed=seed) for seed in range(4))
         ]
     )
@@ -206,6 +205,6 @@ def test_no_convergence_is_an_error(monkeypatch, table):
 
 def test_without_covariance_all_is_noise(table):
     """Products of residuals that are negative in every class of distance fit no variance."""
-    classes = path_covariance.covariance_by_distance(Residuals.of(table, table["residual"]))
-    assert (classes["pairs"] >= path_covariance.PAIRS[0]).sum() > 8
+    classes = path_terms.covariance_by_distance(Residuals.of(table, table["residual"]))
+    assert (classes["pairs"] >= path_terms.PAIRS[0]).sum() > 8
     assert Covariance.fit(classes.assign(covariance=-0.1)) == Covariance()

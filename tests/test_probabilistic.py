@@ -7,7 +7,7 @@ from scipy.stats import kstest
 
 from helpers.prediction_tables import predictions
 from tfgmm.core.errors import DataError
-from tfgmm.evaluation import probabilistic, scores
+from tfgmm.evaluation import scores
 
 SIGMA = 0.7
 FEW = {"resamples": 60}
@@ -26,7 +26,7 @@ def scored(n_events=100, n_sites=200, spread=1.0, seed=0, **columns) -> pd.DataF
 
 
 def values(table: pd.DataFrame, **options) -> pd.Series:
-    found = probabilistic.score(table, {}, **FEW | options)
+    found = scores.score(table, {}, **FEW | options)
     return found.set_index("statistic")["value"]
 
 
@@ -66,7 +66,7 @@ def test_a_true_normal_has_the_analytic_scores():
 )
 def test_one_record_by_hand(residual, stddev, nll, crps, likelihood):
     table = scored(1, 1, stddev=stddev)
-    row = probabilistic.per_record(table.assign(ln_im=table["mean"] + residual)).iloc[0]
+    row = scores.per_record(table.assign(ln_im=table["mean"] + residual)).iloc[0]
     assert row["residual"] == pytest.approx(residual)
     assert row["z^2"] == pytest.approx((residual / stddev) ** 2)
     assert row["nll"] == pytest.approx(nll, abs=1e-6)
@@ -81,20 +81,20 @@ def test_one_record_by_hand(residual, stddev, nll, crps, likelihood):
 @pytest.mark.parametrize("spread", [0.5, 1.0, 1.6])
 def test_median_lh_is_that_of_the_records(spread):
     table = scored(spread=spread)
-    u = probabilistic.pit(table)
+    u = scores.pit(table)
     assert values(table)["LH median"] == pytest.approx(np.median(1 - np.abs(2 * u - 1)), abs=0.003)
 
 
 def test_pit_and_lh_of_a_true_normal_are_uniform():
-    u = probabilistic.pit(scored())
+    u = scores.pit(scored())
     assert kstest(u, "uniform").pvalue > 0.01
     assert kstest(1 - np.abs(2 * u - 1), "uniform").pvalue > 0.01
-    assert kstest(probabilistic.pit(scored(spread=1.2)), "uniform").pvalue < 1e-9
+    assert kstest(scores.pit(scored(spread=1.2)), "uniform").pvalue < 1e-9
 
 
 def test_scores_agree_with_the_four_way_table():
     partial = scores.partial_ensembles(predictions())
-    found = probabilistic.score(partial, scores.by_cell("kik"), **FEW)
+    found = scores.score(partial, scores.by_cell("kik"), **FEW)
     wide = found.pivot(index=["cell", "model"], columns="statistic", values="value")
     expected = scores.four_way(partial, "kik").set_index(["cell", "model"]).loc[wide.index]
     for name, column in {"RMSE": "rmse_pooled", "bias": "bias", "z mean": "z_mean"}.items():
@@ -109,7 +109,7 @@ def test_groupings_compose():
     grouping = scores.by_cell(
         "kik", magnitude=scores.by_bin("magnitude", [5.5]), r_hyp_km=scores.by_bin("r_hyp_km", [60])
     )
-    found = probabilistic.score(partial, grouping, {"bias": probabilistic.STATISTICS["bias"]}, **FEW)
+    found = scores.score(partial, grouping, {"bias": scores.STATISTICS["bias"]}, **FEW)
     assert list(found.columns[:6]) == ["im", "cell", "magnitude", "r_hyp_km", "model", "statistic"]
     cells = found.set_index(["im", "cell", "magnitude", "r_hyp_km"])
     of_one = cells.loc[("PGA", "validation / validation", "below 5.5", "60 and above")]
@@ -117,14 +117,14 @@ def test_groupings_compose():
     rows = rows[(rows["magnitude"] < 5.5) & (rows["r_hyp_km"] >= 60)]
     assert of_one["n"] == len(rows) > 0
     assert of_one["value"] == pytest.approx((rows["ln_im"] - rows["mean"]).mean())
-    whole = probabilistic.score(partial, scores.by_cell("kik"), **FEW).drop_duplicates(["im", "cell"])
+    whole = scores.score(partial, scores.by_cell("kik"), **FEW).drop_duplicates(["im", "cell"])
     assert found["n"].sum() == whole["n"].sum()
 
 
 def test_models_see_the_same_resamples():
     table = scored(20, 20)
     both = pd.concat([table, table.assign(model="same")])
-    found = probabilistic.score(both, {"model": scores.by_value("model")}, **FEW)
+    found = scores.score(both, {"model": scores.by_value("model")}, **FEW)
     one, same = (rows.drop(columns="model").reset_index(drop=True) for _, rows in found.groupby("model"))
     pd.testing.assert_frame_equal(one, same)
 
@@ -133,18 +133,18 @@ def test_records_far_outside_what_an_untrained_network_predicts():
     """The density of these is 0 in double precision, its logarithm is not infinite."""
     table = scored(3, 3, ln_im=0.0, mean=1.0, stddev=0.01)
     expected = 100**2 / 2 + np.log(0.01 * np.sqrt(2 * np.pi))
-    assert probabilistic.per_record(table)["nll"].to_numpy() == pytest.approx(expected)
+    assert scores.per_record(table)["nll"].to_numpy() == pytest.approx(expected)
 
 
 def test_a_missing_prediction_is_an_error():
     table = scored(5, 5)
     table.loc[7, "mean"] = np.nan
     with pytest.raises(DataError, match="residual of the record of event 1 at site 2 is nan"):
-        probabilistic.score(table, {}, **FEW)
+        scores.score(table, {}, **FEW)
 
 
 def test_no_group_gives_an_empty_table():
-    nothing = probabilistic.score(scored(5, 5, network="meso"), scores.by_cell("kik"), **FEW)
+    nothing = scores.score(scored(5, 5, network="meso"), scores.by_cell("kik"), **FEW)
     assert nothing.empty
     assert "value" in nothing
 
@@ -154,7 +154,7 @@ def test_a_standard_deviation_not_above_zero_is_an_error(stddev):
     table = scored(5, 5)
     table.loc[3, "stddev"] = stddev
     with pytest.raises(DataError, match=f"event 0 at site 3 is {stddev}, expected a number above 0"):
-        probabilistic.score(table, {}, **FEW)
+        scores.score(table, {}, **FEW)
 
 
 # --- histogram ---------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_a_standard_deviation_not_above_zero_is_an_error(stddev):
 def test_histogram_by_hand():
     """Standardised residuals 0, 0, 3 and -3: two in the bin from 0.5, one at each end."""
     table = scored(2, 2).assign(mean=0.0, ln_im=[0, 0, 3 * SIGMA, -3 * SIGMA])
-    found = probabilistic.pit_histogram(table, bins=4, **FEW)
+    found = scores.pit_histogram(table, bins=4, **FEW)
     assert found["density"].tolist() == [1, 0, 2, 1]
     assert found["left"].tolist() == [0, 0.25, 0.5, 0.75]
     assert found["right"].tolist() == [0.25, 0.5, 0.75, 1]
@@ -172,13 +172,13 @@ def test_histogram_by_hand():
 def test_a_certain_record_falls_into_the_last_bin():
     """Forty standard deviations off, the transform is exactly 1."""
     table = scored(2, 2).assign(mean=0.0, ln_im=40 * SIGMA)
-    assert probabilistic.pit_histogram(table, bins=4, **FEW)["density"].tolist() == [0, 0, 0, 4]
+    assert scores.pit_histogram(table, bins=4, **FEW)["density"].tolist() == [0, 0, 0, 4]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spread", "calibrated"), [(1.0, True), (1.4, False), (0.7, False)])
 def test_band_of_the_histogram_holds_1_where_calibrated(spread, calibrated):
-    found = probabilistic.pit_histogram(scored(spread=spread), resamples=100)
+    found = scores.pit_histogram(scored(spread=spread), resamples=100)
     assert ((found["low"] <= 1) & (found["high"] >= 1)).all() == calibrated
     assert (found["low"] >= 0).all()
 
@@ -188,7 +188,7 @@ def test_band_is_wider_where_records_share_events():
     alone = scored(200, 10)
     shared = alone.assign(ln_im=alone["mean"] + alone.groupby("event_id")["ln_im"].transform("first") + 3)
     one, other = (
-        probabilistic.pit_histogram(table, bins=5, resamples=200).eval("high - low").mean()
+        scores.pit_histogram(table, bins=5, resamples=200).eval("high - low").mean()
         for table in (alone, shared)
     )
     assert other > 1.5 * one
@@ -201,8 +201,8 @@ def test_band_is_wider_where_records_share_events():
     ("spread", "verdict"), [(1.5, ["over-confident"]), (1.0, []), (0.7, ["under-confident"])]
 )
 def test_over_and_under_confident_models_are_flagged(spread, verdict):
-    table = probabilistic.score(scored(60, 30, spread), scores.by_cell("kik"), resamples=200)
-    found = probabilistic.confidence(table)
+    table = scores.score(scored(60, 30, spread), scores.by_cell("kik"), resamples=200)
+    found = scores.confidence(table)
     assert found["verdict"].tolist() == verdict
     if verdict:
         assert found.loc[0, ["cell", "model"]].tolist() == ["validation / validation", "M"]
@@ -212,7 +212,7 @@ def test_over_and_under_confident_models_are_flagged(spread, verdict):
 def verdict_of(spread: tuple, coverage: tuple) -> list[str]:
     rows = [("z std", *spread), ("coverage 90%", *coverage)]
     table = pd.DataFrame(rows, columns=["statistic", "value", "low", "high"]).assign(model="M")
-    return probabilistic.confidence(table)["verdict"].tolist()
+    return scores.confidence(table)["verdict"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_verdicts_by_hand(spread, coverage, verdict):
 
 
 def test_the_reason_is_in_plain_words():
-    table = probabilistic.score(scored(60, 30, 1.5), scores.by_cell("kik"), resamples=200)
-    why = probabilistic.confidence(table).loc[0, "why"]
+    table = scores.score(scored(60, 30, 1.5), scores.by_cell("kik"), resamples=200)
+    why = scores.confidence(table).loc[0, "why"]
     row = table.set_index("statistic").loc["coverage 90%"]
     assert why.endswith(
         f"the 90% intervals hold {row['value']:.1%} ({row['low']:.1%} to {row['high']:.1%}) of the records"

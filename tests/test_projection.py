@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.serving.projection import REACH_KM, Projection
+from tfgmm.serving.graph import REACH_KM, Projection
 
 GRIDS = {
     "Kanto": Grid(),

@@ -11,7 +11,7 @@ import pytest
 from tfgmm.core.errors import DataError
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue
-from tfgmm.readers.common import quakeml as quakeml_reader
+from tfgmm.readers.common import catalogue as quakeml_reader
 
 ORIGIN = """<origin publicID="smi:x/o/{n}"><time><value>2018-01-0{n}T10:39:37Z</value></time>
 <latitude><value>35.5</value></latitude><longitude><value>139.8</value></longitude>
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_what_is_not_taken(tmp_path):
     picks = "<pick><time><value>2018-01-01T10:39:37Z</value></time></pick>" * 2000
     content = quakeml(tmp_path / "events.xml", *[event(inside=picks)] * 20).read_bytes()
     tracemalloc.start()
-    quakeml_reader.read(tmp_path / "events.xml", content)
+    quakeml_reader.read_quakeml(tmp_path / "events.xml", content)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < len(content) / 2

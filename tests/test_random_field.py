@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgmm.simulation import truth
-from tfgmm.simulation.random_field import RandomField
+from tfgmm.simulation.truth import RandomField
 
 
 @given(x=st.floats(-200, 200), y=st.floats(-200, 200), length=st.floats(5, 50))

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
 
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import figures
+from tfgmm.prediction import writing
 
 mpl.use("Agg")
 
@@ -45,7 +45,7 @@ def maps() -> xr.Dataset:
 @pytest.fixture
 def draw(maps):
     def drawn(**changes):
-        return figures.scenario(maps.assign(changes), STATIONS)
+        return writing.draw_scenario(maps.assign(changes), STATIONS)
 
     yield drawn
     plt.close("all")

@@ -19,7 +19,7 @@ import pytest
 import scipy.io
 
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
-from tfgmm.readers.common import sheet, workbook
+from tfgmm.readers.common import sheet, table_files
 
 TEXT = "id,time,PGA\na,2016-01-05,0.1\nb,2016-01-06,0.2\n"
 
@@ -276,7 +276,7 @@ def test_workbooks_that_do_not_fit(read, content, message):
 
 
 def test_a_workbook_of_blank_cells_is_refused(read, monkeypatch):
-    monkeypatch.setattr(workbook, "BLANK_CELLS", 1000)
+    monkeypatch.setattr(table_files, "BLANK_CELLS", 1000)
     content = workbook_of(["id"], *([None] for _ in range(20)), cells={"XFD1": "z"})
     rows = "".join(f'<row r="{i}"><c r="A{i}"><v>1</v></c></row>' for i in range(2, 100))
     content = with_part(

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 
 from helpers.prediction_places import with_places, within_event_field
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
-from tfgmm.evaluation import scores, sigma_parts, variability
+from tfgmm.evaluation import scores, variability
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation
 
@@ -21,7 +21,9 @@ def table():
 
 @pytest.mark.slow
 def test_parts_add_up_to_sigma(table):
-    found = sigma_parts.predicted(table, "kik").pivot(index="cell", columns="part", values="predicted")
+    found = variability.predicted_parts(table, "kik").pivot(
+        index="cell", columns="part", values="predicted"
+    )
     squares = (found[["tau", "phi_s2s", "phi_ss", "epistemic"]] ** 2).sum(axis=1)
     np.testing.assert_allclose(squares, found["sigma"] ** 2, rtol=1e-5)
     assert (
@@ -33,7 +35,7 @@ def test_parts_add_up_to_sigma(table):
 @pytest.mark.slow
 def test_predicted_parts_are_near_those_of_the_residuals(table):
     tidy = variability.tidy(variability.decompositions(table, "kik"))
-    both = sigma_parts.compare(table, tidy, "kik")
+    both = variability.compare_parts(table, tidy, "kik")
     assert set(both["cell"]) == {"training / validation", "validation / validation", "added / validation"}
     held = both[both["cell"] == "validation / validation"].set_index("part")
     for part, planted in (("tau", TAU), ("phi_s2s", PHI_S2S), ("phi_ss", PHI_SS)):
@@ -48,7 +50,7 @@ def test_correlation_of_the_residuals_left_at_trained_sites_is_shown():
     added = 3 * PHI_SS * within_event_field(raw, planted)
     raw = raw.assign(ln_im=raw["ln_im"] + added, stddev=np.float32(PHI_SS * np.sqrt(10)))
     table = scores.partial_ensembles(RandomEffects.fit(raw, "kik").apply(raw))
-    found = sigma_parts.within_event_correlation(table)
+    found = variability.within_event_correlation(table)
     assert (found["im"] == "PGA").all() and len(found) > 8
     # Event terms take the mean of the field, and what is far apart is then a little unlike.
     first = found.iloc[(found["distance_km"] - 5).abs().argmin()]
@@ -73,7 +75,7 @@ def test_floor_is_what_perfect_interpolation_would_reach():
     for name, added in {"alone": 0.0, "with a field": raw["site_id"].map(smooth)}.items():
         terms = RandomEffects.fit(raw.assign(ln_im=raw["ln_im"] + added), "kik")
         table = scores.partial_ensembles(terms.apply(raw.assign(ln_im=raw["ln_im"] + added)))
-        found[name] = sigma_parts.floor(table, "kik").iloc[0]
+        found[name] = variability.floor(table, "kik").iloc[0]
     alone, field = found["alone"], found["with a field"]
     # In one chunk of the first a field is found whose range is shorter than between stations.
     assert np.hypot(alone["nugget"], alone["field"]) == pytest.approx(PHI_S2S, abs=0.1)

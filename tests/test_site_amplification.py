@@ -17,7 +17,7 @@ from tfgmm.cli.app import main
 from tfgmm.cli.console import console
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.columns import training_records
+from tfgmm.data.schemas import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.prediction import ensemble

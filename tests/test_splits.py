@@ -8,7 +8,7 @@ import pytest
 
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.data.columns import training_records
+from tfgmm.data.schemas import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.runs.experiment import Experiment, Split
 from tfgmm.runs.folds import make_folds, nearest_km, stopping_records

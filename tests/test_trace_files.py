@@ -3,7 +3,7 @@ import obspy
 import pytest
 
 from tfgmm.core.errors import DataError
-from tfgmm.readers.waveforms import trace_files
+from tfgmm.readers.waveforms import obspy_files
 
 HEAD = {"station": "AAA", "channel": "HNE", "sampling_rate": 100.0}
 WID2 = "WID2 2018/01/05 02:02:10.000 AAA   HNN      {:3} {:8d}  100.000000   1.00e+00   1.000"
@@ -15,7 +15,7 @@ def gse2(text: str, count: int, check: int, kind: str = "INT") -> bytes:
 
 
 def read(path, kind=None) -> list[np.ndarray]:
-    return [trace.data for trace in trace_files.traces(path, kind or trace_files.headers(path)[0])]
+    return [trace.data for trace in obspy_files.traces(path, kind or obspy_files.headers(path)[0])]
 
 
 def test_every_format_is_recognised_by_its_content(tmp_path):
@@ -23,7 +23,7 @@ def test_every_format_is_recognised_by_its_content(tmp_path):
     for kind in ("MSEED", "SAC", "SACXY", "GSE2", "SLIST", "TSPAIR"):
         values = samples.astype(np.float32 if kind.startswith("SAC") else np.int32)
         obspy.Trace(values, HEAD).write(str(tmp_path / "x"), format=kind)
-        recognised, [header] = trace_files.headers(tmp_path / "x")
+        recognised, [header] = obspy_files.headers(tmp_path / "x")
         assert (recognised, header.id, header.stats.npts) == (kind, ".AAA..HNE", 999)
         np.testing.assert_allclose(read(tmp_path / "x")[0], values, rtol=1e-6)
 
@@ -69,7 +69,7 @@ def test_texts_that_are_cut_are_no_other_text(tmp_path, kind):
 def test_long_miniseed_files_are_decoded_in_parts(tmp_path, monkeypatch):
     samples = np.random.default_rng(0).integers(-(2**20), 2**20, 50_000).astype(np.int32)
     obspy.Trace(samples, HEAD).write(str(tmp_path / "x"), format="MSEED", reclen=512)
-    monkeypatch.setattr(trace_files, "PIECE", 10_240)
+    monkeypatch.setattr(obspy_files, "PIECE", 10_240)
     parts = read(tmp_path / "x")
     assert len(parts) > 10
     np.testing.assert_array_equal(np.concatenate(parts), samples)
@@ -79,4 +79,4 @@ def test_what_is_no_waveform(tmp_path):
     for content in (b"", b"text", bytes(10_000), b"<html>" * 100, b"1.0 " * 1000):
         (tmp_path / "x").write_bytes(content)
         with pytest.raises(DataError, match="x is damaged, or none of MSEED, SAC"):
-            trace_files.headers(tmp_path / "x")
+            obspy_files.headers(tmp_path / "x")

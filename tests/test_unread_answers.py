@@ -16,13 +16,12 @@ from tensorflow_serving.apis import predict_pb2
 
 from helpers import served_model
 from helpers.served_model import ONE, until
-from tfgmm.serving.client import Client
+from tfgmm.serving.client import Client, Patience
 from tfgmm.serving.graph import EVENT
 from tfgmm.serving.http import Answer
 from tfgmm.serving.limits import LIMITS, Limits, RefusedError, Workers
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
-from tfgmm.serving.transport import Patience
 
 HEAD = b"POST /v1/models/tiny:predict HTTP/1.1\r\nhost: x\r\n"
 

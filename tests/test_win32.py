@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.win32_writer import SIZES, channel_block, second_block, win32_file
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.waveforms import win32
+from tfgmm.readers.waveforms import win32_files
 
 NOON = datetime.datetime(2018, 1, 5, 2, 2, 30, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
@@ -22,10 +22,10 @@ def path(tmp_path):
     return tmp_path / "0301_201801051102.cnt"
 
 
-def read(path, **choices) -> dict[int, list[win32.Segment]]:
+def read(path, **choices) -> dict[int, list[win32_files.Segment]]:
     """Return the segments by channel."""
     segments = {}
-    for channel, segment in win32.segments(path, **choices):
+    for channel, segment in win32_files.segments(path, **choices):
         segments.setdefault(channel, []).append(segment)
     return segments
 
@@ -98,7 +98,7 @@ def test_gaps_and_changes_of_rate_end_a_segment(path):
         (pd.Timedelta(seconds=4), [3, 3, 3, 3]),
     ]
     assert [len(segment.samples) for segment in segments[2]] == [2, 2]
-    assert win32.span(path) == (pd.Timestamp(NOON), pd.Timestamp(NOON + 5 * SECOND))
+    assert win32_files.span(path) == (pd.Timestamp(NOON), pd.Timestamp(NOON + 5 * SECOND))
 
 
 def test_channels_and_seconds_that_nobody_wants(path):
@@ -193,7 +193,7 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, seed):
 
 
 def test_long_segments_come_in_parts(path, monkeypatch):
-    monkeypatch.setattr(win32, "MOST_SAMPLES", 25)
+    monkeypatch.setattr(win32_files, "MOST_SAMPLES", 25)
     values = [[10 * second + i for i in range(10)] for second in range(7)]
     parts = read(win32_file(path, *every_second(channel_block(1, row) for row in values)))[1]
     assert [len(part.samples) for part in parts] == [20, 20, 20, 10]

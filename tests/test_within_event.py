@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from helpers.prediction_places import with_places, within_event_field
 from helpers.prediction_tables import PHI_SS, predictions
-from tfgmm.data.columns import is_training
+from tfgmm.data.schemas import is_training
 from tfgmm.stats import within_event
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.within_event import Correlation

@@ -25,12 +25,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfgmm.api.asking import docker_command, query, read_events, read_sites, scenario, serve
     from tfgmm.api.dataset import Dataset, open_dataset, simulate
-    from tfgmm.api.flatfiles import fetch_jma, read_gmprocess, read_jma, read_kiknet_flatfile, read_table
-    from tfgmm.api.layers import add_layer, read_layer
+    from tfgmm.api.reading import (
+        add_layer,
+        fetch_jma,
+        read_gmprocess,
+        read_jma,
+        read_kiknet_flatfile,
+        read_layer,
+        read_nied,
+        read_table,
+        read_waveforms,
+    )
     from tfgmm.api.reports import check, compare, report
     from tfgmm.api.run import Run, open_run
     from tfgmm.api.training import begin_training, experiment, train, upgrade
-    from tfgmm.api.waveforms import read_nied, read_waveforms
     from tfgmm.core.errors import DataError, TfgmmError, UsageError
     from tfgmm.serving.client import Client
 
@@ -74,14 +82,13 @@ __all__ = [
 _MODULES = {
     "tfgmm.api.asking": ("docker_command", "query", "read_events", "read_sites", "scenario", "serve"),
     "tfgmm.api.dataset": ("Dataset", "open_dataset", "simulate"),
-    "tfgmm.api.flatfiles": (
-        *("fetch_jma", "read_gmprocess", "read_jma", "read_kiknet_flatfile", "read_table"),
+    "tfgmm.api.reading": (
+        *("add_layer", "fetch_jma", "read_gmprocess", "read_jma", "read_kiknet_flatfile"),
+        *("read_layer", "read_nied", "read_table", "read_waveforms"),
     ),
-    "tfgmm.api.layers": ("add_layer", "read_layer"),
     "tfgmm.api.reports": ("check", "compare", "report"),
     "tfgmm.api.run": ("Run", "open_run"),
     "tfgmm.api.training": ("begin_training", "experiment", "train", "upgrade"),
-    "tfgmm.api.waveforms": ("read_nied", "read_waveforms"),
     "tfgmm.core.errors": ("DataError", "TfgmmError", "UsageError"),
     "tfgmm.serving.client": ("Client",),
 }

@@ -17,8 +17,7 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MemberFolder, network_name
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import random_effects
-from tfgmm.stats.path_covariance import Covariance
-from tfgmm.stats.path_terms import PathTerms
+from tfgmm.stats.path_terms import Covariance, PathTerms
 from tfgmm.stats.random_effects import SITE, RandomEffects
 
 IMS = ("PGA", "SA(1.0)")

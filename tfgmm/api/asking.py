@@ -169,7 +169,7 @@ def query(
     >>> maps = tfgmm.query("http://localhost:8501/v1/models/kanto", event)  # doctest: +SKIP
     """
     from tfgmm.serving import client
-    from tfgmm.serving.transport import Patience
+    from tfgmm.serving.client import Patience
 
     at_sites = refuse_both(sites, stations)
     if out is not None:

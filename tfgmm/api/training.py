@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfgmm.api.dataset import PathLike
-from tfgmm.api.opened_run import ReportStage
-from tfgmm.api.run import Run
+from tfgmm.api.run import ReportStage, Run
 from tfgmm.core import outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.sphere import wrapped

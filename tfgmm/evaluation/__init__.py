@@ -1,19 +1,16 @@
 """Evaluation of finished runs: scores, residuals, comparisons with other models, figures and reports.
 
 baselines          predictions of other models on the same folds: fitted, or published
-comparison         several runs and the Kanto study side by side; paired differences of scores
+comparison         several runs and the published Kanto study side by side; paired differences of scores
 effects            source, site and path effects that the networks learned: estimates, tables and maps
 evaluation         evaluation of a finished run: tables and figures
 figures            figures of predicted distributions, calibration, and simulated earthquakes
-kanto_study        values that the study in the Kanto basin published
-probabilistic      scores of predicted distributions, in any grouping; over-confident models
+scores             groups of scored records; scores of medians and of distributions; the four-way table
 report             evaluations as one HTML page, or a folder of Markdown
 residual_figures   figures of residuals: trends, terms, parts of sigma, correlations
 residual_sections  sections on sigma and residuals: calibration, parts of sigma, trends
 residuals          the full ensemble; bias and scatter of residuals against explanatory variables
 scored_run         a run with all predictions of its records, by its ensemble and by the baselines
-scores             groups of scored records; the four-way table
 sections           sections of an evaluation (table, figure, text), and the sections on scores
-sigma_parts        parts of sigma, predicted and estimated; errors that more stations could avoid
-variability        residuals split into event, site and remaining parts
+variability        residuals split into event, site and remaining parts; parts of sigma
 """

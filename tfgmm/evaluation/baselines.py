@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupShuffleSplit
 
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import is_training, training_records
+from tfgmm.data.schemas import is_training, training_records
 from tfgmm.stats import ergodic, site_kriging
 from tfgmm.stats.published import CLASSES, MODELS, PublishedModel, evaluate, interpolate, with_assumptions
 

@@ -10,12 +10,71 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
-from tfgmm.evaluation import kanto_study, probabilistic, scores
+from tfgmm.evaluation import scores
+from tfgmm.evaluation.scores import CELLS
 from tfgmm.stats import bootstrap
+
+SOURCE = (
+    "Sunny, Cotton & Lilienkamp (2022), URBASIS-EU Deliverable D1.4: Tables 1 and 2 (RMSE, mean and "
+    "standard deviation over five partial ensembles), section 5.1 (standardised residuals)"
+)
+KANTO_IM = "PGA"
+#: Standard deviation of the standardised residuals of the full ensemble, about the same for both sets of
+#: networks. It mixes records on which networks trained with records on which no network trained.
+FULL_ENSEMBLE_Z_STD = 0.86
+
+#: RMSE, its standard deviation over chunks, standard deviation of standardised residuals (NaN: the text
+#: gives no number), ln units, in the order of `tfgmm.evaluation.scores.CELLS`.
+_CELLS = {
+    ("kik",): (
+        (0.432, 0.007, np.nan),
+        (0.496, 0.005, np.nan),
+        (0.871, 0.104, np.nan),
+        (0.854, 0.090, 1.39),
+    ),
+    ("kik", "meso"): (
+        (0.429, 0.007, np.nan),
+        (0.494, 0.005, np.nan),
+        (0.865, 0.086, np.nan),
+        (0.841, 0.080, 1.35),
+    ),
+}
+
+
+def kanto_four_way(networks: Iterable[str], im: str = KANTO_IM) -> pd.DataFrame:
+    """Return the RMSE at known and unknown sites and events that the Kanto study published.
+
+    >>> kanto_four_way(["meso", "kik"])["rmse"].tolist()
+    [0.429, 0.494, 0.865, 0.841]
+
+    Parameters
+    ----------
+    networks : iterable of str
+        Names of the networks whose records trained the model, in any order.
+    im : str
+        Intensity measure; the study has ``PGA`` only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each cell of `tfgmm.evaluation.scores.CELLS`: ``cell``; ``rmse`` and ``rmse_std``, mean
+        and standard deviation over five partial ensembles, ln units; ``z_std``, the standard deviation of
+        the standardised residuals, NaN where not published. No rows for networks or an intensity measure
+        that the study does not have.
+
+    References
+    ----------
+    `SOURCE`.
+    """
+    rows = _CELLS.get(tuple(sorted(networks)), ()) if im == KANTO_IM else ()
+    table = pd.DataFrame(rows, columns=["rmse", "rmse_std", "z_std"], dtype=float)
+    table.insert(0, "cell", [f"{site} / {event}" for site, event in CELLS][: len(rows)])
+    return table
+
 
 #: Statistics of which differences between two models are computed, by name.
 STATISTICS = {
-    name: probabilistic.STATISTICS[name]
+    name: scores.STATISTICS[name]
     for name in ("RMSE", "bias", "z std", "NLL", "CRPS", "coverage 90%", "sharpness")
 }
 
@@ -37,7 +96,7 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
     -------
     pandas.DataFrame
         The rows of all tables, sorted so that rows of one intensity measure, cell and model are together.
-        Columns: ``run``, the columns of the tables, and the values of `tfgmm.evaluation.kanto_study` for
+        Columns: ``run``, the columns of the tables, and the values of `tfgmm.evaluation.comparison` for
         the same networks as ``published_rmse``, ``published_rmse_std`` (ln units) and
         ``published_z_std``; NaN where the study published no value (other networks, intensity measures or
         cells, or a baseline).
@@ -62,7 +121,7 @@ def _study_values(table: pd.DataFrame, networks: Iterable[str]) -> pd.DataFrame:
     The result has the intensity measures of `table`; the model is `tfgmm.evaluation.scores.ENSEMBLE`.
     """
     networks = list(networks)
-    parts = [kanto_study.four_way(networks, im).assign(im=im) for im in table["im"].unique()]
+    parts = [kanto_four_way(networks, im).assign(im=im) for im in table["im"].unique()]
     values = pd.concat(parts, ignore_index=True).assign(model=scores.ENSEMBLE)
     return values.rename(columns={name: f"published_{name}" for name in _STUDY_COLUMNS})
 
@@ -214,7 +273,7 @@ def _subtract_scores(
     parts = []
     for group, records in scores.groups(pairs, groupings):
         values = [
-            probabilistic.per_record(records.assign(mean=records[mean], stddev=records[stddev]))
+            scores.per_record(records.assign(mean=records[mean], stddev=records[stddev]))
             for mean, stddev in (("mean", "stddev"), ("mean_second", "stddev_second"))
         ]
         clusters = records["event_id"], records["site_id"]

@@ -98,7 +98,7 @@ def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
     ax : matplotlib.axes.Axes
         Axes of the histogram.
     table : pandas.DataFrame
-        Result of `tfgmm.evaluation.probabilistic.pit_histogram`: one row per bin, with ``left, right,
+        Result of `tfgmm.evaluation.scores.pit_histogram`: one row per bin, with ``left, right,
         density, low, high``.
 
     Returns
@@ -129,7 +129,7 @@ def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     ax : matplotlib.axes.Axes
         Axes of the figure.
     table : pandas.DataFrame
-        Result of `tfgmm.evaluation.probabilistic.score` for one cell: ``statistic`` (rows named like
+        Result of `tfgmm.evaluation.scores.score` for one cell: ``statistic`` (rows named like
         ``coverage 90%``), ``value, low, high`` (shares, 0 to 1), and the column `by`.
     by : str
         Column for whose values separate lines are drawn.

@@ -283,7 +283,7 @@ def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
     ax : matplotlib.axes.Axes
         Axes of the figure.
     table : pandas.DataFrame
-        Result of `tfgmm.evaluation.sigma_parts.within_event_correlation`, distances in km.
+        Result of `tfgmm.evaluation.variability.within_event_correlation`, distances in km.
 
     Returns
     -------
@@ -321,7 +321,7 @@ def path_covariance(ax: plt.Axes, table: pd.DataFrame):
     ax : matplotlib.axes.Axes
         Axes of the figure.
     table : pandas.DataFrame
-        Rows of `tfgmm.evaluation.sigma_parts.path_covariance` of one intensity measure: distances in km,
+        Rows of `tfgmm.evaluation.variability.path_covariance` of one intensity measure: distances in km,
         covariances in squared ln units.
 
     Returns

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import residual_figures, residuals, scores, sigma_parts, variability
+from tfgmm.evaluation import residual_figures, residuals, scores, variability
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import HELD_OUT, Section, format_intervals, statistics_as_columns
 from tfgmm.evaluation.variability import Decomposition
@@ -141,9 +141,9 @@ def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str],
     Returns
     -------
     Section
-        Result of `tfgmm.evaluation.sigma_parts.compare` as a table, ln units.
+        Result of `tfgmm.evaluation.variability.compare_parts` as a table, ln units.
     """
-    table = sigma_parts.compare(scored.ensemble, variability.tidy(decompositions), scored.reference)
+    table = variability.compare_parts(scored.ensemble, variability.tidy(decompositions), scored.reference)
     intervals = format_intervals(table.rename(columns={"estimate": "value"}))
     shown = table[["im", "cell", "part"]].assign(
         predicted=table["predicted"].map("{:.3f}".format),
@@ -174,7 +174,7 @@ def path_terms(scored: ScoredRun) -> Iterator[Section]:
         covariance by distance.
     """
     effects = read(scored.run.path)
-    for im, rows in sigma_parts.path_covariance(effects).groupby("im", sort=False):
+    for im, rows in variability.path_covariance(effects).groupby("im", sort=False):
 
         def draw(rows=rows) -> plt.Figure:
             with mpl.rc_context(drawing.STYLE):
@@ -215,7 +215,7 @@ def within_event(scored: ScoredRun) -> Section | None:
     Section or None
         Correlation by distance (km) with the fitted curve, as a table and a figure.
     """
-    table = sigma_parts.within_event_correlation(scored.ensemble)
+    table = variability.within_event_correlation(scored.ensemble)
     if table.empty:
         return None
 
@@ -250,9 +250,9 @@ def floor(scored: ScoredRun) -> Section:
     Returns
     -------
     Section
-        Result of `tfgmm.evaluation.sigma_parts.floor` as a table.
+        Result of `tfgmm.evaluation.variability.floor` as a table.
     """
-    table = sigma_parts.floor(scored.ensemble, scored.reference)
+    table = variability.floor(scored.ensemble, scored.reference)
     named = {
         "known_site": "known site",
         "unknown_site": "unknown site",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import comparison, figures, kanto_study, probabilistic, scores
+from tfgmm.evaluation import comparison, figures, scores
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.stats import bootstrap, calibration
 
@@ -154,7 +154,7 @@ def score_sections(scored: ScoredRun) -> Iterator[Section]:
     for im in ims:
         yield _make_four_cells(scored, im)
         yield _make_full_ensemble(scored, im)
-    score_table = probabilistic.score(scored.models, scores.by_cell(scored.reference))
+    score_table = scores.score(scored.models, scores.by_cell(scored.reference))
     yield probabilistic_scores(score_table)
     for im in ims:
         yield _make_coverage(scored, score_table, im)
@@ -188,7 +188,7 @@ def four_way(scored: ScoredRun) -> Section:
         f"{scored.reference} only, the same for every model."
     )
     if beside_study["published_rmse"].notna().any():
-        text += f" Published: {kanto_study.SOURCE}; other records, so only the pattern compares."
+        text += f" Published: {comparison.SOURCE}; other records, so only the pattern compares."
     return Section("four_way", "Four-way table", text, beside_study, _format_four_way(beside_study))
 
 
@@ -245,7 +245,7 @@ def _make_full_ensemble(scored: ScoredRun, im: str) -> Section:
         f"full_ensemble_{im}",
         f"Standardised residuals of ln {im}: full ensemble and out of fold",
         f"The full ensemble (published Figure 5; standard deviation here {z.std():.2f}, published "
-        f"{kanto_study.FULL_ENSEMBLE_Z_STD:.2f} for PGA in the Kanto basin) mixes networks that trained on "
+        f"{comparison.FULL_ENSEMBLE_Z_STD:.2f} for PGA in the Kanto basin) mixes networks that trained on "
         "a record with networks that did not. The distribution out of fold is the honest one.",
         draw=lambda: figures.standardised(full, partial, scored.reference, f"{im}, {scored.note}"),
     )
@@ -257,14 +257,14 @@ def probabilistic_scores(score_table: pd.DataFrame) -> Section:
     Parameters
     ----------
     score_table : pandas.DataFrame
-        Result of `tfgmm.evaluation.probabilistic.score`, grouped by intensity measure, cell and model.
+        Result of `tfgmm.evaluation.scores.score`, grouped by intensity measure, cell and model.
 
     Returns
     -------
     Section
         Scores with intervals per cell and model; the text names over-confident models.
     """
-    verdicts = probabilistic.confidence(score_table)
+    verdicts = scores.confidence(score_table)
     sentences = [
         f"{row['model']}, {row['cell']} ({row['im']}): {row['verdict']}; {row['why']}."
         for row in verdicts[verdicts["model"].str.startswith(scores.ENSEMBLE)].to_dict("records")
@@ -327,7 +327,7 @@ def _make_pit(scored: ScoredRun, im: str) -> Section:
     ]
     rows = scores.cells(ensembles, scored.reference)[HELD_OUT]
     histograms = {
-        model: probabilistic.pit_histogram(records) for model, records in rows.groupby("model", sort=False)
+        model: scores.pit_histogram(records) for model, records in rows.groupby("model", sort=False)
     }
     table = pd.concat([bins.assign(im=im, model=model) for model, bins in histograms.items()])
 
@@ -360,7 +360,7 @@ def _make_binned_scores(scored: ScoredRun) -> Iterator[Section]:
         ("magnitude", "magnitude", MAGNITUDE),
     ):
         groups = scores.by_cell(scored.reference, **{column: scores.by_bin(column, cuts)})
-        score_table = probabilistic.score(ensemble, groups)
+        score_table = scores.score(ensemble, groups)
         held_out = score_table[score_table["cell"] == HELD_OUT]
         statistics = ["RMSE", "bias", "z std", "CRPS", "coverage 90%"]
         yield Section(

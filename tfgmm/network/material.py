@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
-from tfgmm.data.columns import training_records
 from tfgmm.data.dataset import Dataset
-from tfgmm.network import batches, device
+from tfgmm.data.schemas import training_records
+from tfgmm.network import batches
 from tfgmm.network.batches import EventRecords
 from tfgmm.network.channels import Rasteriser, select
 from tfgmm.runs.experiment import Experiment
@@ -77,7 +77,7 @@ class Material:
             The dataset lacks the intensity measure, a site layer covers too little of the map, or the
             stopping set is empty.
         """
-        experiment = device.resolved(experiment)
+        experiment = batches.resolved(experiment)
         records = fold.roles(batches.flat_table(dataset, experiment, im))
         training = training_records(records)
         stopping = stopping_records(records, experiment)

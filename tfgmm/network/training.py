@@ -18,9 +18,9 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
-from tfgmm.data.columns import MEMBER, SITE_XY, SOURCE_XY
 from tfgmm.data.dataset import Dataset
-from tfgmm.network import batches, device
+from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY
+from tfgmm.network import batches
 from tfgmm.network.channels import select
 from tfgmm.network.material import Material
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
@@ -383,7 +383,7 @@ def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
     """
     if experiment.network.precision == "auto" and (folder / DESCRIPTION).is_file():
         return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
-    return device.resolved(experiment)
+    return batches.resolved(experiment)
 
 
 def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
@@ -430,7 +430,7 @@ def begin(
     DataError
         The data cannot be read or split into roles.
     """
-    experiment = device.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
+    experiment = batches.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
     if dataset is None:
         dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)

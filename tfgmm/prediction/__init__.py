@@ -2,9 +2,8 @@
 
 conditioning  means and variances of members, random effects, calibration -> one distribution of ln IM
 ensemble      the members of a run -> distributions of ln IM for earthquakes, as maps or at sites
-figures       maps of one predicted earthquake
+writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 places        places for which a distribution is predicted: all pixels of the map, or sites
 quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
 scenarios     earthquakes and sites to be predicted, read and checked
-writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 """

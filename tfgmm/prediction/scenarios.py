@@ -9,7 +9,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import catalogue, columns, quakeml, sheet
+from tfgmm.readers.common import catalogue, columns, sheet
 
 #: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
@@ -116,7 +116,7 @@ def taken_as_mw(events: pd.DataFrame, source: str) -> str:
     >>> taken_as_mw(pd.DataFrame({"magnitude_source": ["mb", "Mww", "not stated"]}), "list.csv")
     'Magnitudes of list.csv: 1 mb, 1 Mww, 1 not stated; 2 of 3 are taken as Mw, which it does not say.'
     """
-    not_moment = int((~events["magnitude_source"].map(quakeml.is_moment)).sum())
+    not_moment = int((~events["magnitude_source"].map(catalogue.is_moment)).sum())
     types = f"Magnitudes of {source}: {catalogue.magnitude_types(events)}"
     if not not_moment:
         return f"{types}."

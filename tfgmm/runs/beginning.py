@@ -9,7 +9,7 @@ from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.manifest import MANIFEST
+from tfgmm.runs.member_folder import MANIFEST
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, EVENTS, FORMAT, MEMBERS, STATIONS, RunFolder
 from tfgmm.stats import calibration, random_effects

@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
-from tfgmm.data.columns import STOPPING, TRAINING, VALIDATION
 from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import STOPPING, TRAINING, VALIDATION
 from tfgmm.runs.experiment import Experiment
 
 #: Distance, km, up to which an added station (of another recording network than the reference) belongs to a

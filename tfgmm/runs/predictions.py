@@ -8,7 +8,7 @@ import pandera.pandas as pa
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
+from tfgmm.data.schemas import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
 #: File name of the predictions table, in a run folder and in the folder of a member (one trained network).
 PREDICTIONS = "predictions.parquet"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import TRAINING
+from tfgmm.data.schemas import TRAINING
 from tfgmm.runs import predictions
 from tfgmm.runs.experiment import FrozenSettings
 from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder

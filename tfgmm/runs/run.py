@@ -21,8 +21,7 @@ from tfgmm.data import dataset as dataset_files
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs import predictions
 from tfgmm.runs.experiment import Experiment, reason
-from tfgmm.runs.manifest import Manifest
-from tfgmm.runs.member_folder import TRAIN_AGAIN, MemberFolder
+from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.ranges import Ranges, training_records
 from tfgmm.stats import calibration, random_effects

@@ -11,8 +11,7 @@ import pandas as pd
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.data.dataset import DESCRIPTION, Dataset, changed_files
 from tfgmm.runs import run as runs
-from tfgmm.runs.manifest import MANIFEST
-from tfgmm.runs.member_folder import MemberFolder
+from tfgmm.runs.member_folder import MANIFEST, MemberFolder
 from tfgmm.runs.run import RunFolder
 
 WHOLE, UNTRAINED = "whole", "not trained yet"

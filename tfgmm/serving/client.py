@@ -1,15 +1,362 @@
-"""Request predictions for earthquakes from a model server; return xarray datasets or tables."""
+"""Request predictions for earthquakes from a model server, over REST or gRPC."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+import grpc
 import numpy as np
 import pandas as pd
+import requests
 import xarray as xr
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
-from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.prediction import scenarios
 from tfgmm.prediction.quantities import EVENT_COLUMNS
-from tfgmm.serving.transport import PATIENCE, Address, Patience, connect
+
+_ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?/?")
+_T = TypeVar("_T")
+_HTTP_AGAIN = (429, 502, 503, 504)
+_GRPC_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_GRPC_STRANGE = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Address (URL) of a model on a server.
+
+    Attributes
+    ----------
+    scheme : str
+        ``http``, ``https`` or ``grpc``.
+    place : str
+        Host and port, as ``HOST:PORT``.
+    model : str
+        Name of the model.
+    version : int or None
+        Number of the version; None for the newest version.
+    """
+
+    scheme: str
+    place: str
+    model: str
+    version: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Return the address that a text states.
+
+        Parameters
+        ----------
+        text : str
+            ``SCHEME://HOST:PORT/v1/models/NAME``, optionally followed by ``/versions/N``.
+
+        Raises
+        ------
+        UsageError
+            The text is no address of a model.
+        """
+        match = _ADDRESS.fullmatch(text.strip())
+        if not match:
+            raise UsageError(
+                f"{text} is no address of a model: write http://HOST:PORT/v1/models/NAME or "
+                "grpc://HOST:PORT/v1/models/NAME"
+            )
+        scheme, place, model, version = match.groups()
+        return cls(scheme, place, model, int(version) if version else None)
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f"/versions/{self.version}"
+        return f"{self.scheme}://{self.place}/v1/models/{self.model}{version}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """Time that a client waits for a response, and number of retries.
+
+    Attributes
+    ----------
+    timeout_s : float
+        Longest time to wait for one response, s.
+    retries : int
+        Number of further requests after the first, 0 to 4; gRPC allows no more.
+    backoff_s : float
+        Base of the waiting time between retries, s; the waiting time doubles with each further retry.
+    """
+
+    timeout_s: float = 60.0
+    retries: int = 4
+    backoff_s: float = 0.5
+
+
+#: Default time limit and number of retries of a client.
+PATIENCE = Patience()
+
+
+class Transport(Protocol):
+    """A way to send requests to a model on a server."""
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Return the names of the inputs of each signature, by name of the signature."""
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Send the inputs of a signature, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+        """
+
+
+def connect(address: Address, patience: Patience) -> Transport:
+    """Return the transport, REST or gRPC, for the scheme of an address; no request is sent yet.
+
+    Parameters
+    ----------
+    address : Address
+        Address of the model.
+    patience : Patience
+        Time limit and number of retries.
+    """
+    return Grpc(address, patience) if address.scheme == "grpc" else Rest(address, patience)
+
+
+class Rest:
+    """Client of the REST interface of TensorFlow Serving.
+
+    Parameters
+    ----------
+    address : Address
+        Address of the model.
+    patience : Patience
+        Time limit and number of retries.
+    """
+
+    def __init__(self, address: Address, patience: Patience) -> None:
+        self._address, self._patience = address, patience
+        retry = Retry(
+            patience.retries,
+            backoff_factor=patience.backoff_s,
+            status_forcelist=_HTTP_AGAIN,
+            allowed_methods=None,  # a prediction changes nothing on the server
+            raise_on_status=False,
+        )
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Return the names of the inputs of each signature, by name of the signature.
+
+        Raises
+        ------
+        UsageError
+            The server has no such model, or refuses the request.
+        DataError
+            The server does not respond, or is no model server.
+        """
+        answer = self._json("GET", f"{self._address}/metadata")
+        try:
+            definitions = answer["metadata"]["signature_def"]["signature_def"]
+            return {name: list(definition["inputs"]) for name, definition in definitions.items()}
+        except (KeyError, TypeError) as error:
+            raise _no_model_server(self._address) from error
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Send the inputs of a signature as JSON, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `signatures`.
+        """
+        columns = {name: values.tolist() for name, values in inputs.items()}
+        request = json.dumps({"signature_name": signature, "inputs": columns})
+        answer = self._json("POST", f"{self._address}:predict", request)
+        try:
+            return {name: np.array(values) for name, values in answer["outputs"].items()}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _no_model_server(self._address) from error
+
+    def _json(self, method: str, url: str, content: str | None = None) -> dict:
+        """Send a request, and return the JSON object of the response; raise an error if there is none."""
+        try:
+            answer = self._session.request(method, url, data=content, timeout=self._patience.timeout_s)
+        except requests.RequestException as error:
+            raise _no_answer(self._address, type(error).__name__) from error
+        if answer.status_code in _HTTP_AGAIN:  # perhaps from a proxy, which speaks no JSON
+            raise _no_answer(self._address, answer.text.strip()[:100] or answer.reason)
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise _no_model_server(self._address) from error
+        if answer.ok:
+            return content
+        message = content.get("error", answer.reason) if isinstance(content, dict) else answer.reason
+        if answer.status_code == requests.codes.not_found:
+            raise _no_such_model(self._address, message)
+        raise _refused(self._address, message)
+
+
+class Grpc:
+    """Client of the gRPC interface of TensorFlow Serving; it loads TensorFlow to encode messages.
+
+    Parameters
+    ----------
+    address : Address
+        Address of the model.
+    patience : Patience
+        Time limit and number of retries.
+    """
+
+    def __init__(self, address: Address, patience: Patience) -> None:
+        self._address, self._timeout_s = address, patience.timeout_s
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        self._channel = grpc.insecure_channel(address.place, _grpc_options(patience))
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Return the names of the inputs of each signature, by name of the signature.
+
+        Raises
+        ------
+        UsageError
+            The server has no such model, or refuses the request.
+        DataError
+            The server does not respond, or is no model server.
+        """
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self._specify(request.model_spec)
+        answer = self._ask(self._stub.GetModelMetadata, request)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(definitions)
+        return {name: list(definition.inputs) for name, definition in definitions.signature_def.items()}
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Send the inputs of a signature as tensors, and return its outputs.
+
+        Parameters
+        ----------
+        signature : str
+            Name of the signature.
+        inputs : dict of str to ndarray
+            Arrays by name of input.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name of output.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `signatures`.
+        """
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        self._specify(request.model_spec)
+        request.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        answer = self._ask(self._stub.Predict, request)
+        return {name: tf.make_ndarray(values) for name, values in answer.outputs.items()}
+
+    def _specify(self, specification) -> None:
+        """Write the name and the version of the model into the specification in a request."""
+        specification.name = self._address.model
+        if self._address.version is not None:
+            specification.version.value = self._address.version
+
+    def _ask(self, method: Callable[..., _T], request) -> _T:
+        """Send a request, and return the response; raise an error of tfgmm if gRPC raises one."""
+        try:
+            return method(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            message = error.details()
+            if error.code() in _GRPC_AGAIN:
+                raise _no_answer(self._address, message.partition(";")[0]) from error
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise _no_such_model(self._address, message) from error
+            if error.code() in _GRPC_STRANGE:
+                raise _no_model_server(self._address) from error
+            raise _refused(self._address, message) from error
+
+
+def _grpc_options(patience: Patience) -> list[tuple]:
+    """Return options of a gRPC channel: automatic retries, and messages of unlimited size."""
+    backoff_ms = max(1, int(patience.backoff_s * 1000))
+    retry = {
+        "maxAttempts": patience.retries + 1,
+        "initialBackoff": f"{patience.backoff_s:.3f}s",
+        "maxBackoff": f"{patience.backoff_s * 16:.3f}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    options = {
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_send_message_length": -1,
+        "grpc.initial_reconnect_backoff_ms": backoff_ms,
+        "grpc.min_reconnect_backoff_ms": backoff_ms,
+        "grpc.max_reconnect_backoff_ms": backoff_ms * 4,
+    }
+    if patience.retries:
+        config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
+        options["grpc.service_config"] = json.dumps(config)
+    return list(options.items())
+
+
+def _no_answer(address: Address, why: str) -> DataError:
+    """Return the error for a server that does not respond."""
+    return DataError(
+        f"no answer from {address.scheme}://{address.place} ({why}): is the server up, is the port right?"
+    )
+
+
+def _no_such_model(address: Address, message: str) -> UsageError:
+    """Return the error for a server that does not have the model or the version."""
+    return UsageError(f"{address} is not there: check the model's name and version ({message})")
+
+
+def _refused(address: Address, message: str) -> UsageError:
+    """Return the error for a request that the server refuses."""
+    return UsageError(f"{address} refused the request: {message}")
+
+
+def _no_model_server(address: Address) -> DataError:
+    """Return the error for a response that does not come from a model server."""
+    return DataError(
+        f"{address.scheme}://{address.place} answers, but not as a model server: check the port"
+    )
+
 
 #: Inputs that describe the events in every signature, and their types.
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}

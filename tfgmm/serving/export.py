@@ -19,9 +19,8 @@ from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
 from tfgmm.runs.run import RunFolder
-from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, SiteTerms, detached
+from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, Projection, SiteTerms, detached
 from tfgmm.serving.models import WARMUP, definitions, version_number
-from tfgmm.serving.projection import Projection
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
 from tfgmm.stats.random_effects import RandomEffects

@@ -13,8 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 from tfgmm.simulation import truth
-from tfgmm.simulation.random_field import RandomField
-from tfgmm.simulation.truth import Truth
+from tfgmm.simulation.truth import RandomField, Truth
 from tfgmm.stats import ergodic
 
 #: Number of records whose waves (columns of the design matrix) are in memory at once.

@@ -17,12 +17,11 @@ from scipy.spatial import KDTree
 
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
-from tfgmm.data.columns import training_records
+from tfgmm.data.schemas import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.prediction.places import Places
 from tfgmm.site_amplification import estimate, site_maps, site_terms
-from tfgmm.site_amplification.averaging import Average, average_maps, average_members
-from tfgmm.site_amplification.estimate import Estimate
+from tfgmm.site_amplification.estimate import Average, Estimate, average_maps, average_members
 from tfgmm.site_amplification.site_study import Study
 from tfgmm.site_amplification.site_terms import SiteTerms
 from tfgmm.stats import ergodic

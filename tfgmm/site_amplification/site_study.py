@@ -18,14 +18,14 @@ import xarray as xr
 from tfgmm.core.coast import footprint
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.grid import Grid
-from tfgmm.data.columns import VALIDATION
+from tfgmm.data.schemas import VALIDATION
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import training
 from tfgmm.network.channels import Rasteriser, select
 from tfgmm.runs.experiment import Experiment, FrozenSettings, reason
 from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run import RunFolder
-from tfgmm.site_amplification.averaging import Weighting
+from tfgmm.site_amplification.estimate import Weighting
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Names of the arms without site channels.

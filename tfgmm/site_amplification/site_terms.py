@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from threadpoolctl import threadpool_limits
 
 from tfgmm.core.errors import DataError
-from tfgmm.data.columns import TRAINING, VALIDATION, training_records
+from tfgmm.data.schemas import TRAINING, VALIDATION, training_records
 from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification.estimate import Estimate
 from tfgmm.stats import ergodic, site_kriging

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from tfgmm.data.columns import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
+from tfgmm.data.schemas import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from threadpoolctl import threadpool_limits
 
-from tfgmm.data.columns import SITE_XY
+from tfgmm.data.schemas import SITE_XY
 
 #: Bounds of the range of the spatially correlated site terms, km, and of the variances of the correlated
 #: part and of the nugget, squared ln units.

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_limits
 
-from tfgmm.data.columns import SITE_XY, is_training
+from tfgmm.data.schemas import SITE_XY, is_training
 from tfgmm.stats.mixture import rows_of_members
 
 #: Borders of the classes of distance between two sites in which the correlation is estimated, km.

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from tfgmm.core.errors import DataError, UsageError, listed
-from tfgmm.readers.common import bounded, delimited, workbook
+from tfgmm.readers.common import bounded, table_files
 
 #: Pattern of a text that marks a missing value: -999, -9999, -999.0, -999.99, ..., #N/A.
 SENTINEL = r"-9{3,}(?:\.0*|\.9+)?|#N/A"
@@ -149,7 +149,7 @@ class Sheet:
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-            values = pa.array(map(workbook.as_text, values.to_pandas()), pa.string())
+            values = pa.array(map(table_files.as_text, values.to_pandas()), pa.string())
         column = values.to_pandas().astype("str").str.strip()
         missing = column.isna() | (column == "") | (sentinels & column.str.fullmatch(SENTINEL))
         return column.mask(missing).rename(name)
@@ -282,13 +282,13 @@ def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
     content, encoding = bounded.content(path), None
     try:
         if _is_workbook(content):
-            table, rows = workbook.read(path, content)
+            table, rows = table_files.read_workbook(path, content)
         elif content.startswith(PARQUET):
             table = _read_parquet(path, content)
             rows = np.arange(1, table.num_rows + 1)
         else:
             _refuse_other_files(path, content)
-            table, rows, encoding = delimited.read(path, content, unnamed)
+            table, rows, encoding = table_files.read_delimited(path, content, unnamed)
     except MemoryError as error:
         raise DataError(f"{path} does not fit into the memory there is") from error
     if not table.num_rows:

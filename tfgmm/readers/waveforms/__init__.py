@@ -9,8 +9,6 @@ intensity_measures  accelerograms -> PGA and response spectra
 mesonet             continuous waveforms and an event catalogue -> records
 nied                K-NET and KiK-net files -> pairs of horizontals -> records
 nied_format         a K-NET or KiK-net file, ASCII or CSV -> components of a record
-obspy_files         MiniSEED, SAC, GSE, text files and their station table -> pieces
-trace_files         MiniSEED, SAC, GSE and text files -> ObsPy traces
-win32               WIN32 files -> samples
-win32_files         WIN32 files and their channel table -> pieces
+obspy_files         MiniSEED, SAC, GSE, text files and their station table -> pieces of samples
+win32_files         WIN32 files and their channel table -> pieces of samples
 """

@@ -1,12 +1,25 @@
-"""Read flatfiles into a dataset, and download the flatfiles of the Japan Meteorological Agency (JMA)."""
+"""Flatfiles and waveforms -> a dataset; site layers; download of the flatfiles of the JMA."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from tfgmm.api.choices import Choices, Files, Progress, limits_of, path_of, paths_of
-from tfgmm.api.dataset import Dataset, PathLike
-from tfgmm.core import outputs
+import xarray as xr
+
+from tfgmm.api.dataset import (
+    Choices,
+    Dataset,
+    Files,
+    PathLike,
+    Progress,
+    Region,
+    limits_of,
+    path_of,
+    paths_of,
+)
+from tfgmm.core import lease, outputs
+from tfgmm.data import layers
+from tfgmm.readers.common import bounded, sheet
 
 
 def fetch_jma(
@@ -308,3 +321,260 @@ def read_table(
 def _texts(pairs: Mapping[str, object] | Sequence[str]) -> list[str]:
     """Return pairs of name and value as a list of texts ``NAME=VALUE``; texts are returned unchanged."""
     return [f"{name}={value}" for name, value in pairs.items()] if isinstance(pairs, Mapping) else [*pairs]
+
+
+def read_nied(
+    files: Files,
+    *,
+    ims: Sequence[str] = ("PGA",),
+    component: str = "geometric_mean",
+    sensor: str = "surface",
+    baseline: str = "pre_event",
+    highpass_hz: float | None = 0.1,
+    lowpass_hz: float | None = None,
+    catalogue: PathLike | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[Choices],
+) -> Dataset:
+    """Read K-NET and KiK-net records (ASCII or CSV) as downloaded from NIED, and return a dataset.
+
+    Parameters
+    ----------
+    files : path or paths
+        Files, folders of files, and archives ``.tar``, ``.tar.gz``, ``.zip``.
+    ims : sequence of str
+        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
+    component : {"geometric_mean", "rotd50"}
+        Horizontal component of the intensity measures.
+    sensor : {"surface", "borehole"}
+        Sensor of KiK-net stations whose records are read.
+    baseline : {"pre_event", "linear"}
+        Baseline to subtract: mean before the first arrival, or straight line.
+    highpass_hz, lowpass_hz : float or None
+        Corner frequencies of the filters, Hz; None for no filter.
+    catalogue : path, optional
+        CSV or QuakeML catalogue with more reliable magnitudes than the records state.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
+
+    Raises
+    ------
+    UsageError
+        A file does not exist, an option is unknown, or no station lies in the region.
+    DataError
+        No pair of horizontal components can be read, or no record fits the options.
+
+    Examples
+    --------
+    >>> data = tfgmm.read_nied("2011.tar", ims=["PGA", "SA(1.0)"])  # doctest: +SKIP
+    """
+    from tfgmm.readers.waveforms import intensity_measures, nied
+
+    processing = intensity_measures.Processing(
+        baseline=baseline, highpass_hz=highpass_hz, lowpass_hz=lowpass_hz
+    )
+    with limits_of(choices) as limits:
+        return Dataset.of(
+            nied.read(
+                paths_of(files),
+                limits,
+                ims=ims,
+                component=component,
+                sensor=sensor,
+                processing=processing,
+                catalogue=path_of(catalogue),
+                progress=progress,
+            )
+        )
+
+
+def read_waveforms(
+    files: Files,
+    catalogue: PathLike,
+    *,
+    channels: PathLike | None = None,
+    stations: PathLike | None = None,
+    network: str = "meso",
+    ims: Sequence[str] = ("PGA", "SA(1.0)"),
+    component: str = "geometric_mean",
+    correction: str = "ln",
+    velocity: str = "leave-out",
+    progress: Progress | None = None,
+    **choices: Unpack[Choices],
+) -> Dataset:
+    """Read continuous waveforms (MeSO-net and others), cut out the events of a catalogue, return a dataset.
+
+    Parameters
+    ----------
+    files : path or paths
+        WIN32 files, or MiniSEED, SAC or GSE files.
+    catalogue : path
+        Event catalogue, CSV or QuakeML.
+    channels : path, optional
+        Channel table of the WIN32 files.
+    stations : path, optional
+        Station table (CSV) of MiniSEED, SAC or GSE files.
+    network : str
+        Name of the network in the dataset.
+    ims : sequence of str
+        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
+    component : {"geometric_mean", "rotd50"}
+        Horizontal component of the intensity measures.
+    correction : {"ln", "intensity", "log10", "none"}
+        Amplification from a borehole sensor to the surface: factor 1.65, 1.78, 3.16, or none.
+    velocity : {"leave-out", "differentiate"}
+        Treatment of channels that measure velocity.
+    progress : callable, optional
+        Called with the path of each file after the file has been read.
+    **choices
+        Options of `Choices`: ``region``, ``min_magnitude``, ...
+
+    Returns
+    -------
+    Dataset
+        Events, stations and records that fit the options.
+
+    Raises
+    ------
+    UsageError
+        A file does not exist, an option does not fit, or no station lies in the region.
+    DataError
+        A file is damaged, or no record fits the options.
+
+    Examples
+    --------
+    >>> data = tfgmm.read_waveforms("day.mseed", "events.csv", stations="stations.csv")  # doctest: +SKIP
+    """
+    from tfgmm.readers.waveforms import mesonet
+
+    settings = mesonet.WaveformSettings(
+        network=network, ims=tuple(ims), component=component, correction=correction, velocity=velocity
+    )
+    with limits_of(choices) as limits:
+        return Dataset.of(
+            mesonet.read(
+                paths_of(files),
+                Path(catalogue),
+                limits,
+                channels=path_of(channels),
+                stations=path_of(stations),
+                settings=settings,
+                progress=progress,
+            )
+        )
+
+
+def read_layer(
+    path: PathLike,
+    name: str,
+    *,
+    value: str | None = None,
+    latitude: str | None = None,
+    longitude: str | None = None,
+    region: Region | None = None,
+    scale: float = 1.0,
+    step: float | None = None,
+    missing: Sequence[float] = (),
+    large: bool = False,
+    decimal_comma: bool = False,
+) -> xr.DataArray:
+    """Read a site layer, a raster of depth to bedrock or Vs30, from a file.
+
+    Parameters
+    ----------
+    path : path
+        GeoTIFF or NetCDF file, file of J-SHIS, or CSV file of points.
+    name : {"z_bedrock", "vs30"}
+        Name of the layer: depth to seismic bedrock (m), or Vs30 (m/s).
+    value : str, optional
+        Column of a CSV file, variable of a NetCDF file or band of a GeoTIFF file that holds the values.
+    latitude, longitude : str, optional
+        Columns of a CSV file that hold the coordinates.
+    region : (west, south, east, north), optional
+        Box in degrees; only values inside the box are read. If west is greater than east, the box crosses
+        the date line.
+    scale : float
+        Factor from the unit of the file to m or m/s; 1000 for km.
+    step : float, optional
+        Spacing of the raster, degrees; needed for scattered points.
+    missing : sequence of float
+        Values in the file that stand for missing values.
+    large : bool
+        If True, also unpack files that have more than 2 GB, or 200 times their packed size, when unpacked.
+    decimal_comma : bool
+        If True, the comma is the decimal sign in text tables.
+
+    Returns
+    -------
+    xarray.DataArray, [latitude, longitude]
+        The layer, m or m/s, on latitude and longitude in degrees.
+
+    Raises
+    ------
+    UsageError
+        An option does not fit the file.
+    DataError
+        The file is damaged, or its values cannot be trusted.
+
+    Examples
+    --------
+    >>> layer = tfgmm.read_layer("Z-V4-JAPAN-AMP-VS400_M250.zip", "vs30")  # doctest: +SKIP
+    """
+    from tfgmm.readers.layers import recognise
+
+    with bounded.large(large), sheet.decimal_comma(decimal_comma):
+        return recognise.read_layer(
+            Path(path),
+            name,
+            value=value,
+            latitude=latitude,
+            longitude=longitude,
+            region=region,
+            scale=scale,
+            step=step,
+            missing=missing,
+        )
+
+
+def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset:
+    """Read a site layer, add it to a dataset on disk, and return the dataset with the layer.
+
+    The other files of the dataset stay as they are.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the dataset.
+    path : path
+        File of the layer, as for `read_layer`.
+    name : {"z_bedrock", "vs30"}
+        Name of the layer, as for `read_layer`.
+    **options
+        Further arguments of `read_layer`.
+
+    Returns
+    -------
+    Dataset
+        The dataset with the layer.
+
+    Raises
+    ------
+    UsageError, DataError
+        As for `read_layer` and `tfgmm.open_dataset`.
+
+    Examples
+    --------
+    >>> tfgmm.add_layer("data/kanto", "vs30.tif", "vs30")  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    Dataset.open(folder)  # a damaged dataset is refused before the layer is read
+    layer = read_layer(path, name, **options)
+    with lease.held(folder / "dataset"):  # another import into the same dataset waits
+        return layers.attach(Dataset.open(folder), layer).write_layers(folder)
