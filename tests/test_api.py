@@ -19,7 +19,6 @@ from helpers.finished_run import make_run
 from helpers.jma_files import dat, row, source, station_table
 from helpers.prediction_tables import predictions
 from tfgmm.api import run
-from tfgmm.api import run as opened_run
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.evaluation import residual_sections, sections
@@ -83,7 +82,7 @@ def test_other_names_are_errors():
         _ = tfgmm.trian
 
 
-@pytest.mark.parametrize("public", [tfgmm.Dataset, run.Run, opened_run.OpenedRun])
+@pytest.mark.parametrize("public", [tfgmm.Dataset, run.Run])
 def test_every_verb_is_explained(public):
     for name, member in vars(public).items():
         if not name.startswith("_") and (callable(member) or isinstance(member, property | classmethod)):

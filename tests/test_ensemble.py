@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network import training
-from tfgmm.prediction import ensemble
+from tfgmm.prediction import ensemble, scenarios
 from tfgmm.prediction.places import Places, Window
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
@@ -154,7 +154,7 @@ def test_batches_are_few_events_and_change_nothing(loaded, monkeypatch):
     many = events({}, {"magnitude": 6.0}, {"depth_km": 60.0}, {"longitude": 140.2}, {"latitude": 35.5})
     together = loaded.maps(many)
     monkeypatch.setattr(ensemble, "_PIXELS_AT_ONCE", 2 * 68**2)
-    parts = list(loaded.batches(many))
+    parts = list(loaded.batches(scenarios.check_events(many)))
     assert [part.sizes["event"] for part in parts] == [2, 2, 1]
     np.testing.assert_allclose(
         np.concatenate([part["mean"] for part in parts]), together["mean"], atol=1e-5
@@ -222,7 +222,7 @@ def test_calibration_that_is_not_there(loaded, calibrated):
 )
 def test_events_that_cannot_be(loaded, change, message):
     with pytest.raises(DataError, match=message):
-        loaded.batches(events(change))  # before anything is computed
+        loaded.maps(events(change))  # before anything is computed
 
 
 @pytest.mark.slow

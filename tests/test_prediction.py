@@ -35,6 +35,12 @@ ONE = scenarios.single(magnitude=6.0, longitude=139.8, latitude=35.6, depth_km=3
 MANY = untrained_run.events(5).assign(event_id=["a", "b/c", "b?c", "日本", "e"])
 
 
+def write(loaded, events, out, sites=None, *, overwrite=False, **choices):
+    events = scenarios.check_events(events)
+    target = writing.Target.choose(out, sites is not None, len(events), overwrite)
+    return writing.write(loaded, events, target, sites, **choices)
+
+
 def normal(mean, stddev) -> xr.Dataset:
     names = ("mean", "stddev", "aleatory", "epistemic", "r_hyp_km")
     values = dict(zip(names, (mean, stddev, stddev, 0.0, 50.0), strict=True))
@@ -78,9 +84,7 @@ def test_quantities_that_cannot_be(wanted, message):
 @pytest.mark.slow
 def test_netcdf_of_many_events(loaded, pairs, tmp_path):
     told = []
-    out = writing.write(
-        loaded, MANY, tmp_path / "maps.nc", quantities=WANTED, progress=lambda: told.append(1)
-    )
+    out = write(loaded, MANY, tmp_path / "maps.nc", quantities=WANTED, progress=lambda: told.append(1))
     expected = WANTED.of(loaded.maps(MANY))
     with xr.open_dataset(out, engine="scipy") as found:
         assert found["event_id"].to_numpy().tolist() == MANY["event_id"].tolist()
@@ -95,7 +99,7 @@ def test_netcdf_of_many_events(loaded, pairs, tmp_path):
 @pytest.mark.parametrize("rows", [1, 100, 10_000])
 def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, rows, ending):
     monkeypatch.setattr(writing, "_ROWS", rows)
-    out = writing.write(
+    out = write(
         loaded, MANY, tmp_path / f"sites{ending}", SITES, quantities=WANTED, interpolation="bilinear"
     )
     found = pd.read_csv(out) if ending == ".csv" else pd.read_parquet(out)
@@ -125,7 +129,7 @@ def test_table_of_many_events_at_sites(loaded, pairs, tmp_path, monkeypatch, row
 
 @pytest.mark.slow
 def test_geotiff_of_one_event(loaded, tmp_path):
-    out = writing.write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
+    out = write(loaded, ONE, tmp_path / "map.tif", quantities=WANTED)
     with rasterio.open(out) as file:
         np.testing.assert_allclose(file.read(2), loaded.maps(ONE)["mean"][0], rtol=1e-5)
         assert file.descriptions[:3] == ("median_g", "mean", "stddev")
@@ -133,7 +137,7 @@ def test_geotiff_of_one_event(loaded, tmp_path):
 
 @pytest.mark.slow
 def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_path):
-    out = writing.write(loaded, MANY, tmp_path / "maps.tif")
+    out = write(loaded, MANY, tmp_path / "maps.tif")
     assert out == tmp_path / "maps"
     assert sorted(path.name for path in out.iterdir()) == [
         "a.tif",
@@ -150,7 +154,7 @@ def test_one_file_an_event_has_a_name_for_every_file_system(loaded, pairs, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize(("ending", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
 def test_figure(loaded, tmp_path, ending, magic):
-    out = writing.write(loaded, ONE, tmp_path / f"map{ending}")
+    out = write(loaded, ONE, tmp_path / f"map{ending}")
     assert out.read_bytes().startswith(magic)
 
 
@@ -165,7 +169,7 @@ def test_figure(loaded, tmp_path, ending, magic):
 )
 def test_names_that_do_not_fit(loaded, tmp_path, name, sites, message):
     with pytest.raises(UsageError, match=message):
-        writing.write(loaded, ONE, tmp_path / name, sites)
+        write(loaded, ONE, tmp_path / name, sites)
 
 
 @pytest.mark.slow
@@ -173,9 +177,9 @@ def test_what_exists_is_replaced_only_when_told(loaded, tmp_path):
     out = tmp_path / "map.tif"
     out.write_text("mine")
     with pytest.raises(UsageError, match="map.tif exists already: choose another name"):
-        writing.write(loaded, ONE, out)
+        write(loaded, ONE, out)
     assert out.read_text() == "mine"
-    writing.write(loaded, ONE, out, overwrite=True)
+    write(loaded, ONE, out, overwrite=True)
     with rasterio.open(out) as file:
         assert file.width == 28
 
@@ -185,10 +189,10 @@ def test_a_folder_of_other_things_is_never_replaced(loaded, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text("{}")
     with pytest.raises(UsageError, match=r"run holds experiment\.json and is not replaced"):
-        writing.write(loaded, MANY, tmp_path / "run.tif", overwrite=True)
+        write(loaded, MANY, tmp_path / "run.tif", overwrite=True)
     (tmp_path / "maps.nc").mkdir()
     with pytest.raises(UsageError, match=r"maps\.nc is a folder and is not replaced"):
-        writing.write(loaded, MANY, tmp_path / "maps.nc", overwrite=True)
+        write(loaded, MANY, tmp_path / "maps.nc", overwrite=True)
 
 
 @pytest.mark.slow
@@ -203,7 +207,7 @@ def test_whole_or_not_at_all(loaded, pairs, tmp_path):
         ("sites.parquet", SITES),
     ):
         with pytest.raises(KeyboardInterrupt):
-            writing.write(loaded, MANY, tmp_path / name, sites, progress=interrupt)
+            write(loaded, MANY, tmp_path / name, sites, progress=interrupt)
     with pytest.raises(DataError, match="column magnitude: 99"):
-        writing.write(loaded, MANY.assign(magnitude=99), tmp_path / "maps.nc")
+        write(loaded, MANY.assign(magnitude=99), tmp_path / "maps.nc")
     assert not list(tmp_path.iterdir())

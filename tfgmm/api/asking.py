@@ -226,35 +226,9 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
         The ending of the file does not fit, or the file exists and `overwrite` is False.
     """
     if at_sites:
-        return refuse_prediction(out, at_sites, overwrite)
-    outputs.ending_of(out, (".nc",), "maps")
-    files.refuse_existing(out, overwrite)
-    return out
-
-
-def refuse_prediction(out: Path, at_sites: bool, overwrite: bool) -> Path:
-    """Return the output file for a prediction by a run, after checking that it can be written.
-
-    Parameters
-    ----------
-    out : Path
-        The output file.
-    at_sites : bool
-        True for a table of sites or stations, False for maps.
-    overwrite : bool
-        If True, the file may exist.
-
-    Returns
-    -------
-    Path
-        `out`, unchanged.
-
-    Raises
-    ------
-    UsageError
-        The ending of the file does not fit, or the file exists and `overwrite` is False.
-    """
-    outputs.prediction_ending(out, at_sites)
+        outputs.prediction_ending(out, at_sites)
+    else:
+        outputs.ending_of(out, (".nc",), "maps")
     files.refuse_existing(out, overwrite)
     return out
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pandas as pd
 
 from tfgmm.api import reports
-from tfgmm.api.asking import refuse_both, refuse_prediction
+from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import imt, outputs
 from tfgmm.runs.experiment import Experiment
@@ -27,19 +27,29 @@ if TYPE_CHECKING:
 ReportStage = Callable[[str, float], None]
 
 
-class OpenedRun(os.PathLike):
-    """A run on disk: settings, training data and scores; usable as the path of its folder.
+# Packages that load TensorFlow are imported where they are called.
+
+
+class Run(os.PathLike):
+    """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
 
     A run is an ensemble of trained networks per intensity measure, in one folder.
 
     Parameters
     ----------
     folder : RunFolder
-        The files of the run.
+        The files of the run; `Run.open` takes a path.
+
+    Examples
+    --------
+    >>> run = tfgmm.Run.open("runs/kik-meso-quick")  # doctest: +SKIP
+    >>> run.evaluate(); run.report()  # doctest: +SKIP
+    >>> maps = run.ensemble("PGA").maps(tfgmm.scenario(7.0, 139.8, 35.5, 30.0))  # doctest: +SKIP
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self._ensembles: dict[str, Ensemble] = {}
 
     @classmethod
     def open(cls, path: PathLike) -> Self:
@@ -261,31 +271,6 @@ class OpenedRun(os.PathLike):
 
         return effects.write(self.folder, station, cell_deg)
 
-
-# Packages that load TensorFlow are imported where they are called.
-
-
-class Run(OpenedRun):
-    """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
-
-    A run is an ensemble of trained networks per intensity measure, in one folder.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        The files of the run; `Run.open` takes a path.
-
-    Examples
-    --------
-    >>> run = tfgmm.Run.open("runs/kik-meso-quick")  # doctest: +SKIP
-    >>> run.evaluate(); run.report()  # doctest: +SKIP
-    >>> maps = run.ensemble("PGA").maps(tfgmm.scenario(7.0, 139.8, 35.5, 30.0))  # doctest: +SKIP
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(folder)
-        self._ensembles: dict[str, Ensemble] = {}
-
     def site_amplification(
         self,
         *,
@@ -472,22 +457,23 @@ class Run(OpenedRun):
         --------
         >>> run.predict(tfgmm.scenario(7.0, 139.8, 35.5, 30.0), "maps.nc")  # doctest: +SKIP
         """
-        out = refuse_prediction(Path(out), refuse_both(sites, stations), overwrite)
-        if stations is not None:
-            sites = self.stations(None if stations == "all" else list(stations))
-        from tfgmm.prediction import writing
+        at_sites = refuse_both(sites, stations)
+        from tfgmm.prediction import scenarios, writing
         from tfgmm.prediction.quantities import Quantities
 
+        events = scenarios.check_events(events)
+        target = writing.Target.choose(Path(out), at_sites, len(events), overwrite)
+        if stations is not None:
+            sites = self.stations(None if stations == "all" else list(stations))
         return writing.write(
             self.ensemble(im),
             events,
-            out,
+            target,
             sites,
             at_stations=stations is not None,
             quantities=Quantities(tuple(exceed), tuple(percentiles)),
             interpolation=interpolation,
             calibrated=calibrated,
-            overwrite=overwrite,
             progress=progress,
         )
 

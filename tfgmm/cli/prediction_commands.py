@@ -111,12 +111,11 @@ def predict(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
-    from tfgmm.api.asking import refuse_both, refuse_prediction
+    from tfgmm.api.asking import refuse_both
 
     at_sites = refuse_both(sites, stations)
-    out = refuse_prediction(
-        out or Path("prediction.csv" if at_sites else "prediction.nc"), at_sites, overwrite
-    )
+    out = out or Path("prediction.csv" if at_sites else "prediction.nc")
+    outputs.prediction_ending(out, at_sites)  # before files are read
     events = _events(catalogue, any_type, decimal_comma, magnitude, longitude, latitude, depth)
     choices = {"interpolation": interpolation, "calibrated": False if raw else None, "overwrite": overwrite}
     choices |= {

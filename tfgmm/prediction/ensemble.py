@@ -126,7 +126,7 @@ class Ensemble:
         DataError
             A value is missing or out of range, or an epicentre is too far away to be projected on the map.
         """
-        return _together(self.batches(events, calibrated=calibrated))
+        return _together(self.batches(scenarios.check_events(events), calibrated=calibrated))
 
     def at_sites(
         self,
@@ -161,6 +161,7 @@ class Ensemble:
         UsageError, DataError
             As for `maps`; or the interpolation is unknown.
         """
+        events = scenarios.check_events(events)
         return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
 
     def at_stations(
@@ -189,7 +190,7 @@ class Ensemble:
         DataError
             As for `at_sites`.
         """
-        sites = self.run.stations(stations)
+        events, sites = scenarios.check_events(events), self.run.stations(stations)
         return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated))
 
     def batches(
@@ -207,7 +208,9 @@ class Ensemble:
 
         Parameters
         ----------
-        events, interpolation, calibrated
+        events : pandas.DataFrame
+            Events, as returned by `tfgmm.prediction.scenarios.check_events`.
+        interpolation, calibrated
             As for `maps` and `at_sites`.
         sites : pandas.DataFrame, optional
             As for `at_sites`; without sites, maps are predicted.
@@ -225,7 +228,6 @@ class Ensemble:
         UsageError, DataError
             As for `maps` and `at_sites`.
         """
-        events = scenarios.check_events(events)
         grid, names = self.experiment.grid, {}
         station_ids = sites[["station_id", "terms_of"]] if at_stations else None
         projected(grid, events, "events")  # raises an error for an event that cannot be projected

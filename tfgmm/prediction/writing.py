@@ -1,9 +1,11 @@
 """Predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites."""
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -22,7 +24,6 @@ from scipy.io import netcdf_file
 from tfgmm.core import drawing, files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import scenarios
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.prediction.places import Interpolation
 from tfgmm.prediction.quantities import Quantities
@@ -129,17 +130,74 @@ _COORDINATES = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """The file or the folder into which predictions are written.
+
+    Attributes
+    ----------
+    path : Path
+        Output file; or output folder, for several events in a format that holds one event per file.
+    ending : str
+        Ending of the files: ``.nc``, ``.tif``, ``.tiff``, ``.png`` or ``.pdf`` for maps, ``.csv`` or
+        ``.parquet`` for a table of sites.
+    is_folder : bool
+        Whether `path` is a folder.
+    """
+
+    path: Path
+    ending: str
+    is_folder: bool
+
+    @classmethod
+    def choose(cls, out: Path, at_sites: bool, n_events: int, overwrite: bool = False) -> Self:
+        """Return where predictions go, after checking that they can be written there.
+
+        Parameters
+        ----------
+        out : Path
+            Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all events in one file),
+            ``.tif``, ``.png`` or ``.pdf`` (one file per event; for several events the files are written
+            into a folder, named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
+        at_sites : bool
+            True for a table of sites, False for maps.
+        n_events : int
+            Number of events.
+        overwrite : bool
+            Whether an existing output may be replaced.
+
+        Returns
+        -------
+        Target
+
+        Raises
+        ------
+        UsageError
+            The ending does not fit, or the output exists and must not be replaced.
+        """
+        ending = outputs.prediction_ending(out, at_sites)
+        is_folder = ending not in (".nc", *outputs.TABLES) and n_events > 1
+        path = out.with_suffix("") if is_folder else out
+        files.refuse_existing(path, overwrite)
+        if is_folder and path.exists():
+            strangers = [file.name for file in path.iterdir() if file.suffix.lower() != ending]
+            if strangers:  # a run, say, of the same name
+                raise UsageError(f"{path} holds {strangers[0]} and is not replaced: choose another name")
+        elif path.is_dir():
+            raise UsageError(f"{path} is a folder and is not replaced: choose another name")
+        return cls(path, ending, is_folder)
+
+
 def write(
     ensemble: Ensemble,
     events: pd.DataFrame,
-    out: Path,
+    target: Target,
     sites: pd.DataFrame | None = None,
     *,
     at_stations: bool = False,
     quantities: Quantities = _NO_MORE,
     interpolation: Interpolation = "nearest",
     calibrated: bool | None = None,
-    overwrite: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Path:
     """Predict ln IM for events, write maps or a table of sites, and return the path of what was written.
@@ -151,11 +209,9 @@ def write(
     ensemble : Ensemble
         Trained members of a run for one intensity measure.
     events : pandas.DataFrame
-        ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw), and optionally ``event_id``.
-    out : Path
-        Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all events in one file),
-        ``.tif``, ``.png`` or ``.pdf`` (one file per event; for several events the files are written into a
-        folder, named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
+        Events, as returned by `tfgmm.prediction.scenarios.check_events`.
+    target : Target
+        Where the predictions go, and in which format.
     sites : pandas.DataFrame, optional
         ``longitude`` and ``latitude`` (degrees); without sites, maps are written.
     at_stations : bool
@@ -167,8 +223,6 @@ def write(
         As for `Ensemble.at_sites`.
     calibrated : bool, optional
         As for `Ensemble.maps`.
-    overwrite : bool
-        Replace `out` if it exists.
     progress : callable
         Called after each event, without arguments.
 
@@ -180,40 +234,25 @@ def write(
     Raises
     ------
     UsageError
-        The ending does not fit, `out` exists, or a calibration is asked for and the run has none.
+        A calibration is asked for and the run has none.
     DataError
-        A value of an event or a site is missing or out of range, or the file system refuses to write.
+        A value of a site is missing or out of range, or the file system refuses to write.
     """
-    ending = outputs.prediction_ending(out, sites is not None)
-    events = scenarios.check_events(events)
-    folder = ending not in (".nc", *outputs.TABLES) and len(events) > 1
-    target = out.with_suffix("") if folder else out
-    _refuse_existing(target, folder, ending, overwrite)
     batches = ensemble.batches(
         events, sites, at_stations=at_stations, interpolation=interpolation, calibrated=calibrated
     )
     predictions = _count_events(map(quantities.of, batches), progress)
-    with (files.whole_files if folder else files.whole_file)(target) as temporary:
-        if ending in outputs.TABLES:
-            _write_table(predictions, temporary, ending)
-        elif ending == ".nc":
+    with (files.whole_files if target.is_folder else files.whole_file)(target.path) as temporary:
+        if target.ending in outputs.TABLES:
+            _write_table(predictions, temporary, target.ending)
+        elif target.ending == ".nc":
             id_bytes = max(len(name.encode()) for name in events["event_id"])
             write_netcdf(predictions, temporary, ensemble.experiment.grid, id_bytes)
         else:
-            paths = _path_per_event(temporary, events["event_id"], ending) if folder else [temporary]
+            ids, ending = events["event_id"], target.ending
+            paths = _path_per_event(temporary, ids, ending) if target.is_folder else [temporary]
             _write_each(predictions, paths, ending, ensemble)
-    return target
-
-
-def _refuse_existing(target: Path, folder: bool, ending: str, overwrite: bool) -> None:
-    """Raise `UsageError` if the target exists and must not be replaced."""
-    files.refuse_existing(target, overwrite)
-    if folder and target.exists():
-        strangers = [path.name for path in target.iterdir() if path.suffix.lower() != ending]
-        if strangers:  # a run, say, of the same name
-            raise UsageError(f"{target} holds {strangers[0]} and is not replaced: choose another name")
-    elif target.is_dir():
-        raise UsageError(f"{target} is a folder and is not replaced: choose another name")
+    return target.path
 
 
 def _count_events(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -> Iterator[xr.Dataset]:
