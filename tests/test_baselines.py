@@ -16,7 +16,7 @@ from tfgmm.evaluation.baselines import (
     ergodic_predictions,
     fitted_predictions,
 )
-from tfgmm.stats import ergodic, site_kriging
+from tfgmm.stats import ergodic, kriging
 
 RECORD = ["im", "chunk", "event_id", "station_id"]
 
@@ -150,7 +150,7 @@ def test_kriged_model_is_median_plus_term_of_event_corrected_residuals(placed, a
     trained = fold[(fold["event_role"] == "training") & (fold["site_role"] == "training")]
     model = ergodic.fit(trained)
     residual = trained["ln_im"] - model.median_of(trained) - trained["event_id"].map(model.event_terms)
-    term, variance = site_kriging.fit(trained, residual, model.phi_ss).terms(fold)
+    term, variance = kriging.fit(trained, residual, model.phi_ss).terms(fold)
     expected = fold.assign(mean=model.median_of(fold) + term)
     expected["stddev"] = np.sqrt(model.tau**2 + model.phi_ss**2 + variance)
     found = of(all_models[all_models["chunk"] == 1], KRIGED)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.common import columns, sheet
-from tfgmm.readers.common.columns import NUMBER, NUMERAL, Column
+from tfgmm.readers.common import sheet
+from tfgmm.readers.common.sheet import NUMBER, NUMERAL, Column
 
 STATIONS = {
-    "code": Column(columns.STATION, filled=True, expected="a code", unique="each code once"),
-    "longitude": Column(columns.LONGITUDE, NUMBER, required=True, filled=True, lowest=-180, highest=360),
+    "code": Column(sheet.STATION, filled=True, expected="a code", unique="each code once"),
+    "longitude": Column(sheet.LONGITUDE, NUMBER, required=True, filled=True, lowest=-180, highest=360),
     "elevation_m": Column(("elevation",), NUMBER),
     "vs30": Column(("vs30",), NUMERAL),
 }
@@ -20,24 +20,24 @@ STATIONS = {
     ["longitude", "LON", "Long", "lng", " Lon. ", "Longitude (deg)", "lon[deg]", "lon_deg", "LONGITUDE_DD"],
 )
 def test_longitude_by_any_name(name):
-    assert columns.find(["lat", name], columns.LONGITUDE) == name
+    assert sheet.find_column(["lat", name], sheet.LONGITUDE) == name
 
 
 @pytest.mark.parametrize("name", ["longitude_error", "station_longitude", "along", "x", ""])
 def test_what_is_no_longitude(name):
-    assert columns.find([name], columns.LONGITUDE) is None
+    assert sheet.find_column([name], sheet.LONGITUDE) is None
 
 
 def test_the_best_name_wins_and_then_the_first_column():
-    assert columns.find(["lon", "Longitude", "LON"], columns.LONGITUDE) == "Longitude"
-    assert columns.find(["lat", "LON", "lon"], columns.LONGITUDE) == "LON"
+    assert sheet.find_column(["lon", "Longitude", "LON"], sheet.LONGITUDE) == "Longitude"
+    assert sheet.find_column(["lat", "LON", "lon"], sheet.LONGITUDE) == "LON"
 
 
 @pytest.fixture
 def read(tmp_path):
     def read(text: str, **options):
         (tmp_path / "table.csv").write_text(text)
-        return columns.read(sheet.read(tmp_path / "table.csv"), STATIONS, **options)
+        return sheet.read_columns(sheet.read(tmp_path / "table.csv"), STATIONS, **options)
 
     return read
 

@@ -18,7 +18,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
 from tfgmm.prediction import ensemble
-from tfgmm.runs import ranges
+from tfgmm.runs import member_folder
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving import export
 from tfgmm.serving.graph import EVENT, SITES, detached
@@ -270,7 +270,7 @@ def test_description_and_pages(run, version):
     found = json.loads(text)
     assert (found["intensity_measure"], found["version"], found["simulated"]) == ("PGA", 1, True)
     assert Grid(**found["grid"]) == run.experiment.grid
-    assert ranges.Ranges(**found["ranges"]) == run.ranges("PGA")
+    assert member_folder.Ranges(**found["ranges"]) == run.ranges("PGA")
     assert found["versions"]["tensorflow"] == tf.__version__
     page = (version.parent / "README.md").read_text()
     assert "target=/models/tiny" in page and "SIMULATED" in page and "not calibrated." in page

@@ -103,7 +103,7 @@ def test_predict(inputs, run, monkeypatch):
     loaded = SimpleNamespace(members=[1, 2], im="PGA")
     monkeypatch.setattr(RunFolder, "open", lambda path: opened)
     monkeypatch.setattr(ensemble, "load", lambda run, im: loaded)
-    monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2])
+    monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2].path)
     said = run("predict", "run", "--catalogue", "events.csv", "--sites", "sites.csv", "--out", "a[/b].csv")
     assert all(text in said for text in SAID), said
     assert "2 events, 2 members, PGA: a[/b].csv" in said

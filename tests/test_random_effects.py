@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.core.errors import DataError
 from tfgmm.evaluation import scores
-from tfgmm.stats import random_effects, site_kriging
+from tfgmm.stats import kriging, random_effects
 from tfgmm.stats.random_effects import CLASSES, EVENT, PATHS, SITE, TERMS, VARIANCES, RandomEffects
 
 KEYS = ["chunk", "event_id", "station_id"]
@@ -144,7 +144,7 @@ def assert_map_part_knows_nothing(mixed, raw):
 def test_many_places_are_those_of_a_few(fitted, monkeypatch):
     places = np.random.default_rng(0).uniform(-90, 90, (7, 5, 2))
     whole = fitted.field(0, 1, places)
-    monkeypatch.setattr(site_kriging, "_PLACES_AT_ONCE", 4)
+    monkeypatch.setattr(kriging, "_PLACES_AT_ONCE", 4)
     np.testing.assert_allclose(fitted.field(0, 1, places), whole)
     assert fitted.field(0, 1, np.empty((0, 2))).shape == (0,)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import CHANNELS
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.runs.beginning import begin
-from tfgmm.runs.ranges import Ranges
+from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 
 RANGES = Ranges(magnitude=(4, 7), depth_km=(10, 80), r_hyp_km=(12, 200))

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 
 from helpers.prediction_tables import predictions
-from tfgmm.evaluation import figures, residual_figures, residuals, scores, variability
+from tfgmm.evaluation import figures, residuals, scores, variability
 
 mpl.use("Agg")
 
 HELD_OUT = "validation / validation"
-BIAS, SCATTER = residual_figures._BIAS_COLOUR, residual_figures._SCATTER_COLOUR
+BIAS, SCATTER = figures._BIAS_COLOUR, figures._SCATTER_COLOUR
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def hollow(ax: plt.Axes, colour: str) -> np.ndarray:
 @pytest.mark.parametrize("variable", ["magnitude", "r_hyp_km"])
 def test_bins_have_their_values_and_intervals(ax, rows, binned, variable):
     of = binned[binned["variable"] == variable]
-    artist = residual_figures.against(ax, rows, of, variable)
+    artist = figures.against(ax, rows, of, variable)
     known = of[of["bias_low"].notna()]
     assert len(known) > 2
     middle = {
@@ -79,14 +79,14 @@ def test_bins_have_their_values_and_intervals(ax, rows, binned, variable):
         np.testing.assert_allclose(ends, known[[f"{name}_low", f"{name}_high"]])
     assert artist is ax.containers[0]
     assert [drawn.lines[0].get_color() for drawn in ax.containers] == [BIAS, SCATTER]
-    assert ax.get_xlabel() == residual_figures.LABELS[variable]
+    assert ax.get_xlabel() == figures.LABELS[variable]
     assert ax.get_xscale() == ("log" if variable == "r_hyp_km" else "linear")
 
 
 def test_bins_without_interval_are_hollow_and_not_joined(ax, rows, binned):
     of = binned[binned["variable"] == "magnitude"].reset_index(drop=True)
     of.loc[2, ["bias_low", "bias_high", "scatter_low", "scatter_high"]] = np.nan
-    artist = residual_figures.against(ax, rows, of, "magnitude")
+    artist = figures.against(ax, rows, of, "magnitude")
     at = of.loc[2, ["low", "high"]].mean()
     for name, colour in (("bias", BIAS), ("scatter", SCATTER)):
         assert np.isclose(hollow(ax, colour), [at, of.loc[2, name]]).all(axis=1).any()
@@ -95,19 +95,19 @@ def test_bins_without_interval_are_hollow_and_not_joined(ax, rows, binned):
 
 def test_all_records_are_points_or_hexagons(ax, rows, binned, monkeypatch):
     of = binned[binned["variable"] == "magnitude"]
-    residual_figures.against(ax, rows, of, "magnitude")
+    figures.against(ax, rows, of, "magnitude")
     (points,) = [c for c in ax.collections if isinstance(c, PathCollection)]
     residual = rows["ln_im"] - rows["mean"]
     np.testing.assert_allclose(points.get_offsets(), np.transpose([rows["magnitude"], residual]))
     ax.clear()
-    monkeypatch.setattr(residual_figures, "_MANY", 10)
-    residual_figures.against(ax, rows, of, "magnitude")
+    monkeypatch.setattr(figures, "_MANY", 10)
+    figures.against(ax, rows, of, "magnitude")
     (hexagons,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
     assert hexagons.get_array().sum() == len(rows)
 
 
 def test_ticks_of_distance_are_plain_numbers(ax, rows, binned):
-    residual_figures.against(ax, rows, binned[binned["variable"] == "r_hyp_km"], "r_hyp_km")
+    figures.against(ax, rows, binned[binned["variable"] == "r_hyp_km"], "r_hyp_km")
     ax.figure.canvas.draw()
     low, high = ax.get_xlim()
     ticks = [t for t in ax.get_xticks() if low <= t <= high]
@@ -117,10 +117,10 @@ def test_ticks_of_distance_are_plain_numbers(ax, rows, binned):
 
 
 def test_trends_have_a_panel_a_variable(rows, binned):
-    figure = residual_figures.trends(rows, binned, "PGA", "kik")
+    figure = figures.trends(rows, binned, "PGA", "kik")
     shown = [ax for ax in figure.axes if ax.get_visible()]
     names = ["magnitude", "r_hyp_km", "depth_km", "vs30_m_s", "year"]
-    assert [ax.get_xlabel() for ax in shown] == [residual_figures.LABELS[name] for name in names]
+    assert [ax.get_xlabel() for ax in shown] == [figures.LABELS[name] for name in names]
     assert len(figure.axes) == 6
     assert figure.get_supylabel() == "Residual of ln PGA (observed − predicted)"
     assert figure.get_suptitle() == "kik"
@@ -128,7 +128,7 @@ def test_trends_have_a_panel_a_variable(rows, binned):
 
 def test_terms_stand_where_sites_and_events_are(scored):
     one = variability.decompose(scores.cells(scored, "kik")[HELD_OUT])
-    figure = residual_figures.terms(one, scored, "PGA", "kik")
+    figure = figures.terms(one, scored, "PGA", "kik")
     for ax, terms, key in zip(figure.axes, (one.site_terms, one.event_terms), ("", "event_"), strict=False):
         (points,) = [c for c in ax.collections if isinstance(c, PathCollection)]
         places = scored.drop_duplicates(terms.index.name).set_index(terms.index.name)
@@ -151,7 +151,7 @@ def test_bars_are_the_parts_with_their_intervals(ax):
     low, high = [0.5, 0.3, 0.1, 0.2], [0.9, 0.7, 0.5, 0.6]
     table = pd.DataFrame({"part": parts, "estimate": [0.7, 0.5, 0.3, 0.4], "low": low, "high": high})
     other = table.assign(estimate=2 * table["estimate"], low=np.nan, high=np.nan, model="b")
-    first, second = residual_figures.decomposition(ax, pd.concat([table.assign(model="a"), other]))
+    first, second = figures.decomposition(ax, pd.concat([table.assign(model="a"), other]))
     np.testing.assert_allclose([bar.get_height() for bar in first], [0.3, 0.4, 0.5, 0.7])
     np.testing.assert_allclose([bar.get_height() for bar in second], [0.6, 0.8, 1.0, 1.4])
     (bars,) = first.errorbar[2]
@@ -165,7 +165,7 @@ def test_bars_are_the_parts_with_their_intervals(ax):
 def test_correlation_against_distance_has_intervals_and_curves(ax):
     points = {"distance_km": [5.0, 20.0], "correlation": [0.4, 0.1], "standard_error": [0.1, 0.02]}
     one = pd.DataFrame(points).assign(im="PGA", share=0.5, range_km=10.0)
-    curves = residual_figures.within_event_correlation(ax, pd.concat([one, one.assign(im="SA(1.0)")]))
+    curves = figures.within_event_correlation(ax, pd.concat([one, one.assign(im="SA(1.0)")]))
     x, y = curves[0].get_data()
     assert (x[0], x[-1]) == (0, 20)
     np.testing.assert_allclose(y, 0.5 * np.exp(-x / 10))
@@ -190,7 +190,7 @@ def test_covariance_of_other_events_is_drawn_by_distance_of_stations(ax):
     ]
     columns = ["source_class", "site_class", "source_km", "pairs", "covariance"]
     table = pd.DataFrame(rows, columns=columns).assign(fitted=lambda t: t["covariance"] / 2)
-    curves = residual_figures.path_covariance(ax, table)
+    curves = figures.path_covariance(ax, table)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["same station", "stations 0.5-7 km apart"]
     found, _, near, _ = ax.get_lines()[:4]

@@ -7,8 +7,8 @@ from scipy.spatial.distance import cdist
 from helpers.prediction_places import with_places, within_event_field
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.evaluation import scores, variability
+from tfgmm.stats.kriging import Correlation
 from tfgmm.stats.random_effects import RandomEffects
-from tfgmm.stats.within_event import Correlation
 
 
 @pytest.fixture(scope="module")

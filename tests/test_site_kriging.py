@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfgmm.stats import site_kriging
+from tfgmm.stats import kriging
 
 RANGE_KM, FIELD, NUGGET, PHI_SS = 15.0, 0.30, 0.15, 0.45
 
@@ -39,8 +39,8 @@ def data() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def kriged(data) -> site_kriging.KrigedSites:
-    return site_kriging.fit(data, data["residual"], PHI_SS)
+def kriged(data) -> kriging.KrigedSites:
+    return kriging.fit(data, data["residual"], PHI_SS)
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_planted_covariance_is_recovered():
     result = []
     for seed in range(1, 4):
         drawn = records(200, seed)
-        fitted = site_kriging.fit(drawn, drawn["residual"], PHI_SS)
+        fitted = kriging.fit(drawn, drawn["residual"], PHI_SS)
         result.append((fitted.range_km, fitted.field_variance, fitted.nugget_variance))
     range_km, field_variance, nugget = np.mean(result, axis=0)
     assert range_km == pytest.approx(RANGE_KM, rel=0.35)
@@ -107,7 +107,7 @@ def test_terms_of_records(kriged, data):
 
 
 def test_means_are_not_shrunken_and_few_records_weigh_less(data):
-    fitted = site_kriging.fit(data, data["residual"], PHI_SS)
+    fitted = kriging.fit(data, data["residual"], PHI_SS)
     by_site = data.groupby("site_id")["residual"]
     np.testing.assert_allclose(fitted.means, by_site.mean())
     own = fitted.trained()["variance"]
@@ -125,7 +125,7 @@ def test_terms_are_better_than_none_and_their_variance_is_right(kriged, data):
 def test_held_out_sites_are_predicted_with_the_stated_variance():
     drawn = records(300, seed=5)
     held = drawn["site_id"] >= "S220"
-    kriged = site_kriging.fit(drawn[~held], drawn.loc[~held, "residual"], PHI_SS)
+    kriged = kriging.fit(drawn[~held], drawn.loc[~held, "residual"], PHI_SS)
     sites = drawn[held].drop_duplicates("site_id")
     mean, variance = kriged.terms(sites)
     error = sites["term"] - mean
@@ -135,13 +135,13 @@ def test_held_out_sites_are_predicted_with_the_stated_variance():
 
 def test_without_a_field_or_a_nugget_nothing_breaks():
     noise = records(60).assign(residual=lambda t: np.random.default_rng(1).normal(0, PHI_SS, len(t)))
-    kriged = site_kriging.fit(noise, noise["residual"], PHI_SS)
+    kriged = kriging.fit(noise, noise["residual"], PHI_SS)
     assert np.abs(kriged.trained()["mean"]).max() < 0.2
     assert kriged.field_variance + kriged.nugget_variance < 0.05
 
 
 def test_the_field_as_a_sum_over_sites(data):
-    fitted = site_kriging.fit(data, data["residual"], PHI_SS)
+    fitted = kriging.fit(data, data["residual"], PHI_SS)
     field = pd.DataFrame(fitted.field())
     places = np.random.default_rng(5).uniform(0, 120, (9, 2))
     distance = np.linalg.norm(places[:, None] - field[["x_km", "y_km"]].to_numpy(), axis=2)

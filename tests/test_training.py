@@ -17,7 +17,7 @@ from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import Lease
 from tfgmm.network import member, training
-from tfgmm.network.material import Material
+from tfgmm.network.batches import Material
 from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder

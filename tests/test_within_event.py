@@ -8,9 +8,9 @@ from scipy.spatial.distance import cdist
 from helpers.prediction_places import with_places, within_event_field
 from helpers.prediction_tables import PHI_SS, predictions
 from tfgmm.data.schemas import is_training
-from tfgmm.stats import within_event
+from tfgmm.stats import kriging
+from tfgmm.stats.kriging import Correlation
 from tfgmm.stats.random_effects import RandomEffects
-from tfgmm.stats.within_event import Correlation
 
 PLANTED = Correlation(0.7, 20.0)
 
@@ -24,14 +24,14 @@ def residuals():
 
 
 def test_planted_correlation_is_found(residuals):
-    classes = Correlation.fit(within_event.correlation_by_distance(residuals))
+    classes = Correlation.fit(kriging.correlation_by_distance(residuals))
     assert classes.share == pytest.approx(PLANTED.share, abs=0.07)
     assert classes.range_km == pytest.approx(PLANTED.range_km, abs=4)
 
 
 def test_scale_of_the_residuals_does_not_matter(residuals):
     large, small = (
-        within_event.correlation_by_distance(residuals.assign(z=k * residuals["z"])) for k in (1, 0.3)
+        kriging.correlation_by_distance(residuals.assign(z=k * residuals["z"])) for k in (1, 0.3)
     )
     pd.testing.assert_frame_equal(large, small)
 
@@ -42,18 +42,18 @@ def test_pairs_are_those_of_one_event(residuals):
     pairs = few.merge(few, on="event_id", suffixes=("", "_other"))
     distance = np.hypot(pairs["x_km"] - pairs["x_km_other"], pairs["y_km"] - pairs["y_km_other"])
     pairs = pairs.assign(distance=distance, product=pairs["z"] * pairs["z_other"])[distance > 0]
-    of_class = pairs.groupby(pd.cut(pairs["distance"], within_event.CLASSES_KM, right=False), observed=True)
+    of_class = pairs.groupby(pd.cut(pairs["distance"], kriging.CLASSES_KM, right=False), observed=True)
     expected = of_class.mean(numeric_only=True)[of_class["event_id"].nunique() >= 10]
     assert 5 < len(expected) < of_class.ngroups
-    classes = within_event.correlation_by_distance(few)
+    classes = kriging.correlation_by_distance(few)
     np.testing.assert_allclose(classes["distance_km"], expected["distance"])
     np.testing.assert_allclose(classes["correlation"], expected["product"] / (few["z"] ** 2).mean())
 
 
 def test_uncorrelated_residuals_tell_nothing(residuals):
     noise = residuals.assign(z=np.random.default_rng(3).normal(size=len(residuals)))
-    assert abs(within_event.correlation_by_distance(noise)["correlation"]).max() < 0.1
-    classes = Correlation.fit(within_event.correlation_by_distance(noise))
+    assert abs(kriging.correlation_by_distance(noise)["correlation"]).max() < 0.1
+    classes = Correlation.fit(kriging.correlation_by_distance(noise))
     at_neighbour, _ = classes.kriged([[0, 0], [5, 0]], [1.0, 1.0], [[2, 0]])
     assert abs(at_neighbour[0]) < 0.1
 
@@ -61,12 +61,12 @@ def test_uncorrelated_residuals_tell_nothing(residuals):
 @pytest.mark.parametrize("events", [1, 9])
 def test_from_few_events_the_share_is_zero(residuals, events):
     few = residuals[residuals["event_id"].astype(int) < events]
-    assert Correlation.fit(within_event.correlation_by_distance(few)).share == 0
+    assert Correlation.fit(kriging.correlation_by_distance(few)).share == 0
 
 
 def test_without_pairs_the_share_is_zero(residuals):
     alone = residuals.drop_duplicates("event_id")
-    assert Correlation.fit(within_event.correlation_by_distance(alone)).share == 0
+    assert Correlation.fit(kriging.correlation_by_distance(alone)).share == 0
 
 
 def test_kriging_is_the_conditional_normal_distribution():
@@ -104,7 +104,7 @@ def mixed():
 
 @pytest.fixture(scope="module")
 def conditioned(mixed):
-    return within_event.krige_residuals(mixed)
+    return kriging.krige_residuals(mixed)
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_a_record_is_not_predicted_from_itself_or_from_other_held_out_ones(mixed
     changed = mixed.astype({"ln_im": float})
     changed.loc[~is_training(mixed), "ln_im"] += 3.0
     pd.testing.assert_frame_equal(
-        within_event.krige_residuals(changed).drop(columns="ln_im"), conditioned.drop(columns="ln_im")
+        kriging.krige_residuals(changed).drop(columns="ln_im"), conditioned.drop(columns="ln_im")
     )
 
 
@@ -140,5 +140,5 @@ def test_parts_add_up(mixed, conditioned):
 
 def test_a_member_is_given_its_own_residuals_only(mixed, conditioned):
     of_one = mixed["chunk"].eq(0) & mixed["init"].eq(1)
-    alone = within_event.krige_residuals(mixed[of_one])
+    alone = kriging.krige_residuals(mixed[of_one])
     pd.testing.assert_frame_equal(alone, conditioned[of_one])

@@ -15,7 +15,7 @@ from matplotlib.testing.compare import compare_images
 from conftest import small_dataset
 from helpers.prediction_tables import predictions
 from tfgmm.data import figures as dataset_figures
-from tfgmm.evaluation import figures, residual_figures, residuals, scores
+from tfgmm.evaluation import figures, residuals, scores
 
 IMAGES = Path(__file__).parent / "images"
 #: Root mean square of grey levels: fonts of another FreeType pass, a line that is gone does not.
@@ -34,7 +34,7 @@ def trends() -> plt.Figure:
     table = partial().assign(year=2016)
     found = residuals.trends(table, "kik")
     cell = "training / validation"
-    return residual_figures.trends(
+    return figures.trends(
         scores.cells(table, "kik")[cell], found[found["cell"] == cell], "PGA", "PGA, kik, meso"
     )
 

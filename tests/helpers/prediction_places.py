@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from tfgmm.stats.within_event import Correlation
+from tfgmm.stats.kriging import Correlation
 
 
 def with_places(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

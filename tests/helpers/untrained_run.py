@@ -12,7 +12,7 @@ import xarray as xr
 
 from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
-from tfgmm.network.material import Material
+from tfgmm.network.batches import Material
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MemberFolder, network_name
 from tfgmm.runs.run import RunFolder

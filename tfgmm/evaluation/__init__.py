@@ -4,10 +4,9 @@ baselines          predictions of other models on the same folds: fitted, or pub
 comparison         several runs and the published Kanto study side by side; paired differences of scores
 effects            source, site and path effects that the networks learned: estimates, tables and maps
 evaluation         evaluation of a finished run: tables and figures
-figures            figures of predicted distributions, calibration, and simulated earthquakes
+figures            figures of distributions, calibration, residuals, terms and simulated earthquakes
 scores             groups of scored records; scores of medians and of distributions; the four-way table
 report             evaluations as one HTML page, or a folder of Markdown
-residual_figures   figures of residuals: trends, terms, parts of sigma, correlations
 residual_sections  sections on sigma and residuals: calibration, parts of sigma, trends
 residuals          the full ensemble; bias and scatter of residuals against explanatory variables
 scored_run         a run with all predictions of its records, by its ensemble and by the baselines

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import is_training, training_records
-from tfgmm.stats import ergodic, site_kriging
+from tfgmm.stats import ergodic, kriging
 from tfgmm.stats.published import CLASSES, MODELS, PublishedModel, evaluate, interpolate, with_assumptions
 
 #: End of the name of a published model to which a fitted constant was added.
@@ -239,7 +239,7 @@ def fitted_predictions(table: pd.DataFrame, progress: Callable[[], None] | None 
     """Predict with ergodic regression, kriged site terms and boosted trees, fitted in each fold.
 
     The models are the two of `ergodic_predictions`, and three more: ``ergodic + kriged site terms``
-    (`tfgmm.stats.site_kriging`), ``boosting`` (`boost` of ln IM) and ``kriged + boosting`` (`boost` of the
+    (`tfgmm.stats.kriging`), ``boosting`` (`boost` of ln IM) and ``kriged + boosting`` (`boost` of the
     residuals of the model with kriged site terms).
 
     Parameters
@@ -301,7 +301,7 @@ def _predict_kriged(
     records, median = fold[trained], model.median_of(fold)
     event_term = model.event_terms.reindex(records["event_id"]).to_numpy()
     residual = records["ln_im"] - median[trained] - event_term
-    site_term, variance = site_kriging.fit(records, residual, model.phi_ss).terms(fold)
+    site_term, variance = kriging.fit(records, residual, model.phi_ss).terms(fold)
     return median + site_term, np.sqrt(model.tau**2 + model.phi_ss**2 + variance)
 
 

@@ -18,7 +18,7 @@ from scipy.spatial import ConvexHull
 
 from tfgmm.core import drawing, files
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import residual_figures, scores
+from tfgmm.evaluation import figures, scores
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import ergodic
 
@@ -271,11 +271,11 @@ def cells_map(ax: plt.Axes, table: pd.DataFrame, name: str, cell_deg: float, lab
     corners = table[["longitude", "latitude"]].to_numpy() - cell_deg / 2
     squares = [Rectangle(tuple(corner), cell_deg, cell_deg) for corner in corners]
     limit = float(np.quantile(table[name].abs(), 0.98))
-    artist = ax.add_collection(PatchCollection(squares, cmap=residual_figures.DIVERGING, linewidths=0))
+    artist = ax.add_collection(PatchCollection(squares, cmap=figures.DIVERGING, linewidths=0))
     artist.set_array(table[name].to_numpy())
     artist.set_clim(-limit, limit)
     ax.set_facecolor(_NO_RECORDS)
-    residual_figures.map_frame(ax, table["longitude"], table["latitude"], margin=cell_deg)
+    figures.map_frame(ax, table["longitude"], table["latitude"], margin=cell_deg)
     ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
     return artist
 

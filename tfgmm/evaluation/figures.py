@@ -1,9 +1,6 @@
-"""Figures of predicted distributions, of calibration, and of simulated earthquakes.
+"""Figures of predicted distributions, calibration, residuals, terms and simulated earthquakes."""
 
-A drawing function with a parameter `ax` draws into these Axes and returns an artist; a drawing function
-without `ax` returns a new figure. Residuals are observed minus predicted ln IM; standardised residuals z
-are residuals divided by the predicted standard deviation.
-"""
+import itertools
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,11 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import scores
+from tfgmm.evaluation import residuals, scores, variability
+from tfgmm.stats import bootstrap
 
 #: Colours of lines and bars.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
@@ -268,3 +267,331 @@ def _describe_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
         "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", difference_style),
         "stddev": ("Predicted total sigma", maps["stddev"], sigma_label, {"cmap": "YlGnBu"}),
     }
+
+
+#: Axis labels of `tfgmm.evaluation.residuals.VARIABLES`.
+LABELS = {
+    "magnitude": "Moment magnitude",
+    "r_hyp_km": "Hypocentral distance (km)",
+    "depth_km": "Depth (km)",
+    "vs30_m_s": "Vs30 (m/s)",
+    "z_bedrock": "Depth to bedrock (m)",
+    "year": "Year",
+}
+PART_LABELS = {
+    "tau": r"$\tau$ (events)",
+    "phi_s2s": r"$\phi_{S2S}$ (sites)",
+    "phi_ss": r"$\phi_{SS}$ (rest)",
+    "sigma": r"$\sigma$ (total)",
+}
+RESIDUAL = "Residual of ln {} (observed − predicted)"
+#: Curves of `path_covariance`: label, first and last class of the distance between stations.
+PATH_CURVES = (("same station", 0, 0), ("stations 0.5-7 km apart", 2, 4), ("stations 10-25 km apart", 6, 7))
+#: Colour map of signed values, blue below and red above 0; suitable for the colour-blind.
+DIVERGING = "RdBu_r"
+
+_POINT_COLOUR, _BIAS_COLOUR, _SCATTER_COLOUR = "#bbbbbb", "#d55e00", "#0072b2"
+#: Largest number of residuals that are drawn as points; more residuals are drawn as hexagons.
+_MANY = 3000
+
+
+def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: str):
+    """Draw residuals against a variable, with bias, scatter and intervals in bins of the variable.
+
+    A bin with too few events or sites for an interval is drawn hollow.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the figure.
+    rows : pandas.DataFrame
+        Records with ``ln_im`` (observed), ``mean`` (predicted) and the column `variable`.
+    binned : pandas.DataFrame
+        Result of `tfgmm.evaluation.residuals.trends` for the same records and variable.
+    variable : str
+        Name of the variable, one of `tfgmm.evaluation.residuals.VARIABLES`.
+
+    Returns
+    -------
+    matplotlib.container.ErrorbarContainer
+        The bias of the bins.
+    """
+    log = residuals.VARIABLES[variable]
+    residual = (rows["ln_im"] - rows["mean"]).to_numpy()
+    if log:
+        ax.set_xscale("log")
+    _draw_residuals(ax, rows[variable].to_numpy(float), residual, log)
+    middle = binned[["low", "high"]].to_numpy(float)
+    middle = np.sqrt(middle.prod(axis=1)) if log else middle.mean(axis=1)
+    ax.axhline(0, color="black", linewidth=0.6)
+    bias, scatter = (
+        binned[[name, f"{name}_low", f"{name}_high"]].to_numpy(float).T for name in ("bias", "scatter")
+    )
+    artist = _draw_bins(ax, middle, bias, label="mean", color=_BIAS_COLOUR, marker="o")
+    _draw_bins(ax, middle, scatter, label="standard deviation", color=_SCATTER_COLOUR, marker="s")
+    limit = max(1.5, float(np.quantile(np.abs(residual), 0.995)))
+    ax.set(xlabel=LABELS[variable], ylim=(-limit, limit))
+    if log:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+    return artist
+
+
+def _draw_residuals(ax: plt.Axes, x: np.ndarray, residual: np.ndarray, log: bool) -> None:
+    """Draw residuals [n] against values x [n] as points, or as hexagons if more than `_MANY`."""
+    known = np.isfinite(x)
+    x, residual = x[known], residual[known]
+    if len(x) > _MANY:
+        options = {"xscale": "log"} if log else {}
+        ax.hexbin(
+            x, residual, gridsize=(40, 30), cmap="Greys", bins="log", alpha=0.5, linewidths=0, **options
+        )
+    else:
+        ax.scatter(x, residual, s=2, color=_POINT_COLOUR, linewidths=0, rasterized=True)
+
+
+def _draw_bins(ax: plt.Axes, x: np.ndarray, bins: np.ndarray, label: str, **style):
+    """Draw bins with their intervals, and return the error bars.
+
+    The array `bins` has shape [3, n_bins]: value, and lower and upper end of the interval. A bin without
+    finite interval is drawn hollow.
+    """
+    known = np.isfinite(bins).all(axis=0)
+    style |= {"markersize": 3}
+    ax.plot(x[~known], bins[0, ~known], linestyle="none", markerfacecolor="white", **style)
+    value, low, high = bins[:, known]
+    style |= {"linewidth": 0.8, "elinewidth": 1, "capsize": 2}
+    return ax.errorbar(x[known], value, yerr=[value - low, high - value], label=label, **style)
+
+
+def trends(table: pd.DataFrame, binned: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
+    """Draw residuals of one model in one cell (site role / event role) against explanatory variables.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Records of the model in the cell, with the columns of
+        `tfgmm.evaluation.residuals.with_variables`.
+    binned : pandas.DataFrame
+        Rows of the model and cell in the result of `tfgmm.evaluation.residuals.trends`.
+    im : str
+        Intensity measure, for the label.
+    note : str
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per variable.
+    """
+    names = [name for name in residuals.VARIABLES if (binned["variable"] == name).any()]
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    with mpl.rc_context(drawing.STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(2.5 * columns, 2.2 * rows + 0.3), squeeze=False, sharey=True
+        )
+        for ax, name in zip(axes.flat, names, strict=False):
+            against(ax, table, binned[binned["variable"] == name], name)
+        for ax in axes.flat[len(names) :]:
+            ax.set_visible(False)
+        axes[0, 0].legend(loc="upper left", frameon=False, fontsize=6.5, ncols=2)
+        figure.supylabel(RESIDUAL.format(im), fontsize=9)
+        figure.suptitle(note, fontsize=10)
+    return figure
+
+
+def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
+    """Draw site or event terms as coloured points on a map with coastline and colour bar.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the map.
+    terms : pandas.DataFrame
+        Result of `tfgmm.evaluation.variability.place_terms`: ``longitude, latitude`` (degrees) and ``term``
+        (ln units).
+    label : str
+        Label of the colour bar, with unit.
+    **style
+        Further arguments for `matplotlib.axes.Axes.scatter`.
+
+    Returns
+    -------
+    matplotlib.collections.PathCollection
+        The points.
+    """
+    limit = float(np.quantile(terms["term"].abs(), 0.98))
+    look = {"s": 14, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
+    colours = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
+    artist = ax.scatter(terms["longitude"], terms["latitude"], c=terms["term"], **look | colours | style)
+    map_frame(ax, terms["longitude"], terms["latitude"])
+    ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
+    return artist
+
+
+def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
+    """Set the limits of a map to a margin around points, and draw labels and coastline.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the map.
+    longitude, latitude : pandas.Series
+        Coordinates of the points, degrees.
+    margin : float
+        Distance from the outermost points to the edge of the map, degrees.
+    """
+    ax.set(
+        xlim=(longitude.min() - margin, longitude.max() + margin),
+        ylim=(latitude.min() - margin, latitude.max() + margin),
+        xlabel="Longitude (°E)",
+        ylabel="Latitude (°N)",
+        aspect=1 / np.cos(np.radians(latitude.mean())),
+    )
+    ax.locator_params(nbins=5)
+    drawing.coastline(ax)
+
+
+def terms(fit: variability.Decomposition, table: pd.DataFrame, im: str, note: str = "") -> plt.Figure:
+    """Draw maps of the site terms and the event terms of a decomposition of residuals.
+
+    Parameters
+    ----------
+    fit : Decomposition
+        The decomposition.
+    table : pandas.DataFrame
+        Result of `tfgmm.runs.run.RunFolder.with_places`, for the coordinates of sites and events.
+    im : str
+        Intensity measure.
+    note : str
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two maps.
+    """
+    with mpl.rc_context(drawing.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
+        for ax, values, name, marker in zip(
+            axes, (fit.site_terms, fit.event_terms), ("site", "event"), "^o", strict=True
+        ):
+            terms_map(ax, variability.place_terms(values, table), f"Term in ln {im}", marker=marker)
+            ax.set_title(f"{len(values):,} {name} terms")
+        figure.suptitle(note, fontsize=10)
+    return figure
+
+
+def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
+    """Draw bars of tau, phi_S2S, phi_SS and sigma with their intervals, ln units.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the figure.
+    table : pandas.DataFrame
+        Rows of `tfgmm.evaluation.variability.tidy` of one intensity measure, and of one cell or one model.
+    by : str
+        Column for whose values separate bars are drawn: ``model`` or ``cell``.
+
+    Returns
+    -------
+    list of matplotlib.container.BarContainer
+        The bars for each value of `by`.
+    """
+    names = list(dict.fromkeys(table[by]))
+    width = 0.8 / len(names)
+    place = np.arange(len(PART_LABELS))
+    artists = []
+    for number, name in enumerate(names):
+        rows = table[table[by] == name].set_index("part").loc[list(PART_LABELS)]
+        sides = np.nan_to_num([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]])
+        artists.append(
+            ax.bar(
+                place + (number - (len(names) - 1) / 2) * width,
+                rows["estimate"],
+                width,
+                yerr=sides,
+                color=COLOURS[number % len(COLOURS)],
+                error_kw={"elinewidth": 0.8, "capsize": 2},
+                label=name,
+            )
+        )
+    ax.set_xticks(place, list(PART_LABELS.values()))
+    ax.set_ylabel("Standard deviation (ln units)")
+    ax.legend(frameon=False, fontsize=7)
+    return artists
+
+
+def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
+    """Draw the correlation of within-event residuals against distance, with intervals and fitted curve.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the figure.
+    table : pandas.DataFrame
+        Result of `tfgmm.evaluation.variability.within_event_correlation`, distances in km.
+
+    Returns
+    -------
+    list of matplotlib.lines.Line2D
+        The fitted curve of each intensity measure.
+    """
+    distance = np.linspace(0, table["distance_km"].max(), 200)
+    curves = []
+    for colour, (im, rows) in zip(itertools.cycle(COLOURS), table.groupby("im", sort=False), strict=False):
+        ax.errorbar(
+            rows["distance_km"],
+            rows["correlation"],
+            norm.ppf((1 + bootstrap.LEVEL) / 2) * rows["standard_error"],
+            fmt="o",
+            markersize=3.5,
+            color=colour,
+            elinewidth=0.8,
+            capsize=2,
+        )
+        share, range_km = rows[["share", "range_km"]].iloc[0]
+        label = f"{im}: {share:.2f} exp(−d / {range_km:.0f} km)"
+        curves += ax.plot(distance, share * np.exp(-distance / range_km), color=colour, lw=1, label=label)
+    ax.axhline(0, color="0.6", lw=0.6)
+    ax.set_xlabel("Distance of the sites d (km)")
+    ax.set_ylabel("Correlation of within-event residuals")
+    ax.legend(frameon=False, fontsize=7)
+    return curves
+
+
+def path_covariance(ax: plt.Axes, table: pd.DataFrame):
+    """Draw the covariance of residuals of two events against the distance of their sources, with the fit.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes of the figure.
+    table : pandas.DataFrame
+        Rows of `tfgmm.evaluation.variability.path_covariance` of one intensity measure: distances in km,
+        covariances in squared ln units.
+
+    Returns
+    -------
+    list of matplotlib.lines.Line2D
+        The fitted curve of each of `PATH_CURVES` that has data.
+    """
+    different_sources = table[table["source_class"] > 0]
+    curves = []
+    for colour, (label, first, last) in zip(COLOURS, PATH_CURVES, strict=False):
+        rows = different_sources[different_sources["site_class"].between(first, last)]
+        if rows.empty:
+            continue
+        weighted = rows[["source_km", "covariance", "fitted"]].mul(rows["pairs"], axis=0)
+        classes = rows["source_class"]
+        mean = weighted.groupby(classes).sum().div(rows["pairs"].groupby(classes).sum(), axis=0)
+        ax.plot(mean["source_km"], mean["covariance"], "o", markersize=3.5, color=colour)
+        curves += ax.plot(mean["source_km"], mean["fitted"], color=colour, lw=1, label=label)
+    ax.axhline(0, color="0.6", lw=0.6)
+    ax.set_xlabel("Distance of the sources (km)")
+    ax.set_ylabel("Covariance of residuals (ln units²)")
+    ax.legend(frameon=False, fontsize=7)
+    return curves

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import drawing
-from tfgmm.evaluation import residual_figures, residuals, scores, variability
+from tfgmm.evaluation import figures, residuals, scores, variability
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import HELD_OUT, Section, format_intervals, statistics_as_columns
 from tfgmm.evaluation.variability import Decomposition
@@ -112,7 +112,7 @@ def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], 
         with mpl.rc_context(drawing.STYLE):
             figure, axes = plt.subplots(len(ims), 1, figsize=(6.2, 3.2 * len(ims)), squeeze=False)
             for ax, im in zip(axes.flat, ims, strict=True):
-                residual_figures.decomposition(ax, held_out[held_out["im"] == im])
+                figures.decomposition(ax, held_out[held_out["im"] == im])
                 ax.set_title(f"{im}, {scored.note}")
         return figure
 
@@ -179,7 +179,7 @@ def path_terms(scored: ScoredRun) -> Iterator[Section]:
         def draw(rows=rows) -> plt.Figure:
             with mpl.rc_context(drawing.STYLE):
                 figure, ax = plt.subplots(figsize=(4.2, 3.0))
-                residual_figures.path_covariance(ax, rows)
+                figures.path_covariance(ax, rows)
                 ax.set_title(scored.note)
             return figure
 
@@ -222,7 +222,7 @@ def within_event(scored: ScoredRun) -> Section | None:
     def draw() -> plt.Figure:
         with mpl.rc_context(drawing.STYLE):
             figure, ax = plt.subplots(figsize=(4.2, 3.0))
-            residual_figures.within_event_correlation(ax, table)
+            figures.within_event_correlation(ax, table)
             ax.set_title(scored.note)
         return figure
 
@@ -287,7 +287,7 @@ def _make_terms(scored: ScoredRun, fit: Decomposition, im: str) -> Section:
         f"Site and event terms of the residuals of ln {im}, held-out sites and validation events",
         "What the networks did not know of places and earthquakes.",
         pd.concat(placed, ignore_index=True),
-        draw=lambda: residual_figures.terms(fit, scored.ensemble, im, _held_out_note(im, scored)),
+        draw=lambda: figures.terms(fit, scored.ensemble, im, _held_out_note(im, scored)),
     )
 
 
@@ -305,7 +305,7 @@ def _make_trends(scored: ScoredRun, trends: pd.DataFrame, im: str) -> Section:
         f"Residuals of ln {im} against what may explain them, held-out sites and validation events",
         f"Partial ensembles; {bootstrap.LEVEL:.0%} intervals. Hollow: too few events or sites for one; "
         "grey: the residuals themselves.",
-        draw=lambda: residual_figures.trends(rows, of_cell, im, _held_out_note(im, scored)),
+        draw=lambda: figures.trends(rows, of_cell, im, _held_out_note(im, scored)),
     )
 
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from tfgmm.data.schemas import training_records
 from tfgmm.evaluation import scores
-from tfgmm.stats import bootstrap, mixed_effects, site_kriging, within_event
+from tfgmm.stats import bootstrap, kriging, mixed_effects
 from tfgmm.stats.path_terms import PAIRS
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -316,17 +316,17 @@ def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per intensity measure and class of distance: ``im``; ``distance_km, correlation,
-        standard_error`` of `tfgmm.stats.within_event.correlation_by_distance`; ``share`` a (no unit) and
+        standard_error`` of `tfgmm.stats.kriging.correlation_by_distance`; ``share`` a (no unit) and
         ``range_km`` l of the fitted :math:`\rho(d) = a \exp(-d / l)`, equal in all rows of an intensity
         measure.
     """
     rows = []
     for im, records in scores.by_value("im")(training_records(table)).items():
         chunk_and_event = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
-        classes = within_event.correlation_by_distance(
-            records.assign(event_id=chunk_and_event, z=within_event.standardised_residuals(records))
+        classes = kriging.correlation_by_distance(
+            records.assign(event_id=chunk_and_event, z=kriging.standardised_residuals(records))
         )
-        fitted = within_event.Correlation.fit(classes)
+        fitted = kriging.Correlation.fit(classes)
         rows.append(classes.assign(im=im, share=fitted.share, range_km=fitted.range_km))
     return pd.concat(rows, ignore_index=True)
 
@@ -414,7 +414,7 @@ def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _krige_sites(records: pd.DataFrame) -> site_kriging.KrigedSites:
+def _krige_sites(records: pd.DataFrame) -> kriging.KrigedSites:
     """Return the kriged residuals (ln units) of the map part of the model at the sites of the records.
 
     The map part is the prediction without random effects; the residuals of the map part are the residuals
@@ -423,4 +423,4 @@ def _krige_sites(records: pd.DataFrame) -> site_kriging.KrigedSites:
     residual = records["ln_im"] - records["mean"]
     of_map_part = residual + records["site_term"]
     # An offset of the map part that is the same everywhere is no field.
-    return site_kriging.fit(records, of_map_part - of_map_part.mean(), residual.std())
+    return kriging.fit(records, of_map_part - of_map_part.mean(), residual.std())

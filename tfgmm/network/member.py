@@ -18,7 +18,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import training_records
 from tfgmm.network import batches
-from tfgmm.network.material import MEDIAN_CHANNELS, Material
+from tfgmm.network.batches import MEDIAN_CHANNELS, Material
 from tfgmm.network.normal import (
     ErgodicMedian,
     GroundMotionModel,

@@ -21,8 +21,8 @@ from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY
 from tfgmm.network import batches
+from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
-from tfgmm.network.material import Material
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
 from tfgmm.network.member import train as train_member
 from tfgmm.runs import beginning, predictions
@@ -32,7 +32,7 @@ from tfgmm.runs.member_folder import DONE, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, RunFolder
 from tfgmm.simulation import simulated
-from tfgmm.stats import random_effects, within_event
+from tfgmm.stats import kriging, random_effects
 from tfgmm.stats.random_effects import RandomEffects
 
 _log = logging.getLogger(__name__)
@@ -346,7 +346,7 @@ class Training:
             located = rows.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
             located = located.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
             effects = RandomEffects.fit(located, self.run.experiment.reference)
-            mixed = within_event.krige_residuals(effects.apply(located))
+            mixed = kriging.krige_residuals(effects.apply(located))
             tables.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
             if arm == self.run.experiment.arm:
                 own_effects[str(im)] = effects

@@ -20,7 +20,7 @@ from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Facts, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.ranges import Ranges
+from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
 from tfgmm.stats.calibration import Calibration

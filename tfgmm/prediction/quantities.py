@@ -53,7 +53,7 @@ def labelled(
         Hypocentral distances, km.
     outside : dict of str to ndarray of bool
         True where ``magnitude`` [event], ``depth_km`` [event] or ``r_hyp_km`` [event, ...] lies outside the
-        training range, as returned by `tfgmm.runs.ranges.Ranges.outside`.
+        training range, as returned by `tfgmm.runs.member_folder.Ranges.outside`.
 
     Returns
     -------

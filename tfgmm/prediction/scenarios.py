@@ -9,16 +9,16 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import catalogue, columns, sheet
+from tfgmm.readers.common import catalogue, sheet
 
 #: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
 _SITE_IDS = ("site_id", "station_id")
 #: Columns of a table of sites.
 _SITE_COLUMNS = {
-    "longitude": columns.Column(columns.LONGITUDE, columns.NUMBER, True, True, *LIMITS["longitude"]),
-    "latitude": columns.Column(columns.LATITUDE, columns.NUMBER, True, True, *LIMITS["latitude"]),
-    "site_id": columns.Column(columns.SITE, filled=True, expected="an id"),
+    "longitude": sheet.Column(sheet.LONGITUDE, sheet.NUMBER, True, True, *LIMITS["longitude"]),
+    "latitude": sheet.Column(sheet.LATITUDE, sheet.NUMBER, True, True, *LIMITS["latitude"]),
+    "site_id": sheet.Column(sheet.SITE, filled=True, expected="an id"),
 }
 
 
@@ -205,7 +205,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     ----------
     path : Path
         A table. The columns are called ``longitude, lon, long, lng`` and ``latitude, lat`` (degrees), and
-        the id ``site_id``, ``custom_site_id``, ``station_id``, ... (`columns.SITE`), in any case.
+        the id ``site_id``, ``custom_site_id``, ``station_id``, ... (`sheet.SITE`), in any case.
 
     Returns
     -------
@@ -224,8 +224,8 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         has two different places.
     """
     table = sheet.read(path)
-    located = columns.locate(table, _SITE_COLUMNS)
-    listed, tally = columns.read(table, _SITE_COLUMNS, located).reset_index(drop=True), Tally()
+    located = sheet.locate_columns(table, _SITE_COLUMNS)
+    listed, tally = sheet.read_columns(table, _SITE_COLUMNS, located).reset_index(drop=True), Tally()
     if "site_id" not in located:
         listed["site_id"] = (listed.index + 1).astype(str)
     listed = listed.assign(longitude=wrapped(listed["longitude"]), site_id=listed["site_id"].astype(object))

@@ -3,8 +3,7 @@
 experiment     the validated, serialisable settings of a run, and their presets
 folds          roles of events and stations in each fold: training, validation, stopping
 predictions    the predictions table: columns, groups of columns, reading and writing
-member_folder  the folder of one trained network (member), and hashes of the files of a run
-ranges         ranges of magnitude, depth and distance of the training records
+member_folder  folders of trained networks (members), hashes of files, training records and their ranges
 run            one opened run: its files, and the validated objects in them
 beginning      begin a run folder, continue the run in it, or replace it
 verification   which files of a run or a dataset are unchanged, and which are damaged

@@ -21,9 +21,8 @@ from tfgmm.data import dataset as dataset_files
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs import predictions
 from tfgmm.runs.experiment import Experiment, reason
-from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder
+from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder, Ranges, training_records
 from tfgmm.runs.predictions import PREDICTIONS
-from tfgmm.runs.ranges import Ranges, training_records
 from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects

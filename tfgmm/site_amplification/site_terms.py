@@ -14,7 +14,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import TRAINING, VALIDATION, training_records
 from tfgmm.runs.folds import Fold
 from tfgmm.site_amplification.estimate import Estimate
-from tfgmm.stats import ergodic, site_kriging
+from tfgmm.stats import ergodic, kriging
 
 #: Bounds of the fitted parameters of an interpolation variance: length, km; variances, squared ln units.
 LENGTH_BOUNDS_KM = 1.0, 100.0
@@ -82,7 +82,7 @@ class SiteTerms:
         )
         return cls(model, records.assign(residual=residual), table)
 
-    def kriged(self) -> site_kriging.KrigedSites:
+    def kriged(self) -> kriging.KrigedSites:
         """Krige the site terms, and return the kriging model, which uses records and distances alone.
 
         Returns
@@ -90,7 +90,7 @@ class SiteTerms:
         KrigedSites
             Model of the site terms, ln units, at any place.
         """
-        return site_kriging.fit(self.records, self.records["residual"], self.model.phi_ss)
+        return kriging.fit(self.records, self.records["residual"], self.model.phi_ss)
 
 
 def correlation(first, second) -> float:

@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from tfgmm.core import drawing, files, imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
-from tfgmm.evaluation.residual_figures import DIVERGING
+from tfgmm.evaluation.figures import DIVERGING
 from tfgmm.evaluation.scored_run import Report, count_steps
 from tfgmm.network.training import Training
 from tfgmm.runs.run import RunFolder

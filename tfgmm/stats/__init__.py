@@ -8,6 +8,5 @@ mixed_effects   linear regression with crossed random effects of events and site
 mixture         mean, aleatory and epistemic variance of an ensemble of Normal distributions
 path_terms      source and path terms: covariance, and kriging to new earthquakes and places
 published       published ergodic ground-motion models, computed by pygmm
-site_kriging    site terms between the sites, kriged from event-corrected mean residuals of sites
-within_event    within-event residuals: their correlation by distance, and kriging within an event
+kriging         site terms kriged between the sites, within-event residuals within an event
 """

@@ -16,7 +16,7 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import MEMBER, RECORD, SITE_XY, training_records
-from tfgmm.stats import mixed_effects, site_kriging
+from tfgmm.stats import kriging, mixed_effects
 from tfgmm.stats.mixture import combine_chunks, rows_of_members
 from tfgmm.stats.path_terms import Covariance, PathTerms
 
@@ -160,7 +160,7 @@ def _terms_of_member(rows: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: flo
     solution = equations.solve(tau, phi_s2s, phi_ss)
     # The mean residual of these events is part of their terms, and of no other event's.
     event_term = solution.coefficients[0] + solution.event_terms
-    kriged = site_kriging.fit(rows, residual - rows["event_id"].map(event_term).to_numpy(), phi_ss)
+    kriged = kriging.fit(rows, residual - rows["event_id"].map(event_term).to_numpy(), phi_ss)
     columns_of_effect = {
         SITE: {"term": solution.site_terms, "stddev": solution.site_terms_stddev} | kriged.field(),
         EVENT: {"term": event_term, "stddev": solution.event_terms_stddev},
@@ -434,7 +434,7 @@ class RandomEffects:
         ndarray, [...]
             Kriged field, ln units.
         """
-        return site_kriging.field_at(self._known(SITE, chunk, init), xy_km)
+        return kriging.field_at(self._known(SITE, chunk, init), xy_km)
 
     def _known(self, effect: str, chunk: int, init: int) -> pd.DataFrame:
         """Return the rows of `terms` for the member `chunk`, `init` and one `effect`, `SITE` or `EVENT`."""
@@ -486,7 +486,7 @@ class RandomEffects:
 
         The site term of a site that did not train a member is the kriged field. The path term, which
         includes the source term, is 0 for an event that trained the member. The within-event terms are 0:
-        `tfgmm.stats.within_event.krige_residuals` estimates them.
+        `tfgmm.stats.kriging.krige_residuals` estimates them.
 
         Parameters
         ----------

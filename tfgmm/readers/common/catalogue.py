@@ -15,8 +15,8 @@ from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES, YEARS
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import bounded, columns, matching, sheet
-from tfgmm.readers.common.columns import NUMERAL, Column
+from tfgmm.readers.common import bounded, matching, sheet
+from tfgmm.readers.common.sheet import NUMERAL, Column
 
 #: Columns of the table of events.
 QUAKEML_COLUMNS = ["event_id", "origin_time", "longitude", "latitude", "depth_km", "magnitude"]
@@ -175,7 +175,7 @@ def _event_id(attributes: dict[str, str]) -> str | None:
 QUAKEML = (".xml", ".qml", ".quakeml")
 #: ``magnitude_source`` where the catalogue gives no type.
 NOT_STATED = "not stated"
-#: Plain names (`columns.plain`) of columns of moment magnitudes, of magnitudes whose type is in another
+#: Plain names (`sheet.plain_name`) of columns of moment magnitudes, of magnitudes whose type is in another
 #: column, and of magnitudes of other types.
 MOMENT = {name: name.capitalize() for name in ("mw", "mww", "mwc", "mwb", "mwr")} | dict.fromkeys(
     ("momentmagnitude", "magnitudemw", "magmw"), "Mw"
@@ -187,10 +187,10 @@ TIMES = ("origintime", "datetime", "time", "eventtime", "timeutc", "origintimeut
 #: Columns of a table of events, except the magnitudes.
 COLUMNS = {
     "longitude": Column(
-        (*columns.LONGITUDE, "eventlongitude", "eventlon", "epicentrelongitude"), NUMERAL, required=True
+        (*sheet.LONGITUDE, "eventlongitude", "eventlon", "epicentrelongitude"), NUMERAL, required=True
     ),
     "latitude": Column(
-        (*columns.LATITUDE, "eventlatitude", "eventlat", "epicentrelatitude"), NUMERAL, required=True
+        (*sheet.LATITUDE, "eventlatitude", "eventlat", "epicentrelatitude"), NUMERAL, required=True
     ),
     "depth_km": Column(
         ("depth", "depthkm", "dep", "eventdepth", "eventdepthkm", "hypocentredepth"), NUMERAL, required=True
@@ -477,8 +477,8 @@ def _read_table(table: sheet.Sheet) -> pd.DataFrame:
     The index, named ``row``, is the number of the row in the file.
     """
     table = _number_repeats(table)
-    located = columns.locate(table, COLUMNS)
-    rows = columns.read(table, COLUMNS, located)
+    located = sheet.locate_columns(table, COLUMNS)
+    rows = sheet.read_columns(table, COLUMNS, located)
     magnitude_type, event_type = _read_types(table, rows, located)
     magnitude, source = _read_magnitudes(table, magnitude_type)
     rows = rows.assign(
@@ -503,7 +503,7 @@ def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[
     types = {name: rows[name] for name in ("magnitude_type", "event_type")}
     known = set(located)
     for name in table.columns:
-        if re.fullmatch(r"type\d?", columns.plain(name)):
+        if re.fullmatch(r"type\d?", sheet.plain_name(name)):
             values = table.text(name).set_axis(rows.index)
             present = values.dropna().unique()
             of_magnitudes = len(present) and all(map(_MAGNITUDE_TYPE.fullmatch, present))
@@ -517,10 +517,10 @@ def _read_types(table: sheet.Sheet, rows: pd.DataFrame, located: dict) -> tuple[
 def _read_magnitudes(table: sheet.Sheet, types: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Return the best magnitude of each row as text, and its type; moment magnitudes come first."""
     wanted = {name: Column((name,), NUMERAL) for name in (*MOMENT, *MAGNITUDE, *OTHER)}
-    located = columns.locate(table, wanted)
+    located = sheet.locate_columns(table, wanted)
     if not located:
-        raise columns.lacking(table, (MAGNITUDE[0], "mag", "mw"))
-    listed = columns.read(table, {name: wanted[name] for name in located}, located)
+        raise sheet.lacking_columns(table, (MAGNITUDE[0], "mag", "mw"))
+    listed = sheet.read_columns(table, {name: wanted[name] for name in located}, located)
     magnitude = source = pd.Series(None, listed.index, dtype="str")
     for name in located:
         new = magnitude.isna() & listed[name].notna()

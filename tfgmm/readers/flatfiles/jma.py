@@ -10,7 +10,7 @@ from tfgmm.core import files, imt
 from tfgmm.core.sphere import distance_km, wrapped
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import columns, selection, sheet
+from tfgmm.readers.common import selection, sheet
 from tfgmm.readers.flatfiles import jma_format
 
 #: Slope and intercept of the moment magnitude as a linear function of the JMA magnitude, from the 742
@@ -27,18 +27,18 @@ UNDETERMINED = ["N", "H", "D", "M"]
 MAX_SHIFT_KM = 2.0
 #: Columns of a second table of station coordinates.
 COORDINATES = {
-    "code": columns.Column(
-        ("code", *columns.STATION), filled=True, expected="each code once", unique="each code once"
+    "code": sheet.Column(
+        ("code", *sheet.STATION), filled=True, expected="each code once", unique="each code once"
     ),
-    "latitude": columns.Column(
-        ("y", *columns.LATITUDE),
-        columns.NUMBER,
+    "latitude": sheet.Column(
+        ("y", *sheet.LATITUDE),
+        sheet.NUMBER,
         lowest=-90,
         highest=90,
         expected="degrees from -90 to 90, or blank",
     ),
-    "longitude": columns.Column(
-        ("x", *columns.LONGITUDE), columns.NUMBER, lowest=-180, highest=360, expected="degrees, or blank"
+    "longitude": sheet.Column(
+        ("x", *sheet.LONGITUDE), sheet.NUMBER, lowest=-180, highest=360, expected="degrees, or blank"
     ),
 }
 
@@ -154,7 +154,7 @@ def _read_coordinates(path: Path) -> pd.DataFrame:
     table = sheet.read(path)
     # Of a column that is not there the error names the usual name.
     located = {what: column.names[0] for what, column in COORDINATES.items()}
-    rows = columns.read(table, COORDINATES, located | columns.locate(table, COORDINATES))
+    rows = sheet.read_columns(table, COORDINATES, located | sheet.locate_columns(table, COORDINATES))
     return rows.assign(longitude=wrapped(rows["longitude"])).set_index("code")
 
 

@@ -14,24 +14,24 @@ from scipy.spatial import QhullError
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import layers
-from tfgmm.readers.common import columns, sheet
+from tfgmm.readers.common import sheet
 from tfgmm.readers.layers import shared
 
 #: Largest distance of a point from a raster point, in steps of the raster: coordinates are often rounded.
 TOLERANCE = 0.05
 #: Columns of a table of points.
 PLACE = {
-    "latitude": columns.Column(
-        columns.LATITUDE,
-        columns.NUMBER,
+    "latitude": sheet.Column(
+        sheet.LATITUDE,
+        sheet.NUMBER,
         filled=True,
         lowest=-90,
         highest=90,
         expected="a latitude, at most 90 degrees",
     ),
-    "longitude": columns.Column(
-        columns.LONGITUDE,
-        columns.NUMBER,
+    "longitude": sheet.Column(
+        sheet.LONGITUDE,
+        sheet.NUMBER,
         filled=True,
         lowest=-360,
         highest=360,
@@ -39,7 +39,7 @@ PLACE = {
     ),
 }
 #: Column of the values; a number such as -999 marks a missing value only if the user says so.
-VALUE = columns.Column((), columns.NUMBER, sentinels=False)
+VALUE = sheet.Column((), sheet.NUMBER, sentinels=False)
 #: Names of the column of the values, in small letters and digits, by layer.
 VALUES = {"z_bedrock": ("zbedrock", "zbedrockm"), "vs30": ("vs30", "vs30ms")}
 #: A unit in brackets at the end of a column's name.
@@ -170,7 +170,7 @@ def _read_points(
     table = sheet.read(path, XYZ)
     chosen = {"latitude": latitude, "longitude": longitude}
     chosen = {axis: column for axis, column in chosen.items() if column}
-    located = chosen if len(chosen) == 2 else columns.locate(table, PLACE) | chosen
+    located = chosen if len(chosen) == 2 else sheet.locate_columns(table, PLACE) | chosen
     for axis in PLACE:
         if axis not in located:
             raise UsageError(
@@ -178,7 +178,7 @@ def _read_points(
                 f"{listed(table.columns)}"
             )
     located["value"] = value or _choose_column(table, name, [*located.values()])
-    points = columns.read(table, PLACE | {"value": VALUE}, located, drop_blank_rows=True)
+    points = sheet.read_columns(table, PLACE | {"value": VALUE}, located, drop_blank_rows=True)
     if points.empty:
         raise DataError(f"{path} holds no point: expected a row for each below the header")
     return points, located["value"]
@@ -187,7 +187,7 @@ def _read_points(
 def _choose_column(table: sheet.Sheet, name: str, coordinates: Sequence[str]) -> str:
     """Return the column that has a name of the layer, or the only column besides the coordinates."""
     others = [column for column in table.columns if column not in coordinates]
-    named = columns.find(others, VALUES[name])
+    named = sheet.find_column(others, VALUES[name])
     if named is None and len(others) != 1:
         raise UsageError(
             f"{table.path}: name the column with the values, --value COLUMN; its columns are "

@@ -17,8 +17,8 @@ from obspy.io.gse2 import libgse2
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import bounded, columns, sheet
-from tfgmm.readers.common.columns import NUMBER, Column
+from tfgmm.readers.common import bounded, sheet
+from tfgmm.readers.common.sheet import NUMBER, Column
 from tfgmm.readers.waveforms import instruments
 from tfgmm.readers.waveforms.instruments import ACCELERATION, VELOCITY, Channel, Instrument, Piece
 
@@ -241,10 +241,10 @@ UNDEFINED = -12345.0
 #: Columns of the station table.
 COLUMNS = {
     "station": Column(
-        columns.STATION, filled=True, expected="the code of a station", unique="each station once"
+        sheet.STATION, filled=True, expected="the code of a station", unique="each station once"
     ),
-    "longitude": Column(columns.LONGITUDE, NUMBER, lowest=-180, highest=360),
-    "latitude": Column(columns.LATITUDE, NUMBER, lowest=-90, highest=90),
+    "longitude": Column(sheet.LONGITUDE, NUMBER, lowest=-180, highest=360),
+    "latitude": Column(sheet.LATITUDE, NUMBER, lowest=-90, highest=90),
     "elevation_m": Column(("elevationm", "elevation"), NUMBER),
     "sensor_depth_m": Column(("sensordepthm", "sensordepth"), NUMBER, lowest=0, highest=1e4),
     "unit": Column(("unit",)),
@@ -526,7 +526,7 @@ def read_station_table(path: Path) -> pd.DataFrame:
         The file is no table, lacks a column, or a cell is invalid.
     """
     table = sheet.read(path)
-    located = columns.locate(table, COLUMNS)
+    located = sheet.locate_columns(table, COLUMNS)
     missing = [name for name in REQUIRED if name not in located]
     if located.keys().isdisjoint(name for names in SCALES.values() for name in names):
         missing.append("unit or gain")
@@ -534,7 +534,7 @@ def read_station_table(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path} has no column {', '.join(missing)}: see the docs on the station table of waveforms"
         )
-    rows = columns.read(table, COLUMNS, located).reset_index(drop=True)
+    rows = sheet.read_columns(table, COLUMNS, located).reset_index(drop=True)
     scales = {quantity: _compute_scale(table, located, rows, quantity) for quantity in SCALES}
     scaled = pd.DataFrame(scales).notna().any(axis=1)
     table.refuse(table.text(located["station"]), ~scaled, "a unit or a gain in its row, which has none")
