@@ -125,7 +125,7 @@ def terms_of_members(trained: pd.DataFrame, tau: float, phi_s2s: float, phi_ss: 
     """Return the site and event terms of every member, estimated from the training records of the member.
 
     The terms are best linear unbiased predictions. For the spatially correlated part of the site terms, the
-    table holds the kriging weights of the sites, see `site_kriging.field_at`.
+    table holds the kriging weights of the sites, see `kriging.field_at`.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ class RandomEffects:
         A row per member and training site or event: ``chunk, init``, ``effect`` (``site`` or ``event``),
         ``id``, and ``term`` and its standard deviation ``stddev``, ln units: :math:`\delta S2S_s` as it
         applies to another event, and :math:`\delta B_e` as it applies at another site. For sites also
-        ``x_km, y_km, weight, range_km``, see `site_kriging.field_at`.
+        ``x_km, y_km, weight, range_km``, see `kriging.field_at`.
     paths : PathTerms
         Source and path terms of each member.
 
@@ -265,7 +265,7 @@ class RandomEffects:
         Standard deviations are estimated by restricted maximum likelihood with an intercept per chunk, from
         the records of the reference network, with the members of a chunk averaged:
 
-        - phi_S2S from the stopping sites with `effect_estimates.MIN_RECORDS` records or more, about the
+        - phi_S2S from the stopping sites with `MIN_RECORDS` records or more, about the
           field; phi_field is the root mean square of the field at these sites;
         - tau, phi_f, and how far site terms differ between events, from stopping events at training sites.
           The mean square of the kriged source and path terms there gives phi_p2p; phi_place is the excess

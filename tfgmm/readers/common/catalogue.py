@@ -472,7 +472,7 @@ def _parse_times(texts: pd.Series) -> pd.Series:
 
 
 def _read_table(table: sheet.Sheet) -> pd.DataFrame:
-    """Return the events of a table in the columns of `quakeml.COLUMNS`, as text, without blank rows.
+    """Return the events of a table in the columns of `QUAKEML_COLUMNS`, as text, without blank rows.
 
     The index, named ``row``, is the number of the row in the file.
     """

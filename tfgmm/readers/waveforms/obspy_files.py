@@ -291,7 +291,7 @@ class _Group(NamedTuple):
 
 
 class ObspyFiles:
-    """Reads files of the `trace_files.FORMATS` with a station table.
+    """Reads files of the `FORMATS` with a station table.
 
     Samples are multiplied by the scale in the table; a calibration factor in the header of a file is not
     applied. The quantity that a channel measures is stated by the file (IDEP of SAC, the unit of SLIST and
