@@ -4,6 +4,7 @@ bootstrap         confidence intervals of scores, by resampling events and sites
 calibration       scaling of the predicted standard deviation after the training
 effect_estimates  standard deviations and terms of sites and events, for `random_effects`
 ergodic           ergodic ground-motion model, fitted to the records by mixed-effects regression
+japanese_models   published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
 mixed_effects     linear regression with crossed random effects of events and sites
 mixture           mean, aleatory and epistemic variance of an ensemble of Normal distributions
 path_covariance   covariance of residuals by distance between sources and between stations
