@@ -100,8 +100,9 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         ``event_id, station_id, site_id, network``; ``ln_im``, ln of IM in g; ``magnitude`` (Mw);
         ``depth_km``; ``r_hyp_km``, the hypocentral distance; ``row, col``, the station's pixel in the
         output window; ``nearest_added_km``, the distance from the station to the nearest station of a
-        network other than the reference network, NaN if there is none. Rows are sorted by event and
-        station. Stations outside the output window are left out.
+        network other than the reference network, NaN if there is none; ``vs30``, m/s, of the site layer at
+        the pixel, else of the station, NaN if unknown or if the run leaves the channel out. Rows are sorted
+        by event and station. Stations outside the output window are left out.
 
     Raises
     ------
@@ -118,7 +119,12 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     x, y = grid.project(stations["longitude"], stations["latitude"])
     added = stations[stations["network"] != experiment.reference]
     stations = stations.assign(
-        row=row, col=col, x_km=x, y_km=y, nearest_added_km=nearest_km(stations, added)
+        row=row,
+        col=col,
+        x_km=x,
+        y_km=y,
+        nearest_added_km=nearest_km(stations, added),
+        vs30=_vs30(dataset, experiment, stations, row, col),
     )
     ex, ey = grid.project(dataset.events["longitude"], dataset.events["latitude"])
     events = dataset.events.assign(event_x_km=ex, event_y_km=ey)
@@ -133,7 +139,16 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     table["r_hyp_km"] = np.hypot(epicentral, table["depth_km"])
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
-    return table[[*columns, "row", "col", "nearest_added_km"]]
+    return table[[*columns, "row", "col", "nearest_added_km", "vs30"]]
+
+
+def _vs30(dataset: Dataset, experiment: Experiment, stations: pd.DataFrame, row, col) -> np.ndarray:
+    """Return Vs30 of stations at the pixels (`row`, `col`), m/s; NaN where a network must not know it."""
+    if {"site", "vs30"} & set(experiment.drop):
+        return np.full(len(stations), np.nan)
+    if dataset.layers is not None and "vs30" in dataset.layers:
+        return layers.on_grid(dataset.layers["vs30"], experiment.grid, experiment.grid.output_size)[0][row, col]
+    return stations["vs30_m_s"].to_numpy(float)
 
 
 def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -191,7 +206,7 @@ class EventRecords:
     pixels : ndarray of int32, [n_records, 2]
         Row and column of the station in the output window.
     ln_im : ndarray of float32, [n_records]
-        Observed ln IM, IM in g.
+        Observed ln IM (IM in g) minus the backbone, which the network learns.
     weight : ndarray of float32, [n_records]
         Weight of the record in the loss.
     """
@@ -213,7 +228,7 @@ class EventRecords:
         Parameters
         ----------
         table : pandas.DataFrame
-            Rows of `flat_table`, sorted by event.
+            Rows of `flat_table`, sorted by event, with the median ``backbone`` of ln IM (0 without one).
         events : pandas.DataFrame
             Events of the dataset: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``;
             ``magnitude``.
@@ -231,7 +246,7 @@ class EventRecords:
             events=event_vectors(events.set_index("event_id").loc[names], grid),
             splits=np.append(first, len(table)),
             pixels=table[["row", "col"]].to_numpy("int32"),
-            ln_im=table["ln_im"].to_numpy("float32"),
+            ln_im=(table["ln_im"] - table["backbone"]).to_numpy("float32"),
             weight=np.asarray(weight, "float32"),
         )
 
@@ -475,10 +490,6 @@ def channel_statistics(
     return moments[0], np.maximum(moments[1] - moments[0] ** 2, 1e-12)
 
 
-#: Channels from which the ergodic median is computed, in the order that `ErgodicMedian` expects.
-MEDIAN_CHANNELS = ("magnitude", "r_hyp", "event_depth")
-
-
 @dataclasses.dataclass(frozen=True)
 class Material:
     """Records by role and makers of input maps, which the members of one chunk share.
@@ -491,7 +502,9 @@ class Material:
         Description of the run, with the precision of this machine in place of ``auto``.
     records : pandas.DataFrame
         `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``, each training, validation
-        or stopping.
+        or stopping, and ``backbone``, the backbone's median of ln IM (0 without a backbone).
+    backbone : Backbone or None
+        Median of ln IM to which the networks of the chunk add.
     training : EventRecords
         Training set: records of training events at training sites.
     stopping : EventRecords
@@ -504,6 +517,7 @@ class Material:
 
     experiment: Experiment
     records: pd.DataFrame
+    backbone: Backbone | None
     training: EventRecords
     stopping: EventRecords
     scored: EventRecords
@@ -511,7 +525,14 @@ class Material:
     fixed: Rasteriser
 
     @classmethod
-    def of(cls, dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Self:
+    def of(
+        cls,
+        dataset: Dataset,
+        experiment: Experiment,
+        im: str,
+        fold: Fold,
+        backbone: Backbone | None = None,
+    ) -> Self:
         """Return the records and the makers of input maps of one fold.
 
         Parameters
@@ -524,6 +545,8 @@ class Material:
             Intensity measure.
         fold : Fold
             Roles of events and stations while one chunk of sites is held out.
+        backbone : Backbone, optional
+            Backbone of the chunk and the intensity measure (`tfgmm.network.backbones.fit`).
 
         Returns
         -------
@@ -532,18 +555,17 @@ class Material:
         Raises
         ------
         UsageError
-            A channel to drop is unknown, or the target ``residual`` needs a channel that is dropped.
+            A channel to drop is unknown.
         DataError
             The dataset lacks the intensity measure, a site layer covers too little of the map, or the
             stopping set is empty.
         """
         experiment = resolved(experiment)
         records = fold.roles(flat_table(dataset, experiment, im))
+        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, for_backbone(records))
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)
-        if experiment.training.target == "residual":
-            _refuse_dropped(names)
 
         def group(table, weight):
             return EventRecords.group(table, dataset.events, experiment.grid, weight)
@@ -551,6 +573,7 @@ class Material:
         return cls(
             experiment=experiment,
             records=records,
+            backbone=backbone,
             training=group(training, training_weight(training, experiment.training.weighting)),
             stopping=group(stopping, stopping_weight(stopping)),
             scored=group(records, np.ones(len(records))),
@@ -567,10 +590,3 @@ class Material:
     def epochs(self) -> int:
         """Return the number of epochs after which a training ends if it is not stopped earlier."""
         return self.experiment.training.epochs_of(self.steps)
-
-
-def _refuse_dropped(names: tuple[str, ...]) -> None:
-    """Raise `UsageError` if a channel that the ergodic median needs is not among `names`."""
-    missing = [name for name in MEDIAN_CHANNELS if name not in names]
-    if missing:
-        raise UsageError(f"--target residual needs the channels that are dropped: {', '.join(missing)}")

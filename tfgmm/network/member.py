@@ -162,9 +162,7 @@ ReportShare = Callable[[float], None]
 def build(material: Material) -> GroundMotionModel:
     """Return the untrained network of one member, from input maps to distributions of ln IM at pixels.
 
-    The network standardises its channels itself: its input are maps in the units of the channels. With the
-    target ``residual`` the ergodic median of the training records is part of the network and is added to
-    the mean.
+    The network standardises its channels itself: its input are maps in the units of the channels.
 
     Parameters
     ----------
@@ -175,7 +173,7 @@ def build(material: Material) -> GroundMotionModel:
     -------
     GroundMotionModel
         Model from maps [batch, input_size, input_size, channels] to Normal distributions of ln IM (IM in
-        g), [batch, output_size, output_size].
+        g) minus the backbone, [batch, output_size, output_size].
     """
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
@@ -184,20 +182,11 @@ def build(material: Material) -> GroundMotionModel:
     standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
     parameters = parameter_map(standardised, experiment.network)
     training = training_records(material.records)
-    target, median = training["ln_im"], None
-    if experiment.training.target == "residual":
-        fitted = ergodic.fit(training)
-        median = _median_layer(fitted, names, grid)(maps)
-        target = target - fitted.median_of(training)
+    learned = training["ln_im"] - training["backbone"]
     normal = NormalLayer(
-        float(target.mean()), float(target.std()), experiment.network.min_stddev, name="normal"
+        float(learned.mean()), float(learned.std()), experiment.network.min_stddev, name="normal"
     )
-    return GroundMotionModel(maps, normal(parameters, median))
-
-
-def _median_layer(fitted: ergodic.ErgodicModel, names: tuple[str, ...], grid: Grid) -> ErgodicMedian:
-    """Return the layer that computes the fitted ergodic median of ln IM from the channels `names`."""
-    return ErgodicMedian(fitted.coefficients, [names.index(name) for name in MEDIAN_CHANNELS], grid.margin)
+    return GroundMotionModel(maps, normal(parameters))
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -285,8 +274,9 @@ def train(
     with files.whole_folder(folder.path, overwrite=True) as temporary:
         names, tables, histories = {}, [], []
         for im in kept:
-            network = folder.network(im)
-            shutil.copy2(network, temporary / network.name)
+            network, backbone = folder.network(im), folder.backbone(im)
+            for path in (network, backbone) if backbone else (network,):
+                shutil.copy2(path, temporary / path.name)
             names[network.name] = [im]
             tables.append(predictions_table.read(folder.predictions).query("im == @im"))
             histories.append(pd.read_csv(folder.path / HISTORY).query("im == @im"))
@@ -294,6 +284,8 @@ def train(
             name = network_name(im, material.experiment.ims)
             networks[im].save(temporary / name)
             names[name] = [im]
+            if material.backbone is not None:
+                material.backbone.save(temporary / backbone_of(name))
             tables.append(predictions(in_float32(networks[im]), material, im, chunk, init))
             histories.append(pd.DataFrame(checkpoints[im].history).assign(im=im))
         predictions_table.write(pd.concat(tables, ignore_index=True), temporary / folder.predictions.name)
@@ -468,7 +460,7 @@ def _fitted(
 def predictions(
     model: GroundMotionModel, material: Material, im: str, chunk: int, init: int
 ) -> pd.DataFrame:
-    """Predict mean and standard deviation of ln IM for all records, one row per record.
+    """Predict mean and standard deviation of ln IM for all records by backbone and network, a row per record.
 
     Parameters
     ----------
@@ -501,7 +493,7 @@ def predictions(
     )
     table = material.records.drop(columns=["row", "col"])
     which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
-    return table.assign(**which, mean=mean, stddev=stddev)
+    return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
 
 
 def in_float32(model: GroundMotionModel) -> GroundMotionModel:

@@ -136,9 +136,6 @@ class Training(FrozenSettings):
     weighting : str
         ``record``: all records have the same weight in the loss; ``event``: all events have the same
         weight.
-    target : str
-        ``im``: the network predicts ln IM; ``residual``: ln IM minus the median of an ergodic model that is
-        fitted to the training records.
     shift_pixels : int
         Largest random shift of the grid, pixels, drawn anew for every event and epoch.
     turns : bool
@@ -157,7 +154,6 @@ class Training(FrozenSettings):
     clipnorm: float = pydantic.Field(1.0, gt=0)
     weight_decay: float = pydantic.Field(0.0, ge=0)
     weighting: Literal["record", "event"] = "record"
-    target: Literal["im", "residual"] = "im"
     shift_pixels: int = pydantic.Field(3, ge=0)
     turns: bool = False
     max_events: int | None = pydantic.Field(None, ge=10)
@@ -207,6 +203,14 @@ class Experiment(FrozenSettings):
         training and stopping sites; stopping events and stopping sites do not train. ``blocks``: the same,
         with stopping events that follow each other in time. ``paper``: the records of the validation events
         at training sites.
+    backbone : str
+        Median of ln IM to which the network adds what the region has beyond it. ``auto``: published models,
+        weighted and re-centred on the training records; the name of a published model: this model,
+        re-centred; ``ergodic``: a regression fitted to the training records; ``none``: no backbone, the
+        network predicts ln IM itself.
+    backbone_region : str
+        Region for which the published models have terms: ``japan``, ``california``, ``global``, ...;
+        ``auto``: the region in which the centre of the map lies.
     random_effects : str
         ``none``: the network predicts all variance. ``site,event``: the network predicts ln IM without the
         site and event terms, whose variances are estimated.
@@ -231,6 +235,8 @@ class Experiment(FrozenSettings):
     chunks: int = pydantic.Field(5, ge=2)
     inits: int = pydantic.Field(2, ge=1)
     stopping: Literal["sites", "blocks", "paper"] = "sites"
+    backbone: str = "none"
+    backbone_region: str = "auto"
     random_effects: Literal["none", "site,event"] = "none"
     seed: int = pydantic.Field(1, ge=0)
     grid: Grid = Grid()
@@ -360,10 +366,11 @@ _PRESETS: dict[str, dict] = {
     "quick": {
         "inits": 1,
         "network": {"base": 8},
-        # So few steps do not learn attenuation: start from the fitted ergodic median.
-        "training": {"epochs": 10, "max_events": 280, "target": "residual", "patience": 6},
+        "backbone": "auto",
+        "training": {"epochs": 10, "max_events": 280, "patience": 6},
     },
     "standard": {
+        "backbone": "auto",
         "random_effects": "site,event",
         "stopping": "blocks",
         "training": {"max_steps": 4000},

@@ -106,6 +106,27 @@ class MemberFolder:
                 return self.path / name
         raise DataError(f"{self.path} has no network of {im}: {TRAIN_AGAIN}")
 
+    def backbone(self, im: str) -> Path | None:
+        """Return the path of the file of the backbone of an intensity measure; None if there is none.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Path or None
+            File of the backbone, to which the network of the measure adds.
+
+        Raises
+        ------
+        DataError
+            The member has no network of this intensity measure, or `DONE` is damaged.
+        """
+        name = backbone_of(self.network(im).name)
+        return self.path / name if name in self.done().get("files", {}) else None
+
     def _networks(self) -> dict[str, list[str]]:
         """Return the intensity measures by network file; an empty dict before the training has ended."""
         return self.done().get("networks", {}) if self.is_trained else {}
@@ -157,6 +178,25 @@ def network_name(im: str, ims: Collection[str]) -> str:
         File name.
     """
     return "model.keras" if len(ims) == 1 else f"model_{im}.keras"
+
+
+def backbone_of(network: str) -> str:
+    """Return the file name of the backbone to which a network adds.
+
+    >>> backbone_of("model_SA(1.0).keras")
+    'backbone_SA(1.0).npz'
+
+    Parameters
+    ----------
+    network : str
+        File name of the network, from `network_name`.
+
+    Returns
+    -------
+    str
+        File name.
+    """
+    return f"backbone{network.removeprefix('model').removesuffix('.keras')}.npz"
 
 
 def write_done(folder: Path, facts: dict) -> None:
