@@ -143,7 +143,16 @@ class _Equations:
 
 
 def fit(
-    design, y, event, site, precision, listing: Listing | None = None, *, offset=0.0, most=MOST_UPDATES
+    design,
+    y,
+    event,
+    site,
+    precision,
+    *,
+    offset=0.0,
+    listing: Listing | None = None,
+    records_alike: float = 1.0,
+    most: int = MOST_UPDATES,
 ) -> ListedRegression:
     r"""Fit a linear regression with a Gaussian prior and crossed event and site terms to listed records.
 
@@ -175,10 +184,15 @@ def fit(
         Event id and site id of each record.
     precision : array_like, [p, p]
         Precision P of the prior of the coefficients, positive definite.
-    listing : Listing, optional
-        How records were selected by their y; None: not.
     offset : array_like, [n]
         Part o of y that is known, for instance the published median.
+    records_alike : float
+        Number of records that count as one, given the event and site terms: neighbouring records of an
+        event, and records of neighbouring events at a site, share their path and err together. The
+        standard deviations are found with all records; then coefficients, their covariance and the terms
+        are those for a likelihood in which each record has the power 1 / `records_alike`.
+    listing : Listing, optional
+        How records were selected by their y; None: not.
     most : int
         Largest number of updates of the standard deviations.
 
@@ -204,75 +218,126 @@ def fit(
         raise DataError("regression: a value is missing or infinite: drop the record or mend its source")
     equations = _Equations(design, event, site, precision)
     with threadpool_limits(1, "blas"):  # matrices of some hundred rows: threads gain nothing
-        return _iterate(equations, y, offset, listing, most)
+        result = _iterate(equations, y, offset, listing, most)
+        if records_alike > 1:
+            result = _tempered(equations, y, offset, listing, result, records_alike)
+        return result
 
 
 def _iterate(
     equations: _Equations, y: np.ndarray, offset: np.ndarray, listing: Listing | None, most: int
 ) -> ListedRegression:
     """Alternate between Newton steps and updates of the standard deviations (see `fit`)."""
-    n, sizes = len(y), equations.sizes
+    sizes = np.array(equations.sizes)
     spread = float(np.std(y - offset)) or 1.0
-    stddevs, phi = np.array([0.5, 0.5]) * spread, 0.7 * spread
-    b = np.zeros(equations.design.shape[1])
-    terms: list[np.ndarray] = [np.zeros(size) for size in sizes]
-    converged = False
-
-    def penalised(b, terms, stddevs, phi) -> tuple[float, np.ndarray]:
-        """Return the penalised log-likelihood, without constants of the standard deviations, and mu."""
-        mu = offset + equations.predict(b, terms)
-        value = -0.5 * (((y - mu) / phi) ** 2).sum() - 0.5 * b @ equations.precision @ b
-        value -= 0.5 * sum((term**2).sum() / sd**2 for term, sd in zip(terms, stddevs))
-        if listing:
-            value -= log_ndtr((mu - listing.level) / np.hypot(listing.spread, phi)).sum()
-        return value, mu
-
+    state = _State(np.zeros(equations.design.shape[1]), [np.zeros(size) for size in sizes])
+    stddevs, phi, converged = np.array([0.5, 0.5]) * spread, 0.7 * spread, False
+    problem = _Problem(equations, y, offset, listing)
     for update in range(most + 1):
-        value, mu = penalised(b, terms, stddevs, phi)
-        for _ in range(_NEWTON_STEPS if listing else 1):
-            score, weights = _score(y, mu, phi, listing)
-            response = mu - offset + score / weights
-            new_b, new_terms, variances, covariance, log_det = equations.solve(weights, response, stddevs)
-            step = 1.0
+        state = problem.improve(state, stddevs, phi, _NEWTON_STEPS if listing else 1)
+        if converged or update == most:
+            break
+        shares = np.array([v.sum() / sd**2 for v, sd in zip(state.variances, stddevs, strict=True)])
+        free = sizes.sum() + len(state.b) - shares.sum() - np.sum(equations.precision * state.covariance)
+        new_phi = _update_phi(y, state.mu, phi, float(free), listing)
+        squares = np.array([(term**2).sum() for term in state.terms])
+        smallest = _SMALLEST_RATIO * new_phi
+        new_stddevs = np.maximum(np.sqrt(squares / np.maximum(sizes - shares, 1e-9)), smallest)
+        change = np.abs(np.log(new_stddevs / stddevs))[new_stddevs > 2 * smallest]
+        converged = bool((change < TOLERANCE).all() and abs(np.log(new_phi / phi)) < TOLERANCE)
+        stddevs, phi = new_stddevs, new_phi
+    return problem.result(state, stddevs, phi, converged)
+
+
+def _tempered(
+    equations: _Equations,
+    y: np.ndarray,
+    offset: np.ndarray,
+    listing: Listing | None,
+    result: ListedRegression,
+    records_alike: float,
+) -> ListedRegression:
+    """Return the regression with records that count for 1 / `records_alike`; standard deviations stay."""
+    problem = _Problem(equations, y, offset, listing, 1 / records_alike)
+    terms = [result.event_terms.to_numpy(), result.site_terms.to_numpy()]
+    stddevs = np.array([result.tau, result.phi_s2s])
+    state = problem.improve(_State(result.coefficients, terms), stddevs, result.phi_ss, 12)
+    tempered = problem.result(state, stddevs, result.phi_ss, result.converged)
+    return dataclasses.replace(tempered, log_likelihood=result.log_likelihood)
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """Coefficients, event and site terms, and what the last solution says about them."""
+
+    b: np.ndarray
+    terms: list[np.ndarray]
+    mu: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    variances: list[np.ndarray] = dataclasses.field(default_factory=list)
+    covariance: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
+    log_det: float = 0.0
+    value: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Problem:
+    """Penalised likelihood of records, each of which counts `share` times, and its Newton steps."""
+
+    equations: _Equations
+    y: np.ndarray
+    offset: np.ndarray
+    listing: Listing | None
+    share: float = 1.0
+
+    def penalised(self, b: np.ndarray, terms: list[np.ndarray], stddevs, phi: float):
+        """Return the penalised log-likelihood, without constants of the standard deviations, and mu."""
+        mu = self.offset + self.equations.predict(b, terms)
+        value = -0.5 * (((self.y - mu) / phi) ** 2).sum()
+        if self.listing:
+            value -= log_ndtr((mu - self.listing.level) / np.hypot(self.listing.spread, phi)).sum()
+        value = self.share * value - 0.5 * b @ self.equations.precision @ b
+        value -= 0.5 * sum((term**2).sum() / sd**2 for term, sd in zip(terms, stddevs, strict=True))
+        return float(value), mu
+
+    def improve(self, state: _State, stddevs, phi: float, steps: int) -> _State:
+        """Return the state after a number of Newton steps, each halved until it is no step down."""
+        b, terms = state.b, state.terms
+        value, mu = self.penalised(b, terms, stddevs, phi)
+        for _ in range(steps):
+            score, weights = _score(self.y, mu, phi, self.listing)
+            response = mu - self.offset + score / weights
+            solution = self.equations.solve(self.share * weights, response, stddevs)
+            new_b, new_terms, variances, covariance, log_det = solution
+            before, step = value, 1.0
             for _ in range(_HALVINGS):
                 trial_b = b + step * (new_b - b)
-                trial = [old + step * (new - old) for old, new in zip(terms, new_terms)]
-                trial_value, trial_mu = penalised(trial_b, trial, stddevs, phi)
+                trial = [old + step * (new - old) for old, new in zip(terms, new_terms, strict=True)]
+                trial_value, trial_mu = self.penalised(trial_b, trial, stddevs, phi)
                 if trial_value >= value - 1e-9 * abs(value):
                     b, terms, value, mu = trial_b, trial, trial_value, trial_mu
                     break
                 step /= 2
-        if converged or update == most:
-            break
-        shares = [variance.sum() / sd**2 for variance, sd in zip(variances, stddevs)]
-        free = sum(sizes) + len(b) - sum(shares) - np.sum(equations.precision * covariance)
-        new_phi = _update_phi(y, mu, phi, free, listing)
-        new_stddevs = np.array(
-            [
-                np.sqrt((term**2).sum() / max(size - share, 1e-9))
-                for term, size, share in zip(terms, sizes, shares)
-            ]
-        )
-        new_stddevs = np.maximum(new_stddevs, _SMALLEST_RATIO * new_phi)
-        change = np.abs(np.log([*new_stddevs / stddevs, new_phi / phi]))
-        small = new_stddevs <= 2 * _SMALLEST_RATIO * new_phi
-        converged = bool((change[:2] < TOLERANCE)[~small].all() and change[2] < TOLERANCE)
-        stddevs, phi = new_stddevs, new_phi
+            if abs(value - before) < 1e-10 * abs(value):
+                break
+        return _State(b, terms, mu, variances, covariance, log_det, value)
 
-    log_prior = -sum(size * np.log(sd) for size, sd in zip(sizes, stddevs))
-    log_prior += 0.5 * np.linalg.slogdet(equations.precision)[1]
-    return ListedRegression(
-        coefficients=b,
-        covariance=covariance,
-        tau=float(stddevs[0]),
-        phi_s2s=float(stddevs[1]),
-        phi_ss=float(phi),
-        event_terms=pd.Series(terms[0], pd.Index(equations.levels[0], name="event")),
-        site_terms=pd.Series(terms[1], pd.Index(equations.levels[1], name="site")),
-        log_likelihood=float(value - n * np.log(phi) + log_prior - 0.5 * log_det),
-        mu=mu,
-        converged=converged,
-    )
+    def result(self, state: _State, stddevs, phi: float, converged: bool) -> ListedRegression:
+        """Return the state as the result of the regression."""
+        sizes, levels = self.equations.sizes, self.equations.levels
+        log_prior = 0.5 * np.linalg.slogdet(self.equations.precision)[1] - np.log(stddevs) @ sizes
+        log_likelihood = state.value - len(self.y) * np.log(phi) + log_prior - 0.5 * state.log_det
+        return ListedRegression(
+            coefficients=state.b,
+            covariance=state.covariance,
+            tau=float(stddevs[0]),
+            phi_s2s=float(stddevs[1]),
+            phi_ss=float(phi),
+            event_terms=pd.Series(state.terms[0], pd.Index(levels[0], name="event")),
+            site_terms=pd.Series(state.terms[1], pd.Index(levels[1], name="site")),
+            log_likelihood=float(log_likelihood),
+            mu=state.mu,
+            converged=converged,
+        )
 
 
 def _score(y, mu, phi: float, listing: Listing | None) -> tuple[np.ndarray, np.ndarray]:
