@@ -1,13 +1,21 @@
 """Statistics on tables and arrays, without TensorFlow.
 
-bootstrap        confidence intervals of scores, by resampling events and sites
-calibration      scaling of the predicted standard deviation after the training
-ergodic          ergodic ground-motion model, fitted to the records by mixed-effects regression
-japanese_models  published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
-kriging          site terms kriged between the sites, within-event residuals within an event
-mixed_effects    linear regression with crossed random effects of events and sites
-mixture          mean, aleatory and epistemic variance of an ensemble of Normal distributions
-path_terms       source and path terms: covariance, and kriging to new earthquakes and places
-published        published ergodic ground-motion models, computed by pygmm
-random_effects   event, site and path terms: estimated from residuals, and added to predictions
+backbone           published models, weighted and re-centred on the records of a region
+backbone_fit       fit of a backbone: choice and weights of published models, re-centring
+bootstrap          confidence intervals of scores, by resampling events and sites
+calibration        scaling of the predicted standard deviation after the training
+ergodic            ergodic ground-motion model, fitted to the records by mixed-effects regression
+japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
+kriging            site terms kriged between the sites, within-event residuals within an event
+listed_regression  regression with a prior and crossed effects, for records listed only above a level
+mixed_effects      linear regression with crossed random effects of events and sites
+mixture            mean, aleatory and epistemic variance of an ensemble of Normal distributions
+path_terms         source and path terms: covariance, and kriging to new earthquakes and places
+published          published ergodic ground-motion models, computed by pygmm
+published_scaling  scaling of published models with magnitude, distance and depth, as tables
+random_effects     event, site and path terms: estimated from residuals, and added to predictions
+recentring         difference of a region from published models, as a linear model with a prior
+scaling_tables     interpolation of tables over magnitude, distance and depth, for arrays and tensors
+site_response      site response by Vs30: linear term re-fitted, non-linear term as published
+tectonics          tectonic classes of earthquakes and regions of published models
 """

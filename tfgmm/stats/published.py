@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,21 +83,74 @@ class PublishedModel:
             Median of ln IM, and total standard deviation in ln units; both are NaN for a period that the
             model does not have.
         """
+        model = self._computed(magnitude, distance_km, depth_km, min(depth_km, DEEPEST_CRUSTAL_KM), vs30)
+        if im == "PGA":
+            return np.log(model.pga), model.ln_std_pga
+        periods = [imt.period(im)]
+        return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
+
+    def medians(self, ims: Sequence[str], magnitude, distance_km, depth_km, top_km, vs30) -> np.ndarray:
+        """Return the medians of ln IM (IM in g) of one record for several measures, in one call of pygmm.
+
+        Parameters
+        ----------
+        ims : sequence of str, [im]
+            Intensity measures: PGA or spectral accelerations such as ``SA(1.0)``.
+        magnitude : float
+            Moment magnitude.
+        distance_km : float
+            Distance of the column `distance`, km.
+        depth_km : float
+            Hypocentral depth, km.
+        top_km : float
+            Depth to the top of the rupture, km.
+        vs30 : float
+            Vs30, m/s.
+
+        Returns
+        -------
+        ndarray, [im]
+            Medians of ln IM; NaN for a period that the model does not have.
+        """
+        model = self._computed(magnitude, distance_km, depth_km, top_km, vs30)
+        periods = [imt.period(im) for im in ims]
+        values = model.interp_ln_spec_accels([period or np.nan for period in periods])
+        return np.where(np.array(periods) > 0, values, np.log(model.pga))
+
+    def _computed(self, magnitude, distance_km, depth_km, top_km, vs30) -> Any:
+        """Return pygmm's model of one record; the parameters are those of `medians`."""
         scenario = pygmm.Scenario(
             mag=magnitude,
             **dict.fromkeys(("dist_rup", "dist_hyp", "dist_jb"), distance_km),
             dist_x=-1.0,  # not on the hanging wall
             dip=90.0,
             depth_hyp=depth_km,
-            depth_tor=min(depth_km, DEEPEST_CRUSTAL_KM),
+            depth_tor=top_km,
             v_s30=vs30,
             **self.fixed,
         )
-        model = self.gmm(scenario)
-        if im == "PGA":
-            return np.log(model.pga), model.ln_std_pga
-        periods = [imt.period(im)]
-        return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
+        return self.gmm(scenario)
+
+    def in_region(self, region: str) -> "PublishedModel":
+        """Return the model with the terms of a region, or its global terms if it has none for the region.
+
+        Parameters
+        ----------
+        region : str
+            Region as pygmm spells it: ``global``, ``california``, ``japan``, ``italy``, ``taiwan``,
+            ``china``, ``turkey`` or ``new_zealand``.
+
+        Returns
+        -------
+        PublishedModel
+            The same model if it has no regional terms at all.
+        """
+        options = [name for p in self.gmm.PARAMS if p.name == "region" for name in p.options]
+        if not options:
+            return self
+        # Chiou & Youngs call their terms without adjustment those of California.
+        own = next(name for name in (region, "global", "california") if name in options)
+        return dataclasses.replace(self, fixed=self.fixed | {"region": own})
 
 
 _JAPAN = {"region": "japan", "mechanism": "SS"}

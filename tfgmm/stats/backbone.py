@@ -1,0 +1,371 @@
+"""Backbone: published ground-motion models, weighted and re-centred on the records of a region."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
+from tfgmm.stats import recentring, scaling_tables, tectonics
+from tfgmm.stats.listed_regression import Listing
+from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES, NUMPY, ArrayFunctions
+from tfgmm.stats.site_response import SiteResponse
+
+#: Version of the files that `Backbone.save` writes.
+FORMAT = 1
+_ARRAYS = ("published", "pga_760", "coefficients", "covariance")
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    r"""Median of ln IM (IM in g) by magnitude, distance, depth, tectonic class and Vs30.
+
+    .. math:: b = \sum_k w_k \, b_{k,760}(M, R, Z) + \delta(M, R, Z) + F(V_{S30}, PGA_{760})
+
+    with published models :math:`b_k` at Vs30 760 m/s, their weights :math:`w_k`, the regional difference
+    :math:`\delta` (`tfgmm.stats.recentring`) and the site response F (`SiteResponse`).
+
+    Attributes
+    ----------
+    ims : tuple of str, [im]
+        Intensity measures.
+    classes : tuple of str, [class]
+        Tectonic classes of the training records, in the order of `tfgmm.stats.tectonics.CLASSES`.
+    published : ndarray, [im, class, M, R, Z]
+        Weighted published medians on the nodes of `tfgmm.stats.scaling_tables`.
+    pga_760 : ndarray, [class, M, R, Z]
+        Median of ln PGA at Vs30 760 m/s, re-centred where records of PGA were given.
+    coefficients : ndarray, [im, p]
+        Posterior mean of the coefficients of :math:`\delta`; the last is the factor of the linear site
+        term less 1.
+    covariance : ndarray, [im, p, p]
+        Posterior covariance of the coefficients.
+    centres : tuple of (float, float), [im]
+        Distance R_0, km, and published linear site term (ln units) at which the regressors are centred.
+    sites : tuple of SiteResponse, [im]
+        Site response with the fitted factor.
+    stddevs : tuple of (float, float, float), [im]
+        tau, phi_S2S and phi_SS of the training records about the median, ln units.
+    vs30_m_s : float
+        Median Vs30 of the training records, which counts where Vs30 is unknown.
+    ranges : dict of str to (float, float)
+        Smallest and largest ``magnitude``, ``depth_km``, ``r_km`` and ``vs30`` of the training records;
+        NaN if unknown.
+    region : str
+        Region of the published models.
+    listing : Listing or None
+        Truncation that was allowed for.
+    assumptions : tuple of str
+        What the published models assume.
+    report : pandas.DataFrame
+        Row per published model, measure and class (`tfgmm.stats.backbone_fit.fit`).
+    """
+
+    ims: tuple[str, ...]
+    classes: tuple[str, ...]
+    published: np.ndarray
+    pga_760: np.ndarray
+    coefficients: np.ndarray
+    covariance: np.ndarray
+    centres: tuple[tuple[float, float], ...]
+    sites: tuple[SiteResponse, ...]
+    stddevs: tuple[tuple[float, float, float], ...]
+    vs30_m_s: float
+    ranges: dict[str, tuple[float, float]]
+    region: str
+    listing: Listing | None
+    assumptions: tuple[str, ...]
+    report: pd.DataFrame
+
+    def class_weights(self, depth_km, tectonic_class=None) -> np.ndarray:
+        """Return the weights of the backbone's classes for each earthquake, [event, class].
+
+        Classes without training records get no weight. An earthquake that has no other class takes the
+        mean over all classes of the backbone.
+
+        Parameters
+        ----------
+        depth_km : array_like, [event]
+            Depth of the hypocentre, km.
+        tectonic_class : array_like of str, [event], optional
+            Known class of each earthquake.
+
+        Returns
+        -------
+        ndarray, [event, class]
+            Weights, which add up to 1.
+        """
+        weights = tectonics.class_weights(depth_km, tectonic_class)
+        weights = weights[:, [tectonics.CLASSES.index(name) for name in self.classes]]
+        total = weights.sum(axis=1, keepdims=True)
+        return np.where(total > 0, weights, 1.0) / np.where(total > 0, total, len(self.classes))
+
+    def median_table(self, im: str) -> np.ndarray:
+        """Return the re-centred median of ln IM (IM in g) at Vs30 760 m/s, [class, M, R, Z].
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+
+        Returns
+        -------
+        ndarray, [class, M, R, Z]
+            Table for `tfgmm.stats.scaling_tables.curves`.
+        """
+        number = self._number(im)
+        delta = self._design(im) @ self.coefficients[number]
+        return self.published[number] + delta.reshape(self.published[number].shape)
+
+    def variance_table(self, im: str) -> np.ndarray:
+        """Return the posterior variance of the median at the centre of the training sites, [class, M, R, Z].
+
+        It is the variance of the coefficients alone, and grows away from the records to that of the prior.
+        The contribution of the factor of the linear site term away from the mean site is left out.
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+
+        Returns
+        -------
+        ndarray, [class, M, R, Z]
+            Variances, squared ln units.
+        """
+        number = self._number(im)
+        design = self._design(im)
+        design[:, -1] = 0.0
+        variance = ((design @ self.covariance[number]) * design).sum(axis=1)
+        return variance.reshape(self.published[number].shape)
+
+    def median(self, im: str, magnitude, depth_km, ln_r, vs30=None, tectonic_class=None) -> np.ndarray:
+        """Return the median of ln IM (IM in g) of earthquakes at places.
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+        magnitude, depth_km : array_like, [event]
+            Moment magnitude, and depth of the hypocentre in km.
+        ln_r : array_like, [event, places]
+            Natural logarithm of the closest distance to the rupture, else of the hypocentral distance, km.
+        vs30 : array_like, [event, places] or [places], optional
+            Vs30, m/s; NaN, or None for all places, is unknown: `vs30_m_s`.
+        tectonic_class : array_like of str, [event], optional
+            Known class of each earthquake.
+
+        Returns
+        -------
+        ndarray, [event, places]
+            Medians.
+        """
+        magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
+        weights = self.class_weights(depth, tectonic_class)
+        ln_im, ln_pga = (
+            scaling_tables.curves(table, weights, magnitude, depth)
+            for table in (self.median_table(im), self.pga_760)
+        )
+        vs30 = np.nan if vs30 is None else np.asarray(vs30, float)
+        vs30 = np.broadcast_to(np.where(np.isnan(vs30), self.vs30_m_s, vs30), ln_r.shape)
+        return median(ln_im, ln_pga, ln_r, vs30, self.sites[self._number(im)])
+
+    def variance(self, im: str, magnitude, depth_km, ln_r, tectonic_class=None) -> np.ndarray:
+        """Return the variance of the median of earthquakes at places, squared ln units (`variance_table`).
+
+        Parameters
+        ----------
+        im, magnitude, depth_km, ln_r, tectonic_class
+            As of `median`.
+
+        Returns
+        -------
+        ndarray, [event, places]
+            Variances.
+        """
+        magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
+        weights = self.class_weights(depth, tectonic_class)
+        rows = scaling_tables.curves(self.variance_table(im), weights, magnitude, depth)
+        return scaling_tables.median_760(rows, ln_r)
+
+    def median_of(self, im: str, records: pd.DataFrame) -> np.ndarray:
+        """Return the median of ln IM (IM in g) of each record of a table.
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+        records : pandas.DataFrame, [n, ...]
+            ``magnitude, depth_km, r_km``; optionally ``vs30`` and ``tectonic_class``.
+
+        Returns
+        -------
+        ndarray, [n]
+            Medians.
+        """
+        kinds = records["tectonic_class"] if "tectonic_class" in records else None
+        vs30 = records["vs30"].to_numpy(float)[:, None] if "vs30" in records else None
+        columns = (records[name].to_numpy(float) for name in ("magnitude", "depth_km", "r_km"))
+        magnitude, depth, r_km = columns
+        return self.median(im, magnitude, depth, np.log(r_km)[:, None], vs30, kinds)[:, 0]
+
+    def save(self, path: Path) -> None:
+        """Write the backbone to a file: arrays as NPZ without pickles, all else as JSON inside.
+
+        Parameters
+        ----------
+        path : Path
+            File to write.
+
+        Raises
+        ------
+        DataError
+            The file system refuses to write.
+        """
+        plain: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in (*_ARRAYS, "report", "sites", "listing")
+        }
+        plain |= {
+            "format": FORMAT,
+            "nodes": [MAGNITUDES.tolist(), LN_R.tolist(), DEPTHS_KM.tolist()],
+            "sites": [dataclasses.asdict(site) for site in self.sites],
+            "listing": dataclasses.asdict(self.listing) if self.listing else None,
+            "report": self.report.to_json(orient="split", double_precision=15),
+        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        with files.whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, settings=np.array(json.dumps(plain)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the backbone in a file that `save` has written.
+
+        Parameters
+        ----------
+        path : Path
+            File to read.
+
+        Returns
+        -------
+        Backbone
+            The same numbers.
+
+        Raises
+        ------
+        DataError
+            The file is missing, damaged, or of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                plain = json.loads(str(content["settings"]))
+                arrays = {name: content[name] for name in _ARRAYS}
+        except Exception as error:  # damaged archives end in errors of any kind
+            raise DataError(
+                f"{path}: cannot be read as a backbone ({type(error).__name__}: {error})"
+            ) from error
+        nodes = [MAGNITUDES.tolist(), LN_R.tolist(), DEPTHS_KM.tolist()]
+        if plain.pop("format") != FORMAT or plain.pop("nodes") != nodes:
+            raise DataError(f"{path}: written by another version of tfgmm; fit the backbone again")
+        listing = plain.pop("listing")
+        return cls(
+            ims=tuple(plain.pop("ims")),
+            classes=tuple(plain.pop("classes")),
+            centres=tuple((r, site) for r, site in plain.pop("centres")),
+            sites=tuple(SiteResponse(**site) for site in plain.pop("sites")),
+            stddevs=tuple((tau, s2s, ss) for tau, s2s, ss in plain.pop("stddevs")),
+            ranges={name: (low, high) for name, (low, high) in plain.pop("ranges").items()},
+            assumptions=tuple(plain.pop("assumptions")),
+            listing=Listing(**listing) if listing else None,
+            report=pd.read_json(io.StringIO(plain.pop("report")), orient="split", precise_float=True),
+            **plain,
+            **arrays,
+        )
+
+    def _number(self, im: str) -> int:
+        """Return the index of an intensity measure on the axis ``im``."""
+        if im not in self.ims:
+            raise DataError(f"the backbone has no {im}, only {', '.join(self.ims)}")
+        return self.ims.index(im)
+
+    def _design(self, im: str) -> np.ndarray:
+        """Return the regressors at all nodes of the tables at 760 m/s, [class * M * R * Z, p]."""
+        r_km, linear = self.centres[self._number(im)]
+        n = len(self.classes)
+        number, m, ln_r, z = (
+            a.ravel() for a in np.meshgrid(np.arange(n), MAGNITUDES, LN_R, DEPTHS_KM, indexing="ij")
+        )
+        columns = recentring.regressors(m, np.exp(ln_r), z, np.eye(n)[number], r_km)
+        return np.column_stack([columns, np.full(len(m), -linear)])
+
+    def _places(self, magnitude, depth_km, ln_r) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return magnitude and depth, [event], and ln R, [event, places], as arrays of numbers."""
+        magnitude, depth = (np.atleast_1d(np.asarray(a, float)) for a in (magnitude, depth_km))
+        return magnitude, depth, np.atleast_2d(np.asarray(ln_r, float))
+
+
+def median(ln_im_curves, ln_pga_curves, ln_r, vs30, site: SiteResponse, xp: ArrayFunctions = NUMPY):
+    """Return the median of ln IM of earthquakes at places, by plain arithmetic for arrays and tensors alike.
+
+    Parameters
+    ----------
+    ln_im_curves, ln_pga_curves : array or tensor, [event, R]
+        Results of `tfgmm.stats.scaling_tables.curves` for `Backbone.median_table` and `Backbone.pga_760`.
+    ln_r : array or tensor, [event, places]
+        Natural logarithm of the distance in km.
+    vs30 : array or tensor, [event, places]
+        Vs30, m/s, known everywhere.
+    site : SiteResponse
+        Site response of the measure.
+    xp : ArrayFunctions
+        Functions of the library of the arguments.
+
+    Returns
+    -------
+    array or tensor, [event, places]
+        Medians of ln IM (IM in g).
+    """
+    at_760 = scaling_tables.median_760(ln_im_curves, ln_r, xp)
+    ln_pga = scaling_tables.median_760(ln_pga_curves, ln_r, xp)
+    return at_760 + site.amplification(vs30, ln_pga, xp)
+
+
+def combine(backbones: Sequence[Backbone]) -> Backbone:
+    """Return one backbone for several intensity measures, of backbones fitted to the same records.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+        Backbones of different measures with the same classes.
+
+    Returns
+    -------
+    Backbone
+        With the table of PGA of the one that holds PGA, else of the first.
+
+    Raises
+    ------
+    DataError
+        The classes or the regions differ.
+    """
+    first = next((one for one in backbones if "PGA" in one.ims), backbones[0])
+    if any((one.classes, one.region) != (first.classes, first.region) for one in backbones):
+        raise DataError("backbones of different tectonic classes or regions cannot be combined")
+    joined = {
+        name: np.concatenate([getattr(one, name) for one in backbones])
+        for name in _ARRAYS
+        if name != "pga_760"
+    }
+    listed = {
+        name: tuple(value for one in backbones for value in getattr(one, name))
+        for name in ("ims", "centres", "sites", "stddevs")
+    }
+    report = pd.concat([one.report for one in backbones], ignore_index=True)
+    return dataclasses.replace(first, **joined, **listed, report=report)

@@ -1,0 +1,346 @@
+"""Fit of a backbone to records: choice and weights of published models, and re-centring."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import block_diag
+
+from tfgmm.core.errors import DataError
+from tfgmm.stats import listed_regression, recentring, scaling_tables, tectonics
+from tfgmm.stats.backbone import Backbone
+from tfgmm.stats.listed_regression import ListedRegression, Listing
+from tfgmm.stats.published_scaling import ASSUMPTIONS, ScalingModel, models_of_pygmm, tabulate
+from tfgmm.stats.site_response import UNKNOWN_VS30_M_S, SiteResponse
+
+#: Largest number of records that count in the weights of published models. All models are wrong, and
+#: records of the same event and site err together: with the full likelihood of 100,000 records one model
+#: would take all the weight for a difference that says nothing of larger earthquakes.
+RECORDS_THAT_COUNT = 50
+#: Smallest weight of a published model; models below are dropped.
+SMALLEST_WEIGHT = 0.05
+#: Smallest weight of a class with which an event counts in the weights of the models of that class.
+_OF_CLASS = 0.25
+#: Smallest numbers of events and records of a class from which its models are weighted.
+_FEWEST_EVENTS, _FEWEST_RECORDS = 5, 50
+#: Models stay although no record lies within their magnitudes, if one lies within this distance.
+_MAGNITUDE_MARGIN = 1.0
+#: Updates of the standard deviations in the comparison of models, which needs no more.
+_UPDATES = 8
+#: Prior standard deviation of the coefficient of the PGA's own remaining part (`fit`, another measure).
+_CONTROL_STDDEV = 1.0
+
+#: Columns of the report.
+REPORT = ("im", "tectonic_class", "model", "weight", "bias", "rmse", "tau", "phi_s2s", "phi_ss")
+REPORT += ("log_likelihood", "note")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """Records of one measure as arrays; what is known of them before any model.
+
+    Attributes
+    ----------
+    y : ndarray, [n]
+        ln IM.
+    magnitude, depth_km, r_km : ndarray, [n]
+        Of the records.
+    event, site : ndarray, [n]
+        Ids.
+    weights : ndarray, [n, class]
+        Weights of the classes.
+    linear : ndarray, [n]
+        Published linear site term, ln units.
+    vs30 : ndarray, [n]
+        Vs30, m/s, known or assumed.
+    site_response : SiteResponse
+        Published site response.
+    control : ndarray, [n, 0 or 1]
+        Remaining part of the record's PGA.
+    listing : Listing or None
+        Truncation by y itself.
+    """
+
+    y: np.ndarray
+    magnitude: np.ndarray
+    depth_km: np.ndarray
+    r_km: np.ndarray
+    event: np.ndarray
+    site: np.ndarray
+    weights: np.ndarray
+    linear: np.ndarray
+    vs30: np.ndarray
+    site_response: SiteResponse
+    control: np.ndarray
+    listing: Listing | None
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Return the distance, km, and the linear site term in the middle of the records."""
+        return float(np.exp(np.log(self.r_km).mean())), float(self.linear.mean())
+
+    def at(self, table: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return a table, [class, M, R, Z], at the records, [n]."""
+        own = self.weights if weights is None else weights
+        events, first, code = np.unique(self.event, return_index=True, return_inverse=True)
+        curves = scaling_tables.curves(table, own[first], self.magnitude[first], self.depth_km[first])
+        return scaling_tables.median_760(curves[code], np.log(self.r_km)[:, None])[:, 0]
+
+    def some(self, kept: np.ndarray) -> "_Training":
+        """Return the records where `kept`, [n], is True."""
+        arrays = {
+            field.name: getattr(self, field.name)[kept]
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), np.ndarray)
+        }
+        return dataclasses.replace(self, **arrays)
+
+    def regress(self, at_760: np.ndarray, ln_pga_760: np.ndarray, most: int) -> ListedRegression:
+        """Fit the difference of the records from published medians at 760 m/s, [n]."""
+        r_km, linear = self.centre
+        columns = recentring.regressors(self.magnitude, self.r_km, self.depth_km, self.weights, r_km)
+        design = np.column_stack([columns, self.linear - linear, self.control])
+        precision = block_diag(
+            recentring.prior_precision(self.weights.shape[1]),
+            1 / recentring.SITE_STDDEV**2,
+            np.eye(self.control.shape[1]) / _CONTROL_STDDEV**2,
+        )
+        offset = at_760 + self.linear + self.site_response.nonlinear(self.vs30, ln_pga_760)
+        return listed_regression.fit(
+            *(design, self.y, self.event, self.site, precision),
+            offset=offset,
+            listing=self.listing,
+            records_alike=recentring.RECORDS_ALIKE,
+            most=most,
+        )
+
+
+def fit(
+    records: pd.DataFrame,
+    im: str,
+    *,
+    region: str = "global",
+    models: Sequence[ScalingModel] | None = None,
+    listing: Listing | None = None,
+) -> Backbone:
+    r"""Fit a backbone of one intensity measure to records.
+
+    **Weights.** Each published model of a class is re-centred on the records of events that have a weight of
+    at least 1/4 in the class. With its log-likelihood L per record (coefficients, event and site terms
+    integrated out, so that what the prior holds unlikely counts against the model) its weight is
+
+    .. math:: w_k \propto \exp[N (L_k - L_{best})], \quad N = \min(n_{events}, 50)
+
+    Models below 0.05 are dropped, as are models without the period, and those of which no record is within
+    one unit of their magnitudes, if others are left. Weights are equal where a class has less than 5
+    events or 50 records.
+
+    **Truncation.** With a `listing`, records are listed by their PGA. PGA itself is fitted by the
+    likelihood of listed records. For another measure y, given the record's PGA the listing tells no more of
+    y: :math:`p(y | PGA, listed) = p(y | PGA)`. So PGA is fitted first, and what it leaves of each record,
+    :math:`\ln PGA - \mu_{PGA}`, is a further regressor of an ordinary regression.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame, [n, ...]
+        ``event_id, site_id, magnitude, depth_km, r_km`` (closest distance to the rupture, else hypocentral
+        distance, km), ``ln_im`` (IM in g); optionally ``vs30`` (m/s, may be NaN), ``tectonic_class``, and
+        ``ln_pga`` (PGA in g), which gives the PGA at 760 m/s of the non-linear site response and is needed
+        for another measure than PGA with a `listing`.
+    im : str
+        Intensity measure.
+    region : str
+        Region of the published models (`tfgmm.stats.tectonics.region_at`).
+    models : sequence of ScalingModel, optional
+        Published models to choose from; None: those of pygmm.
+    listing : Listing, optional
+        How the records were selected by their PGA; None: not.
+
+    Returns
+    -------
+    Backbone
+        With ``report``: a row per model with its weight, the mean residual as published (``bias``), the RMSE
+        about it, the standard deviations after re-centring, L (``log_likelihood``), and why it was dropped.
+
+    Raises
+    ------
+    DataError
+        A value is missing or infinite; there are fewer than two events or sites; no model has the measure
+        and a class of the records; or ``ln_pga`` is needed and absent.
+    """
+    return _fit(records, im, region, models or models_of_pygmm(region), listing)[0]
+
+
+def _fit(
+    records: pd.DataFrame, im: str, region: str, models: Sequence[ScalingModel], listing: Listing | None
+) -> tuple[Backbone, ListedRegression]:
+    """Return the backbone and the regression (see `fit`)."""
+    first = None
+    if im != "PGA":
+        if "ln_pga" in records:
+            by_pga = records.assign(ln_im=records["ln_pga"])
+            first = _fit(by_pga, "PGA", region, models, listing)
+        elif listing:
+            raise DataError(f"{im} of records that are listed by PGA: bring the PGA of each record as well")
+
+    classes, training, vs30_median = _training(records, im, models, listing if im == "PGA" else None)
+    if first and listing:
+        control = records["ln_pga"].to_numpy(float) - first[1].mu
+        training = dataclasses.replace(training, control=control[:, None])
+    tables = {
+        model.name: tabulate(model, [im, "PGA"]) for model in models if model.tectonic_class in classes
+    }
+    if first:
+        ln_pga_760 = training.at(first[0].pga_760)
+    else:
+        equal = _class_tables(classes, models, {name: 1.0 for name in tables}, tables, 1)
+        ln_pga_760 = training.at(equal)
+        if im == "PGA":  # non-linear only where strong, so a constant will do until the fit
+            ln_pga_760 += np.mean(training.y - ln_pga_760 - training.linear)
+
+    report = pd.concat(
+        [
+            _weigh(
+                training, number, name, [m for m in models if m.tectonic_class == name], tables, ln_pga_760
+            )
+            for number, name in enumerate(classes)
+        ],
+        ignore_index=True,
+    )
+    report = report.assign(im=im)[list(REPORT)]
+    weights = dict(zip(report["model"], report["weight"]))
+    published = _class_tables(classes, models, weights, tables, 0)
+    regression = training.regress(training.at(published), ln_pga_760, listed_regression.MOST_UPDATES)
+    p = len(regression.coefficients) - training.control.shape[1]
+    factor = 1 + float(regression.coefficients[p - 1])
+    backbone = Backbone(
+        ims=(im,),
+        classes=classes,
+        published=published[None],
+        pga_760=first[0].pga_760 if first else _class_tables(classes, models, weights, tables, 1),
+        coefficients=regression.coefficients[None, :p],
+        covariance=regression.covariance[None, :p, :p],
+        centres=(training.centre,),
+        sites=(dataclasses.replace(training.site_response, factor=factor),),
+        stddevs=((regression.tau, regression.phi_s2s, regression.phi_ss),),
+        vs30_m_s=vs30_median,
+        ranges=_ranges(records),
+        region=region,
+        listing=listing,
+        assumptions=ASSUMPTIONS,
+        report=report,
+    )
+    if im == "PGA":
+        backbone = dataclasses.replace(backbone, pga_760=backbone.median_table("PGA"))
+    return backbone, regression
+
+
+def _training(
+    records: pd.DataFrame, im: str, models: Sequence[ScalingModel], listing: Listing | None
+) -> tuple[tuple[str, ...], _Training, float]:
+    """Return the classes that records and models share, the records as arrays, and the median Vs30."""
+    columns = ("ln_im", "magnitude", "depth_km", "r_km")
+    y, magnitude, depth, r_km = (records[name].to_numpy(float) for name in columns)
+    for name, values in zip(columns, (y, magnitude, depth, r_km)):
+        if not np.isfinite(values).all():
+            raise DataError(f"backbone: {name} of {(~np.isfinite(values)).sum():,} records is missing")
+    r_km = np.maximum(r_km, 1.0)
+    known = records["tectonic_class"] if "tectonic_class" in records else None
+    weights = tectonics.class_weights(depth, known)
+    modelled = {model.tectonic_class for model in models}
+    kept = [k for k, name in enumerate(tectonics.CLASSES) if name in modelled and weights[:, k].any()]
+    if not kept:
+        raise DataError(f"backbone: no published model of the classes of these records has {im}")
+    weights = weights[:, kept]
+    total = weights.sum(axis=1, keepdims=True)
+    weights = np.where(total > 0, weights, 1.0) / np.where(total > 0, total, len(kept))
+
+    vs30 = records["vs30"].to_numpy(float) if "vs30" in records else np.full(len(y), np.nan)
+    middle = float(np.nanmedian(vs30)) if np.isfinite(vs30).any() else UNKNOWN_VS30_M_S
+    vs30 = np.where(np.isnan(vs30), middle, vs30)
+    site = SiteResponse.published(im)
+    training = _Training(
+        y=y,
+        magnitude=magnitude,
+        depth_km=depth,
+        r_km=r_km,
+        event=records["event_id"].to_numpy(),
+        site=records["site_id"].to_numpy(),
+        weights=weights,
+        linear=site.linear(vs30),
+        vs30=vs30,
+        site_response=site,
+        control=np.empty((len(y), 0)),
+        listing=listing,
+    )
+    return tuple(tectonics.CLASSES[k] for k in kept), training, middle
+
+
+def _weigh(
+    training: _Training,
+    number: int,
+    name: str,
+    models: Sequence[ScalingModel],
+    tables: dict[str, np.ndarray],
+    ln_pga_760: np.ndarray,
+) -> pd.DataFrame:
+    """Return the report on the models of a class, the column `number` of the weights of the classes."""
+    of_class = training.weights[:, number] >= _OF_CLASS
+    enough = of_class.sum() >= _FEWEST_RECORDS
+    enough = enough and len(np.unique(training.event[of_class])) >= _FEWEST_EVENTS
+    # A class with few events of its own is judged by all.
+    part, pga = (training.some(of_class), ln_pga_760[of_class]) if enough else (training, ln_pga_760)
+    events = len(np.unique(part.event))
+    rows = []
+    for model in models:
+        row: dict[str, object] = {"model": model.name, "tectonic_class": name, "note": ""}
+        rows.append(row)
+        if np.isnan(tables[model.name][0]).any():
+            row["note"] = "dropped: has no such period"
+            continue
+        at_760 = part.at(tables[model.name][:1], np.ones((len(part.y), 1)))
+        residual = part.y - at_760 - part.linear - part.site_response.nonlinear(part.vs30, pga)
+        row |= {"bias": residual.mean(), "rmse": residual.std()}
+        low, high = model.magnitudes
+        near = (part.magnitude > low - _MAGNITUDE_MARGIN) & (part.magnitude < high + _MAGNITUDE_MARGIN)
+        if not near.any():
+            row["note"] = "dropped: no record near its magnitudes"
+            continue
+        inside = np.mean((part.magnitude >= low) & (part.magnitude <= high) & (part.r_km <= model.max_r_km))
+        row["note"] = f"{100 * inside:.0f} % of the records in its range"
+        if enough:
+            result = part.regress(at_760, pga, _UPDATES)
+            row["log_likelihood"] = result.log_likelihood / len(part.y)
+            row |= {key: getattr(result, key) for key in ("tau", "phi_s2s", "phi_ss")}
+    report = pd.DataFrame(rows).reindex(columns=[*REPORT])
+    usable = ~report["note"].str.startswith("dropped")
+    if not usable.any():  # the nearest that there is
+        usable = ~report["bias"].isna()
+    if not usable.any():
+        raise DataError(f"backbone: no published model of the class {name} has this measure")
+    score = report["log_likelihood"].where(usable).astype(float)
+    score = score.fillna(score.max() if score.notna().any() else 0.0).where(usable, -np.inf)
+    weight = np.exp(min(events, RECORDS_THAT_COUNT) * (score - score.max()))
+    weight /= weight.sum()
+    small = usable & (weight < SMALLEST_WEIGHT)
+    report.loc[small, "note"] = "dropped: fits the records less well"
+    weight = weight.where(~small, 0.0)
+    return report.assign(weight=weight / weight.sum())
+
+
+def _class_tables(classes, models, weights: dict[str, float], tables, measure: int) -> np.ndarray:
+    """Return the weighted mean of the tables of each class, [class, M, R, Z], for a measure of the tables."""
+    means = []
+    for name in classes:
+        chosen = [m.name for m in models if m.tectonic_class == name and weights.get(m.name, 0) > 0]
+        chosen = [one for one in chosen if not np.isnan(tables[one][measure]).any()]
+        total = sum(weights[one] for one in chosen)
+        means.append(sum(weights[one] / total * tables[one][measure] for one in chosen))
+    return np.array(means)
+
+
+def _ranges(records: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return the smallest and largest values of the records."""
+    names = [name for name in ("magnitude", "depth_km", "r_km", "vs30") if name in records]
+    return {name: (float(records[name].min()), float(records[name].max())) for name in names}

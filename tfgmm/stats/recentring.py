@@ -1,0 +1,107 @@
+r"""Difference of a region from published models, as a linear model whose prior is "none".
+
+.. math:: \delta = c_0 + g_M(M) + c_g \ln\frac{R'}{R'_0} + c_a \frac{R - R_0}{100} + g_Z(Z) + c_{class},
+    \quad R' = \sqrt{R^2 + h^2}
+
+with g_M and g_Z Gaussian processes on hat functions: away from the records their posterior returns to zero,
+that is to the published scaling, while c_0 stays.
+"""
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from tfgmm.stats.scaling_tables import hat_weights
+
+#: Prior standard deviation of the constant c_0, ln units: wide. Regional means of well recorded events
+#: differ from global models by some tenths, of small earthquakes by up to 1.
+CONSTANT_STDDEV = 1.0
+#: Prior standard deviation of g_M, ln units: the spread of published models in magnitude scaling about
+#: their mean over one or two magnitude units.
+MAGNITUDE_STDDEV = 0.3
+#: Length of g_M in magnitude units: one unit beyond the records the correlation is 0.25.
+MAGNITUDE_LENGTH = 0.6
+#: Prior standard deviation of the geometric slope c_g; published slopes lie within some 0.3 of each other.
+GEOMETRIC_STDDEV = 0.3
+#: Prior standard deviation of the anelastic slope c_a, ln units per 100 km; regional terms of published
+#: models span 0.3 to 0.5.
+ANELASTIC_STDDEV = 0.3
+#: Distance h, km, over which the geometric correction fades towards the source, as published saturation.
+SATURATION_KM = 10.0
+#: Prior standard deviation, ln units, and length, km, of g_Z: published depth scaling differs by some tenths
+#: over some ten km, and few models agree below 30 km.
+DEPTH_STDDEV, DEPTH_LENGTH_KM = 0.3, 25.0
+#: Prior standard deviation of the constant of each tectonic class, ln units.
+CLASS_STDDEV = 0.2
+#: Prior standard deviation of the factor of the linear site term, about 1.
+SITE_STDDEV = 0.3
+
+#: Number of records that count as one in the coefficients (`listed_regression.fit`).
+RECORDS_ALIKE = 30.0
+
+#: Nodes of g_M and g_Z: finer than their lengths.
+MAGNITUDE_NODES = np.arange(3.0, 9.01, 0.25)
+DEPTH_NODES_KM = np.arange(0.0, 201.0, 10.0)
+#: Variance of the nodes' own noise, which keeps the covariance of a smooth process invertible.
+_NUGGET = 1e-4
+
+
+def regressors(magnitude, r_km, depth_km, class_weights, centre_km: float) -> np.ndarray:
+    """Return the regressors of the difference from the published models, [n, p].
+
+    Parameters
+    ----------
+    magnitude, r_km, depth_km : array_like, [n]
+        Moment magnitude; distance to the rupture and depth of the hypocentre, km.
+    class_weights : array_like, [n, class]
+        Weights of the tectonic classes.
+    centre_km : float
+        Distance R_0, km, at which the distance terms are zero: the middle of the records, so that there
+        the constant and the slopes are determined apart.
+
+    Returns
+    -------
+    ndarray, [n, p]
+        Columns in the order constant, c_g, c_a, g_M, g_Z, classes.
+    """
+    magnitude, r_km, depth_km = (np.asarray(a, float) for a in (magnitude, r_km, depth_km))
+    near = np.log(np.hypot(r_km, SATURATION_KM) / np.hypot(centre_km, SATURATION_KM))
+    return np.column_stack(
+        [
+            np.ones(len(near)),
+            near,
+            (r_km - centre_km) / 100,
+            hat_weights(magnitude, MAGNITUDE_NODES),
+            hat_weights(depth_km, DEPTH_NODES_KM),
+            np.asarray(class_weights, float),
+        ]
+    )
+
+
+def prior_precision(n_classes: int) -> np.ndarray:
+    """Return the precision of the prior of the coefficients of `regressors`, [p, p]; their prior mean is 0.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of tectonic classes.
+
+    Returns
+    -------
+    ndarray, [p, p]
+        Inverse covariance.
+    """
+    constants = [CONSTANT_STDDEV, GEOMETRIC_STDDEV, ANELASTIC_STDDEV]
+    blocks = [
+        np.diag(np.array(constants) ** -2.0),
+        _process_precision(MAGNITUDE_NODES, MAGNITUDE_STDDEV, MAGNITUDE_LENGTH),
+        _process_precision(DEPTH_NODES_KM, DEPTH_STDDEV, DEPTH_LENGTH_KM),
+        np.eye(n_classes) / CLASS_STDDEV**2,
+    ]
+    return block_diag(*blocks)
+
+
+def _process_precision(nodes: np.ndarray, stddev: float, length: float) -> np.ndarray:
+    """Return the precision of a Gaussian process with the squared exponential covariance at nodes."""
+    distance = (nodes[:, None] - nodes) / length
+    covariance = stddev**2 * np.exp(-0.5 * distance**2) + _NUGGET * stddev**2 * np.eye(len(nodes))
+    return np.linalg.inv(covariance)

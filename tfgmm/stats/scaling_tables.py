@@ -1,0 +1,140 @@
+"""Interpolation of tables of ln IM over magnitude, distance and depth, for arrays and tensors alike.
+
+The nodes of all tables are the same. All functions are plain arithmetic. Where a function of NumPy is
+needed, `xp` is the set of functions that has it: `NUMPY`, or an `ArrayFunctions` of TensorFlow's, as
+
+    TENSORS = ArrayFunctions(
+        tf.floor, tf.minimum, tf.maximum, tf.math.log, tf.exp, tf.einsum, tf.constant,
+        lambda values: tf.cast(values, tf.int32),
+        lambda values, like: tf.cast(values, like.dtype),
+        lambda rows, index: tf.gather(rows, index, batch_dims=1),
+    )
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+#: Nodes of magnitude: step 0.1, which holds the bends of published models.
+MAGNITUDES = np.round(np.arange(3.0, 9.0 + 0.05, 0.1), 10)
+#: Nodes of ln R (R in km), 1 to 1000 km, equal steps of 0.1.
+LN_R = np.linspace(0.0, np.log(1000.0), 70)
+#: Nodes of depth, km: where published models bend (7, 15, 20, 40, 80, 120, 125), closer near the surface,
+#: where the Joyner-Boore distance bends with depth.
+_SHALLOW = [0, 2.5, 5, 7, 10, 12.5, 15, 17.5, 20, 22.5, 25]
+DEPTHS_KM = np.array([*_SHALLOW, 30, 40, 60, 80, 100, 120, 125, 200], float)
+_FAR = 1e9
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFunctions:
+    """Functions that the interpolation needs, of one library of arrays.
+
+    Attributes
+    ----------
+    floor, minimum, maximum, log, exp, einsum : callable
+        As those of NumPy.
+    constant : callable
+        ``constant(array, dtype)`` makes an array of the library.
+    to_int : callable
+        Conversion to integers.
+    to_float : callable
+        ``to_float(values, like)``: conversion to the type of `like`.
+    gather : callable
+        ``gather(rows, index)``, [event, n] and [event, places] -> [event, places].
+    """
+
+    floor: Callable[..., Any]
+    minimum: Callable[..., Any]
+    maximum: Callable[..., Any]
+    log: Callable[..., Any]
+    exp: Callable[..., Any]
+    einsum: Callable[..., Any]
+    constant: Callable[..., Any]
+    to_int: Callable[..., Any]
+    to_float: Callable[..., Any]
+    gather: Callable[..., Any]
+
+
+NUMPY = ArrayFunctions(
+    *(np.floor, np.minimum, np.maximum, np.log, np.exp, np.einsum, np.asarray),
+    lambda values: np.asarray(values).astype(np.int64),
+    lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
+    lambda rows, index: np.take_along_axis(rows, index, axis=-1),
+)
+
+
+def hat_weights(x, nodes: np.ndarray, xp: ArrayFunctions = NUMPY):
+    """Return the weights of linear interpolation between nodes, [event, node]; outside, those of the edge.
+
+    Parameters
+    ----------
+    x : array or tensor, [event]
+        Positions.
+    nodes : ndarray, [node]
+        Nodes, ascending.
+    xp : ArrayFunctions
+        Functions of the library of `x`.
+
+    Returns
+    -------
+    array or tensor, [event, node]
+        Hat functions: weights, not negative, that add up to 1.
+    """
+    widths = np.diff(nodes)
+    # Behind the edges the hats stay at 1: their neighbours there are so far away that x never falls short.
+    before, after = np.append(-_FAR, nodes[:-1]), np.append(nodes[1:], _FAR)
+    rising = (x[:, None] - xp.constant(before, x.dtype)) / xp.constant(np.append(1.0, widths), x.dtype)
+    falling = (xp.constant(after, x.dtype) - x[:, None]) / xp.constant(np.append(widths, 1.0), x.dtype)
+    return xp.minimum(xp.maximum(xp.minimum(rising, falling), 0.0), 1.0)
+
+
+def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY):
+    """Return a table at the magnitude, depth and classes of each earthquake, as a curve over `LN_R`.
+
+    Parameters
+    ----------
+    table : array or tensor, [class, M, R, Z]
+        Values on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`.
+    class_weights : array or tensor, [event, class]
+        Weights of the classes, which add up to 1.
+    magnitude, depth_km : array or tensor, [event]
+        Moment magnitude, and depth of the hypocentre in km; outside the nodes the nearest node counts.
+    xp : ArrayFunctions
+        Functions of the library of the arguments.
+
+    Returns
+    -------
+    array or tensor, [event, R]
+        Curves.
+    """
+    by_magnitude = xp.einsum("em,cmrz->ecrz", hat_weights(magnitude, MAGNITUDES, xp), table)
+    by_depth = xp.einsum("ez,ecrz->ecr", hat_weights(depth_km, DEPTHS_KM, xp), by_magnitude)
+    return xp.einsum("ec,ecr->er", class_weights, by_depth)
+
+
+def median_760(curves, ln_r, xp: ArrayFunctions = NUMPY):
+    """Return the value of each earthquake's curve at places, linear in ln R between the nodes.
+
+    Parameters
+    ----------
+    curves : array or tensor, [event, R]
+        Result of `curves`.
+    ln_r : array or tensor, [event, places]
+        Natural logarithm of the distance in km; outside 1 to 1000 km the nearest node counts.
+    xp : ArrayFunctions
+        Functions of the library of the arguments.
+
+    Returns
+    -------
+    array or tensor, [event, places]
+        Interpolated values: the median of ln IM at Vs30 760 m/s where the table holds it.
+    """
+    step = float(LN_R[1] - LN_R[0])
+    position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(LN_R) - 1))
+    node = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
+    share = position - node
+    index = xp.to_int(node)
+    return (1.0 - share) * xp.gather(curves, index) + share * xp.gather(curves, index + 1)
