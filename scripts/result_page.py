@@ -21,7 +21,7 @@ def of_run(run: RunFolder) -> dict[str, str]:
         "records": f"simulated records, not measured ones (data hash {run.data['digest']})",
         **made(),
         "run": f"networks {', '.join(experiment.networks)}; {', '.join(experiment.ims)}; preset "
-        f"{experiment.preset}; target {experiment.training.target}; {experiment.chunks} chunks x "
+        f"{experiment.preset}; backbone {experiment.backbone}; {experiment.chunks} chunks x "
         f"{experiment.inits}",
     }
 

@@ -77,6 +77,8 @@ def experiment(
     >>> tfgmm.experiment(["kik", "meso"], preset="quick", epochs=5).training.epochs
     5
     """
+    if settings.pop("target", None) is not None:
+        raise UsageError("--target is replaced: im by --backbone none, residual by --backbone ergodic or auto")
     names = _names(networks) or ()
     if not names:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")

@@ -52,9 +52,18 @@ Drop = Annotated[
     str | None,
     typer.Option(help="Input channels, or groups of channels (source, path, site), to leave out."),
 ]
-Target = Annotated[
-    str | None, typer.Option(help="im: learn ln IM; residual: learn ln IM minus the fitted ergodic median.")
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Median to which the network adds. auto: published models, weighted and re-centred on the "
+        "records (default of quick and standard); a model's NAME, as BSSA14; ergodic: a regression; none."
+    ),
 ]
+BackboneRegion = Annotated[
+    str | None,
+    typer.Option(help="Region of the published models: auto (where the map is), japan, california, global, ..."),
+]
+Target = Annotated[str | None, typer.Option(hidden=True)]
 Weighting = Annotated[
     str | None, typer.Option(help="record: every record has the same weight; event: every event has.")
 ]
@@ -106,6 +115,8 @@ def _train_options(
     inits: Inits = None,
     chunk: Chunk = None,
     drop: Drop = None,
+    backbone: Backbone = None,
+    backbone_region: BackboneRegion = None,
     target: Target = None,
     weighting: Weighting = None,
     shift_pixels: ShiftPixels = None,

@@ -68,7 +68,7 @@ class Evaluation:
             + ", **simulated**" * self.run.simulated
             + f" (data hash {data['digest']})",
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
-            "run": f"preset {experiment.preset}, target {training.target}, weighting by "
+            "run": f"preset {experiment.preset}, backbone {experiment.backbone}, weighting by "
             f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, random effects "
             f"{experiment.random_effects}, stopping {experiment.stopping}, "
             f"{experiment.network.precision}, seed {experiment.seed}; {self.scored.members} of "

@@ -15,6 +15,7 @@ from tfgmm.data.schemas import training_records
 from tfgmm.network.channels import Rasteriser, event_vectors, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
+from tfgmm.stats.backbone import Backbone
 
 
 def processor_precision() -> str:
@@ -562,7 +563,7 @@ class Material:
         """
         experiment = resolved(experiment)
         records = fold.roles(flat_table(dataset, experiment, im))
-        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, for_backbone(records))
+        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, records.assign(r_km=records["r_hyp_km"]))
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)

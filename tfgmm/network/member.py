@@ -15,12 +15,10 @@ import tensorflow as tf
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import training_records
 from tfgmm.network import batches
-from tfgmm.network.batches import MEDIAN_CHANNELS, Material
+from tfgmm.network.batches import Material
 from tfgmm.network.normal import (
-    ErgodicMedian,
     GroundMotionModel,
     NormalLayer,
     RandomTerms,
@@ -30,7 +28,7 @@ from tfgmm.network.normal import (
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, write_done
+from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, backbone_of, network_name, write_done
 from tfgmm.stats import ergodic
 
 STATE = "state.json"
@@ -476,7 +474,7 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row`` and ``col``, with ``im``, ``arm`` (name of the set
+        The rows of ``material.records`` without ``row``, ``col`` and ``vs30``, with ``im``, ``arm`` (name of the set
         of input channels), ``chunk``, ``init``, and ``mean`` and ``stddev`` of ln IM, ln units (IM in g).
     """
     batch_size = material.experiment.training.batch_size
@@ -491,7 +489,7 @@ def predictions(
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
-    table = material.records.drop(columns=["row", "col"])
+    table = material.records.drop(columns=["row", "col", "vs30"])
     which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
     return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
 

@@ -20,7 +20,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY
-from tfgmm.network import batches
+from tfgmm.network import backbones, batches
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
@@ -33,6 +33,7 @@ from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import kriging, random_effects
+from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.random_effects import RandomEffects
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Training:
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
         self.experiment = experiment or run.experiment
         self.ims = ims or self.experiment.ims
+        self._backbones: dict[tuple[int, str], Backbone | None] = {}
 
     def arm(self, experiment: Experiment, ims: tuple[str, ...] | None = None) -> "Training":
         """Return the training of another arm or other intensity measures, in the same run and folds.
@@ -191,8 +193,24 @@ class Training:
         UsageError, DataError
             As for `Material.of`.
         """
-        fold = self.folds[member.chunk]
-        return {im: Material.of(self.dataset, self.experiment, im, fold) for im in ims or self.ims}
+        return {
+            im: Material.of(
+                self.dataset,
+                self.experiment,
+                im,
+                self.folds[member.chunk],
+                self._backbone(member.chunk, im),
+            )
+            for im in ims or self.ims
+        }
+
+    def _backbone(self, chunk: int, im: str) -> Backbone | None:
+        """Return the backbone of a chunk and an intensity measure, which is fitted once for all members."""
+        if (chunk, im) not in self._backbones:
+            self._backbones[chunk, im] = backbones.fit(
+                self.dataset, self.experiment, im, self.folds[chunk]
+            )
+        return self._backbones[chunk, im]
 
     def seconds_per_member(self, trials: int = 3) -> float:
         """Measure a few training steps, and return the time that the training of one member takes, s.

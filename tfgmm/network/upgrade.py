@@ -119,7 +119,7 @@ def _read_description(path: Path) -> tuple[Experiment, dict]:
         raise UsageError(f"{path} is no run folder: name a run that version 0.1 made")
     try:
         content = files.read_json(path / DESCRIPTION)
-        experiment, _ = Experiment(**content["experiment"]), content["data"]["digest"]
+        experiment, _ = _converted(content["experiment"]), content["data"]["digest"]
         if content.get("format", 1) > FORMAT:
             refuse_format(path, content)
         old_folders = [im for im in experiment.ims if (path / MEMBERS / im).is_dir()]
@@ -128,6 +128,17 @@ def _read_description(path: Path) -> tuple[Experiment, dict]:
         return experiment, content
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path / DESCRIPTION} is damaged ({reason(error)})") from error
+
+
+def _converted(settings: dict) -> Experiment:
+    """Return the settings of version 0.1 as those of this version.
+
+    The target ``residual``, ln IM minus an ergodic regression, is the backbone ``ergodic`` now. Networks
+    trained by version 0.1 hold the regression themselves.
+    """
+    training = dict(settings["training"])
+    backbone = "ergodic" if training.pop("target", "im") == "residual" else "none"
+    return Experiment(**{"backbone": backbone} | settings | {"training": training})
 
 
 def _dataset(path: Path, experiment: Experiment, described: dict, data: str | None) -> Dataset:
@@ -211,7 +222,7 @@ def _read_member(path: Path, im: str) -> _OldMember:
             done=done,
             network=path / _NETWORK,
             history=pd.read_csv(path / HISTORY).assign(im=im),
-            predictions=files.read_parquet(folder.predictions).assign(im=im),
+            predictions=files.read_parquet(folder.predictions).assign(im=im, backbone=0.0),
         )
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(

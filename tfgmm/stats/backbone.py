@@ -167,14 +167,45 @@ class Backbone:
             Medians.
         """
         magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
-        weights = self.class_weights(depth, tectonic_class)
-        ln_im, ln_pga = (
-            scaling_tables.curves(table, weights, magnitude, depth)
-            for table in (self.median_table(im), self.pga_760)
-        )
-        vs30 = np.nan if vs30 is None else np.asarray(vs30, float)
-        vs30 = np.broadcast_to(np.where(np.isnan(vs30), self.vs30_m_s, vs30), ln_r.shape)
+        ln_im, ln_pga = self.curves(im, magnitude, depth, tectonic_class)
+        vs30 = np.broadcast_to(self.known_vs30(np.nan if vs30 is None else vs30), ln_r.shape)
         return median(ln_im, ln_pga, ln_r, vs30, self.sites[self._number(im)])
+
+    def curves(self, im: str, magnitude, depth_km, tectonic_class=None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the medians of ln IM and ln PGA at 760 m/s of earthquakes, as curves over ln R.
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+        magnitude, depth_km : ndarray, [event]
+            Moment magnitude, and depth of the hypocentre in km.
+        tectonic_class : array_like of str, [event], optional
+            Known class of each earthquake.
+
+        Returns
+        -------
+        ln_im, ln_pga : ndarray, [event, R]
+            Arguments of the function `median`.
+        """
+        weights = self.class_weights(depth_km, tectonic_class)
+        tables = (self.median_table(im), self.pga_760)
+        return tuple(scaling_tables.curves(table, weights, magnitude, depth_km) for table in tables)
+
+    def known_vs30(self, vs30) -> np.ndarray:
+        """Return Vs30 with the median of the training records, `vs30_m_s`, where Vs30 is unknown (NaN), m/s.
+
+        Parameters
+        ----------
+        vs30 : array_like, [...]
+            Vs30, m/s.
+
+        Returns
+        -------
+        ndarray, [...]
+        """
+        vs30 = np.asarray(vs30, float)
+        return np.where(np.isnan(vs30), self.vs30_m_s, vs30)
 
     def variance(self, im: str, magnitude, depth_km, ln_r, tectonic_class=None) -> np.ndarray:
         """Return the variance of the median of earthquakes at places, squared ln units (`variance_table`).
@@ -209,11 +240,22 @@ class Backbone:
         ndarray, [n]
             Medians.
         """
-        kinds = records["tectonic_class"] if "tectonic_class" in records else None
-        vs30 = records["vs30"].to_numpy(float)[:, None] if "vs30" in records else None
-        columns = (records[name].to_numpy(float) for name in ("magnitude", "depth_km", "r_km"))
-        magnitude, depth, r_km = columns
-        return self.median(im, magnitude, depth, np.log(r_km)[:, None], vs30, kinds)[:, 0]
+        scenario = ["magnitude", "depth_km", *(["tectonic_class"] if "tectonic_class" in records else [])]
+        # Curves are made once per earthquake, not per record.
+        number = records.groupby(scenario, observed=True, dropna=False).ngroup().to_numpy()
+        first = np.unique(number, return_index=True)[1]
+        earthquakes = records[scenario].iloc[first]
+        ln_im, ln_pga = (
+            curves[number]
+            for curves in self.curves(
+                im,
+                *(earthquakes[name].to_numpy(float) for name in ("magnitude", "depth_km")),
+                earthquakes.get("tectonic_class"),
+            )
+        )
+        vs30 = records["vs30"].to_numpy(float) if "vs30" in records else np.full(len(records), np.nan)
+        ln_r, vs30 = np.log(records["r_km"].to_numpy(float)), self.known_vs30(vs30)
+        return median(ln_im, ln_pga, ln_r[:, None], vs30[:, None], self.sites[self._number(im)])[:, 0]
 
     def save(self, path: Path) -> None:
         """Write the backbone to a file: arrays as NPZ without pickles, all else as JSON inside.

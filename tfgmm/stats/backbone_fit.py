@@ -8,10 +8,11 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import listed_regression, recentring, scaling_tables, tectonics
+from tfgmm.stats import ergodic, listed_regression, recentring, scaling_tables, tectonics
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.listed_regression import ListedRegression, Listing
 from tfgmm.stats.published_scaling import ASSUMPTIONS, ScalingModel, models_of_pygmm, tabulate
+from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
 from tfgmm.stats.site_response import UNKNOWN_VS30_M_S, SiteResponse
 
 #: Largest number of records that count in the weights of published models. All models are wrong, and
@@ -172,6 +173,51 @@ def fit(
     return _fit(records, im, region, models or models_of_pygmm(region), listing)[0]
 
 
+def fit_ergodic(records: pd.DataFrame, im: str) -> Backbone:
+    """Return the regression of `tfgmm.stats.ergodic`, fitted to records, as a backbone without site response.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame, [n, ...]
+        ``event_id, site_id, magnitude, depth_km, r_km`` (km), ``r_hyp_km`` and ``ln_im`` (IM in g).
+    im : str
+        Intensity measure.
+
+    Returns
+    -------
+    Backbone
+        With the regression's median in its tables, and no uncertainty of the coefficients.
+
+    Raises
+    ------
+    DataError
+        A value is missing or infinite, or there are fewer than two events or sites.
+    """
+    fitted = ergodic.fit(records)
+    m, ln_r, z = np.meshgrid(MAGNITUDES, LN_R, DEPTHS_KM, indexing="ij")
+    table = fitted.median(m, np.exp(ln_r), z)[None]
+    p = recentring.regressors([6.0], [10.0], [10.0], [[1.0]], 1.0).shape[1] + 1
+    flat = SiteResponse(c=0, v_c=760, v_ref=760, f_1=0, f_3=1, f_4=0, f_5=0)
+    report = {"im": [im], "tectonic_class": ["crustal"], "model": ["ergodic"], "weight": [1.0]}
+    return Backbone(
+        ims=(im,),
+        classes=("crustal",),
+        published=table[None],
+        pga_760=table,
+        coefficients=np.zeros((1, p)),
+        covariance=np.zeros((1, p, p)),
+        centres=((1.0, 0.0),),
+        sites=(flat,),
+        stddevs=((fitted.tau, fitted.phi_s2s, fitted.phi_ss),),
+        vs30_m_s=UNKNOWN_VS30_M_S,
+        ranges=_ranges(records),
+        region="global",
+        listing=None,
+        assumptions=("regression on the training records, without published models",),
+        report=pd.DataFrame(report).reindex(columns=[*REPORT]),
+    )
+
+
 def _fit(
     records: pd.DataFrame, im: str, region: str, models: Sequence[ScalingModel], listing: Listing | None
 ) -> tuple[Backbone, ListedRegression]:
@@ -189,7 +235,7 @@ def _fit(
         control = records["ln_pga"].to_numpy(float) - first[1].mu
         training = dataclasses.replace(training, control=control[:, None])
     tables = {
-        model.name: tabulate(model, [im, "PGA"]) for model in models if model.tectonic_class in classes
+        model.name: tabulate(model, (im, "PGA")) for model in models if model.tectonic_class in classes
     }
     if first:
         ln_pga_760 = training.at(first[0].pga_760)

@@ -1,13 +1,14 @@
 """Scaling of published models with magnitude, distance and depth, as tables at Vs30 760 m/s."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm.stats import published
+from tfgmm.stats import japanese_models, published
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
 
 #: Vs30 of the tables, m/s: the reference of the site response (`tfgmm.stats.site_response`).
@@ -70,7 +71,7 @@ class ScalingModel(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FunctionScaling:
     """Published model given by a function of arrays.
 
@@ -109,7 +110,7 @@ class FunctionScaling:
         return np.array([self.function(im, magnitude, r_km, depth_km, REFERENCE_VS30_M_S) for im in ims])
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PygmmScaling:
     """Published model of pygmm, interpolated between some 3,000 calls of about 0.5 ms.
 
@@ -245,7 +246,47 @@ def models_of_pygmm(region: str) -> tuple[ScalingModel, ...]:
     return tuple(PygmmScaling(model.in_region(region)) for model in published.MODELS)
 
 
-def tabulate(model: ScalingModel, ims: Sequence[str]) -> np.ndarray:
+@functools.lru_cache
+def models(region: str) -> tuple[ScalingModel, ...]:
+    """Return the published models for a region: those of pygmm, and in Japan those of Japan as well.
+
+    Parameters
+    ----------
+    region : str
+        Region (`tfgmm.stats.tectonics.region_at`).
+
+    Returns
+    -------
+    tuple of ScalingModel
+        Models of all tectonic classes; the same objects in each call.
+    """
+    return (*models_of_pygmm(region), *(models_of_japan() if region == "japan" else ()))
+
+
+@functools.lru_cache
+def models_of_japan() -> tuple[ScalingModel, ...]:
+    """Return the published models of Zhao et al. (2006) and Morikawa & Fujiwara (2013).
+
+    Returns
+    -------
+    tuple of ScalingModel
+        The models of `tfgmm.stats.japanese_models.MODELS`.
+    """
+    return tuple(
+        FunctionScaling(
+            name=model.name,
+            tectonic_class=model.tectonic_class,
+            function=lambda *inputs, model=model: model.ln_im(*inputs)[0],
+            magnitudes=model.ranges["magnitude"],
+            max_r_km=model.ranges["r_hyp_km"][1],
+            jumps=model.jumps,
+        )
+        for model in japanese_models.MODELS
+    )
+
+
+@functools.lru_cache
+def tabulate(model: ScalingModel, ims: tuple[str, ...]) -> np.ndarray:
     """Return the median of ln IM (IM in g) of a published model at Vs30 760 m/s on the nodes of the tables.
 
     At a jump the node is the mean of both sides. Outside the magnitudes that the authors state, the table
@@ -258,7 +299,7 @@ def tabulate(model: ScalingModel, ims: Sequence[str]) -> np.ndarray:
     ----------
     model : ScalingModel
         The published model.
-    ims : sequence of str, [im]
+    ims : tuple of str, [im]
         Intensity measures.
 
     Returns
@@ -291,6 +332,7 @@ def tabulate(model: ScalingModel, ims: Sequence[str]) -> np.ndarray:
             edge, inward = (low, _SLOPE_OVER) if magnitude < low else (high, -_SLOPE_OVER)
             slope = (at(edge + inward) - at(edge)) / inward
             table[:, number] = at(edge) + slope * (magnitude - edge)
+    table.flags.writeable = False  # the same array in each call
     return table
 
 

@@ -303,6 +303,7 @@ def _join_provenance(first: dict, second: dict, same: dict, tolerance: Tolerance
         "truncation": _join_texts(both, "truncation", " "),
         "attribution": _join_texts(both, "attribution", " "),
         "imports": imports,
+        **({"listing": first["listing"]} if first.get("listing", {}) == second.get("listing") else {}),
     }
 
 

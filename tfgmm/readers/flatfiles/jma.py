@@ -251,6 +251,8 @@ def _provenance(paths: Sequence[Path]) -> dict:
         },
         "truncation": "An event lists only stations with intensity 0.5 or more: the records are truncated "
         "from below, and a scaling fitted without regard to it is biased at large distance.",
+        # ln PGA (g) at which half of the records are listed, and the spread: docs/results/ideas.md.
+        "listing": {"level": -6.62, "spread": 0.45},
         "attribution": "Made from the annual seismic intensity and acceleration files of the Japan "
         "Meteorological Agency (JMA).",
     }
