@@ -78,7 +78,9 @@ def experiment(
     5
     """
     if settings.pop("target", None) is not None:
-        raise UsageError("--target is replaced: im by --backbone none, residual by --backbone ergodic or auto")
+        raise UsageError(
+            "--target is replaced: im by --backbone none, residual by --backbone ergodic or auto"
+        )
     names = _names(networks) or ()
     if not names:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")

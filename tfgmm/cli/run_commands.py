@@ -61,7 +61,9 @@ Backbone = Annotated[
 ]
 BackboneRegion = Annotated[
     str | None,
-    typer.Option(help="Region of the published models: auto (where the map is), japan, california, global, ..."),
+    typer.Option(
+        help="Region of the published models: auto (where the map is), japan, california, global, ..."
+    ),
 ]
 Target = Annotated[str | None, typer.Option(hidden=True)]
 Weighting = Annotated[

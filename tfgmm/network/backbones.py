@@ -57,9 +57,7 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
     if region == AUTO:
         region = tectonics.region_at(grid.longitude, grid.latitude)
     elif region not in ("global", *tectonics.REGIONS):
-        raise UsageError(
-            f"--backbone-region {region}: choose auto, global, {', '.join(tectonics.REGIONS)}"
-        )
+        raise UsageError(f"--backbone-region {region}: choose auto, global, {', '.join(tectonics.REGIONS)}")
     described = dataset.provenance.get(LISTING)
     listing = Listing(**described) if described and (im == "PGA" or "ln_pga" in records) else None
     return backbone_fit.fit(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.schemas import training_records
@@ -148,7 +148,9 @@ def _vs30(dataset: Dataset, experiment: Experiment, stations: pd.DataFrame, row,
     if {"site", "vs30"} & set(experiment.drop):
         return np.full(len(stations), np.nan)
     if dataset.layers is not None and "vs30" in dataset.layers:
-        return layers.on_grid(dataset.layers["vs30"], experiment.grid, experiment.grid.output_size)[0][row, col]
+        return layers.on_grid(dataset.layers["vs30"], experiment.grid, experiment.grid.output_size)[0][
+            row, col
+        ]
     return stations["vs30_m_s"].to_numpy(float)
 
 
@@ -563,7 +565,9 @@ class Material:
         """
         experiment = resolved(experiment)
         records = fold.roles(flat_table(dataset, experiment, im))
-        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, records.assign(r_km=records["r_hyp_km"]))
+        records["backbone"] = (
+            0.0 if backbone is None else backbone.median_of(im, records.assign(r_km=records["r_hyp_km"]))
+        )
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)

@@ -207,9 +207,7 @@ class Training:
     def _backbone(self, chunk: int, im: str) -> Backbone | None:
         """Return the backbone of a chunk and an intensity measure, which is fitted once for all members."""
         if (chunk, im) not in self._backbones:
-            self._backbones[chunk, im] = backbones.fit(
-                self.dataset, self.experiment, im, self.folds[chunk]
-            )
+            self._backbones[chunk, im] = backbones.fit(self.dataset, self.experiment, im, self.folds[chunk])
         return self._backbones[chunk, im]
 
     def seconds_per_member(self, trials: int = 3) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tfgmm.core.grid import Grid
 from tfgmm.prediction.places import Places, Window
+from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
@@ -217,6 +218,8 @@ class Facts:
         Calibration of sigma; None for uncalibrated predictions.
     nearest_km : ndarray or None
         Distance of each place to the nearest training station, km, for the calibration.
+    vs30 : ndarray
+        Vs30 of each place, m/s, for the backbone; NaN where unknown.
     """
 
     places: Places
@@ -224,6 +227,36 @@ class Facts:
     terms: PlaceTerms | None
     calibration: Calibration | None
     nearest_km: np.ndarray | None
+    vs30: np.ndarray
+
+
+# ---- the backbone ----------------------------------------------------------------------------------------
+
+
+def backbone_moments(tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30) -> tuple:
+    """Return median and variance of ln IM of the backbone for earthquakes at places.
+
+    Parameters
+    ----------
+    tables : MedianTables
+        Backbone of a chunk.
+    events : pandas.DataFrame, [event, ...]
+        ``magnitude`` and ``depth_km``.
+    r_hyp_km : ndarray, [event, ...]
+        Hypocentral distances, km; below 1 km they count as 1 km.
+    vs30 : ndarray, [...]
+        Vs30, m/s; NaN where unknown.
+
+    Returns
+    -------
+    median, variance : ndarray, [event, ...]
+        Ln units; squared ln units.
+    """
+    ln_r = np.log(np.maximum(r_hyp_km, 1.0)).reshape(len(events), -1)
+    known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
+    magnitude, depth = (events[name].to_numpy(float) for name in ("magnitude", "depth_km"))
+    moments = tables.at(magnitude, depth, ln_r, np.broadcast_to(known, ln_r.shape))
+    return tuple(values.reshape(r_hyp_km.shape) for values in moments)
 
 
 # ---- one member ----------------------------------------------------------------------------------------
@@ -240,7 +273,8 @@ def member_moments(mean, stddev, effects: RandomEffects | None = None, terms: tu
     Parameters
     ----------
     mean, stddev : array or tensor
-        :math:`f` and :math:`\phi_{SS,es}`, the output of the network, ln units.
+        :math:`f`, the sum of the backbone and the mean of the network, and :math:`\phi_{SS,es}` of the
+        network, ln units.
     effects : RandomEffects, optional
         Random effects of the run; without them, mean and variance of the network are returned.
     terms : tuple of (array, tensor or float)
@@ -267,6 +301,7 @@ def distribution(
     effects: RandomEffects | None = None,
     calibration: Calibration | None = None,
     nearest_km=None,
+    backbone_variance=0.0,
     xp=np,
 ) -> dict:
     """Return mean and standard deviations of ln IM of an ensemble, by name.
@@ -282,6 +317,8 @@ def distribution(
         Calibration of the aleatory and epistemic variance.
     nearest_km : array or tensor, optional
         Distance to the nearest training station, km, for the calibration.
+    backbone_variance : array or tensor, optional
+        Variance of the median of the backbone, squared ln units, a part of the epistemic variance.
     xp : module
         `numpy`, or ``tf.math`` for tensors.
 
@@ -295,6 +332,7 @@ def distribution(
     mean, aleatory, epistemic = moments
     if calibration is not None:
         aleatory, epistemic = calibration.variance(nearest_km, aleatory, epistemic, xp)
+    epistemic = epistemic + backbone_variance
     total = aleatory + epistemic
     parts = {
         "mean": mean,

@@ -23,6 +23,7 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
+from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
@@ -51,6 +52,8 @@ class Ensemble:
         Calibration of sigma, if ``tfgmm evaluate`` has made one.
     ranges : Ranges, optional
         Ranges of magnitude, depth and distance of the training records; read from the run by default.
+    backbones : dict of int to MedianTables, optional
+        Backbone to which the networks of each station chunk add; none by default.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class Ensemble:
         *,
         calibration: Calibration | None = None,
         ranges: Ranges | None = None,
+        backbones: dict[int, MedianTables] | None = None,
     ) -> None:
+        self.backbones = backbones or {}
         self.run, self.im, self.members, self.effects = run, im, members, effects
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
         self._rasteriser = rasteriser
@@ -229,7 +234,7 @@ class Ensemble:
             As for `maps` and `at_sites`.
         """
         grid, names = self.experiment.grid, {}
-        station_ids = sites[["station_id", "terms_of"]] if at_stations else None
+        stations = sites if at_stations else None
         projected(grid, events, "events")  # raises an error for an event that cannot be projected
         if sites is None:
             places = Places.pixels(grid)
@@ -237,7 +242,7 @@ class Ensemble:
             sites = scenarios.check_sites(sites)
             places = Places.sites(grid, sites, interpolation)
             names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
-        facts = self._facts(places, station_ids, calibrated)
+        facts = self._facts(places, stations, calibrated)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
@@ -251,7 +256,19 @@ class Ensemble:
             terms=None if self.effects is None else self._terms(places, stations),
             calibration=chosen,
             nearest_km=None if chosen is None else places.nearest_km(self.stations),
+            vs30=self._vs30(places) if stations is None else stations["vs30"].to_numpy(float),
         )
+
+    def _vs30(self, places: Places) -> np.ndarray:
+        """Return Vs30 at places, as the backbone got it in training, m/s; NaN where unknown."""
+        if self._vs30_map is None:
+            return np.full(places.x_km.shape, np.nan)
+        return places.sample(self._vs30_map[np.newaxis], Window(0, 0, self.experiment.grid.input_size))[0]
+
+    @functools.cached_property
+    def _vs30_map(self) -> np.ndarray | None:
+        """Return `RunFolder.vs30_map`."""
+        return self.run.vs30_map()
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
         """Return the calibration to apply, if any; raise `UsageError` if a required one is missing."""
@@ -286,17 +303,24 @@ class Ensemble:
         terms = [()] * len(self.members)
         if facts.terms is not None:
             terms = facts.terms.by_member(np.stack([*epicentres, events["depth_km"]], axis=-1))
-        members = []
-        for output, of_member in zip(outputs, terms, strict=True):
+        r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
+        of_chunk = {
+            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30)
+            for chunk, tables in self.backbones.items()
+        }
+        members, variances = [], []
+        for (chunk, _), output, of_member in zip(self.members, outputs, terms, strict=True):
             mean, stddev = (places.sample(values.numpy(), facts.window) for values in output)
-            members.append(conditioning.member_moments(mean, stddev, self.effects, of_member))
+            median, variance = of_chunk.get(chunk, (0.0, 0.0))
+            variances.append(variance)
+            members.append(conditioning.member_moments(median + mean, stddev, self.effects, of_member))
         distribution = conditioning.distribution(
             moments(*zip(*members, strict=True)),
             effects=self.effects,
             calibration=facts.calibration,
             nearest_km=facts.nearest_km,
+            backbone_variance=sum(variances) / len(variances),
         )
-        r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
         return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
             intensity_measure=self.im,
@@ -376,4 +400,9 @@ def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
     calibration, ranges = opened.calibration(im), opened.ranges(im)
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
     members = {place: member.load(path) for place, path in networks.items()}
-    return Ensemble(opened, im, members, rasteriser, effects, calibration=calibration, ranges=ranges)
+    return Ensemble(
+        *(opened, im, members, rasteriser, effects),
+        calibration=calibration,
+        ranges=ranges,
+        backbones=opened.backbones(im),
+    )

@@ -12,18 +12,21 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import dataset as dataset_files
+from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs import predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder, Ranges, training_records
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.stats import calibration, random_effects
+from tfgmm.stats.backbone import Backbone, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects
 
@@ -210,6 +213,45 @@ class RunFolder:
         folder.refuse_damaged()
         return folder.network(im)
 
+    def backbones(self, im: str) -> dict[int, MedianTables]:
+        """Return the backbones to which the trained networks of each station chunk add.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        dict of int to MedianTables
+            Tables by chunk; empty for a run without backbone.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `trained`; or the file of a backbone is damaged.
+        """
+        paths = {chunk: self.member(chunk, init).backbone(im) for chunk, init in reversed(self.trained(im))}
+        return {chunk: Backbone.load(path).tables(im) for chunk, path in sorted(paths.items()) if path}
+
+    def vs30_map(self) -> np.ndarray | None:
+        """Return Vs30 of the site layer at the pixels of the output window, m/s, for the backbones.
+
+        Returns
+        -------
+        ndarray, [row, col], or None
+            None if the run has no such layer or leaves the channel out.
+
+        Raises
+        ------
+        DataError
+            The file of the site layers is missing or damaged.
+        """
+        if "vs30" not in self.channels:
+            return None
+        grid = self.experiment.grid
+        return layers.on_grid(self.site_layers()["vs30"], grid, grid.output_size)[0]
+
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return the trained members of the run's own arm for one intensity measure.
 
@@ -375,9 +417,10 @@ class RunFolder:
 
         Returns
         -------
-        pandas.DataFrame, [n, 4]
-            A row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees; and
-            ``terms_of``, the id of the site whose site term applies to the station.
+        pandas.DataFrame, [n, 5]
+            A row per station, in the order of `ids`: ``station_id``; ``longitude, latitude``, degrees;
+            ``terms_of``, the id of the site whose site term applies to the station; and ``vs30``, m/s, for
+            the backbone, NaN if unknown or if the networks must not know it.
 
         Raises
         ------
@@ -392,7 +435,11 @@ class RunFolder:
             if unknown:
                 raise UsageError(f"run {self.path} has no station {listed(unknown)}")
             table = table.loc[list(ids)]
-        return table[["longitude", "latitude", "terms_of"]].reset_index()
+        if {"site", "vs30"} & set(self.experiment.drop):
+            table["vs30"] = np.nan
+        elif "vs30" not in table:  # there is no such layer
+            table["vs30"] = table["vs30_m_s"]
+        return table[["longitude", "latitude", "terms_of", "vs30"]].reset_index()
 
     def _places(self, name: str) -> pd.DataFrame:
         """Return the table ``events`` or ``stations``; a missing or damaged file raises `DataError`."""

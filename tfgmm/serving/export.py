@@ -167,6 +167,7 @@ class Export:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
+        backbones = self.run.backbones(self.im)
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
@@ -174,6 +175,8 @@ class Export:
             trained_km=trained_km,
             effects=effects,
             terms=terms,
+            backbones=[backbones.get(chunk) for chunk, _ in self.members],
+            vs30=self.run.vs30_map(),
         )
         return graph, self._description(chosen, effects)
 
@@ -190,6 +193,8 @@ class Export:
             stddev=stddev,
             on_map=conditioning.terms_on_map(effects, self.members, grid),
             paths=PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km),
+            xy_km=xy_km,
+            vs30=table["vs30"].to_numpy(),
         )
 
     def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:

@@ -13,10 +13,12 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
+from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms, correlation
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.scaling_tables import ArrayFunctions
 
 #: Distance from the centre of the grid, km, up to which the series is checked against PROJ.
 REACH_KM = 500.0
@@ -169,6 +171,14 @@ def _series(n: float) -> tuple[float, ...]:
 
 
 #: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
+#: Functions of TensorFlow with which tables of backbones are interpolated.
+TENSORS = ArrayFunctions(
+    *(tf.floor, tf.minimum, tf.maximum, tf.math.log, tf.exp, tf.einsum, tf.constant),
+    lambda values: tf.cast(values, tf.int32),
+    lambda values, like: tf.cast(values, like.dtype),
+    lambda rows, index: tf.gather(rows, index, batch_dims=1),
+    lambda arrays: tf.stack(arrays, axis=-1),
+)
 EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}
 #: Further inputs of ``at_sites``, [n, m].
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
@@ -320,6 +330,10 @@ class SiteTerms:
         Expected site terms at pixels without records, ln units.
     paths : PathGraph
         Source and path terms.
+    xy_km : ndarray, [k, 2]
+        Positions of the stations, km east and north of the centre of the map.
+    vs30 : ndarray, [k]
+        Vs30 of the stations for the backbones, m/s; NaN where unknown.
     """
 
     ids: Sequence[str]
@@ -328,6 +342,8 @@ class SiteTerms:
     stddev: np.ndarray
     on_map: np.ndarray
     paths: PathGraph
+    xy_km: np.ndarray
+    vs30: np.ndarray
 
 
 class Graph:
@@ -348,6 +364,10 @@ class Graph:
         Variance components (tau, phi_S2S, ...) of a run with random effects.
     terms : SiteTerms, optional
         Site and path terms of a run with random effects; needed for ``at_stations``.
+    backbones : sequence of MedianTables or None, [members], optional
+        Backbone to which each network adds; members of one chunk share the same object.
+    vs30 : ndarray, [rows, cols], optional
+        Vs30 at the pixels of the output window, m/s, for the backbones; unknown by default.
     """
 
     def __init__(
@@ -359,7 +379,10 @@ class Graph:
         trained_km: np.ndarray | None = None,
         effects: RandomEffects | None = None,
         terms: SiteTerms | None = None,
+        backbones: Sequence[MedianTables | None] | None = None,
+        vs30: np.ndarray | None = None,
     ) -> None:
+        self._backbones, self._vs30 = backbones or [None] * len(members), vs30
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration, trained_km
@@ -426,21 +449,37 @@ class Graph:
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
         mean, stddev = self._outputs(*event)
-        return {"mean": mean, "stddev": stddev}
+        medians, _ = self._backbone(event, *self._centres_km, self._vs30_map)
+        means = [m + median for m, median in zip(tf.unstack(mean, axis=1), medians, strict=True)]
+        return {"mean": tf.stack(means, axis=1), "stddev": stddev}
+
+    @property
+    def _centres_km(self) -> np.ndarray:
+        """Return the positions of the pixels of the output window, km east and north, [2, 1, rows, cols]."""
+        grid = self._rasteriser.grid
+        return np.moveaxis(grid.centres_km(grid.output_size), -1, 0)[:, np.newaxis]
+
+    @property
+    def _vs30_map(self) -> np.ndarray | None:
+        """Return Vs30 at the pixels of the output window, [1, rows, cols], m/s; None if unknown."""
+        return None if self._vs30 is None else self._vs30[np.newaxis]
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at all pixels, [n, rows, cols], by name of the quantity."""
-        grid = self._rasteriser.grid
-        places = np.moveaxis(grid.centres_km(grid.output_size), -1, 0)
-        return self._distribution(self._moments(*event), *places)
+        members = self._on_map(*event)
+        return self._distribution(members, event, *self._centres_km, self._vs30_map)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at sites, [n, m], and ``inside``, 1 for sites on the map."""
         event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
         _refuse(SITES, sites)
         pixel, inside = self._projection.locate(*sites)
-        at_sites = tuple(tf.gather_nd(values, pixel, batch_dims=1) for values in self._moments(*event))
-        distribution = self._distribution(at_sites, *self._projection.project(*sites))
+        members = [
+            tuple(tf.gather_nd(values, pixel, batch_dims=1) for values in member)
+            for member in self._on_map(*event)
+        ]
+        vs30 = None if self._vs30 is None else tf.gather_nd(np.asarray(self._vs30, "float32"), pixel)
+        distribution = self._distribution(members, event, *self._projection.project(*sites), vs30)
         return distribution | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -466,50 +505,92 @@ class Graph:
             for values in self._outputs(*event)
         )
         terms = zip(site_terms, site_stddevs, path_terms, strict=True)
-        return conditioning.distribution(self._combined(*outputs, terms), effects=self._effects, xp=tf.math)
+        members = self._with_terms(*outputs, terms)
+        x_km, y_km = (tf.gather(tf.constant(axis, tf.float32), number) for axis in stations.xy_km.T)
+        vs30 = tf.gather(tf.constant(stations.vs30, tf.float32), number)
+        return self._distribution(members, event, x_km, y_km, vs30)
 
-    def _moments(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return mean, aleatory variance and epistemic variance of ln IM, [n, rows, cols] each.
+    def _on_map(self, *event: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Return mean and variance of ln IM minus the backbone by every member, [n, rows, cols] each.
 
         With random effects, every pixel is taken as a place without records.
         """
         outputs = (tf.unstack(values, axis=1) for values in self._outputs(*event))
         if self._effects is None:
-            return self._combined(*outputs, [()] * len(self._members))
+            return self._with_terms(*outputs, [()] * len(self._members))
         grid = self._rasteriser.grid
         centres_km = grid.centres_km(grid.output_size)
         path_terms = self._terms.paths.on_map(self._source_km(*event), centres_km)
         site_stddev = conditioning.unknown_place_stddev(self._effects)
         on_map = np.asarray(self._terms.on_map, "float32")
         terms = [(term, site_stddev, path) for term, path in zip(on_map, path_terms, strict=True)]
-        return self._combined(*outputs, terms)
+        return self._with_terms(*outputs, terms)
 
-    def _combined(self, means: _Members, stddevs: _Members, terms: Iterable[tuple]) -> tuple:
-        """Return mean, aleatory and epistemic variance of the ensemble from the outputs of the members.
+    def _with_terms(
+        self, means: _Members, stddevs: _Members, terms: Iterable[tuple]
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Return mean and variance by every member, from the outputs of its network and its terms.
 
         `terms` holds site term, its standard deviation, and path term for each member, ln units.
         """
-        members = [
+        return [
             conditioning.member_moments(mean, stddev, self._effects, of_member)
             for mean, stddev, of_member in zip(means, stddevs, terms, strict=True)
         ]
-        return moments(*zip(*members, strict=True))
 
     def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
         """Return hypocentres [n, 3] in km: east and north of the centre of the map, and depth."""
         columns = (*self._projection.project(*event[:2]), event[2])
         return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
-    def _distribution(self, at_places: tuple, x_km, y_km) -> dict[str, tf.Tensor]:
-        """Return the calibrated distribution from mean and variances at places of any shape [..., k]."""
+    def _distribution(
+        self, members: list[tuple[tf.Tensor, tf.Tensor]], event: Sequence[tf.Tensor], x_km, y_km, vs30
+    ) -> dict[str, tf.Tensor]:
+        """Return the calibrated distribution at places (`x_km`, `y_km`), of any shape [..., k].
+
+        `members` holds mean and variance of ln IM minus the backbone by every member, [n, ..., k]; `vs30`
+        is Vs30 at the places, m/s, or None if unknown.
+        """
+        medians, variances = self._backbone(event, x_km, y_km, vs30)
+        means = [median + mean for median, (mean, _) in zip(medians, members, strict=True)]
         nearest_km = None if self._calibration is None else self._nearest_km(x_km, y_km)
         return conditioning.distribution(
-            at_places,
+            moments(means, [variance for _, variance in members]),
             effects=self._effects,
             calibration=self._calibration,
             nearest_km=nearest_km,
+            backbone_variance=sum(variances) / len(variances),
             xp=tf.math,
         )
+
+    def _backbone(self, event: Sequence[tf.Tensor], x_km, y_km, vs30) -> tuple[list, list]:
+        """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.
+
+        `x_km`, `y_km` and `vs30` (m/s; None if unknown) are [n or 1, ...]. Both results are 0 for a member
+        without backbone.
+        """
+        results: dict[int, tuple] = {id(None): (0.0, 0.0)}
+        for tables in self._backbones:  # those of one chunk are one object
+            if id(tables) not in results:
+                results[id(tables)] = self._backbone_of(tables, event, x_km, y_km, vs30)
+        medians, variances = zip(*(results[id(tables)] for tables in self._backbones), strict=True)
+        return list(medians), list(variances)
+
+    def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], *places) -> tuple:
+        """Return median and variance of ln IM of one backbone at places; see `_backbone`."""
+        source_km = self._source_km(*event)
+        x, y = (tf.cast(values, tf.float32) for values in places[:2])
+        shape = tf.concat([tf.shape(source_km)[:1], tf.shape(x)[1:]], axis=0)
+        x, y = (tf.reshape(values, [tf.shape(values)[0], -1]) for values in (x, y))
+        ex, ey, depth = (source_km[:, number, tf.newaxis] for number in range(3))
+        r_hyp_km = tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2)
+        ln_r = tf.math.log(tf.maximum(r_hyp_km, 1.0))
+        vs30 = tf.constant([np.nan], tf.float32) if places[2] is None else tf.cast(places[2], tf.float32)
+        vs30 = tf.where(tf.math.is_nan(vs30), np.float32(tables.vs30_m_s), vs30)
+        vs30 = tf.broadcast_to(tf.reshape(vs30, [tf.shape(vs30)[0], -1]), tf.shape(ln_r))
+        magnitude = tf.cast(event[3], tf.float32)
+        moments = tables.at(magnitude, depth[:, 0], ln_r, vs30, xp=TENSORS)
+        return tuple(tf.reshape(values, shape) for values in moments)
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
         """Return the distance from each place to the nearest training site, km.

@@ -1,6 +1,7 @@
 """Backbone: published ground-motion models, weighted and re-centred on the records of a region."""
 
 import dataclasses
+import functools
 import io
 import json
 from collections.abc import Sequence
@@ -22,7 +23,68 @@ FORMAT = 1
 _ARRAYS = ("published", "pga_760", "coefficients", "covariance")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
+class MedianTables:
+    """Median of ln IM of one backbone and intensity measure as tables, for arrays and tensors alike.
+
+    Attributes
+    ----------
+    classes : tuple of str, [class]
+        Tectonic classes.
+    ln_im, ln_pga : ndarray, [class, M, R, Z]
+        Medians of ln IM and ln PGA (g) at Vs30 760 m/s, on the nodes of `tfgmm.stats.scaling_tables`.
+    variance : ndarray, [class, M, R, Z]
+        Posterior variance of the median of ln IM, squared ln units.
+    site : SiteResponse
+        Site response of the measure.
+    vs30_m_s : float
+        Vs30 that counts where Vs30 is unknown, m/s.
+    """
+
+    classes: tuple[str, ...]
+    ln_im: np.ndarray
+    ln_pga: np.ndarray
+    variance: np.ndarray
+    site: SiteResponse
+    vs30_m_s: float
+
+    def at(
+        self, magnitude, depth_km, ln_r, vs30, class_weights=None, xp: ArrayFunctions = NUMPY
+    ) -> tuple[Any, Any]:
+        """Return the median of ln IM (IM in g) of earthquakes at places, and its variance.
+
+        Parameters
+        ----------
+        magnitude, depth_km : array or tensor, [event]
+            Moment magnitude, and depth of the hypocentre in km.
+        ln_r : array or tensor, [event, place]
+            Natural logarithm of the closest distance to the rupture, else of the hypocentral distance, km.
+        vs30 : array or tensor, [event, place]
+            Vs30, m/s, known everywhere.
+        class_weights : array or tensor, [event, class], optional
+            Weights of `classes`; by default those of the depth.
+        xp : ArrayFunctions
+            Functions of the library of the arguments.
+
+        Returns
+        -------
+        median, variance : array or tensor, [event, place]
+            Ln units; squared ln units.
+        """
+        if class_weights is None:
+            class_weights = tectonics.weights_by_depth(depth_km, self.classes, xp)
+        ln_im, ln_pga, variance = (
+            scaling_tables.curves(
+                xp.constant(table, magnitude.dtype), class_weights, magnitude, depth_km, xp
+            )
+            for table in (self.ln_im, self.ln_pga, self.variance)
+        )
+        at_760, ln_pga_760 = (scaling_tables.median_760(curve, ln_r, xp) for curve in (ln_im, ln_pga))
+        median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
+        return median, scaling_tables.median_760(variance, ln_r, xp)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Backbone:
     r"""Median of ln IM (IM in g) by magnitude, distance, depth, tectonic class and Vs30.
 
@@ -101,10 +163,24 @@ class Backbone:
         ndarray, [event, class]
             Weights, which add up to 1.
         """
+        if tectonic_class is None:
+            return tectonics.weights_by_depth(np.atleast_1d(np.asarray(depth_km, float)), self.classes)
         weights = tectonics.class_weights(depth_km, tectonic_class)
-        weights = weights[:, [tectonics.CLASSES.index(name) for name in self.classes]]
-        total = weights.sum(axis=1, keepdims=True)
-        return np.where(total > 0, weights, 1.0) / np.where(total > 0, total, len(self.classes))
+        return tectonics.shared(weights, self.classes)
+
+    def tables(self, im: str) -> MedianTables:
+        """Return the median and its variance as tables, computed once per measure.
+
+        Parameters
+        ----------
+        im : str
+            One of `ims`.
+
+        Returns
+        -------
+        MedianTables
+        """
+        return _tables(self, im)
 
     def median_table(self, im: str) -> np.ndarray:
         """Return the re-centred median of ln IM (IM in g) at Vs30 760 m/s, [class, M, R, Z].
@@ -167,30 +243,9 @@ class Backbone:
             Medians.
         """
         magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
-        ln_im, ln_pga = self.curves(im, magnitude, depth, tectonic_class)
+        weights = self.class_weights(depth, tectonic_class)
         vs30 = np.broadcast_to(self.known_vs30(np.nan if vs30 is None else vs30), ln_r.shape)
-        return median(ln_im, ln_pga, ln_r, vs30, self.sites[self._number(im)])
-
-    def curves(self, im: str, magnitude, depth_km, tectonic_class=None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the medians of ln IM and ln PGA at 760 m/s of earthquakes, as curves over ln R.
-
-        Parameters
-        ----------
-        im : str
-            One of `ims`.
-        magnitude, depth_km : ndarray, [event]
-            Moment magnitude, and depth of the hypocentre in km.
-        tectonic_class : array_like of str, [event], optional
-            Known class of each earthquake.
-
-        Returns
-        -------
-        ln_im, ln_pga : ndarray, [event, R]
-            Arguments of the function `median`.
-        """
-        weights = self.class_weights(depth_km, tectonic_class)
-        tables = (self.median_table(im), self.pga_760)
-        return tuple(scaling_tables.curves(table, weights, magnitude, depth_km) for table in tables)
+        return self.tables(im).at(magnitude, depth, ln_r, vs30, weights)[0]
 
     def known_vs30(self, vs30) -> np.ndarray:
         """Return Vs30 with the median of the training records, `vs30_m_s`, where Vs30 is unknown (NaN), m/s.
@@ -222,8 +277,8 @@ class Backbone:
         """
         magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
         weights = self.class_weights(depth, tectonic_class)
-        rows = scaling_tables.curves(self.variance_table(im), weights, magnitude, depth)
-        return scaling_tables.median_760(rows, ln_r)
+        vs30 = np.full(ln_r.shape, self.vs30_m_s)
+        return self.tables(im).at(magnitude, depth, ln_r, vs30, weights)[1]
 
     def median_of(self, im: str, records: pd.DataFrame) -> np.ndarray:
         """Return the median of ln IM (IM in g) of each record of a table.
@@ -241,21 +296,20 @@ class Backbone:
             Medians.
         """
         scenario = ["magnitude", "depth_km", *(["tectonic_class"] if "tectonic_class" in records else [])]
-        # Curves are made once per earthquake, not per record.
-        number = records.groupby(scenario, observed=True, dropna=False).ngroup().to_numpy()
-        first = np.unique(number, return_index=True)[1]
-        earthquakes = records[scenario].iloc[first]
-        ln_im, ln_pga = (
-            curves[number]
-            for curves in self.curves(
-                im,
-                *(earthquakes[name].to_numpy(float) for name in ("magnitude", "depth_km")),
-                earthquakes.get("tectonic_class"),
-            )
-        )
         vs30 = records["vs30"].to_numpy(float) if "vs30" in records else np.full(len(records), np.nan)
-        ln_r, vs30 = np.log(records["r_km"].to_numpy(float)), self.known_vs30(vs30)
-        return median(ln_im, ln_pga, ln_r[:, None], vs30[:, None], self.sites[self._number(im)])[:, 0]
+        ln_r, medians = np.log(records["r_km"].to_numpy(float)), np.empty(len(records))
+        # The tables are contracted once per earthquake, not per record.
+        for rows in records.groupby(scenario, observed=True, dropna=False).indices.values():
+            earthquake = records[scenario].iloc[rows[:1]]
+            medians[rows] = self.median(
+                im,
+                earthquake["magnitude"],
+                earthquake["depth_km"],
+                ln_r[rows],
+                vs30[rows],
+                earthquake.get("tectonic_class"),
+            )[0]
+        return medians
 
     def save(self, path: Path) -> None:
         """Write the backbone to a file: arrays as NPZ without pickles, all else as JSON inside.
@@ -353,30 +407,17 @@ class Backbone:
         return magnitude, depth, np.atleast_2d(np.asarray(ln_r, float))
 
 
-def median(ln_im_curves, ln_pga_curves, ln_r, vs30, site: SiteResponse, xp: ArrayFunctions = NUMPY):
-    """Return the median of ln IM of earthquakes at places, by plain arithmetic for arrays and tensors alike.
-
-    Parameters
-    ----------
-    ln_im_curves, ln_pga_curves : array or tensor, [event, R]
-        Results of `tfgmm.stats.scaling_tables.curves` for `Backbone.median_table` and `Backbone.pga_760`.
-    ln_r : array or tensor, [event, places]
-        Natural logarithm of the distance in km.
-    vs30 : array or tensor, [event, places]
-        Vs30, m/s, known everywhere.
-    site : SiteResponse
-        Site response of the measure.
-    xp : ArrayFunctions
-        Functions of the library of the arguments.
-
-    Returns
-    -------
-    array or tensor, [event, places]
-        Medians of ln IM (IM in g).
-    """
-    at_760 = scaling_tables.median_760(ln_im_curves, ln_r, xp)
-    ln_pga = scaling_tables.median_760(ln_pga_curves, ln_r, xp)
-    return at_760 + site.amplification(vs30, ln_pga, xp)
+@functools.lru_cache(maxsize=64)
+def _tables(backbone: Backbone, im: str) -> MedianTables:
+    """Return the tables of one measure of a backbone."""
+    return MedianTables(
+        classes=backbone.classes,
+        ln_im=backbone.median_table(im),
+        ln_pga=backbone.pga_760,
+        variance=backbone.variance_table(im),
+        site=backbone.sites[backbone.ims.index(im)],
+        vs30_m_s=backbone.vs30_m_s,
+    )
 
 
 def combine(backbones: Sequence[Backbone]) -> Backbone:

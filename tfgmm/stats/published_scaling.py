@@ -308,7 +308,7 @@ def tabulate(model: ScalingModel, ims: tuple[str, ...]) -> np.ndarray:
         Medians on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`; NaN for a period that the model does not have.
     """
     low, high = model.magnitudes
-    inside = np.union1d(MAGNITUDES[(MAGNITUDES >= low) & (MAGNITUDES <= high)], [low, high])
+    inside = np.union1d(MAGNITUDES[(low <= MAGNITUDES) & (high >= MAGNITUDES)], [low, high])
     around = [jump + side for jump in model.jumps for side in (-_SIDE, _SIDE) if low < jump + side < high]
     computed = np.union1d(inside, around)
     m, ln_r, z = (a.ravel() for a in np.meshgrid(computed, LN_R, DEPTHS_KM, indexing="ij"))

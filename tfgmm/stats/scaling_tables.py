@@ -8,6 +8,7 @@ needed, `xp` is the set of functions that has it: `NUMPY`, or an `ArrayFunctions
         lambda values: tf.cast(values, tf.int32),
         lambda values, like: tf.cast(values, like.dtype),
         lambda rows, index: tf.gather(rows, index, batch_dims=1),
+        lambda arrays: tf.stack(arrays, axis=-1),
     )
 """
 
@@ -44,6 +45,8 @@ class ArrayFunctions:
         ``to_float(values, like)``: conversion to the type of `like`.
     gather : callable
         ``gather(rows, index)``, [event, n] and [event, places] -> [event, places].
+    stack : callable
+        ``stack(arrays)``: arrays joined along a new last axis.
     """
 
     floor: Callable[..., Any]
@@ -56,6 +59,7 @@ class ArrayFunctions:
     to_int: Callable[..., Any]
     to_float: Callable[..., Any]
     gather: Callable[..., Any]
+    stack: Callable[..., Any]
 
 
 NUMPY = ArrayFunctions(
@@ -63,6 +67,7 @@ NUMPY = ArrayFunctions(
     lambda values: np.asarray(values).astype(np.int64),
     lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
     lambda rows, index: np.take_along_axis(rows, index, axis=-1),
+    lambda arrays: np.stack(arrays, axis=-1),
 )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
+from tfgmm.stats.scaling_tables import NUMPY, ArrayFunctions
 
 #: Tectonic classes of earthquakes, in the order of every axis ``class``.
 CLASSES = ("crustal", "interface", "intraslab")
@@ -54,13 +55,7 @@ def class_weights(depth_km, tectonic_class=None) -> np.ndarray:
     DataError
         A class is none of `CLASSES`.
     """
-    depth = np.atleast_1d(np.asarray(depth_km, float))
-    shallow, deep = INTERFACE_DEPTHS_KM
-    interface = INTERFACE_SHARE * np.clip((deep - depth) / (deep - shallow), 0, 1)
-    crustal = depth < CRUSTAL_ABOVE_KM
-    weights = np.where(
-        crustal[:, None], [1.0, 0.0, 0.0], np.column_stack([0 * depth, interface, 1 - interface])
-    )
+    weights = np.stack(_by_depth(np.atleast_1d(np.asarray(depth_km, float)), NUMPY), axis=-1)
     if tectonic_class is None:
         return weights
     known = pd.Series(np.atleast_1d(np.asarray(tectonic_class, object)))
@@ -69,6 +64,60 @@ def class_weights(depth_km, tectonic_class=None) -> np.ndarray:
         raise DataError(f"tectonic_class holds {strange.iloc[0]!r}: write one of {', '.join(CLASSES)}")
     one_hot = (known.to_numpy()[:, None] == np.array(CLASSES, object)).astype(float)
     return np.where(known.notna().to_numpy()[:, None], one_hot, weights)
+
+
+def weights_by_depth(depth_km, classes: tuple[str, ...], xp: ArrayFunctions = NUMPY):
+    """Return the weights of some classes for earthquakes of unknown class, for arrays and tensors alike.
+
+    Parameters
+    ----------
+    depth_km : array or tensor, [event]
+        Depth of the hypocentre, km.
+    classes : tuple of str, [class]
+        Classes that may have a weight, some of `CLASSES`.
+    xp : ArrayFunctions
+        Functions of the library of `depth_km`.
+
+    Returns
+    -------
+    array or tensor, [event, class]
+        Weights, which add up to 1, see `class_weights` and `shared`.
+    """
+    every = _by_depth(depth_km, xp)
+    chosen = [every[CLASSES.index(name)] for name in classes]
+    total = sum(chosen)
+    has_any = xp.to_float(total > 0, depth_km)
+    share = has_any / (total + 1 - has_any)
+    equal = (1 - has_any) / len(classes)
+    return xp.stack([weight * share + equal for weight in chosen])
+
+
+def shared(weights: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Share the weights of all classes among some classes; an earthquake of none of them has equal weights.
+
+    Parameters
+    ----------
+    weights : ndarray, [event, 3]
+        Weights of `CLASSES`.
+    classes : tuple of str, [class]
+        Classes that may have a weight.
+
+    Returns
+    -------
+    ndarray, [event, class]
+        Weights, which add up to 1.
+    """
+    weights = weights[:, [CLASSES.index(name) for name in classes]]
+    total = weights.sum(axis=1, keepdims=True)
+    return np.where(total > 0, weights, 1.0) / np.where(total > 0, total, len(classes))
+
+
+def _by_depth(depth_km, xp: ArrayFunctions) -> list:
+    """Return the weights of `CLASSES` by depth, [event] each."""
+    shallow, deep = INTERFACE_DEPTHS_KM
+    interface = INTERFACE_SHARE * xp.minimum(xp.maximum((deep - depth_km) / (deep - shallow), 0.0), 1.0)
+    crustal = xp.to_float(depth_km < CRUSTAL_ABOVE_KM, depth_km)
+    return [crustal, (1 - crustal) * interface, (1 - crustal) * (1 - interface)]
 
 
 def region_at(longitude: float, latitude: float) -> str:
