@@ -252,7 +252,9 @@ class Sheet:
 
 
 def read(path: Path, unnamed: Sequence[str] = ()) -> Sheet:
-    """Read the table in a file: Excel (first sheet), Parquet, else text with a header (`table_files.read_delimited`).
+    """Read the table in a file: Excel (first sheet), Parquet, else text with a header.
+
+    Text is read by `table_files.read_delimited`.
 
     The first bytes of the file decide its kind. The file may be compressed with gzip, bzip2 or xz.
 
