@@ -1,10 +1,11 @@
 """Input maps, U-Net, likelihood and training of the networks.
 
-batches   records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data
-channels  input channels: name, unit, group (source | path | site), formula
-member    train, save and load one member, a network of one station chunk and initialisation
-normal    Normal distribution at every pixel, its likelihood at stations, event and site terms
-training  train the missing members of a run, and write the predictions table
-upgrade   convert a run of version 0.1 to the format of this version
-unet      U-Net: input channels -> parameter map
+backbones  the backbone of a station chunk, fitted to its training records
+batches    records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data
+channels   input channels: name, unit, group (source | path | site), formula
+member     train, save and load one member, a network of one station chunk and initialisation
+normal     Normal distribution at every pixel, its likelihood at stations, event and site terms
+training   train the missing members of a run, and write the predictions table
+upgrade    convert a run of version 0.1 to the format of this version
+unet       U-Net: input channels -> parameter map
 """

@@ -66,7 +66,7 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
 
 
 def _models(name: str, region: str) -> tuple[published_scaling.ScalingModel, ...]:
-    """Return all published models for ``auto``, else the one of this name; raise `UsageError` for another."""
+    """Return the published models for ``auto`` or by name; raise `UsageError` for an unknown name."""
     models = published_scaling.models(region)
     if name == AUTO:
         return models

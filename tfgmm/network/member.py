@@ -458,7 +458,7 @@ def _fitted(
 def predictions(
     model: GroundMotionModel, material: Material, im: str, chunk: int, init: int
 ) -> pd.DataFrame:
-    """Predict mean and standard deviation of ln IM for all records by backbone and network, a row per record.
+    """Predict mean and standard deviation of ln IM for all records, a row per record.
 
     Parameters
     ----------
@@ -474,8 +474,9 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row``, ``col`` and ``vs30``, with ``im``, ``arm`` (name of the set
-        of input channels), ``chunk``, ``init``, and ``mean`` and ``stddev`` of ln IM, ln units (IM in g).
+        The rows of ``material.records`` without ``row``, ``col`` and ``vs30``, with ``im``, ``arm`` (name of
+        the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network together) and
+        ``stddev`` of ln IM, ln units (IM in g).
     """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)

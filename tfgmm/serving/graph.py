@@ -455,7 +455,7 @@ class Graph:
 
     @property
     def _centres_km(self) -> np.ndarray:
-        """Return the positions of the pixels of the output window, km east and north, [2, 1, rows, cols]."""
+        """Return the positions of the pixels that are predicted, km east and north, [2, 1, rows, cols]."""
         grid = self._rasteriser.grid
         return np.moveaxis(grid.centres_km(grid.output_size), -1, 0)[:, np.newaxis]
 
