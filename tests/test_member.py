@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 
 from conftest import TINY, small_dataset
-from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import training_records
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network import member, normal
 from tfgmm.network.batches import Material
-from tfgmm.network.normal import ErgodicMedian
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
 from tfgmm.runs.member_folder import MemberFolder
@@ -25,7 +24,8 @@ from tfgmm.stats import ergodic
 def material(dataset=None, chunk=0, **changes):
     dataset = small_dataset() if dataset is None else dataset
     chosen = Experiment(**TINY | changes)
-    return Material.of(dataset, chosen, "PGA", make_folds(dataset, chosen)[chunk])
+    fold = make_folds(dataset, chosen)[chunk]
+    return Material.of(dataset, chosen, "PGA", fold, backbones.fit(dataset, chosen, "PGA", fold))
 
 
 def weights(folder):
@@ -190,26 +190,18 @@ def test_network_begins_at_the_training_mean_and_standardises(trained):
     np.testing.assert_allclose(values.std((0, 1, 2)), 1, rtol=1e-2)
 
 
-def test_residual_target_adds_the_fitted_median():
-    chosen = material(training=TINY["training"] | {"target": "residual"})
+def test_network_learns_what_the_backbone_leaves():
+    chosen = material(backbone="ergodic")
     model = member.compiled(chosen, 1)
-    layer = next(x for x in model.layers if isinstance(x, ErgodicMedian))
-    fitted = ergodic.fit(training_records(chosen.records))
-    assert layer.coefficients == pytest.approx(fitted.coefficients)
     for weight in model.get_layer("parameters").weights:
         weight.assign(weight * 0)
     table = member.predictions(model, chosen, "PGA", 0, 0)
     seen = training_records(table)
-    offset = (seen["ln_im"] - fitted.median(seen["magnitude"], seen["r_hyp_km"], seen["depth_km"])).mean()
-    exact = fitted.median(table["magnitude"], table["r_hyp_km"], table["depth_km"]) + offset
-    # the map knows the distance of the pixel's centre, the table that of the station
-    assert np.abs(table["mean"] - exact).max() < 0.2
-    assert np.abs(table["mean"] - exact).mean() < 0.05
-
-
-def test_residual_target_needs_its_channels():
-    with pytest.raises(UsageError, match="residual needs the channels that are dropped"):
-        material(training=TINY["training"] | {"target": "residual"}, drop=("source",))
+    offset = (seen["ln_im"] - seen["backbone"]).mean()
+    np.testing.assert_allclose(table["mean"], table["backbone"] + offset, atol=1e-5)
+    fitted = ergodic.fit(training_records(chosen.records))
+    # Between the nodes of the tables the regression is interpolated.
+    assert np.abs(table["backbone"] - fitted.median_of(table)).max() < 0.02
 
 
 @pytest.mark.slow

@@ -89,7 +89,8 @@ def test_only_chosen_chunks(data, tmp_path):
     [
         ({"ims": ("SA(1.0)",)}, None, "no SA"),
         ({"drop": ("bedrock",)}, None, "cannot drop 'bedrock'"),
-        ({"drop": ("source",), "training": {"target": "residual"}}, None, "needs the channels"),
+        ({"backbone": "BSSA"}, None, "--backbone BSSA: there is no such model; choose one of none, auto"),
+        ({"backbone": "auto", "backbone_region": "mars"}, None, "--backbone-region mars: choose auto"),
         ({}, (2,), "no chunk 2: the run has chunks 0 to 1"),
     ],
 )

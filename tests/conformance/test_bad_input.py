@@ -105,7 +105,7 @@ def below(folder: Path) -> list[str]:
         (["--crs", "EPSG:4326"], "EPSG:4326 is not metric; choose a projected system"),
         (["--im", "PGV"], "unknown intensity measure 'PGV': write PGA or SA"),
         (["--epochs", "0"], "training.epochs: .*greater than or equal to 1"),
-        (["--target", "log"], "training.target: .*'im' or 'residual'"),
+        (["--target", "residual"], "residual by --backbone ergodic"),
         (["--precision", "half"], "precision: .*'float32', 'bfloat16' or 'float16'"),
     ],
 )  # fmt: skip

@@ -56,6 +56,7 @@ def predictions(
                         arm="all",
                         chunk=chunk,
                         init=init,
+                        backbone=0.0,
                         mean=(median + rng.normal(0, 0.1, len(event))).astype("float32"),
                         stddev=rng.uniform(0.4, 0.8, len(event)).astype("float32"),
                     )

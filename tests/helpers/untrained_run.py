@@ -14,7 +14,7 @@ from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.network.batches import Material
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.member_folder import MemberFolder, network_name
+from tfgmm.runs.member_folder import MemberFolder, backbone_of, network_name
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import random_effects
 from tfgmm.stats.path_terms import Covariance, PathTerms
@@ -82,6 +82,8 @@ def _add_network(folder: MemberFolder, im: str, model, material: Material, one: 
     name = network_name(im, material.experiment.ims)
     folder.path.mkdir(parents=True, exist_ok=True)
     model.save(folder.path / name)
+    if material.backbone is not None:
+        material.backbone.save(folder.path / backbone_of(name))
     which = {"im": im, "arm": material.experiment.arm, "chunk": one.chunk, "init": one.init}
     errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
     table = material.records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)

@@ -53,16 +53,34 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
         records = _with_pga(records, dataset)
     if experiment.backbone == ERGODIC:
         return backbone_fit.fit_ergodic(records, im)
-    grid, region = experiment.grid, experiment.backbone_region
-    if region == AUTO:
-        region = tectonics.region_at(grid.longitude, grid.latitude)
-    elif region not in ("global", *tectonics.REGIONS):
-        raise UsageError(f"--backbone-region {region}: choose auto, global, {', '.join(tectonics.REGIONS)}")
+    region = _region(experiment)
     described = dataset.provenance.get(LISTING)
     listing = Listing(**described) if described and (im == "PGA" or "ln_pga" in records) else None
     return backbone_fit.fit(
         records, im, region=region, models=_models(experiment.backbone, region), listing=listing
     )
+
+
+def check(experiment: Experiment) -> None:
+    """Raise `UsageError` if the backbone of a run or its region does not exist.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Description of the run.
+    """
+    if experiment.backbone not in (NONE, ERGODIC):
+        _models(experiment.backbone, _region(experiment))
+
+
+def _region(experiment: Experiment) -> str:
+    """Return the region of the published models; raise `UsageError` for an unknown one."""
+    grid, region = experiment.grid, experiment.backbone_region
+    if region == AUTO:
+        return tectonics.region_at(grid.longitude, grid.latitude)
+    if region not in ("global", *tectonics.REGIONS):
+        raise UsageError(f"--backbone-region {region}: choose auto, global, {', '.join(tectonics.REGIONS)}")
+    return region
 
 
 def _models(name: str, region: str) -> tuple[published_scaling.ScalingModel, ...]:

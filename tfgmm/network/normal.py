@@ -179,7 +179,7 @@ class NormalLayer(keras.layers.Layer):
         parameters : tensor, [batch, row, col, 2]
             :math:`p_0` and :math:`p_1` at every pixel, without unit.
         median : tensor, [batch, row, col], optional
-            Ergodic median of ln IM, added to the mean.
+            Ergodic median of ln IM, added to the mean (`ErgodicMedian`).
 
         Returns
         -------
@@ -203,6 +203,8 @@ class NormalLayer(keras.layers.Layer):
 @keras.saving.register_keras_serializable("tfgmm")
 class ErgodicMedian(keras.layers.Layer):
     """A Keras layer that computes the fitted ergodic median of ln IM on the output window.
+
+    It is part of networks that version 0.1 trained with the target ``residual``, and of no other network.
 
     The output window is the input map without `margin` pixels at each edge.
 

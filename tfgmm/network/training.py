@@ -452,6 +452,7 @@ def begin(
     folds = make_folds(dataset, experiment)
     for im in experiment.ims:  # raises an error before a folder is made
         Material.of(dataset, experiment, im, folds[0])
+    backbones.check(experiment)
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:
         raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")

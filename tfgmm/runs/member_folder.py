@@ -124,8 +124,8 @@ class MemberFolder:
         DataError
             The member has no network of this intensity measure, or `DONE` is damaged.
         """
-        name = backbone_of(self.network(im).name)
-        return self.path / name if name in self.done().get("files", {}) else None
+        path = self.path / backbone_of(self.network(im).name)
+        return path if path.is_file() else None
 
     def _networks(self) -> dict[str, list[str]]:
         """Return the intensity measures by network file; an empty dict before the training has ended."""

@@ -1,0 +1,93 @@
+"""Backbones of a run: fitted per chunk, and the same numbers in training, ensemble and exported graph."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from conftest import TINY, small_dataset
+from helpers import untrained_run
+from tfgmm.network import backbones, training
+from tfgmm.prediction import ensemble
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.folds import make_folds
+from tfgmm.serving import export
+
+EVENTS = pd.DataFrame(
+    {
+        "longitude": 139.8,
+        "latitude": 35.6,
+        "depth_km": [8.0, 30.0, 24.99, 55.0],
+        "magnitude": [5.0, 6, 7.4, 8],
+    }
+)
+
+
+def fitted(**changes):
+    dataset, experiment = small_dataset(), Experiment(**TINY | changes)
+    return backbones.fit(dataset, experiment, "PGA", make_folds(dataset, experiment)[0])
+
+
+def test_without_backbone_there_is_none():
+    assert fitted(backbone="none") is None
+
+
+def test_a_model_by_name_is_the_only_one():
+    backbone = fitted(backbone="bssa14")
+    assert backbone.report["model"].tolist() == ["BSSA14"]
+    assert backbone.region == "japan"
+    assert fitted(backbone="BSSA14", backbone_region="california").region == "california"
+
+
+def test_networks_without_site_channels_do_not_know_vs30():
+    assert np.isnan(fitted(backbone="BSSA14", drop=("site",)).ranges["vs30"][0])
+
+
+def test_all_members_of_a_chunk_share_one_fit(tmp_path):
+    begun = training.begin(
+        Experiment(**TINY | {"data": untrained_run.write_data(tmp_path / "data"), "backbone": "ergodic"}),
+        tmp_path / "run",
+    )
+    first, second = (begun.materials(member)["PGA"].backbone for member in begun.members[:2])
+    other = begun.materials(begun.members[-1])["PGA"].backbone
+    assert (first is second) == (begun.members[0].chunk == begun.members[1].chunk)
+    assert other is not first
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return untrained_run.make(tmp_path_factory.mktemp("backbone"), backbone="BSSA14")
+
+
+@pytest.mark.slow
+def test_exported_graph_adds_the_same_backbone(run, tmp_path):
+    loaded = ensemble.load(run, "PGA")
+    assert set(loaded.backbones) == {0, 1}
+    version = export.prepare(run, tmp_path / "model").write()
+    signatures = tf.saved_model.load(str(version)).signatures
+    inputs = {
+        name: tf.constant(EVENTS[name], dtype)
+        for name, dtype in zip(EVENTS, (tf.float64, tf.float64, tf.float32, tf.float32), strict=True)
+    }
+    expected, found = loaded.maps(EVENTS), signatures["serving_default"](**inputs)
+    for name in ("mean", "stddev", "epistemic"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+    sites = untrained_run.sites(5)
+    places = {
+        f"site_{name}": tf.constant(np.tile(sites[name], (len(EVENTS), 1)), tf.float64)
+        for name in ("longitude", "latitude")
+    }
+    expected, found = loaded.at_sites(EVENTS, sites), signatures["at_sites"](**inputs, **places)
+    np.testing.assert_allclose(found["mean"], expected["mean"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_backbone_carries_large_earthquakes(run):
+    """A network that knows nothing beyond its backbone cannot run away."""
+    loaded = ensemble.load(run, "PGA")
+    tables = next(iter(loaded.backbones.values()))
+    magnitude, depth = np.array([4.5, 6.0, 7.5, 9.0]), np.full(4, 10.0)
+    ln_r = np.log(np.tile([1.0, 20.0, 100.0], (4, 1)))
+    median, variance = tables.at(magnitude, depth, ln_r, np.full((4, 3), 400.0))
+    assert (np.diff(median, axis=0)[:2] > 0).all() and np.exp(median).max() < 3
+    assert (variance >= 0).all() and variance[3, 0] > variance[0, 2]
