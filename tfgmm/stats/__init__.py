@@ -8,5 +8,6 @@ mixed_effects   linear regression with crossed random effects of events and site
 mixture         mean, aleatory and epistemic variance of an ensemble of Normal distributions
 path_terms      source and path terms: covariance, and kriging to new earthquakes and places
 published       published ergodic ground-motion models, computed by pygmm
+support         joint support of predictions by training records, and the share of the network
 kriging         site terms kriged between the sites, within-event residuals within an event
 """
