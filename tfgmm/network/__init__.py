@@ -2,6 +2,7 @@
 
 batches   records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data
 channels  input channels: name, unit, group (source | path | site), formula
+clipping  channels clipped to the range of the training records, sources moved to their hull
 member    train, save and load one member, a network of one station chunk and initialisation
 normal    Normal distribution at every pixel, its likelihood at stations, event and site terms
 training  train the missing members of a run, and write the predictions table
