@@ -115,6 +115,18 @@ def test_a_source_outside_is_moved_to_the_nearest_point_of_the_hull(training, ki
     assert stays.any() == (shape.area > 0.1)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.37])
+def test_training_events_on_an_edge_of_the_hull_stay(slope):
+    """As those of catalogues that give positions to 0.1 degree, or of a fault."""
+    lon, lat = (axis.ravel() for axis in np.meshgrid(np.arange(1390, 1411) / 10, np.arange(350, 361) / 10))
+    lat = lat + slope * (lon - 139)
+    no_limits = [None] * len(NAMES)
+    for chosen in (slice(None), slice(21)):
+        maps = maps_of(lon[chosen], lat[chosen])
+        hull = clipping.hull_of(lon[chosen], lat[chosen])
+        assert np.array_equal(ClippedChannels(no_limits, no_limits, [0, 1], hull)(maps), maps)
+
+
 def test_events_without_training_records_are_no_part_of_the_hull(training, layer):
     records, events = training
     assert max(np.array(layer.hull)[:, 1]) < 37
