@@ -18,4 +18,5 @@ recentring         difference of a region from published models, as a linear mod
 scaling_tables     interpolation of tables over magnitude, distance and depth, for arrays and tensors
 site_response      site response by Vs30: linear term re-fitted, non-linear term as published
 tectonics          tectonic classes of earthquakes and regions of published models
+support            joint support of predictions by training records, and the share of the network
 """

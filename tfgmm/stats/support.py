@@ -1,0 +1,498 @@
+"""Joint support of a prediction by training records, and the share of the network that it justifies.
+
+A record supports a prediction if it is like it in magnitude, distance, depth and source region at once:
+ranges of one variable at a time do not tell that no large earthquake was recorded near.
+"""
+
+import dataclasses
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
+from tfgmm.data.schemas import SOURCE_XY
+
+#: Largest difference in magnitude, and in event depth and epicentre (km), of a training event that supports
+#: a prediction. Catalogues round to 0.1 and 1 km: the margins let a difference of exactly 0.5 or 20 km
+#: count whatever the rounding of the number format.
+MAGNITUDE_WINDOW, DEPTH_WINDOW_KM, EPICENTRE_WINDOW_KM = 0.5 + 1e-3, 20.0 + 1e-2, 50.0
+#: Lowest and highest ratio of a record's distance to that of the prediction.
+DISTANCE_RATIOS = 0.7, 1.3
+#: Nodes of ln R (R: hypocentral distance in km), from 1 to 1000 km. Other distances count as 1 or 1000 km.
+LN_R = np.linspace(0.0, np.log(1000.0), 140)
+#: Share of the between-event variance in the variance of ln IM, tau^2 / (tau^2 + phi^2). Ergodic models
+#: have 0.2 to 0.4: tau 0.35 to 0.45, phi 0.55 to 0.7.
+RHO = 0.3
+
+#: Number of events whose pairs with all training events are in memory at once.
+_EVENTS_AT_ONCE = 500
+_LN_R_STEP = float(LN_R[1] - LN_R[0])
+_COLUMNS = ["event_id", "magnitude", "depth_km", *SOURCE_XY, "r_hyp_km"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFunctions:
+    """The functions of a library of arrays that `Support` needs beside plain arithmetic.
+
+    TensorFlow's are ``ArrayFunctions(tf.floor, tf.minimum, tf.maximum, lambda x: tf.cast(x, tf.int32),
+    lambda rows, index: tf.gather(rows, index, batch_dims=1))``. Any object with these names will do.
+
+    Attributes
+    ----------
+    floor, minimum, maximum : callable
+        Functions as those of NumPy.
+    to_int : callable
+        Function from an array of whole numbers to an array of an integer type.
+    gather : callable
+        Function from rows [event, k] and indices [event, ...] to values [event, ...].
+    """
+
+    floor: Callable[..., Any]
+    minimum: Callable[..., Any]
+    maximum: Callable[..., Any]
+    to_int: Callable[..., Any]
+    gather: Callable[..., Any]
+
+
+def _gather(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the values at indices [event, ...] of rows [event, k], as an array [event, ...]."""
+    event = np.arange(len(index)).reshape(-1, *[1] * (index.ndim - 1))
+    return rows[event, index]
+
+
+NUMPY = ArrayFunctions(np.floor, np.minimum, np.maximum, lambda values: values.astype(int), _gather)
+
+
+def effective_number(count, rho: float = RHO) -> np.ndarray:
+    r"""Return the number of independent records that say as much as `count` records of one event.
+
+    .. math:: n_{eff} = \frac{n}{1 + (n - 1) \rho}
+
+    It is the ratio of the variance of a record to the variance of the mean of n records whose residuals
+    have the correlation :math:`\rho` because they share the event term. The first record counts as one;
+    many count as :math:`1 / \rho`.
+
+    >>> effective_number([0, 1, 10, 1000], rho=0.25).round(2)
+    array([0.  , 1.  , 3.08, 3.99])
+
+    Parameters
+    ----------
+    count : array_like, [...]
+        Number of records n of an event.
+    rho : float
+        Share of the between-event variance in the variance of ln IM.
+
+    Returns
+    -------
+    ndarray, [...]
+        Effective number of records; 0 for no record.
+    """
+    count = np.asarray(count, float)
+    return count / (1 + np.maximum(count - 1, 0) * rho)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Support:
+    r"""Joint support of predictions: the effective number of training records that are like them.
+
+    .. math:: n(e, s) = \sum_{e'} \frac{n_{e'}}{1 + (n_{e'} - 1) \rho}, \quad
+        |M_e - M_{e'}| \le 0.5, \; |Z_e - Z_{e'}| \le 20\,\mathrm{km}, \; d(e, e') \le 50\,\mathrm{km}
+
+    with the epicentral distance d between the events, and the number :math:`n_{e'}` of records of the
+    training event whose hypocentral distance is that of the prediction, :math:`R_{es}`, within 30 %. The
+    effective number of each event is kept at the nodes `LN_R`, and interpolated linearly in ln R.
+
+    All functions of predictions are arithmetic for arrays and tensors alike.
+
+    Attributes
+    ----------
+    magnitude : ndarray of float32, [training event]
+        Moment magnitudes.
+    depth_km : ndarray of float32, [training event]
+        Event depths, km.
+    x_km, y_km : ndarray of float32, [training event]
+        Epicentres, km east and north of the map's centre.
+    effective : ndarray of float32, [training event, node]
+        Effective number of records of each event around the distances `LN_R`.
+    """
+
+    magnitude: np.ndarray
+    depth_km: np.ndarray
+    x_km: np.ndarray
+    y_km: np.ndarray
+    effective: np.ndarray
+
+    @classmethod
+    def fit(cls, records: pd.DataFrame, rho: float = RHO) -> Self:
+        """Return the support by training records.
+
+        Rows that are equal in all columns count once: the members of a run share training records, and the
+        sensors of a borehole and above it share a distance.
+
+        Parameters
+        ----------
+        records : pandas.DataFrame, [n, ...]
+            Training records: ``event_id, magnitude, depth_km``; ``event_x_km, event_y_km``, km east and
+            north of the map's centre; ``r_hyp_km``, the hypocentral distance.
+        rho : float
+            Share of the between-event variance in the variance of ln IM, 0 to 1: 0 counts every record,
+            1 every event.
+
+        Returns
+        -------
+        Support
+
+        Raises
+        ------
+        DataError
+            There is no record, or a value is missing or infinite.
+        """
+        rows = records[_COLUMNS].drop_duplicates()
+        if rows.empty or not np.isfinite(rows[_COLUMNS[1:]].to_numpy(float)).all():
+            raise DataError(
+                "the support of predictions needs training records whose magnitude, depth, epicentre and "
+                "distance are known"
+            )
+        event, _ = pd.factorize(rows["event_id"].astype(str))
+        ln_r = np.clip(np.log(np.maximum(rows["r_hyp_km"].to_numpy(float), 1.0)), LN_R[0], LN_R[-1])
+        least, most = np.log(DISTANCE_RATIOS)
+        count = np.stack(
+            [
+                np.bincount(
+                    event[(ln_r >= node + least) & (ln_r <= node + most)], minlength=event.max() + 1
+                )
+                for node in LN_R
+            ],
+            axis=1,
+        )
+        first = ~pd.Series(event).duplicated()
+        magnitude, depth_km, x_km, y_km = rows[_COLUMNS[1:5]].to_numpy("float32")[first].T
+        return cls(magnitude, depth_km, x_km, y_km, effective_number(count, rho).astype("float32"))
+
+    def curve(self, magnitude, depth_km, x_km, y_km, xp: Any = NUMPY):
+        """Return the support of events against distance.
+
+        Parameters
+        ----------
+        magnitude : array or tensor, [event]
+            Moment magnitudes.
+        depth_km : array or tensor, [event]
+            Event depths, km.
+        x_km, y_km : array or tensor, [event]
+            Epicentres, km east and north of the map's centre.
+        xp : ArrayFunctions
+            `NUMPY`, or the functions for tensors, which are float32.
+
+        Returns
+        -------
+        array or tensor, [event, node]
+            Effective number of records around the distances `LN_R`.
+        """
+        square_km = (x_km[:, None] - self.x_km) ** 2 + (y_km[:, None] - self.y_km) ** 2
+        margin = xp.minimum(
+            xp.minimum(
+                MAGNITUDE_WINDOW - abs(magnitude[:, None] - self.magnitude),
+                DEPTH_WINDOW_KM - abs(depth_km[:, None] - self.depth_km),
+            ),
+            EPICENTRE_WINDOW_KM**2 - square_km,
+        )
+        # 1 where no margin is negative, else 0, without a change of type that each library names otherwise.
+        is_near = xp.minimum(xp.floor(xp.maximum(1.0 + margin, 0.0)), 1.0)
+        return is_near @ self.effective
+
+    def at(self, curve, ln_r, xp: Any = NUMPY):
+        """Return the support of predictions at places, interpolated linearly in ln R.
+
+        Parameters
+        ----------
+        curve : array or tensor, [event, node]
+            Support of the events against distance, as returned by `curve`.
+        ln_r : array or tensor, [event, ...]
+            Natural logarithm of the hypocentral distance in km; below 0 it counts as 0, above ln 1000 as
+            ln 1000.
+        xp : ArrayFunctions
+            `NUMPY`, or the functions for tensors, which are float32.
+
+        Returns
+        -------
+        array or tensor, [event, ...]
+            Effective number of records.
+        """
+        position = xp.minimum(xp.maximum(ln_r / _LN_R_STEP, 0.0), float(len(LN_R) - 1))
+        below = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
+        node, weight = xp.to_int(below), position - below
+        return (1.0 - weight) * xp.gather(curve, node) + weight * xp.gather(curve, node + 1)
+
+    def at_records(self, records: pd.DataFrame) -> np.ndarray:
+        """Return the support of the predictions of records.
+
+        Parameters
+        ----------
+        records : pandas.DataFrame, [n, ...]
+            The columns as of `fit`. All values of an event but ``r_hyp_km`` are the same.
+
+        Returns
+        -------
+        ndarray, [n]
+            Effective number of records.
+        """
+        event, _ = pd.factorize(records["event_id"].astype(str))
+        of_events = records[_COLUMNS[1:5]].to_numpy("float32")[~pd.Series(event).duplicated()]
+        # A few events at once, and not curves[event] below: pairs of events, or records, by distances would
+        # fill the memory.
+        blocks = np.array_split(of_events, max(1, -(-len(of_events) // _EVENTS_AT_ONCE)))
+        curves = np.concatenate([self.curve(*block.T) for block in blocks])
+        ln_r = np.log(np.maximum(records["r_hyp_km"].to_numpy(float), 1.0))
+        rows_of_curves = dataclasses.replace(NUMPY, gather=lambda rows, node: rows[event, node])
+        return self.at(curves, ln_r, rows_of_curves)
+
+    def save(self, path: Path) -> None:
+        """Write the support to an NPZ file without pickles.
+
+        Parameters
+        ----------
+        path : Path
+            File to write, whole or not at all.
+
+        Raises
+        ------
+        DataError
+            The file system refuses to write.
+        """
+        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        with files.whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the support from a file that `save` has written.
+
+        Parameters
+        ----------
+        path : Path
+            NPZ file.
+
+        Returns
+        -------
+        Support
+
+        Raises
+        ------
+        DataError
+            The file is missing or damaged.
+        """
+        try:
+            # From memory: NumPy does not close a file that is no archive.
+            with np.load(io.BytesIO(path.read_bytes())) as arrays:
+                support = cls(
+                    **{
+                        field.name: arrays[field.name].astype("float32")
+                        for field in dataclasses.fields(cls)
+                    }
+                )
+            events = support.magnitude.shape
+            if {support.depth_km.shape, support.x_km.shape, support.y_km.shape} != {events}:
+                raise ValueError("its events have no common number")
+            if support.effective.shape != (*events, len(LN_R)):
+                raise ValueError(f"it has not {len(LN_R)} distances for each event")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            raise DataError(
+                f"{path} is missing or damaged ({error}): give the tfgmm train command of the run again, "
+                "which writes it anew"
+            ) from error
+        return support
+
+
+# ---- the share of the network ----------------------------------------------------------------------------
+
+#: Lowest and highest value of n0; at the lowest, a single record supports nine tenths of u.
+N0_BOUNDS = 0.1, 200.0
+#: n0 and prior variance of u (squared ln units) where records do not tell. Ten records, of three or more
+#: earthquakes, support half of u; regional differences of median ground motion have a standard deviation of
+#: about 0.3.
+DEFAULT_N0, DEFAULT_VARIANCE_U = 10.0, 0.1
+#: Number of events, and effective number of records, with fewer of which nothing is fitted.
+FEWEST_EVENTS, FEWEST_RECORDS = 10, 30.0
+#: Standard deviations of ln n0 and of the logarithm of the prior variance of u about their default, of the
+#: prior that decides where the likelihood is flat: factors of 7 and 2.7.
+_LOG_STDDEVS = 2.0, 1.0
+#: Lowest and highest prior variance of u, and highest tau^2, squared ln units.
+_VARIANCE_BOUNDS, _LARGEST_TAU_SQUARE = (1e-3, 4.0), 4.0
+#: Values of n0 at which the profile of the likelihood is computed before the search.
+_N0_PROFILE = np.geomspace(*N0_BOUNDS, 12)
+
+
+def share(n, n0):
+    r"""Return the share of the network's mean u that is added to the backbone.
+
+    .. math:: w = \frac{n}{n + n_0}
+
+    >>> share(10.0, 10.0), share(0.0, 10.0)
+    (0.5, 0.0)
+
+    Parameters
+    ----------
+    n : array or tensor, [...]
+        Support, the effective number of training records.
+    n0 : float
+        Support at which the share is one half, above 0.
+
+    Returns
+    -------
+    array or tensor, [...]
+        0 without support, to 1.
+    """
+    return n / (n + n0)
+
+
+def added_variance(n, n0, variance_u):
+    r"""Return the epistemic variance of ln IM that comes back for the part of u that is left out.
+
+    .. math:: (1 - w) \, \sigma_u^2, \quad w = \frac{n}{n + n_0}
+
+    Parameters
+    ----------
+    n : array or tensor, [...]
+        Support, the effective number of training records.
+    n0 : float
+        Support at which the share is one half, above 0.
+    variance_u : float
+        Prior variance of u, squared ln units.
+
+    Returns
+    -------
+    array or tensor, [...]
+        Squared ln units; it does not fall while n falls.
+    """
+    return (1.0 - share(n, n0)) * variance_u
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrinkage:
+    """How far the network's mean u is shrunken towards the backbone, by support.
+
+    Attributes
+    ----------
+    n0 : float
+        Support at which half of u is added, effective number of records.
+    variance_u : float
+        Prior variance of u, squared ln units.
+    tau : float
+        Standard deviation by which the records scatter more than predicted whatever their support, ln
+        units: the event term if the predicted standard deviation is without it. It is fitted so that it
+        does not pass for a variance of u.
+    """
+
+    n0: float = DEFAULT_N0
+    variance_u: float = DEFAULT_VARIANCE_U
+    tau: float = 0.0
+
+    def share(self, n):
+        """Return the share of u that is added to the backbone, see `share`.
+
+        Parameters
+        ----------
+        n : array or tensor, [...]
+            Support, the effective number of training records.
+
+        Returns
+        -------
+        array or tensor, [...]
+        """
+        return share(n, self.n0)
+
+    def added_variance(self, n):
+        """Return the epistemic variance that comes back, squared ln units, see `added_variance`.
+
+        Parameters
+        ----------
+        n : array or tensor, [...]
+            Support, the effective number of training records.
+
+        Returns
+        -------
+        array or tensor, [...]
+        """
+        return added_variance(n, self.n0, self.variance_u)
+
+
+def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
+    r"""Fit the shrinkage of u to records of events that did not train the networks.
+
+    .. math:: y_{es} - b_{es} \sim N(w u_{es}, \; s_{es}^2 + (1 - w) \sigma_u^2 + \tau^2), \quad
+        w = \frac{n_{es}}{n_{es} + n_0}
+
+    The composite likelihood of single records is maximised over :math:`n_0` (within `N0_BOUNDS`),
+    :math:`\sigma_u^2` and :math:`\tau^2`: a profile over :math:`n_0`, then a search from its best point.
+    The records of an event weigh together as much as their effective number, see `effective_number`.
+    Log-normal priors about the defaults (10 with a factor of 7, 0.1 with a factor of 2.7) weigh as much as
+    one record: they decide only where the records do not, as where all have the same support.
+
+    Records of blocks of magnitude and distance that were left out of the training tell more than records of
+    other events of the same kind, whose support is high.
+
+    Parameters
+    ----------
+    residuals : pandas.DataFrame, [n, ...]
+        A row per record: ``backbone_residual``, observed ln IM minus backbone; ``u``, the network's mean;
+        ``stddev``, the network's standard deviation; all in ln units; ``n``, the support; ``event_id``.
+    rho : float
+        Share of the between-event variance in the variance of ln IM.
+
+    Returns
+    -------
+    Shrinkage
+        The fit; with fewer than `FEWEST_EVENTS` events or an effective number of fewer than
+        `FEWEST_RECORDS` records the defaults, :math:`n_0 = 10` and :math:`\sigma_u^2 = 0.1`.
+
+    Raises
+    ------
+    DataError
+        A value is missing or infinite, a standard deviation is not above 0, or a support is below 0.
+
+    References
+    ----------
+    Varin, Reid & Firth (2011), An overview of composite likelihood methods, Statistica Sinica 21, section
+    2.
+    """
+    columns = residuals[["backbone_residual", "u", "stddev", "n"]].to_numpy(float).T
+    residual, u, stddev, n = columns
+    if not (np.isfinite(columns).all() and (stddev > 0).all() and (n >= 0).all()):
+        raise DataError("the share of the network needs finite residuals, stddev above 0 and n from 0")
+    event, _ = pd.factorize(residuals["event_id"].astype(str))
+    count = np.bincount(event)
+    weight = (effective_number(count, rho) / np.maximum(count, 1))[event]
+    if len(count) < FEWEST_EVENTS or weight.sum() < FEWEST_RECORDS:
+        return Shrinkage()
+    default = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
+
+    def loss(variances: np.ndarray, ln_n0: float) -> float:
+        """Return the negative logarithm of composite likelihood and priors, without constants."""
+        (ln_variance_u, tau_square), w = variances, share(n, np.exp(ln_n0))
+        variance = stddev**2 + (1 - w) * np.exp(ln_variance_u) + tau_square
+        misfit = weight @ (np.log(variance) + (residual - w * u) ** 2 / variance)
+        prior = ((np.array([ln_n0, ln_variance_u]) - default) / _LOG_STDDEVS) ** 2
+        return float(misfit + prior.sum()) / 2
+
+    def loss_of_all(parameters: np.ndarray) -> float:
+        """Return the same for ln n0, ln of the prior variance of u, and tau^2 in one array."""
+        return loss(parameters[1:], parameters[0])
+
+    bounds = [*np.log([N0_BOUNDS, _VARIANCE_BOUNDS]), (0.0, _LARGEST_TAU_SQUARE)]
+    best, rest = (np.inf, *default, 0.0), np.array([default[1], 0.05])
+    for ln_n0 in np.log(_N0_PROFILE):
+        # From the best values of the neighbour.
+        search = minimize(loss, rest, args=(ln_n0,), bounds=bounds[1:])
+        rest = search.x
+        best = min(best, (search.fun, ln_n0, *rest))
+    search = minimize(loss_of_all, best[1:], bounds=bounds)
+    ln_n0, ln_variance_u, tau_square = search.x.tolist()
+    return Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
