@@ -1,14 +1,15 @@
 """Modules that all readers share: tables, units, selection of records, event catalogues, downloads.
 
-bounded    read the bytes of files, compressed or not, with a limit on memory
-catalogue  read event catalogues (tables or QuakeML); replace magnitudes by those of a catalogue
-columns    read small tables of stations, sites or events, whose columns may have different names
-delimited  split delimited text (CSV, TSV, ...) into columns of text
-fetch      download files that need no account; resume and verify downloads
-matching   match the events of two catalogues; combine two imports into one dataset
-quakeml    read events from QuakeML, with the values as the file has them
-selection  select usable events, stations and records within limits, and make a dataset of them
-sheet      read a table file (text, Excel, Parquet) into named columns; identify other files
-units      units of acceleration: detect the unit of a file, or check a stated unit
-workbook   read the first sheet of an Excel workbook into columns of text
+bounded       read the bytes of files, compressed or not, with a limit on memory
+catalogue     read event catalogues (tables or QuakeML); replace magnitudes by those of a catalogue
+columns       read small tables of stations, sites or events, whose columns may have different names
+delimited     split delimited text (CSV, TSV, ...) into columns of text
+fetch         download files that need no account; resume and verify downloads
+matching      match the events of two catalogues; combine two imports into one dataset
+quakeml       read events from QuakeML, with the values as the file has them
+rupture_file  read the surface of a rupture (ShakeMap), or strike, dip, length and width (table)
+selection     select usable events, stations and records within limits, and make a dataset of them
+sheet         read a table file (text, Excel, Parquet) into named columns; identify other files
+units         units of acceleration: detect the unit of a file, or check a stated unit
+workbook      read the first sheet of an Excel workbook into columns of text
 """
