@@ -8,6 +8,7 @@ mixed_effects     linear regression with crossed random effects of events and si
 mixture           mean, aleatory and epistemic variance of an ensemble of Normal distributions
 path_covariance   covariance of residuals by distance between sources and between stations
 path_terms        source and path terms, kriged from the training records of near sources
+point_source      mean and variance of ln R_rup where only magnitude and hypocentre are known
 published         published ergodic ground-motion models, computed by pygmm
 random_effects    event, site and path terms, estimated and added to the predictions of the networks
 site_kriging      site terms between the sites, kriged from event-corrected mean residuals of sites
