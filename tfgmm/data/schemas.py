@@ -4,6 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from tfgmm.core.errors import DataError
+from tfgmm.data import columns
 
 #: Possible years of origin times; another year is an error in the file, and overflows in nanoseconds.
 YEARS = range(1700, 2200)
@@ -19,6 +20,7 @@ COMPONENTS = ("geometric_mean", "rotd50")
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
+_OPTIONAL_DISTANCE = pa.Column(float, pa.Check.in_range(0, 1e6), nullable=True, required=False)
 
 EVENTS = pa.DataFrameSchema(
     {
@@ -55,6 +57,7 @@ RECORDS = pa.DataFrameSchema(
             float, pa.Check.in_range(0, 20, include_min=False), regex=True, nullable=True
         ),
         "component": pa.Column(str, pa.Check.isin(COMPONENTS)),
+        **{name: _OPTIONAL_DISTANCE for name in columns.RUPTURE_DISTANCE},
     },
     unique=["event_id", "station_id"],
 )
