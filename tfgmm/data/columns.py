@@ -15,7 +15,7 @@ RECORD = ["event_id", "station_id"]
 MEMBER = ["chunk", "init"]
 #: Optional columns of the records table: distance to the rupture, km, and its variance, km^2, where the
 #: distance is an estimate of one whose rupture is unknown.
-RUPTURE_DISTANCE = R_RUP, R_RUP_VAR = ["r_rup_km", "r_rup_var_km2"]
+RUPTURE_DISTANCE = ["r_rup_km", "r_rup_var_km2"]
 #: Columns of the positions of epicentres and of stations, km east and north of the centre of the grid.
 SOURCE_XY, SITE_XY = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import hypocentral_km, wrapped
-from tfgmm.data.columns import R_RUP, R_RUP_VAR, RUPTURE_DISTANCE
+from tfgmm.data.columns import RUPTURE_DISTANCE
 from tfgmm.data.dataset import Dataset, site_ids
 from tfgmm.data.tally import Tally
 
@@ -282,19 +282,19 @@ def _usable_rupture_distances(rows: pd.DataFrame, r_hyp_km: np.ndarray, tally: T
     The hypocentre is a point of the rupture, so the rupture is not farther; but agencies revise hypocentres
     and estimate distances of unknown ruptures. A column without any value is left out.
     """
-    distance = rows.get(R_RUP, pd.Series(np.nan, rows.index))
-    variance = rows.get(R_RUP_VAR, pd.Series(np.nan, rows.index))
-    beyond = f"{R_RUP} above the hypocentral distance by more than {BEYOND_KM:g} km and {BEYOND_SHARE:.0%}"
+    distance = rows.get("r_rup_km", pd.Series(np.nan, rows.index))
+    variance = rows.get("r_rup_var_km2", pd.Series(np.nan, rows.index))
+    beyond = f"r_rup_km above the hypocentral distance by more than {BEYOND_KM:g} km and {BEYOND_SHARE:.0%}"
     reasons = {
-        f"{R_RUP} is negative": distance < 0,
+        "r_rup_km is negative": distance < 0,
         beyond: distance > r_hyp_km * (1 + BEYOND_SHARE) + BEYOND_KM,
-        f"{R_RUP_VAR} is negative or infinite": (variance < 0) | np.isinf(variance),
+        "r_rup_var_km2 is negative or infinite": (variance < 0) | np.isinf(variance),
     }
     for reason, bad in reasons.items():
         tally.drop("value", reason, _name_rows(rows[bad], "record"))
     *wrong, strange = reasons.values()
     distance = distance.mask(wrong[0] | wrong[1])
-    checked = {R_RUP: distance, R_RUP_VAR: variance.mask(strange | distance.isna())}
+    checked = {"r_rup_km": distance, "r_rup_var_km2": variance.mask(strange | distance.isna())}
     rows = rows.drop(columns=RUPTURE_DISTANCE, errors="ignore")
     return rows.assign(**{name: values for name, values in checked.items() if values.notna().any()})
 

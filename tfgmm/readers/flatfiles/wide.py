@@ -8,7 +8,6 @@ import pandas as pd
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
-from tfgmm.data.columns import R_RUP, R_RUP_VAR
 from tfgmm.data.schemas import COMPONENTS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, units
@@ -34,11 +33,11 @@ STATION = {
 #: Optional columns of the records table, and the plain names (`columns.plain`) that their columns have in
 #: flatfiles: gmprocess, Engineering Strong-Motion flatfile, NGA-West2 and others.
 RECORD = {
-    R_RUP: (
+    "r_rup_km": (
         *("rrupkm", "rrup", "rupturedistance", "rupturedistancekm", "rupdist", "rupdistkm"),
         *("clstd", "closestd", "closestdist", "closestdistance", "recordrrupkm"),
     ),
-    R_RUP_VAR: ("rrupvarkm2", "rrupvar", "rupturedistancevar", "recordrrupvarkm2"),
+    "r_rup_var_km2": ("rrupvarkm2", "rrupvar", "rupturedistancevar", "recordrrupvarkm2"),
 }
 #: Range of numbers that an event or station needs: a number outside the range is an error.
 NEEDED = {
