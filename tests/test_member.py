@@ -12,8 +12,8 @@ from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import training_records
-from tfgmm.network import batches as data_pipeline
 from tfgmm.network import backbones, member, normal
+from tfgmm.network import batches as data_pipeline
 from tfgmm.network.batches import Material
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds

@@ -8,5 +8,6 @@ grid     map projection, pixels, input window and output window of the network
 imt      names of intensity measures (PGA, SA(T)), their periods, and standard gravity
 lease    lock files, so that only one process at a time trains a member (one network of the ensemble)
 outputs  checks of the names of output files and folders, before a result is written
+rupture  surface of a rupture, and distances of places to it, km
 sphere   longitudes wrapped to -180 to 180 degrees, and distances on a spherical Earth, km
 """

@@ -41,7 +41,8 @@ class Dataset:
         One row per station: ``station_id``, ``site_id``, ``network``, ``longitude``, ``latitude``
         (degrees), ``elevation_m``, ``sensor_depth_m``, ``vs30_m_s``.
     records : pandas.DataFrame
-        One row per record: ``event_id``, ``station_id``, a column per intensity measure (g), ``component``.
+        One row per record: ``event_id``, ``station_id``, a column per intensity measure (g), ``component``;
+        where the source has them, the rupture distance ``r_rup_km`` and its variance ``r_rup_var_km2``.
     provenance : dict
         Content of ``dataset.json``: source files, choices, counts of rows read and dropped, hashes.
     layers : xarray.Dataset or None

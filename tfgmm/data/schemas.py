@@ -5,6 +5,9 @@ import pandera.pandas as pa
 
 from tfgmm.core.errors import DataError
 
+#: Optional columns of the records table: distance to the rupture, km, and its variance, km^2, where the
+#: distance is an estimate of one whose rupture is unknown.
+RUPTURE_DISTANCE = ["r_rup_km", "r_rup_var_km2"]
 #: Roles that an event or a site has in one fold of a run.
 TRAINING, VALIDATION, STOPPING = ROLES = ("training", "validation", "stopping")
 
@@ -72,6 +75,7 @@ COMPONENTS = ("geometric_mean", "rotd50")
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
+_OPTIONAL_DISTANCE = pa.Column(float, pa.Check.in_range(0, 1e6), nullable=True, required=False)
 
 EVENTS = pa.DataFrameSchema(
     {
@@ -108,6 +112,7 @@ RECORDS = pa.DataFrameSchema(
             float, pa.Check.in_range(0, 20, include_min=False), regex=True, nullable=True
         ),
         "component": pa.Column(str, pa.Check.isin(COMPONENTS)),
+        **{name: _OPTIONAL_DISTANCE for name in RUPTURE_DISTANCE},
     },
     unique=["event_id", "station_id"],
 )

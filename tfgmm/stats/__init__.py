@@ -19,4 +19,5 @@ scaling_tables     interpolation of tables over magnitude, distance and depth, f
 site_response      site response by Vs30: linear term re-fitted, non-linear term as published
 tectonics          tectonic classes of earthquakes and regions of published models
 support            joint support of predictions by training records, and the share of the network
+point_source       mean and variance of ln R_rup where only magnitude and hypocentre are known
 """

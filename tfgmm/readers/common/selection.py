@@ -2,17 +2,21 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import hypocentral_km, wrapped
 from tfgmm.data.dataset import Dataset, site_ids
+from tfgmm.data.schemas import RUPTURE_DISTANCE
 from tfgmm.data.tally import Tally
 
 #: Range of plausible amplitudes, g: larger ones have a wrong unit or come from a broken instrument,
 #: smaller ones are rounding noise.
 MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
+#: Distance and share by which a listed rupture distance may exceed the hypocentral distance.
+BEYOND_KM, BEYOND_SHARE = 5.0, 0.05
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -136,7 +140,9 @@ def select(raw: RawDataset, limits: Limits) -> Dataset:
     ):
         rows = drop(rows, ~rows[key].isin(known[key]), "record", reason, tally)
     rows = _usable_amplitudes(rows, tally)
-    far = hypocentral_km(rows, events, within) > limits.max_distance_km
+    r_hyp_km = hypocentral_km(rows, events, within)
+    rows = _usable_rupture_distances(rows, r_hyp_km, tally)
+    far = r_hyp_km > limits.max_distance_km
     rows = drop(rows, far, "record", f"farther than {limits.max_distance_km:g} km", tally)
     again = rows.duplicated(["event_id", "station_id"])
     rows = drop(rows, again, "record", "second record of a station in an event", tally)
@@ -268,6 +274,29 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
         unusable = (bad.any(axis=1) & ~left).loc[rows.index]
         rows = drop(rows, unusable, "record", reason, tally)
     return rows
+
+
+def _usable_rupture_distances(rows: pd.DataFrame, r_hyp_km: np.ndarray, tally: Tally) -> pd.DataFrame:
+    """Return the records with rupture distances that cannot be made NaN, counted as dropped ``value``.
+
+    The hypocentre is a point of the rupture, so the rupture is not farther; but agencies revise hypocentres
+    and estimate distances of unknown ruptures. A column without any value is left out.
+    """
+    distance = rows.get("r_rup_km", pd.Series(np.nan, rows.index))
+    variance = rows.get("r_rup_var_km2", pd.Series(np.nan, rows.index))
+    beyond = f"r_rup_km above the hypocentral distance by more than {BEYOND_KM:g} km and {BEYOND_SHARE:.0%}"
+    reasons = {
+        "r_rup_km is negative": distance < 0,
+        beyond: distance > r_hyp_km * (1 + BEYOND_SHARE) + BEYOND_KM,
+        "r_rup_var_km2 is negative or infinite": (variance < 0) | np.isinf(variance),
+    }
+    for reason, bad in reasons.items():
+        tally.drop("value", reason, _name_rows(rows[bad], "record"))
+    *wrong, strange = reasons.values()
+    distance = distance.mask(wrong[0] | wrong[1])
+    checked = {"r_rup_km": distance, "r_rup_var_km2": variance.mask(strange | distance.isna())}
+    rows = rows.drop(columns=RUPTURE_DISTANCE, errors="ignore")
+    return rows.assign(**{name: values for name, values in checked.items() if values.notna().any()})
 
 
 def _note_out_of_service(rows: pd.DataFrame, events: pd.DataFrame, stations: pd.DataFrame) -> list[dict]:

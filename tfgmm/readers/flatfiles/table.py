@@ -13,10 +13,11 @@ from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, sheet, units
+from tfgmm.readers.common.sheet import find_column
 from tfgmm.readers.flatfiles import layout as layouts
 from tfgmm.readers.flatfiles import wide
 
-NUMBERS = {*wide.NEEDED, *wide.OPTIONAL}
+NUMBERS = {*wide.NEEDED, *wide.OPTIONAL, *wide.RECORD}
 #: Optional columns of a file that the package uses, and which are read as times or texts.
 TIMES = ("station_operating_from", "station_operating_to")
 TEXTS = ("station_name", "station_locality", "station_site_id")
@@ -37,8 +38,9 @@ def read(
 ) -> Dataset:
     """Read flatfiles with one row per record (CSV, TSV, Excel or Parquet) into a dataset.
 
-    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout. Other columns are
-    left out, unless their names begin with ``event_``, ``station_`` or ``record_``. The column
+    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout, nor do rupture
+    distances in km (`wide.RECORD`: ``Rrup``, ``RuptureDistance``, ...). Other columns are left out, unless
+    their names begin with ``event_``, ``station_`` or ``record_``. The column
     ``station_site_id`` says which stations share a site; without this column
     `tfgmm.data.dataset.site_ids` finds them.
 
@@ -233,7 +235,9 @@ def _locate_columns(table: sheet.Sheet, layout: layouts.Layout) -> dict[str, str
         )
     fixed = layout.constants.keys()
     own = {name: name for name in table.columns if name in wide.CANONICAL or name.startswith(wide.PREFIXES)}
-    where = {**_locate_measures(table), **own, **spectra, **where}
+    distances = {name: find_column(table.columns, names) for name, names in wide.RECORD.items()}
+    distances = {name: column for name, column in distances.items() if column is not None}
+    where = {**_locate_measures(table), **distances, **own, **spectra, **where}
     where = {name: source for name, source in where.items() if name not in fixed}
     missing = [name for name in REQUIRED if name not in where and name not in fixed]
     if missing:

@@ -30,6 +30,15 @@ STATION = {
     "sensor_depth_m": "sensor_depth_m",
     "vs30_m_s": "vs30_m_s",
 }
+#: Optional columns of the records table, and the plain names (`sheet.plain_name`) that their columns have in
+#: flatfiles: gmprocess, Engineering Strong-Motion flatfile, NGA-West2 and others.
+RECORD = {
+    "r_rup_km": (
+        *("rrupkm", "rrup", "rupturedistance", "rupturedistancekm", "rupdist", "rupdistkm"),
+        *("clstd", "closestd", "closestdist", "closestdistance", "recordrrupkm"),
+    ),
+    "r_rup_var_km2": ("rrupvarkm2", "rrupvar", "rupturedistancevar", "recordrrupvarkm2"),
+}
 #: Range of numbers that an event or station needs: a number outside the range is an error.
 NEEDED = {
     "event_longitude": (-180, 360),
@@ -48,7 +57,7 @@ PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
 #: Distance up to which two positions of a station are one place, km.
 SAME_PLACE_KM = 0.5
-CANONICAL = {*IDS, *EVENT, *STATION, "component"}
+CANONICAL = {*IDS, *EVENT, *STATION, *RECORD, "component"}
 
 
 def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDataset:
@@ -62,8 +71,8 @@ def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDa
     Parameters
     ----------
     rows : pandas.DataFrame
-        Columns ``file`` and ``row`` for messages, those in `CANONICAL` (those in `OPTIONAL` may be absent),
-        intensity measures in g, and any columns that begin with one of `PREFIXES`.
+        Columns ``file`` and ``row`` for messages, those in `CANONICAL` (those in `OPTIONAL` and `RECORD`
+        may be absent), intensity measures in g, and any columns that begin with one of `PREFIXES`.
     provenance : dict
         Provenance as in `selection.RawDataset`.
     tally : Tally
@@ -91,8 +100,10 @@ def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDa
     )
     provenance = provenance | {"noted": [*provenance.get("noted", []), *noted]}
     measures = [name for name in rows if imt.is_imt(name)]
-    records = rows[["event_id", "station_id", *measures, "component", *_extras(rows, "record_")]]
-    records = records.rename(columns=_extras(rows, "record_")).reset_index(drop=True)
+    distances = [name for name in RECORD if name in rows]
+    extras = _extras(rows, "record_")
+    records = rows[["event_id", "station_id", *measures, "component", *distances, *extras]]
+    records = records.rename(columns=extras).reset_index(drop=True)
     return selection.RawDataset(events, stations, records, provenance, tally)
 
 
@@ -166,7 +177,8 @@ def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
 def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
     """Return the names without prefix of the columns that begin with the prefix and are not canonical."""
     names = (name for name in rows if name.startswith(prefix) and name not in CANONICAL)
-    return {name: name.removeprefix(prefix) for name in names}
+    # A distance to the rupture is read as such, with or without prefix.
+    return {name: name.removeprefix(prefix) for name in names if name.removeprefix(prefix) not in RECORD}
 
 
 def _label(row: pd.Series) -> str:
