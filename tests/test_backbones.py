@@ -12,6 +12,7 @@ from tfgmm.prediction import ensemble
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
 from tfgmm.serving import export
+from tfgmm.stats.backbone import Earthquakes
 
 EVENTS = pd.DataFrame(
     {
@@ -88,6 +89,6 @@ def test_the_backbone_carries_large_earthquakes(run):
     tables = next(iter(loaded.backbones.values()))
     magnitude, depth = np.array([4.5, 6.0, 7.5, 9.0]), np.full(4, 10.0)
     ln_r = np.log(np.tile([1.0, 20.0, 100.0], (4, 1)))
-    median, variance = tables.at(magnitude, depth, ln_r, np.full((4, 3), 400.0))
+    median, variance = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)
     assert (np.diff(median, axis=0)[:2] > 0).all() and np.exp(median).max() < 3
     assert (variance >= 0).all() and variance[3, 0] > variance[0, 2]

@@ -6,16 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tfgmm.core.errors import DataError
+from tfgmm.serving.graph import TENSORS
 from tfgmm.stats import support
-from tfgmm.stats.support import LN_R, ArrayFunctions, Shrinkage, Support
-
-TENSORS = ArrayFunctions(
-    tf.floor,
-    tf.minimum,
-    tf.maximum,
-    lambda values: tf.cast(values, tf.int32),
-    lambda rows, index: tf.gather(rows, index, batch_dims=1),
-)
+from tfgmm.stats.support import LN_R, Shrinkage, Support
 
 
 def training_records(seed: int = 0, events: int = 60, largest: float = 6.5) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
     if experiment.backbone == NONE:
         return None
     records = training_records(fold.roles(batches.flat_table(dataset, experiment, im)))
-    records = records.assign(r_km=records["r_hyp_km"])
+    records = records.assign(r_km=backbone_fit.distance(records))
     if im != "PGA" and "PGA" in dataset.ims:
         records = _with_pga(records, dataset)
     if experiment.backbone == ERGODIC:

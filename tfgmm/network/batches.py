@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import training_records
+from tfgmm.data.schemas import RUPTURE_DISTANCE, training_records
 from tfgmm.network.channels import Rasteriser, event_vectors, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
@@ -102,8 +102,9 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         ``depth_km``; ``r_hyp_km``, the hypocentral distance; ``row, col``, the station's pixel in the
         output window; ``nearest_added_km``, the distance from the station to the nearest station of a
         network other than the reference network, NaN if there is none; ``vs30``, m/s, of the site layer at
-        the pixel, else of the station, NaN if unknown or if the run leaves the channel out. Rows are sorted
-        by event and station. Stations outside the output window are left out.
+        the pixel, else of the station, NaN if unknown or if the run leaves the channel out; ``r_rup_km``,
+        the distance to the rupture, NaN if unknown. Rows are sorted by event and station. Stations outside
+        the output window are left out.
 
     Raises
     ------
@@ -130,8 +131,8 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     ex, ey = grid.project(dataset.events["longitude"], dataset.events["latitude"])
     events = dataset.events.assign(event_x_km=ex, event_y_km=ey)
     table = (
-        dataset.records[["event_id", "station_id", im]]
-        .dropna()
+        _with_rupture_distance(dataset.records)[["event_id", "station_id", im, "r_rup_km"]]
+        .dropna(subset=im)
         .merge(stations.drop(columns=["longitude", "latitude"]), on="station_id")
         .merge(events[["event_id", "magnitude", "depth_km", "event_x_km", "event_y_km"]], on="event_id")
         .sort_values(["event_id", "station_id"], ignore_index=True)
@@ -140,7 +141,18 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     table["r_hyp_km"] = np.hypot(epicentral, table["depth_km"])
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
-    return table[[*columns, "row", "col", "nearest_added_km", "vs30"]]
+    return table[[*columns, "row", "col", "nearest_added_km", "vs30", "r_rup_km"]]
+
+
+def _with_rupture_distance(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with ``r_rup_km``, the distance to a known rupture, km, NaN where none is known.
+
+    A distance with a variance is an estimate for an unknown rupture, for which the backbone has its own.
+    """
+    distance, variance = (
+        records[name] if name in records else pd.Series(np.nan, records.index) for name in RUPTURE_DISTANCE
+    )
+    return records.assign(r_rup_km=distance.where(variance.isna()))
 
 
 def _vs30(dataset: Dataset, experiment: Experiment, stations: pd.DataFrame, row, col) -> np.ndarray:
@@ -565,9 +577,7 @@ class Material:
         """
         experiment = resolved(experiment)
         records = fold.roles(flat_table(dataset, experiment, im))
-        records["backbone"] = (
-            0.0 if backbone is None else backbone.median_of(im, records.assign(r_km=records["r_hyp_km"]))
-        )
+        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, records)
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)

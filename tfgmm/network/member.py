@@ -16,8 +16,10 @@ import tensorflow as tf
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import training_records
-from tfgmm.network import batches
+from tfgmm.network import batches, clipping
 from tfgmm.network.batches import Material
+from tfgmm.network.channels import EVENT_VECTOR
+from tfgmm.network.clipping import ClippedChannels
 from tfgmm.network.normal import (
     GroundMotionModel,
     NormalLayer,
@@ -176,10 +178,15 @@ def build(material: Material) -> GroundMotionModel:
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
     maps = keras.Input((grid.input_size, grid.input_size, len(names)), name="maps")
-    mean, variance = batches.channel_statistics(material.training, material.fixed)
-    standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(maps)
-    parameters = parameter_map(standardised, experiment.network)
     training = training_records(material.records)
+    mean, variance = batches.channel_statistics(material.training, material.fixed)
+    channels = maps
+    if material.backbone is not None:
+        # What lies outside the training records is left to the backbone.
+        events = pd.DataFrame(material.training.events, columns=EVENT_VECTOR)
+        channels = ClippedChannels(**clipping.limits(training, events, names))(maps)
+    standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(channels)
+    parameters = parameter_map(standardised, experiment.network)
     learned = training["ln_im"] - training["backbone"]
     normal = NormalLayer(
         float(learned.mean()), float(learned.std()), experiment.network.min_stddev, name="normal"
@@ -474,7 +481,7 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row``, ``col`` and ``vs30``, with ``im``, ``arm`` (name of
+        The rows of ``material.records`` without ``row, col, vs30`` and ``r_rup_km``, with ``im``, ``arm`` (name of
         the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network together) and
         ``stddev`` of ln IM, ln units (IM in g).
     """
@@ -490,7 +497,7 @@ def predictions(
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
-    table = material.records.drop(columns=["row", "col", "vs30"])
+    table = material.records.drop(columns=["row", "col", "vs30", "r_rup_km"])
     which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
     return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
 

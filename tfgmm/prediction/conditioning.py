@@ -16,7 +16,7 @@ import pandas as pd
 
 from tfgmm.core.grid import Grid
 from tfgmm.prediction.places import Places, Window
-from tfgmm.stats.backbone import MedianTables
+from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
@@ -254,8 +254,8 @@ def backbone_moments(tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30)
     """
     ln_r = np.log(np.maximum(r_hyp_km, 1.0)).reshape(len(events), -1)
     known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
-    magnitude, depth = (events[name].to_numpy(float) for name in ("magnitude", "depth_km"))
-    moments = tables.at(magnitude, depth, ln_r, np.broadcast_to(known, ln_r.shape))
+    earthquakes = Earthquakes(*(events[name].to_numpy(float) for name in ("magnitude", "depth_km")))
+    moments = tables.at(earthquakes, np.broadcast_to(known, ln_r.shape), ln_r_hyp=ln_r)
     return tuple(values.reshape(r_hyp_km.shape) for values in moments)
 
 

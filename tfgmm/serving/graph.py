@@ -13,7 +13,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
-from tfgmm.stats.backbone import MedianTables
+from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms, correlation
@@ -588,8 +588,8 @@ class Graph:
         vs30 = tf.constant([np.nan], tf.float32) if places[2] is None else tf.cast(places[2], tf.float32)
         vs30 = tf.where(tf.math.is_nan(vs30), np.float32(tables.vs30_m_s), vs30)
         vs30 = tf.broadcast_to(tf.reshape(vs30, [tf.shape(vs30)[0], -1]), tf.shape(ln_r))
-        magnitude = tf.cast(event[3], tf.float32)
-        moments = tables.at(magnitude, depth[:, 0], ln_r, vs30, xp=TENSORS)
+        earthquakes = Earthquakes(tf.cast(event[3], tf.float32), depth[:, 0])
+        moments = tables.at(earthquakes, vs30, ln_r_hyp=ln_r, xp=TENSORS)
         return tuple(tf.reshape(values, shape) for values in moments)
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:

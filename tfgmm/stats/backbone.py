@@ -13,14 +13,35 @@ import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.stats import recentring, scaling_tables, tectonics
+from tfgmm.stats import point_source, recentring, scaling_tables, tectonics
 from tfgmm.stats.listed_regression import Listing
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES, NUMPY, ArrayFunctions
 from tfgmm.stats.site_response import SiteResponse
 
 #: Version of the files that `Backbone.save` writes.
 FORMAT = 1
+#: Half of the step in ln R over which the slope of the median with distance is taken.
+_STEP = 0.1
+#: Names of the tectonic classes in `tfgmm.stats.point_source`.
+RUPTURE_CLASSES = {"crustal": "crustal", "interface": "interface", "intraslab": "slab"}
 _ARRAYS = ("published", "pga_760", "coefficients", "covariance")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Earthquakes:
+    """Earthquakes whose median is computed, as arrays or tensors.
+
+    Attributes
+    ----------
+    magnitude, depth_km : array or tensor, [event]
+        Moment magnitude, and depth of the hypocentre in km.
+    class_weights : array or tensor, [event, class], or None
+        Weights of the classes of a backbone; None: those of the depth.
+    """
+
+    magnitude: Any
+    depth_km: Any
+    class_weights: Any = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +56,8 @@ class MedianTables:
         Medians of ln IM and ln PGA (g) at Vs30 760 m/s, on the nodes of `tfgmm.stats.scaling_tables`.
     variance : ndarray, [class, M, R, Z]
         Posterior variance of the median of ln IM, squared ln units.
+    ln_ratio, distance_variance : ndarray, [class, M, R, Z]
+        Mean of ln (R_rup / R_hyp) and variance of ln R_rup for an unknown rupture, by hypocentral distance.
     site : SiteResponse
         Site response of the measure.
     vs30_m_s : float
@@ -45,24 +68,30 @@ class MedianTables:
     ln_im: np.ndarray
     ln_pga: np.ndarray
     variance: np.ndarray
+    ln_ratio: np.ndarray
+    distance_variance: np.ndarray
     site: SiteResponse
     vs30_m_s: float
 
     def at(
-        self, magnitude, depth_km, ln_r, vs30, class_weights=None, xp: ArrayFunctions = NUMPY
+        self, earthquakes: Earthquakes, vs30, *, ln_r_hyp=None, ln_r_rup=None, xp: ArrayFunctions = NUMPY
     ) -> tuple[Any, Any]:
-        """Return the median of ln IM (IM in g) of earthquakes at places, and its variance.
+        r"""Return the median of ln IM (IM in g) of earthquakes at places, and its variance.
+
+        Where only the hypocentral distance is known, the median is that at the mean of :math:`\ln R_{rup}`,
+        and the variance of :math:`\ln R_{rup}` adds to that of the median b:
+
+        .. math:: \sigma_b^2 = C(M, R, Z) + (\partial b / \partial \ln R)^2 \, Var(\ln R_{rup})
 
         Parameters
         ----------
-        magnitude, depth_km : array or tensor, [event]
-            Moment magnitude, and depth of the hypocentre in km.
-        ln_r : array or tensor, [event, place]
-            Natural logarithm of the closest distance to the rupture, else of the hypocentral distance, km.
+        earthquakes : Earthquakes
+            Magnitude, depth and class weights.
         vs30 : array or tensor, [event, place]
             Vs30, m/s, known everywhere.
-        class_weights : array or tensor, [event, class], optional
-            Weights of `classes`; by default those of the depth.
+        ln_r_hyp, ln_r_rup : array or tensor, [event, place]
+            Natural logarithm of the hypocentral distance, or of the closest distance to the rupture, km;
+            one of both.
         xp : ArrayFunctions
             Functions of the library of the arguments.
 
@@ -71,17 +100,34 @@ class MedianTables:
         median, variance : array or tensor, [event, place]
             Ln units; squared ln units.
         """
-        if class_weights is None:
-            class_weights = tectonics.weights_by_depth(depth_km, self.classes, xp)
-        ln_im, ln_pga, variance = (
-            scaling_tables.curves(
-                xp.constant(table, magnitude.dtype), class_weights, magnitude, depth_km, xp
-            )
-            for table in (self.ln_im, self.ln_pga, self.variance)
+        if earthquakes.class_weights is None:
+            weights = tectonics.weights_by_depth(earthquakes.depth_km, self.classes, xp)
+            earthquakes = dataclasses.replace(earthquakes, class_weights=weights)
+        ln_im, ln_pga, variance, ln_ratio, distance_variance = (
+            self._curves(table, earthquakes, xp)
+            for table in (self.ln_im, self.ln_pga, self.variance, self.ln_ratio, self.distance_variance)
         )
-        at_760, ln_pga_760 = (scaling_tables.median_760(curve, ln_r, xp) for curve in (ln_im, ln_pga))
-        median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
-        return median, scaling_tables.median_760(variance, ln_r, xp)
+        ln_r = ln_r_rup if ln_r_hyp is None else ln_r_hyp + scaling_tables.along(ln_ratio, ln_r_hyp, xp)
+        at_760, ln_pga_760, total = (
+            scaling_tables.along(curve, ln_r, xp) for curve in (ln_im, ln_pga, variance)
+        )
+        if ln_r_hyp is not None:
+            before, after = (scaling_tables.along(ln_im, ln_r + step, xp) for step in (-_STEP, _STEP))
+            slope = (after - before) / (2 * _STEP)
+            total = total + slope * slope * scaling_tables.along(distance_variance, ln_r_hyp, xp)
+        return at_760 + self.site.amplification(vs30, ln_pga_760, xp), total
+
+    @staticmethod
+    def _curves(table: np.ndarray, earthquakes: Earthquakes, xp: ArrayFunctions):
+        """Return a table, [class, M, R, Z], of each earthquake as a curve over ln R, [event, R]."""
+        magnitude = earthquakes.magnitude
+        return scaling_tables.curves(
+            xp.constant(table, magnitude.dtype),
+            earthquakes.class_weights,
+            magnitude,
+            earthquakes.depth_km,
+            xp,
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -243,9 +289,9 @@ class Backbone:
             Medians.
         """
         magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
-        weights = self.class_weights(depth, tectonic_class)
+        earthquakes = Earthquakes(magnitude, depth, self.class_weights(depth, tectonic_class))
         vs30 = np.broadcast_to(self.known_vs30(np.nan if vs30 is None else vs30), ln_r.shape)
-        return self.tables(im).at(magnitude, depth, ln_r, vs30, weights)[0]
+        return self.tables(im).at(earthquakes, vs30, ln_r_rup=ln_r)[0]
 
     def known_vs30(self, vs30) -> np.ndarray:
         """Return Vs30 with the median of the training records, `vs30_m_s`, where Vs30 is unknown (NaN), m/s.
@@ -276,9 +322,8 @@ class Backbone:
             Variances.
         """
         magnitude, depth, ln_r = self._places(magnitude, depth_km, ln_r)
-        weights = self.class_weights(depth, tectonic_class)
-        vs30 = np.full(ln_r.shape, self.vs30_m_s)
-        return self.tables(im).at(magnitude, depth, ln_r, vs30, weights)[1]
+        earthquakes = Earthquakes(magnitude, depth, self.class_weights(depth, tectonic_class))
+        return self.tables(im).at(earthquakes, np.full(ln_r.shape, self.vs30_m_s), ln_r_rup=ln_r)[1]
 
     def median_of(self, im: str, records: pd.DataFrame) -> np.ndarray:
         """Return the median of ln IM (IM in g) of each record of a table.
@@ -288,7 +333,8 @@ class Backbone:
         im : str
             One of `ims`.
         records : pandas.DataFrame, [n, ...]
-            ``magnitude, depth_km, r_km``; optionally ``vs30`` and ``tectonic_class``.
+            ``magnitude, depth_km, r_hyp_km`` (km); optionally ``r_rup_km``, the distance to a known rupture,
+            ``vs30`` (m/s) and ``tectonic_class``; NaN is unknown.
 
         Returns
         -------
@@ -296,19 +342,26 @@ class Backbone:
             Medians.
         """
         scenario = ["magnitude", "depth_km", *(["tectonic_class"] if "tectonic_class" in records else [])]
-        vs30 = records["vs30"].to_numpy(float) if "vs30" in records else np.full(len(records), np.nan)
-        ln_r, medians = np.log(records["r_km"].to_numpy(float)), np.empty(len(records))
+        unknown = pd.Series(np.nan, records.index)
+        ln_r_hyp, ln_r_rup = (
+            np.log(np.maximum(records.get(name, unknown).to_numpy(float), 1.0))
+            for name in ("r_hyp_km", "r_rup_km")
+        )
+        vs30 = self.known_vs30(records.get("vs30", unknown))
+        tables, medians = self.tables(im), np.empty(len(records))
         # The tables are contracted once per earthquake, not per record.
         for rows in records.groupby(scenario, observed=True, dropna=False).indices.values():
-            earthquake = records[scenario].iloc[rows[:1]]
-            medians[rows] = self.median(
-                im,
-                earthquake["magnitude"],
-                earthquake["depth_km"],
-                ln_r[rows],
-                vs30[rows],
-                earthquake.get("tectonic_class"),
-            )[0]
+            of_event = records[scenario].iloc[rows[:1]]
+            magnitude, depth = (of_event[name].to_numpy(float) for name in ("magnitude", "depth_km"))
+            weights = self.class_weights(depth, of_event.get("tectonic_class"))
+            earthquake = Earthquakes(magnitude, depth, weights)
+            known = ~np.isnan(ln_r_rup[rows])
+            for chosen, distance in (
+                (rows[known], {"ln_r_rup": ln_r_rup[rows[known]][None]}),
+                (rows[~known], {"ln_r_hyp": ln_r_hyp[rows[~known]][None]}),
+            ):
+                if len(chosen):
+                    medians[chosen] = tables.at(earthquake, vs30[chosen][None], **distance)[0][0]
         return medians
 
     def save(self, path: Path) -> None:
@@ -410,11 +463,15 @@ class Backbone:
 @functools.lru_cache(maxsize=64)
 def _tables(backbone: Backbone, im: str) -> MedianTables:
     """Return the tables of one measure of a backbone."""
+    nodes = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
+    distances = [point_source.table(RUPTURE_CLASSES[name]).at(*nodes) for name in backbone.classes]
     return MedianTables(
         classes=backbone.classes,
         ln_im=backbone.median_table(im),
         ln_pga=backbone.pga_760,
         variance=backbone.variance_table(im),
+        ln_ratio=np.stack([mean - np.log(nodes[1]) for mean, _ in distances]),
+        distance_variance=np.stack([variance for _, variance in distances]),
         site=backbone.sites[backbone.ims.index(im)],
         vs30_m_s=backbone.vs30_m_s,
     )

@@ -8,8 +8,8 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import ergodic, listed_regression, recentring, scaling_tables, tectonics
-from tfgmm.stats.backbone import Backbone
+from tfgmm.stats import ergodic, listed_regression, point_source, recentring, scaling_tables, tectonics
+from tfgmm.stats.backbone import RUPTURE_CLASSES, Backbone
 from tfgmm.stats.listed_regression import ListedRegression, Listing
 from tfgmm.stats.published_scaling import ASSUMPTIONS, ScalingModel, models_of_pygmm, tabulate
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
@@ -86,7 +86,7 @@ class _Training:
         own = self.weights if weights is None else weights
         events, first, code = np.unique(self.event, return_index=True, return_inverse=True)
         curves = scaling_tables.curves(table, own[first], self.magnitude[first], self.depth_km[first])
-        return scaling_tables.median_760(curves[code], np.log(self.r_km)[:, None])[:, 0]
+        return scaling_tables.along(curves[code], np.log(self.r_km)[:, None])[:, 0]
 
     def some(self, kept: np.ndarray) -> "_Training":
         """Return the records where `kept`, [n], is True."""
@@ -115,6 +115,34 @@ class _Training:
             records_alike=recentring.RECORDS_ALIKE,
             most=most,
         )
+
+
+def distance(records: pd.DataFrame) -> np.ndarray:
+    """Return the distance of records to the rupture, km: known, else the most likely for the hypocentre.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame, [n, ...]
+        ``magnitude, depth_km, r_hyp_km`` (km); optionally ``r_rup_km``, NaN where unknown, and
+        ``tectonic_class``.
+
+    Returns
+    -------
+    ndarray, [n]
+        The known distance, at least 1 km, or exp of the mean of ln R_rup over the tectonic classes
+        (`tfgmm.stats.point_source`).
+    """
+    weights = tectonics.class_weights(records["depth_km"], records.get("tectonic_class"))
+    inputs = (records[name].to_numpy(float) for name in ("magnitude", "r_hyp_km", "depth_km"))
+    magnitude, r_hyp_km, depth_km = inputs
+    r_hyp_km = np.maximum(r_hyp_km, 1.0)
+    means = [
+        point_source.ln_rupture_distance(magnitude, r_hyp_km, depth_km, name)[0]
+        for name in RUPTURE_CLASSES.values()
+    ]
+    likely = np.exp((weights * np.column_stack(means)).sum(axis=1))
+    known = records.get("r_rup_km", pd.Series(np.nan, records.index)).to_numpy(float)
+    return np.maximum(np.where(np.isnan(known), likely, known), 1.0)
 
 
 def fit(

@@ -44,7 +44,7 @@ class ArrayFunctions:
     to_float : callable
         ``to_float(values, like)``: conversion to the type of `like`.
     gather : callable
-        ``gather(rows, index)``, [event, n] and [event, places] -> [event, places].
+        ``gather(rows, index)``, [event, n] and [event, ...] -> [event, ...].
     stack : callable
         ``stack(arrays)``: arrays joined along a new last axis.
     """
@@ -62,11 +62,17 @@ class ArrayFunctions:
     stack: Callable[..., Any]
 
 
+def _gather(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the values at indices [event, ...] of rows [event, n], as an array [event, ...]."""
+    event = np.arange(len(index)).reshape(-1, *[1] * (index.ndim - 1))
+    return rows[event, index]
+
+
 NUMPY = ArrayFunctions(
     *(np.floor, np.minimum, np.maximum, np.log, np.exp, np.einsum, np.asarray),
     lambda values: np.asarray(values).astype(np.int64),
     lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
-    lambda rows, index: np.take_along_axis(rows, index, axis=-1),
+    _gather,
     lambda arrays: np.stack(arrays, axis=-1),
 )
 
@@ -120,7 +126,7 @@ def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY
     return xp.einsum("ec,ecr->er", class_weights, by_depth)
 
 
-def median_760(curves, ln_r, xp: ArrayFunctions = NUMPY):
+def along(curves, ln_r, xp: ArrayFunctions = NUMPY):
     """Return the value of each earthquake's curve at places, linear in ln R between the nodes.
 
     Parameters
@@ -135,7 +141,7 @@ def median_760(curves, ln_r, xp: ArrayFunctions = NUMPY):
     Returns
     -------
     array or tensor, [event, places]
-        Interpolated values: the median of ln IM at Vs30 760 m/s where the table holds it.
+        Interpolated values.
     """
     step = float(LN_R[1] - LN_R[0])
     position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(LN_R) - 1))

@@ -7,9 +7,8 @@ ranges of one variable at a time do not tell that no large earthquake was record
 import dataclasses
 import io
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.optimize import minimize
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import SOURCE_XY
+from tfgmm.stats.scaling_tables import NUMPY, ArrayFunctions
 
 #: Largest difference in magnitude, and in event depth and epicentre (km), of a training event that supports
 #: a prediction. Catalogues round to 0.1 and 1 km: the margins let a difference of exactly 0.5 or 20 km
@@ -36,39 +36,6 @@ RHO = 0.3
 _EVENTS_AT_ONCE = 500
 _LN_R_STEP = float(LN_R[1] - LN_R[0])
 _COLUMNS = ["event_id", "magnitude", "depth_km", *SOURCE_XY, "r_hyp_km"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayFunctions:
-    """The functions of a library of arrays that `Support` needs beside plain arithmetic.
-
-    TensorFlow's are ``ArrayFunctions(tf.floor, tf.minimum, tf.maximum, lambda x: tf.cast(x, tf.int32),
-    lambda rows, index: tf.gather(rows, index, batch_dims=1))``. Any object with these names will do.
-
-    Attributes
-    ----------
-    floor, minimum, maximum : callable
-        Functions as those of NumPy.
-    to_int : callable
-        Function from an array of whole numbers to an array of an integer type.
-    gather : callable
-        Function from rows [event, k] and indices [event, ...] to values [event, ...].
-    """
-
-    floor: Callable[..., Any]
-    minimum: Callable[..., Any]
-    maximum: Callable[..., Any]
-    to_int: Callable[..., Any]
-    gather: Callable[..., Any]
-
-
-def _gather(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the values at indices [event, ...] of rows [event, k], as an array [event, ...]."""
-    event = np.arange(len(index)).reshape(-1, *[1] * (index.ndim - 1))
-    return rows[event, index]
-
-
-NUMPY = ArrayFunctions(np.floor, np.minimum, np.maximum, lambda values: values.astype(int), _gather)
 
 
 def effective_number(count, rho: float = RHO) -> np.ndarray:
@@ -177,7 +144,7 @@ class Support:
         magnitude, depth_km, x_km, y_km = rows[_COLUMNS[1:5]].to_numpy("float32")[first].T
         return cls(magnitude, depth_km, x_km, y_km, effective_number(count, rho).astype("float32"))
 
-    def curve(self, magnitude, depth_km, x_km, y_km, xp: Any = NUMPY):
+    def curve(self, magnitude, depth_km, x_km, y_km, xp: ArrayFunctions = NUMPY):
         """Return the support of events against distance.
 
         Parameters
@@ -208,7 +175,7 @@ class Support:
         is_near = xp.minimum(xp.floor(xp.maximum(1.0 + margin, 0.0)), 1.0)
         return is_near @ self.effective
 
-    def at(self, curve, ln_r, xp: Any = NUMPY):
+    def at(self, curve, ln_r, xp: ArrayFunctions = NUMPY):
         """Return the support of predictions at places, interpolated linearly in ln R.
 
         Parameters
