@@ -481,9 +481,9 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row, col, vs30`` and ``r_rup_km``, with ``im``, ``arm`` (name of
-        the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network together) and
-        ``stddev`` of ln IM, ln units (IM in g).
+        The rows of ``material.records`` without ``row, col, vs30`` and ``r_rup_km``, with ``im``, ``arm``
+        (name of the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network
+        together) and ``stddev`` of ln IM, ln units (IM in g).
     """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)

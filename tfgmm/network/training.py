@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY
+from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY, STOPPING, VALIDATION, training_records
 from tfgmm.network import backbones, batches
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
@@ -30,11 +31,12 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
 from tfgmm.runs.member_folder import DONE, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
-from tfgmm.runs.run import DATA, DESCRIPTION, RunFolder
+from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder
 from tfgmm.simulation import simulated
 from tfgmm.stats import kriging, random_effects
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.support import Shrinkage, Support, fit_share
 
 _log = logging.getLogger(__name__)
 
@@ -329,11 +331,16 @@ class Training:
             [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
             ignore_index=True,
         )
+        shrinkages, together = self._with_support(together)
         if experiment.random_effects != "none":
             together = self._with_random_effects(together)
         with files.whole_file(run.predictions) as temporary:
             predictions.write(together, temporary)
         names = [PREDICTIONS, *(random_effects.FILES if experiment.random_effects != "none" else ())]
+        if experiment.backbone != backbones.NONE:
+            with files.whole_file(run.path / SHRINKAGE) as temporary:
+                files.write_json(temporary, {im: dataclasses.asdict(s) for im, s in shrinkages.items()})
+            names.append(SHRINKAGE)
         own = together.loc[together["arm"] == experiment.arm, ["im", *MEMBER]].drop_duplicates()
         members = {im: rows[MEMBER].to_numpy().tolist() for im, rows in own.groupby("im")}
         run.manifest.note(*names, members=members)
@@ -354,6 +361,30 @@ class Training:
             return pd.DataFrame()
         return predictions.read(folder.predictions)
 
+    def _with_support(self, table: pd.DataFrame) -> tuple[dict[str, Shrinkage], pd.DataFrame]:
+        """Return the shrinkage of the run's own arm by measure, and the predictions shrunken by support.
+
+        The column ``support`` is the effective number of training records of the chunk like a record. With
+        a backbone, the part of the network is shrunken where the support is small. How far is fitted to
+        stopping events, which did not train.
+        """
+        shrinkages, tables = {}, []
+        events, _ = batches.places(self.dataset, self.experiment)
+        for (im, arm), rows in table.groupby(["im", "arm"], observed=True, sort=False):
+            located = rows.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
+            located["support"] = 0.0
+            for of_chunk in located.groupby("chunk", observed=True).indices.values():
+                records = located.iloc[of_chunk]
+                support = Support.fit(training_records(records)).at_records(records)
+                located.iloc[of_chunk, located.columns.get_loc("support")] = support
+            if self.run.experiment.backbone != backbones.NONE:
+                shrinkage = _fit_shrinkage(located)
+                located = _shrunken(located, shrinkage)
+                if arm == self.run.experiment.arm:
+                    shrinkages[str(im)] = shrinkage
+            tables.append(located.drop(columns=SOURCE_XY))
+        return shrinkages, pd.concat(tables, ignore_index=True)
+
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions of all arms with random effects; write the effects of the run's arm."""
         own_effects, tables = {}, []
@@ -368,6 +399,31 @@ class Training:
                 own_effects[str(im)] = effects
         random_effects.write(own_effects, self.run.path)
         return pd.concat(tables)
+
+
+def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
+    """Return the shrinkage of networks towards the backbone, fitted to the records of stopping events."""
+    held = table[(table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)]
+    return fit_share(
+        pd.DataFrame(
+            {
+                "backbone_residual": held["ln_im"] - held["backbone"],
+                "u": held["mean"] - held["backbone"],
+                "stddev": held["stddev"],
+                "n": held["support"],
+                "event_id": held["event_id"],
+            }
+        )
+    )
+
+
+def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:
+    """Return predictions whose networks are shrunken towards the backbone by their support."""
+    share = shrinkage.share(table["support"])
+    return table.assign(
+        mean=table["backbone"] + share * (table["mean"] - table["backbone"]),
+        stddev=np.sqrt(table["stddev"] ** 2 + shrinkage.added_variance(table["support"])),
+    )
 
 
 def reopen(run: RunFolder) -> Training:

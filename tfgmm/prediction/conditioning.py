@@ -20,6 +20,7 @@ from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.support import Shrinkage
 
 Member = tuple[int, int]
 
@@ -257,6 +258,38 @@ def backbone_moments(tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30)
     earthquakes = Earthquakes(*(events[name].to_numpy(float) for name in ("magnitude", "depth_km")))
     moments = tables.at(earthquakes, np.broadcast_to(known, ln_r.shape), ln_r_hyp=ln_r)
     return tuple(values.reshape(r_hyp_km.shape) for values in moments)
+
+
+def shrunken(moments: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:
+    r"""Return moments of an ensemble whose networks are shrunken towards the backbone, by support.
+
+    .. math:: \mu' = \mu - (1 - w) \bar u, \quad
+        \sigma_{epi}'^2 = \sigma_{epi}^2 + (1 - w) \max(\sigma_u^2 - \sigma_{epi}^2, 0), \quad
+        w = \frac{n}{n + n_0}
+
+    The variance does not fall while the support n falls: what is taken away returns as epistemic variance.
+
+    Parameters
+    ----------
+    moments : tuple of array or tensor
+        Mean, aleatory and epistemic variance, as returned by `tfgmm.stats.mixture.moments`.
+    network_mean : array or tensor
+        Mean over the members of the means of the networks, u, ln units.
+    support : array or tensor
+        Effective number n of training records.
+    shrinkage : Shrinkage
+        n_0 and the prior variance of u.
+    xp : module
+        `numpy`, or ``tf.math`` for tensors.
+
+    Returns
+    -------
+    mean, aleatory, epistemic : array or tensor
+    """
+    mean, aleatory, epistemic = moments
+    withheld = 1.0 - shrinkage.share(support)
+    more = xp.maximum(shrinkage.variance_u - epistemic, 0.0)
+    return mean - withheld * network_mean, aleatory, epistemic + withheld * more
 
 
 # ---- one member ----------------------------------------------------------------------------------------

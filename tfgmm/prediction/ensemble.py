@@ -28,6 +28,7 @@ from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.support import Shrinkage, Support
 
 #: Number of input pixels, over all events of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
@@ -54,6 +55,11 @@ class Ensemble:
         Ranges of magnitude, depth and distance of the training records; read from the run by default.
     backbones : dict of int to MedianTables, optional
         Backbone to which the networks of each station chunk add; none by default.
+    support : Support, optional
+        Joint support of predictions by training records, a variable of the predictions.
+    shrinkage : Shrinkage, optional
+        How far the networks are shrunken towards the backbone where the support is small; not at all by
+        default.
     """
 
     def __init__(
@@ -67,8 +73,10 @@ class Ensemble:
         calibration: Calibration | None = None,
         ranges: Ranges | None = None,
         backbones: dict[int, MedianTables] | None = None,
+        support: Support | None = None,
+        shrinkage: Shrinkage | None = None,
     ) -> None:
-        self.backbones = backbones or {}
+        self.backbones, self.support, self.shrinkage = backbones or {}, support, shrinkage
         self.run, self.im, self.members, self.effects = run, im, members, effects
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
         self._rasteriser = rasteriser
@@ -118,11 +126,13 @@ class Ensemble:
             ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (IM in g). The last three
             are standard deviations: total, aleatory and epistemic. With random effects there are also
             ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes the
-            site term of an unknown place. ``r_hyp_km`` [event, row, col] is the hypocentral distance. True
-            where a value lies outside the training ranges: ``outside_magnitude`` and ``outside_depth``
-            [event], ``outside_distance`` [event, row, col], and ``outside_map`` [row, col], false at all
-            pixels. The coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id,
-            event_longitude, event_latitude, depth_km, magnitude`` [event].
+            site term of an unknown place. ``r_hyp_km`` [event, row, col] is the hypocentral distance, and
+            ``support`` [event, row, col] the effective number of training records like the prediction in
+            magnitude, distance, depth and source region at once. True where a value lies outside the
+            training ranges: ``outside_magnitude`` and ``outside_depth`` [event], ``outside_distance``
+            [event, row, col], and ``outside_map`` [row, col], false at all pixels. The coordinates are
+            ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude, event_latitude,
+            depth_km, magnitude`` [event].
 
         Raises
         ------
@@ -308,20 +318,32 @@ class Ensemble:
             chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30)
             for chunk, tables in self.backbones.items()
         }
-        members, variances = [], []
+        members, variances, network_means = [], [], []
         for (chunk, _), output, of_member in zip(self.members, outputs, terms, strict=True):
             mean, stddev = (places.sample(values.numpy(), facts.window) for values in output)
             median, variance = of_chunk.get(chunk, (0.0, 0.0))
             variances.append(variance)
+            network_means.append(mean)
             members.append(conditioning.member_moments(median + mean, stddev, self.effects, of_member))
+        combined, support = moments(*zip(*members, strict=True)), None
+        if self.support is not None:
+            curve = self.support.curve(
+                *(events[name].to_numpy(float) for name in ("magnitude", "depth_km")), *epicentres
+            )
+            support = self.support.at(curve, np.log(np.maximum(r_hyp_km, 1.0)))
+            if self.shrinkage is not None:
+                network_mean = sum(network_means) / len(network_means)
+                combined = conditioning.shrunken(combined, network_mean, support, self.shrinkage)
         distribution = conditioning.distribution(
-            moments(*zip(*members, strict=True)),
+            combined,
             effects=self.effects,
             calibration=facts.calibration,
             nearest_km=facts.nearest_km,
             backbone_variance=sum(variances) / len(variances),
         )
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
+        if support is not None:
+            distribution["support"] = support
         return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
             intensity_measure=self.im,
             unit="g",
@@ -400,9 +422,13 @@ def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
     calibration, ranges = opened.calibration(im), opened.ranges(im)
     rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
     members = {place: member.load(path) for place, path in networks.items()}
+    tables = {chunk: opened.backbone(im, chunk, init) for chunk, init in reversed(list(networks))}
+    backbones = {chunk: table for chunk, table in sorted(tables.items()) if table is not None}
     return Ensemble(
         *(opened, im, members, rasteriser, effects),
         calibration=calibration,
         ranges=ranges,
-        backbones=opened.backbones(im),
+        backbones=backbones,
+        support=opened.support(im),
+        shrinkage=opened.shrinkage(im),
     )

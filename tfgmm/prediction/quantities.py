@@ -29,6 +29,7 @@ _LONG_NAMES = {
     "between_event": ("1", "between-event standard deviation of ln {im}"),
     "within_event": ("1", "within-event standard deviation of ln {im}"),
     "r_hyp_km": ("km", "hypocentral distance"),
+    "support": ("1", "effective number of training records like the prediction"),
 }
 
 

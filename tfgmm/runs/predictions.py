@@ -21,7 +21,7 @@ OBSERVED = [*RECORD, "site_id", "network", "ln_im", "magnitude", "depth_km", "r_
 ROLE = ["event_role", "site_role"]
 #: Columns that say which intensity measure, arm (set of input channels) and member the row belongs to.
 WHICH = ["im", "arm", *MEMBER]
-DISTRIBUTION = ["backbone", "mean", "stddev"]
+DISTRIBUTION = ["backbone", "mean", "stddev", "support"]
 #: Columns that a run with random effects adds: terms and their standard deviations, ln units.
 EFFECTS = [*TERMS, *TERM_STDDEVS, *UNKNOWN_STDDEVS]
 _ORDER = [*WHICH, *OBSERVED, *ROLE, *DISTRIBUTION, *EFFECTS]
@@ -51,12 +51,13 @@ _ROLE = pa.Column(checks=pa.Check.isin(ROLES))
 #: Schema of the predictions table: a row per record, intensity measure and member, with ln IM (IM in g),
 #: standard deviations in ln units, and distances in km. ``backbone`` is the backbone's median, 0 without a
 #: backbone. In the table of a member, ``mean`` is the sum of backbone and network, and ``stddev`` that of
-#: the network. In the table of a run with random effects, both include the terms, and the
+#: the network; in the table of a run both are shrunken by the ``support``, an effective number of training
+#: records (`tfgmm.stats.support`). In the table of a run with random effects, both include the terms, and the
 #: columns of `EFFECTS` are present.
 SCHEMA = pa.DataFrameSchema(
     dict.fromkeys(["event_id", "station_id", "site_id", "network", "im", "arm"], _TEXT)
     | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", "backbone", "mean"], _NUMBER)
-    | {"stddev": _POSITIVE}
+    | {"stddev": _POSITIVE, "support": _EFFECT}
     | {"nearest_added_km": pa.Column(checks=_ANY_NUMBER.checks, nullable=True)}
     | dict.fromkeys(ROLE, _ROLE)
     | dict.fromkeys(MEMBER, pa.Column(checks=pa.Check.ge(0)))

@@ -21,6 +21,7 @@ from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.data import dataset as dataset_files
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import SOURCE_XY
 from tfgmm.runs import predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder, Ranges, training_records
@@ -29,12 +30,17 @@ from tfgmm.stats import calibration, random_effects
 from tfgmm.stats.backbone import Backbone, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.support import Shrinkage, Support
 
 #: Version of the layout of a run folder.
 FORMAT = 2
 #: Names of files and folders of a run.
 DESCRIPTION, DATA, MEMBERS = "experiment.json", "data", "members"
 EVENTS, STATIONS = "events.parquet", "stations.parquet"
+
+
+#: File of the shrinkage of the networks towards the backbone, by intensity measure.
+SHRINKAGE = "shrinkage.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +219,33 @@ class RunFolder:
         folder.refuse_damaged()
         return folder.network(im)
 
-    def backbones(self, im: str) -> dict[int, MedianTables]:
-        """Return the backbones to which the trained networks of each station chunk add.
+    def backbone(self, im: str, chunk: int, init: int) -> MedianTables | None:
+        """Return the backbone to which the network of a member adds; None for a run without backbone.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+        chunk : int
+            Chunk of held-out stations, from 0.
+        init : int
+            Initialisation of the network, from 0.
+
+        Returns
+        -------
+        MedianTables or None
+            Tables of the median.
+
+        Raises
+        ------
+        DataError
+            The member is not trained, or the file of the backbone is damaged.
+        """
+        path = self.member(chunk, init).backbone(im)
+        return None if path is None else Backbone.load(path).tables(im)
+
+    def support(self, im: str) -> Support:
+        """Return the joint support of predictions by the training records of all chunks.
 
         Parameters
         ----------
@@ -223,16 +254,42 @@ class RunFolder:
 
         Returns
         -------
-        dict of int to MedianTables
-            Tables by chunk; empty for a run without backbone.
+        Support
 
         Raises
         ------
-        UsageError, DataError
-            As for `trained`; or the file of a backbone is damaged.
+        UsageError
+            No member is trained.
+        DataError
+            A table of the run or of a member is damaged.
         """
-        paths = {chunk: self.member(chunk, init).backbone(im) for chunk, init in reversed(self.trained(im))}
-        return {chunk: Backbone.load(path).tables(im) for chunk, path in sorted(paths.items()) if path}
+        records = self._training_records(im, ["event_id", *Ranges.model_fields])
+        return Support.fit(records.merge(self._places("events")[["event_id", *SOURCE_XY]], on="event_id"))
+
+    def shrinkage(self, im: str) -> Shrinkage | None:
+        """Return how far the networks are shrunken towards the backbone; None for a run without backbone.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Shrinkage or None
+
+        Raises
+        ------
+        DataError
+            The file `SHRINKAGE` is missing or damaged.
+        """
+        if self.experiment.backbone == "none":
+            return None
+        path = self.manifest.file(SHRINKAGE)
+        try:
+            return Shrinkage(**files.read_json(path)[im])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is missing or damaged ({error}): {TRAIN_AGAIN}") from error
 
     def vs30_map(self) -> np.ndarray | None:
         """Return Vs30 of the site layer at the pixels of the output window, m/s, for the backbones.
@@ -247,10 +304,11 @@ class RunFolder:
         DataError
             The file of the site layers is missing or damaged.
         """
-        if "vs30" not in self.channels:
+        site_layers = self.site_layers()
+        if site_layers is None or "vs30" not in site_layers or {"site", "vs30"} & set(self.experiment.drop):
             return None
         grid = self.experiment.grid
-        return layers.on_grid(self.site_layers()["vs30"], grid, grid.output_size)[0]
+        return layers.on_grid(site_layers["vs30"], grid, grid.output_size)[0]
 
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return the trained members of the run's own arm for one intensity measure.

@@ -123,7 +123,7 @@ class Export:
             functions.append(function)
             progress(len(functions))
         graph, description = self._graph(functions)
-        module.table, module.paths = graph.table, graph.path_weights
+        module.table, module.paths, module.effective = graph.table, graph.path_weights, graph.effective
         return self._write(module, graph, description)
 
     def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
@@ -167,7 +167,8 @@ class Export:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
-        backbones = self.run.backbones(self.im)
+        first = {chunk: init for chunk, init in reversed(self.members)}
+        backbones = {chunk: self.run.backbone(self.im, chunk, init) for chunk, init in first.items()}
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
@@ -175,7 +176,9 @@ class Export:
             trained_km=trained_km,
             effects=effects,
             terms=terms,
-            backbones=[backbones.get(chunk) for chunk, _ in self.members],
+            backbones=[backbones[chunk] for chunk, _ in self.members],
+            support=self.run.support(self.im),
+            shrinkage=self.run.shrinkage(self.im),
             vs30=self.run.vs30_map(),
         )
         return graph, self._description(chosen, effects)

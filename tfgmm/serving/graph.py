@@ -19,6 +19,7 @@ from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms, correlation
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.scaling_tables import ArrayFunctions
+from tfgmm.stats.support import Shrinkage, Support
 
 #: Distance from the centre of the grid, km, up to which the series is checked against PROJ.
 REACH_KM = 500.0
@@ -368,6 +369,10 @@ class Graph:
         Backbone to which each network adds; members of one chunk share the same object.
     vs30 : ndarray, [rows, cols], optional
         Vs30 at the pixels of the output window, m/s, for the backbones; unknown by default.
+    support : Support, optional
+        Joint support of predictions by training records, an output of all signatures with a distribution.
+    shrinkage : Shrinkage, optional
+        How far the networks are shrunken towards the backbone where the support is small.
     """
 
     def __init__(
@@ -381,8 +386,16 @@ class Graph:
         terms: SiteTerms | None = None,
         backbones: Sequence[MedianTables | None] | None = None,
         vs30: np.ndarray | None = None,
+        support: Support | None = None,
+        shrinkage: Shrinkage | None = None,
     ) -> None:
         self._backbones, self._vs30 = backbones or [None] * len(members), vs30
+        self._support, self._shrinkage = support, shrinkage
+        #: Effective records by event, which a SavedModel must hold once for all signatures.
+        self.effective = None
+        if support is not None:
+            self.effective = tf.Variable(support.effective, trainable=False)
+            self._support = dataclasses.replace(support, effective=self.effective)
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration, trained_km
@@ -510,8 +523,10 @@ class Graph:
         vs30 = tf.gather(tf.constant(stations.vs30, tf.float32), number)
         return self._distribution(members, event, x_km, y_km, vs30)
 
-    def _on_map(self, *event: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Return mean and variance of ln IM minus the backbone by every member, [n, rows, cols] each.
+    def _on_map(self, *event: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
+        """Return mean of the network, mean and variance of ln IM by every member, [n, rows, cols] each.
+
+        The means are without the backbone.
 
         With random effects, every pixel is taken as a place without records.
         """
@@ -528,13 +543,13 @@ class Graph:
 
     def _with_terms(
         self, means: _Members, stddevs: _Members, terms: Iterable[tuple]
-    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Return mean and variance by every member, from the outputs of its network and its terms.
+    ) -> list[tuple[tf.Tensor, ...]]:
+        """Return mean of its network, mean and variance by every member, from the outputs and the terms.
 
         `terms` holds site term, its standard deviation, and path term for each member, ln units.
         """
         return [
-            conditioning.member_moments(mean, stddev, self._effects, of_member)
+            (mean, *conditioning.member_moments(mean, stddev, self._effects, of_member))
             for mean, stddev, of_member in zip(means, stddevs, terms, strict=True)
         ]
 
@@ -544,24 +559,47 @@ class Graph:
         return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
     def _distribution(
-        self, members: list[tuple[tf.Tensor, tf.Tensor]], event: Sequence[tf.Tensor], x_km, y_km, vs30
+        self, members: list[tuple[tf.Tensor, ...]], event: Sequence[tf.Tensor], x_km, y_km, vs30
     ) -> dict[str, tf.Tensor]:
-        """Return the calibrated distribution at places (`x_km`, `y_km`), of any shape [..., k].
+        """Return the calibrated distribution at places (`x_km`, `y_km`), [n or 1, ...].
 
-        `members` holds mean and variance of ln IM minus the backbone by every member, [n, ..., k]; `vs30`
-        is Vs30 at the places, m/s, or None if unknown.
+        `members` is the result of `_with_terms`, [n, ...]; `vs30` is Vs30 at the places, m/s, or None if
+        unknown.
         """
         medians, variances = self._backbone(event, x_km, y_km, vs30)
-        means = [median + mean for median, (mean, _) in zip(medians, members, strict=True)]
+        network_means, means, member_variances = zip(*members, strict=True)
+        means = [median + mean for median, mean in zip(medians, means, strict=True)]
+        combined, support = moments(means, member_variances), None
+        if self._support is not None:
+            support = self._support_at(event, x_km, y_km)
+            if self._shrinkage is not None:
+                network_mean = sum(network_means) / len(network_means)
+                combined = conditioning.shrunken(
+                    combined, network_mean, support, self._shrinkage, xp=tf.math
+                )
         nearest_km = None if self._calibration is None else self._nearest_km(x_km, y_km)
-        return conditioning.distribution(
-            moments(means, [variance for _, variance in members]),
+        distribution = conditioning.distribution(
+            combined,
             effects=self._effects,
             calibration=self._calibration,
             nearest_km=nearest_km,
             backbone_variance=sum(variances) / len(variances),
             xp=tf.math,
         )
+        return distribution if support is None else distribution | {"support": support}
+
+    def _support_at(self, event: Sequence[tf.Tensor], x_km, y_km) -> tf.Tensor:
+        """Return the support of predictions at places (`x_km`, `y_km`), [n or 1, ...], as [n, ...]."""
+        x, y, depth = tf.unstack(self._source_km(*event), axis=-1)
+        curve = self._support.curve(tf.cast(event[3], tf.float32), depth, x, y, xp=TENSORS)
+        return self._support.at(curve, self._ln_r_hyp(event, x_km, y_km), xp=TENSORS)
+
+    def _ln_r_hyp(self, event: Sequence[tf.Tensor], x_km, y_km) -> tf.Tensor:
+        """Return ln of the hypocentral distances (km, at least 1) to places, [n or 1, ...], as [n, ...]."""
+        x, y = (tf.cast(values, tf.float32) for values in (x_km, y_km))
+        shape = [-1, *[1] * (len(x.shape) - 1)]
+        ex, ey, depth = (tf.reshape(axis, shape) for axis in tf.unstack(self._source_km(*event), axis=-1))
+        return tf.math.log(tf.maximum(tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2), 1.0))
 
     def _backbone(self, event: Sequence[tf.Tensor], x_km, y_km, vs30) -> tuple[list, list]:
         """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.
@@ -578,19 +616,14 @@ class Graph:
 
     def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], *places) -> tuple:
         """Return median and variance of ln IM of one backbone at places; see `_backbone`."""
-        source_km = self._source_km(*event)
-        x, y = (tf.cast(values, tf.float32) for values in places[:2])
-        shape = tf.concat([tf.shape(source_km)[:1], tf.shape(x)[1:]], axis=0)
-        x, y = (tf.reshape(values, [tf.shape(values)[0], -1]) for values in (x, y))
-        ex, ey, depth = (source_km[:, number, tf.newaxis] for number in range(3))
-        r_hyp_km = tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2)
-        ln_r = tf.math.log(tf.maximum(r_hyp_km, 1.0))
+        at_places = self._ln_r_hyp(event, *places[:2])
+        ln_r = tf.reshape(at_places, [tf.shape(at_places)[0], -1])
         vs30 = tf.constant([np.nan], tf.float32) if places[2] is None else tf.cast(places[2], tf.float32)
         vs30 = tf.where(tf.math.is_nan(vs30), np.float32(tables.vs30_m_s), vs30)
         vs30 = tf.broadcast_to(tf.reshape(vs30, [tf.shape(vs30)[0], -1]), tf.shape(ln_r))
-        earthquakes = Earthquakes(tf.cast(event[3], tf.float32), depth[:, 0])
+        earthquakes = Earthquakes(tf.cast(event[3], tf.float32), tf.cast(event[2], tf.float32))
         moments = tables.at(earthquakes, vs30, ln_r_hyp=ln_r, xp=TENSORS)
-        return tuple(tf.reshape(values, shape) for values in moments)
+        return tuple(tf.reshape(values, tf.shape(at_places)) for values in moments)
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
         """Return the distance from each place to the nearest training site, km.

@@ -389,7 +389,11 @@ def average_members(
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
         model = member.load(run.network(im, chunk, init))
-        ensemble_of_one = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
+        tables = run.backbone(im, chunk, init)
+        ensemble_of_one = Ensemble(
+            *(run, im, {(chunk, init): model}, averages[0].rasteriser),
+            backbones={} if tables is None else {chunk: tables},
+        )
         by_member.append(
             [
                 average_maps(_predict_maps(ensemble_of_one, average, progress), average.weightings)
