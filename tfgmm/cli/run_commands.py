@@ -37,8 +37,8 @@ RunOut = Annotated[Path | None, typer.Option(help="Run folder (default: runs/NET
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE "
-        "(default: time:2015-01-01,2018-01-01)."
+        help="Validation events: time:FROM,TO (TO excluded), random-events:SHARE, or magnitude:M (M and "
+        "above, of all times) (default: time:2015-01-01,2018-01-01)."
     ),
 ]
 Chunks = Annotated[
