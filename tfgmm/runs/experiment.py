@@ -25,8 +25,8 @@ class Split(FrozenSettings):
     kind : str
         ``time``: events with an origin time in [`start`, `end`) are validation events, all earlier and
         later events are training events. ``random-events``: a random share `fraction` of the events with
-        records of the reference network are validation events. ``magnitude``: all events of at least
-        `min_magnitude`, of all times, are validation events, so that the networks train on smaller ones only.
+        records of the reference network are validation events. ``magnitude``: all events of magnitude
+        `min_magnitude` or more, of all times, are validation events; networks train on smaller ones only.
     start, end : datetime.date
         Begin and end of the validation window, UTC; the end is excluded.
     fraction : float
