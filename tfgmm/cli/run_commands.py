@@ -193,6 +193,9 @@ def _show_evaluations(evaluations: "list[Evaluation]") -> None:
             f"{run.path}: residuals of ln IM, observed minus predicted",
             evaluation.section("four_way").shown,
         )
+        if run.experiment.split.kind == "magnitude":
+            beyond = evaluation.section("beyond_data")
+            show_table(beyond.title, beyond.shown)
         if run.data["truncation"]:
             console.print(f"Note: {run.data['truncation']}")
         console.print(f"Tables: {run.path / 'tables'}   Figures: {run.path / 'figures'}")
