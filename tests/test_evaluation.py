@@ -17,7 +17,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import baselines, evaluation, report, scored_run, scores
 from tfgmm.evaluation.sections import HELD_OUT
 from tfgmm.runs.beginning import begin
-from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.experiment import Experiment, Split
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import bootstrap, calibration, random_effects
 from tfgmm.stats.random_effects import RandomEffects
@@ -206,6 +206,17 @@ def test_published_values_stand_beside_the_published_networks(finished, no_figur
     published = ["0.432 ± 0.007", "0.496 ± 0.005", "0.871 ± 0.104", "0.854 ± 0.090"]
     assert shown[f"  {scores.ENSEMBLE}"].tolist()[:4] == published
     assert set(shown.drop(f"  {scores.ENSEMBLE}")) == {""}
+
+
+@pytest.mark.slow
+def test_no_published_value_stands_beside_a_split_by_magnitude(finished, no_figures):
+    """The publication split its events by time: its networks did not extrapolate."""
+    table = predictions()
+    table["network"] = "kik"
+    split = Split(kind="magnitude", min_magnitude=6.5)
+    result = evaluation.evaluate(finished(table, networks=("kik",), split=split), with_baselines=False)
+    assert "published" not in result.section("four_way").shown
+    assert result.facts()["validation events"] == split.description
 
 
 @pytest.mark.slow

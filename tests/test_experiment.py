@@ -117,10 +117,9 @@ def test_unknown_preset():
 
 
 @pytest.mark.parametrize("name", experiment.PRESETS)
-def test_json_round_trip(name):
-    chosen = preset(
-        name, **KIK, ims=("PGA", "SA(1.0)"), drop=("site",), split=Split(kind="random-events", fraction=0.3)
-    )
+@pytest.mark.parametrize("split", ["time:2016-01-01,2017-01-01", "random-events:0.3", "magnitude:5.5"])
+def test_json_round_trip(name, split):
+    chosen = preset(name, **KIK, ims=("PGA", "SA(1.0)"), drop=("site",), split=Split.parse(split))
     assert Experiment.model_validate_json(chosen.model_dump_json()) == chosen
     assert Experiment(**chosen.model_dump(mode="json")) == chosen
 
@@ -180,17 +179,36 @@ def test_random_split_is_parsed():
     assert (split.kind, split.fraction) == ("random-events", 0.25)
 
 
+@given(st.floats(-1, 10))
+def test_split_by_magnitude_is_parsed(magnitude):
+    split = Split.parse(f"magnitude:{magnitude}")
+    assert (split.kind, split.min_magnitude) == ("magnitude", magnitude)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time:2015-01-01,2018-01-01", "from 2015-01-01 to 2018-01-01 (excluded)"),
+        ("random-events:0.25", "25 % of all, at random"),
+        ("magnitude:6.0", "magnitude 6 and above, of all times: none trains"),
+    ],
+)
+def test_split_says_which_events_validate(text, words):
+    assert Split.parse(text).description == words
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "", "time", "time:", "time:2015-01-01", "time:2015-01-01,2016-01-01,2017-01-01",
         "time:2015,2016-13-01", "random-events:", "random-events:0", "random-events:1",
-        "random-events:x", "events:0.2",
+        "random-events:x", "events:0.2", "magnitude:", "magnitude:nan", "magnitude:inf", "magnitude:11",
+        "magnitude:6,7",
     ],
 )  # fmt: skip
 def test_split_that_makes_no_sense(text):
     with pytest.raises(
-        UsageError, match=r"--split .*write time:FROM,TO \(dates\) or random-events:"
+        UsageError, match=r"--split .*write time:FROM,TO \(dates\), random-events:FRACTION or magnitude:M"
     ) as error:
         Split.parse(text)
     assert "\n" not in str(error.value)

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError, UsageError
@@ -97,7 +99,9 @@ def test_added_station_at_a_hidden_site_is_hidden_too(small, tiny, role):
 
 
 @pytest.mark.parametrize("stopping", ["sites", "blocks", "paper"])
-@pytest.mark.parametrize("split", [Split(), Split(kind="random-events")])
+@pytest.mark.parametrize(
+    "split", [Split(), Split(kind="random-events"), Split(kind="magnitude", min_magnitude=5.8)]
+)
 def test_arms_share_chunks_stopping_sets_and_scored_pairs(small, split, stopping):
     sparse = experiment(networks=("kik",), split=split, stopping=stopping)
     dense = experiment(split=split, stopping=stopping)
@@ -152,6 +156,45 @@ def test_max_events_limits_reference_events_and_keeps_added_ones(small):
     assert {"E028", "E029"} <= set(role.index)
 
 
+MAGNITUDES = st.lists(st.sampled_from([4.5, 5.9, 5.99, 6.0, 6.01, 6.8]), min_size=30, max_size=30)
+
+
+@given(MAGNITUDES, st.sampled_from(["sites", "blocks"]), st.sampled_from([None, 10]))
+def test_no_event_at_or_above_the_magnitude_trains_or_stops(magnitudes, stopping, max_events):
+    """All of them validate, of whatever year, with records of whatever network."""
+    dataset = small_dataset()
+    dataset.events["magnitude"] = magnitudes
+    large = set(dataset.events.loc[dataset.events["magnitude"] >= 6.0, "event_id"])
+    chosen = experiment(
+        split=Split(kind="magnitude", min_magnitude=6.0),
+        stopping=stopping,
+        training=TINY["training"] | {"max_events": max_events},
+    )
+    try:
+        folds = make_folds(dataset, chosen)
+    except DataError as error:  # one of the 28 events of the reference network, or none, is left on a side
+        assert "change --split" in str(error)
+        assert min(sum(m >= 6 for m in magnitudes[:28]) + 1, sum(m < 6 for m in magnitudes[:28])) < 2
+        return
+    for fold in folds:
+        assert set(fold.event_role.index[fold.event_role == "validation"]) == large
+        assert {"training", "stopping"} <= set(fold.event_role)
+        assert (fold.event_role == "training").sum() <= (max_events or 28) + 2
+
+
+@pytest.mark.parametrize(("min_magnitude", "side"), [(0.0, "training"), (9.0, "validation")])
+def test_magnitude_that_leaves_no_event_on_a_side(small, min_magnitude, side):
+    with pytest.raises(DataError, match=f"no {side} event .*change --split"):
+        make_folds(small, experiment(split=Split(kind="magnitude", min_magnitude=min_magnitude)))
+
+
+def test_a_single_training_event_cannot_train_and_stop(small):
+    small.events["magnitude"] = 6.5
+    small.events.loc[3, "magnitude"] = 5.0
+    with pytest.raises(DataError, match="a single training event .*cannot both train and stop: change"):
+        make_folds(small, experiment(split=Split(kind="magnitude")))
+
+
 @pytest.mark.parametrize(
     ("start", "end", "side"),
     [("1990-01-01", "2018-01-01", "training"), ("1990-01-01", "1991-01-01", "validation")],
@@ -161,9 +204,21 @@ def test_empty_side(small, start, end, side):
         make_folds(small, experiment(split=Split(start=start, end=end)))
 
 
-def test_no_event_before_the_window(small):
-    with pytest.raises(DataError, match="before the validation window"):
-        make_folds(small, experiment(split=Split(start="1990-01-01", end="2010-01-01")))
+@pytest.mark.parametrize("stopping", ["sites", "blocks"])
+def test_where_no_event_precedes_the_window_stopping_events_follow_it(small, caplog, stopping):
+    chosen = experiment(split=Split(start="1990-01-01", end="2008-01-01"), stopping=stopping)
+    when = small.events.set_index("event_id")["origin_time"].dt.year
+    for fold in make_folds(small, chosen):
+        years = when[fold.event_role.index[fold.event_role == "stopping"]]
+        assert len(years) and years.between(2008, 2017).all()
+        assert (fold.event_role == "training").any()
+    (said,) = caplog.messages
+    assert "no training event precedes the validation window: stopping events are drawn from all" in said
+
+
+def test_where_events_precede_the_window_nothing_is_said(small, tiny, caplog):
+    make_folds(small, tiny)
+    assert not caplog.messages
 
 
 def test_unknown_network(small):

@@ -54,7 +54,8 @@ def experiment(
     drop : str or iterable of str, optional
         Input channels, or groups of input channels (source, path, site), to leave out.
     split : str, optional
-        Choice of the validation events: ``time:FROM,TO`` (dates) or ``random-events:SHARE``.
+        Choice of the validation events: ``time:FROM,TO`` (dates), ``random-events:SHARE``, or
+        ``magnitude:M`` (all events of at least this magnitude, of all times).
     center : (longitude, latitude), optional
         Centre of the map, degrees.
     **settings

@@ -37,8 +37,8 @@ RunOut = Annotated[Path | None, typer.Option(help="Run folder (default: runs/NET
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Validation events: time:FROM,TO (TO excluded) or random-events:SHARE "
-        "(default: time:2015-01-01,2018-01-01)."
+        help="Validation events: time:FROM,TO (TO excluded), random-events:SHARE, or magnitude:M (M and "
+        "above, of all times) (default: time:2015-01-01,2018-01-01)."
     ),
 ]
 Chunks = Annotated[
@@ -206,6 +206,9 @@ def _show_evaluations(evaluations: "list[Evaluation]") -> None:
             f"{run.path}: residuals of ln IM, observed minus predicted",
             evaluation.section("four_way").shown,
         )
+        if run.experiment.split.kind == "magnitude":
+            beyond = evaluation.section("beyond_data")
+            show_table(beyond.title, beyond.shown)
         if run.data["truncation"]:
             console.print(f"Note: {run.data['truncation']}")
         console.print(f"Tables: {run.path / 'tables'}   Figures: {run.path / 'figures'}")

@@ -1,6 +1,7 @@
 """Evaluation of finished runs: scores, residuals, comparisons with other models, figures and reports.
 
 baselines          predictions of other models on the same folds: fitted, or published
+beyond_data        section on records outside the training range: bias and scatter by magnitude and distance
 comparison         several runs and the published Kanto study side by side; paired differences of scores
 effects            source, site and path effects that the networks learned: estimates, tables and maps
 evaluation         evaluation of a finished run: tables and figures

@@ -18,6 +18,8 @@ from tfgmm.stats.published import CLASSES, MODELS, PublishedModel, evaluate, int
 
 #: End of the name of a published model to which a fitted constant was added.
 RECENTRED = " (re-centred)"
+#: End of the name of a published model to which a fitted constant and a slope with ln R were added.
+RECENTRED_BY_DISTANCE = " + a+b ln R"
 
 #: Number of records on which the interpolation of published models is checked.
 _CHECKED = 100
@@ -135,6 +137,48 @@ def _refuse_unknown_class(records: pd.DataFrame) -> None:
             f"events: event {event}, column tectonic_class holds {value!r}: write one of "
             f"{', '.join(CLASSES)} for every event, or leave the column out to see all models side by side"
         )
+
+
+def recentre_by_distance(published: pd.DataFrame) -> pd.DataFrame:
+    r"""Re-centre published models by a constant and a slope with ln R, fitted in each fold.
+
+    .. math:: \ln IM = \ln IM_{published} + a + b \, (\ln R - \overline{\ln R})
+
+    with the hypocentral distance R, at least 1 km. a and b are those of least squares over the training
+    records of the fold, for each tectonic class of its own if there is a column ``tectonic_class``. b is 0
+    if these records have one distance, and both are 0 without training records. What the published model
+    says of magnitude, depth and Vs30 is kept.
+
+    Parameters
+    ----------
+    published : pandas.DataFrame
+        First result of `published_predictions`, optionally with ``tectonic_class``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of the models as published, with the re-centred ``mean``; `RECENTRED_BY_DISTANCE` is added
+        to ``model``.
+    """
+    as_published = published[~published["model"].str.endswith(RECENTRED)]
+    keys = ["im", "chunk", "model", *(name for name in ["tectonic_class"] if name in published)]
+    by_fold = as_published.groupby(keys, sort=False, observed=True)
+    parts = [rows.assign(mean=rows["mean"] + _correct_by_distance(rows)) for _, rows in by_fold]
+    corrected = pd.concat(parts) if parts else as_published
+    return corrected.assign(model=corrected["model"] + RECENTRED_BY_DISTANCE)
+
+
+def _correct_by_distance(rows: pd.DataFrame) -> np.ndarray:
+    """Return a + b (ln R - mean ln R), [n] ln units, fitted to the residuals of the training records."""
+    ln_r = np.log(np.maximum(rows["r_hyp_km"].to_numpy(float), ergodic.MIN_R_HYP_KM))
+    trained = is_training(rows).to_numpy()
+    if not trained.any():
+        return np.zeros(len(rows))
+    residual = (rows["ln_im"] - rows["mean"]).to_numpy()[trained]
+    centred = ln_r - ln_r[trained].mean()
+    square = (centred[trained] ** 2).sum()
+    slope = (centred[trained] * residual).sum() / square if square > 0 else 0.0
+    return residual.mean() + slope * centred
 
 
 ERGODIC, ERGODIC_SITES = "ergodic", "ergodic + site terms"

@@ -12,6 +12,7 @@ import pandas as pd
 from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import scores
 from tfgmm.evaluation.scores import CELLS
+from tfgmm.runs.experiment import Experiment
 from tfgmm.stats import bootstrap
 
 SOURCE = (
@@ -39,6 +40,23 @@ _CELLS = {
         (0.841, 0.080, 1.35),
     ),
 }
+
+
+def networks_of_study(experiment: Experiment) -> tuple[str, ...]:
+    """Return the networks of a run for which values of the Kanto study are looked up.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Settings of the run.
+
+    Returns
+    -------
+    tuple of str
+        The networks whose records train. None if the events are split by magnitude: such a run
+        extrapolates, and the study, which split its events by time, did not.
+    """
+    return () if experiment.split.kind == "magnitude" else experiment.networks
 
 
 def kanto_four_way(networks: Iterable[str], im: str = KANTO_IM) -> pd.DataFrame:
@@ -90,7 +108,7 @@ def side_by_side(runs: Mapping[str, pd.DataFrame], networks: Mapping[str, Iterab
     runs : mapping of str to pandas.DataFrame
         Four-way table (`tfgmm.evaluation.scores.four_way`) by name of the run.
     networks : mapping of str to iterable of str
-        Names of the networks whose records train, by name of the run.
+        Names of the networks whose records train, by name of the run, see `networks_of_study`.
 
     Returns
     -------

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from tfgmm.core import drawing, files
-from tfgmm.evaluation import residual_sections, scored_run, sections
+from tfgmm.evaluation import beyond_data, residual_sections, scored_run, sections
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import Section
 from tfgmm.runs.run import RunFolder
@@ -59,7 +59,8 @@ class Evaluation:
         Returns
         -------
         dict of str to str
-            Texts by heading: ``records``, ``networks``, ``run``; and ``note``, if records are truncated.
+            Texts by heading: ``records``, ``networks``, ``validation events``, ``run``; and ``note``, if
+            records are truncated.
         """
         experiment, data = self.run.experiment, self.run.data
         training = experiment.training
@@ -68,6 +69,7 @@ class Evaluation:
             + ", **simulated**" * self.run.simulated
             + f" (data hash {data['digest']})",
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
+            "validation events": experiment.split.description,
             "run": f"preset {experiment.preset}, backbone {experiment.backbone}, weighting by "
             f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, random effects "
             f"{experiment.random_effects}, stopping {experiment.stopping}, "
@@ -110,7 +112,10 @@ def evaluate(
     run = RunFolder.open(run)
     scored = scored_run.gather(run, with_baselines, report)
     written = []
-    for make_sections in (sections.score_sections, residual_sections.residual_sections):
+    makers = [sections.score_sections, residual_sections.residual_sections]
+    # All that a split by magnitude validates lies beyond the data: there it is the main result.
+    makers.insert(0 if run.experiment.split.kind == "magnitude" else 1, beyond_data.beyond_data_sections)
+    for make_sections in makers:
         for section in make_sections(scored):
             report(section.title, 0.0)
             _write(run, section)

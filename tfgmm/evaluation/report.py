@@ -51,7 +51,10 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
     """
     scored = {evaluation.run.path.name: evaluation.scored for evaluation in evaluations}
     tables = {name: scores.four_way(run.models, run.reference) for name, run in scored.items()}
-    networks = {evaluation.run.path.name: evaluation.run.experiment.networks for evaluation in evaluations}
+    networks = {
+        evaluation.run.path.name: comparison.networks_of_study(evaluation.run.experiment)
+        for evaluation in evaluations
+    }
     side_by_side = comparison.side_by_side(tables, networks)
     sections = [
         Section(

@@ -180,7 +180,7 @@ def four_way(scored: ScoredRun) -> Section:
         Result of `tfgmm.evaluation.scores.four_way`, beside values of the Kanto study; RMSE in ln units.
     """
     table = scores.four_way(scored.models, scored.reference)
-    networks = scored.run.experiment.networks
+    networks = comparison.networks_of_study(scored.run.experiment)
     beside_study = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
     text = (
         "RMSE of ln IM: mean and standard deviation over the partial ensembles, then pooled. z is the "

@@ -25,17 +25,21 @@ class Split(FrozenSettings):
     kind : str
         ``time``: events with an origin time in [`start`, `end`) are validation events, all earlier and
         later events are training events. ``random-events``: a random share `fraction` of the events with
-        records of the reference network are validation events.
+        records of the reference network are validation events. ``magnitude``: all events of magnitude
+        `min_magnitude` or more, of all times, are validation events; networks train on smaller ones only.
     start, end : datetime.date
         Begin and end of the validation window, UTC; the end is excluded.
     fraction : float
         Share of the events, 0 to 1.
+    min_magnitude : float
+        Smallest magnitude of a validation event.
     """
 
-    kind: Literal["time", "random-events"] = "time"
+    kind: Literal["time", "random-events", "magnitude"] = "time"
     start: date = date(2015, 1, 1)
     end: date = date(2018, 1, 1)
     fraction: float = pydantic.Field(0.2, gt=0, lt=1)
+    min_magnitude: float = pydantic.Field(6.0, ge=-1, le=10, allow_inf_nan=False)
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -55,9 +59,18 @@ class Split(FrozenSettings):
         start, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in (self.start, self.end))
         return start, end
 
+    @property
+    def description(self) -> str:
+        """Return in words which events are validation events, for the head of a report."""
+        if self.kind == "time":
+            return f"from {self.start} to {self.end} (excluded)"
+        if self.kind == "random-events":
+            return f"{100 * self.fraction:g} % of all, at random"
+        return f"magnitude {self.min_magnitude:g} and above, of all times: none trains"
+
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the split that a text states, as ``time:2015-01-01,2018-01-01`` or ``random-events:0.2``.
+        """Return the split that a text states, as ``time:2015-01-01,2018-01-01`` or ``magnitude:6.0``.
 
         Parameters
         ----------
@@ -75,13 +88,15 @@ class Split(FrozenSettings):
             The text is no split.
         """
         kind, _, value = text.partition(":")
-        usage = "write time:FROM,TO (dates) or random-events:FRACTION"
+        usage = "write time:FROM,TO (dates), random-events:FRACTION or magnitude:M"
         try:
             if kind == "time":
                 start, _, end = value.partition(",")
                 return cls(start=date.fromisoformat(start), end=date.fromisoformat(end))
             if kind == "random-events":
                 return cls(kind="random-events", fraction=float(value))
+            if kind == "magnitude":
+                return cls(kind="magnitude", min_magnitude=float(value))
         except ValueError as error:
             raise UsageError(f"--split {text}: {reason(error)}; {usage}") from error
         raise UsageError(f"--split {text}: {usage}")
@@ -143,6 +158,7 @@ class Training(FrozenSettings):
         hides the direction to the source; only without site channels, which would not match their places.
     max_events : int or None
         Number of events with records of the reference network that are used, drawn at random; None: all.
+        With a split by magnitude, it is the number of training events: the few large events are all scored.
     """
 
     epochs: int = pydantic.Field(20, ge=1)

@@ -6,6 +6,7 @@ Added stations are those of recording networks other than the reference network.
 """
 
 import dataclasses
+import logging
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ STOPPING_SHARE = 0.1
 #: With `max_events`: largest number of events that are kept and have records of added networks only.
 MAX_ADDED_EVENTS = 20
 
+_log = logging.getLogger(__name__)
 _CHUNKS, _STOPPING, _EVENTS, _SUBSET = range(1, 5)
 
 
@@ -108,6 +110,8 @@ def stations_in_use(dataset: Dataset, experiment: Experiment) -> pd.DataFrame:
 def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
     """Draw the sites of the reference network into chunks, and return a fold for each chunk.
 
+    A warning is logged if stopping events cannot precede the window of a split by time.
+
     Parameters
     ----------
     dataset : Dataset
@@ -126,7 +130,7 @@ def make_folds(dataset: Dataset, experiment: Experiment) -> list[Fold]:
         A recording network is not in the dataset.
     DataError
         The event split leaves no training or no validation event, or there are fewer sites than the chunks
-        need, or no event can be a stopping event.
+        need, or there is a single training event, which cannot both train and stop.
     """
     stations = stations_in_use(dataset, experiment)
     reference = stations[stations["network"] == experiment.reference]
@@ -197,6 +201,8 @@ def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray)
     if split.kind == "time":
         start, end = split.window()
         validates = events["origin_time"].ge(start) & events["origin_time"].lt(end)
+    elif split.kind == "magnitude":
+        validates = events["magnitude"].ge(split.min_magnitude)
     else:
         rng = np.random.default_rng([experiment.seed, _EVENTS])
         chosen = rng.choice(recorded, round(split.fraction * len(recorded)), replace=False)
@@ -204,7 +210,11 @@ def _event_roles(dataset: Dataset, experiment: Experiment, recorded: np.ndarray)
     role = pd.Series(np.where(validates, VALIDATION, TRAINING), index=events["event_id"])
     _refuse_empty_side(role[role.index.isin(recorded)], experiment)
     limit = experiment.training.max_events
-    return role if limit is None else _subset(role, recorded, limit, experiment.seed)
+    if limit is None:
+        return role
+    # Large events are few: a random subset could leave none of them to score.
+    drawn = recorded[role[recorded] == TRAINING] if split.kind == "magnitude" else recorded
+    return _subset(role, recorded, drawn, limit, experiment.seed)
 
 
 def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
@@ -217,15 +227,17 @@ def _refuse_empty_side(role: pd.Series, experiment: Experiment) -> None:
             )
 
 
-def _subset(role: pd.Series, recorded: np.ndarray, limit: int, seed: int) -> pd.Series:
-    """Return the roles of at most `limit` random events with reference records, and of a few others.
+def _subset(role: pd.Series, recorded: np.ndarray, drawn: np.ndarray, limit: int, seed: int) -> pd.Series:
+    """Return the roles of at most `limit` random events of `drawn`, and of a few others.
 
-    The others have records of added networks only; `MAX_ADDED_EVENTS` is their largest number.
+    `drawn` are ids among `recorded`, the ids of all events with reference records; those of `recorded` that
+    are not in `drawn` are kept. The others have records of added networks only; `MAX_ADDED_EVENTS` is their
+    largest number.
     """
     rng = np.random.default_rng([seed, _SUBSET])
-    kept = rng.permutation(recorded)[:limit]
+    left_out = rng.permutation(drawn)[limit:]
     added_only = rng.permutation(np.setdiff1d(role.index.to_numpy(str), recorded))[:MAX_ADDED_EVENTS]
-    return role[role.index.isin([*kept, *added_only])]
+    return role[role.index.isin([*np.setdiff1d(recorded, left_out), *added_only])]
 
 
 def _stopping_sets(event_role, recorded, events, experiment: Experiment):
@@ -263,17 +275,24 @@ def _may_stop(event_role, events, experiment, recorded) -> np.ndarray:
     """Return the ids of the training events from which stopping events are drawn.
 
     They have records of the reference network (`recorded`). With a split by time, they lie before the
-    validation window. They are in the order of their origin time for ``stopping`` ``blocks``.
+    validation window; if none does, they are all training events, and a warning says so. They are in the
+    order of their origin time for ``stopping`` ``blocks``.
     """
     names = event_role.index[event_role == TRAINING].intersection(recorded["event_id"])
+    if len(names) < 2:
+        raise DataError(
+            f"the event split leaves a single training event with records of network "
+            f"{experiment.reference}, which cannot both train and stop: change --split"
+        )
     if experiment.split.kind == "time":
         early = events.loc[events["origin_time"].lt(experiment.split.window()[0]), "event_id"]
-        names = names.intersection(early)
-        if names.empty:
-            raise DataError(
-                "no training event lies before the validation window to stop on: "
-                "change --split, or use --stopping paper --random-effects none"
+        if names.intersection(early).empty:
+            _log.warning(
+                "no training event precedes the validation window: stopping events are drawn from all "
+                "training events, which follow it"
             )
+        else:
+            names = names.intersection(early)
     if experiment.stopping == "blocks":
         names = events.set_index("event_id").loc[names].sort_values("origin_time").index
         return names.to_numpy(str)

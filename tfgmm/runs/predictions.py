@@ -52,8 +52,8 @@ _ROLE = pa.Column(checks=pa.Check.isin(ROLES))
 #: standard deviations in ln units, and distances in km. ``backbone`` is the backbone's median, 0 without a
 #: backbone. In the table of a member, ``mean`` is the sum of backbone and network, and ``stddev`` that of
 #: the network; in the table of a run both are shrunken by the ``support``, an effective number of training
-#: records (`tfgmm.stats.support`). In the table of a run with random effects, both include the terms, and the
-#: columns of `EFFECTS` are present.
+#: records (`tfgmm.stats.support`). In the table of a run with random effects, both include the terms, and
+#: the columns of `EFFECTS` are present.
 SCHEMA = pa.DataFrameSchema(
     dict.fromkeys(["event_id", "station_id", "site_id", "network", "im", "arm"], _TEXT)
     | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", "backbone", "mean"], _NUMBER)

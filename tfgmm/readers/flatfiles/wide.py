@@ -30,8 +30,8 @@ STATION = {
     "sensor_depth_m": "sensor_depth_m",
     "vs30_m_s": "vs30_m_s",
 }
-#: Optional columns of the records table, and the plain names (`sheet.plain_name`) that their columns have in
-#: flatfiles: gmprocess, Engineering Strong-Motion flatfile, NGA-West2 and others.
+#: Optional columns of the records table, and the plain names (`sheet.plain_name`) that their columns have
+#: in flatfiles: gmprocess, Engineering Strong-Motion flatfile, NGA-West2 and others.
 RECORD = {
     "r_rup_km": (
         *("rrupkm", "rrup", "rupturedistance", "rupturedistancekm", "rupdist", "rupdistkm"),
