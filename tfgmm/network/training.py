@@ -337,7 +337,7 @@ class Training:
         with files.whole_file(run.predictions) as temporary:
             predictions.write(together, temporary)
         names = [PREDICTIONS, *(random_effects.FILES if experiment.random_effects != "none" else ())]
-        if experiment.backbone != backbones.NONE:
+        if shrinkages:
             with files.whole_file(run.path / SHRINKAGE) as temporary:
                 files.write_json(temporary, {im: dataclasses.asdict(s) for im, s in shrinkages.items()})
             names.append(SHRINKAGE)
@@ -377,7 +377,8 @@ class Training:
                 records = located.iloc[of_chunk]
                 support = Support.fit(training_records(records)).at_records(records)
                 located.iloc[of_chunk, located.columns.get_loc("support")] = support
-            if self.run.experiment.backbone != backbones.NONE:
+            # Networks of version 0.1 hold their regression themselves.
+            if located["backbone"].any():
                 shrinkage = _fit_shrinkage(located)
                 located = _shrunken(located, shrinkage)
                 if arm == self.run.experiment.arm:
@@ -403,7 +404,8 @@ class Training:
 
 def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
     """Return the shrinkage of networks towards the backbone, fitted to the records of stopping events."""
-    held = table[(table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)]
+    stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
+    held = table[stopping & (table["backbone"] != 0)]
     return fit_share(
         pd.DataFrame(
             {
@@ -419,10 +421,12 @@ def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
 
 def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:
     """Return predictions whose networks are shrunken towards the backbone by their support."""
-    share = shrinkage.share(table["support"])
+    has_backbone = table["backbone"] != 0
+    share = shrinkage.share(table["support"]).where(has_backbone, 1.0)
+    added = shrinkage.added_variance(table["support"]).where(has_backbone, 0.0)
     return table.assign(
         mean=table["backbone"] + share * (table["mean"] - table["backbone"]),
-        stddev=np.sqrt(table["stddev"] ** 2 + shrinkage.added_variance(table["support"])),
+        stddev=np.sqrt(table["stddev"] ** 2 + added),
     )
 
 

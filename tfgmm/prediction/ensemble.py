@@ -323,7 +323,7 @@ class Ensemble:
             mean, stddev = (places.sample(values.numpy(), facts.window) for values in output)
             median, variance = of_chunk.get(chunk, (0.0, 0.0))
             variances.append(variance)
-            network_means.append(mean)
+            network_means.append(mean if chunk in self.backbones else 0.0)
             members.append(conditioning.member_moments(median + mean, stddev, self.effects, of_member))
         combined, support = moments(*zip(*members, strict=True)), None
         if self.support is not None:

@@ -267,7 +267,7 @@ class RunFolder:
         return Support.fit(records.merge(self._places("events")[["event_id", *SOURCE_XY]], on="event_id"))
 
     def shrinkage(self, im: str) -> Shrinkage | None:
-        """Return how far the networks are shrunken towards the backbone; None for a run without backbone.
+        """Return how far networks are shrunken towards the backbone; None without backbone or predictions.
 
         Parameters
         ----------
@@ -281,15 +281,15 @@ class RunFolder:
         Raises
         ------
         DataError
-            The file `SHRINKAGE` is missing or damaged.
+            The file `SHRINKAGE` is lost or damaged.
         """
-        if self.experiment.backbone == "none":
-            return None
         path = self.manifest.file(SHRINKAGE)
+        if not path.is_file():
+            return None
         try:
             return Shrinkage(**files.read_json(path)[im])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}): {TRAIN_AGAIN}") from error
+            raise DataError(f"{path} is damaged ({error}): {TRAIN_AGAIN}") from error
 
     def vs30_map(self) -> np.ndarray | None:
         """Return Vs30 of the site layer at the pixels of the output window, m/s, for the backbones.
@@ -304,11 +304,10 @@ class RunFolder:
         DataError
             The file of the site layers is missing or damaged.
         """
-        site_layers = self.site_layers()
-        if site_layers is None or "vs30" not in site_layers or {"site", "vs30"} & set(self.experiment.drop):
+        if "vs30" not in self.channels or {"site", "vs30"} & set(self.experiment.drop):
             return None
         grid = self.experiment.grid
-        return layers.on_grid(site_layers["vs30"], grid, grid.output_size)[0]
+        return layers.on_grid(self.site_layers()["vs30"], grid, grid.output_size)[0]
 
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return the trained members of the run's own arm for one intensity measure.

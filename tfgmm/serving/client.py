@@ -362,6 +362,7 @@ def _no_model_server(address: Address) -> DataError:
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}
 _MOMENTS = ("mean", "stddev", "aleatory", "epistemic")
 _WITH_EFFECTS = ("between_event", "within_event")
+_SUPPORT = "support"
 #: Largest numbers in one request: events of maps, events at sites, and pairs of event and site.
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
@@ -547,7 +548,7 @@ class Client:
         event_coordinates = {
             name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()
         }
-        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS) if name in outputs]
+        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS, _SUPPORT) if name in outputs]
         moments = {name: (dims, outputs[name].astype("float32")) for name in names}
         median = (dims, np.exp(moments["mean"][1]))
         attributes = {"model": str(self.address)}

@@ -19,10 +19,20 @@ from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
 from tfgmm.runs.run import RunFolder
-from tfgmm.serving.graph import EVENT, SITES, Graph, PathGraph, Projection, SiteTerms, detached
+from tfgmm.serving.graph import (
+    EVENT,
+    SITES,
+    Graph,
+    PathGraph,
+    Projection,
+    SiteTerms,
+    detached,
+    shared_arrays,
+)
 from tfgmm.serving.models import WARMUP, definitions, version_number
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
+from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.random_effects import RandomEffects
 
 #: Types in which weights may be stored; computations are in float32 in any case.
@@ -59,6 +69,8 @@ class Export:
         Number of weights of one member.
     path_terms : int
         Number of weights of the path terms of one member; these weights are always stored as float32.
+    shared : int
+        Number of values that all members share, always float32: backbones, and records for the support.
     """
 
     run: RunFolder
@@ -68,6 +80,7 @@ class Export:
     version: Path
     weights: int
     path_terms: int
+    shared: int
 
     @property
     def name(self) -> str:
@@ -78,7 +91,7 @@ class Export:
     def size_bytes(self) -> int:
         """Return the size of the stored weights of all members, bytes."""
         size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
-        return len(self.members) * size
+        return len(self.members) * size + self.shared * tf.float32.size
 
     @property
     def summary(self) -> str:
@@ -123,7 +136,11 @@ class Export:
             functions.append(function)
             progress(len(functions))
         graph, description = self._graph(functions)
-        module.table, module.paths, module.effective = graph.table, graph.path_weights, graph.effective
+        module.table, module.paths, module.shared = (
+            graph.table,
+            graph.path_weights,
+            [*graph.shared.values()],
+        )
         return self._write(module, graph, description)
 
     def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
@@ -167,8 +184,7 @@ class Export:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
-        first = {chunk: init for chunk, init in reversed(self.members)}
-        backbones = {chunk: self.run.backbone(self.im, chunk, init) for chunk, init in first.items()}
+        backbones = _backbones(self.run, self.im, self.members)
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
@@ -176,7 +192,7 @@ class Export:
             trained_km=trained_km,
             effects=effects,
             terms=terms,
-            backbones=[backbones[chunk] for chunk, _ in self.members],
+            backbones=backbones,
             support=self.run.support(self.im),
             shrinkage=self.run.shrinkage(self.im),
             vs30=self.run.vs30_map(),
@@ -293,10 +309,18 @@ def prepare(
         )
     weights = member.load(folder.network(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
-    export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im))
+    arrays = shared_arrays(_backbones(folder, im, chosen), folder.support(im))
+    shared = sum(array.size for array in arrays.values())
+    export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im), shared)
     _refuse_strangers(export, overwrite)
     _refuse_small_disk(export)
     return export
+
+
+def _backbones(run: RunFolder, im: str, members: list[tuple[int, int]]) -> list[MedianTables | None]:
+    """Return the backbone of each member, one object for all members of a chunk; None without backbone."""
+    of_chunk = {chunk: run.backbone(im, chunk, init) for chunk, init in reversed(members)}
+    return [of_chunk[chunk] for chunk, _ in members]
 
 
 def _count_path_terms(run: RunFolder, im: str) -> int:

@@ -13,7 +13,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
-from tfgmm.stats.backbone import Earthquakes, MedianTables
+from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms, correlation
@@ -315,6 +315,27 @@ def _distance_km(from_km, to_km) -> tf.Tensor:
     return tf.norm(starts[:, tf.newaxis] - ends, axis=-1)
 
 
+def shared_arrays(
+    backbones: Sequence[MedianTables | None], support: Support | None
+) -> dict[int, np.ndarray]:
+    """Return the arrays that the signatures of a model share, by their id: tables, effective records.
+
+    Parameters
+    ----------
+    backbones : sequence of MedianTables or None
+        Backbones of the members.
+    support : Support or None
+        Joint support by training records.
+
+    Returns
+    -------
+    dict of int to ndarray
+    """
+    arrays = [getattr(tables, name) for tables in backbones if tables is not None for name in TABLES]
+    arrays += [] if support is None else [support.effective]
+    return {id(array): array for array in arrays}
+
+
 @dataclasses.dataclass(frozen=True)
 class SiteTerms:
     """Site and path terms (ln units) of the members of an ensemble, at stations and on the map.
@@ -389,13 +410,16 @@ class Graph:
         support: Support | None = None,
         shrinkage: Shrinkage | None = None,
     ) -> None:
-        self._backbones, self._vs30 = backbones or [None] * len(members), vs30
+        backbones = backbones or [None] * len(members)
+        #: Arrays that a SavedModel must hold once for all signatures, by the id of the NumPy array.
+        self.shared = {
+            number: tf.Variable(array, trainable=False, dtype=tf.float32)
+            for number, array in shared_arrays(backbones, support).items()
+        }
+        self._backbones, self._vs30 = self._as_variables(backbones), vs30
         self._support, self._shrinkage = support, shrinkage
-        #: Effective records by event, which a SavedModel must hold once for all signatures.
-        self.effective = None
         if support is not None:
-            self.effective = tf.Variable(support.effective, trainable=False)
-            self._support = dataclasses.replace(support, effective=self.effective)
+            self._support = dataclasses.replace(support, effective=self.shared[id(support.effective)])
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration, trained_km
@@ -408,6 +432,16 @@ class Graph:
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self.path_weights = terms and terms.paths.weights
         self._outputs = tf.function(self._one_by_one, autograph=False)
+
+    def _as_variables(self, backbones: Sequence[MedianTables | None]) -> list[MedianTables | None]:
+        """Return backbones whose tables are the variables `shared`; equal objects stay equal."""
+        converted: dict[int, MedianTables | None] = {id(None): None}
+        for tables in backbones:
+            if tables is not None and id(tables) not in converted:
+                converted[id(tables)] = dataclasses.replace(
+                    tables, **{name: self.shared[id(getattr(tables, name))] for name in TABLES}
+                )
+        return [converted[id(tables)] for tables in backbones]
 
     def signatures(self) -> dict[str, Callable]:
         """Return the signatures of the SavedModel by name; each signature returns a dict of tensors.
@@ -573,7 +607,11 @@ class Graph:
         if self._support is not None:
             support = self._support_at(event, x_km, y_km)
             if self._shrinkage is not None:
-                network_mean = sum(network_means) / len(network_means)
+                on_backbone = [
+                    mean if tables is not None else 0.0
+                    for mean, tables in zip(network_means, self._backbones, strict=True)
+                ]
+                network_mean = sum(on_backbone) / len(on_backbone)
                 combined = conditioning.shrunken(
                     combined, network_mean, support, self._shrinkage, xp=tf.math
                 )
@@ -599,7 +637,9 @@ class Graph:
         x, y = (tf.cast(values, tf.float32) for values in (x_km, y_km))
         shape = [-1, *[1] * (len(x.shape) - 1)]
         ex, ey, depth = (tf.reshape(axis, shape) for axis in tf.unstack(self._source_km(*event), axis=-1))
-        return tf.math.log(tf.maximum(tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2), 1.0))
+        ln_r = tf.math.log(tf.maximum(tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2), 1.0))
+        # Inputs that are no numbers are refused by name, and must not end in an index out of range before.
+        return tf.where(tf.math.is_finite(ln_r), ln_r, 0.0)
 
     def _backbone(self, event: Sequence[tf.Tensor], x_km, y_km, vs30) -> tuple[list, list]:
         """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.

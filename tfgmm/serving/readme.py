@@ -33,7 +33,10 @@ MEANINGS = {
     "mean": "of ln IM, with IM in g",
     "stddev": "total standard deviation of ln IM",
     "aleatory": "its part that more records would not lower",
-    "epistemic": "its part that the networks do not agree on; `stddev`^2 = `aleatory`^2 + `epistemic`^2",
+    "epistemic": "its part that the networks do not agree on and that too few records leave open; "
+    "`stddev`^2 = `aleatory`^2 + `epistemic`^2",
+    "support": "effective number of training records like the prediction in magnitude, distance, depth and "
+    "source region; below 10 the prediction rests on published models, not on records",
     "between_event": "its part that all places share in one earthquake",
     "within_event": "the rest: `stddev`^2 = `between_event`^2 + `within_event`^2",
     "inside": "1 where the site lies on the map; elsewhere 0, and the values of the map's edge",

@@ -27,6 +27,10 @@ RUPTURE_CLASSES = {"crustal": "crustal", "interface": "interface", "intraslab": 
 _ARRAYS = ("published", "pga_760", "coefficients", "covariance")
 
 
+#: Names of the tables of `MedianTables`.
+TABLES = ("ln_im", "ln_pga", "variance", "ln_ratio", "distance_variance")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Earthquakes:
     """Earthquakes whose median is computed, as arrays or tensors.
@@ -104,8 +108,7 @@ class MedianTables:
             weights = tectonics.weights_by_depth(earthquakes.depth_km, self.classes, xp)
             earthquakes = dataclasses.replace(earthquakes, class_weights=weights)
         ln_im, ln_pga, variance, ln_ratio, distance_variance = (
-            self._curves(table, earthquakes, xp)
-            for table in (self.ln_im, self.ln_pga, self.variance, self.ln_ratio, self.distance_variance)
+            self._curves(table, earthquakes, xp) for table in (getattr(self, name) for name in TABLES)
         )
         ln_r = ln_r_rup if ln_r_hyp is None else ln_r_hyp + scaling_tables.along(ln_ratio, ln_r_hyp, xp)
         at_760, ln_pga_760, total = (
@@ -122,7 +125,7 @@ class MedianTables:
         """Return a table, [class, M, R, Z], of each earthquake as a curve over ln R, [event, R]."""
         magnitude = earthquakes.magnitude
         return scaling_tables.curves(
-            xp.constant(table, magnitude.dtype),
+            xp.to_float(table, magnitude),
             earthquakes.class_weights,
             magnitude,
             earthquakes.depth_km,
@@ -390,6 +393,8 @@ class Backbone:
             "report": self.report.to_json(orient="split", double_precision=15),
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
+        for name in ("published", "pga_760"):  # a thousandth of their uncertainty
+            arrays[name] = arrays[name].astype("float32")
         with files.whole_file(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, settings=np.array(json.dumps(plain)), **arrays)
 
@@ -460,18 +465,28 @@ class Backbone:
         return magnitude, depth, np.atleast_2d(np.asarray(ln_r, float))
 
 
+@functools.lru_cache
+def _distance_tables(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of ln (R_rup / R_hyp) and the variance of ln R_rup, [class, M, R, Z] each."""
+    magnitude, r_hyp_km, depth_km = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
+    moments = [
+        point_source.table(RUPTURE_CLASSES[name]).at(magnitude, r_hyp_km, depth_km) for name in classes
+    ]
+    return np.stack([mean - np.log(r_hyp_km) for mean, _ in moments]), np.stack([v for _, v in moments])
+
+
 @functools.lru_cache(maxsize=64)
 def _tables(backbone: Backbone, im: str) -> MedianTables:
     """Return the tables of one measure of a backbone."""
-    nodes = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
-    distances = [point_source.table(RUPTURE_CLASSES[name]).at(*nodes) for name in backbone.classes]
+    ln_im = backbone.median_table(im)
+    ln_ratio, distance_variance = _distance_tables(backbone.classes)
     return MedianTables(
         classes=backbone.classes,
-        ln_im=backbone.median_table(im),
-        ln_pga=backbone.pga_760,
+        ln_im=ln_im,
+        ln_pga=ln_im if np.allclose(ln_im, backbone.pga_760, atol=1e-6) else backbone.pga_760,
         variance=backbone.variance_table(im),
-        ln_ratio=np.stack([mean - np.log(nodes[1]) for mean, _ in distances]),
-        distance_variance=np.stack([variance for _, variance in distances]),
+        ln_ratio=ln_ratio,
+        distance_variance=distance_variance,
         site=backbone.sites[backbone.ims.index(im)],
         vs30_m_s=backbone.vs30_m_s,
     )
