@@ -124,7 +124,7 @@ class Backbone:
         return self.published[number] + delta.reshape(self.published[number].shape)
 
     def variance_table(self, im: str) -> np.ndarray:
-        """Return the posterior variance of the median at the centre of the training sites, [class, M, R, Z].
+        """Return the posterior variance of the median at the mean training site, [class, M, R, Z].
 
         It is the variance of the coefficients alone, and grows away from the records to that of the prior.
         The contribution of the factor of the linear site term away from the mean site is left out.
@@ -145,7 +145,7 @@ class Backbone:
         variance = ((design @ self.covariance[number]) * design).sum(axis=1)
         return variance.reshape(self.published[number].shape)
 
-    def median(self, im: str, magnitude, depth_km, ln_r, vs30=None, tectonic_class=None) -> np.ndarray:
+    def median(self, im: str, magnitude, depth_km, ln_r, *, vs30=None, tectonic_class=None) -> np.ndarray:
         """Return the median of ln IM (IM in g) of earthquakes at places.
 
         Parameters
@@ -174,9 +174,9 @@ class Backbone:
         )
         vs30 = np.nan if vs30 is None else np.asarray(vs30, float)
         vs30 = np.broadcast_to(np.where(np.isnan(vs30), self.vs30_m_s, vs30), ln_r.shape)
-        return median(ln_im, ln_pga, ln_r, vs30, self.sites[self._number(im)])
+        return median(ln_im, ln_pga, ln_r, vs30=vs30, site=self.sites[self._number(im)])
 
-    def variance(self, im: str, magnitude, depth_km, ln_r, tectonic_class=None) -> np.ndarray:
+    def variance(self, im: str, magnitude, depth_km, ln_r, *, tectonic_class=None) -> np.ndarray:
         """Return the variance of the median of earthquakes at places, squared ln units (`variance_table`).
 
         Parameters
@@ -209,11 +209,12 @@ class Backbone:
         ndarray, [n]
             Medians.
         """
-        kinds = records["tectonic_class"] if "tectonic_class" in records else None
+        kinds = records.get("tectonic_class")
         vs30 = records["vs30"].to_numpy(float)[:, None] if "vs30" in records else None
         columns = (records[name].to_numpy(float) for name in ("magnitude", "depth_km", "r_km"))
         magnitude, depth, r_km = columns
-        return self.median(im, magnitude, depth, np.log(r_km)[:, None], vs30, kinds)[:, 0]
+        ln_r = np.log(np.maximum(r_km, 1.0))[:, None]
+        return self.median(im, magnitude, depth, ln_r, vs30=vs30, tectonic_class=kinds)[:, 0]
 
     def save(self, path: Path) -> None:
         """Write the backbone to a file: arrays as NPZ without pickles, all else as JSON inside.
@@ -238,7 +239,7 @@ class Backbone:
             "nodes": [MAGNITUDES.tolist(), LN_R.tolist(), DEPTHS_KM.tolist()],
             "sites": [dataclasses.asdict(site) for site in self.sites],
             "listing": dataclasses.asdict(self.listing) if self.listing else None,
-            "report": self.report.to_json(orient="split", double_precision=15),
+            "report": self.report.to_dict(orient="list"),
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with files.whole_file(path) as temporary, temporary.open("wb") as stream:
@@ -264,7 +265,8 @@ class Backbone:
             The file is missing, damaged, or of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as content:
+            # From memory: NumPy does not close a damaged file.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 plain = json.loads(str(content["settings"]))
                 arrays = {name: content[name] for name in _ARRAYS}
         except Exception as error:  # damaged archives end in errors of any kind
@@ -284,7 +286,7 @@ class Backbone:
             ranges={name: (low, high) for name, (low, high) in plain.pop("ranges").items()},
             assumptions=tuple(plain.pop("assumptions")),
             listing=Listing(**listing) if listing else None,
-            report=pd.read_json(io.StringIO(plain.pop("report")), orient="split", precise_float=True),
+            report=pd.DataFrame(plain.pop("report")),
             **plain,
             **arrays,
         )
@@ -311,8 +313,8 @@ class Backbone:
         return magnitude, depth, np.atleast_2d(np.asarray(ln_r, float))
 
 
-def median(ln_im_curves, ln_pga_curves, ln_r, vs30, site: SiteResponse, xp: ArrayFunctions = NUMPY):
-    """Return the median of ln IM of earthquakes at places, by plain arithmetic for arrays and tensors alike.
+def median(ln_im_curves, ln_pga_curves, ln_r, *, vs30, site: SiteResponse, xp: ArrayFunctions = NUMPY):
+    """Return the median of ln IM of earthquakes at places, for arrays and tensors alike.
 
     Parameters
     ----------
@@ -358,14 +360,11 @@ def combine(backbones: Sequence[Backbone]) -> Backbone:
     first = next((one for one in backbones if "PGA" in one.ims), backbones[0])
     if any((one.classes, one.region) != (first.classes, first.region) for one in backbones):
         raise DataError("backbones of different tectonic classes or regions cannot be combined")
-    joined = {
+    changed: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in backbones])
-        for name in _ARRAYS
-        if name != "pga_760"
+        for name in ("published", "coefficients", "covariance")
     }
-    listed = {
-        name: tuple(value for one in backbones for value in getattr(one, name))
-        for name in ("ims", "centres", "sites", "stddevs")
-    }
+    for name in ("ims", "centres", "sites", "stddevs"):
+        changed[name] = tuple(value for one in backbones for value in getattr(one, name))
     report = pd.concat([one.report for one in backbones], ignore_index=True)
-    return dataclasses.replace(first, **joined, **listed, report=report)
+    return dataclasses.replace(first, **changed, report=report)

@@ -17,7 +17,7 @@ REFERENCE_VS30_M_S = 760.0
 _DEPTH_SCALING_R_KM = 100.0
 #: Magnitudes over which the slope is taken with which a table carries on outside a model's range.
 _SLOPE_OVER = 0.5
-#: Steps of pygmm's calls in magnitude and in ln(R + 5 km); its models bend at multiples of 0.1 of magnitude.
+#: Steps of pygmm's calls in magnitude, at whose multiples its models bend, and in ln(R + 5 km).
 _MAGNITUDE_STEP, _LN_R_STEP, _NEAR_KM = 0.1, 0.12, 5.0
 #: Crustal models that scale with the depth of the hypocentre; the others scale with that of the top.
 _BY_HYPOCENTRE = ("CB14",)
@@ -150,7 +150,7 @@ class PygmmScaling:
         return self.model.jumps
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) at Vs30 760 m/s; the parameters are those of a `ScalingModel`.
+        """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class PygmmScaling:
         deepest = published.DEEPEST_CRUSTAL_KM
         with published._without_warnings():
             values = [
-                self.model.medians(ims, m, r, z, min(z, deepest), REFERENCE_VS30_M_S)
+                self.model.medians(ims, m, r, depth_km=z, top_km=min(z, deepest), vs30=REFERENCE_VS30_M_S)
                 for m in magnitudes.tolist()
                 for r in r_km.tolist()
                 for z in depths.tolist()
@@ -267,7 +267,7 @@ def tabulate(model: ScalingModel, ims: Sequence[str]) -> np.ndarray:
         Medians on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`; NaN for a period that the model does not have.
     """
     low, high = model.magnitudes
-    inside = np.union1d(MAGNITUDES[(MAGNITUDES >= low) & (MAGNITUDES <= high)], [low, high])
+    inside = np.union1d(np.clip(MAGNITUDES, low, high), [low, high])
     around = [jump + side for jump in model.jumps for side in (-_SIDE, _SIDE) if low < jump + side < high]
     computed = np.union1d(inside, around)
     m, ln_r, z = (a.ravel() for a in np.meshgrid(computed, LN_R, DEPTHS_KM, indexing="ij"))

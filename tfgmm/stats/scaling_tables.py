@@ -6,7 +6,6 @@ needed, `xp` is the set of functions that has it: `NUMPY`, or an `ArrayFunctions
     TENSORS = ArrayFunctions(
         tf.floor, tf.minimum, tf.maximum, tf.math.log, tf.exp, tf.einsum, tf.constant,
         lambda values: tf.cast(values, tf.int32),
-        lambda values, like: tf.cast(values, like.dtype),
         lambda rows, index: tf.gather(rows, index, batch_dims=1),
     )
 """
@@ -25,7 +24,7 @@ LN_R = np.linspace(0.0, np.log(1000.0), 70)
 #: where the Joyner-Boore distance bends with depth.
 _SHALLOW = [0, 2.5, 5, 7, 10, 12.5, 15, 17.5, 20, 22.5, 25]
 DEPTHS_KM = np.array([*_SHALLOW, 30, 40, 60, 80, 100, 120, 125, 200], float)
-_FAR = 1e9
+_FAR = 1e9  # farther from every node than any magnitude or depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +39,6 @@ class ArrayFunctions:
         ``constant(array, dtype)`` makes an array of the library.
     to_int : callable
         Conversion to integers.
-    to_float : callable
-        ``to_float(values, like)``: conversion to the type of `like`.
     gather : callable
         ``gather(rows, index)``, [event, n] and [event, places] -> [event, places].
     """
@@ -54,14 +51,12 @@ class ArrayFunctions:
     einsum: Callable[..., Any]
     constant: Callable[..., Any]
     to_int: Callable[..., Any]
-    to_float: Callable[..., Any]
     gather: Callable[..., Any]
 
 
 NUMPY = ArrayFunctions(
     *(np.floor, np.minimum, np.maximum, np.log, np.exp, np.einsum, np.asarray),
     lambda values: np.asarray(values).astype(np.int64),
-    lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
     lambda rows, index: np.take_along_axis(rows, index, axis=-1),
 )
 
@@ -81,14 +76,18 @@ def hat_weights(x, nodes: np.ndarray, xp: ArrayFunctions = NUMPY):
     Returns
     -------
     array or tensor, [event, node]
-        Hat functions: weights, not negative, that add up to 1.
+        Hat functions, not negative up to rounding, that add up to 1.
     """
-    widths = np.diff(nodes)
-    # Behind the edges the hats stay at 1: their neighbours there are so far away that x never falls short.
-    before, after = np.append(-_FAR, nodes[:-1]), np.append(nodes[1:], _FAR)
-    rising = (x[:, None] - xp.constant(before, x.dtype)) / xp.constant(np.append(1.0, widths), x.dtype)
-    falling = (xp.constant(after, x.dtype) - x[:, None]) / xp.constant(np.append(widths, 1.0), x.dtype)
-    return xp.minimum(xp.maximum(xp.minimum(rising, falling), 0.0), 1.0)
+    # Weights are differences of neighbouring ramps, which add up to 1 in single precision as well. The ramp
+    # before the first node is 1 and the one behind the last is 0, wherever x is.
+    starts, widths = np.array([-_FAR, *nodes[:-1], _FAR]), np.array([1.0, *np.diff(nodes), 1.0])
+    before, after = (
+        xp.minimum(
+            xp.maximum((x[:, None] - xp.constant(start, x.dtype)) / xp.constant(width, x.dtype), 0.0), 1.0
+        )
+        for start, width in ((starts[:-1], widths[:-1]), (starts[1:], widths[1:]))
+    )
+    return before - after
 
 
 def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY):
