@@ -1,5 +1,7 @@
 """Tables of published models: against the models themselves, and the same for arrays and tensors."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,23 @@ def test_beyond_its_range_a_model_carries_on_along_a_straight_line():
     assert np.diff(low)[0] > 0  # the quadratic itself would rise towards M 3 just as much: its slope at 4.5
     assert np.isclose(np.diff(low)[0], 0.1 * (plain("", 5.0, 9, 0, 0) - plain("", 4.5, 9, 0, 0)) / 0.5)
     np.testing.assert_allclose(np.diff(table[MAGNITUDES > 7.95], 2, axis=0), 0, atol=1e-9)
+
+
+def test_a_model_of_arrays_is_taken_as_it_is():
+    class Arrays:
+        name, tectonic_class, distance, jumps = "arrays", "interface", "r_hyp_km", (6.0,)
+        ranges: ClassVar = {"magnitude": (5.0, 8.0), "r_hyp_km": (0, 250)}
+
+        @staticmethod
+        def ln_im(im, magnitude, distance_km, depth_km, vs30):
+            assert vs30 == 760
+            return plain(im, magnitude, distance_km, depth_km, vs30), 0 * magnitude + 0.7
+
+    model = FunctionScaling.of_arrays(Arrays())
+    assert (model.tectonic_class, model.magnitudes, model.max_r_km) == ("interface", (5.0, 8.0), 250)
+    magnitude, r_km = np.array([5.5, 7.0]), np.array([30.0, 90.0])
+    got = at(tabulate(model, ["PGA"])[0], magnitude, r_km, np.array([10.0, 40.0]))
+    np.testing.assert_allclose(got, plain("", magnitude, r_km, np.array([10.0, 40.0]), 760), atol=0.005)
 
 
 def test_a_jump_is_halved():

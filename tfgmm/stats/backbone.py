@@ -46,8 +46,8 @@ class Backbone:
         term less 1.
     covariance : ndarray, [im, p, p]
         Posterior covariance of the coefficients.
-    centres : tuple of (float, float), [im]
-        Distance R_0, km, and published linear site term (ln units) at which the regressors are centred.
+    centres : tuple of float, [im]
+        Published linear site term (ln units) at which its regressor is centred: the mean of the records.
     sites : tuple of SiteResponse, [im]
         Site response with the fitted factor.
     stddevs : tuple of (float, float, float), [im]
@@ -73,7 +73,7 @@ class Backbone:
     pga_760: np.ndarray
     coefficients: np.ndarray
     covariance: np.ndarray
-    centres: tuple[tuple[float, float], ...]
+    centres: tuple[float, ...]
     sites: tuple[SiteResponse, ...]
     stddevs: tuple[tuple[float, float, float], ...]
     vs30_m_s: float
@@ -280,7 +280,7 @@ class Backbone:
         return cls(
             ims=tuple(plain.pop("ims")),
             classes=tuple(plain.pop("classes")),
-            centres=tuple((r, site) for r, site in plain.pop("centres")),
+            centres=tuple(plain.pop("centres")),
             sites=tuple(SiteResponse(**site) for site in plain.pop("sites")),
             stddevs=tuple((tau, s2s, ss) for tau, s2s, ss in plain.pop("stddevs")),
             ranges={name: (low, high) for name, (low, high) in plain.pop("ranges").items()},
@@ -299,12 +299,12 @@ class Backbone:
 
     def _design(self, im: str) -> np.ndarray:
         """Return the regressors at all nodes of the tables at 760 m/s, [class * M * R * Z, p]."""
-        r_km, linear = self.centres[self._number(im)]
+        linear = self.centres[self._number(im)]
         n = len(self.classes)
         number, m, ln_r, z = (
             a.ravel() for a in np.meshgrid(np.arange(n), MAGNITUDES, LN_R, DEPTHS_KM, indexing="ij")
         )
-        columns = recentring.regressors(m, np.exp(ln_r), z, np.eye(n)[number], r_km)
+        columns = recentring.regressors(m, np.exp(ln_r), z, np.eye(n)[number])
         return np.column_stack([columns, np.full(len(m), -linear)])
 
     def _places(self, magnitude, depth_km, ln_r) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

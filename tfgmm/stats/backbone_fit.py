@@ -76,9 +76,9 @@ class _Training:
     listing: Listing | None
 
     @property
-    def centre(self) -> tuple[float, float]:
-        """Return the distance, km, and the linear site term in the middle of the records."""
-        return float(np.exp(np.log(self.r_km).mean())), float(self.linear.mean())
+    def centre(self) -> float:
+        """Return the mean linear site term of the records, ln units."""
+        return float(self.linear.mean())
 
     def at(self, table: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Return a table, [class, M, R, Z], at the records, [n]."""
@@ -98,10 +98,9 @@ class _Training:
 
     def regress(self, at_760: np.ndarray, ln_pga_760: np.ndarray, most: int) -> ListedRegression:
         """Fit the difference of the records from published medians at 760 m/s, [n]."""
-        r_km, linear = self.centre
         factors = np.array([[1 / recentring.SITE_STDDEV**2]])
-        columns = recentring.regressors(self.magnitude, self.r_km, self.depth_km, self.weights, r_km)
-        design = np.column_stack([columns, self.linear - linear, self.control])
+        columns = recentring.regressors(self.magnitude, self.r_km, self.depth_km, self.weights)
+        design = np.column_stack([columns, self.linear - self.centre, self.control])
         precision = block_diag(
             recentring.prior_precision(self.weights.shape[1]),
             factors,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -90,6 +90,31 @@ class FunctionScaling:
     magnitudes: tuple[float, float]
     max_r_km: float
     jumps: tuple[float, ...] = ()
+
+    @classmethod
+    def of_arrays(cls, model: Any) -> Self:
+        """Return the scaling of a published model that is computed for arrays at once.
+
+        Parameters
+        ----------
+        model : object
+            With ``name``, ``tectonic_class``, ``ranges`` (of ``magnitude`` and of the column ``distance``),
+            ``jumps``, and ``ln_im(im, magnitude, distance_km, depth_km, vs30)``, which returns the median
+            and the standard deviation of ln IM (IM in g), [n] each. The distance is that to the rupture.
+
+        Returns
+        -------
+        FunctionScaling
+            The model as a `ScalingModel`.
+        """
+        return cls(
+            name=model.name,
+            tectonic_class=model.tectonic_class,
+            function=lambda *arguments: model.ln_im(*arguments)[0],
+            magnitudes=model.ranges["magnitude"],
+            max_r_km=model.ranges[model.distance][1],
+            jumps=model.jumps,
+        )
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
         """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
