@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from tfgmm.core.errors import DataError
-from tfgmm.stats import backbone, backbone_fit, published, scaling_tables, tectonics
+from tfgmm.stats import backbone, backbone_fit, published, recentring, scaling_tables, tectonics
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.listed_regression import Listing
 from tfgmm.stats.published_scaling import FunctionScaling
@@ -121,6 +121,27 @@ def test_variance_grows_away_from_the_records(fitted):
     assert variance[0, 0] > variance[0, 1] < variance[0, 2]
     # A depth of which there are no records.
     assert fitted.variance("PGA", [4.75], [150.0], ln_r[:1])[0, 1] > 2 * variance[0, 1]
+
+
+def test_tables_hold_the_median_and_variance_of_the_regression(fitted):
+    """At a few nodes, from the whole design."""
+    rng = np.random.default_rng(5)
+    index = rng.integers(0, fitted.median_table("PGA").shape[1:], (20, 3)).T
+    magnitude, ln_r, depth = (
+        nodes[number]
+        for nodes, number in zip(
+            (scaling_tables.MAGNITUDES, scaling_tables.LN_R, scaling_tables.DEPTHS_KM), index, strict=True
+        )
+    )
+    columns = recentring.regressors(magnitude, np.exp(ln_r), depth, np.ones((20, 1)))
+    delta = columns @ fitted.coefficients[0, :-1] - fitted.centres[0] * fitted.coefficients[0, -1]
+    expected = scaling("PGA", magnitude, np.exp(ln_r), depth, 760) + delta
+    inside = (magnitude > 3.5) & (magnitude < 8)  # outside the model's magnitudes the table is straight
+    np.testing.assert_allclose(
+        fitted.median_table("PGA")[0][tuple(index)][inside], expected[inside], atol=1e-9
+    )
+    variance = np.einsum("ij,jk,ik->i", columns, fitted.covariance[0, :-1, :-1], columns)
+    np.testing.assert_allclose(fitted.variance_table("PGA")[0][tuple(index)], variance, atol=1e-9)
 
 
 def test_listed_records():

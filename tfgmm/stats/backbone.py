@@ -120,8 +120,9 @@ class Backbone:
             Table for `tfgmm.stats.scaling_tables.curves`.
         """
         number = self._number(im)
-        delta = self._design(im) @ self.coefficients[number]
-        return self.published[number] + delta.reshape(self.published[number].shape)
+        b = self.coefficients[number]
+        delta = sum(_on_axes(part @ b[:-1], axis) for axis, part in enumerate(self._parts()))
+        return self.published[number] + delta - self.centres[number] * b[-1]
 
     def variance_table(self, im: str) -> np.ndarray:
         """Return the posterior variance of the median at the mean training site, [class, M, R, Z].
@@ -140,10 +141,13 @@ class Backbone:
             Variances, squared ln units.
         """
         number = self._number(im)
-        design = self._design(im)
-        design[:, -1] = 0.0
-        variance = ((design @ self.covariance[number]) * design).sum(axis=1)
-        return variance.reshape(self.published[number].shape)
+        covariance = self.covariance[number][:-1, :-1]
+        parts, variance = self._parts(), np.zeros(self.published[number].shape)
+        for axis, part in enumerate(parts):
+            variance += _on_axes(((part @ covariance) * part).sum(axis=1), axis)
+            for other in range(axis):
+                variance += _on_axes(2 * parts[other] @ covariance @ part.T, other, axis)
+        return variance
 
     def median(self, im: str, magnitude, depth_km, ln_r, *, vs30=None, tectonic_class=None) -> np.ndarray:
         """Return the median of ln IM (IM in g) of earthquakes at places.
@@ -297,15 +301,9 @@ class Backbone:
             raise DataError(f"the backbone has no {im}, only {', '.join(self.ims)}")
         return self.ims.index(im)
 
-    def _design(self, im: str) -> np.ndarray:
-        """Return the regressors at all nodes of the tables at 760 m/s, [class * M * R * Z, p]."""
-        linear = self.centres[self._number(im)]
-        n = len(self.classes)
-        number, m, ln_r, z = (
-            a.ravel() for a in np.meshgrid(np.arange(n), MAGNITUDES, LN_R, DEPTHS_KM, indexing="ij")
-        )
-        columns = recentring.regressors(m, np.exp(ln_r), z, np.eye(n)[number])
-        return np.column_stack([columns, np.full(len(m), -linear)])
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        """Return the regressors at the nodes of the axes of the tables: class, M, R and Z."""
+        return recentring.parts(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, np.eye(len(self.classes)))
 
     def _places(self, magnitude, depth_km, ln_r) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return magnitude and depth, [event], and ln R, [event, places], as arrays of numbers."""
@@ -337,6 +335,11 @@ def median(ln_im_curves, ln_pga_curves, ln_r, *, vs30, site: SiteResponse, xp: A
     at_760 = scaling_tables.median_760(ln_im_curves, ln_r, xp)
     ln_pga = scaling_tables.median_760(ln_pga_curves, ln_r, xp)
     return at_760 + site.amplification(vs30, ln_pga, xp)
+
+
+def _on_axes(values: np.ndarray, *axes: int) -> np.ndarray:
+    """Return values, [n] or [n, m], with axes of length 1 for those of a table that are not in `axes`."""
+    return np.expand_dims(values, tuple(axis for axis in range(4) if axis not in axes))
 
 
 def combine(backbones: Sequence[Backbone]) -> Backbone:

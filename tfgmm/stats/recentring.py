@@ -64,16 +64,50 @@ def regressors(magnitude, r_km, depth_km, class_weights) -> np.ndarray:
     ndarray, [n, p]
         Columns in the order constant, g_R, g_M, g_Z, classes.
     """
-    magnitude, r_km, depth_km = (np.asarray(a, float) for a in (magnitude, r_km, depth_km))
-    return np.column_stack(
-        [
-            np.ones(len(r_km)),
-            hat_weights(np.log(np.maximum(r_km, 1.0)), LN_R_NODES),
-            hat_weights(magnitude, MAGNITUDE_NODES),
-            hat_weights(depth_km, DEPTH_NODES_KM),
-            np.asarray(class_weights, float),
-        ]
+    by_class, by_magnitude, by_distance, by_depth = parts(magnitude, r_km, depth_km, class_weights)
+    return by_class + by_magnitude + by_distance + by_depth
+
+
+def parts(magnitude, r_km, depth_km, class_weights) -> tuple[np.ndarray, ...]:
+    """Return the regressors as one term for each of the four arguments, which add up to all.
+
+    With the nodes of a table as arguments, the difference and its variance on the product of the nodes
+    follow from small matrices.
+
+    Parameters
+    ----------
+    magnitude, r_km, depth_km : array_like, [m], [r], [z]
+        Moment magnitude; distance to the rupture and depth of the hypocentre, km.
+    class_weights : array_like, [k, class]
+        Weights of the tectonic classes.
+
+    Returns
+    -------
+    tuple of ndarray, [k, p], [m, p], [r, p], [z, p]
+        Terms of class (with the constant), magnitude, distance and depth; a term is 0 in the columns of the
+        others.
+    """
+    magnitude, r_km, depth_km, class_weights = (
+        np.asarray(a, float) for a in (magnitude, r_km, depth_km, class_weights)
     )
+    columns = [
+        np.ones((len(class_weights), 1)),
+        hat_weights(np.log(np.maximum(r_km, 1.0)), LN_R_NODES),
+        hat_weights(magnitude, MAGNITUDE_NODES),
+        hat_weights(depth_km, DEPTH_NODES_KM),
+        class_weights,
+    ]
+
+    def term(*kept: int) -> np.ndarray:
+        """Return the columns of the numbers `kept`, and 0 in all others."""
+        rows = len(columns[kept[0]])
+        blocks = [
+            block if number in kept else np.zeros((rows, block.shape[1]))
+            for number, block in enumerate(columns)
+        ]
+        return np.hstack(blocks)
+
+    return term(0, 4), term(2), term(1), term(3)
 
 
 def prior_precision(n_classes: int) -> np.ndarray:
