@@ -228,6 +228,15 @@ def test_strong_motion_is_amplified_less(fitted):
     assert (soft - rock)[0] < (soft - rock)[1] - 0.2
 
 
+def test_records_of_a_table_have_the_median_of_their_earthquake_and_place(fitted):
+    some = simulated(50).reset_index(drop=True)
+    expected = [
+        fitted.median("PGA", [m], [z], [[np.log(r)]], vs30=vs30).item()
+        for m, z, r, vs30 in some[["magnitude", "depth_km", "r_km", "vs30"]].to_numpy()
+    ]
+    np.testing.assert_allclose(fitted.median_of("PGA", some), expected)
+
+
 def test_unknown_vs30_is_the_median_of_the_training(fitted):
     place = "PGA", [5.0], [10.0], [[4.0, 4.0]]
     known = fitted.median(*place, vs30=fitted.vs30_m_s)

@@ -213,12 +213,22 @@ class Backbone:
         ndarray, [n]
             Medians.
         """
-        kinds = records.get("tectonic_class")
-        vs30 = records["vs30"].to_numpy(float)[:, None] if "vs30" in records else None
-        columns = (records[name].to_numpy(float) for name in ("magnitude", "depth_km", "r_km"))
-        magnitude, depth, r_km = columns
+        magnitude, depth, r_km = (
+            records[name].to_numpy(float) for name in ("magnitude", "depth_km", "r_km")
+        )
+        weights = self.class_weights(depth, records.get("tectonic_class"))
+        # The tables are contracted once per earthquake, not per record.
+        earthquakes, code = np.unique(
+            np.column_stack([magnitude, depth, weights]), axis=0, return_inverse=True
+        )
+        ln_im, ln_pga = (
+            scaling_tables.curves(table, earthquakes[:, 2:], earthquakes[:, 0], earthquakes[:, 1])[code]
+            for table in (self.median_table(im), self.pga_760)
+        )
+        vs30 = records["vs30"].fillna(self.vs30_m_s).to_numpy(float) if "vs30" in records else self.vs30_m_s
+        vs30 = np.broadcast_to(vs30, len(records))[:, None]
         ln_r = np.log(np.maximum(r_km, 1.0))[:, None]
-        return self.median(im, magnitude, depth, ln_r, vs30=vs30, tectonic_class=kinds)[:, 0]
+        return median(ln_im, ln_pga, ln_r, vs30=vs30, site=self.sites[self._number(im)])[:, 0]
 
     def save(self, path: Path) -> None:
         """Write the backbone to a file: arrays as NPZ without pickles, all else as JSON inside.
