@@ -304,10 +304,11 @@ class RunFolder:
         DataError
             The file of the site layers is missing or damaged.
         """
-        if "vs30" not in self.channels or {"site", "vs30"} & set(self.experiment.drop):
+        site_layers = self.site_layers() if "vs30" in self.channels else None
+        if site_layers is None or {"site", "vs30"} & set(self.experiment.drop):
             return None
         grid = self.experiment.grid
-        return layers.on_grid(self.site_layers()["vs30"], grid, grid.output_size)[0]
+        return layers.on_grid(site_layers["vs30"], grid, grid.output_size)[0]
 
     def trained(self, im: str) -> list[tuple[int, int]]:
         """Return the trained members of the run's own arm for one intensity measure.

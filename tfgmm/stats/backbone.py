@@ -157,8 +157,8 @@ class Backbone:
         term less 1.
     covariance : ndarray, [im, p, p]
         Posterior covariance of the coefficients.
-    centres : tuple of (float, float), [im]
-        Distance R_0, km, and published linear site term (ln units) at which the regressors are centred.
+    centres : tuple of float, [im]
+        Published linear site term (ln units) at which its regressor is centred: the mean of the records.
     sites : tuple of SiteResponse, [im]
         Site response with the fitted factor.
     stddevs : tuple of (float, float, float), [im]
@@ -184,7 +184,7 @@ class Backbone:
     pga_760: np.ndarray
     coefficients: np.ndarray
     covariance: np.ndarray
-    centres: tuple[tuple[float, float], ...]
+    centres: tuple[float, ...]
     sites: tuple[SiteResponse, ...]
     stddevs: tuple[tuple[float, float, float], ...]
     vs30_m_s: float
@@ -245,11 +245,12 @@ class Backbone:
             Table for `tfgmm.stats.scaling_tables.curves`.
         """
         number = self._number(im)
-        delta = self._design(im) @ self.coefficients[number]
-        return self.published[number] + delta.reshape(self.published[number].shape)
+        b = self.coefficients[number]
+        delta = sum(_on_axes(part @ b[:-1], axis) for axis, part in enumerate(self._parts()))
+        return self.published[number] + delta - self.centres[number] * b[-1]
 
     def variance_table(self, im: str) -> np.ndarray:
-        """Return the posterior variance of the median at the centre of the training sites, [class, M, R, Z].
+        """Return the posterior variance of the median at the mean training site, [class, M, R, Z].
 
         It is the variance of the coefficients alone, and grows away from the records to that of the prior.
         The contribution of the factor of the linear site term away from the mean site is left out.
@@ -265,12 +266,15 @@ class Backbone:
             Variances, squared ln units.
         """
         number = self._number(im)
-        design = self._design(im)
-        design[:, -1] = 0.0
-        variance = ((design @ self.covariance[number]) * design).sum(axis=1)
-        return variance.reshape(self.published[number].shape)
+        covariance = self.covariance[number][:-1, :-1]
+        parts, variance = self._parts(), np.zeros(self.published[number].shape)
+        for axis, part in enumerate(parts):
+            variance += _on_axes(((part @ covariance) * part).sum(axis=1), axis)
+            for other in range(axis):
+                variance += _on_axes(2 * parts[other] @ covariance @ part.T, other, axis)
+        return variance
 
-    def median(self, im: str, magnitude, depth_km, ln_r, vs30=None, tectonic_class=None) -> np.ndarray:
+    def median(self, im: str, magnitude, depth_km, ln_r, *, vs30=None, tectonic_class=None) -> np.ndarray:
         """Return the median of ln IM (IM in g) of earthquakes at places.
 
         Parameters
@@ -297,7 +301,7 @@ class Backbone:
         return self.tables(im).at(earthquakes, vs30, ln_r_rup=ln_r)[0]
 
     def known_vs30(self, vs30) -> np.ndarray:
-        """Return Vs30 with the median of the training records, `vs30_m_s`, where Vs30 is unknown (NaN), m/s.
+        """Return Vs30, m/s, with `vs30_m_s` where Vs30 is unknown (NaN).
 
         Parameters
         ----------
@@ -311,7 +315,7 @@ class Backbone:
         vs30 = np.asarray(vs30, float)
         return np.where(np.isnan(vs30), self.vs30_m_s, vs30)
 
-    def variance(self, im: str, magnitude, depth_km, ln_r, tectonic_class=None) -> np.ndarray:
+    def variance(self, im: str, magnitude, depth_km, ln_r, *, tectonic_class=None) -> np.ndarray:
         """Return the variance of the median of earthquakes at places, squared ln units (`variance_table`).
 
         Parameters
@@ -336,7 +340,7 @@ class Backbone:
         im : str
             One of `ims`.
         records : pandas.DataFrame, [n, ...]
-            ``magnitude, depth_km, r_hyp_km`` (km); optionally ``r_rup_km``, the distance to a known rupture,
+            ``magnitude, depth_km, r_hyp_km`` (km); optionally ``r_rup_km``, the distance to a rupture,
             ``vs30`` (m/s) and ``tectonic_class``; NaN is unknown.
 
         Returns
@@ -359,12 +363,15 @@ class Backbone:
             weights = self.class_weights(depth, of_event.get("tectonic_class"))
             earthquake = Earthquakes(magnitude, depth, weights)
             known = ~np.isnan(ln_r_rup[rows])
-            for chosen, distance in (
-                (rows[known], {"ln_r_rup": ln_r_rup[rows[known]][None]}),
-                (rows[~known], {"ln_r_hyp": ln_r_hyp[rows[~known]][None]}),
-            ):
-                if len(chosen):
-                    medians[chosen] = tables.at(earthquake, vs30[chosen][None], **distance)[0][0]
+            with_rupture, without = rows[known], rows[~known]
+            if known.any():
+                medians[with_rupture] = tables.at(
+                    earthquake, vs30[with_rupture][None], ln_r_rup=ln_r_rup[with_rupture][None]
+                )[0][0]
+            if not known.all():
+                medians[without] = tables.at(
+                    earthquake, vs30[without][None], ln_r_hyp=ln_r_hyp[without][None]
+                )[0][0]
         return medians
 
     def save(self, path: Path) -> None:
@@ -390,7 +397,7 @@ class Backbone:
             "nodes": [MAGNITUDES.tolist(), LN_R.tolist(), DEPTHS_KM.tolist()],
             "sites": [dataclasses.asdict(site) for site in self.sites],
             "listing": dataclasses.asdict(self.listing) if self.listing else None,
-            "report": self.report.to_json(orient="split", double_precision=15),
+            "report": self.report.to_dict(orient="list"),
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         for name in ("published", "pga_760"):  # a thousandth of their uncertainty
@@ -418,7 +425,8 @@ class Backbone:
             The file is missing, damaged, or of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as content:
+            # From memory: NumPy does not close a damaged file.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 plain = json.loads(str(content["settings"]))
                 arrays = {name: content[name] for name in _ARRAYS}
         except Exception as error:  # damaged archives end in errors of any kind
@@ -432,13 +440,13 @@ class Backbone:
         return cls(
             ims=tuple(plain.pop("ims")),
             classes=tuple(plain.pop("classes")),
-            centres=tuple((r, site) for r, site in plain.pop("centres")),
+            centres=tuple(plain.pop("centres")),
             sites=tuple(SiteResponse(**site) for site in plain.pop("sites")),
             stddevs=tuple((tau, s2s, ss) for tau, s2s, ss in plain.pop("stddevs")),
             ranges={name: (low, high) for name, (low, high) in plain.pop("ranges").items()},
             assumptions=tuple(plain.pop("assumptions")),
             listing=Listing(**listing) if listing else None,
-            report=pd.read_json(io.StringIO(plain.pop("report")), orient="split", precise_float=True),
+            report=pd.DataFrame(plain.pop("report")),
             **plain,
             **arrays,
         )
@@ -449,15 +457,9 @@ class Backbone:
             raise DataError(f"the backbone has no {im}, only {', '.join(self.ims)}")
         return self.ims.index(im)
 
-    def _design(self, im: str) -> np.ndarray:
-        """Return the regressors at all nodes of the tables at 760 m/s, [class * M * R * Z, p]."""
-        r_km, linear = self.centres[self._number(im)]
-        n = len(self.classes)
-        number, m, ln_r, z = (
-            a.ravel() for a in np.meshgrid(np.arange(n), MAGNITUDES, LN_R, DEPTHS_KM, indexing="ij")
-        )
-        columns = recentring.regressors(m, np.exp(ln_r), z, np.eye(n)[number], r_km)
-        return np.column_stack([columns, np.full(len(m), -linear)])
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        """Return the regressors at the nodes of the axes of the tables: class, M, R and Z."""
+        return recentring.parts(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, np.eye(len(self.classes)))
 
     def _places(self, magnitude, depth_km, ln_r) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return magnitude and depth, [event], and ln R, [event, places], as arrays of numbers."""
@@ -492,6 +494,11 @@ def _tables(backbone: Backbone, im: str) -> MedianTables:
     )
 
 
+def _on_axes(values: np.ndarray, *axes: int) -> np.ndarray:
+    """Return values, [n] or [n, m], with axes of length 1 for those of a table that are not in `axes`."""
+    return np.expand_dims(values, tuple(axis for axis in range(4) if axis not in axes))
+
+
 def combine(backbones: Sequence[Backbone]) -> Backbone:
     """Return one backbone for several intensity measures, of backbones fitted to the same records.
 
@@ -513,14 +520,11 @@ def combine(backbones: Sequence[Backbone]) -> Backbone:
     first = next((one for one in backbones if "PGA" in one.ims), backbones[0])
     if any((one.classes, one.region) != (first.classes, first.region) for one in backbones):
         raise DataError("backbones of different tectonic classes or regions cannot be combined")
-    joined = {
+    changed: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in backbones])
-        for name in _ARRAYS
-        if name != "pga_760"
+        for name in ("published", "coefficients", "covariance")
     }
-    listed = {
-        name: tuple(value for one in backbones for value in getattr(one, name))
-        for name in ("ims", "centres", "sites", "stddevs")
-    }
+    for name in ("ims", "centres", "sites", "stddevs"):
+        changed[name] = tuple(value for one in backbones for value in getattr(one, name))
     report = pd.concat([one.report for one in backbones], ignore_index=True)
-    return dataclasses.replace(first, **joined, **listed, report=report)
+    return dataclasses.replace(first, **changed, report=report)

@@ -18,6 +18,8 @@ TOLERANCE = 1e-3
 MOST_UPDATES = 200
 #: Newton steps for each update of the standard deviations, where records are truncated.
 _NEWTON_STEPS = 2
+#: Largest number of Newton steps with fixed standard deviations; some 4 are usual.
+_MOST_NEWTON_STEPS = 20
 #: Smallest ratio of tau and phi_S2S to phi_SS.
 _SMALLEST_RATIO = 1e-3
 _HALVINGS = 12
@@ -41,6 +43,25 @@ class Listing:
     level: float = -6.62
     spread: float = 0.45
 
+    def listed_mean(self, mu, stddev) -> np.ndarray:
+        r"""Return the mean of y over the listed records of a Normal distribution.
+
+        .. math:: E[y \mid listed] = \mu + \frac{\sigma^2}{s} \frac{\varphi(a)}{\Phi(a)}, \quad
+            a = \frac{\mu - c}{s}, \; s^2 = d^2 + \sigma^2
+
+        Parameters
+        ----------
+        mu, stddev : array_like, [...]
+            Mean and standard deviation of y before the truncation, ln units.
+
+        Returns
+        -------
+        ndarray, [...]
+            Mean of listed records; scores on a truncated dataset compare records with it, not with mu.
+        """
+        s = np.hypot(self.spread, stddev)
+        return mu + np.square(stddev) / s * _hazard((mu - self.level) / s)
+
 
 @dataclasses.dataclass(frozen=True)
 class ListedRegression:
@@ -59,10 +80,11 @@ class ListedRegression:
         Event and site terms by id.
     log_likelihood : float
         Logarithm of the likelihood of the records, with coefficients and terms integrated out (Laplace's
-        approximation where records are truncated), up to a constant that is the same for all designs
-        with the same prior.
+        approximation where records are truncated), up to a constant that is the same for all offsets and
+        designs. Records that are alike count in part.
     mu : ndarray, [n]
-        Expected y of each record before the truncation, given the event and site terms.
+        Expected y of each record before the truncation, given the event and site terms, where every record
+        counts in full.
     converged : bool
         Whether the standard deviations have converged.
     """
@@ -88,9 +110,10 @@ class _Equations:
 
     def __init__(self, design: np.ndarray, event, site, precision: np.ndarray) -> None:
         self.design, self.precision = design, precision
-        codes, self.levels = zip(*(pd.factorize(np.asarray(ids), sort=True) for ids in (event, site)))
+        factors = [pd.factorize(np.asarray(ids), sort=True) for ids in (event, site)]
+        codes, self.levels = [code for code, _ in factors], [levels for _, levels in factors]
         self.sizes = [len(levels) for levels in self.levels]
-        for name, size in zip(("events", "sites"), self.sizes):
+        for name, size in zip(("events", "sites"), self.sizes, strict=True):
             if size < 2:
                 raise DataError(f"regression: the records have {size} {name}, at least 2 are needed")
         self.codes = codes
@@ -98,7 +121,8 @@ class _Equations:
         self.second = 1 - self.first
         n, rows = len(design), np.arange(len(design))
         self.sums = [
-            csr_array((np.ones(n), (code, rows)), shape=(size, n)) for code, size in zip(codes, self.sizes)
+            csr_array((np.ones(n), (code, rows)), shape=(size, n))
+            for code, size in zip(codes, self.sizes, strict=True)
         ]
         self.pair = codes[self.first].astype(np.int64) * self.sizes[self.second] + codes[self.second]
 
@@ -218,28 +242,26 @@ def fit(
         raise DataError("regression: a value is missing or infinite: drop the record or mend its source")
     equations = _Equations(design, event, site, precision)
     with threadpool_limits(1, "blas"):  # matrices of some hundred rows: threads gain nothing
-        result = _iterate(equations, y, offset, listing, most)
+        problem = _Problem(equations, y, offset, listing)
+        result = _iterate(problem, most)
         if records_alike > 1:
-            result = _tempered(equations, y, offset, listing, result, records_alike)
+            result = _tempered(dataclasses.replace(problem, share=1 / records_alike), result)
         return result
 
 
-def _iterate(
-    equations: _Equations, y: np.ndarray, offset: np.ndarray, listing: Listing | None, most: int
-) -> ListedRegression:
+def _iterate(problem: "_Problem", most: int) -> ListedRegression:
     """Alternate between Newton steps and updates of the standard deviations (see `fit`)."""
-    sizes = np.array(equations.sizes)
-    spread = float(np.std(y - offset)) or 1.0
+    equations, sizes = problem.equations, np.array(problem.equations.sizes)
+    spread = float(np.std(problem.y - problem.offset)) or 1.0
     state = _State(np.zeros(equations.design.shape[1]), [np.zeros(size) for size in sizes])
     stddevs, phi, converged = np.array([0.5, 0.5]) * spread, 0.7 * spread, False
-    problem = _Problem(equations, y, offset, listing)
     for update in range(most + 1):
-        state = problem.improve(state, stddevs, phi, _NEWTON_STEPS if listing else 1)
+        state = problem.improve(state, stddevs, phi, _NEWTON_STEPS if problem.listing else 1)
         if converged or update == most:
             break
         shares = np.array([v.sum() / sd**2 for v, sd in zip(state.variances, stddevs, strict=True)])
         free = sizes.sum() + len(state.b) - shares.sum() - np.sum(equations.precision * state.covariance)
-        new_phi = _update_phi(y, state.mu, phi, float(free), listing)
+        new_phi = _update_phi(problem.y, state.mu, phi, float(free), problem.listing)
         squares = np.array([(term**2).sum() for term in state.terms])
         smallest = _SMALLEST_RATIO * new_phi
         new_stddevs = np.maximum(np.sqrt(squares / np.maximum(sizes - shares, 1e-9)), smallest)
@@ -249,21 +271,13 @@ def _iterate(
     return problem.result(state, stddevs, phi, converged)
 
 
-def _tempered(
-    equations: _Equations,
-    y: np.ndarray,
-    offset: np.ndarray,
-    listing: Listing | None,
-    result: ListedRegression,
-    records_alike: float,
-) -> ListedRegression:
-    """Return the regression with records that count for 1 / `records_alike`; standard deviations stay."""
-    problem = _Problem(equations, y, offset, listing, 1 / records_alike)
+def _tempered(problem: "_Problem", result: ListedRegression) -> ListedRegression:
+    """Return the regression for records that count in part; the standard deviations stay."""
     terms = [result.event_terms.to_numpy(), result.site_terms.to_numpy()]
     stddevs = np.array([result.tau, result.phi_s2s])
-    state = problem.improve(_State(result.coefficients, terms), stddevs, result.phi_ss, 12)
+    state = problem.improve(_State(result.coefficients, terms), stddevs, result.phi_ss, _MOST_NEWTON_STEPS)
     tempered = problem.result(state, stddevs, result.phi_ss, result.converged)
-    return dataclasses.replace(tempered, log_likelihood=result.log_likelihood)
+    return dataclasses.replace(tempered, mu=result.mu)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +339,8 @@ class _Problem:
         """Return the state as the result of the regression."""
         sizes, levels = self.equations.sizes, self.equations.levels
         log_prior = 0.5 * np.linalg.slogdet(self.equations.precision)[1] - np.log(stddevs) @ sizes
-        log_likelihood = state.value - len(self.y) * np.log(phi) + log_prior - 0.5 * state.log_det
+        log_likelihood = state.value - self.share * len(self.y) * np.log(phi)
+        log_likelihood += log_prior - 0.5 * state.log_det
         return ListedRegression(
             coefficients=state.b,
             covariance=state.covariance,
@@ -347,8 +362,13 @@ def _score(y, mu, phi: float, listing: Listing | None) -> tuple[np.ndarray, np.n
         return score, weights
     s = np.hypot(listing.spread, phi)
     a = (mu - listing.level) / s
-    h = np.exp(-0.5 * a**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(a))
+    h = _hazard(a)
     return score - h / s, weights - h * (a + h) / s**2
+
+
+def _hazard(a) -> np.ndarray:
+    """Return the density over the distribution function of the standard Normal distribution at a, [...]."""
+    return np.exp(-0.5 * np.square(a) - 0.5 * np.log(2 * np.pi) - log_ndtr(a))
 
 
 def _update_phi(y, mu, phi: float, free: float, listing: Listing | None) -> float:

@@ -53,7 +53,7 @@ class PublishedModel:
 
     name: str
     tectonic_class: str
-    gmm: type
+    gmm: type[Any]
     fixed: dict[str, str]
     ranges: dict[str, tuple[float, float]]
     distance: str = "r_hyp_km"
@@ -89,7 +89,7 @@ class PublishedModel:
         periods = [imt.period(im)]
         return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
 
-    def medians(self, ims: Sequence[str], magnitude, distance_km, depth_km, top_km, vs30) -> np.ndarray:
+    def medians(self, ims: Sequence[str], magnitude, distance_km, *, depth_km, top_km, vs30) -> np.ndarray:
         """Return the medians of ln IM (IM in g) of one record for several measures, in one call of pygmm.
 
         Parameters

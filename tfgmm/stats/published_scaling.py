@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -18,7 +18,7 @@ REFERENCE_VS30_M_S = 760.0
 _DEPTH_SCALING_R_KM = 100.0
 #: Magnitudes over which the slope is taken with which a table carries on outside a model's range.
 _SLOPE_OVER = 0.5
-#: Steps of pygmm's calls in magnitude and in ln(R + 5 km); its models bend at multiples of 0.1 of magnitude.
+#: Steps of pygmm's calls in magnitude, at whose multiples its models bend, and in ln(R + 5 km).
 _MAGNITUDE_STEP, _LN_R_STEP, _NEAR_KM = 0.1, 0.12, 5.0
 #: Crustal models that scale with the depth of the hypocentre; the others scale with that of the top.
 _BY_HYPOCENTRE = ("CB14",)
@@ -66,6 +66,8 @@ class ScalingModel(Protocol):
     @property
     def jumps(self) -> tuple[float, ...]: ...
 
+    def __hash__(self) -> int: ...
+
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
         """Return the medians of ln IM (IM in g) at Vs30 760 m/s, [im, n], of arrays [n]."""
         ...
@@ -91,6 +93,31 @@ class FunctionScaling:
     magnitudes: tuple[float, float]
     max_r_km: float
     jumps: tuple[float, ...] = ()
+
+    @classmethod
+    def of_arrays(cls, model: Any) -> Self:
+        """Return the scaling of a published model that is computed for arrays at once.
+
+        Parameters
+        ----------
+        model : object
+            With ``name``, ``tectonic_class``, ``ranges`` (of ``magnitude`` and of the column ``distance``),
+            ``jumps``, and ``ln_im(im, magnitude, distance_km, depth_km, vs30)``, which returns the median
+            and the standard deviation of ln IM (IM in g), [n] each. The distance is that to the rupture.
+
+        Returns
+        -------
+        FunctionScaling
+            The model as a `ScalingModel`.
+        """
+        return cls(
+            name=model.name,
+            tectonic_class=model.tectonic_class,
+            function=lambda *arguments: model.ln_im(*arguments)[0],
+            magnitudes=model.ranges["magnitude"],
+            max_r_km=model.ranges[model.distance][1],
+            jumps=model.jumps,
+        )
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
         """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
@@ -151,7 +178,7 @@ class PygmmScaling:
         return self.model.jumps
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) at Vs30 760 m/s; the parameters are those of a `ScalingModel`.
+        """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
 
         Parameters
         ----------
@@ -195,7 +222,7 @@ class PygmmScaling:
         deepest = published.DEEPEST_CRUSTAL_KM
         with published._without_warnings():
             values = [
-                self.model.medians(ims, m, r, z, min(z, deepest), REFERENCE_VS30_M_S)
+                self.model.medians(ims, m, r, depth_km=z, top_km=min(z, deepest), vs30=REFERENCE_VS30_M_S)
                 for m in magnitudes.tolist()
                 for r in r_km.tolist()
                 for z in depths.tolist()
@@ -272,17 +299,7 @@ def models_of_japan() -> tuple[ScalingModel, ...]:
     tuple of ScalingModel
         The models of `tfgmm.stats.japanese_models.MODELS`.
     """
-    return tuple(
-        FunctionScaling(
-            name=model.name,
-            tectonic_class=model.tectonic_class,
-            function=lambda *inputs, model=model: model.ln_im(*inputs)[0],
-            magnitudes=model.ranges["magnitude"],
-            max_r_km=model.ranges["r_hyp_km"][1],
-            jumps=model.jumps,
-        )
-        for model in japanese_models.MODELS
-    )
+    return tuple(FunctionScaling.of_arrays(model) for model in japanese_models.MODELS)
 
 
 @functools.lru_cache
@@ -308,7 +325,7 @@ def tabulate(model: ScalingModel, ims: tuple[str, ...]) -> np.ndarray:
         Medians on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`; NaN for a period that the model does not have.
     """
     low, high = model.magnitudes
-    inside = np.union1d(MAGNITUDES[(low <= MAGNITUDES) & (high >= MAGNITUDES)], [low, high])
+    inside = np.union1d(np.clip(MAGNITUDES, low, high), [low, high])
     around = [jump + side for jump in model.jumps for side in (-_SIDE, _SIDE) if low < jump + side < high]
     computed = np.union1d(inside, around)
     m, ln_r, z = (a.ravel() for a in np.meshgrid(computed, LN_R, DEPTHS_KM, indexing="ij"))

@@ -26,7 +26,7 @@ LN_R = np.linspace(0.0, np.log(1000.0), 70)
 #: where the Joyner-Boore distance bends with depth.
 _SHALLOW = [0, 2.5, 5, 7, 10, 12.5, 15, 17.5, 20, 22.5, 25]
 DEPTHS_KM = np.array([*_SHALLOW, 30, 40, 60, 80, 100, 120, 125, 200], float)
-_FAR = 1e9
+_FAR = 1e9  # farther from every node than any magnitude or depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +92,18 @@ def hat_weights(x, nodes: np.ndarray, xp: ArrayFunctions = NUMPY):
     Returns
     -------
     array or tensor, [event, node]
-        Hat functions: weights, not negative, that add up to 1.
+        Hat functions, not negative up to rounding, that add up to 1.
     """
-    widths = np.diff(nodes)
-    # Behind the edges the hats stay at 1: their neighbours there are so far away that x never falls short.
-    before, after = np.append(-_FAR, nodes[:-1]), np.append(nodes[1:], _FAR)
-    rising = (x[:, None] - xp.constant(before, x.dtype)) / xp.constant(np.append(1.0, widths), x.dtype)
-    falling = (xp.constant(after, x.dtype) - x[:, None]) / xp.constant(np.append(widths, 1.0), x.dtype)
-    return xp.minimum(xp.maximum(xp.minimum(rising, falling), 0.0), 1.0)
+    # Weights are differences of neighbouring ramps, which add up to 1 in single precision as well. The ramp
+    # before the first node is 1 and the one behind the last is 0, wherever x is.
+    starts, widths = np.array([-_FAR, *nodes[:-1], _FAR]), np.array([1.0, *np.diff(nodes), 1.0])
+    before, after = (
+        xp.minimum(
+            xp.maximum((x[:, None] - xp.constant(start, x.dtype)) / xp.constant(width, x.dtype), 0.0), 1.0
+        )
+        for start, width in ((starts[:-1], widths[:-1]), (starts[1:], widths[1:]))
+    )
+    return before - after
 
 
 def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY):

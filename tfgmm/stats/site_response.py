@@ -91,7 +91,7 @@ class SiteResponse:
         return self.c * xp.log(xp.minimum(xp.maximum(vs30, MIN_VS30_M_S), self.v_c) / self.v_ref)
 
     def nonlinear(self, vs30, ln_pga_760, xp: ArrayFunctions = NUMPY):
-        """Return the non-linear term, ln units: negative on soft ground, and more so the stronger the motion.
+        """Return the non-linear term, ln units: on soft ground, the lower the stronger the motion.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class SiteResponse:
         return self.f_1 + f_2 * xp.log(xp.exp(ln_pga_760) / self.f_3 + 1.0)
 
     def amplification(self, vs30, ln_pga_760, xp: ArrayFunctions = NUMPY):
-        """Return the site response of places, ln units: the linear term times the factor, and the non-linear.
+        """Return the site response, ln units: the factor times the linear term, and the non-linear term.
 
         Parameters
         ----------
