@@ -403,6 +403,9 @@ class Run(os.PathLike):
         percentiles: Sequence[float] = (),
         interpolation: str = "nearest",
         calibrated: bool | None = None,
+        rupture: PathLike | None = None,
+        vs30: float | None = None,
+        reference_rock: bool = False,
         overwrite: bool = False,
         progress: Callable[[], None] = lambda: None,
     ) -> Path:
@@ -435,6 +438,15 @@ class Run(os.PathLike):
         calibrated : bool, optional
             If True, calibrate the standard deviation; by default it is calibrated if the run has a
             calibration.
+        rupture : path, optional
+            Surface of the rupture of the one earthquake, a GeoJSON file as ShakeMap writes it
+            (``rupture.json``). Columns ``strike, dip`` (degrees), ``length_km, width_km`` of `events`
+            describe planar ruptures through the middle of which the hypocentres lie.
+        vs30 : float, optional
+            Vs30 of all places, m/s, in place of the site layer. A column ``vs30_m_s`` of `sites` does the
+            same for each site. Only the backbone uses it.
+        reference_rock : bool
+            If True, leave site terms out and take a Vs30 of 760 m/s, unless `vs30` is given.
         overwrite : bool
             If True, replace `out` if it exists.
         progress : callable
@@ -459,6 +471,7 @@ class Run(os.PathLike):
         """
         at_sites = refuse_both(sites, stations)
         from tfgmm.prediction import scenarios, writing
+        from tfgmm.prediction.conditioning import Known
         from tfgmm.prediction.quantities import Quantities
 
         events = scenarios.check_events(events)
@@ -474,6 +487,7 @@ class Run(os.PathLike):
             quantities=Quantities(tuple(exceed), tuple(percentiles)),
             interpolation=interpolation,
             calibrated=calibrated,
+            known=Known(scenarios.ruptures(events, rupture), vs30, reference_rock),
             progress=progress,
         )
 

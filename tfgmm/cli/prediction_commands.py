@@ -90,6 +90,18 @@ Raw = Annotated[
 ]
 
 
+RuptureFile = Annotated[
+    Path | None,
+    typer.Option("--rupture", help="Surface of the scenario's rupture: rupture.json of a ShakeMap."),
+]
+Vs30 = Annotated[
+    float | None, typer.Option("--vs30", help="Vs30 of all places, m/s (default: site layer).")
+]
+ReferenceRock = Annotated[
+    bool, typer.Option("--reference-rock", help="Leave site terms out, with Vs30 760 m/s if not given.")
+]
+
+
 @app.command(rich_help_panel=options.USE)
 def predict(
     run: options.Run,
@@ -108,6 +120,9 @@ def predict(
     percentile: Percentile = None,
     interpolation: Interpolation = "nearest",
     raw: Raw = False,
+    rupture: RuptureFile = None,
+    vs30: Vs30 = None,
+    reference_rock: ReferenceRock = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
@@ -124,6 +139,7 @@ def predict(
         "percentiles": percentile or (),
     }
     choices["stations"] = stations if stations in (None, "all") else options.names(stations)
+    choices |= {"rupture": rupture, "vs30": vs30, "reference_rock": reference_rock}
     opened = tfgmm.open_run(run)
     import_tensorflow()
     with progress("predicting", len(events)) as advance:

@@ -71,6 +71,8 @@ EVENT_RANGES = {
     "depth_km": (-5, 800),
     "magnitude": (-1, 10),
 }
+#: Lowest and highest plausible Vs30, m/s.
+VS30_RANGE = (30, 5000)
 COMPONENTS = ("geometric_mean", "rotd50")
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
@@ -101,7 +103,7 @@ STATIONS = pa.DataFrameSchema(
         "latitude": _LATITUDE,
         "elevation_m": pa.Column(float, nullable=True),
         "sensor_depth_m": pa.Column(float, pa.Check.ge(0), nullable=True),
-        "vs30_m_s": pa.Column(float, pa.Check.in_range(30, 5000), nullable=True),
+        "vs30_m_s": pa.Column(float, pa.Check.in_range(*VS30_RANGE), nullable=True),
     }
 )
 RECORDS = pa.DataFrameSchema(

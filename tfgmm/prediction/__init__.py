@@ -5,5 +5,6 @@ ensemble      the members of a run -> distributions of ln IM for earthquakes, as
 writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 places        places for which a distribution is predicted: all pixels of the map, or sites
 quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
+sanity        predicted medians beside published models where records are few; warnings
 scenarios     earthquakes and sites to be predicted, read and checked
 """

@@ -8,13 +8,16 @@ function of NumPy is needed, `xp` is the module that has it: `numpy`, or ``tf.ma
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.core.rupture import Rupture
+from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.prediction.places import Places, Window
 from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
@@ -203,6 +206,55 @@ class PlaceTerms:
         return zip(self.site_term, self.site_stddev, path_term, strict=True)
 
 
+#: Vs30 of reference rock, m/s.
+ROCK_VS30_M_S = 760.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of ruptures and of the ground beyond the tables of events and sites.
+
+    Attributes
+    ----------
+    ruptures : dict of str to Rupture
+        Surfaces of ruptures by event id; the others are unknown.
+    vs30_m_s : float or None
+        Vs30 of all places, m/s, in place of the site layer and of the stations.
+    reference_rock : bool
+        If True, places are rock of `ROCK_VS30_M_S` unless `vs30_m_s` is given, and site terms are left out.
+
+    Raises
+    ------
+    UsageError
+        Vs30 is out of range.
+    """
+
+    ruptures: Mapping[str, Rupture] = dataclasses.field(default_factory=dict)
+    vs30_m_s: float | None = None
+    reference_rock: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the Vs30; raise `UsageError` for one that is out of range."""
+        lowest, highest = VS30_RANGE
+        if self.vs30_m_s is not None and not lowest <= self.vs30_m_s <= highest:
+            raise UsageError(f"vs30 {self.vs30_m_s}: expected a number from {lowest} to {highest} m/s")
+
+    def vs30(self, of_places: np.ndarray) -> np.ndarray:
+        """Return Vs30 of places, m/s: as known here, else as given.
+
+        Parameters
+        ----------
+        of_places : ndarray, [...]
+            Vs30 of the places from the run, m/s; NaN where unknown.
+
+        Returns
+        -------
+        ndarray, [...]
+        """
+        value = self.vs30_m_s or (ROCK_VS30_M_S if self.reference_rock else None)
+        return of_places if value is None else np.full(of_places.shape, float(value))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facts:
     """Inputs of a prediction that are the same for every event.
@@ -221,6 +273,8 @@ class Facts:
         Distance of each place to the nearest training station, km, for the calibration.
     vs30 : ndarray
         Vs30 of each place, m/s, for the backbone; NaN where unknown.
+    known : Known
+        What is known of ruptures and of the ground.
     """
 
     places: Places
@@ -229,12 +283,15 @@ class Facts:
     calibration: Calibration | None
     nearest_km: np.ndarray | None
     vs30: np.ndarray
+    known: Known
 
 
 # ---- the backbone ----------------------------------------------------------------------------------------
 
 
-def backbone_moments(tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30) -> tuple:
+def backbone_moments(
+    tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30, r_rup_km: Mapping[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return median and variance of ln IM of the backbone for earthquakes at places.
 
     Parameters
@@ -247,17 +304,26 @@ def backbone_moments(tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30)
         Hypocentral distances, km; below 1 km they count as 1 km.
     vs30 : ndarray, [...]
         Vs30, m/s; NaN where unknown.
+    r_rup_km : dict of int to ndarray, [...]
+        Distances to the rupture, km, by number of the event, where the rupture is known.
 
     Returns
     -------
     median, variance : ndarray, [event, ...]
         Ln units; squared ln units.
     """
-    ln_r = np.log(np.maximum(r_hyp_km, 1.0)).reshape(len(events), -1)
     known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
-    earthquakes = Earthquakes(*(events[name].to_numpy(float) for name in ("magnitude", "depth_km")))
-    moments = tables.at(earthquakes, np.broadcast_to(known, ln_r.shape), ln_r_hyp=ln_r)
-    return tuple(values.reshape(r_hyp_km.shape) for values in moments)
+    scenario = events[["magnitude", "depth_km"]].to_numpy(float)
+    median, variance = np.empty(r_hyp_km.shape), np.empty(r_hyp_km.shape)
+    unknown = [number for number in range(len(events)) if number not in r_rup_km]
+    groups = [({"ln_r_hyp": r_hyp_km[unknown]}, unknown)] if unknown else []
+    groups += [({"ln_r_rup": distance[np.newaxis]}, [number]) for number, distance in r_rup_km.items()]
+    for distances, rows in groups:
+        ln_r = {name: np.log(np.maximum(km, 1.0)).reshape(len(rows), -1) for name, km in distances.items()}
+        at_places = np.broadcast_to(known, (len(rows), known.size))
+        moments = tables.at(Earthquakes(*scenario[rows].T), at_places, **ln_r)
+        median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in moments)
+    return median, variance
 
 
 def shrunken(moments: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:

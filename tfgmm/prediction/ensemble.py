@@ -1,6 +1,7 @@
 """The members of a run -> mean, aleatory and epistemic standard deviation of ln IM, as maps or at sites."""
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
-from tfgmm.prediction.conditioning import Facts, PlaceTerms
+from tfgmm.prediction.conditioning import Facts, Known, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
@@ -32,6 +33,9 @@ from tfgmm.stats.support import Shrinkage, Support
 
 #: Number of input pixels, over all events of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
+
+
+UNKNOWN = Known()
 
 
 class Ensemble:
@@ -108,7 +112,9 @@ class Ensemble:
         """Return the stations with training records, as `RunFolder.trained_stations` lists them."""
         return self.run.trained_stations(self.im)
 
-    def maps(self, events: pd.DataFrame, *, calibrated: bool | None = None) -> xr.Dataset:
+    def maps(
+        self, events: pd.DataFrame, *, calibrated: bool | None = None, known: Known = UNKNOWN
+    ) -> xr.Dataset:
         """Predict maps of ln IM for events, all events in memory at once.
 
         Parameters
@@ -119,6 +125,8 @@ class Ensemble:
         calibrated : bool, optional
             Whether sigma is calibrated; by default, if the run has a calibration. The calibration depends
             on the distance of the pixel's centre to the nearest training station.
+        known : Known, optional
+            Surfaces of ruptures, and Vs30 in place of the site layer.
 
         Returns
         -------
@@ -141,7 +149,7 @@ class Ensemble:
         DataError
             A value is missing or out of range, or an epicentre is too far away to be projected on the map.
         """
-        return _together(self.batches(scenarios.check_events(events), calibrated=calibrated))
+        return _together(self.batches(scenarios.check_events(events), calibrated=calibrated, known=known))
 
     def at_sites(
         self,
@@ -150,6 +158,7 @@ class Ensemble:
         *,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
+        known: Known = UNKNOWN,
     ) -> xr.Dataset:
         """Predict ln IM of every event at every site.
 
@@ -158,12 +167,15 @@ class Ensemble:
         events : pandas.DataFrame
             As for `maps`.
         sites : pandas.DataFrame
-            ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``.
+            ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``, and
+            ``vs30_m_s`` (m/s), which counts in place of the site layer where it is given.
         interpolation : {"nearest", "bilinear"}
             ``nearest``: the values of the site's pixel, as in training; ``bilinear``: each member's mean
             and standard deviation are interpolated between four pixels before the members are combined.
         calibrated : bool, optional
             As for `maps`, with the distance of the site itself to the nearest training station.
+        known : Known, optional
+            As for `maps`.
 
         Returns
         -------
@@ -177,10 +189,17 @@ class Ensemble:
             As for `maps`; or the interpolation is unknown.
         """
         events = scenarios.check_events(events)
-        return _together(self.batches(events, sites, interpolation=interpolation, calibrated=calibrated))
+        return _together(
+            self.batches(events, sites, interpolation=interpolation, calibrated=calibrated, known=known)
+        )
 
     def at_stations(
-        self, events: pd.DataFrame, stations: Sequence[str] | None = None, *, calibrated: bool | None = None
+        self,
+        events: pd.DataFrame,
+        stations: Sequence[str] | None = None,
+        *,
+        calibrated: bool | None = None,
+        known: Known = UNKNOWN,
     ) -> xr.Dataset:
         """Predict ln IM of every event at stations of the run, with site terms if the run has any.
 
@@ -190,7 +209,7 @@ class Ensemble:
             As for `maps`.
         stations : sequence of str, optional
             Ids of the stations; all stations of the run by default.
-        calibrated : bool, optional
+        calibrated, known
             As for `at_sites`.
 
         Returns
@@ -206,7 +225,7 @@ class Ensemble:
             As for `at_sites`.
         """
         events, sites = scenarios.check_events(events), self.run.stations(stations)
-        return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated))
+        return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated, known=known))
 
     def batches(
         self,
@@ -216,6 +235,7 @@ class Ensemble:
         at_stations: bool = False,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
+        known: Known = UNKNOWN,
     ) -> Iterator[xr.Dataset]:
         """Return predictions for a few events at a time, as maps or at sites, in constant memory.
 
@@ -225,7 +245,7 @@ class Ensemble:
         ----------
         events : pandas.DataFrame
             Events, as returned by `tfgmm.prediction.scenarios.check_events`.
-        interpolation, calibrated
+        interpolation, calibrated, known
             As for `maps` and `at_sites`.
         sites : pandas.DataFrame, optional
             As for `at_sites`; without sites, maps are predicted.
@@ -244,7 +264,6 @@ class Ensemble:
             As for `maps` and `at_sites`.
         """
         grid, names = self.experiment.grid, {}
-        stations = sites if at_stations else None
         projected(grid, events, "events")  # raises an error for an event that cannot be projected
         if sites is None:
             places = Places.pixels(grid)
@@ -252,21 +271,49 @@ class Ensemble:
             sites = scenarios.check_sites(sites)
             places = Places.sites(grid, sites, interpolation)
             names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
-        facts = self._facts(places, stations, calibrated)
+        self._refuse_without_backbone(known, sites)
+        facts = self._facts(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
-    def _facts(self, places: Places, stations: pd.DataFrame | None, calibrated: bool | None) -> Facts:
+    def _refuse_without_backbone(self, known: Known, sites: pd.DataFrame | None) -> None:
+        """Raise `UsageError` if something is known that only a backbone can use, and the run has none."""
+        has_vs30 = known.vs30_m_s or known.reference_rock or (sites is not None and "vs30_m_s" in sites)
+        if (has_vs30 or known.ruptures) and not self.backbones:
+            raise UsageError(
+                f"run {self.run.path} has no backbone: ruptures and Vs30 cannot be given. Train with "
+                "--backbone auto, or leave them out"
+            )
+
+    def _facts(
+        self,
+        places: Places,
+        sites: pd.DataFrame | None,
+        at_stations: bool,
+        calibrated: bool | None,
+        known: Known,
+    ) -> Facts:
         """Return the inputs of a prediction at some places that are the same for all events."""
         chosen = self._calibration_or_none(calibrated)
+        terms, vs30 = None, self._vs30(places)
+        if self.effects is not None:
+            terms = self._terms(places, sites if at_stations else None)
+            if known.reference_rock:
+                terms = dataclasses.replace(terms, site_term=np.zeros_like(terms.site_term))
+        if at_stations:
+            vs30 = sites["vs30"].to_numpy(float)
+        elif sites is not None and "vs30_m_s" in sites:
+            own = sites["vs30_m_s"].to_numpy(float)
+            vs30 = np.where(np.isnan(own), vs30, own)
         return Facts(
             places=places,
             window=places.window(self.experiment.grid, self.experiment.network.depth),
-            terms=None if self.effects is None else self._terms(places, stations),
+            terms=terms,
             calibration=chosen,
             nearest_km=None if chosen is None else places.nearest_km(self.stations),
-            vs30=self._vs30(places) if stations is None else stations["vs30"].to_numpy(float),
+            vs30=known.vs30(vs30),
+            known=known,
         )
 
     def _vs30(self, places: Places) -> np.ndarray:
@@ -314,8 +361,14 @@ class Ensemble:
         if facts.terms is not None:
             terms = facts.terms.by_member(np.stack([*epicentres, events["depth_km"]], axis=-1))
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
+        ruptures = facts.known.ruptures
+        r_rup_km = {
+            number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
+            for number, name in enumerate(events["event_id"])
+            if name in ruptures
+        }
         of_chunk = {
-            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30)
+            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
             for chunk, tables in self.backbones.items()
         }
         members, variances, network_means = [], [], []

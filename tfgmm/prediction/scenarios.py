@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.rupture import PLANE_LIMITS, Rupture
 from tfgmm.core.sphere import wrapped
-from tfgmm.data.schemas import EVENT_RANGES
+from tfgmm.data.schemas import EVENT_RANGES, VS30_RANGE
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import catalogue, sheet
+from tfgmm.readers.common import catalogue, rupture_file, sheet
 
 #: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
@@ -19,6 +20,7 @@ _SITE_COLUMNS = {
     "longitude": sheet.Column(sheet.LONGITUDE, sheet.NUMBER, True, True, *LIMITS["longitude"]),
     "latitude": sheet.Column(sheet.LATITUDE, sheet.NUMBER, True, True, *LIMITS["latitude"]),
     "site_id": sheet.Column(sheet.SITE, filled=True, expected="an id"),
+    "vs30_m_s": sheet.Column(("vs30_m_s", "vs30"), sheet.NUMBER, False, False, *VS30_RANGE),
 }
 
 
@@ -150,19 +152,53 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
     return events.assign(event_id=ids.astype(str).to_numpy(), longitude=longitude).reset_index(drop=True)
 
 
+def ruptures(events: pd.DataFrame, rupture: Path | str | None = None) -> dict[str, Rupture]:
+    """Return the known surfaces of ruptures by event id.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        Events, as returned by `check_events`; optionally ``strike, dip`` (degrees), ``length_km`` and
+        ``width_km``.
+    rupture : path, optional
+        GeoJSON file of the rupture of the one event.
+
+    Returns
+    -------
+    dict of str to Rupture
+
+    Raises
+    ------
+    UsageError
+        A file is given for several events, or a value is out of range.
+    DataError
+        The file cannot be read, or describes no surface.
+    """
+    if rupture is None:
+        has_planes = set(PLANE_LIMITS) <= set(events)
+        return rupture_file.planes(events, events) if has_planes else {}
+    if len(events) != 1:
+        raise UsageError(f"--rupture describes one earthquake, and there are {len(events)}")
+    surface = rupture_file.read(Path(rupture)).rupture
+    if surface is None:
+        raise DataError(f"{rupture} describes a point, no surface: leave --rupture out")
+    return {str(events["event_id"].iloc[0]): surface}
+
+
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
-    """Check a table of sites, and return ``longitude, latitude, site_id`` with a new index from 0.
+    """Check a table of sites, and return coordinates, ids and known Vs30 with a new index from 0.
 
     Parameters
     ----------
     sites : pandas.DataFrame
-        ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``.
+        ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``, and ``vs30_m_s``
+        (m/s), blank where unknown.
 
     Returns
     -------
     pandas.DataFrame
         ``longitude, latitude``, longitudes from -180 to 180 degrees; ``site_id``, text: the column
-        ``site_id``, or else ``station_id``, or else the number of the row, from 1.
+        ``site_id``, or else ``station_id``, or else the number of the row, from 1; ``vs30_m_s`` if given.
 
     Raises
     ------
@@ -177,7 +213,11 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     ids = sites[id_column] if id_column else pd.Series(range(1, len(sites) + 1))
     checked = sites[coordinates].reset_index(drop=True).assign(site_id=ids.astype(str).to_numpy())
     checked["longitude"] = wrapped(checked["longitude"])
-    _refuse_two_places(checked, "sites", range(1, len(checked) + 1))
+    if "vs30_m_s" in sites:
+        checked["vs30_m_s"] = sites["vs30_m_s"].to_numpy()
+        _refuse_outside(checked["vs30_m_s"].dropna(), "sites", *VS30_RANGE)
+        checked["vs30_m_s"] = checked["vs30_m_s"].astype(float)
+    _refuse_two_places(checked[["site_id", *coordinates]], "sites", range(1, len(checked) + 1))
     return checked
 
 
@@ -210,8 +250,8 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     Returns
     -------
     sites : pandas.DataFrame
-        A row per site: ``longitude, latitude, site_id``, longitudes from -180 to 180 degrees. Without an id
-        in the table, sites are numbered from 1.
+        A row per site: ``longitude, latitude, site_id``, longitudes from -180 to 180 degrees; ``vs30_m_s``
+        (m/s, NaN where blank) if the table has it. Without an id in the table, sites are numbered from 1.
     tally : Tally
         Numbers of rows that were read and dropped.
 
@@ -226,6 +266,8 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     table = sheet.read(path)
     located = sheet.locate_columns(table, _SITE_COLUMNS)
     listed, tally = sheet.read_columns(table, _SITE_COLUMNS, located).reset_index(drop=True), Tally()
+    if "vs30_m_s" not in located:
+        listed = listed.drop(columns="vs30_m_s")
     if "site_id" not in located:
         listed["site_id"] = (listed.index + 1).astype(str)
     listed = listed.assign(longitude=wrapped(listed["longitude"]), site_id=listed["site_id"].astype(object))
@@ -244,12 +286,15 @@ def _check(table: pd.DataFrame, what: str, columns) -> None:
     if table.empty:
         raise DataError(f"there are no {what} to predict for: give at least one")
     for name in columns:
-        lowest, highest = LIMITS[name]
-        values = pd.to_numeric(table[name], errors="coerce")
-        bad = ~values.between(lowest, highest).to_numpy()
-        if bad.any():
-            row = int(bad.argmax())
-            raise DataError(
-                f"{what}, row {row + 1}, column {name}: {table[name].iloc[row]!s}, "
-                f"expected a number from {lowest} to {highest}"
-            )
+        _refuse_outside(table[name].reset_index(drop=True), what, *LIMITS[name])
+
+
+def _refuse_outside(values: pd.Series, what: str, lowest: float, highest: float) -> None:
+    """Raise `DataError` for the first of the values of a column, by row from 0, that is out of a range."""
+    bad = ~pd.to_numeric(values, errors="coerce").between(lowest, highest)
+    if bad.any():
+        row = bad.idxmax()
+        raise DataError(
+            f"{what}, row {row + 1}, column {values.name}: {values[row]!s}, "
+            f"expected a number from {lowest} to {highest}"
+        )

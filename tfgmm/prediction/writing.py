@@ -24,9 +24,11 @@ from scipy.io import netcdf_file
 from tfgmm.core import drawing, files, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.prediction.ensemble import Ensemble
+from tfgmm.prediction.conditioning import Known
+from tfgmm.prediction.ensemble import UNKNOWN, Ensemble
 from tfgmm.prediction.places import Interpolation
 from tfgmm.prediction.quantities import Quantities
+from tfgmm.prediction.sanity import FEW_RECORDS, Sanity
 from tfgmm.readers.common import catalogue
 
 _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
@@ -35,7 +37,8 @@ _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 def draw_scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
     """Draw maps of the median of IM and of the total standard deviation of ln IM, and return the figure.
 
-    Pixels outside the training range of distances are hatched. The title says whether magnitude or depth
+    Pixels with a support of less than 10 training records, or without support outside the training range of
+    distances, are hatched. The title says whether magnitude or depth
     lies outside the training range.
 
     Parameters
@@ -74,9 +77,9 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
     if isinstance(image.norm, LogNorm):
         image.colorbar.locator, image.colorbar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
         image.colorbar.minorticks_off()
-    far = maps["outside_distance"].to_numpy()
-    if far.any():
-        ax.contourf(longitude, latitude, far, levels=(0.5, 1), colors="none", hatches=["//"])
+    hatched = _without_support(maps).to_numpy()
+    if hatched.any():
+        ax.contourf(longitude, latitude, hatched, levels=(0.5, 1), colors="none", hatches=["//"])
     # Without the corners that a grid, turned against the meridians, leaves white.
     ax.set(
         xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
@@ -86,13 +89,20 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
         axis.set_major_locator(MultipleLocator(0.5))
 
 
+def _without_support(maps: xr.Dataset) -> xr.DataArray:
+    """Return True where the training records say little: few are like the prediction, or none so far."""
+    far = maps["outside_distance"]
+    return far | (maps["support"] < FEW_RECORDS) if "support" in maps else far
+
+
 def _title(maps: xr.Dataset) -> str:
     """Return the title of a figure: the earthquake, and a line with notes on the prediction."""
     notes = [drawing.SIMULATED] if maps.attrs["simulated"] else []
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]
     notes += [f"outside the training range: {', '.join(outside)}"] if outside else []
-    notes += ["hatched: outside the training range of distance"] if maps["outside_distance"].any() else []
+    if _without_support(maps).any():
+        notes += [f"hatched: fewer than {FEW_RECORDS} training records like it"]
     event = (
         f"M {maps['magnitude'].item():.1f}, depth {maps['depth_km'].item():.0f} km, "
         f"{maps['event_longitude'].item():.2f}°E {maps['event_latitude'].item():.2f}°N"
@@ -198,6 +208,7 @@ def write(
     quantities: Quantities = _NO_MORE,
     interpolation: Interpolation = "nearest",
     calibrated: bool | None = None,
+    known: Known = UNKNOWN,
     progress: Callable[[], None] = lambda: None,
 ) -> Path:
     """Predict ln IM for events, write maps or a table of sites, and return the path of what was written.
@@ -221,7 +232,7 @@ def write(
         Exceedance probabilities and percentiles to write as well.
     interpolation : {"nearest", "bilinear"}
         As for `Ensemble.at_sites`.
-    calibrated : bool, optional
+    calibrated, known
         As for `Ensemble.maps`.
     progress : callable
         Called after each event, without arguments.
@@ -239,9 +250,14 @@ def write(
         A value of a site is missing or out of range, or the file system refuses to write.
     """
     batches = ensemble.batches(
-        events, sites, at_stations=at_stations, interpolation=interpolation, calibrated=calibrated
+        *(events, sites),
+        at_stations=at_stations,
+        interpolation=interpolation,
+        calibrated=calibrated,
+        known=known,
     )
-    predictions = _count_events(map(quantities.of, batches), progress)
+    sanity = Sanity(ensemble.experiment)
+    predictions = _count_events(sanity.watched(map(quantities.of, batches)), progress)
     with (files.whole_files if target.is_folder else files.whole_file)(target.path) as temporary:
         if target.ending in outputs.TABLES:
             _write_table(predictions, temporary, target.ending)
@@ -252,6 +268,7 @@ def write(
             ids, ending = events["event_id"], target.ending
             paths = _path_per_event(temporary, ids, ending) if target.is_folder else [temporary]
             _write_each(predictions, paths, ending, ensemble)
+    sanity.warn()
     return target.path
 
 
