@@ -85,4 +85,4 @@ def test_what_is_too_far_is_hatched(draw, maps):
         (hatched,) = [artist for artist in ax.collections if isinstance(artist, QuadContourSet)]
         (path,) = hatched.get_paths()
         assert path.get_extents().ymin == pytest.approx(maps["latitude"][4:6].mean().item(), abs=0.05)
-    assert "hatched: outside the training range of distance" in figure.get_suptitle()
+    assert "hatched: fewer than 10 training records like it" in figure.get_suptitle()

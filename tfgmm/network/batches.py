@@ -103,8 +103,8 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         output window; ``nearest_added_km``, the distance from the station to the nearest station of a
         network other than the reference network, NaN if there is none; ``vs30``, m/s, of the site layer at
         the pixel, else of the station, NaN if unknown or if the run leaves the channel out; ``r_rup_km``,
-        the distance to the rupture, NaN if unknown. Rows are sorted by event and station. Stations outside
-        the output window are left out.
+        the distance to the rupture, NaN if unknown; ``backbone``, 0. Rows are sorted by event and station.
+        Stations outside the output window are left out.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     table["r_hyp_km"] = np.hypot(epicentral, table["depth_km"])
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
-    return table[[*columns, "row", "col", "nearest_added_km", "vs30", "r_rup_km"]]
+    return table[[*columns, "row", "col", "nearest_added_km", "vs30", "r_rup_km"]].assign(backbone=0.0)
 
 
 def _with_rupture_distance(records: pd.DataFrame) -> pd.DataFrame:
@@ -577,7 +577,8 @@ class Material:
         """
         experiment = resolved(experiment)
         records = fold.roles(flat_table(dataset, experiment, im))
-        records["backbone"] = 0.0 if backbone is None else backbone.median_of(im, records)
+        if backbone is not None:
+            records["backbone"] = backbone.median_of(im, records)
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)

@@ -315,6 +315,7 @@ def backbone_moments(
     known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
     scenario = events[["magnitude", "depth_km"]].to_numpy(float)
     median, variance = np.empty(r_hyp_km.shape), np.empty(r_hyp_km.shape)
+    r_rup_km = {} if tables.hypocentral else r_rup_km
     unknown = [number for number in range(len(events)) if number not in r_rup_km]
     groups = [({"ln_r_hyp": r_hyp_km[unknown]}, unknown)] if unknown else []
     groups += [({"ln_r_rup": distance[np.newaxis]}, [number]) for number, distance in r_rup_km.items()]

@@ -61,8 +61,8 @@ class Sanity:
         if self._strange:
             event, median_g, r_km, low, high = self._strange[0]
             _log.warning(
-                "where fewer than %d training records are like the prediction, medians of %d events are off "
-                "every published model by a factor of %g: of %s %.3g g at %.0f km, published "
+                "where fewer than %d training records are like the prediction, medians of %d events are "
+                "off every published model by a factor of %g: of %s %.3g g at %.0f km, published "
                 "%.3g to %.3g g",
                 *(FEW_RECORDS, len(self._strange), LARGEST_FACTOR, event, median_g, r_km, low, high),
             )

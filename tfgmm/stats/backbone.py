@@ -66,6 +66,8 @@ class MedianTables:
         Site response of the measure.
     vs30_m_s : float
         Vs30 that counts where Vs30 is unknown, m/s.
+    hypocentral : bool
+        Whether the distance is the hypocentral one, whatever is known of the rupture.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +78,7 @@ class MedianTables:
     distance_variance: np.ndarray
     site: SiteResponse
     vs30_m_s: float
+    hypocentral: bool
 
     def at(
         self, earthquakes: Earthquakes, vs30, *, ln_r_hyp=None, ln_r_rup=None, xp: ArrayFunctions = NUMPY
@@ -174,6 +177,8 @@ class Backbone:
         Truncation that was allowed for.
     assumptions : tuple of str
         What the published models assume.
+    hypocentral : bool
+        Whether the distance is the hypocentral one, not that to the rupture.
     report : pandas.DataFrame
         Row per published model, measure and class (`tfgmm.stats.backbone_fit.fit`).
     """
@@ -193,6 +198,7 @@ class Backbone:
     listing: Listing | None
     assumptions: tuple[str, ...]
     report: pd.DataFrame
+    hypocentral: bool = False
 
     def class_weights(self, depth_km, tectonic_class=None) -> np.ndarray:
         """Return the weights of the backbone's classes for each earthquake, [event, class].
@@ -362,7 +368,7 @@ class Backbone:
             magnitude, depth = (of_event[name].to_numpy(float) for name in ("magnitude", "depth_km"))
             weights = self.class_weights(depth, of_event.get("tectonic_class"))
             earthquake = Earthquakes(magnitude, depth, weights)
-            known = ~np.isnan(ln_r_rup[rows])
+            known = ~np.isnan(ln_r_rup[rows]) & (not self.hypocentral)
             with_rupture, without = rows[known], rows[~known]
             if known.any():
                 medians[with_rupture] = tables.at(
@@ -468,8 +474,14 @@ class Backbone:
 
 
 @functools.lru_cache
-def _distance_tables(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of ln (R_rup / R_hyp) and the variance of ln R_rup, [class, M, R, Z] each."""
+def _distance_tables(classes: tuple[str, ...], hypocentral: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of ln (R_rup / R_hyp) and the variance of ln R_rup, [class, M, R, Z] each.
+
+    Both are 0 where the distance of the median is the hypocentral one.
+    """
+    if hypocentral:
+        shape = len(classes), len(MAGNITUDES), len(LN_R), len(DEPTHS_KM)
+        return np.zeros(shape), np.zeros(shape)
     magnitude, r_hyp_km, depth_km = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
     moments = [
         point_source.table(RUPTURE_CLASSES[name]).at(magnitude, r_hyp_km, depth_km) for name in classes
@@ -481,7 +493,7 @@ def _distance_tables(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
 def _tables(backbone: Backbone, im: str) -> MedianTables:
     """Return the tables of one measure of a backbone."""
     ln_im = backbone.median_table(im)
-    ln_ratio, distance_variance = _distance_tables(backbone.classes)
+    ln_ratio, distance_variance = _distance_tables(backbone.classes, backbone.hypocentral)
     return MedianTables(
         classes=backbone.classes,
         ln_im=ln_im,
@@ -491,6 +503,7 @@ def _tables(backbone: Backbone, im: str) -> MedianTables:
         distance_variance=distance_variance,
         site=backbone.sites[backbone.ims.index(im)],
         vs30_m_s=backbone.vs30_m_s,
+        hypocentral=backbone.hypocentral,
     )
 
 

@@ -245,6 +245,7 @@ def fit_ergodic(records: pd.DataFrame, im: str) -> Backbone:
         listing=None,
         assumptions=("regression on the training records, without published models",),
         report=pd.DataFrame(report).reindex(columns=[*REPORT]),
+        hypocentral=True,
     )
 
 
