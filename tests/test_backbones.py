@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from conftest import TINY, small_dataset
 from helpers import untrained_run
+from tfgmm.core.rupture import Rupture
 from tfgmm.network import backbones, training
 from tfgmm.prediction import ensemble
+from tfgmm.prediction.conditioning import Known
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
 from tfgmm.serving import export
@@ -80,6 +82,34 @@ def test_exported_graph_adds_the_same_backbone(run, tmp_path):
     }
     expected, found = loaded.at_sites(EVENTS, sites), signatures["at_sites"](**inputs, **places)
     np.testing.assert_allclose(found["mean"], expected["mean"], atol=1e-4)
+    shape = len(EVENTS), len(sites)
+    known = {"site_vs30_m_s": tf.fill(shape, 250.0), "site_r_rup_km": tf.zeros(shape)}
+    found = signatures["at_known_sites"](**inputs, **places, **known)
+    expected = loaded.at_sites(EVENTS, sites, known=Known(vs30_m_s=250.0))
+    np.testing.assert_allclose(found["mean"], expected["mean"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_known_rupture_in_the_graph(run, tmp_path):
+    loaded, event = ensemble.load(run, "PGA"), EVENTS.iloc[[2]].assign(event_id="large")
+    rupture = Rupture.planar(139.8, 35.6, 24.99, strike=30, dip=60, length_km=80, width_km=25)
+    sites = untrained_run.sites(5)
+    signatures = tf.saved_model.load(str(export.prepare(run, tmp_path / "model").write())).signatures
+    distance = rupture.map_distance_km(
+        run.experiment.grid, *run.experiment.grid.project(sites["longitude"], sites["latitude"])
+    )
+    inputs = {
+        name: tf.constant(event[name], dtype)
+        for name, dtype in zip(EVENTS, (tf.float64, tf.float64, tf.float32, tf.float32), strict=True)
+    }
+    places = {f"site_{name}": tf.constant([sites[name]], tf.float64) for name in ("longitude", "latitude")}
+    known = {"site_vs30_m_s": tf.zeros((1, 5)), "site_r_rup_km": tf.constant([distance], tf.float32)}
+    found = signatures["at_known_sites"](**inputs, **places, **known)
+    expected = loaded.at_sites(event, sites, known=Known(ruptures={"large": rupture}))
+    np.testing.assert_allclose(found["mean"], expected["mean"], atol=1e-4)
+    np.testing.assert_allclose(found["epistemic"], expected["epistemic"], atol=1e-4)
+    unknown = loaded.at_sites(event, sites)
+    assert (np.abs(unknown["mean"] - expected["mean"]) > 0.01).all()
 
 
 @pytest.mark.slow

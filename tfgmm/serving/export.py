@@ -21,6 +21,7 @@ from tfgmm.prediction import conditioning
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving.graph import (
     EVENT,
+    KNOWN,
     SITES,
     Graph,
     PathGraph,
@@ -231,6 +232,7 @@ class Export:
             "ranges": self.run.ranges(self.im).model_dump(),
             "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
             "precision": self.precision,
+            "backbone": None if experiment.backbone == "none" else experiment.backbone,
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
             "random_effects": effects
@@ -410,6 +412,9 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
         for name, dtype in SITES.items()
     }
     requests = {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
+    if description["backbone"]:
+        unknown = {name: np.zeros((1, 1), dtype.as_numpy_dtype) for name, dtype in KNOWN.items()}
+        requests["at_known_sites"] = event | sites | unknown
     if description["random_effects"]:
         first = np.array([description["random_effects"]["stations"][:1]], object)
         requests["at_stations"] = event | {"station_id": first}

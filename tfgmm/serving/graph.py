@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -184,9 +185,13 @@ EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32
 #: Further inputs of ``at_sites``, [n, m].
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
 #: Further input of ``at_stations``, [n, m].
+#: Inputs of signature ``at_known_sites`` beside `EVENT` and `SITES`: Vs30 (m/s) and distance to the rupture
+#: (km), [n, m] each; 0 where unknown.
+KNOWN = {"site_vs30_m_s": tf.float32, "site_r_rup_km": tf.float32}
 STATIONS = {"station_id": tf.string}
 #: Lowest and highest values of inputs, as for records; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
+LIMITS |= {"vs30_m_s": (0, 5000), "r_rup_km": (0, 20_000)}
 
 #: Number of training sites whose distances to all places are in memory at once.
 _SITES_AT_ONCE = 16
@@ -336,6 +341,25 @@ def shared_arrays(
     return {id(array): array for array in arrays}
 
 
+class _Places(NamedTuple):
+    """Places of a prediction, [n or 1, ...]; n is the number of events.
+
+    Attributes
+    ----------
+    x_km, y_km : array or tensor
+        Positions, km east and north of the centre of the map.
+    vs30 : array, tensor or None
+        Vs30, m/s; NaN or None where unknown.
+    r_rup_km : tensor or None
+        Distance to the rupture, km; 0 or None where unknown.
+    """
+
+    x_km: Any
+    y_km: Any
+    vs30: Any = None
+    r_rup_km: Any = None
+
+
 @dataclasses.dataclass(frozen=True)
 class SiteTerms:
     """Site and path terms (ln units) of the members of an ensemble, at stations and on the map.
@@ -455,6 +479,9 @@ class Graph:
             ``at_sites``: from `EVENT` and `SITES` to the same quantities, [n, m], and ``inside``, which is
             1 for a site on the map, and 0 for a site outside the map with the values of the nearest edge.
 
+            ``at_known_sites``, only with a backbone: from `EVENT`, `SITES` and `KNOWN` to those of
+            ``at_sites``.
+
             ``at_stations``, only with random effects: from `EVENT` and `STATIONS` to the same quantities,
             [n, m], with the site and path terms of the stations.
 
@@ -472,6 +499,9 @@ class Graph:
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
+        if any(tables is not None for tables in self._backbones):
+            known = [tf.TensorSpec([None, None], dtype, name) for name, dtype in KNOWN.items()]
+            functions["at_known_sites"] = (self._at_sites, event + sites + known)
         if self._terms is not None:
             functions["at_stations"] = (self._at_stations, event + stations)
         return {
@@ -496,37 +526,41 @@ class Graph:
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
         mean, stddev = self._outputs(*event)
-        medians, _ = self._backbone(event, *self._centres_km, self._vs30_map)
+        medians, _ = self._backbone(event, self._pixels)
         means = [m + median for m, median in zip(tf.unstack(mean, axis=1), medians, strict=True)]
         return {"mean": tf.stack(means, axis=1), "stddev": stddev}
 
     @property
-    def _centres_km(self) -> np.ndarray:
-        """Return the positions of the pixels that are predicted, km east and north, [2, 1, rows, cols]."""
+    def _pixels(self) -> _Places:
+        """Return the pixels that are predicted as places, [1, rows, cols]."""
         grid = self._rasteriser.grid
-        return np.moveaxis(grid.centres_km(grid.output_size), -1, 0)[:, np.newaxis]
-
-    @property
-    def _vs30_map(self) -> np.ndarray | None:
-        """Return Vs30 at the pixels of the output window, [1, rows, cols], m/s; None if unknown."""
-        return None if self._vs30 is None else self._vs30[np.newaxis]
+        centres_km = np.moveaxis(grid.centres_km(grid.output_size), -1, 0)[:, np.newaxis]
+        return _Places(*centres_km, None if self._vs30 is None else self._vs30[np.newaxis])
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at all pixels, [n, rows, cols], by name of the quantity."""
         members = self._on_map(*event)
-        return self._distribution(members, event, *self._centres_km, self._vs30_map)
+        return self._distribution(members, event, self._pixels)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at sites, [n, m], and ``inside``, 1 for sites on the map."""
-        event, sites = inputs[: len(EVENT)], inputs[len(EVENT) :]
+        event, sites = inputs[: len(EVENT)], inputs[len(EVENT) : len(EVENT) + len(SITES)]
+        known = inputs[len(EVENT) + len(SITES) :]
         _refuse(SITES, sites)
+        _refuse([*KNOWN][: len(known)], known)
         pixel, inside = self._projection.locate(*sites)
         members = [
             tuple(tf.gather_nd(values, pixel, batch_dims=1) for values in member)
             for member in self._on_map(*event)
         ]
-        vs30 = None if self._vs30 is None else tf.gather_nd(np.asarray(self._vs30, "float32"), pixel)
-        distribution = self._distribution(members, event, *self._projection.project(*sites), vs30)
+        vs30, r_rup_km = None, None
+        if self._vs30 is not None:
+            vs30 = tf.gather_nd(np.asarray(self._vs30, "float32"), pixel)
+        if known:
+            own, r_rup_km = known
+            vs30 = tf.where(own > 0, own, np.float32(np.nan) if vs30 is None else vs30)
+        places = _Places(*self._projection.project(*sites), vs30, r_rup_km)
+        distribution = self._distribution(members, event, places)
         return distribution | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -555,7 +589,7 @@ class Graph:
         members = self._with_terms(*outputs, terms)
         x_km, y_km = (tf.gather(tf.constant(axis, tf.float32), number) for axis in stations.xy_km.T)
         vs30 = tf.gather(tf.constant(stations.vs30, tf.float32), number)
-        return self._distribution(members, event, x_km, y_km, vs30)
+        return self._distribution(members, event, _Places(x_km, y_km, vs30))
 
     def _on_map(self, *event: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
         """Return mean of the network, mean and variance of ln IM by every member, [n, rows, cols] each.
@@ -593,19 +627,15 @@ class Graph:
         return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
     def _distribution(
-        self, members: list[tuple[tf.Tensor, ...]], event: Sequence[tf.Tensor], x_km, y_km, vs30
+        self, members: list[tuple[tf.Tensor, ...]], event: Sequence[tf.Tensor], places: _Places
     ) -> dict[str, tf.Tensor]:
-        """Return the calibrated distribution at places (`x_km`, `y_km`), [n or 1, ...].
-
-        `members` is the result of `_with_terms`, [n, ...]; `vs30` is Vs30 at the places, m/s, or None if
-        unknown.
-        """
-        medians, variances = self._backbone(event, x_km, y_km, vs30)
+        """Return the calibrated distribution at places, from the result of `_with_terms`, [n, ...]."""
+        medians, variances = self._backbone(event, places)
         network_means, means, member_variances = zip(*members, strict=True)
         means = [median + mean for median, mean in zip(medians, means, strict=True)]
         combined, support = moments(means, member_variances), None
         if self._support is not None:
-            support = self._support_at(event, x_km, y_km)
+            support = self._support_at(event, places)
             if self._shrinkage is not None:
                 on_backbone = [
                     mean if tables is not None else 0.0
@@ -615,7 +645,7 @@ class Graph:
                 combined = conditioning.shrunken(
                     combined, network_mean, support, self._shrinkage, xp=tf.math
                 )
-        nearest_km = None if self._calibration is None else self._nearest_km(x_km, y_km)
+        nearest_km = None if self._calibration is None else self._nearest_km(places.x_km, places.y_km)
         distribution = conditioning.distribution(
             combined,
             effects=self._effects,
@@ -626,44 +656,50 @@ class Graph:
         )
         return distribution if support is None else distribution | {"support": support}
 
-    def _support_at(self, event: Sequence[tf.Tensor], x_km, y_km) -> tf.Tensor:
-        """Return the support of predictions at places (`x_km`, `y_km`), [n or 1, ...], as [n, ...]."""
+    def _support_at(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
+        """Return the support of predictions at places, [n, ...]."""
         x, y, depth = tf.unstack(self._source_km(*event), axis=-1)
         curve = self._support.curve(tf.cast(event[3], tf.float32), depth, x, y, xp=TENSORS)
-        return self._support.at(curve, self._ln_r_hyp(event, x_km, y_km), xp=TENSORS)
+        return self._support.at(curve, self._ln_r_hyp(event, places), xp=TENSORS)
 
-    def _ln_r_hyp(self, event: Sequence[tf.Tensor], x_km, y_km) -> tf.Tensor:
-        """Return ln of the hypocentral distances (km, at least 1) to places, [n or 1, ...], as [n, ...]."""
-        x, y = (tf.cast(values, tf.float32) for values in (x_km, y_km))
+    def _ln_r_hyp(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
+        """Return ln of the hypocentral distances (km, at least 1) to places, [n, ...]."""
+        x, y = (tf.cast(values, tf.float32) for values in (places.x_km, places.y_km))
         shape = [-1, *[1] * (len(x.shape) - 1)]
         ex, ey, depth = (tf.reshape(axis, shape) for axis in tf.unstack(self._source_km(*event), axis=-1))
         ln_r = tf.math.log(tf.maximum(tf.sqrt((x - ex) ** 2 + (y - ey) ** 2 + depth**2), 1.0))
         # Inputs that are no numbers are refused by name, and must not end in an index out of range before.
         return tf.where(tf.math.is_finite(ln_r), ln_r, 0.0)
 
-    def _backbone(self, event: Sequence[tf.Tensor], x_km, y_km, vs30) -> tuple[list, list]:
+    def _backbone(self, event: Sequence[tf.Tensor], places: _Places) -> tuple[list, list]:
         """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.
 
-        `x_km`, `y_km` and `vs30` (m/s; None if unknown) are [n or 1, ...]. Both results are 0 for a member
-        without backbone.
+        Both are 0 for a member without backbone.
         """
         results: dict[int, tuple] = {id(None): (0.0, 0.0)}
         for tables in self._backbones:  # those of one chunk are one object
             if id(tables) not in results:
-                results[id(tables)] = self._backbone_of(tables, event, x_km, y_km, vs30)
+                results[id(tables)] = self._backbone_of(tables, event, places)
         medians, variances = zip(*(results[id(tables)] for tables in self._backbones), strict=True)
         return list(medians), list(variances)
 
-    def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], *places) -> tuple:
+    def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], places: _Places) -> tuple:
         """Return median and variance of ln IM of one backbone at places; see `_backbone`."""
-        at_places = self._ln_r_hyp(event, *places[:2])
-        ln_r = tf.reshape(at_places, [tf.shape(at_places)[0], -1])
-        vs30 = tf.constant([np.nan], tf.float32) if places[2] is None else tf.cast(places[2], tf.float32)
+        at_places = self._ln_r_hyp(event, places)
+        shape = tf.shape(at_places)
+        ln_r = tf.reshape(at_places, [shape[0], -1])
+        vs30 = tf.cast([np.nan] if places.vs30 is None else places.vs30, tf.float32)
         vs30 = tf.where(tf.math.is_nan(vs30), np.float32(tables.vs30_m_s), vs30)
         vs30 = tf.broadcast_to(tf.reshape(vs30, [tf.shape(vs30)[0], -1]), tf.shape(ln_r))
         earthquakes = Earthquakes(tf.cast(event[3], tf.float32), tf.cast(event[2], tf.float32))
         moments = tables.at(earthquakes, vs30, ln_r_hyp=ln_r, xp=TENSORS)
-        return tuple(tf.reshape(values, tf.shape(at_places)) for values in moments)
+        if places.r_rup_km is not None and not tables.hypocentral:
+            known = tf.math.log(tf.maximum(places.r_rup_km, 1.0))
+            with_rupture = tables.at(earthquakes, vs30, ln_r_rup=known, xp=TENSORS)
+            moments = [
+                tf.where(places.r_rup_km > 0, *both) for both in zip(with_rupture, moments, strict=True)
+            ]
+        return tuple(tf.reshape(values, shape) for values in moments)
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:
         """Return the distance from each place to the nearest training site, km.

@@ -29,6 +29,8 @@ MEANINGS = {
     "magnitude": "as in the training records",
     "site_longitude": "of the sites, degrees",
     "site_latitude": "of the sites, degrees",
+    "site_vs30_m_s": "Vs30 of the sites, m/s; 0 where the map's own is to be taken",
+    "site_r_rup_km": "closest distance to the rupture, km; 0 where the rupture is unknown",
     "station_id": "of stations that the model knows, listed in `assets.extra/tfgmm.json`",
     "mean": "of ln IM, with IM in g",
     "stddev": "total standard deviation of ln IM",
@@ -45,6 +47,7 @@ MEANINGS = {
 _PURPOSES = {
     "serving_default": "maps, row 0 in the north",
     "at_sites": "places by their coordinates",
+    "at_known_sites": "places whose Vs30 or distance to the rupture is known",
     "at_stations": "stations by their names, with what their records tell of site and paths",
     "normal_parameters": "maps of every network by itself, neither calibrated nor with random effects",
 }
