@@ -133,3 +133,10 @@ def test_regions_of_models():
     assert fixed["BSSA14"]["region"] == "new_zealand"  # the only one that has terms for it
     assert fixed["ASK14"]["region"] == "global" and fixed["CY14"]["region"] == "california"
     assert "region" not in fixed["AGA16 interface"]
+
+
+def test_a_single_place_is_computed_as_one_of_many():
+    model = published_scaling.models_of_pygmm("japan")[1]
+    many = model.medians(["PGA"], [6.0, 6.0], [30.0, 60.0], [10.0, 10.0])
+    one = model.medians(["PGA"], [6.0], [30.0], [10.0])
+    assert one.item() == pytest.approx(many[0, 0], abs=0.01)

@@ -58,7 +58,7 @@ def draw_scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
         "(b) Total sigma": ("stddev", f"Standard deviation of ln {im}", {"cmap": "YlGnBu"}),
     }
     event = {"longitude": maps["event_longitude"], "latitude": maps["event_latitude"]}
-    with mpl.rc_context(drawing.STYLE):
+    with mpl.rc_context(drawing.STYLE | {"hatch.linewidth": 0.3}):
         figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2))
         for ax, (title, panel) in zip(axes, panels.items(), strict=True):
             _map(ax, maps, *panel)
