@@ -344,7 +344,7 @@ def added_variance(n, n0, variance_u):
 
 @dataclasses.dataclass(frozen=True)
 class Shrinkage:
-    """How far the network's mean u is shrunken towards the backbone, by support.
+    """Shrinkage of the network's mean u towards the backbone, by support.
 
     Attributes
     ----------
