@@ -1,5 +1,6 @@
 """Earthquakes and sites to be predicted, read and checked."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES, VS30_RANGE
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, rupture_file, sheet
+
+_log = logging.getLogger(__name__)
 
 #: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
@@ -166,23 +169,26 @@ def ruptures(events: pd.DataFrame, rupture: Path | str | None = None) -> dict[st
     Returns
     -------
     dict of str to Rupture
+        Without the event of a file that describes only a hypocentre.
 
     Raises
     ------
     UsageError
         A file is given for several events, or a value is out of range.
     DataError
-        The file cannot be read, or describes no surface.
+        The file cannot be read, or its surface is far from the event.
     """
     if rupture is None:
         has_planes = set(PLANE_LIMITS) <= set(events)
         return rupture_file.planes(events, events) if has_planes else {}
     if len(events) != 1:
         raise UsageError(f"--rupture describes one earthquake, and there are {len(events)}")
-    surface = rupture_file.read(Path(rupture)).rupture
+    surface, event = rupture_file.read(Path(rupture)).rupture, events.iloc[0]
     if surface is None:
-        raise DataError(f"{rupture} describes a point, no surface: leave --rupture out")
-    return {str(events["event_id"].iloc[0]): surface}
+        _log.warning("%s describes a hypocentre, no surface: the rupture counts as unknown", rupture)
+        return {}
+    rupture_file.refuse_far(Path(rupture), surface, event["longitude"], event["latitude"])
+    return {str(event["event_id"]): surface}
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
