@@ -101,6 +101,20 @@ def test_ruptures_that_do_not_fit_are_refused(tmp_path):
         scenarios.ruptures(LARGE.assign(**PLANE | {"dip": 95.0}))
 
 
+def test_a_catalogue_may_tell_planes(tmp_path):
+    path = tmp_path / "events.csv"
+    head = "id,lat,lon,depth,Mw,Strike,dip"
+    rows = "a,35.6,139.9,12,7.5,0,90,100,18\nb,35.6,139.9,12,5,,,,\nc,35.6,139.9,12,6,400,90,10,10\n"
+    path.write_text(f"{head},length,width\n{rows}")
+    events, tally = scenarios.from_catalogue(path)
+    assert [row["reason"] for row in tally.dropped()] == ["strike is not a number from -360.0 to 360.0"]
+    ((name, rupture),) = scenarios.ruptures(scenarios.check_events(events)).items()
+    np.testing.assert_allclose(rupture.corners, Rupture.planar(139.9, 35.6, 12.0, **PLANE).corners)
+    assert name == "a"
+    path.write_text(f"{head},length\na,35.6,139.9,12,7.5,0,90,100\n")
+    assert "strike" not in scenarios.from_catalogue(path)[0]
+
+
 # ---- ground ----------------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,8 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     -------
     events : pandas.DataFrame
         A row per earthquake: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``; ``magnitude``;
-        ``magnitude_source``, the type of the magnitude; further columns of `catalogue.read`.
+        ``magnitude_source``, the type of the magnitude; further columns of `catalogue.read`, with strike,
+        dip, length and width of ruptures where the table has all four.
     tally : Tally
         Numbers of events that were read and dropped, by reason.
 
@@ -94,7 +95,7 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
         The file is no catalogue (`tfgmm.readers.common.catalogue.read`), or every event lacks a value.
     """
     tally = Tally()
-    events = catalogue.read(path, tally, times=False, any_type=any_type)
+    events = catalogue.read(path, tally, times=False, any_type=any_type, planes=True)
     for column in LIMITS:
         blank = events[column].isna()
         tally.drop("event", f"no {column}", events.loc[blank, "event_id"])

@@ -30,7 +30,7 @@ _FORM = (
 )
 
 #: Columns of a table of planes through hypocentres.
-_PLANE_COLUMNS = {
+PLANE_COLUMNS = {
     "event_id": sheet.Column(
         ("eventid", "id", "event", "earthquakeid", "evid"), required=True, filled=True, unique="one row"
     ),
@@ -150,7 +150,7 @@ def read_planes(path: Path) -> pd.DataFrame:
         has only some of the four values.
     """
     table = sheet.read(path)
-    rows = sheet.read_columns(table, _PLANE_COLUMNS)
+    rows = sheet.read_columns(table, PLANE_COLUMNS)
     values = rows[[*PLANE_LIMITS]]
     incomplete = values.isna().any(axis=1) & values.notna().any(axis=1)
     if incomplete.any():
