@@ -68,9 +68,9 @@ def _text(fitted: dict[str, list[Backbone]], shrinkages: dict[str, Shrinkage | N
     first = next(iter(fitted.values()))[0]
     text = (
         f"Published models of the region {first.region}, fitted to the training records of each chunk; "
-        "values are means over the chunks. Bias and RMSE: residuals as published, with the site response "
-        "of the backbone (ln units). tau, phi_S2S and phi_SS: what is left after re-centring, before any "
-        f"network. Row '{RECENTRED}': the backbone itself. "
+        "values are means over the chunks. Bias of each model as published, and RMSE about the bias, with "
+        "the site response of the backbone (ln units); tau, phi_S2S and phi_SS: what is left after "
+        f"re-centring, before any network. Row '{RECENTRED}': the backbone itself. "
     )
     if first.listing is not None:
         text += (

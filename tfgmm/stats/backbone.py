@@ -561,14 +561,14 @@ def averaged_report(backbones: Sequence[Backbone]) -> pd.DataFrame:
         A row per intensity measure, tectonic class and model, in the order of the first report: ``im,
         tectonic_class, model``; means of ``weight, bias, rmse, tau, phi_s2s, phi_ss`` (ln units but for the
         weight); ``chunks``, the number of backbones in which the model has a weight; ``note``, the most
-        frequent note on the model.
+        frequent note on the model, empty if there is none.
     """
     reports = pd.concat([one.report for one in backbones], ignore_index=True)
     reports = reports.assign(**{name: reports[name].astype(float) for name in _AVERAGED})
     models = reports.groupby(["im", "tectonic_class", "model"], sort=False)
     table = models[[*_AVERAGED]].mean()
     table["chunks"] = models["weight"].agg(lambda weight: int((weight > 0).sum()))
-    table["note"] = models["note"].agg(lambda note: next(iter(note.dropna().mode()), None))
+    table["note"] = models["note"].agg(lambda note: " ".join(note.dropna().mode()[:1]))
     return table.reset_index()
 
 
@@ -589,9 +589,10 @@ def chosen_models(report: pd.DataFrame) -> str:
     str
     """
     texts = []
-    for name, rows in report.sort_values("weight", ascending=False).groupby("tectonic_class", sort=False):
-        rows = rows.assign(model=rows["model"].str.removesuffix(f" {name}"))
-        kept = [f"{row.model} {row.weight:.2f}" for row in rows[rows["weight"] > 0].itertuples()]
-        dropped = rows.loc[rows["weight"] == 0, "model"]
+    for name, rows in report.sort_values("weight", ascending=False).groupby("tectonic_class"):
+        short = rows["model"].str.removesuffix(f" {name}")
+        heavy = rows["weight"] > 0
+        pairs = zip(short[heavy], rows.loc[heavy, "weight"], strict=True)
+        kept, dropped = [f"{model} {weight:.2f}" for model, weight in pairs], short[~heavy]
         texts.append(f"{name} {', '.join(kept)}" + (f" (not {', '.join(dropped)})" if len(dropped) else ""))
-    return "; ".join(sorted(texts))
+    return "; ".join(texts)
