@@ -21,6 +21,7 @@ from tfgmm.core.errors import DataError, UsageError
 if TYPE_CHECKING:
     from tfgmm.core.grid import Grid
     from tfgmm.evaluation.evaluation import Evaluation
+    from tfgmm.runs.run import RunFolder
 
 app = typer.Typer()
 
@@ -158,9 +159,21 @@ def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> N
     training = tfgmm.begin_training(experiment, out, overwrite=overwrite, chunks=chunk)
     say_simulated(training.dataset.simulated)
     if train_missing(training, f"Run {training.run.path}"):
+        _say_backbones(training.run)
         console.print(f"Trained. Next: tfgmm evaluate {training.run.path}")
     else:
         console.print("The process that ends last writes the table of predictions.")
+
+
+def _say_backbones(run: "RunFolder") -> None:
+    """Print which published models the backbone of each intensity measure has, if the run has one."""
+    from tfgmm.stats.backbone import averaged_report, chosen_models
+
+    for im in run.experiment.ims:
+        backbones = list(run.backbones(im).values())
+        if backbones:
+            chosen = chosen_models(averaged_report(backbones))
+            console.print(f"Backbone of {im}, region {backbones[0].region}: {chosen}")
 
 
 @app.command(rich_help_panel=options.TRAIN)

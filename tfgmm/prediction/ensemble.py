@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,10 +32,11 @@ from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.support import Shrinkage, Support
 
+_log = logging.getLogger(__name__)
+
 #: Number of input pixels, over all events of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
-
-
+#: Nothing is known beyond the tables of events and sites.
 UNKNOWN = Known()
 
 
@@ -268,9 +270,10 @@ class Ensemble:
         if sites is None:
             places = Places.pixels(grid)
         else:
-            sites = scenarios.check_sites(sites)
-            places = Places.sites(grid, sites, interpolation)
-            names = {"site_id": ("site", sites["site_id"].to_numpy(object))}
+            checked = scenarios.check_sites(sites)
+            places = Places.sites(grid, checked, interpolation)
+            names = {"site_id": ("site", checked["site_id"].to_numpy(object))}
+            sites = sites if at_stations else checked
         self._refuse_without_backbone(known, sites)
         facts = self._facts(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
@@ -278,13 +281,19 @@ class Ensemble:
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
     def _refuse_without_backbone(self, known: Known, sites: pd.DataFrame | None) -> None:
-        """Raise `UsageError` if something is known that only a backbone can use, and the run has none."""
-        has_vs30 = known.vs30_m_s or known.reference_rock or (sites is not None and "vs30_m_s" in sites)
-        if (has_vs30 or known.ruptures) and not self.backbones:
+        """Raise `UsageError` if something is known that only a backbone can use, and the run has none.
+
+        A column of Vs30 among the sites, which may be there for another reason, is only a warning.
+        """
+        if self.backbones:
+            return
+        if known.vs30_m_s or known.reference_rock or known.ruptures:
             raise UsageError(
-                f"run {self.run.path} has no backbone: ruptures and Vs30 cannot be given. Train with "
-                "--backbone auto, or leave them out"
+                f"run {self.run.path} has no backbone: ruptures, Vs30 and reference rock cannot be given. "
+                "Train with --backbone auto, or leave them out"
             )
+        if sites is not None and "vs30_m_s" in sites:
+            _log.warning("run %s has no backbone: vs30_m_s of the sites is not used", self.run.path)
 
     def _facts(
         self,

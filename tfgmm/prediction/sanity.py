@@ -1,13 +1,15 @@
 """Compare predicted medians with published models where training records are few, and warn."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from tfgmm.core.rupture import Rupture
 from tfgmm.runs.experiment import Experiment
-from tfgmm.stats import published_scaling, tectonics
+from tfgmm.stats import backbone_fit, published_scaling, tectonics
 from tfgmm.stats.site_response import UNKNOWN_VS30_M_S, SiteResponse
 
 _log = logging.getLogger(__name__)
@@ -28,10 +30,12 @@ class Sanity:
     ----------
     experiment : Experiment
         Description of the run; the centre of the map tells the region of the published models.
+    ruptures : dict of str to Rupture, optional
+        Known surfaces of ruptures by event id.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        grid = experiment.grid
+    def __init__(self, experiment: Experiment, ruptures: Mapping[str, Rupture] | None = None) -> None:
+        grid, self._ruptures = experiment.grid, ruptures or {}
         self._models = published_scaling.models(tectonics.region_at(grid.longitude, grid.latitude))
         self._strongest, self._compared, self._strange = 0.0, 0, []
 
@@ -75,13 +79,24 @@ class Sanity:
             return
         places = np.unique(few[[median_g[few].argmax(), median_g[few].argmin()]])
         self._compared += len(places)
-        r_km = np.maximum(prediction["r_hyp_km"].to_numpy().ravel()[places], 1.0)
+        r_km = self._r_rup_km(prediction, places)
         low, high = self._published_g(prediction, r_km)
         off = (median_g[places] > LARGEST_FACTOR * high) | (median_g[places] < low / LARGEST_FACTOR)
         if off.any():
             first = int(off.argmax())
             name = str(prediction["event_id"].item())
             self._strange.append((name, median_g[places][first], r_km[first], low[first], high[first]))
+
+    def _r_rup_km(self, prediction: xr.Dataset, places: np.ndarray) -> np.ndarray:
+        """Return the distances of some places to the rupture of an event, known or most likely, km."""
+        columns = ("r_hyp_km", "longitude", "latitude")
+        r_hyp_km, longitude, latitude = (prediction[name].to_numpy().ravel()[places] for name in columns)
+        records = pd.DataFrame({"r_hyp_km": r_hyp_km.astype(float)})
+        records = records.assign(**{name: float(prediction[name]) for name in ("magnitude", "depth_km")})
+        rupture = self._ruptures.get(str(prediction["event_id"].item()))
+        if rupture is not None:
+            records["r_rup_km"] = rupture.distance_km(longitude, latitude)
+        return backbone_fit.distance(records)
 
     def _published_g(self, prediction: xr.Dataset, r_km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest published median of an event at distances, g."""

@@ -1,5 +1,6 @@
 """Earthquakes and sites to be predicted, read and checked."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES, VS30_RANGE
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import catalogue, rupture_file, sheet
+
+_log = logging.getLogger(__name__)
 
 #: Columns that describe an earthquake, with their lowest and highest values.
 LIMITS = EVENT_RANGES
@@ -79,7 +82,8 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
     -------
     events : pandas.DataFrame
         A row per earthquake: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``; ``magnitude``;
-        ``magnitude_source``, the type of the magnitude; further columns of `catalogue.read`.
+        ``magnitude_source``, the type of the magnitude; further columns of `catalogue.read`, with strike,
+        dip, length and width of ruptures where the table has all four.
     tally : Tally
         Numbers of events that were read and dropped, by reason.
 
@@ -91,7 +95,7 @@ def from_catalogue(path: Path, any_type: bool = False) -> tuple[pd.DataFrame, Ta
         The file is no catalogue (`tfgmm.readers.common.catalogue.read`), or every event lacks a value.
     """
     tally = Tally()
-    events = catalogue.read(path, tally, times=False, any_type=any_type)
+    events = catalogue.read(path, tally, times=False, any_type=any_type, planes=True)
     for column in LIMITS:
         blank = events[column].isna()
         tally.drop("event", f"no {column}", events.loc[blank, "event_id"])
@@ -166,23 +170,26 @@ def ruptures(events: pd.DataFrame, rupture: Path | str | None = None) -> dict[st
     Returns
     -------
     dict of str to Rupture
+        Without the event of a file that describes only a hypocentre.
 
     Raises
     ------
     UsageError
         A file is given for several events, or a value is out of range.
     DataError
-        The file cannot be read, or describes no surface.
+        The file cannot be read, or its surface is far from the event.
     """
     if rupture is None:
         has_planes = set(PLANE_LIMITS) <= set(events)
         return rupture_file.planes(events, events) if has_planes else {}
     if len(events) != 1:
         raise UsageError(f"--rupture describes one earthquake, and there are {len(events)}")
-    surface = rupture_file.read(Path(rupture)).rupture
+    surface, event = rupture_file.read(Path(rupture)).rupture, events.iloc[0]
     if surface is None:
-        raise DataError(f"{rupture} describes a point, no surface: leave --rupture out")
-    return {str(events["event_id"].iloc[0]): surface}
+        _log.warning("%s describes a hypocentre, no surface: the rupture counts as unknown", rupture)
+        return {}
+    rupture_file.refuse_far(Path(rupture), surface, event["longitude"], event["latitude"])
+    return {str(event["event_id"]): surface}
 
 
 def check_sites(sites: pd.DataFrame) -> pd.DataFrame:

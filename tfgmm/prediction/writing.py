@@ -37,9 +37,8 @@ _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
 def draw_scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
     """Draw maps of the median of IM and of the total standard deviation of ln IM, and return the figure.
 
-    Pixels with a support of less than 10 training records, or without support outside the training range of
-    distances, are hatched. The title says whether magnitude or depth
-    lies outside the training range.
+    Pixels with a support of less than 10 training records, and those outside the training range of
+    distances, are hatched. The title says whether magnitude or depth lies outside the training range.
 
     Parameters
     ----------
@@ -256,7 +255,7 @@ def write(
         calibrated=calibrated,
         known=known,
     )
-    sanity = Sanity(ensemble.experiment)
+    sanity = Sanity(ensemble.experiment, known.ruptures)
     predictions = _count_events(sanity.watched(map(quantities.of, batches)), progress)
     with (files.whole_files if target.is_folder else files.whole_file)(target.path) as temporary:
         if target.ending in outputs.TABLES:

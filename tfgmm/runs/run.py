@@ -244,6 +244,29 @@ class RunFolder:
         path = self.member(chunk, init).backbone(im)
         return None if path is None else Backbone.load(path).tables(im)
 
+    def backbones(self, im: str) -> dict[int, Backbone]:
+        """Return the backbone of each station chunk with a trained network, with the report on its fit.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        dict of int to Backbone
+            Backbones by chunk; empty for a run without backbone.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, or no trained member for it.
+        DataError
+            A member or the file of a backbone is damaged.
+        """
+        paths = {chunk: self.member(chunk, init).backbone(im) for chunk, init in reversed(self.trained(im))}
+        return {chunk: Backbone.load(path) for chunk, path in sorted(paths.items()) if path is not None}
+
     def support(self, im: str) -> Support:
         """Return the joint support of predictions by the training records of all chunks.
 

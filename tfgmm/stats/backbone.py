@@ -541,3 +541,58 @@ def combine(backbones: Sequence[Backbone]) -> Backbone:
         changed[name] = tuple(value for one in backbones for value in getattr(one, name))
     report = pd.concat([one.report for one in backbones], ignore_index=True)
     return dataclasses.replace(first, **changed, report=report)
+
+
+#: Columns of the report on published models that are averaged over backbones.
+_AVERAGED = ("weight", "bias", "rmse", "tau", "phi_s2s", "phi_ss")
+
+
+def averaged_report(backbones: Sequence[Backbone]) -> pd.DataFrame:
+    """Average the reports on published models over backbones that were fitted to different records.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+        Backbones of the same intensity measures, one per station chunk.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per intensity measure, tectonic class and model, in the order of the first report: ``im,
+        tectonic_class, model``; means of ``weight, bias, rmse, tau, phi_s2s, phi_ss`` (ln units but for the
+        weight); ``chunks``, the number of backbones in which the model has a weight; ``note``, the most
+        frequent note on the model, empty if there is none.
+    """
+    reports = pd.concat([one.report for one in backbones], ignore_index=True)
+    reports = reports.assign(**{name: reports[name].astype(float) for name in _AVERAGED})
+    models = reports.groupby(["im", "tectonic_class", "model"], sort=False)
+    table = models[[*_AVERAGED]].mean()
+    table["chunks"] = models["weight"].agg(lambda weight: int((weight > 0).sum()))
+    table["note"] = models["note"].agg(lambda note: " ".join(note.dropna().mode()[:1]))
+    return table.reset_index()
+
+
+def chosen_models(report: pd.DataFrame) -> str:
+    """Return a text that names the published models with a weight, the heaviest first, by class.
+
+    >>> report = pd.DataFrame({"tectonic_class": ["crustal"] * 3, "model": ["A crustal", "B", "C"]})
+    >>> chosen_models(report.assign(weight=[0.25, 0.75, 0.0]))
+    'crustal B 0.75, A 0.25 (not C)'
+
+    Parameters
+    ----------
+    report : pandas.DataFrame
+        Rows of one intensity measure: ``tectonic_class, model, weight``.
+
+    Returns
+    -------
+    str
+    """
+    texts = []
+    for name, rows in report.sort_values("weight", ascending=False).groupby("tectonic_class"):
+        short = rows["model"].str.removesuffix(f" {name}")
+        heavy = rows["weight"] > 0
+        pairs = zip(short[heavy], rows.loc[heavy, "weight"], strict=True)
+        kept, dropped = [f"{model} {weight:.2f}" for model, weight in pairs], short[~heavy]
+        texts.append(f"{name} {', '.join(kept)}" + (f" (not {', '.join(dropped)})" if len(dropped) else ""))
+    return "; ".join(texts)

@@ -27,7 +27,8 @@ _SIDE = 1e-6
 
 #: What all published models assume about a rupture of which only the hypocentre and the distance are known.
 ASSUMPTIONS = (
-    "R is the closest distance to the rupture where known, else the hypocentral distance",
+    "R is the closest distance to the rupture where known, else exp of the mean of ln R over the ruptures "
+    "that the magnitude and the hypocentre allow",
     "top of the rupture at Z - 0.6 W, at least 0 and, for crustal models, at most 20 km, with the width "
     "W = 10^(0.32 M - 1.01) km (Wells & Coppersmith, 1994; Kaklamanos et al., 2011)",
     "Joyner-Boore distance sqrt(R^2 - top^2)",

@@ -12,10 +12,12 @@ import pandas as pd
 
 from tfgmm.core import errors
 from tfgmm.core.errors import DataError
+from tfgmm.core.rupture import PLANE_LIMITS
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES, YEARS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import bounded, matching, sheet
+from tfgmm.readers.common.rupture_file import PLANE_COLUMNS
 from tfgmm.readers.common.sheet import NUMERAL, Column
 
 #: Columns of the table of events.
@@ -213,7 +215,9 @@ _MAGNITUDE_TYPE = re.compile(r"m[a-z]{0,2}(?:_?lg|jma|tmp|v)?\d?(?:\(\w+\))?", r
 _TIME = "a time such as 2016-12-28T12:38:49Z"
 
 
-def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False) -> pd.DataFrame:
+def read(
+    path: Path, tally: Tally, *, times: bool = True, any_type: bool = False, planes: bool = False
+) -> pd.DataFrame:
     """Read the earthquakes of an event catalogue into an events table, and count the events left out.
 
     A table (`sheet.read`: CSV, FDSN text, Excel, ...) has a header such as
@@ -237,11 +241,14 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
         Whether origin times are needed. If false, a text that is no time counts as blank.
     any_type : bool
         Whether events of all types are kept.
+    planes : bool
+        Whether strike, dip, length and width of ruptures are read too, from a table that has all four.
 
     Returns
     -------
     pandas.DataFrame
-        One row per event, with the columns of the events table of a dataset; NaN or NaT where blank.
+        One row per event, with the columns of the events table of a dataset; NaN or NaT where blank. With
+        `planes` also ``strike, dip`` (degrees), ``length_km, width_km`` if the table has them.
         ``magnitude_source`` is the type of the magnitude, or ``not stated``. An event without id gets an id
         made of its origin time (`time_ids`).
 
@@ -252,7 +259,7 @@ def read(path: Path, tally: Tally, *, times: bool = True, any_type: bool = False
     DataError
         The file is no catalogue, or no event can be used.
     """
-    table = _read_rows(path)
+    table = _read_rows(path, planes)
     tally.count("event", len(table))
     if table.empty:
         raise DataError(f"{path} lists no event: give a catalogue with at least one")
@@ -379,14 +386,14 @@ def unique(ids: pd.Series) -> pd.Series:
     return ids + ("-" + (again + 1).astype(str)).where(again > 0, "")
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
+def _read_rows(path: Path, planes: bool = False) -> pd.DataFrame:
     """Return the events of a catalogue file as text, one row per event; the index counts rows or events."""
     content = bounded.content(path)
     xml = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     if xml or path.suffix.lower() in QUAKEML:
         return read_quakeml(path, content)
     del content
-    return _read_table(sheet.read(path))
+    return _read_table(sheet.read(path), planes)
 
 
 # ---- values and types of events ----------------------------------------------------------------
@@ -453,7 +460,8 @@ def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, st
     """Yield for each column: name, expected values (a text), converted values, and which are impossible."""
     time = _parse_times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
-    for name, (lowest, highest) in EVENT_RANGES.items():
+    ranges = {name: limits for name, limits in (EVENT_RANGES | PLANE_LIMITS).items() if name in table}
+    for name, (lowest, highest) in ranges.items():
         values = pd.to_numeric(table[name], errors="coerce").astype(float)
         absent = table[name].isna() | table[name].str.lower().isin(sheet.NO_NUMBER)
         cannot_be = ~absent & ~values.between(lowest, highest)
@@ -471,10 +479,11 @@ def _parse_times(texts: pd.Series) -> pd.Series:
 # ---- tables of any agency ----------------------------------------------------------------------
 
 
-def _read_table(table: sheet.Sheet) -> pd.DataFrame:
+def _read_table(table: sheet.Sheet, planes: bool = False) -> pd.DataFrame:
     """Return the events of a table in the columns of `QUAKEML_COLUMNS`, as text, without blank rows.
 
-    The index, named ``row``, is the number of the row in the file.
+    With `planes` there are also the columns of `PLANE_LIMITS`, if the table has all of them. The index,
+    named ``row``, is the number of the row in the file.
     """
     table = _number_repeats(table)
     located = sheet.locate_columns(table, COLUMNS)
@@ -487,7 +496,12 @@ def _read_table(table: sheet.Sheet) -> pd.DataFrame:
         event_type=event_type,
         origin_time=_join_times(rows, located),
     )
-    return rows[QUAKEML_COLUMNS].astype("str").dropna(how="all")
+    rows = rows[QUAKEML_COLUMNS]
+    of_planes = {name: Column(PLANE_COLUMNS[name].names, NUMERAL) for name in PLANE_LIMITS}
+    located = sheet.locate_columns(table, of_planes) if planes else {}
+    if len(located) == len(PLANE_LIMITS):
+        rows = rows.join(sheet.read_columns(table, of_planes, located))
+    return rows.astype("str").dropna(how="all")
 
 
 def _number_repeats(table: sheet.Sheet) -> sheet.Sheet:

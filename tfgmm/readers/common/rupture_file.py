@@ -30,7 +30,7 @@ _FORM = (
 )
 
 #: Columns of a table of planes through hypocentres.
-_PLANE_COLUMNS = {
+PLANE_COLUMNS = {
     "event_id": sheet.Column(
         ("eventid", "id", "event", "earthquakeid", "evid"), required=True, filled=True, unique="one row"
     ),
@@ -150,7 +150,7 @@ def read_planes(path: Path) -> pd.DataFrame:
         has only some of the four values.
     """
     table = sheet.read(path)
-    rows = sheet.read_columns(table, _PLANE_COLUMNS)
+    rows = sheet.read_columns(table, PLANE_COLUMNS)
     values = rows[[*PLANE_LIMITS]]
     incomplete = values.isna().any(axis=1) & values.notna().any(axis=1)
     if incomplete.any():
@@ -284,13 +284,27 @@ def _quadrilaterals(ring: list, where: str) -> np.ndarray:
 def _refuse_strange_surface(path: Path, described: RuptureFile) -> None:
     """Raise `DataError` if the epicentre of a file is farther than 100 km from its surface."""
     place = described.longitude, described.latitude
-    if described.rupture is None:
-        if not np.isfinite([*place, described.depth_km]).all():
-            raise DataError(f"{path} has neither a surface nor a hypocentre: expected {_FORM}")
-        return
-    far = float(described.rupture.joyner_boore_km(*place))
+    if described.rupture is not None:
+        refuse_far(path, described.rupture, *place)
+    elif not np.isfinite([*place, described.depth_km]).all():
+        raise DataError(f"{path} has neither a surface nor a hypocentre: expected {_FORM}")
+
+
+def refuse_far(path: Path, rupture: Rupture, longitude: float, latitude: float) -> None:
+    """Raise `DataError` if an epicentre is farther than `FARTHEST_EPICENTRE_KM` from a rupture.
+
+    Parameters
+    ----------
+    path : Path
+        File of the rupture, for the message.
+    rupture : Rupture
+        Surface.
+    longitude, latitude : float
+        Epicentre, degrees; NaN, if unknown, is not refused.
+    """
+    far = float(rupture.joyner_boore_km(longitude, latitude))
     if far > FARTHEST_EPICENTRE_KM:
         raise DataError(
-            f"{path}: the epicentre {place[0]:g} E {place[1]:g} N is {far:,.0f} km from the surface, "
+            f"{path}: the epicentre {longitude:g} E {latitude:g} N is {far:,.0f} km from the surface, "
             f"expected at most {FARTHEST_EPICENTRE_KM:g} km: longitude and latitude may be swapped"
         )

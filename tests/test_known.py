@@ -1,0 +1,309 @@
+"""What a user knows of rupture and ground changes a prediction; where records are few, it says so."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from helpers import untrained_run
+from tfgmm.cli.app import main
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.rupture import Rupture
+from tfgmm.prediction import ensemble, scenarios
+from tfgmm.prediction.conditioning import Known
+from tfgmm.prediction.quantities import Quantities
+from tfgmm.prediction.sanity import Sanity
+from tfgmm.stats.support import Shrinkage, Support
+
+LARGE = pd.DataFrame(
+    {"event_id": ["big"], "longitude": [139.9], "latitude": [35.6], "depth_km": [12.0], "magnitude": [7.5]}
+)
+#: Near the northern end of a rupture of 100 km through the hypocentre, 40 km north of the epicentre.
+NORTH = pd.DataFrame({"site_id": ["N"], "longitude": [139.92], "latitude": [35.96]})
+PLANE = {"strike": 0.0, "dip": 90.0, "length_km": 100.0, "width_km": 18.0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return untrained_run.make(tmp_path_factory.mktemp("known"), backbone="BSSA14")
+
+
+@pytest.fixture(scope="module")
+def loaded(run):
+    return ensemble.load(run, "PGA")
+
+
+@pytest.fixture(scope="module")
+def without_backbone(tmp_path_factory):
+    return ensemble.load(untrained_run.make(tmp_path_factory.mktemp("none")), "PGA")
+
+
+def write_rupture(path, rupture: Rupture | None):
+    """Write a surface of one quadrilateral, or a hypocentre, as ShakeMap does."""
+    if rupture is None:
+        geometry = {"type": "Point", "coordinates": [139.9, 35.6, 12.0]}
+    else:
+        (corners,) = rupture.corners
+        ring = [*corners.tolist(), corners[0].tolist()]
+        geometry = {"type": "MultiPolygon", "coordinates": [[ring]]}
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    metadata = {"lon": 139.9, "lat": 35.6, "depth": 12.0, "mag": 7.5}
+    path.write_text(json.dumps({"type": "FeatureCollection", "metadata": metadata, "features": [feature]}))
+    return path
+
+
+# ---- ruptures --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_long_rupture_is_nearer_than_its_hypocentre(loaded, tmp_path):
+    long = Rupture.planar(139.9, 35.6, 12.0, **PLANE)
+    path = write_rupture(tmp_path / "rupture.json", long)
+    known = Known(scenarios.ruptures(LARGE, path))
+    before, after = (loaded.at_sites(LARGE, NORTH, known=k) for k in (Known(), known))
+    assert after["mean"].item() - before["mean"].item() > 0.3
+    assert after["epistemic"].item() < before["epistemic"].item()  # the distance is known
+    assert after["r_hyp_km"].item() == before["r_hyp_km"].item() > 40
+    by_columns = scenarios.ruptures(LARGE.assign(**PLANE))
+    np.testing.assert_allclose(
+        loaded.at_sites(LARGE, NORTH, known=Known(by_columns))["mean"], after["mean"], atol=1e-3
+    )
+    far = NORTH.assign(latitude=36.2, longitude=140.6)
+    farther = loaded.at_sites(LARGE, far, known=known)["mean"] - loaded.at_sites(LARGE, far)["mean"]
+    assert abs(farther.item()) < 0.3
+
+
+@pytest.mark.slow
+def test_a_rupture_belongs_to_its_earthquake_alone(loaded):
+    two = pd.concat([LARGE, LARGE.assign(event_id="other")], ignore_index=True)
+    known = Known({"big": Rupture.planar(139.9, 35.6, 12.0, **PLANE)})
+    with_rupture, unknown = loaded.at_sites(two, NORTH, known=known), loaded.at_sites(two, NORTH)
+    assert with_rupture["mean"][0, 0] > unknown["mean"][0, 0] + 0.3
+    assert with_rupture["mean"][1, 0] == unknown["mean"][1, 0]
+
+
+def test_a_hypocentre_is_no_rupture(tmp_path, caplog):
+    path = write_rupture(tmp_path / "rupture.json", None)
+    assert scenarios.ruptures(LARGE, path) == {}
+    assert "describes a hypocentre, no surface: the rupture counts as unknown" in caplog.text
+
+
+def test_ruptures_that_do_not_fit_are_refused(tmp_path):
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    with pytest.raises(UsageError, match="--rupture describes one earthquake, and there are 2"):
+        scenarios.ruptures(pd.concat([LARGE, LARGE]), path)
+    with pytest.raises(DataError, match="the epicentre 143.9 E 35.6 N is .* km from the surface"):
+        scenarios.ruptures(LARGE.assign(longitude=143.9), path)
+    with pytest.raises(UsageError, match="rupture, dip: 95"):
+        scenarios.ruptures(LARGE.assign(**PLANE | {"dip": 95.0}))
+
+
+def test_a_catalogue_may_tell_planes(tmp_path):
+    path = tmp_path / "events.csv"
+    head = "id,lat,lon,depth,Mw,Strike,dip"
+    rows = "a,35.6,139.9,12,7.5,0,90,100,18\nb,35.6,139.9,12,5,,,,\nc,35.6,139.9,12,6,400,90,10,10\n"
+    path.write_text(f"{head},length,width\n{rows}")
+    events, tally = scenarios.from_catalogue(path)
+    assert [row["reason"] for row in tally.dropped()] == ["strike is not a number from -360.0 to 360.0"]
+    ((name, rupture),) = scenarios.ruptures(scenarios.check_events(events)).items()
+    np.testing.assert_allclose(rupture.corners, Rupture.planar(139.9, 35.6, 12.0, **PLANE).corners)
+    assert name == "a"
+    path.write_text(f"{head},length\na,35.6,139.9,12,7.5,0,90,100\n")
+    assert "strike" not in scenarios.from_catalogue(path)[0]
+
+
+# ---- ground ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_one_vs30_for_all_is_a_column_with_this_value(loaded):
+    events, sites = untrained_run.events(3), untrained_run.sites(4)
+    everywhere = loaded.at_sites(events, sites, known=Known(vs30_m_s=760.0))
+    column = loaded.at_sites(events, sites.assign(vs30_m_s=760.0))
+    np.testing.assert_array_equal(everywhere["mean"], column["mean"])
+    as_stored = loaded.at_sites(events, sites)
+    assert np.abs(everywhere["mean"] - as_stored["mean"]).min() > 0.1  # stations have 300 m/s
+    partly = loaded.at_sites(events, sites.assign(vs30_m_s=[760.0, np.nan, np.nan, 760.0]))
+    np.testing.assert_array_equal(partly["mean"][:, [0, 3]], column["mean"][:, [0, 3]])
+    np.testing.assert_array_equal(partly["mean"][:, 1:3], as_stored["mean"][:, 1:3])
+    rock = loaded.at_sites(events, sites, known=Known(reference_rock=True))
+    np.testing.assert_array_equal(rock["mean"], everywhere["mean"])
+    both = loaded.at_sites(events, sites, known=Known(vs30_m_s=300.0, reference_rock=True))
+    np.testing.assert_array_equal(
+        both["mean"], loaded.at_sites(events, sites.assign(vs30_m_s=300.0))["mean"]
+    )
+
+
+@pytest.mark.slow
+def test_maps_and_stations_take_the_vs30_too(loaded):
+    events, rock = untrained_run.events(2), Known(vs30_m_s=760.0)
+    for asked in (loaded.maps, loaded.at_stations):
+        assert (asked(events, known=rock)["mean"] < asked(events)["mean"] - 0.05).all()
+
+
+@pytest.mark.slow
+def test_soft_ground_amplifies_strong_motion_less(loaded):
+    events = pd.concat([LARGE, LARGE.assign(event_id="small", magnitude=4.5)], ignore_index=True)
+    near = NORTH.assign(latitude=35.62)
+    soft, rock = (loaded.at_sites(events, near, known=Known(vs30_m_s=vs30)) for vs30 in (200.0, 760.0))
+    strong, weak = (soft["mean"] - rock["mean"]).to_numpy()[:, 0]
+    assert np.exp(rock["mean"].to_numpy()[0, 0]) > 0.2
+    assert weak > 0.2 and strong < weak - 0.2
+
+
+@pytest.mark.parametrize("vs30", [0.0, 29.0, 5001.0, -760.0, np.nan])
+def test_vs30_out_of_range_is_refused(vs30):
+    with pytest.raises(UsageError, match=r"vs30 \S+: expected a number from 30.* to 5000.* m/s"):
+        Known(vs30_m_s=vs30)
+    with pytest.raises(DataError, match="column vs30_m_s"):
+        scenarios.check_sites(NORTH.assign(vs30_m_s=[5001.0]))
+
+
+@pytest.mark.slow
+def test_reference_rock_has_no_site_terms(tmp_path):
+    mixed = ensemble.load(
+        untrained_run.make(tmp_path, backbone="BSSA14", random_effects="site,event"), "PGA"
+    )
+    event, stations = untrained_run.events(1), ["K03", "M01", "K07"]
+    with_terms = mixed.at_stations(event, stations, known=Known(vs30_m_s=760.0))
+    rock = mixed.at_stations(event, stations, known=Known(reference_rock=True))
+    chosen = mixed.run.stations(stations)
+    xy_km = np.stack(mixed.experiment.grid.project(chosen["longitude"], chosen["latitude"]), axis=-1)
+    terms = [mixed.effects.terms_at(*member, chosen["terms_of"], xy_km)[0] for member in mixed.members]
+    expected = np.mean(terms, axis=0)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose((with_terms["mean"] - rock["mean"])[0], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known({"big": Rupture.planar(139.9, 35.6, 12.0, **PLANE)}),
+        Known(vs30_m_s=760.0),
+        Known(reference_rock=True),
+    ],
+)
+def test_a_run_without_backbone_cannot_use_it(without_backbone, known):
+    with pytest.raises(UsageError, match="has no backbone: ruptures, Vs30 and reference rock cannot be"):
+        without_backbone.at_sites(LARGE, NORTH, known=known)
+
+
+@pytest.mark.slow
+def test_a_column_of_vs30_that_is_not_used_is_said(without_backbone, caplog):
+    found = without_backbone.at_sites(LARGE, NORTH.assign(vs30_m_s=200.0))
+    assert "vs30_m_s of the sites is not used" in caplog.text
+    np.testing.assert_array_equal(found["mean"], without_backbone.at_sites(LARGE, NORTH)["mean"])
+
+
+# ---- support ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certain(run):
+    """The ensemble with networks that give the same everywhere, and support and shrinkage by hand."""
+    found = ensemble.load(run, "PGA")
+    for number, network in enumerate(found.members.values()):
+        last = [layer for layer in network.layers if len(layer.weights) == 2][-1]
+        kernel, bias = last.weights
+        kernel.assign(tf.zeros_like(kernel))
+        bias.assign(np.array([0.4 + 0.05 * number, 0.3], "float32"))
+    found.shrinkage = Shrinkage(n0=5.0, variance_u=0.3)
+    magnitude = np.repeat(np.arange(4.0, 6.3, 0.2), np.arange(24, 0, -2))  # the larger, the fewer
+    records = pd.DataFrame({"event_id": np.arange(len(magnitude)), "magnitude": magnitude})
+    records = records.assign(depth_km=15.0, event_x_km=0.0, event_y_km=0.0)
+    found.support = Support.fit(records.merge(pd.DataFrame({"r_hyp_km": [20.0, 60.0, 100.0]}), how="cross"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("r_km", [20.0, 100.0])
+def test_sigma_does_not_fall_while_support_falls(certain, r_km):
+    # Below M 5 the records of the backbone of this small run come to an end as well.
+    depth_km, magnitude = 15.0, np.arange(5.0, 7.51, 0.25)
+    events = pd.DataFrame(
+        {"longitude": 139.9, "latitude": 35.7, "depth_km": depth_km, "magnitude": magnitude}
+    )
+    north = np.sqrt(r_km**2 - depth_km**2) / 111.0
+    sites = pd.DataFrame({"longitude": [139.9], "latitude": [35.7 + north]})
+    found = certain.at_sites(events, sites)
+    support, sigma = found["support"].to_numpy()[:, 0], found["stddev"].to_numpy()[:, 0]
+    assert support[0] > 50 and support[-1] == 0 and (np.diff(support) <= 0).all()
+    assert (np.diff(sigma)[np.diff(support) < 0] > 0).all() and sigma.min() == sigma[0] < sigma[-1] - 0.3
+    withheld = certain.shrinkage.added_variance(support) / certain.shrinkage.variance_u
+    unshrunken = ensemble.load(certain.run, "PGA")
+    unshrunken.members, unshrunken.shrinkage = certain.members, None
+    whole = unshrunken.at_sites(events, sites)
+    left_out = (whole["mean"] - found["mean"]).to_numpy()[:, 0]
+    assert abs(left_out[-1]) > 0.1  # all that the networks say
+    np.testing.assert_allclose(left_out, withheld * left_out[-1], atol=1e-5)
+
+
+# ---- warnings --------------------------------------------------------------------------------------------
+
+
+def strange(ensemble_, shift: float) -> str:
+    """What is said of predictions whose mean is shifted, ln units."""
+
+    class Said(logging.Handler):
+        def emit(self, record):
+            texts.append(record.getMessage())
+
+    texts, handler, logger = [], Said(), logging.getLogger("tfgmm.prediction.sanity")
+    logger.addHandler(handler)
+    try:
+        predicted = Quantities().of(ensemble_.at_sites(LARGE, NORTH))
+        shifted = predicted.assign(median_g=predicted["median_g"] * np.exp(shift))
+        sanity = Sanity(ensemble_.experiment)
+        for _ in sanity.watched(iter([shifted])):
+            pass
+        sanity.warn()
+    finally:
+        logger.removeHandler(handler)
+    return "\n".join(texts)
+
+
+@pytest.mark.slow
+def test_strange_medians_are_said(certain):
+    assert strange(certain, 0.0) == ""
+    assert "the largest median is" in strange(certain, 5.0)
+    weak = strange(certain, -4.0)
+    assert "medians of 1 events are off every published model by a factor of 5: of big" in weak
+    assert "largest median" not in weak
+
+
+# ---- commands --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(capfd):
+    def _command(*arguments) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return " ".join(f"{out} {err}".split()) if stop.value.code else ""
+
+    return _command
+
+
+SCENARIO = ("--magnitude", "7.5", "--longitude", "139.9", "--latitude", "35.6", "--depth", "12")
+
+
+@pytest.mark.slow
+def test_commands(run, command, tmp_path):
+    NORTH.to_csv(tmp_path / "sites.csv", index=False)
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    at = ("--sites", tmp_path / "sites.csv", "--im", "PGA", "--out")
+    plain, known, rock = (tmp_path / f"{name}.csv" for name in ("plain", "known", "rock"))
+    assert not command("predict", run.path, *SCENARIO, *at, plain)
+    assert not command("predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "760", *at, known)
+    assert not command("predict", run.path, *SCENARIO, "--reference-rock", *at, rock)
+    medians = [pd.read_csv(file)["median_g"].item() for file in (plain, known, rock)]
+    assert medians[2] < medians[0] and medians[2] < medians[1]
+    assert {"support", "outside_magnitude"} <= set(pd.read_csv(plain))
+    assert not command("predict", run.path, *SCENARIO, "--im", "PGA", "--out", tmp_path / "map.png")
+    said = command("predict", run.path, *SCENARIO, "--vs30", "10", *at, tmp_path / "x.csv")
+    assert "vs30 10.0: expected a number from 30" in said
