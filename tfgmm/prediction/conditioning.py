@@ -8,8 +8,8 @@ function of NumPy is needed, `xp` is the module that has it: `numpy`, or ``tf.ma
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.prediction.places import Places, Window
 from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.support import Shrinkage
@@ -322,12 +323,12 @@ def backbone_moments(
     for distances, rows in groups:
         ln_r = {name: np.log(np.maximum(km, 1.0)).reshape(len(rows), -1) for name, km in distances.items()}
         at_places = np.broadcast_to(known, (len(rows), known.size))
-        moments = tables.at(Earthquakes(*scenario[rows].T), at_places, **ln_r)
-        median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in moments)
+        at_rows = tables.at(Earthquakes(*scenario[rows].T), at_places, **ln_r)
+        median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in at_rows)
     return median, variance
 
 
-def shrunken(moments: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:
+def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:
     r"""Return moments of an ensemble whose networks are shrunken towards the backbone, by support.
 
     .. math:: \mu' = \mu - (1 - w) \bar u, \quad
@@ -338,7 +339,7 @@ def shrunken(moments: tuple, network_mean, support, shrinkage: Shrinkage, xp=np)
 
     Parameters
     ----------
-    moments : tuple of array or tensor
+    of_ensemble : tuple of array or tensor
         Mean, aleatory and epistemic variance, as returned by `tfgmm.stats.mixture.moments`.
     network_mean : array or tensor
         Mean over the members of the means of the networks, u, ln units.
@@ -353,7 +354,7 @@ def shrunken(moments: tuple, network_mean, support, shrinkage: Shrinkage, xp=np)
     -------
     mean, aleatory, epistemic : array or tensor
     """
-    mean, aleatory, epistemic = moments
+    mean, aleatory, epistemic = of_ensemble
     withheld = 1.0 - shrinkage.share(support)
     more = xp.maximum(shrinkage.variance_u - epistemic, 0.0)
     return mean - withheld * network_mean, aleatory, epistemic + withheld * more
@@ -396,7 +397,7 @@ def member_moments(mean, stddev, effects: RandomEffects | None = None, terms: tu
 
 
 def distribution(
-    moments: tuple,
+    of_ensemble: tuple,
     *,
     effects: RandomEffects | None = None,
     calibration: Calibration | None = None,
@@ -408,7 +409,7 @@ def distribution(
 
     Parameters
     ----------
-    moments : tuple of array or tensor
+    of_ensemble : tuple of array or tensor
         Mean (ln units), aleatory and epistemic variance (squared ln units), as returned by
         `tfgmm.stats.mixture.moments`.
     effects : RandomEffects, optional
@@ -429,7 +430,7 @@ def distribution(
         ``epistemic``; with random effects also ``between_event`` and ``within_event``, another way to split
         the total.
     """
-    mean, aleatory, epistemic = moments
+    mean, aleatory, epistemic = of_ensemble
     if calibration is not None:
         aleatory, epistemic = calibration.variance(nearest_km, aleatory, epistemic, xp)
     epistemic = epistemic + backbone_variance
@@ -444,3 +445,56 @@ def distribution(
         parts["between_event"] = total * 0.0 + effects.tau
         parts["within_event"] = xp.sqrt(total - effects.tau**2)
     return parts
+
+
+class MemberMoments(NamedTuple):
+    """Moments of ln IM from one member, as arrays or tensors of one shape.
+
+    Attributes
+    ----------
+    network : array or tensor
+        Mean of the network alone, ln units.
+    mean, variance : array or tensor
+        Mean without the backbone, and variance, as returned by `member_moments`.
+    backbone : tuple of array or tensor, or None
+        Median and variance of the backbone; None for a member without one.
+    """
+
+    network: Any
+    mean: Any
+    variance: Any
+    backbone: tuple[Any, Any] | None
+
+
+def combined(
+    members: Sequence[MemberMoments], support=None, shrinkage: Shrinkage | None = None, xp=np, **parts
+) -> dict:
+    """Return mean and standard deviations of ln IM of an ensemble, by name, from those of its members.
+
+    Parameters
+    ----------
+    members : sequence of MemberMoments
+        The members.
+    support : array or tensor, optional
+        Effective number of training records like the predictions.
+    shrinkage : Shrinkage, optional
+        How far networks are shrunken towards the backbone where the support is small; not by default.
+    xp : module
+        `numpy`, or ``tf.math`` for tensors.
+    **parts
+        ``effects, calibration, nearest_km`` of `distribution`.
+
+    Returns
+    -------
+    dict of str to array or tensor
+        As returned by `distribution`; and ``support``, if it is given.
+    """
+    on_backbone = [member for member in members if member.backbone is not None]
+    means = [m.mean if m.backbone is None else m.mean + m.backbone[0] for m in members]
+    of_ensemble = moments(means, [member.variance for member in members])
+    if support is not None and shrinkage is not None:
+        network_mean = sum(member.network for member in on_backbone) / len(members)
+        of_ensemble = shrunken(of_ensemble, network_mean, support, shrinkage, xp)
+    variance = sum(member.backbone[1] for member in on_backbone) / len(members)
+    predicted = distribution(of_ensemble, backbone_variance=variance, xp=xp, **parts)
+    return predicted if support is None else predicted | {"support": support}

@@ -19,7 +19,7 @@ from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
-from tfgmm.prediction.conditioning import Facts, Known, PlaceTerms
+from tfgmm.prediction.conditioning import Facts, Known, MemberMoments, PlaceTerms
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
@@ -27,7 +27,6 @@ from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
 from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.support import Shrinkage, Support
@@ -370,43 +369,22 @@ class Ensemble:
         if facts.terms is not None:
             terms = facts.terms.by_member(np.stack([*epicentres, events["depth_km"]], axis=-1))
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        ruptures = facts.known.ruptures
-        r_rup_km = {
-            number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
-            for number, name in enumerate(events["event_id"])
-            if name in ruptures
-        }
-        of_chunk = {
-            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
-            for chunk, tables in self.backbones.items()
-        }
-        members, variances, network_means = [], [], []
+        backbones = self._backbone_moments(events, r_hyp_km, facts)
+        members = []
         for (chunk, _), output, of_member in zip(self.members, outputs, terms, strict=True):
-            mean, stddev = (places.sample(values.numpy(), facts.window) for values in output)
-            median, variance = of_chunk.get(chunk, (0.0, 0.0))
-            variances.append(variance)
-            network_means.append(mean if chunk in self.backbones else 0.0)
-            members.append(conditioning.member_moments(median + mean, stddev, self.effects, of_member))
-        combined, support = moments(*zip(*members, strict=True)), None
-        if self.support is not None:
-            curve = self.support.curve(
-                *(events[name].to_numpy(float) for name in ("magnitude", "depth_km")), *epicentres
-            )
-            support = self.support.at(curve, np.log(np.maximum(r_hyp_km, 1.0)))
-            if self.shrinkage is not None:
-                network_mean = sum(network_means) / len(network_means)
-                combined = conditioning.shrunken(combined, network_mean, support, self.shrinkage)
-        distribution = conditioning.distribution(
-            combined,
+            network, stddev = (places.sample(values.numpy(), facts.window) for values in output)
+            of_network = conditioning.member_moments(network, stddev, self.effects, of_member)
+            members.append(MemberMoments(network, *of_network, backbones.get(chunk)))
+        predicted = conditioning.combined(
+            members,
+            self._support_at(events, epicentres, r_hyp_km),
+            self.shrinkage,
             effects=self.effects,
             calibration=facts.calibration,
             nearest_km=facts.nearest_km,
-            backbone_variance=sum(variances) / len(variances),
         )
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
-        if support is not None:
-            distribution["support"] = support
-        return quantities.labelled(distribution, events, places, r_hyp_km, outside).assign_attrs(
+        return quantities.labelled(predicted, events, places, r_hyp_km, outside).assign_attrs(
             intensity_measure=self.im,
             unit="g",
             crs=self.experiment.grid.crs,
@@ -414,6 +392,31 @@ class Ensemble:
             calibrated=int(facts.calibration is not None),
             simulated=int(self.run.simulated),
         )
+
+    def _backbone_moments(
+        self, events: pd.DataFrame, r_hyp_km: np.ndarray, facts: Facts
+    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Return median and variance of ln IM of the backbone of each chunk, [event, ...] each."""
+        places, ruptures = facts.places, facts.known.ruptures
+        r_rup_km = {
+            number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
+            for number, name in enumerate(events["event_id"])
+            if name in ruptures
+        }
+        return {
+            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
+            for chunk, tables in self.backbones.items()
+        }
+
+    def _support_at(
+        self, events: pd.DataFrame, epicentres: tuple[np.ndarray, np.ndarray], r_hyp_km: np.ndarray
+    ) -> np.ndarray | None:
+        """Return the support of predictions, [event, ...]; None for an ensemble that does not know it."""
+        if self.support is None:
+            return None
+        scenario = (events[name].to_numpy(float) for name in ("magnitude", "depth_km"))
+        curve = self.support.curve(*scenario, *epicentres)
+        return self.support.at(curve, np.log(np.maximum(r_hyp_km, 1.0)))
 
     def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
         """Return the input maps of events in a window, [event, size, size, channel]."""

@@ -14,9 +14,9 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
+from tfgmm.prediction.conditioning import MemberMoments
 from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.mixture import moments
 from tfgmm.stats.path_terms import PathTerms, correlation
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.scaling_tables import ArrayFunctions
@@ -526,8 +526,11 @@ class Graph:
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
         mean, stddev = self._outputs(*event)
-        medians, _ = self._backbone(event, self._pixels)
-        means = [m + median for m, median in zip(tf.unstack(mean, axis=1), medians, strict=True)]
+        backbones = self._backbone(event, self._pixels)
+        means = [
+            network if backbone is None else network + backbone[0]
+            for network, backbone in zip(tf.unstack(mean, axis=1), backbones, strict=True)
+        ]
         return {"mean": tf.stack(means, axis=1), "stddev": stddev}
 
     @property
@@ -630,31 +633,20 @@ class Graph:
         self, members: list[tuple[tf.Tensor, ...]], event: Sequence[tf.Tensor], places: _Places
     ) -> dict[str, tf.Tensor]:
         """Return the calibrated distribution at places, from the result of `_with_terms`, [n, ...]."""
-        medians, variances = self._backbone(event, places)
-        network_means, means, member_variances = zip(*members, strict=True)
-        means = [median + mean for median, mean in zip(medians, means, strict=True)]
-        combined, support = moments(means, member_variances), None
-        if self._support is not None:
-            support = self._support_at(event, places)
-            if self._shrinkage is not None:
-                on_backbone = [
-                    mean if tables is not None else 0.0
-                    for mean, tables in zip(network_means, self._backbones, strict=True)
-                ]
-                network_mean = sum(on_backbone) / len(on_backbone)
-                combined = conditioning.shrunken(
-                    combined, network_mean, support, self._shrinkage, xp=tf.math
-                )
-        nearest_km = None if self._calibration is None else self._nearest_km(places.x_km, places.y_km)
-        distribution = conditioning.distribution(
-            combined,
+        backbones = self._backbone(event, places)
+        at_places = None if self._calibration is None else self._nearest_km(places.x_km, places.y_km)
+        return conditioning.combined(
+            [
+                MemberMoments(*member, of_member)
+                for member, of_member in zip(members, backbones, strict=True)
+            ],
+            None if self._support is None else self._support_at(event, places),
+            self._shrinkage,
             effects=self._effects,
             calibration=self._calibration,
-            nearest_km=nearest_km,
-            backbone_variance=sum(variances) / len(variances),
+            nearest_km=at_places,
             xp=tf.math,
         )
-        return distribution if support is None else distribution | {"support": support}
 
     def _support_at(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
         """Return the support of predictions at places, [n, ...]."""
@@ -671,17 +663,16 @@ class Graph:
         # Inputs that are no numbers are refused by name, and must not end in an index out of range before.
         return tf.where(tf.math.is_finite(ln_r), ln_r, 0.0)
 
-    def _backbone(self, event: Sequence[tf.Tensor], places: _Places) -> tuple[list, list]:
+    def _backbone(self, event: Sequence[tf.Tensor], places: _Places) -> list[tuple | None]:
         """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.
 
-        Both are 0 for a member without backbone.
+        None stands for a member without backbone.
         """
-        results: dict[int, tuple] = {id(None): (0.0, 0.0)}
+        results: dict[int, tuple | None] = {id(None): None}
         for tables in self._backbones:  # those of one chunk are one object
             if id(tables) not in results:
                 results[id(tables)] = self._backbone_of(tables, event, places)
-        medians, variances = zip(*(results[id(tables)] for tables in self._backbones), strict=True)
-        return list(medians), list(variances)
+        return [results[id(tables)] for tables in self._backbones]
 
     def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], places: _Places) -> tuple:
         """Return median and variance of ln IM of one backbone at places; see `_backbone`."""
