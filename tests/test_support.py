@@ -184,7 +184,7 @@ def test_along_magnitude_sigma_does_not_fall_while_support_falls(r_km):
 
 def test_share_goes_from_the_backbone_to_the_network():
     n = np.array([0.0, 10.0, 1e9])
-    np.testing.assert_allclose(support.share(n, 10.0), [0, 0.5, 1])
+    np.testing.assert_allclose(support.share(n, 10.0), [0.75, 0.875, 1])
     np.testing.assert_allclose(support.added_variance(n, 10.0, 0.2), [0.2, 0.1, 0], atol=1e-8)
     tensor = support.added_variance(tf.constant(n, tf.float32), 10.0, 0.2)
     np.testing.assert_allclose(tensor, [0.2, 0.1, 0], atol=1e-7)

@@ -332,10 +332,10 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     r"""Return moments of an ensemble whose networks are shrunken towards the backbone, by support.
 
     .. math:: \mu' = \mu - (1 - w) \bar u, \quad
-        \sigma_{epi}'^2 = \sigma_{epi}^2 + (1 - w) \max(\sigma_u^2 - \sigma_{epi}^2, 0), \quad
-        w = \frac{n}{n + n_0}
+        \sigma_{epi}'^2 = \sigma_{epi}^2 + \frac{n_0}{n + n_0} \max(\sigma_u^2 - \sigma_{epi}^2, 0)
 
-    The variance does not fall while the support n falls: what is taken away returns as epistemic variance.
+    with the share w of the networks (`tfgmm.stats.support.share`). The variance does not fall while the
+    support n falls.
 
     Parameters
     ----------
@@ -355,9 +355,9 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     mean, aleatory, epistemic : array or tensor
     """
     mean, aleatory, epistemic = of_ensemble
-    withheld = 1.0 - shrinkage.share(support)
+    withheld = (1.0 - shrinkage.share(support)) * network_mean
     more = xp.maximum(shrinkage.variance_u - epistemic, 0.0)
-    return mean - withheld * network_mean, aleatory, epistemic + withheld * more
+    return mean - withheld, aleatory, epistemic + shrinkage.unsupported(support) * more
 
 
 # ---- one member ----------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ LN_R = np.linspace(0.0, np.log(1000.0), 140)
 #: have 0.2 to 0.4: tau 0.35 to 0.45, phi 0.55 to 0.7.
 RHO = 0.3
 
+#: Share w_0 of the network's mean that is added to the backbone without any support. Its inputs are clipped
+#: to the training range: beyond, it adds what it knows of source regions and sites. Of 0, 0.25, 0.5, 0.75 and
+#: 1, 0.75 had the least error on the development data (docs/results/beyond-the-data.md).
+LEAST_SHARE = 0.75
+
 #: Number of events whose pairs with all training events are in memory at once.
 _EVENTS_AT_ONCE = 500
 _LN_R_STEP = float(LN_R[1] - LN_R[0])
@@ -300,37 +305,57 @@ _N0_PROFILE = np.geomspace(*N0_BOUNDS, 12)
 def share(n, n0):
     r"""Return the share of the network's mean u that is added to the backbone.
 
-    .. math:: w = \frac{n}{n + n_0}
+    .. math:: w = w_0 + (1 - w_0) \frac{n}{n + n_0}
 
     >>> share(10.0, 10.0), share(0.0, 10.0)
-    (0.5, 0.0)
+    (0.875, 0.75)
 
     Parameters
     ----------
     n : array or tensor, [...]
         Support, the effective number of training records.
     n0 : float
-        Support at which the share is one half, above 0.
+        Support at which half of what is withheld without support is added, above 0.
 
     Returns
     -------
     array or tensor, [...]
-        0 without support, to 1.
+        `LEAST_SHARE` without support, to 1.
     """
-    return n / (n + n0)
+    return LEAST_SHARE + (1.0 - LEAST_SHARE) * (1.0 - unsupported(n, n0))
 
 
-def added_variance(n, n0, variance_u):
-    r"""Return the epistemic variance of ln IM that comes back for the part of u that is left out.
+def unsupported(n, n0):
+    r"""Return the share of the prior variance of u that the training records leave open.
 
-    .. math:: (1 - w) \, \sigma_u^2, \quad w = \frac{n}{n + n_0}
+    .. math:: \frac{n_0}{n + n_0}
 
     Parameters
     ----------
     n : array or tensor, [...]
         Support, the effective number of training records.
     n0 : float
-        Support at which the share is one half, above 0.
+        See `share`.
+
+    Returns
+    -------
+    array or tensor, [...]
+        1 without support, to 0.
+    """
+    return n0 / (n + n0)
+
+
+def added_variance(n, n0, variance_u):
+    r"""Return the epistemic variance of ln IM due to the little support of u.
+
+    .. math:: \frac{n_0}{n + n_0} \, \sigma_u^2
+
+    Parameters
+    ----------
+    n : array or tensor, [...]
+        Support, the effective number of training records.
+    n0 : float
+        See `share`.
     variance_u : float
         Prior variance of u, squared ln units.
 
@@ -339,7 +364,7 @@ def added_variance(n, n0, variance_u):
     array or tensor, [...]
         Squared ln units; it does not fall while n falls.
     """
-    return (1.0 - share(n, n0)) * variance_u
+    return unsupported(n, n0) * variance_u
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,7 +374,7 @@ class Shrinkage:
     Attributes
     ----------
     n0 : float
-        Support at which half of u is added, effective number of records.
+        Support at which half of what is withheld of u without support is added, effective number of records.
     variance_u : float
         Prior variance of u, squared ln units.
     tau : float
@@ -376,6 +401,20 @@ class Shrinkage:
         """
         return share(n, self.n0)
 
+    def unsupported(self, n):
+        """Return the share of the prior variance of u that is left open, see `unsupported`.
+
+        Parameters
+        ----------
+        n : array or tensor, [...]
+            Support, the effective number of training records.
+
+        Returns
+        -------
+        array or tensor, [...]
+        """
+        return unsupported(n, self.n0)
+
     def added_variance(self, n):
         """Return the epistemic variance that comes back, squared ln units, see `added_variance`.
 
@@ -394,8 +433,8 @@ class Shrinkage:
 def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     r"""Fit the shrinkage of u to records of events that did not train the networks.
 
-    .. math:: y_{es} - b_{es} \sim N(w u_{es}, \; s_{es}^2 + (1 - w) \sigma_u^2 + \tau^2), \quad
-        w = \frac{n_{es}}{n_{es} + n_0}
+    .. math:: y_{es} - b_{es} \sim N(w u_{es}, \; s_{es}^2 + \frac{n_0}{n_{es} + n_0} \sigma_u^2 + \tau^2), \quad
+        w = w_0 + (1 - w_0) \frac{n_{es}}{n_{es} + n_0}
 
     The composite likelihood of single records is maximised over :math:`n_0` (within `N0_BOUNDS`),
     :math:`\sigma_u^2` and :math:`\tau^2`: a profile over :math:`n_0`, then a search from its best point.
@@ -444,7 +483,7 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     def loss(variances: np.ndarray, ln_n0: float) -> float:
         """Return the negative logarithm of composite likelihood and priors, without constants."""
         (ln_variance_u, tau_square), w = variances, share(n, np.exp(ln_n0))
-        variance = stddev**2 + (1 - w) * np.exp(ln_variance_u) + tau_square
+        variance = stddev**2 + added_variance(n, np.exp(ln_n0), np.exp(ln_variance_u)) + tau_square
         misfit = weight @ (np.log(variance) + (residual - w * u) ** 2 / variance)
         prior = ((np.array([ln_n0, ln_variance_u]) - default) / _LOG_STDDEVS) ** 2
         return float(misfit + prior.sum()) / 2
