@@ -12,8 +12,8 @@ import plain_keras
 import tensorflow as tf
 
 from tfgmm.data.dataset import Dataset
-from tfgmm.network import batches as data_pipeline
 from tfgmm.network import backbones, member
+from tfgmm.network import batches as data_pipeline
 from tfgmm.network.batches import EventRecords
 from tfgmm.network.member import Material
 from tfgmm.runs import experiment as experiments
