@@ -1,5 +1,6 @@
 """Time and peak memory by what grows, each point in a process of its own, for `scripts/benchmark.py`."""
 
+import copy
 import dataclasses
 import multiprocessing
 import re
@@ -88,7 +89,6 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     """Maps of one event by so many untrained members."""
     import predictors
 
-    from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.simulation import simulated
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,7 +96,8 @@ def prediction(preset: str, base: int, members: int) -> Cost:
         whole = asked.ensemble
         chosen = dict(list(whole.members.items())[:members])
         before = peak_gb(anew=True)
-        some = Ensemble(whole.run, whole.im, chosen, whole._rasteriser, calibration=whole.calibration)
+        some = copy.copy(whole)
+        some.members, some._graphs = chosen, {}
         predict = predictors.timed(lambda: some.maps(asked.events.head(1)))
         return Cost(float(np.median([predict(1) for _ in range(9)])), peak_gb(), peak_gb() - before)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from contenders import Steps
+from contenders import Steps, described
 
 from tfgmm.data.dataset import Dataset
 from tfgmm.network import member, training
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
-from tfgmm.runs import experiment as experiments
+from tfgmm.runs.member_folder import backbone_of
 from tfgmm.serving import export
 
 SITES = 1000
@@ -26,19 +26,15 @@ class Asked:
     """A run of ten members with random weights, in a folder, and what is asked of it."""
 
     def __init__(self, dataset: Dataset, preset: str, base: int, scratch: Path) -> None:
-        experiment = experiments.preset(
-            preset,
-            networks=("kik", "meso"),
-            reference="kik",
-            random_effects="none",
-            network={"base": base},
-        )
+        experiment = described(preset, random_effects="none", network={"base": base})
         begun = training.begin(experiment, scratch / "run")
         for one in begun.members:
             ((im, material),) = begun.materials(one).items()
             folder = begun.folder(one)
             folder.path.mkdir(parents=True)
             member.build(material).save(folder.path / "model.keras")
+            if material.backbone is not None:
+                material.backbone.save(folder.path / backbone_of("model.keras"))
             which = {"im": im, "arm": experiment.arm, "chunk": one.chunk, "init": one.init}
             table = material.records.assign(**which, mean=0.0, stddev=1.0)
             table.to_parquet(folder.predictions, index=False)

@@ -1,5 +1,6 @@
 """Evaluation of finished runs: scores, residuals, comparisons with other models, figures and reports.
 
+backbone_section   section on the backbone: published models with weights and reasons, what they assume
 baselines          predictions of other models on the same folds: fitted, or published
 beyond_data        section on records outside the training range: bias and scatter by magnitude and distance
 comparison         several runs and the published Kanto study side by side; paired differences of scores
