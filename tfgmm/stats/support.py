@@ -32,9 +32,9 @@ LN_R = np.linspace(0.0, np.log(1000.0), 140)
 #: have 0.2 to 0.4: tau 0.35 to 0.45, phi 0.55 to 0.7.
 RHO = 0.3
 
-#: Share w_0 of the network's mean that is added to the backbone without any support. Its inputs are clipped
-#: to the training range: beyond, it adds what it knows of source regions and sites. Of 0, 0.25, 0.5, 0.75 and
-#: 1, 0.75 had the least error on the development data (docs/results/beyond-the-data.md).
+#: Share w_0 of the network's mean that is added to the backbone without any support. The inputs of the
+#: network are clipped to the training range: beyond, it adds what it knows of source regions and sites. Of
+#: 0, 0.25, 0.5, 0.75 and 1, 0.75 had the least error on development data (docs/results/beyond-the-data.md).
 LEAST_SHARE = 0.75
 
 #: Number of events whose pairs with all training events are in memory at once.
@@ -374,7 +374,7 @@ class Shrinkage:
     Attributes
     ----------
     n0 : float
-        Support at which half of what is withheld of u without support is added, effective number of records.
+        Effective number of records with which half of what is withheld of u without support is added.
     variance_u : float
         Prior variance of u, squared ln units.
     tau : float
@@ -433,7 +433,8 @@ class Shrinkage:
 def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     r"""Fit the shrinkage of u to records of events that did not train the networks.
 
-    .. math:: y_{es} - b_{es} \sim N(w u_{es}, \; s_{es}^2 + \frac{n_0}{n_{es} + n_0} \sigma_u^2 + \tau^2), \quad
+    .. math:: y_{es} - b_{es} \sim
+        N(w u_{es}, \; s_{es}^2 + \frac{n_0}{n_{es} + n_0} \sigma_u^2 + \tau^2), \quad
         w = w_0 + (1 - w_0) \frac{n_{es}}{n_{es} + n_0}
 
     The composite likelihood of single records is maximised over :math:`n_0` (within `N0_BOUNDS`),
