@@ -31,9 +31,11 @@ def backbone_sections(scored: ScoredRun) -> Iterator[Section]:
         and a row on what was made of them.
     """
     run = scored.run
+    if run.experiment.backbone == "none":
+        return
     fitted = {im: list(run.backbones(im).values()) for im in run.experiment.ims}
     fitted = {im: backbones for im, backbones in fitted.items() if backbones}
-    if not fitted:
+    if not fitted:  # networks of version 0.1 hold their regression themselves
         return
     table = pd.concat([tabulate(im, backbones) for im, backbones in fitted.items()], ignore_index=True)
     shrinkages = {im: run.shrinkage(im) for im in fitted}

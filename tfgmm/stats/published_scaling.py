@@ -206,8 +206,8 @@ class PygmmScaling:
         m = _enclosing(magnitude, _MAGNITUDE_STEP)
         m = np.union1d(m, [jump + side for jump in self.jumps for side in (-_SIDE, _SIDE)])
         x = np.log(r_km + _NEAR_KM)
-        span = max(x.max() - x.min(), _LN_R_STEP)  # of one distance as well
-        r_nodes = np.linspace(x.min(), x.min() + span, 2 + int(span / _LN_R_STEP))
+        farthest = max(x.max(), x.min() + _LN_R_STEP)  # nodes differ, also for a single distance
+        r_nodes = np.linspace(x.min(), farthest, 2 + int((farthest - x.min()) / _LN_R_STEP))
         depths = np.union1d(self.model.depths_km, [0.0])
         by_r = self._called(ims, m, np.exp(r_nodes) - _NEAR_KM, depths[:1])
         by_depth = self._called(ims, m, np.array([_DEPTH_SCALING_R_KM]), depths)
