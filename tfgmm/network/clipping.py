@@ -111,7 +111,10 @@ class ClippedChannels(keras.layers.Layer):
         along = ops.clip(ops.sum(from_start * edge, axis=-1) / square, 0.0, 1.0)
         offset = along[..., None] * edge - from_start
         distance = ops.sqrt(ops.sum(offset**2, axis=-1))
-        is_nearest = ops.one_hot(ops.argmin(distance, axis=1), len(vertices))
+        # Not argmin, of which Keras makes an operation that OpenVINO does not know. Edges that are equally
+        # near share their nearest point, a vertex.
+        is_nearest = ops.cast(distance <= ops.min(distance, axis=1, keepdims=True), distance.dtype)
+        is_nearest = is_nearest / ops.sum(is_nearest, axis=1, keepdims=True)
         nearest = place + ops.sum(is_nearest[..., None] * offset, axis=1) / scale
         outside = ops.min(distance, axis=1, keepdims=True) > _NO_DISTANCE
         if len(vertices) > 2:
