@@ -17,11 +17,15 @@ from helpers import untrained_run
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
 from tfgmm.runs.run import RunFolder
+from tfgmm.serving import export
 
 CLIENT = Path(__file__).with_name("c_api.py")
 SIGNATURES = ("at_sites", "normal_parameters", "serving_default")
 BATCHES = (1, 16)
 SITES = untrained_run.sites(40)
+
+
+MAPS = ("mean", "stddev", "aleatory", "epistemic", "support")
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +58,14 @@ def expected(run):
     for count in BATCHES:
         events = untrained_run.events(count)
         maps = loaded.maps(events)
-        maps = {name: maps[name].to_numpy() for name in ("mean", "stddev", "aleatory", "epistemic")}
+        maps = {name: maps[name].to_numpy() for name in MAPS}
         vectors = event_vectors(events, run.experiment.grid)
         stacks = tf.stack([loaded._rasteriser(tf.constant(one), tf.zeros(2, tf.int32)) for one in vectors])
         normals = [member(stacks) for member in members]
         found[f"{count}/serving_default"] = maps
         found[f"{count}/at_sites"] = {name: one[:, row, col] for name, one in maps.items()} | {
-            "inside": np.tile(inside, (count, 1))
+            "inside": np.tile(inside, (count, 1)),
+            "support": loaded.at_sites(events, SITES)["support"].to_numpy(),  # by the site's own distance
         }
         found[f"{count}/normal_parameters"] = {
             "mean": np.stack([normal.loc for normal in normals], axis=1),
@@ -93,7 +98,9 @@ def assert_agrees(found, expected, atol):
     assert set(found) == set(expected)
     for name, values in expected.items():
         assert np.isfinite(found[name]).all()
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=atol, err_msg=name)
+        # A support is a number of records.
+        rtol = 1e-3 if name == "support" else 0
+        np.testing.assert_allclose(found[name], values, rtol=rtol, atol=atol, err_msg=name)
 
 
 @pytest.mark.slow
@@ -120,6 +127,24 @@ def test_runtime_agrees_with_keras(runtime, expected, count, signature):
 
 
 @pytest.mark.slow
+def test_runtime_adds_the_backbone(tmp_path):
+    run, events, sites = untrained_run.make(tmp_path, backbone="BSSA14"), untrained_run.events(2), SITES
+    version = export.prepare(run, tmp_path / "model").write()
+    known = {
+        "site_vs30_m_s": np.full((2, len(sites)), 250, "float32"),
+        "site_r_rup_km": np.full((2, len(sites)), 40, "float32"),
+    }
+    asked = untrained_run.inputs(events, sites)
+    requests = {"a/serving_default": untrained_run.inputs(events), "b/at_known_sites": asked | known}
+    found = run_in_c(version, requests, tmp_path)
+    maps = ensemble.load(run.path).maps(events)
+    answer = {name: found[f"a/serving_default/{name}"] for name in MAPS}
+    assert_agrees(answer, {name: maps[name].to_numpy() for name in MAPS}, atol=1e-4)
+    soft = found["b/at_known_sites/mean"]
+    assert np.isfinite(soft).all() and soft.std() > 0
+
+
+@pytest.mark.slow
 def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
     root = untrained_root("site,event")
     run, version = RunFolder.open(root / "run"), root / "tiny" / "1"
@@ -130,7 +155,7 @@ def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
     }
     found = run_in_c(version, asked, tmp_path)
     expected = ensemble.load(run.path).at_stations(events, ids)
-    names = ("mean", "stddev", "aleatory", "epistemic", "between_event", "within_event")
+    names = (*MAPS, "between_event", "within_event")
     answer = {name: found[f"known/at_stations/{name}"] for name in names}
     assert_agrees(answer, {name: expected[name].to_numpy() for name in names}, atol=1e-5)
     assert "names no station of this model" in str(found["unknown/at_stations/error"])
