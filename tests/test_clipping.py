@@ -168,3 +168,9 @@ def test_it_is_the_same_from_a_file_and_in_a_graph(layer, tmp_path):
     graph = tf.function(lambda maps: loaded.stateless_call([], [], maps)[0], spec, autograph=False)
     np.testing.assert_array_equal(graph(maps), expected)
     assert graph(maps[:0]).shape == (0, SIZE, SIZE, len(NAMES))
+
+
+def test_other_engines_know_all_operations(layer):
+    """OpenVINO reads no Bitcast, which Keras makes of argmin."""
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec([None, SIZE, SIZE, len(NAMES)])).graph
+    assert "Bitcast" not in {operation.type for operation in graph.get_operations()}
