@@ -62,12 +62,16 @@ def run(tmp_path_factory):
     return untrained_run.make(tmp_path_factory.mktemp("backbone"), backbone="BSSA14")
 
 
+@pytest.fixture(scope="module")
+def signatures(run, tmp_path_factory):
+    version = export.prepare(run, tmp_path_factory.mktemp("model") / "model").write()
+    return tf.saved_model.load(str(version)).signatures
+
+
 @pytest.mark.slow
-def test_exported_graph_adds_the_same_backbone(run, tmp_path):
+def test_exported_graph_adds_the_same_backbone(run, signatures):
     loaded = ensemble.load(run, "PGA")
     assert set(loaded.backbones) == {0, 1}
-    version = export.prepare(run, tmp_path / "model").write()
-    signatures = tf.saved_model.load(str(version)).signatures
     inputs = {
         name: tf.constant(EVENTS[name], dtype)
         for name, dtype in zip(EVENTS, (tf.float64, tf.float64, tf.float32, tf.float32), strict=True)
@@ -90,11 +94,10 @@ def test_exported_graph_adds_the_same_backbone(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_known_rupture_in_the_graph(run, tmp_path):
+def test_a_known_rupture_in_the_graph(run, signatures):
     loaded, event = ensemble.load(run, "PGA"), EVENTS.iloc[[2]].assign(event_id="large")
     rupture = Rupture.planar(139.8, 35.6, 24.99, strike=30, dip=60, length_km=80, width_km=25)
     sites = untrained_run.sites(5)
-    signatures = tf.saved_model.load(str(export.prepare(run, tmp_path / "model").write())).signatures
     distance = rupture.map_distance_km(
         run.experiment.grid, *run.experiment.grid.project(sites["longitude"], sites["latitude"])
     )

@@ -98,9 +98,9 @@ def assert_agrees(found, expected, atol):
     assert set(found) == set(expected)
     for name, values in expected.items():
         assert np.isfinite(found[name]).all()
-        # A support is a number of records.
-        rtol = 1e-3 if name == "support" else 0
-        np.testing.assert_allclose(found[name], values, rtol=rtol, atol=atol, err_msg=name)
+        # A support is a number of records, and steep at the edges of its windows.
+        tolerance = {"rtol": 1e-3, "atol": 2e-3} if name == "support" else {"rtol": 0, "atol": atol}
+        np.testing.assert_allclose(found[name], values, err_msg=name, **tolerance)
 
 
 @pytest.mark.slow
