@@ -322,8 +322,7 @@ def backbone_moments(
     groups += [({"ln_r_rup": distance[np.newaxis]}, [number]) for number, distance in r_rup_km.items()]
     for distances, rows in groups:
         ln_r = {name: np.log(np.maximum(km, 1.0)).reshape(len(rows), -1) for name, km in distances.items()}
-        at_places = np.broadcast_to(known, (len(rows), known.size))
-        at_rows = tables.at(Earthquakes(*scenario[rows].T), at_places, **ln_r)
+        at_rows = tables.at(Earthquakes(*scenario[rows].T), known, **ln_r)
         median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in at_rows)
     return median, variance
 

@@ -111,17 +111,22 @@ class MedianTables:
             weights = tectonics.weights_by_depth(earthquakes.depth_km, self.classes, xp)
             earthquakes = dataclasses.replace(earthquakes, class_weights=weights)
         ln_im, ln_pga, variance, ln_ratio, distance_variance = (
-            self._curves(table, earthquakes, xp) for table in (getattr(self, name) for name in TABLES)
+            self._curves(getattr(self, name), earthquakes, xp) for name in TABLES
         )
-        ln_r = ln_r_rup if ln_r_hyp is None else ln_r_hyp + scaling_tables.along(ln_ratio, ln_r_hyp, xp)
-        at_760, ln_pga_760, total = (
-            scaling_tables.along(curve, ln_r, xp) for curve in (ln_im, ln_pga, variance)
-        )
-        if ln_r_hyp is not None:
-            before, after = (scaling_tables.along(ln_im, ln_r + step, xp) for step in (-_STEP, _STEP))
+        ln_r = ln_r_rup
+        if ln_r_hyp is not None:  # curves over R_hyp in place of R_rup
+            ln_r, at_nodes = ln_r_hyp, xp.to_float(LN_R, ln_ratio) + ln_ratio
+            before, after, variance = (
+                scaling_tables.along(curve, at_nodes + step, xp)
+                for curve, step in ((ln_im, -_STEP), (ln_im, _STEP), (variance, 0.0))
+            )
             slope = (after - before) / (2 * _STEP)
-            total = total + slope * slope * scaling_tables.along(distance_variance, ln_r_hyp, xp)
-        return at_760 + self.site.amplification(vs30, ln_pga_760, xp), total
+            variance = variance + slope * slope * distance_variance
+            ln_im, ln_pga = (scaling_tables.along(curve, at_nodes, xp) for curve in (ln_im, ln_pga))
+        at_760 = scaling_tables.along(ln_im, ln_r, xp)
+        ln_pga_760 = at_760 if self.ln_pga is self.ln_im else scaling_tables.along(ln_pga, ln_r, xp)
+        median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
+        return median, scaling_tables.along(variance, ln_r, xp)
 
     @staticmethod
     def _curves(table: np.ndarray, earthquakes: Earthquakes, xp: ArrayFunctions):

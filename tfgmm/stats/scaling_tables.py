@@ -13,6 +13,7 @@ needed, `xp` is the set of functions that has it: `NUMPY`, or an `ArrayFunctions
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,9 @@ def _gather(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 NUMPY = ArrayFunctions(
-    *(np.floor, np.minimum, np.maximum, np.log, np.exp, np.einsum, np.asarray),
+    *(np.floor, np.minimum, np.maximum, np.log, np.exp),
+    functools.partial(np.einsum, optimize=True),  # by matrix products
+    np.asarray,
     lambda values: np.asarray(values).astype(np.int64),
     lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
     _gather,
