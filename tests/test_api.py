@@ -28,7 +28,7 @@ from tfgmm.stats import bootstrap
 
 #: Networks of seconds.
 GRID = {"pixel_km": 4.0, "input_size": 68}
-TINY = {"preset": "quick", "chunks": 2, "depth": 2, "base": 2, "epochs": 1} | GRID
+TINY = {"preset": "quick", "backbone": "BSSA14", "chunks": 2, "depth": 2, "base": 2, "epochs": 1} | GRID
 EVENT = tfgmm.scenario(6.5, 139.8, 35.7, 30.0)
 
 

@@ -22,7 +22,8 @@ from tfgmm.serving.server import Server, running
 
 EVENT = "--magnitude 6 --longitude 139.8 --latitude 35.5 --depth 30"
 #: A network of seconds.
-TINY = "--pixel-km 4 --input-size 68 --depth 2 --base 2 --epochs 1 --chunks 2 --inits 1 --preset quick"
+TINY = "--pixel-km 4 --input-size 68 --depth 2 --base 2 --epochs 1 --chunks 2 --inits 1 --preset quick "
+TINY += "--backbone BSSA14"
 #: Arguments, and a part of what is printed or a file that is written.
 COMMANDS = {
     "train": (f"--networks kik,meso --data data --out new {TINY}", "new/predictions.parquet"),
