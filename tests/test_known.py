@@ -188,7 +188,7 @@ def test_reference_rock_has_no_site_terms(tmp_path):
     ],
 )
 def test_a_run_without_backbone_cannot_use_it(without_backbone, known):
-    with pytest.raises(UsageError, match="has no backbone: ruptures, Vs30 and reference rock cannot be"):
+    with pytest.raises(UsageError, match="has no backbone of published models: ruptures, Vs30 and"):
         without_backbone.at_sites(LARGE, NORTH, known=known)
 
 

@@ -129,7 +129,7 @@ def test_sites_that_cannot_be(tmp_path, content, error, message):
     ],
 )
 def test_sites_as_neighbouring_tools_write_them(tmp_path, header, ids):
-    (tmp_path / "sites.csv").write_text(f"{header}\nNA,139.7,35.7,1\n007,139.5,35.4,2\n")
+    (tmp_path / "sites.csv").write_text(f"{header}\nNA,139.7,35.7,310\n007,139.5,35.4,760\n")
     sites, tally = scenarios.read_sites(tmp_path / "sites.csv")
     assert sites["site_id"].tolist() == ids
     assert sites["longitude"].tolist() == [139.7, 139.5] and sites["latitude"].tolist() == [35.7, 35.4]

@@ -284,15 +284,18 @@ class Ensemble:
 
         A column of Vs30 among the sites, which may be there for another reason, is only a warning.
         """
-        if self.backbones:
+        if not all(tables.hypocentral for tables in self.backbones.values()):
             return
         if known.vs30_m_s or known.reference_rock or known.ruptures:
             raise UsageError(
-                f"run {self.run.path} has no backbone: ruptures, Vs30 and reference rock cannot be given. "
-                "Train with --backbone auto, or leave them out"
+                f"run {self.run.path} has no backbone of published models: ruptures, Vs30 and reference "
+                "rock cannot be given. Train with --backbone auto, or leave them out"
             )
         if sites is not None and "vs30_m_s" in sites:
-            _log.warning("run %s has no backbone: vs30_m_s of the sites is not used", self.run.path)
+            _log.warning(
+                "run %s has no backbone of published models: vs30_m_s of the sites is not used",
+                self.run.path,
+            )
 
     def _facts(
         self,

@@ -23,7 +23,7 @@ _SITE_COLUMNS = {
     "longitude": sheet.Column(sheet.LONGITUDE, sheet.NUMBER, True, True, *LIMITS["longitude"]),
     "latitude": sheet.Column(sheet.LATITUDE, sheet.NUMBER, True, True, *LIMITS["latitude"]),
     "site_id": sheet.Column(sheet.SITE, filled=True, expected="an id"),
-    "vs30_m_s": sheet.Column(("vs30ms",), sheet.NUMBER, False, False, *VS30_RANGE),
+    "vs30_m_s": sheet.Column(("vs30ms", "vs30"), sheet.NUMBER, False, False, *VS30_RANGE),
 }
 
 

@@ -682,7 +682,10 @@ class Graph:
         vs30 = tf.cast([np.nan] if places.vs30 is None else places.vs30, tf.float32)
         vs30 = tf.where(tf.math.is_nan(vs30), np.float32(tables.vs30_m_s), vs30)
         vs30 = tf.broadcast_to(tf.reshape(vs30, [tf.shape(vs30)[0], -1]), tf.shape(ln_r))
-        earthquakes = Earthquakes(tf.cast(event[3], tf.float32), tf.cast(event[2], tf.float32))
+        # As in `_ln_r_hyp`: what is no number is refused by name.
+        scenario = (tf.cast(values, tf.float32) for values in (event[3], event[2]))
+        finite = (tf.where(tf.math.is_finite(values), values, 0.0) for values in scenario)
+        earthquakes = Earthquakes(*finite)
         moments = tables.at(earthquakes, vs30, ln_r_hyp=ln_r, xp=TENSORS)
         if places.r_rup_km is not None and not tables.hypocentral:
             known = tf.math.log(tf.maximum(places.r_rup_km, 1.0))

@@ -288,13 +288,16 @@ def _fit(
     published = _class_tables(classes, models, weights, tables, 0)
     regression = training.regress(training.at(published), ln_pga_760, listed_regression.MOST_UPDATES)
     p = len(regression.coefficients) - training.control.shape[1]
-    factor = 1 + float(regression.coefficients[p - 1])
+    # Ground does not amplify less for being softer: where records seem to say so, something else does.
+    coefficients = regression.coefficients[:p].copy()
+    coefficients[-1] = max(coefficients[-1], -1.0)
+    factor = 1 + float(coefficients[-1])
     backbone = Backbone(
         ims=(im,),
         classes=classes,
         published=published[None],
         pga_760=first[0].pga_760 if first else _class_tables(classes, models, weights, tables, 1),
-        coefficients=regression.coefficients[None, :p],
+        coefficients=coefficients[None],
         covariance=regression.covariance[None, :p, :p],
         centres=(training.centre,),
         sites=(dataclasses.replace(training.site_response, factor=factor),),
