@@ -213,7 +213,7 @@ ROCK_VS30_M_S = 760.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of ruptures and of the ground beyond the tables of events and sites.
+    """Facts about ruptures and the ground beyond the tables of events and sites.
 
     Attributes
     ----------
