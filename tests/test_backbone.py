@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from tfgmm.core.errors import DataError
 from tfgmm.serving.graph import TENSORS
-from tfgmm.stats import backbone, backbone_fit, published, recentring, scaling_tables, tectonics
+from tfgmm.stats import backbone_fit, published, recentring, scaling_tables, tectonics
 from tfgmm.stats.backbone import Backbone, Earthquakes
 from tfgmm.stats.listed_regression import Listing
 from tfgmm.stats.published_scaling import FunctionScaling
@@ -295,16 +295,9 @@ def test_a_damaged_file_is_refused(fitted, tmp_path, cut):
         Backbone.load(path)
 
 
-def test_measures_are_combined(fitted):
-    second = backbone_fit.fit(simulated(), "SA(1.0)", models=MODELS)
-    both = backbone.combine([second, fitted])
-    assert both.ims == ("SA(1.0)", "PGA")
-    place = [5.0, 6.0], [10.0, 5.0], [[4.0], [3.0]]
-    np.testing.assert_array_equal(both.median("PGA", *place), fitted.median("PGA", *place))
+def test_a_measure_that_is_not_there_is_refused(fitted):
     with pytest.raises(DataError, match=r"no SA\(2.0\), only"):
-        both.median("SA(2.0)", *place)
-    with pytest.raises(DataError, match="different tectonic classes"):
-        backbone.combine([fitted, dataclasses.replace(second, classes=("intraslab",))])
+        fitted.median("SA(2.0)", [5.0, 6.0], [10.0, 5.0], [[4.0], [3.0]])
 
 
 @pytest.mark.parametrize("column", ["ln_im", "r_km", "depth_km", "magnitude"])

@@ -136,29 +136,6 @@ def test_support_of_records_is_that_of_their_events_and_distances(records):
     assert (fitted.at_records(records) > 0.5).all()
 
 
-def test_support_survives_its_file_and_a_damaged_one_is_refused(records, tmp_path):
-    fitted, path = Support.fit(records), tmp_path / "support.npz"
-    fitted.save(path)
-    read = Support.load(path)
-    for name in ("magnitude", "depth_km", "x_km", "y_km", "effective"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(fitted, name))
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-    changed = (
-        whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 8]) + whole[middle + 8 :]
-    )
-    for content in (whole[:middle], changed, b"", b"no archive"):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="missing or damaged"):
-            Support.load(path)
-    path.unlink()
-    with pytest.raises(DataError, match="missing or damaged"):
-        Support.load(path)
-    Support(fitted.magnitude[:-1], fitted.depth_km, fitted.x_km, fitted.y_km, fitted.effective).save(path)
-    with pytest.raises(DataError, match="common number"):
-        Support.load(path)
-
-
 def test_records_without_values_are_refused(records):
     for bad in (records.iloc[:0], records.assign(depth_km=np.nan)):
         with pytest.raises(DataError, match="support of predictions"):

@@ -331,9 +331,13 @@ class Training:
             [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
             ignore_index=True,
         )
-        shrinkages, together = self._with_support(together)
+        events, stations = batches.places(self.dataset, self.experiment)
+        located = together.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
+        shrinkages, together = self._with_support(located)
         if experiment.random_effects != "none":
-            together = self._with_random_effects(together)
+            located = together.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
+            together = self._with_random_effects(located)
+        together = together.drop(columns=[*SOURCE_XY, *SITE_XY], errors="ignore")
         with files.whole_file(run.predictions) as temporary:
             predictions.write(together, temporary)
         names = [PREDICTIONS, *(random_effects.FILES if experiment.random_effects != "none" else ())]
@@ -364,15 +368,13 @@ class Training:
     def _with_support(self, table: pd.DataFrame) -> tuple[dict[str, Shrinkage], pd.DataFrame]:
         """Return the shrinkage of the run's own arm by measure, and the predictions shrunken by support.
 
-        The column ``support`` is the effective number of training records of the chunk like a record. With
-        a backbone, the part of the network is shrunken where the support is small. How far is fitted to
-        stopping events, which did not train.
+        `table` are predictions with the positions of their events. The column ``support`` is the effective
+        number of training records of the chunk like a record. With a backbone, the part of the network is
+        shrunken where the support is small. How far is fitted to stopping events, which did not train.
         """
         shrinkages, tables = {}, []
-        events, _ = batches.places(self.dataset, self.experiment)
         for (im, arm), rows in table.groupby(["im", "arm"], observed=True, sort=False):
-            located = rows.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
-            located["support"] = 0.0
+            located = rows.assign(support=0.0)
             for of_chunk in located.groupby("chunk", observed=True).indices.values():
                 records = located.iloc[of_chunk]
                 support = Support.fit(training_records(records)).at_records(records)
@@ -383,19 +385,19 @@ class Training:
                 located = _shrunken(located, shrinkage)
                 if arm == self.run.experiment.arm:
                     shrinkages[str(im)] = shrinkage
-            tables.append(located.drop(columns=SOURCE_XY))
+            tables.append(located)
         return shrinkages, pd.concat(tables, ignore_index=True)
 
     def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the predictions of all arms with random effects; write the effects of the run's arm."""
+        """Return the predictions of all arms with random effects; write the effects of the run's arm.
+
+        `table` are predictions with the positions of their events and stations.
+        """
         own_effects, tables = {}, []
-        events, stations = batches.places(self.dataset, self.experiment)
-        for (im, arm), rows in table.groupby(["im", "arm"], observed=True):
-            located = rows.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
-            located = located.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
-            effects = RandomEffects.fit(located, self.run.experiment.reference)
-            mixed = kriging.krige_residuals(effects.apply(located))
-            tables.append(mixed.drop(columns=[*SOURCE_XY, *SITE_XY]))
+        for (im, arm), located in table.groupby(["im", "arm"], observed=True):
+            rows = located.reset_index(drop=True)
+            effects = RandomEffects.fit(rows, self.run.experiment.reference)
+            tables.append(kriging.krige_residuals(effects.apply(rows)))
             if arm == self.run.experiment.arm:
                 own_effects[str(im)] = effects
         random_effects.write(own_effects, self.run.path)

@@ -110,11 +110,14 @@ class MedianTables:
         if earthquakes.class_weights is None:
             weights = tectonics.weights_by_depth(earthquakes.depth_km, self.classes, xp)
             earthquakes = dataclasses.replace(earthquakes, class_weights=weights)
-        ln_im, ln_pga, variance, ln_ratio, distance_variance = (
-            self._curves(getattr(self, name), earthquakes, xp) for name in TABLES
-        )
+        ln_im, variance = (self._curves(table, earthquakes, xp) for table in (self.ln_im, self.variance))
+        is_pga = self.ln_pga is self.ln_im
+        ln_pga = ln_im if is_pga else self._curves(self.ln_pga, earthquakes, xp)
         ln_r = ln_r_rup
         if ln_r_hyp is not None:  # curves over R_hyp in place of R_rup
+            ln_ratio, distance_variance = (
+                self._curves(table, earthquakes, xp) for table in (self.ln_ratio, self.distance_variance)
+            )
             ln_r, at_nodes = ln_r_hyp, xp.to_float(LN_R, ln_ratio) + ln_ratio
             before, after, variance = (
                 scaling_tables.along(curve, at_nodes + step, xp)
@@ -124,7 +127,7 @@ class MedianTables:
             variance = variance + slope * slope * distance_variance
             ln_im, ln_pga = (scaling_tables.along(curve, at_nodes, xp) for curve in (ln_im, ln_pga))
         at_760 = scaling_tables.along(ln_im, ln_r, xp)
-        ln_pga_760 = at_760 if self.ln_pga is self.ln_im else scaling_tables.along(ln_pga, ln_r, xp)
+        ln_pga_760 = at_760 if is_pga else scaling_tables.along(ln_pga, ln_r, xp)
         median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
         return median, scaling_tables.along(variance, ln_r, xp)
 
@@ -515,37 +518,6 @@ def _tables(backbone: Backbone, im: str) -> MedianTables:
 def _on_axes(values: np.ndarray, *axes: int) -> np.ndarray:
     """Return values, [n] or [n, m], with axes of length 1 for those of a table that are not in `axes`."""
     return np.expand_dims(values, tuple(axis for axis in range(4) if axis not in axes))
-
-
-def combine(backbones: Sequence[Backbone]) -> Backbone:
-    """Return one backbone for several intensity measures, of backbones fitted to the same records.
-
-    Parameters
-    ----------
-    backbones : sequence of Backbone
-        Backbones of different measures with the same classes.
-
-    Returns
-    -------
-    Backbone
-        With the table of PGA of the one that holds PGA, else of the first.
-
-    Raises
-    ------
-    DataError
-        The classes or the regions differ.
-    """
-    first = next((one for one in backbones if "PGA" in one.ims), backbones[0])
-    if any((one.classes, one.region) != (first.classes, first.region) for one in backbones):
-        raise DataError("backbones of different tectonic classes or regions cannot be combined")
-    changed: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in backbones])
-        for name in ("published", "coefficients", "covariance")
-    }
-    for name in ("ims", "centres", "sites", "stddevs"):
-        changed[name] = tuple(value for one in backbones for value in getattr(one, name))
-    report = pd.concat([one.report for one in backbones], ignore_index=True)
-    return dataclasses.replace(first, **changed, report=report)
 
 
 #: Columns of the report on published models that are averaged over backbones.

@@ -5,17 +5,12 @@ ranges of one variable at a time do not tell that no large earthquake was record
 """
 
 import dataclasses
-import io
-import zlib
-from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import SOURCE_XY
 from tfgmm.stats.scaling_tables import NUMPY, ArrayFunctions
@@ -225,62 +220,6 @@ class Support:
         ln_r = np.log(np.maximum(records["r_hyp_km"].to_numpy(float), 1.0))
         rows_of_curves = dataclasses.replace(NUMPY, gather=lambda rows, node: rows[event, node])
         return self.at(curves, ln_r, rows_of_curves)
-
-    def save(self, path: Path) -> None:
-        """Write the support to an NPZ file without pickles.
-
-        Parameters
-        ----------
-        path : Path
-            File to write, whole or not at all.
-
-        Raises
-        ------
-        DataError
-            The file system refuses to write.
-        """
-        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        with files.whole_file(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the support from a file that `save` has written.
-
-        Parameters
-        ----------
-        path : Path
-            NPZ file.
-
-        Returns
-        -------
-        Support
-
-        Raises
-        ------
-        DataError
-            The file is missing or damaged.
-        """
-        try:
-            # From memory: NumPy does not close a file that is no archive.
-            with np.load(io.BytesIO(path.read_bytes())) as arrays:
-                support = cls(
-                    **{
-                        field.name: arrays[field.name].astype("float32")
-                        for field in dataclasses.fields(cls)
-                    }
-                )
-            events = support.magnitude.shape
-            if {support.depth_km.shape, support.x_km.shape, support.y_km.shape} != {events}:
-                raise ValueError("its events have no common number")
-            if support.effective.shape != (*events, len(LN_R)):
-                raise ValueError(f"it has not {len(LN_R)} distances for each event")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise DataError(
-                f"{path} is missing or damaged ({error}): give the tfgmm train command of the run again, "
-                "which writes it anew"
-            ) from error
-        return support
 
 
 # ---- the share of the network ----------------------------------------------------------------------------
