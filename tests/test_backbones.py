@@ -1,5 +1,7 @@
 """Backbones of a run: fitted per chunk, and the same numbers in training, ensemble and exported graph."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ import tensorflow as tf
 
 from conftest import TINY, small_dataset
 from helpers import untrained_run
+from tfgmm.core.errors import DataError
 from tfgmm.core.rupture import Rupture
 from tfgmm.network import backbones, training
+from tfgmm.network.batches import Material
 from tfgmm.prediction import ensemble
 from tfgmm.prediction.conditioning import Known
 from tfgmm.runs.experiment import Experiment
@@ -125,3 +129,33 @@ def test_the_backbone_carries_large_earthquakes(run):
     median, variance = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)
     assert (np.diff(median, axis=0)[:2] > 0).all() and np.exp(median).max() < 3
     assert (variance >= 0).all() and variance[3, 0] > variance[0, 2]
+
+
+def test_the_tectonic_class_of_the_dataset_decides():
+    dataset, experiment = small_dataset(), Experiment(**TINY | {"backbone": "auto"})
+    fold = make_folds(dataset, experiment)[0]
+    events = dataset.events.assign(tectonic_class="interface")
+    named = dataclasses.replace(dataset, events=events)
+    assert backbones.fit(named, experiment, "PGA", fold).classes == ("interface",)
+    # An unknown class is told by the depth.
+    unknown = dataclasses.replace(dataset, events=events.assign(tectonic_class=None))
+    by_depth = backbones.fit(unknown, experiment, "PGA", fold)
+    assert by_depth.classes == backbones.fit(dataset, experiment, "PGA", fold).classes
+    material = Material.of(named, experiment, "PGA", fold, by_depth)
+    classes = material.records["tectonic_class"]
+    assert set(classes) == {"interface"}
+    np.testing.assert_allclose(
+        material.records["backbone"], by_depth.median_of("PGA", material.records), atol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_a_prediction_takes_the_tectonic_class_of_the_event(run):
+    loaded = ensemble.load(run, "PGA")
+    by_depth, crustal = (
+        loaded.maps(EVENTS.assign(**changes)) for changes in ({}, {"tectonic_class": ["crustal", None] * 2})
+    )
+    np.testing.assert_array_equal(by_depth["mean"][0], crustal["mean"][0])  # 8 km deep
+    np.testing.assert_array_equal(by_depth["mean"][1], crustal["mean"][1])
+    with pytest.raises(DataError, match="tectonic_class holds 'shallow'"):
+        loaded.maps(EVENTS.assign(tectonic_class="shallow"))

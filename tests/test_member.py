@@ -15,6 +15,7 @@ from tfgmm.data.schemas import training_records
 from tfgmm.network import backbones, member, normal
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network.batches import Material
+from tfgmm.network.input_channels import StandardisedChannels
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
 from tfgmm.runs.member_folder import MemberFolder
@@ -181,7 +182,7 @@ def test_a_damaged_model_is_named(tmp_path, content):
 def test_network_begins_at_the_training_mean_and_standardises(trained):
     chosen, _ = trained
     model = member.compiled(chosen, 1)
-    layer = next(x for x in model.layers if isinstance(x, keras.layers.Normalization))
+    layer = next(x for x in model.layers if isinstance(x, StandardisedChannels))
     import tensorflow as tf
 
     maps = tf.stack([chosen.fixed(tf.constant(e), tf.zeros(2, tf.int32)) for e in chosen.training.events])

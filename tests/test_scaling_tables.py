@@ -15,8 +15,8 @@ IMS = ["PGA", "SA(1.0)"]
 
 def at(table, magnitude, r_km, depth_km) -> np.ndarray:
     """One class, one place an event."""
-    curves = scaling_tables.curves(table[None], np.ones((len(magnitude), 1)), magnitude, depth_km)
-    return scaling_tables.along(curves, np.log(r_km)[:, None])[:, 0]
+    curves = scaling_tables.curves(table[:, None], np.ones((len(magnitude), 1)), magnitude, depth_km)
+    return scaling_tables.along(curves, scaling_tables.positions(np.log(r_km)[:, None]))[:, 0]
 
 
 def plain(im, magnitude, r_km, depth_km, vs30):
@@ -105,12 +105,13 @@ def test_arrays_and_tensors_give_the_same_numbers():
     import tensorflow as tf
 
     rng = np.random.default_rng(1)
-    table = np.stack([tabulate(PLAIN, ("PGA",))[0]] * 2) + np.array([0.0, 0.3])[:, None, None, None]
+    table = np.stack([tabulate(PLAIN, ("PGA",))[0]] * 2, axis=1) + np.array([0.0, 0.3])[:, None, None]
     weights = rng.dirichlet([1, 1], 5)
     magnitude, depth = rng.uniform(2, 10, 5), rng.uniform(-5, 250, 5)
     ln_r = rng.uniform(-1, 8, (5, 40))
     ln_r[0, :5] = LN_R[[0, 1, 35, -2, -1]]
-    expected = scaling_tables.along(scaling_tables.curves(table, weights, magnitude, depth), ln_r)
+    curves = scaling_tables.curves(table, weights, magnitude, depth)
+    expected = scaling_tables.along(curves, scaling_tables.positions(ln_r))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.float32)] * 2
@@ -119,7 +120,7 @@ def test_arrays_and_tensors_give_the_same_numbers():
     def graph(magnitude, depth, weights, ln_r):
         held = tf.constant(table, tf.float32)
         curves = scaling_tables.curves(held, weights, magnitude, depth, TENSORS)
-        return scaling_tables.along(curves, ln_r, TENSORS)
+        return scaling_tables.along(curves, scaling_tables.positions(ln_r, TENSORS), TENSORS)
 
     got = graph(*(a.astype(np.float32) for a in (magnitude, depth, weights, ln_r)))
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)

@@ -74,6 +74,8 @@ EVENT_RANGES = {
 #: Lowest and highest plausible Vs30, m/s.
 VS30_RANGE = (30, 5000)
 COMPONENTS = ("geometric_mean", "rotd50")
+#: Tectonic classes of earthquakes, in the order of every axis ``class``.
+TECTONIC_CLASSES = ("crustal", "interface", "intraslab")
 
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
@@ -92,6 +94,7 @@ EVENTS = pa.DataFrameSchema(
         "depth_km": pa.Column(float, pa.Check.in_range(-5, 800)),
         "magnitude": pa.Column(float, pa.Check.in_range(-1, 10)),
         "magnitude_source": pa.Column(str),
+        "tectonic_class": pa.Column(str, pa.Check.isin(TECTONIC_CLASSES), nullable=True, required=False),
     }
 )
 STATIONS = pa.DataFrameSchema(

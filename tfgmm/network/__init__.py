@@ -8,5 +8,5 @@ normal     Normal distribution at every pixel, its likelihood at stations, event
 training   train the missing members of a run, and write the predictions table
 upgrade    convert a run of version 0.1 to the format of this version
 unet       U-Net: input channels -> parameter map
-clipping   channels clipped to the range of the training records, sources moved to their hull
+input_channels  channels clipped to the training range, sources moved to their hull; standardised
 """

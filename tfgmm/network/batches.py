@@ -17,6 +17,9 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
 from tfgmm.stats.backbone import Backbone
 
+#: Columns of `flat_table` that the backbone alone uses.
+BACKBONE_ONLY = ["vs30", "r_rup_km", "tectonic_class"]
+
 
 def processor_precision() -> str:
     """Return ``bfloat16`` if the processor multiplies in it (AVX512-BF16 or AMX), else ``float32``.
@@ -103,8 +106,9 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         output window; ``nearest_added_km``, the distance from the station to the nearest station of a
         network other than the reference network, NaN if there is none; ``vs30``, m/s, of the site layer at
         the pixel, else of the station, NaN if unknown or if the run leaves the channel out; ``r_rup_km``,
-        the distance to the rupture, NaN if unknown; ``backbone``, 0. Rows are sorted by event and station.
-        Stations outside the output window are left out.
+        the distance to the rupture, NaN if unknown; ``tectonic_class`` of the event, None if unknown;
+        ``backbone``, 0. Rows are sorted by event and station. Stations outside the output window are left
+        out.
 
     Raises
     ------
@@ -130,18 +134,21 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     )
     ex, ey = grid.project(dataset.events["longitude"], dataset.events["latitude"])
     events = dataset.events.assign(event_x_km=ex, event_y_km=ey)
+    events["tectonic_class"] = events.get("tectonic_class")
+    of_event = ["magnitude", "depth_km", "event_x_km", "event_y_km", "tectonic_class"]
     table = (
         _with_rupture_distance(dataset.records)[["event_id", "station_id", im, "r_rup_km"]]
         .dropna(subset=im)
         .merge(stations.drop(columns=["longitude", "latitude"]), on="station_id")
-        .merge(events[["event_id", "magnitude", "depth_km", "event_x_km", "event_y_km"]], on="event_id")
+        .merge(events[["event_id", *of_event]], on="event_id")
         .sort_values(["event_id", "station_id"], ignore_index=True)
     )
     epicentral = np.hypot(table["x_km"] - table["event_x_km"], table["y_km"] - table["event_y_km"])
     table["r_hyp_km"] = np.hypot(epicentral, table["depth_km"])
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
-    return table[[*columns, "row", "col", "nearest_added_km", "vs30", "r_rup_km"]].assign(backbone=0.0)
+    columns += ["row", "col", "nearest_added_km", *BACKBONE_ONLY]
+    return table[columns].assign(backbone=0.0)
 
 
 def _with_rupture_distance(records: pd.DataFrame) -> pd.DataFrame:
@@ -203,6 +210,8 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
         for name, layer in (dataset.layers or {}).items()
     }
     named = {"longitude": "event_longitude", "latitude": "event_latitude"}
+    if "tectonic_class" in events:
+        named["tectonic_class"] = "tectonic_class"
     events = events[["event_id", "origin_time", *named]].rename(columns=named)
     stations = stations[["station_id", "site_id", "longitude", "latitude", "vs30_m_s"]]
     return events.assign(event_x_km=ex, event_y_km=ey), stations.assign(x_km=x, y_km=y, **at_pixel)

@@ -16,10 +16,10 @@ import tensorflow as tf
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import training_records
-from tfgmm.network import batches, clipping
+from tfgmm.network import batches, input_channels
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import EVENT_VECTOR
-from tfgmm.network.clipping import ClippedChannels
+from tfgmm.network.input_channels import ClippedChannels, StandardisedChannels
 from tfgmm.network.normal import (
     GroundMotionModel,
     NormalLayer,
@@ -184,8 +184,8 @@ def build(material: Material) -> GroundMotionModel:
     if material.backbone is not None:
         # What lies outside the training records is left to the backbone.
         events = pd.DataFrame(material.training.events, columns=EVENT_VECTOR)
-        channels = ClippedChannels(**clipping.limits(training, events, names))(maps)
-    standardised = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(channels)
+        channels = ClippedChannels(**input_channels.limits(training, events, names))(maps)
+    standardised = StandardisedChannels(mean.tolist(), variance.tolist())(channels)
     parameters = parameter_map(standardised, experiment.network)
     learned = training["ln_im"] - training["backbone"]
     normal = NormalLayer(
@@ -481,9 +481,9 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row, col, vs30`` and ``r_rup_km``, with ``im``, ``arm``
-        (name of the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network
-        together) and ``stddev`` of ln IM, ln units (IM in g).
+        The rows of ``material.records`` without ``row, col`` and `batches.BACKBONE_ONLY`, with ``im``,
+        ``arm`` (name of the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and
+        network together) and ``stddev`` of ln IM, ln units (IM in g).
     """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)
@@ -497,7 +497,7 @@ def predictions(
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
-    table = material.records.drop(columns=["row", "col", "vs30", "r_rup_km"])
+    table = material.records.drop(columns=["row", "col", *batches.BACKBONE_ONLY])
     which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
     return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
 

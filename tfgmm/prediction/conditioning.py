@@ -19,6 +19,7 @@ from tfgmm.core.grid import Grid
 from tfgmm.core.rupture import Rupture
 from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.prediction.places import Places, Window
+from tfgmm.stats import tectonics
 from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.mixture import moments
@@ -300,7 +301,7 @@ def backbone_moments(
     tables : MedianTables
         Backbone of a chunk.
     events : pandas.DataFrame, [event, ...]
-        ``magnitude`` and ``depth_km``.
+        ``magnitude`` and ``depth_km``; optionally ``tectonic_class``, missing where unknown.
     r_hyp_km : ndarray, [event, ...]
         Hypocentral distances, km; below 1 km they count as 1 km.
     vs30 : ndarray, [...]
@@ -314,7 +315,9 @@ def backbone_moments(
         Ln units; squared ln units.
     """
     known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
-    scenario = events[["magnitude", "depth_km"]].to_numpy(float)
+    magnitude, depth_km = (events[name].to_numpy(float) for name in ("magnitude", "depth_km"))
+    classes = tectonics.class_weights(depth_km, events.get("tectonic_class"))
+    earthquakes = np.column_stack([magnitude, depth_km, tectonics.shared(classes, tables.classes)])
     median, variance = np.empty(r_hyp_km.shape), np.empty(r_hyp_km.shape)
     r_rup_km = {} if tables.hypocentral else r_rup_km
     unknown = [number for number in range(len(events)) if number not in r_rup_km]
@@ -322,7 +325,8 @@ def backbone_moments(
     groups += [({"ln_r_rup": distance[np.newaxis]}, [number]) for number, distance in r_rup_km.items()]
     for distances, rows in groups:
         ln_r = {name: np.log(np.maximum(km, 1.0)).reshape(len(rows), -1) for name, km in distances.items()}
-        at_rows = tables.at(Earthquakes(*scenario[rows].T), known, **ln_r)
+        own = earthquakes[rows]
+        at_rows = tables.at(Earthquakes(own[:, 0], own[:, 1], own[:, 2:]), known, **ln_r)
         median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in at_rows)
     return median, variance
 

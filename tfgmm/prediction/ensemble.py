@@ -16,7 +16,7 @@ import xarray as xr
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.network import member
-from tfgmm.network.channels import Rasteriser, event_vectors
+from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Facts, Known, MemberMoments, PlaceTerms
@@ -84,7 +84,7 @@ class Ensemble:
         self.backbones, self.support, self.shrinkage = backbones or {}, support, shrinkage
         self.run, self.im, self.members, self.effects = run, im, members, effects
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
-        self._rasteriser = rasteriser
+        self._rasteriser, self._input_maps = rasteriser, _input_maps(rasteriser)
         self._graphs: dict[int, Callable] = {}
 
     def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
@@ -100,7 +100,7 @@ class Ensemble:
         Ensemble
         """
         ensemble = copy.copy(self)
-        ensemble._rasteriser = rasteriser
+        ensemble._rasteriser, ensemble._input_maps = rasteriser, _input_maps(rasteriser)
         return ensemble
 
     @property
@@ -424,8 +424,7 @@ class Ensemble:
     def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
         """Return the input maps of events in a window, [event, size, size, channel]."""
         rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
-        vectors, unmoved = event_vectors(events, self.experiment.grid), tf.zeros(2, tf.int32)
-        return tf.stack([self._rasteriser(vector, unmoved)[rows, cols] for vector in vectors])
+        return self._input_maps(event_vectors(events, self.experiment.grid))[:, rows, cols]
 
     def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
         """Return a function from input maps to mean and standard deviation of ln IM by every member.
@@ -436,9 +435,18 @@ class Ensemble:
         """
         if size not in self._graphs:
             models = [_resized(model, size) for model in self.members.values()]
-            maps = tf.TensorSpec([None, size, size, len(self._rasteriser.names)], tf.float32)
+            maps = tf.TensorSpec([None, *models[0].input_shape[1:]], tf.float32)
             self._graphs[size] = tf.function(functools.partial(_normals, models), [maps])
         return self._graphs[size]
+
+
+def _input_maps(rasteriser: Rasteriser) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function from event vectors, [event, 6], to input maps, [event, row, col, channel]."""
+
+    def of_events(vectors: tf.Tensor) -> tf.Tensor:
+        return tf.vectorized_map(lambda vector: rasteriser(vector, tf.zeros(2, tf.int32)), vectors)
+
+    return tf.function(of_events, [tf.TensorSpec([None, len(EVENT_VECTOR)], tf.float32)])
 
 
 def _resized(model: keras.Model, size: int) -> keras.Model:

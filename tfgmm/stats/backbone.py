@@ -56,11 +56,11 @@ class MedianTables:
     ----------
     classes : tuple of str, [class]
         Tectonic classes.
-    ln_im, ln_pga : ndarray, [class, M, R, Z]
+    ln_im, ln_pga : ndarray, [M, class, R, Z]
         Medians of ln IM and ln PGA (g) at Vs30 760 m/s, on the nodes of `tfgmm.stats.scaling_tables`.
-    variance : ndarray, [class, M, R, Z]
+    variance : ndarray, [M, class, R, Z]
         Posterior variance of the median of ln IM, squared ln units.
-    ln_ratio, distance_variance : ndarray, [class, M, R, Z]
+    ln_ratio, distance_variance : ndarray, [M, class, R, Z]
         Mean of ln (R_rup / R_hyp) and variance of ln R_rup for an unknown rupture, by hypocentral distance.
     site : SiteResponse
         Site response of the measure.
@@ -119,21 +119,24 @@ class MedianTables:
                 self._curves(table, earthquakes, xp) for table in (self.ln_ratio, self.distance_variance)
             )
             ln_r, at_nodes = ln_r_hyp, xp.to_float(LN_R, ln_ratio) + ln_ratio
-            before, after, variance = (
-                scaling_tables.along(curve, at_nodes + step, xp)
-                for curve, step in ((ln_im, -_STEP), (ln_im, _STEP), (variance, 0.0))
+            before, nodes, after = (
+                scaling_tables.positions(at_nodes + step, xp) for step in (-_STEP, 0.0, _STEP)
             )
-            slope = (after - before) / (2 * _STEP)
+            difference = scaling_tables.along(ln_im, after, xp) - scaling_tables.along(ln_im, before, xp)
+            slope = difference / (2 * _STEP)
+            ln_im, ln_pga, variance = (
+                scaling_tables.along(curve, nodes, xp) for curve in (ln_im, ln_pga, variance)
+            )
             variance = variance + slope * slope * distance_variance
-            ln_im, ln_pga = (scaling_tables.along(curve, at_nodes, xp) for curve in (ln_im, ln_pga))
-        at_760 = scaling_tables.along(ln_im, ln_r, xp)
-        ln_pga_760 = at_760 if is_pga else scaling_tables.along(ln_pga, ln_r, xp)
+        places = scaling_tables.positions(ln_r, xp)
+        at_760 = scaling_tables.along(ln_im, places, xp)
+        ln_pga_760 = at_760 if is_pga else scaling_tables.along(ln_pga, places, xp)
         median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
-        return median, scaling_tables.along(variance, ln_r, xp)
+        return median, scaling_tables.along(variance, places, xp)
 
     @staticmethod
     def _curves(table: np.ndarray, earthquakes: Earthquakes, xp: ArrayFunctions):
-        """Return a table, [class, M, R, Z], of each earthquake as a curve over ln R, [event, R]."""
+        """Return a table, [M, class, R, Z], of each earthquake as a curve over ln R, [event, R]."""
         magnitude = earthquakes.magnitude
         return scaling_tables.curves(
             xp.to_float(table, magnitude),
@@ -483,30 +486,34 @@ class Backbone:
 
 @functools.lru_cache
 def _distance_tables(classes: tuple[str, ...], hypocentral: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of ln (R_rup / R_hyp) and the variance of ln R_rup, [class, M, R, Z] each.
+    """Return the mean of ln (R_rup / R_hyp) and the variance of ln R_rup, [M, class, R, Z] each.
 
     Both are 0 where the distance of the median is the hypocentral one.
     """
     if hypocentral:
-        shape = len(classes), len(MAGNITUDES), len(LN_R), len(DEPTHS_KM)
+        shape = len(MAGNITUDES), len(classes), len(LN_R), len(DEPTHS_KM)
         return np.zeros(shape), np.zeros(shape)
     magnitude, r_hyp_km, depth_km = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
     moments = [
         point_source.table(RUPTURE_CLASSES[name]).at(magnitude, r_hyp_km, depth_km) for name in classes
     ]
-    return np.stack([mean - np.log(r_hyp_km) for mean, _ in moments]), np.stack([v for _, v in moments])
+    ln_ratio = np.stack([mean - np.log(r_hyp_km) for mean, _ in moments], axis=1)
+    return ln_ratio, np.stack([variance for _, variance in moments], axis=1)
 
 
 @functools.lru_cache(maxsize=64)
 def _tables(backbone: Backbone, im: str) -> MedianTables:
     """Return the tables of one measure of a backbone."""
-    ln_im = backbone.median_table(im)
+    ln_im, ln_pga, variance = (
+        np.ascontiguousarray(np.moveaxis(table, 1, 0))
+        for table in (backbone.median_table(im), backbone.pga_760, backbone.variance_table(im))
+    )
     ln_ratio, distance_variance = _distance_tables(backbone.classes, backbone.hypocentral)
     return MedianTables(
         classes=backbone.classes,
         ln_im=ln_im,
-        ln_pga=ln_im if np.allclose(ln_im, backbone.pga_760, atol=1e-6) else backbone.pga_760,
-        variance=backbone.variance_table(im),
+        ln_pga=ln_im if np.allclose(ln_im, ln_pga, atol=1e-6) else ln_pga,
+        variance=variance,
         ln_ratio=ln_ratio,
         distance_variance=distance_variance,
         site=backbone.sites[backbone.ims.index(im)],

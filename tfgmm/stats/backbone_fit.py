@@ -85,8 +85,13 @@ class _Training:
         """Return a table, [class, M, R, Z], at the records, [n]."""
         own = self.weights if weights is None else weights
         _, first, code = np.unique(self.event, return_index=True, return_inverse=True)
-        curves = scaling_tables.curves(table, own[first], self.magnitude[first], self.depth_km[first])
-        return scaling_tables.along(curves[code], np.log(self.r_km)[:, None])[:, 0]
+        by_magnitude = np.moveaxis(table, 1, 0)
+        curves = scaling_tables.curves(
+            by_magnitude, own[first], self.magnitude[first], self.depth_km[first]
+        )
+        return scaling_tables.along(curves[code], scaling_tables.positions(np.log(self.r_km)[:, None]))[
+            :, 0
+        ]
 
     def some(self, kept: np.ndarray) -> "_Training":
         """Return the records where `kept`, [n], is True."""

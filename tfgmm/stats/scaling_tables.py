@@ -74,7 +74,7 @@ NUMPY = ArrayFunctions(
     functools.partial(np.einsum, optimize=True),  # by matrix products
     np.asarray,
     lambda values: np.asarray(values).astype(np.int64),
-    lambda values, like: np.asarray(values).astype(np.asarray(like).dtype),
+    lambda values, like: np.asarray(values).astype(np.asarray(like).dtype, copy=False),
     _gather,
     lambda arrays: np.stack(arrays, axis=-1),
 )
@@ -114,8 +114,9 @@ def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY
 
     Parameters
     ----------
-    table : array or tensor, [class, M, R, Z]
-        Values on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`.
+    table : array or tensor, [M, class, R, Z]
+        Values on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`. With the magnitude as first axis the interpolation
+        over the magnitude is one product of matrices.
     class_weights : array or tensor, [event, class]
         Weights of the classes, which add up to 1.
     magnitude, depth_km : array or tensor, [event]
@@ -128,20 +129,43 @@ def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY
     array or tensor, [event, R]
         Curves.
     """
-    by_magnitude = xp.einsum("em,cmrz->ecrz", hat_weights(magnitude, MAGNITUDES, xp), table)
+    by_magnitude = xp.einsum("em,mcrz->ecrz", hat_weights(magnitude, MAGNITUDES, xp), table)
     by_depth = xp.einsum("ez,ecrz->ecr", hat_weights(depth_km, DEPTHS_KM, xp), by_magnitude)
     return xp.einsum("ec,ecr->er", class_weights, by_depth)
 
 
-def along(curves, ln_r, xp: ArrayFunctions = NUMPY):
+def positions(ln_r, xp: ArrayFunctions = NUMPY) -> tuple:
+    """Return where distances lie among the nodes `LN_R`: the node below, and the share of the step above.
+
+    Parameters
+    ----------
+    ln_r : array or tensor, [event, places]
+        Natural logarithm of the distance in km; outside 1 to 1000 km the nearest node counts.
+    xp : ArrayFunctions
+        Functions of the library of the argument.
+
+    Returns
+    -------
+    node : array or tensor of int, [event, places]
+        Number of the node below.
+    share : array or tensor, [event, places]
+        Distance to this node as a share of the step between nodes, 0 to 1.
+    """
+    step = float(LN_R[1] - LN_R[0])
+    position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(LN_R) - 1))
+    node = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
+    return xp.to_int(node), position - node
+
+
+def along(curves, places: tuple, xp: ArrayFunctions = NUMPY):
     """Return the value of each earthquake's curve at places, linear in ln R between the nodes.
 
     Parameters
     ----------
     curves : array or tensor, [event, R]
         Result of `curves`.
-    ln_r : array or tensor, [event, places]
-        Natural logarithm of the distance in km; outside 1 to 1000 km the nearest node counts.
+    places : tuple of array or tensor, [event, places]
+        Result of `positions`, the same for all curves at these places.
     xp : ArrayFunctions
         Functions of the library of the arguments.
 
@@ -150,9 +174,6 @@ def along(curves, ln_r, xp: ArrayFunctions = NUMPY):
     array or tensor, [event, places]
         Interpolated values.
     """
-    step = float(LN_R[1] - LN_R[0])
-    position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(LN_R) - 1))
-    node = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
-    share = position - node
-    index = xp.to_int(node)
-    return (1.0 - share) * xp.gather(curves, index) + share * xp.gather(curves, index + 1)
+    node, share = places
+    below = xp.gather(curves, node)
+    return below + share * (xp.gather(curves, node + 1) - below)

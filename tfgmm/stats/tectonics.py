@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
+from tfgmm.data.schemas import TECTONIC_CLASSES
 from tfgmm.stats.scaling_tables import NUMPY, ArrayFunctions
 
 #: Tectonic classes of earthquakes, in the order of every axis ``class``.
-CLASSES = ("crustal", "interface", "intraslab")
+CLASSES = TECTONIC_CLASSES
 #: Depth, km, above which an earthquake of unknown class counts as crustal.
 CRUSTAL_ABOVE_KM = 25.0
 #: Depths, km, between which the share of the interface falls from 1/2 to 0: below 60 km plates are seldom

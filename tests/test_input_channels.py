@@ -7,9 +7,9 @@ import pytest
 import shapely
 import tensorflow as tf
 
-from tfgmm.network import clipping
+from tfgmm.network import input_channels
 from tfgmm.network.channels import CHANNELS
-from tfgmm.network.clipping import ClippedChannels
+from tfgmm.network.input_channels import ClippedChannels
 
 NAMES = (*CHANNELS,)
 SIZE = 5
@@ -54,7 +54,7 @@ def training():
 
 @pytest.fixture(scope="module")
 def layer(training):
-    return ClippedChannels(**clipping.limits(*training, NAMES))
+    return ClippedChannels(**input_channels.limits(*training, NAMES))
 
 
 def test_what_the_records_have_shown_does_not_change_by_a_bit(training, layer):
@@ -72,7 +72,7 @@ def test_values_outside_are_clipped_and_sites_never(training, layer):
     r_hyp = np.broadcast_to([1.0, 8.5, 100.0, 240.0, 900.0], (2, SIZE, SIZE))
     maps = maps_of([140.0, 140.0], [35.5, 35.5], [3.0, 8.0], [-2.0, 600.0], r_hyp)
     clipped = layer(maps)
-    for name, column in clipping.RANGES.items():
+    for name, column in input_channels.RANGES.items():
         low, high = (np.float32(records[column].agg(end)) for end in ("min", "max"))
         np.testing.assert_array_equal(channel(clipped, name), np.clip(channel(maps, name), low, high))
     for name in ("event_longitude", "event_latitude", "pixel_x", "pixel_y", "z_bedrock", "vs30"):
@@ -93,7 +93,7 @@ HULLS = {
 def test_a_source_outside_is_moved_to_the_nearest_point_of_the_hull(training, kind):
     known = training[1][:-1]
     points = HULLS[kind] or (known["longitude"], known["latitude"])
-    hull = clipping.hull_of(*points)
+    hull = input_channels.hull_of(*points)
     rng = np.random.default_rng(4)
     lon, lat = rng.uniform(136, 143, 200), rng.uniform(33, 38, 200)
     # The ends of a line, continued.
@@ -123,23 +123,23 @@ def test_training_events_on_an_edge_of_the_hull_stay(slope):
     no_limits = [None] * len(NAMES)
     for chosen in (slice(None), slice(21)):
         maps = maps_of(lon[chosen], lat[chosen])
-        hull = clipping.hull_of(lon[chosen], lat[chosen])
+        hull = input_channels.hull_of(lon[chosen], lat[chosen])
         assert np.array_equal(ClippedChannels(no_limits, no_limits, [0, 1], hull)(maps), maps)
 
 
 def test_events_without_training_records_are_no_part_of_the_hull(training, layer):
     records, events = training
     assert max(np.array(layer.hull)[:, 1]) < 37
-    without_ids = clipping.limits(records, events[:-1].drop(columns="event_id"), NAMES)
-    assert without_ids == clipping.limits(records, events, NAMES)
+    without_ids = input_channels.limits(records, events[:-1].drop(columns="event_id"), NAMES)
+    assert without_ids == input_channels.limits(records, events, NAMES)
 
 
 def test_dropped_channels(training):
     without_source = [name for name in NAMES if CHANNELS[name].group != "source"]
-    arguments = clipping.limits(*training, without_source)
+    arguments = input_channels.limits(*training, without_source)
     assert arguments["position_channels"] == [] and arguments["hull"] == []
     assert [name for name, low in zip(without_source, arguments["low"], strict=True) if low] == ["r_hyp"]
-    arguments = clipping.limits(*training, ("event_latitude", "vs30"))
+    arguments = input_channels.limits(*training, ("event_latitude", "vs30"))
     latitude = training[1]["latitude"][:-1]
     assert arguments["low"] == [latitude.min(), None] and arguments["high"] == [latitude.max(), None]
     clipped = ClippedChannels(**arguments)(np.full((1, 2, 3, 2), 89, "float32"))
