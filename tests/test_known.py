@@ -16,6 +16,7 @@ from tfgmm.prediction import ensemble, scenarios
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.quantities import Quantities
 from tfgmm.prediction.sanity import Sanity
+from tfgmm.stats import published_scaling
 from tfgmm.stats.support import Shrinkage, Support
 
 LARGE = pd.DataFrame(
@@ -245,8 +246,8 @@ def test_sigma_does_not_fall_while_support_falls(certain, r_km):
 # ---- warnings --------------------------------------------------------------------------------------------
 
 
-def strange(ensemble_, shift: float) -> str:
-    """What is said of predictions whose mean is shifted, ln units."""
+def strange(ensemble_, shift: float, events=LARGE, **settings) -> str:
+    """What is said of predictions whose mean is shifted, ln units, in a run with other settings."""
 
     class Said(logging.Handler):
         def emit(self, record):
@@ -255,9 +256,9 @@ def strange(ensemble_, shift: float) -> str:
     texts, handler, logger = [], Said(), logging.getLogger("tfgmm.prediction.sanity")
     logger.addHandler(handler)
     try:
-        predicted = Quantities().of(ensemble_.at_sites(LARGE, NORTH))
+        predicted = Quantities().of(ensemble_.at_sites(events, NORTH))
         shifted = predicted.assign(median_g=predicted["median_g"] * np.exp(shift))
-        sanity = Sanity(ensemble_.experiment)
+        sanity = Sanity(ensemble_.experiment.model_copy(update=settings))
         for _ in sanity.watched(iter([shifted])):
             pass
         sanity.warn()
@@ -273,6 +274,23 @@ def test_strange_medians_are_said(certain):
     weak = strange(certain, -4.0)
     assert "medians of 1 events are off every published model by a factor of 5: of big" in weak
     assert "largest median" not in weak
+
+
+@pytest.mark.slow
+def test_magnitudes_beyond_the_tables_of_the_backbone_are_said(certain):
+    small = pd.concat([LARGE.assign(event_id=name, magnitude=m) for name, m in (("a", 2.4), ("b", 3.0))])
+    said = strange(certain, 0.0, small)
+    assert "magnitudes of 1 events lie outside the tables of the backbone" in said
+    assert "count as the nearest of 3 and 9: the first is a with M 2.4" in said
+    assert "tables" not in strange(certain, 0.0, small, backbone="none")
+
+
+@pytest.mark.slow
+def test_published_models_are_those_of_the_runs_region(certain, monkeypatch):
+    asked, models = [], published_scaling.models
+    monkeypatch.setattr(published_scaling, "models", lambda region: asked.append(region) or models(region))
+    strange(certain, 0.0, backbone_region="california")
+    assert set(asked) == {"california"}
 
 
 # ---- commands --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pydantic
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid, check_size
+from tfgmm.stats import tectonics
 
 
 class FrozenSettings(pydantic.BaseModel):
@@ -297,6 +298,24 @@ class Experiment(FrozenSettings):
         """
         channels = "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
         return channels + "-isotropic" * self.training.turns
+
+    @property
+    def region(self) -> str:
+        """Return the region of the published models: `backbone_region`, or that of the map's centre.
+
+        Raises
+        ------
+        UsageError
+            There is no such region.
+        """
+        if self.backbone_region == "auto":
+            return tectonics.region_at(self.grid.longitude, self.grid.latitude)
+        if self.backbone_region not in ("global", *tectonics.REGIONS):
+            raise UsageError(
+                f"--backbone-region {self.backbone_region}: choose auto, global, "
+                f"{', '.join(tectonics.REGIONS)}"
+            )
+        return self.backbone_region
 
     def without_site(self, isotropic: bool = False) -> Self:
         """Return the experiment without the site channels, whose networks cannot know the site.

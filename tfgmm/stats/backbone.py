@@ -22,9 +22,9 @@ from tfgmm.stats.site_response import SiteResponse
 FORMAT = 1
 #: Half of the step in ln R over which the slope of the median with distance is taken.
 _STEP = 0.1
-#: Largest variance of the median, squared ln units, that an unknown rupture adds: a factor of e. The slope at the
-#: mean distance tells nothing of ruptures that may be near or some hundred km away, and the decay of published
-#: models is not tested beyond 300 km.
+#: Largest variance of the median, squared ln units, that an unknown rupture adds: a factor of e. The slope
+#: at the mean distance does not hold for ruptures that may be near or some hundred km away, and the decay
+#: of published models is not tested beyond 300 km.
 MOST_DISTANCE_VARIANCE = 1.0
 _ARRAYS = ("published", "pga_760", "coefficients", "covariance")
 

@@ -52,8 +52,8 @@ class RuptureSizes:
 
 #: Sizes by tectonic class. Crustal: Wells & Coppersmith (1994), Table 2A, all slip types. Interface and
 #: intraslab: Strasser et al. (2010). Dips and largest depths are round numbers of usual practice. The
-#: largest lengths are those of the longest ruptures known, rounded up: San Francisco 1906 (480 km), Sumatra 2004
-#: (1,300 km), and about 200 km of intraslab earthquakes. Without them M 9 in the crust is 2,000 km long.
+#: largest lengths are those of the longest ruptures known, rounded up: San Francisco 1906 (480 km), Sumatra
+#: 2004 (1,300 km), and about 200 km of intraslab earthquakes. Without them M 9 in the crust has 2,000 km.
 CLASSES: Mapping[str, RuptureSizes] = {
     "crustal": RuptureSizes((-3.49, 0.91, 0.24), (-1.01, 0.32, 0.15), (30.0, 90.0), 20.0, 500.0),
     "interface": RuptureSizes((-3.476, 0.952, 0.304), (-0.882, 0.351, 0.173), (10.0, 30.0), 60.0, 1300.0),
