@@ -102,18 +102,54 @@ def test_ruptures_that_do_not_fit_are_refused(tmp_path):
         scenarios.ruptures(LARGE.assign(**PLANE | {"dip": 95.0}))
 
 
+HEAD = "id,lat,lon,depth,Mw,Strike,dip,length,width\n"
+PLACE = "35.6,139.9,12"
+
+
 def test_a_catalogue_may_tell_planes(tmp_path):
     path = tmp_path / "events.csv"
-    head = "id,lat,lon,depth,Mw,Strike,dip"
-    rows = "a,35.6,139.9,12,7.5,0,90,100,18\nb,35.6,139.9,12,5,,,,\nc,35.6,139.9,12,6,400,90,10,10\n"
-    path.write_text(f"{head},length,width\n{rows}")
+    path.write_text(f"{HEAD}a,{PLACE},7.5,0,90,100,18\nb,{PLACE},5,,,,\n")
     events, tally = scenarios.from_catalogue(path)
-    assert [row["reason"] for row in tally.dropped()] == ["strike is not a number from -360.0 to 360.0"]
+    assert not tally.dropped()
     ((name, rupture),) = scenarios.ruptures(scenarios.check_events(events)).items()
     np.testing.assert_allclose(rupture.corners, Rupture.planar(139.9, 35.6, 12.0, **PLANE).corners)
     assert name == "a"
-    path.write_text(f"{head},length\na,35.6,139.9,12,7.5,0,90,100\n")
+    path.write_text(f"id,lat,lon,depth,Mw,Strike,dip\na,{PLACE},7.5,0,90\n")  # a focal mechanism
     assert "strike" not in scenarios.from_catalogue(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "a,{},7,0,90,40,20\nb,{},6,0,90,,\n",
+            "events.csv, row 3: no length_km, width_km, expected all of",
+        ),
+        ("a,{},7,0,90,40,\nb,{},6,,,,\n", "events.csv, row 2: no width_km, expected all of strike, dip"),
+        ("a,{},7,0,90,40,20\nb,{},6,0,-90,10,10\n", "row 3, column dip: '-90', expected .* 0.1 to 90"),
+        ("a,{},7,0,90,-40,20\nb,{},6,0,90,-1,1\n", "row 2, column length_km: '-40', expected .* to 2000"),
+        ("a,{},7,400,90,40,20\nb,{},6,,,,\n", "row 2, column strike: '400', expected .* -360 to 360"),
+    ],
+)
+def test_planes_of_a_catalogue_that_cannot_be(tmp_path, rows, message):
+    path = tmp_path / "events.csv"
+    path.write_text(HEAD + rows.format(PLACE, PLACE))
+    with pytest.raises(DataError, match=message):
+        scenarios.from_catalogue(path)
+    with pytest.raises(DataError, match="has strike, dip, length_km, but no column width_km"):
+        path.write_text(f"{HEAD.removesuffix(',width' + chr(10))}\na,{PLACE},7.5,0,90,100\n")
+        scenarios.from_catalogue(path)
+
+
+def test_a_rupture_fits_its_earthquake_in_depth_and_size(tmp_path, caplog):
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    assert list(scenarios.ruptures(LARGE, path)) == ["big"] and not caplog.text
+    with pytest.raises(DataError, match="rupture.json: the surface reaches from 3 to 21 km of depth"):
+        scenarios.ruptures(LARGE.assign(depth_km=42.0), path)
+    with pytest.raises(DataError, match=r"rupture.json: a rupture of 1,800 km\^2 does not fit M 5,"):
+        scenarios.ruptures(LARGE.assign(magnitude=5.0), path)
+    scenarios.ruptures(LARGE.assign(magnitude=6.9), path)
+    assert "rupture.json is of an earthquake of M 7.5, and M 6.9 is predicted" in caplog.text
 
 
 # ---- ground ----------------------------------------------------------------------------------------------

@@ -177,18 +177,28 @@ def ruptures(events: pd.DataFrame, rupture: Path | str | None = None) -> dict[st
     UsageError
         A file is given for several events, or a value is out of range.
     DataError
-        The file cannot be read, or its surface is far from the event.
+        The file cannot be read, its surface does not fit the event in place, depth or size, or an event has
+        only some of the values of a plane.
     """
     if rupture is None:
         has_planes = set(PLANE_LIMITS) <= set(events)
-        return rupture_file.planes(events, events) if has_planes else {}
+        return rupture_file.planes(events) if has_planes else {}
     if len(events) != 1:
         raise UsageError(f"--rupture describes one earthquake, and there are {len(events)}")
-    surface, event = rupture_file.read(Path(rupture)).rupture, events.iloc[0]
+    path, event = Path(rupture), events.iloc[0]
+    described = rupture_file.read(path)
+    surface = described.rupture
     if surface is None:
         _log.warning("%s describes a hypocentre, no surface: the rupture counts as unknown", rupture)
         return {}
-    rupture_file.refuse_far(Path(rupture), surface, event["longitude"], event["latitude"])
+    rupture_file.refuse_far(path, surface, event["longitude"], event["latitude"])
+    rupture_file.refuse_strange_depth(path, surface, event["depth_km"])
+    rupture_file.refuse_strange_area(str(path), surface, event["magnitude"])
+    if abs(described.magnitude - event["magnitude"]) > rupture_file.LIKE_MAGNITUDE:
+        _log.warning(
+            "%s is of an earthquake of M %.2g, and M %.2g is predicted: distances are those to its surface",
+            *(path, described.magnitude, event["magnitude"]),
+        )
     return {str(event["event_id"]): surface}
 
 
