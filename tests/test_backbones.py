@@ -115,6 +115,40 @@ def test_a_known_rupture_in_the_graph(run, signatures):
     assert (np.abs(unknown["mean"] - expected["mean"]) > 0.01).all()
 
 
+def at_known_sites(signatures, vs30: float, r_rup_km: float = 0.0):
+    """Ask a model for one earthquake at one site."""
+    event = {name: tf.constant(EVENTS[name][:1], tf.float64) for name in ("longitude", "latitude")}
+    event |= {name: tf.constant(EVENTS[name][:1], tf.float32) for name in ("depth_km", "magnitude")}
+    site = {
+        "site_longitude": tf.constant([[139.8]], tf.float64),
+        "site_latitude": tf.constant([[35.6]], tf.float64),
+    }
+    known = {"site_vs30_m_s": tf.constant([[vs30]]), "site_r_rup_km": tf.constant([[r_rup_km]])}
+    return signatures["at_known_sites"](**event, **site, **known)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vs30", [10.0, 29.9, 5001.0, -1.0, np.nan])
+def test_the_graph_has_the_limits_of_the_command(signatures, vs30):
+    for allowed in (0.0, 30.0, 5000.0):
+        at_known_sites(signatures, allowed)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="site_vs30_m_s must lie between 30 and 5000, or"
+    ):
+        at_known_sites(signatures, vs30)
+
+
+@pytest.mark.slow
+def test_a_model_that_was_trained_without_vs30_refuses_it(tmp_path):
+    run = untrained_run.make(tmp_path, backbone="BSSA14", drop=("vs30",), inits=1)
+    model = tf.saved_model.load(str(export.prepare(run, tmp_path / "model").write())).signatures
+    assert np.isfinite(at_known_sites(model, 0.0, 10.0)["mean"]).all()
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must be 0: this model was trained without Vs30"
+    ):
+        at_known_sites(model, 760.0)
+
+
 @pytest.mark.slow
 def test_the_backbone_carries_large_earthquakes(run):
     """A network that knows nothing beyond its backbone cannot run away."""

@@ -236,6 +236,36 @@ def test_a_column_of_vs30_that_is_not_used_is_said(without_backbone, caplog):
     np.testing.assert_array_equal(found["mean"], without_backbone.at_sites(LARGE, NORTH)["mean"])
 
 
+@pytest.fixture(scope="module")
+def without_vs30(tmp_path_factory):
+    root = tmp_path_factory.mktemp("dropped")
+    return untrained_run.make(root, backbone="BSSA14", drop=("vs30",), chunks=2, inits=1)
+
+
+@pytest.mark.slow
+def test_a_run_without_vs30_refuses_it(without_vs30, caplog):
+    found = ensemble.load(without_vs30, "PGA")
+    for known in (Known(vs30_m_s=760.0), Known(reference_rock=True)):
+        with pytest.raises(
+            UsageError, match="was trained with --drop vs30, without Vs30: Vs30 and .* Train"
+        ):
+            found.maps(LARGE, known=known)
+    assert not caplog.text
+    column = found.at_sites(LARGE, NORTH.assign(vs30_m_s=200.0))
+    assert "--drop vs30, without Vs30: vs30_m_s of the sites is not used" in caplog.text
+    np.testing.assert_array_equal(column["mean"], found.at_sites(LARGE, NORTH)["mean"])
+    surface = Known({"big": Rupture.planar(139.9, 35.6, 12.0, **PLANE)})
+    assert found.at_sites(LARGE, NORTH, known=surface)["mean"].item() > column["mean"].item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [Known(vs30_m_s=760.0), Known(reference_rock=True)])
+def test_one_vs30_for_all_wins_over_the_column_and_says_so(loaded, caplog, known):
+    column = loaded.at_sites(LARGE, NORTH.assign(vs30_m_s=200.0), known=known)
+    assert "one Vs30 is given for all places: vs30_m_s of the sites is not used" in caplog.text
+    np.testing.assert_array_equal(column["mean"], loaded.at_sites(LARGE, NORTH, known=known)["mean"])
+
+
 # ---- support ---------------------------------------------------------------------------------------------
 
 

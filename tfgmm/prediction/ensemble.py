@@ -273,29 +273,32 @@ class Ensemble:
             places = Places.sites(grid, checked, interpolation)
             names = {"site_id": ("site", checked["site_id"].to_numpy(object))}
             sites = sites if at_stations else checked
-        self._refuse_without_backbone(known, sites)
+        self._refuse_unused(known, sites)
         facts = self._facts(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
-    def _refuse_without_backbone(self, known: Known, sites: pd.DataFrame | None) -> None:
-        """Raise `UsageError` if something is known that only a backbone can use, and the run has none.
+    def _refuse_unused(self, known: Known, sites: pd.DataFrame | None) -> None:
+        """Raise `UsageError` if something is known that the backbone of the run cannot use.
 
         A column of Vs30 among the sites, which may be there for another reason, is only a warning.
         """
-        if not all(tables.hypocentral for tables in self.backbones.values()):
-            return
-        if known.vs30_m_s or known.reference_rock or known.ruptures:
-            raise UsageError(
-                f"run {self.run.path} has no backbone of published models: ruptures, Vs30 and reference "
-                "rock cannot be given. Train with --backbone auto, or leave them out"
-            )
-        if sites is not None and "vs30_m_s" in sites:
-            _log.warning(
-                "run %s has no backbone of published models: vs30_m_s of the sites is not used",
-                self.run.path,
-            )
+        reason, run = "", f"run {self.run.path}"
+        if all(tables.hypocentral for tables in self.backbones.values()):
+            reason = f"{run} has no backbone of published models"
+            refused = known.vs30_m_s or known.reference_rock or known.ruptures
+            advice = "ruptures, Vs30 and reference rock cannot be given. Train with --backbone auto"
+        elif self.experiment.hides_vs30:
+            reason = f"{run} was trained with --drop {','.join(self.experiment.drop)}, without Vs30"
+            refused = known.vs30_m_s or known.reference_rock
+            advice = "Vs30 and reference rock cannot be given. Train without this option"
+        elif known.vs30_m_s or known.reference_rock:
+            reason, refused = "one Vs30 is given for all places", False
+        if reason and refused:
+            raise UsageError(f"{reason}: {advice}, or leave them out")
+        if reason and sites is not None and "vs30_m_s" in sites:
+            _log.warning("%s: vs30_m_s of the sites is not used", reason)
 
     def _facts(
         self,
@@ -314,7 +317,7 @@ class Ensemble:
                 terms = dataclasses.replace(terms, site_term=np.zeros_like(terms.site_term))
         if at_stations:
             vs30 = sites["vs30"].to_numpy(float)
-        elif sites is not None and "vs30_m_s" in sites:
+        elif sites is not None and "vs30_m_s" in sites and not self.experiment.hides_vs30:
             own = sites["vs30_m_s"].to_numpy(float)
             vs30 = np.where(np.isnan(own), vs30, own)
         return Facts(

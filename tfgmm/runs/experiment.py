@@ -300,6 +300,11 @@ class Experiment(FrozenSettings):
         return channels + "-isotropic" * self.training.turns
 
     @property
+    def hides_vs30(self) -> bool:
+        """Return True if Vs30 is left out of the channels; it is hidden from the backbone too."""
+        return bool({"site", "vs30"} & set(self.drop))
+
+    @property
     def region(self) -> str:
         """Return the region of the published models: `backbone_region`, or that of the map's centre.
 
