@@ -7,14 +7,16 @@ import tensorflow as tf
 
 from conftest import TINY, small_dataset
 from helpers import untrained_run
+from tfgmm.core.errors import UsageError
 from tfgmm.core.rupture import Rupture
 from tfgmm.network import backbones, training
 from tfgmm.prediction import ensemble
 from tfgmm.prediction.conditioning import Known
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
+from tfgmm.runs.member_folder import write_done
 from tfgmm.serving import export
-from tfgmm.stats.backbone import Earthquakes
+from tfgmm.stats.backbone import Backbone, Earthquakes
 
 EVENTS = pd.DataFrame(
     {
@@ -42,6 +44,15 @@ def test_a_model_by_name_is_the_only_one():
     assert fitted(backbone="BSSA14", backbone_region="california").region == "california"
 
 
+@pytest.mark.parametrize("backbone", ["none", "ergodic"])
+def test_a_region_without_published_models_is_refused(backbone):
+    experiment = Experiment(**TINY | {"backbone": backbone, "backbone_region": "japan"})
+    with pytest.raises(
+        UsageError, match=f"published models, which --backbone {backbone} does without: leave"
+    ):
+        backbones.check(experiment)
+
+
 def test_networks_without_site_channels_do_not_know_vs30():
     assert np.isnan(fitted(backbone="BSSA14", drop=("site",)).ranges["vs30"][0])
 
@@ -55,6 +66,23 @@ def test_all_members_of_a_chunk_share_one_fit(tmp_path):
     other = begun.materials(begun.members[-1])["PGA"].backbone
     assert (first is second) == (begun.members[0].chunk == begun.members[1].chunk)
     assert other is not first
+
+
+@pytest.mark.slow
+def test_a_damaged_table_is_restored_with_the_backbone_of_its_member(tmp_path, monkeypatch):
+    data = untrained_run.write_data(tmp_path / "data")
+    run = untrained_run.make_finished(data, tmp_path / "run", backbone="BSSA14")
+    folder = run.member(0, 0)
+    facts, table = folder.done(), folder.predictions
+    (folder.path / "done.json").unlink()
+    write_done(folder.path, facts)  # with hashes, as training does
+    expected = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
+    table.write_bytes(b"PAR1")
+    monkeypatch.setattr(backbones, "fit", lambda *args: pytest.fail("the backbone is fitted again"))
+    training.reopen(run).train()
+    restored = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
+    assert (expected != 0).any()
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +141,19 @@ def test_a_known_rupture_in_the_graph(run, signatures):
     np.testing.assert_allclose(found["epistemic"], expected["epistemic"], atol=1e-4)
     unknown = loaded.at_sites(event, sites)
     assert (np.abs(unknown["mean"] - expected["mean"]) > 0.01).all()
+
+
+@pytest.mark.slow
+def test_an_export_reads_backbones_and_support_once(tmp_path, monkeypatch):
+    run = untrained_run.make(tmp_path, backbone="BSSA14", inits=1)
+    read, load = [], Backbone.load
+    monkeypatch.setattr(Backbone, "load", lambda path: read.append(path.parent.name) or load(path))
+    prepared = export.prepare(run, tmp_path / "model")
+    assert (
+        prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + prepared.support.effective.size
+    )
+    prepared.write()
+    assert sorted(read) == ["chunk-0_init-0", "chunk-1_init-0"]
 
 
 def at_known_sites(signatures, vs30: float, r_rup_km: float = 0.0):

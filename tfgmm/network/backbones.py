@@ -61,7 +61,7 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
 
 
 def check(experiment: Experiment) -> None:
-    """Raise `UsageError` if the backbone of a run or its region does not exist.
+    """Raise `UsageError` if the backbone of a run or its region does not exist, or they do not fit.
 
     Parameters
     ----------
@@ -70,6 +70,11 @@ def check(experiment: Experiment) -> None:
     """
     if experiment.backbone not in (NONE, ERGODIC):
         _models(experiment)
+    elif experiment.backbone_region != AUTO:
+        raise UsageError(
+            f"--backbone-region {experiment.backbone_region} is a region of published models, which "
+            f"--backbone {experiment.backbone} does without: leave it out, or give --backbone auto"
+        )
 
 
 def _models(experiment: Experiment) -> tuple[published_scaling.ScalingModel, ...]:

@@ -333,8 +333,8 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     .. math:: \mu' = \mu - (1 - w) \bar u, \quad
         \sigma_{epi}'^2 = \sigma_{epi}^2 + \frac{n_0}{n + n_0} \max(\sigma_u^2 - \sigma_{epi}^2, 0)
 
-    with the share w of the networks (`tfgmm.stats.support.Shrinkage.share`). The variance does not fall while the
-    support n falls.
+    with the share w of the networks (`tfgmm.stats.support.Shrinkage.share`). The variance does not fall
+    while the support n falls.
 
     Parameters
     ----------

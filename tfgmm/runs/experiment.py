@@ -1,5 +1,6 @@
 """Settings of a run, validated and serialisable, and their presets."""
 
+import math
 from datetime import UTC, date, datetime
 from typing import Literal, Self
 
@@ -95,12 +96,23 @@ class Split(FrozenSettings):
                 start, _, end = value.partition(",")
                 return cls(start=date.fromisoformat(start), end=date.fromisoformat(end))
             if kind == "random-events":
-                return cls(kind="random-events", fraction=float(value))
+                return cls(kind="random-events", fraction=_between(value, 0, 1, "a share"))
             if kind == "magnitude":
-                return cls(kind="magnitude", min_magnitude=float(value))
+                return cls(kind="magnitude", min_magnitude=_between(value, -1, 10, "a magnitude"))
         except ValueError as error:
             raise UsageError(f"--split {text}: {reason(error)}; {usage}") from error
         raise UsageError(f"--split {text}: {usage}")
+
+
+def _between(text: str, low: float, high: float, what: str) -> float:
+    """Return the number in a text; raise `ValueError` if it is none, or not between two numbers."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not low < number < high:
+        raise ValueError(f"{text or 'nothing'} is not {what} between {low} and {high}")
+    return number
 
 
 class Network(FrozenSettings):

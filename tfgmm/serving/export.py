@@ -93,12 +93,15 @@ class Export:
         return self.version.parent.name
 
     @property
+    def shared(self) -> int:
+        """Return the number of values that all members share, in backbones and support; always float32."""
+        return sum(array.size for array in shared_arrays(self.backbones, self.support).values())
+
+    @property
     def size_bytes(self) -> int:
         """Return the size of the stored weights of all members, bytes."""
         size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
-        # All members share backbones and support.
-        shared = sum(array.size for array in shared_arrays(self.backbones, self.support).values())
-        return len(self.members) * size + shared * tf.float32.size
+        return len(self.members) * size + self.shared * tf.float32.size
 
     @property
     def summary(self) -> str:
