@@ -6,13 +6,16 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import tensorflow as tf
+import xarray as xr
 
+import tfgmm
 from helpers import untrained_run
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.rupture import Rupture
-from tfgmm.prediction import ensemble, scenarios
+from tfgmm.prediction import ensemble, scenarios, writing
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.quantities import Quantities
 from tfgmm.prediction.sanity import Sanity
@@ -363,12 +366,55 @@ def test_published_models_are_those_of_the_runs_region(certain, monkeypatch):
 
 
 @pytest.fixture
+def facts(run, tmp_path):
+    """What is known of the large earthquake, as options of `tfgmm.api.run.Run.predict`."""
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    return {"im": "PGA", "rupture": path, "vs30": 760.0, "reference_rock": True}
+
+
+@pytest.mark.slow
+def test_maps_say_what_was_known(run, facts, tmp_path):
+    opened = tfgmm.open_run(run.path)
+    for ending in ("nc", "tif"):
+        opened.predict(LARGE, tmp_path / f"known.{ending}", **facts)
+        opened.predict(LARGE, tmp_path / f"plain.{ending}", im="PGA")
+    with xr.open_dataset(tmp_path / "known.nc") as known, xr.open_dataset(tmp_path / "plain.nc") as plain:
+        expected = {"vs30_m_s": 760.0, "reference_rock": 1, "rupture_file": "rupture.json"}
+        assert expected.items() <= known.attrs.items() and known["known_rupture"].item() == 1
+        assert plain.attrs["reference_rock"] == 0 and plain["known_rupture"].item() == 0
+        assert not {"vs30_m_s", "rupture_file"} & set(plain.attrs)
+    known = Known(scenarios.ruptures(LARGE, facts["rupture"]), 760.0, True)
+    title = writing._title(opened.ensemble("PGA").maps(LARGE, known=known).isel(event=0))
+    assert "known rupture; reference rock; Vs30 760 m/s" in title
+    with rasterio.open(tmp_path / "known.tif") as file:
+        tags = file.tags()
+    assert {"vs30_m_s": "760.0", "rupture_file": "rupture.json"}.items() <= tags.items()
+    assert (tags["reference_rock"], tags["known_rupture"]) == ("1", "True")
+
+
+@pytest.mark.slow
+def test_tables_say_what_was_known(run, facts, tmp_path):
+    opened, sites = tfgmm.open_run(run.path), NORTH.assign(vs30_m_s=[300.0])
+    opened.predict(LARGE, tmp_path / "known.csv", sites=NORTH, **facts)
+    row = pd.read_csv(tmp_path / "known.csv").iloc[0]
+    assert (row["vs30_m_s"], row["rupture_file"]) == (760.0, "rupture.json")
+    assert row["reference_rock"] and row["known_rupture"]
+    two = pd.concat([LARGE.assign(**PLANE), LARGE.assign(event_id="other")])
+    opened.predict(two, tmp_path / "planes.parquet", im="PGA", sites=sites)
+    table = pd.read_parquet(tmp_path / "planes.parquet")
+    assert table["known_rupture"].tolist() == [True, False] and not table["reference_rock"].any()
+    assert table["vs30_m_s"].tolist() == [300.0, 300.0] and "rupture_file" not in table
+
+
+@pytest.fixture
 def command(capfd):
     def _command(*arguments) -> str:
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
-        return " ".join(f"{out} {err}".split()) if stop.value.code else ""
+        said = " ".join(f"{out} {err}".split())
+        assert stop.value.code or "Error" not in said
+        return said
 
     return _command
 
@@ -382,12 +428,20 @@ def test_commands(run, command, tmp_path):
     path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
     at = ("--sites", tmp_path / "sites.csv", "--im", "PGA", "--out")
     plain, known, rock = (tmp_path / f"{name}.csv" for name in ("plain", "known", "rock"))
-    assert not command("predict", run.path, *SCENARIO, *at, plain)
-    assert not command("predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "760", *at, known)
-    assert not command("predict", run.path, *SCENARIO, "--reference-rock", *at, rock)
+    assert "1 events" in command("predict", run.path, *SCENARIO, *at, plain)
+    assert "1 events" in command(
+        "predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "760", *at, known
+    )
+    assert "1 events" in command("predict", run.path, *SCENARIO, "--reference-rock", *at, rock)
+    said = command(
+        "predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "300", *at, tmp_path / "b.csv"
+    )
+    assert "rupture.json, Vs30 300 m/s: " in said
     medians = [pd.read_csv(file)["median_g"].item() for file in (plain, known, rock)]
     assert medians[2] < medians[0] and medians[2] < medians[1]
     assert {"support", "outside_magnitude"} <= set(pd.read_csv(plain))
-    assert not command("predict", run.path, *SCENARIO, "--im", "PGA", "--out", tmp_path / "map.png")
+    assert "1 events" in command(
+        "predict", run.path, *SCENARIO, "--im", "PGA", "--out", tmp_path / "map.png"
+    )
     said = command("predict", run.path, *SCENARIO, "--vs30", "10", *at, tmp_path / "x.csv")
     assert "vs30 10.0: expected a number from 30" in said
