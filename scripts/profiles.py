@@ -17,9 +17,7 @@ from tfgmm.core import drawing
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.sanity import FEW_RECORDS
 from tfgmm.runs.run import RunFolder
-from tfgmm.stats import point_source, published_scaling, tectonics
-from tfgmm.stats.backbone import RUPTURE_CLASSES
-from tfgmm.stats.site_response import SiteResponse
+from tfgmm.stats import published_scaling
 
 MAGNITUDES = (5.0, 6.0, 7.0, 7.5)
 #: Vs30 of all places, m/s.
@@ -44,19 +42,11 @@ def predict(run: RunFolder, place: tuple[float, float, float], azimuth: float) -
 
 def published(run: RunFolder, magnitude: float, depth_km: float, r_hyp_km) -> dict[str, np.ndarray]:
     """Return the medians of the published models for the depth, g, by name."""
-    grid, im = run.experiment.grid, run.experiment.ims[0]
-    weights = dict(zip(tectonics.CLASSES, tectonics.class_weights(depth_km)[0], strict=True))
-    site, medians = SiteResponse.published(im), {}
-    for model in published_scaling.models(tectonics.region_at(grid.longitude, grid.latitude)):
-        if weights[model.tectonic_class] == 0:
-            continue
-        kind = RUPTURE_CLASSES[model.tectonic_class]
-        ln_r, _ = point_source.ln_rupture_distance(magnitude, r_hyp_km, depth_km, kind)
-        scenario = (np.full(len(ln_r), magnitude), np.exp(ln_r), np.full(len(ln_r), depth_km))
-        at_760 = model.medians([im], *scenario)[0]
-        ln_pga = model.medians(["PGA"], *scenario)[0]
-        medians[model.name] = np.exp(at_760 + site.amplification(np.full(len(ln_r), VS30_M_S), ln_pga))
-    return medians
+    experiment = run.experiment
+    medians = published_scaling.medians_at_places(
+        experiment.region, experiment.ims[0], magnitude, depth_km, r_hyp_km=r_hyp_km, vs30=VS30_M_S
+    )
+    return {name: np.exp(ln_im) for name, ln_im in medians.items()}
 
 
 def draw(run: RunFolder, predictions: xr.Dataset, depth_km: float) -> plt.Figure:

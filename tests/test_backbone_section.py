@@ -65,3 +65,16 @@ def test_without_backbone_there_is_no_section(tmp_path, capfd):
     assert not list(backbone_sections(gather(run, with_baselines=False)))
     run_commands._say_backbones(run)
     assert "Backbone" not in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_ergodic_backbone_is_said_in_words(tmp_path, capfd):
+    data = untrained_run.write_data(tmp_path / "data")
+    run = untrained_run.make_finished(data, tmp_path / "run", backbone="ergodic")
+    run_commands._say_backbones(run)
+    said = " ".join(capfd.readouterr().out.split())
+    assert "Backbone of PGA: an ergodic regression of the training records." in said
+    assert "region" not in said
+    (section,) = backbone_sections(gather(run, with_baselines=False))
+    assert section.text.startswith("An ergodic regression, fitted to the training records of each chunk; ")
+    assert "region" not in section.text and "Published models" not in section.text

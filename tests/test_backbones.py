@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from conftest import TINY, small_dataset
 from helpers import untrained_run
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.rupture import Rupture
 from tfgmm.network import backbones, training
 from tfgmm.network.batches import Material
@@ -17,8 +17,9 @@ from tfgmm.prediction import ensemble
 from tfgmm.prediction.conditioning import Known
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
+from tfgmm.runs.member_folder import write_done
 from tfgmm.serving import export
-from tfgmm.stats.backbone import Earthquakes
+from tfgmm.stats.backbone import Backbone, Earthquakes
 
 EVENTS = pd.DataFrame(
     {
@@ -46,6 +47,15 @@ def test_a_model_by_name_is_the_only_one():
     assert fitted(backbone="BSSA14", backbone_region="california").region == "california"
 
 
+@pytest.mark.parametrize("backbone", ["none", "ergodic"])
+def test_a_region_without_published_models_is_refused(backbone):
+    experiment = Experiment(**TINY | {"backbone": backbone, "backbone_region": "japan"})
+    with pytest.raises(
+        UsageError, match=f"published models, which --backbone {backbone} does without: leave"
+    ):
+        backbones.check(experiment)
+
+
 def test_networks_without_site_channels_do_not_know_vs30():
     assert np.isnan(fitted(backbone="BSSA14", drop=("site",)).ranges["vs30"][0])
 
@@ -59,6 +69,23 @@ def test_all_members_of_a_chunk_share_one_fit(tmp_path):
     other = begun.materials(begun.members[-1])["PGA"].backbone
     assert (first is second) == (begun.members[0].chunk == begun.members[1].chunk)
     assert other is not first
+
+
+@pytest.mark.slow
+def test_a_damaged_table_is_restored_with_the_backbone_of_its_member(tmp_path, monkeypatch):
+    data = untrained_run.write_data(tmp_path / "data")
+    run = untrained_run.make_finished(data, tmp_path / "run", backbone="BSSA14")
+    folder = run.member(0, 0)
+    facts, table = folder.done(), folder.predictions
+    (folder.path / "done.json").unlink()
+    write_done(folder.path, facts)  # with hashes, as training does
+    expected = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
+    table.write_bytes(b"PAR1")
+    monkeypatch.setattr(backbones, "fit", lambda *args: pytest.fail("the backbone is fitted again"))
+    training.reopen(run).train()
+    restored = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
+    assert (expected != 0).any()
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +147,53 @@ def test_a_known_rupture_in_the_graph(run, signatures):
 
 
 @pytest.mark.slow
+def test_an_export_reads_backbones_and_support_once(tmp_path, monkeypatch):
+    run = untrained_run.make(tmp_path, backbone="BSSA14", inits=1)
+    read, load = [], Backbone.load
+    monkeypatch.setattr(Backbone, "load", lambda path: read.append(path.parent.name) or load(path))
+    prepared = export.prepare(run, tmp_path / "model")
+    assert (
+        prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + prepared.support.effective.size
+    )
+    prepared.write()
+    assert sorted(read) == ["chunk-0_init-0", "chunk-1_init-0"]
+
+
+def at_known_sites(signatures, vs30: float, r_rup_km: float = 0.0):
+    """Ask a model for one earthquake at one site."""
+    event = {name: tf.constant(EVENTS[name][:1], tf.float64) for name in ("longitude", "latitude")}
+    event |= {name: tf.constant(EVENTS[name][:1], tf.float32) for name in ("depth_km", "magnitude")}
+    site = {
+        "site_longitude": tf.constant([[139.8]], tf.float64),
+        "site_latitude": tf.constant([[35.6]], tf.float64),
+    }
+    known = {"site_vs30_m_s": tf.constant([[vs30]]), "site_r_rup_km": tf.constant([[r_rup_km]])}
+    return signatures["at_known_sites"](**event, **site, **known)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vs30", [10.0, 29.9, 5001.0, -1.0, np.nan])
+def test_the_graph_has_the_limits_of_the_command(signatures, vs30):
+    for allowed in (0.0, 30.0, 5000.0):
+        at_known_sites(signatures, allowed)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="site_vs30_m_s must lie between 30 and 5000, or"
+    ):
+        at_known_sites(signatures, vs30)
+
+
+@pytest.mark.slow
+def test_a_model_that_was_trained_without_vs30_refuses_it(tmp_path):
+    run = untrained_run.make(tmp_path, backbone="BSSA14", drop=("vs30",), inits=1)
+    model = tf.saved_model.load(str(export.prepare(run, tmp_path / "model").write())).signatures
+    assert np.isfinite(at_known_sites(model, 0.0, 10.0)["mean"]).all()
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must be 0: this model was trained without Vs30"
+    ):
+        at_known_sites(model, 760.0)
+
+
+@pytest.mark.slow
 def test_the_backbone_carries_large_earthquakes(run):
     """A network that knows nothing beyond its backbone cannot run away."""
     loaded = ensemble.load(run, "PGA")
@@ -159,3 +233,17 @@ def test_a_prediction_takes_the_tectonic_class_of_the_event(run):
     np.testing.assert_array_equal(by_depth["mean"][1], crustal["mean"][1])
     with pytest.raises(DataError, match="tectonic_class holds 'shallow'"):
         loaded.maps(EVENTS.assign(tectonic_class="shallow"))
+
+
+@pytest.mark.parametrize("depth_km", [5.0, 20.0, 30.0, 60.0, 150.0])
+def test_sigma_of_a_giant_earthquake_is_bounded_at_all_distances(depth_km):
+    """Of M 9.5 nobody knows which of a thousand kilometres break; sigma says so without running away."""
+    tables = fitted(backbone="auto").tables("PGA")
+    ln_r = np.log(np.geomspace(depth_km, 1000, 60))[None]
+    earthquake = Earthquakes(np.array([9.5]), np.array([depth_km]))
+    _, variance = tables.at(earthquake, np.full(ln_r.shape, 400.0), ln_r_hyp=ln_r)
+    assert np.sqrt(variance + 0.7**2).max() < 1.5  # with the scatter of records
+    _, smaller = tables.at(
+        Earthquakes(np.array([5.0]), np.array([depth_km])), 400.0 + 0 * ln_r, ln_r_hyp=ln_r
+    )
+    assert (variance > smaller - 0.05).all()

@@ -243,3 +243,24 @@ def test_maps_with_site_channels_cannot_be_turned():
 def test_a_projection_that_is_not_true_to_scale_makes_no_run():
     with pytest.raises(UsageError, match=r"EPSG:3857 has a scale of 1\.2.*choose --crs EPSG:32654"):
         preset("quick", networks=["kik"], reference="kik", grid={"crs": "EPSG:3857"})
+
+
+def test_the_region_of_published_models(tiny):
+    assert tiny.region == "japan"
+    assert tiny.model_copy(update={"backbone_region": "california"}).region == "california"
+    with pytest.raises(UsageError, match="--backbone-region mars: choose auto, global, japan"):
+        _ = tiny.model_copy(update={"backbone_region": "mars"}).region
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("magnitude:nan", "--split magnitude:nan: nan is not a magnitude between -1 and 10; write"),
+        ("magnitude:large", "--split magnitude:large: large is not a magnitude between -1 and 10; write"),
+        ("random-events:1.5", "--split random-events:1.5: 1.5 is not a share between 0 and 1; write"),
+        ("random-events:", "--split random-events:: nothing is not a share between 0 and 1; write"),
+    ],
+)
+def test_what_is_wrong_with_a_split(text, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        Split.parse(text)

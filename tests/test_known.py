@@ -6,16 +6,20 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import tensorflow as tf
+import xarray as xr
 
+import tfgmm
 from helpers import untrained_run
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.rupture import Rupture
-from tfgmm.prediction import ensemble, scenarios
+from tfgmm.prediction import ensemble, scenarios, writing
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.quantities import Quantities
 from tfgmm.prediction.sanity import Sanity
+from tfgmm.stats import published_scaling
 from tfgmm.stats.support import Shrinkage, Support
 
 LARGE = pd.DataFrame(
@@ -101,18 +105,54 @@ def test_ruptures_that_do_not_fit_are_refused(tmp_path):
         scenarios.ruptures(LARGE.assign(**PLANE | {"dip": 95.0}))
 
 
+HEAD = "id,lat,lon,depth,Mw,Strike,dip,length,width\n"
+PLACE = "35.6,139.9,12"
+
+
 def test_a_catalogue_may_tell_planes(tmp_path):
     path = tmp_path / "events.csv"
-    head = "id,lat,lon,depth,Mw,Strike,dip"
-    rows = "a,35.6,139.9,12,7.5,0,90,100,18\nb,35.6,139.9,12,5,,,,\nc,35.6,139.9,12,6,400,90,10,10\n"
-    path.write_text(f"{head},length,width\n{rows}")
+    path.write_text(f"{HEAD}a,{PLACE},7.5,0,90,100,18\nb,{PLACE},5,,,,\n")
     events, tally = scenarios.from_catalogue(path)
-    assert [row["reason"] for row in tally.dropped()] == ["strike is not a number from -360.0 to 360.0"]
+    assert not tally.dropped()
     ((name, rupture),) = scenarios.ruptures(scenarios.check_events(events)).items()
     np.testing.assert_allclose(rupture.corners, Rupture.planar(139.9, 35.6, 12.0, **PLANE).corners)
     assert name == "a"
-    path.write_text(f"{head},length\na,35.6,139.9,12,7.5,0,90,100\n")
+    path.write_text(f"id,lat,lon,depth,Mw,Strike,dip\na,{PLACE},7.5,0,90\n")  # a focal mechanism
     assert "strike" not in scenarios.from_catalogue(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "a,{},7,0,90,40,20\nb,{},6,0,90,,\n",
+            "events.csv, row 3: no length_km, width_km, expected all of",
+        ),
+        ("a,{},7,0,90,40,\nb,{},6,,,,\n", "events.csv, row 2: no width_km, expected all of strike, dip"),
+        ("a,{},7,0,90,40,20\nb,{},6,0,-90,10,10\n", "row 3, column dip: '-90', expected .* 0.1 to 90"),
+        ("a,{},7,0,90,-40,20\nb,{},6,0,90,-1,1\n", "row 2, column length_km: '-40', expected .* to 2000"),
+        ("a,{},7,400,90,40,20\nb,{},6,,,,\n", "row 2, column strike: '400', expected .* -360 to 360"),
+    ],
+)
+def test_planes_of_a_catalogue_that_cannot_be(tmp_path, rows, message):
+    path = tmp_path / "events.csv"
+    path.write_text(HEAD + rows.format(PLACE, PLACE))
+    with pytest.raises(DataError, match=message):
+        scenarios.from_catalogue(path)
+    with pytest.raises(DataError, match="has strike, dip, length_km, but no column width_km"):
+        path.write_text(f"{HEAD.removesuffix(',width' + chr(10))}\na,{PLACE},7.5,0,90,100\n")
+        scenarios.from_catalogue(path)
+
+
+def test_a_rupture_fits_its_earthquake_in_depth_and_size(tmp_path, caplog):
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    assert list(scenarios.ruptures(LARGE, path)) == ["big"] and not caplog.text
+    with pytest.raises(DataError, match="rupture.json: the surface reaches from 3 to 21 km of depth"):
+        scenarios.ruptures(LARGE.assign(depth_km=42.0), path)
+    with pytest.raises(DataError, match=r"rupture.json: a rupture of 1,800 km\^2 does not fit M 5,"):
+        scenarios.ruptures(LARGE.assign(magnitude=5.0), path)
+    scenarios.ruptures(LARGE.assign(magnitude=6.9), path)
+    assert "rupture.json is of an earthquake of M 7.5, and M 6.9 is predicted" in caplog.text
 
 
 # ---- ground ----------------------------------------------------------------------------------------------
@@ -199,6 +239,36 @@ def test_a_column_of_vs30_that_is_not_used_is_said(without_backbone, caplog):
     np.testing.assert_array_equal(found["mean"], without_backbone.at_sites(LARGE, NORTH)["mean"])
 
 
+@pytest.fixture(scope="module")
+def without_vs30(tmp_path_factory):
+    root = tmp_path_factory.mktemp("dropped")
+    return untrained_run.make(root, backbone="BSSA14", drop=("vs30",), chunks=2, inits=1)
+
+
+@pytest.mark.slow
+def test_a_run_without_vs30_refuses_it(without_vs30, caplog):
+    found = ensemble.load(without_vs30, "PGA")
+    for known in (Known(vs30_m_s=760.0), Known(reference_rock=True)):
+        with pytest.raises(
+            UsageError, match="was trained with --drop vs30, without Vs30: Vs30 and .* Train"
+        ):
+            found.maps(LARGE, known=known)
+    assert not caplog.text
+    column = found.at_sites(LARGE, NORTH.assign(vs30_m_s=200.0))
+    assert "--drop vs30, without Vs30: vs30_m_s of the sites is not used" in caplog.text
+    np.testing.assert_array_equal(column["mean"], found.at_sites(LARGE, NORTH)["mean"])
+    surface = Known({"big": Rupture.planar(139.9, 35.6, 12.0, **PLANE)})
+    assert found.at_sites(LARGE, NORTH, known=surface)["mean"].item() > column["mean"].item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [Known(vs30_m_s=760.0), Known(reference_rock=True)])
+def test_one_vs30_for_all_wins_over_the_column_and_says_so(loaded, caplog, known):
+    column = loaded.at_sites(LARGE, NORTH.assign(vs30_m_s=200.0), known=known)
+    assert "one Vs30 is given for all places: vs30_m_s of the sites is not used" in caplog.text
+    np.testing.assert_array_equal(column["mean"], loaded.at_sites(LARGE, NORTH, known=known)["mean"])
+
+
 # ---- support ---------------------------------------------------------------------------------------------
 
 
@@ -245,8 +315,8 @@ def test_sigma_does_not_fall_while_support_falls(certain, r_km):
 # ---- warnings --------------------------------------------------------------------------------------------
 
 
-def strange(ensemble_, shift: float) -> str:
-    """What is said of predictions whose mean is shifted, ln units."""
+def strange(ensemble_, shift: float, events=LARGE, **settings) -> str:
+    """What is said of predictions whose mean is shifted, ln units, in a run with other settings."""
 
     class Said(logging.Handler):
         def emit(self, record):
@@ -255,9 +325,9 @@ def strange(ensemble_, shift: float) -> str:
     texts, handler, logger = [], Said(), logging.getLogger("tfgmm.prediction.sanity")
     logger.addHandler(handler)
     try:
-        predicted = Quantities().of(ensemble_.at_sites(LARGE, NORTH))
+        predicted = Quantities().of(ensemble_.at_sites(events, NORTH))
         shifted = predicted.assign(median_g=predicted["median_g"] * np.exp(shift))
-        sanity = Sanity(ensemble_.experiment)
+        sanity = Sanity(ensemble_.experiment.model_copy(update=settings))
         for _ in sanity.watched(iter([shifted])):
             pass
         sanity.warn()
@@ -275,7 +345,65 @@ def test_strange_medians_are_said(certain):
     assert "largest median" not in weak
 
 
+@pytest.mark.slow
+def test_magnitudes_beyond_the_tables_of_the_backbone_are_said(certain):
+    small = pd.concat([LARGE.assign(event_id=name, magnitude=m) for name, m in (("a", 2.4), ("b", 3.0))])
+    said = strange(certain, 0.0, small)
+    assert "magnitudes of 1 events lie outside the tables of the backbone" in said
+    assert "count as the nearest of 3 and 9: the first is a with M 2.4" in said
+    assert "tables" not in strange(certain, 0.0, small, backbone="none")
+
+
+@pytest.mark.slow
+def test_published_models_are_those_of_the_runs_region(certain, monkeypatch):
+    asked, models = [], published_scaling.models
+    monkeypatch.setattr(published_scaling, "models", lambda region: asked.append(region) or models(region))
+    strange(certain, 0.0, backbone_region="california")
+    assert set(asked) == {"california"}
+
+
 # ---- commands --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def facts(run, tmp_path):
+    """What is known of the large earthquake, as options of `tfgmm.api.run.Run.predict`."""
+    path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
+    return {"im": "PGA", "rupture": path, "vs30": 760.0, "reference_rock": True}
+
+
+@pytest.mark.slow
+def test_maps_say_what_was_known(run, facts, tmp_path):
+    opened = tfgmm.open_run(run.path)
+    for ending in ("nc", "tif"):
+        opened.predict(LARGE, tmp_path / f"known.{ending}", **facts)
+        opened.predict(LARGE, tmp_path / f"plain.{ending}", im="PGA")
+    with xr.open_dataset(tmp_path / "known.nc") as known, xr.open_dataset(tmp_path / "plain.nc") as plain:
+        expected = {"vs30_m_s": 760.0, "reference_rock": 1, "rupture_file": "rupture.json"}
+        assert expected.items() <= known.attrs.items() and known["known_rupture"].item() == 1
+        assert plain.attrs["reference_rock"] == 0 and plain["known_rupture"].item() == 0
+        assert not {"vs30_m_s", "rupture_file"} & set(plain.attrs)
+    known = Known(scenarios.ruptures(LARGE, facts["rupture"]), 760.0, True)
+    title = writing._title(opened.ensemble("PGA").maps(LARGE, known=known).isel(event=0))
+    assert "known rupture; reference rock; Vs30 760 m/s" in title
+    with rasterio.open(tmp_path / "known.tif") as file:
+        tags = file.tags()
+    assert {"vs30_m_s": "760.0", "rupture_file": "rupture.json"}.items() <= tags.items()
+    assert (tags["reference_rock"], tags["known_rupture"]) == ("1", "True")
+
+
+@pytest.mark.slow
+def test_tables_say_what_was_known(run, facts, tmp_path):
+    opened, sites = tfgmm.open_run(run.path), NORTH.assign(vs30_m_s=[300.0])
+    opened.predict(LARGE, tmp_path / "known.csv", sites=NORTH, **facts)
+    row = pd.read_csv(tmp_path / "known.csv").iloc[0]
+    assert (row["vs30_m_s"], row["rupture_file"]) == (760.0, "rupture.json")
+    assert row["reference_rock"] and row["known_rupture"]
+    two = pd.concat([LARGE.assign(**PLANE), LARGE.assign(event_id="other")])
+    opened.predict(two, tmp_path / "planes.parquet", im="PGA", sites=sites)
+    table = pd.read_parquet(tmp_path / "planes.parquet")
+    assert table["known_rupture"].tolist() == [True, False] and not table["reference_rock"].any()
+    assert table["vs30_m_s"].tolist() == [300.0, 300.0] and "rupture_file" not in table
 
 
 @pytest.fixture
@@ -284,7 +412,9 @@ def command(capfd):
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
-        return " ".join(f"{out} {err}".split()) if stop.value.code else ""
+        said = " ".join(f"{out} {err}".split())
+        assert stop.value.code or "Error" not in said
+        return said
 
     return _command
 
@@ -298,12 +428,20 @@ def test_commands(run, command, tmp_path):
     path = write_rupture(tmp_path / "rupture.json", Rupture.planar(139.9, 35.6, 12.0, **PLANE))
     at = ("--sites", tmp_path / "sites.csv", "--im", "PGA", "--out")
     plain, known, rock = (tmp_path / f"{name}.csv" for name in ("plain", "known", "rock"))
-    assert not command("predict", run.path, *SCENARIO, *at, plain)
-    assert not command("predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "760", *at, known)
-    assert not command("predict", run.path, *SCENARIO, "--reference-rock", *at, rock)
+    assert "1 events" in command("predict", run.path, *SCENARIO, *at, plain)
+    assert "1 events" in command(
+        "predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "760", *at, known
+    )
+    assert "1 events" in command("predict", run.path, *SCENARIO, "--reference-rock", *at, rock)
+    said = command(
+        "predict", run.path, *SCENARIO, "--rupture", path, "--vs30", "300", *at, tmp_path / "b.csv"
+    )
+    assert "rupture.json, Vs30 300 m/s: " in said
     medians = [pd.read_csv(file)["median_g"].item() for file in (plain, known, rock)]
     assert medians[2] < medians[0] and medians[2] < medians[1]
     assert {"support", "outside_magnitude"} <= set(pd.read_csv(plain))
-    assert not command("predict", run.path, *SCENARIO, "--im", "PGA", "--out", tmp_path / "map.png")
+    assert "1 events" in command(
+        "predict", run.path, *SCENARIO, "--im", "PGA", "--out", tmp_path / "map.png"
+    )
     said = command("predict", run.path, *SCENARIO, "--vs30", "10", *at, tmp_path / "x.csv")
     assert "vs30 10.0: expected a number from 30" in said

@@ -31,7 +31,8 @@ def plain_simulation(magnitude, r_epi, depth, sizes, number=3000) -> np.ndarray:
         width = min(width, np.sqrt(area), bottom / np.sin(dip))
         least, most = max(0, width - (bottom - depth) / np.sin(dip)), min(width, depth / np.sin(dip))
         above = least + rng.random() * (most - least)
-        strike, length, start = rng.uniform(0, 2 * np.pi), area / width, rng.uniform(0, area / width)
+        length = min(area / width, sizes.longest_km)
+        strike, start = rng.uniform(0, 2 * np.pi), rng.uniform(0, length)
         along = np.array([np.sin(strike), np.cos(strike), 0])
         down = np.array([np.cos(strike) * np.cos(dip), -np.sin(strike) * np.cos(dip), np.sin(dip)])
         corner = np.array([0, 0, depth]) - start * along - above * down
@@ -50,7 +51,7 @@ def plain_simulation(magnitude, r_epi, depth, sizes, number=3000) -> np.ndarray:
         ("crustal", 7.1, 35.0, 8.0),
         ("crustal", 7.1, 5.0, 24.0),
         ("interface", 8.2, 120.0, 30.0),
-        ("slab", 7.3, 40.0, 60.0),
+        ("intraslab", 7.3, 40.0, 60.0),
     ],
 )
 def test_mean_and_variance_are_those_of_a_plain_simulation(tectonic_class, magnitude, r_epi, depth):
@@ -121,10 +122,10 @@ def test_between_its_nodes_the_table_is_near_the_simulation():
 
 def test_the_table_is_made_fast_once_and_always_the_same():
     start = time.process_time()
-    first = point_source.table.__wrapped__("slab")
+    first = point_source.table.__wrapped__("intraslab")
     assert time.process_time() - start < 2  # 0.5 s on an idle core
-    second = point_source.table("slab")
-    assert point_source.table("slab") is second
+    second = point_source.table("intraslab")
+    assert point_source.table("intraslab") is second
     assert np.array_equal(first.ln_ratio, second.ln_ratio)
     with pytest.raises(ValueError, match="read-only"):
         second.variance[0, 0, 0] = 1
@@ -132,7 +133,7 @@ def test_the_table_is_made_fast_once_and_always_the_same():
 
 def test_an_unknown_tectonic_class():
     with pytest.raises(
-        UsageError, match="unknown tectonic class 'volcanic': expected crustal, interface, slab"
+        UsageError, match="unknown tectonic class 'volcanic': expected crustal, interface, intraslab"
     ):
         ln_rupture_distance(6, 30, 10, "volcanic")
 
@@ -156,3 +157,12 @@ def test_ruptures_of_ridgecrest_lie_where_they_are_expected(shared_data, event, 
         assert np.abs(error[within].mean()) < 0.3 * np.abs(of_point[within].mean()) + 0.03
         assert (error[within] ** 2).mean() < (of_point[within] ** 2).mean()
         assert (np.abs(error) < 2 * np.sqrt(variance))[within].mean() > 0.9
+
+
+@pytest.mark.parametrize("tectonic_class", CLASSES)
+def test_the_variance_is_not_more_than_the_longest_rupture_allows(tectonic_class):
+    """All of ln R_rup lies between the hypocentre and the nearest that a rupture reaches (Popoviciu)."""
+    sizes, r_hyp, depth = CLASSES[tectonic_class], np.array([1700.0, 2000.0]), 20.0
+    reach = np.hypot(sizes.longest_km, 200.0)
+    _, variance = ln_rupture_distance(9.5, r_hyp, depth, tectonic_class)
+    assert (variance <= np.log(r_hyp / (r_hyp - reach)) ** 2 / 4).all()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from conftest import CHANNELS
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.runs import predictions
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
@@ -31,7 +32,7 @@ COLUMNS = ["chunk", "station_id", "event_role", "site_role", "magnitude", "depth
 
 def train(run: RunFolder, chunk: int, im: str = "PGA", init: int = 0) -> None:
     """As if a member were trained."""
-    table = pd.DataFrame(RECORDS, columns=COLUMNS)
+    table = pd.DataFrame(RECORDS, columns=COLUMNS).assign(event_id="E")
     folder = run.member(chunk, init)
     folder.path.mkdir(parents=True, exist_ok=True)
     table[table["chunk"] == chunk].to_parquet(folder.predictions)
@@ -51,7 +52,7 @@ def run(tmp_path, tiny, small):
     )
     names = [*"DCBA"]
     stations = pd.DataFrame({"station_id": names, "x_km": range(4), "y_km": 0.0})
-    begun.write_places(pd.DataFrame({"event_id": ["E"]}), stations)
+    begun.write_places(pd.DataFrame({"event_id": ["E"], "event_x_km": 0.0, "event_y_km": 0.0}), stations)
     return begun
 
 
@@ -108,3 +109,16 @@ def test_no_table_of_stations(run):
     (run.path / "stations.parquet").unlink()
     with pytest.raises(DataError, match=r"stations\.parquet is missing or damaged .*tfgmm train"):
         run.trained_stations("PGA")
+
+
+def test_tables_of_members_are_read_once(run, monkeypatch):
+    read, opened = [], predictions.read_columns
+    monkeypatch.setattr(
+        predictions, "read_columns", lambda path, names: read.append(path) or opened(path, names)
+    )
+    train(run, 0)
+    for ask in (run.ranges, run.support, run.trained_stations):
+        ask("PGA")
+    assert len(read) == 1
+    train(run, 1)  # what was read before is not all any more
+    assert run.ranges("PGA").magnitude == (4.5, 5)

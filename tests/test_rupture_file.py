@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.damaged_files import mutated
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.core.rupture import Rupture
 from tfgmm.readers.common import rupture_file
 
 RING = [
@@ -168,65 +169,83 @@ def test_the_published_rupture_of_ridgecrest(shared_data):
     assert (described.longitude, described.latitude, described.depth_km) == (-117.5993, 35.7695, 8)
 
 
-# ---- tables of planes ---------------------------------------------------------------------------
+# ---- does the rupture belong to the earthquake? -------------------------------------------------
 
-PLANES = pd.DataFrame(
+
+def flat_rings():
+    """A point, a line along the ground, and a trace without extent down dip."""
+    line = [[10 + 0.1 * i, 45.0, 0.0] for i in (0, 1, 2)]
+    return [[RING[0]] * 5, [*line, *line[::-1], line[0]], [*RING[:2], *RING[1::-1], RING[0]]]
+
+
+@pytest.mark.parametrize("ring", flat_rings())
+def test_a_surface_without_area_is_refused(tmp_path, ring):
+    path = write(tmp_path / "rupture.json", with_ring(RING, ring))
+    with pytest.raises(
+        DataError, match=f"^{path}, feature 1, ring 2 has an area of 0 .*one line. Expected"
+    ):
+        rupture_file.read(path)
+
+
+def test_the_area_of_a_plane_is_length_times_width():
+    plane = Rupture.planar(10, 45, 20, strike=40, dip=30, length_km=20, width_km=16)
+    assert plane.area_km2() == pytest.approx(320, rel=1e-3)
+
+
+def test_a_hypocentre_far_above_or_below_is_refused(tmp_path):
+    plane = Rupture.planar(10, 45, 20, strike=0, dip=90, length_km=30, width_km=20)
+    for depth_km in (0.0, 10.0, 50.0):
+        rupture_file.refuse_strange_depth(tmp_path, plane, depth_km)
+    with pytest.raises(DataError, match="from 10 to 30 km of depth, and the hypocentre lies at 51 km"):
+        rupture_file.refuse_strange_depth(tmp_path, plane, 51.0)
+
+
+@pytest.mark.parametrize(("magnitude", "fits"), [(5.5, False), (6.0, True), (7.0, True), (8.5, False)])
+def test_a_rupture_has_the_size_of_its_magnitude(magnitude, fits):
+    plane = Rupture.planar(10, 45, 20, strike=0, dip=90, length_km=30, width_km=15)
+    if fits:
+        return rupture_file.refuse_strange_area("r.json", plane, magnitude)
+    with pytest.raises(
+        DataError, match=r"^r.json: a rupture of 450 km\^2 does not fit M .*average of M 6.8"
+    ):
+        rupture_file.refuse_strange_area("r.json", plane, magnitude)
+    return None
+
+
+def test_the_rupture_of_ridgecrest_belongs_to_its_earthquake(shared_data):
+    path = shared_data / "shakemap" / "ci38457511_rupture.json"
+    described = rupture_file.read(path)
+    rupture_file.refuse_strange_depth(path, described.rupture, described.depth_km)
+    rupture_file.refuse_strange_area(str(path), described.rupture, 7.1)
+
+
+# ---- planes through hypocentres -----------------------------------------------------------------
+
+EVENTS = pd.DataFrame(
     {
-        "Event_ID": ["a", "b", "c"],
-        "Strike (deg)": [10, np.nan, 350],
-        "DIP": [90, np.nan, 30],
-        "Length": [20, np.nan, 100.5],
-        "width_km": [12, np.nan, 60],
+        "event_id": ["c", "x", "a"],
+        "longitude": [10.0, 11, 12],
+        "latitude": 45.0,
+        "depth_km": [30.0, 10, 10],
+        "magnitude": [8.0, 5.0, 6.3],
+        "strike": [350, np.nan, 10],
+        "dip": [30, np.nan, 90],
+        "length_km": [100.5, np.nan, 20],
+        "width_km": [60, np.nan, 12],
     }
 )
-
-
-def test_a_table_of_planes(tmp_path):
-    PLANES.to_csv(tmp_path / "planes.csv", index=False)
-    table = rupture_file.read_planes(tmp_path / "planes.csv")
-    assert table.to_dict("list") == {
-        "event_id": ["a", "c"],
-        "strike": [10, 350],
-        "dip": [90, 30],
-        "length_km": [20, 100.5],
-        "width_km": [12, 60],
-    }
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("DIP", 91, "row 2, column DIP: '91.0', expected a number from 0.1 to 90"),
-        ("Length", 40000, "column Length: '40000.0', expected a number from 0.001 to 2000"),
-        ("DIP", None, "row 2: no dip, expected all of strike, dip, length_km, width_km or none of them"),
-        ("Event_ID", "c", "column Event_ID: 'c', expected one row"),
-    ],
-)
-def test_a_table_of_planes_that_is_wrong(tmp_path, column, value, message):
-    table = PLANES.copy()
-    table.loc[0, column] = value
-    table.to_csv(tmp_path / "planes.csv", index=False)
-    with pytest.raises(DataError, match=message):
-        rupture_file.read_planes(tmp_path / "planes.csv")
-
-
-def test_a_table_of_planes_without_a_column(tmp_path):
-    PLANES.drop(columns="DIP").to_csv(tmp_path / "planes.csv", index=False)
-    with pytest.raises(UsageError, match="has no column dip"):
-        rupture_file.read_planes(tmp_path / "planes.csv")
 
 
 def test_planes_lie_through_the_hypocentres_of_their_events():
-    events = pd.DataFrame(
-        {
-            "event_id": ["c", "x", "a"],
-            "longitude": [10.0, 11, 12],
-            "latitude": 45.0,
-            "depth_km": [30.0, 10, 10],
-        }
-    )
-    table = PLANES.set_axis(["event_id", "strike", "dip", "length_km", "width_km"], axis=1)
-    ruptures = rupture_file.planes(events, table)
+    ruptures = rupture_file.planes(EVENTS)
     assert list(ruptures) == ["c", "a"]
     assert ruptures["a"].corners[..., 0].mean() == pytest.approx(12, abs=1e-3)
     assert ruptures["c"].corners[..., 2].mean() == pytest.approx(30)
+
+
+def test_planes_that_are_wrong():
+    half = EVENTS.assign(length_km=np.nan)
+    with pytest.raises(DataError, match="events, row 1: no length_km, expected all of strike, dip, length"):
+        rupture_file.planes(half)
+    with pytest.raises(DataError, match="event a: a rupture of 240 km.* does not fit M 8.3"):
+        rupture_file.planes(EVENTS.assign(magnitude=8.3))

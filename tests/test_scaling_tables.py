@@ -141,3 +141,21 @@ def test_a_single_place_is_computed_as_one_of_many():
     many = model.medians(["PGA"], [6.0, 6.0], [30.0, 60.0], [10.0, 10.0])
     one = model.medians(["PGA"], [6.0], [30.0], [10.0])
     assert one.item() == pytest.approx(many[0, 0], abs=0.01)
+
+
+def test_medians_at_places_are_those_of_the_classes_that_the_depth_allows():
+    r_km = np.array([30.0, 100.0])
+    of_pygmm = {"ASK14", "BSSA14", "CB14", "CY14"}
+    rock = published_scaling.medians_at_places("global", "PGA", 6.0, 10.0, r_hyp_km=r_km, vs30=760.0)
+    assert set(rock) == of_pygmm
+    near = published_scaling.medians_at_places(
+        "global", "PGA", 6.0, 10.0, r_hyp_km=r_km, r_rup_km=r_km, vs30=760.0
+    )
+    model = next(m for m in published_scaling.models("global") if m.name == "BSSA14")
+    expected = model.medians(["PGA"], np.full(2, 6.0), r_km, np.full(2, 10.0))[0]
+    np.testing.assert_allclose(near["BSSA14"], expected, atol=1e-6)
+    assert (rock["BSSA14"] > near["BSSA14"]).all()  # a likely rupture is nearer than its hypocentre
+    soft = published_scaling.medians_at_places("global", "PGA", 6.0, 10.0, r_hyp_km=r_km, vs30=300.0)
+    assert all((soft[name] > rock[name]).all() for name in of_pygmm)
+    deep = published_scaling.medians_at_places("japan", "PGA", 6.0, 80.0, r_hyp_km=r_km, vs30=760.0)
+    assert set(deep) == {"AGA16 intraslab", "Zhao06 intraslab", "MF13 intraslab"}

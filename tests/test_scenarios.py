@@ -170,6 +170,19 @@ def test_two_places_of_one_id_in_python():
     assert len(scenarios.check_sites(sites.assign(latitude=35.0))) == 2
 
 
+def test_two_vs30_of_one_id(tmp_path):
+    (tmp_path / "sites.csv").write_text("id,lon,lat,vs30\na,139,35,300\nb,139,36,300\na,139,35,760\n")
+    with pytest.raises(
+        DataError, match=r"rows 2 and 4: site 'a' has two values of vs30_m_s \(300 and 760\)"
+    ):
+        scenarios.read_sites(tmp_path / "sites.csv")
+    sites = pd.DataFrame(
+        {"site_id": ["a", "a"], "longitude": 139.0, "latitude": 35.0, "vs30_m_s": [300, None]}
+    )
+    with pytest.raises(DataError, match=r"sites, rows 1 and 2: site 'a' has two values of vs30_m_s"):
+        scenarios.check_sites(sites)
+
+
 def test_a_scenario_list_needs_no_times_and_says_what_its_magnitudes_are(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text(

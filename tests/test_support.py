@@ -161,9 +161,10 @@ def test_along_magnitude_sigma_does_not_fall_while_support_falls(r_km):
 
 def test_share_goes_from_the_backbone_to_the_network():
     n = np.array([0.0, 10.0, 1e9])
-    np.testing.assert_allclose(support.share(n, 10.0), [0.75, 0.875, 1])
-    np.testing.assert_allclose(support.added_variance(n, 10.0, 0.2), [0.2, 0.1, 0], atol=1e-8)
-    tensor = support.added_variance(tf.constant(n, tf.float32), 10.0, 0.2)
+    shrinkage = Shrinkage(10.0, 0.2)
+    np.testing.assert_allclose(shrinkage.share(n), [0.75, 0.875, 1])
+    np.testing.assert_allclose(shrinkage.added_variance(n), [0.2, 0.1, 0], atol=1e-8)
+    tensor = shrinkage.added_variance(tf.constant(n, tf.float32))
     np.testing.assert_allclose(tensor, [0.2, 0.1, 0], atol=1e-7)
 
 
@@ -173,9 +174,9 @@ def held_out(n0: float, variance_u: float, tau: float, n=None, seed: int = 0, ev
     event = np.repeat(np.arange(events), 10)
     n = np.exp(rng.uniform(-3, 7, len(event))) if n is None else np.full(len(event), n)
     u, stddev = rng.normal(0, 0.5, len(event)), rng.uniform(0.4, 0.7, len(event))
-    unknown = np.sqrt(support.added_variance(n, n0, variance_u)) * rng.normal(size=len(event))
+    unknown = np.sqrt(Shrinkage(n0, variance_u).added_variance(n)) * rng.normal(size=len(event))
     noise = tau * rng.normal(size=events)[event] + stddev * rng.normal(size=len(event))
-    residual = support.share(n, n0) * u + unknown + noise
+    residual = Shrinkage(n0).share(n) * u + unknown + noise
     return pd.DataFrame(
         {"event_id": event, "backbone_residual": residual, "u": u, "stddev": stddev, "n": n}
     )

@@ -73,6 +73,22 @@ def test_it_predicts_what_it_predicted(root):
 
 
 @pytest.mark.slow
+def test_networks_that_hold_their_regression_get_no_backbone_when_a_table_is_restored(root):
+    path = root / "run"
+    content = files.read_json(path / "experiment.json")
+    content["experiment"]["training"]["target"] = "residual"
+    del content["experiment"]["backbone"]
+    files.write_json(path / "experiment.json", content)
+    run = upgrade.upgrade(path)
+    assert run.experiment.backbone == "ergodic"
+    table = run.member(0, 0).predictions
+    table.write_bytes(table.read_bytes()[:100])
+    training.reopen(run).train()
+    restored = pd.read_parquet(table)
+    assert (restored["backbone"] == 0).all() and (restored["stddev"] > 0).all()
+
+
+@pytest.mark.slow
 def test_the_command(root, capfd):
     with pytest.raises(SystemExit) as end:
         main(["upgrade", str(root / "run")])

@@ -99,7 +99,7 @@ def below(folder: Path) -> list[str]:
         (["--split", "2015"], "--split 2015: write time:FROM,TO .*random-events"),
         (["--split", "time:2015-01-01"], "--split time:2015-01-01: .*write time:FROM,TO"),
         (["--split", "time:2018-01-01,2015-01-01"], "2018-01-01 is not before 2015-01-01"),
-        (["--split", "random-events:2"], "--split random-events:2: .*less than 1"),
+        (["--split", "random-events:2"], "--split random-events:2: 2 is not a share between 0 and 1"),
         (["--split", "magnitude:large"], "--split magnitude:large: .*or magnitude:M"),
         (["--center", "139.95"], "--center 139.95: write 2 numbers with commas between them"),
         (["--center", "139.95,north"], "--center 139.95,north: write 2 numbers"),

@@ -474,7 +474,7 @@ class Run(os.PathLike):
         from tfgmm.prediction.conditioning import Known
         from tfgmm.prediction.quantities import Quantities
 
-        events = scenarios.check_events(events)
+        events, name = scenarios.check_events(events), None if rupture is None else Path(rupture).name
         target = writing.Target.choose(Path(out), at_sites, len(events), overwrite)
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
@@ -487,7 +487,7 @@ class Run(os.PathLike):
             quantities=Quantities(tuple(exceed), tuple(percentiles)),
             interpolation=interpolation,
             calibrated=calibrated,
-            known=Known(scenarios.ruptures(events, rupture), vs30, reference_rock),
+            known=Known(scenarios.ruptures(events, rupture), vs30, reference_rock, name),
             progress=progress,
         )
 

@@ -146,7 +146,11 @@ def predict(
         written = opened.predict(events, out, im=im, progress=advance, **choices)
     say_simulated(opened.simulated)
     ensemble = opened.ensemble(im)
-    console.print(f"{len(events)} events, {len(ensemble.members)} members, {ensemble.im}: {written}")
+    given = [f"rupture {rupture}"] if rupture else []
+    given += ["reference rock"] if reference_rock else []
+    given += [f"Vs30 {vs30:g} m/s"] if vs30 is not None else []
+    counts = f"{len(events)} events, {len(ensemble.members)} members, {ensemble.im}"
+    console.print(f"{', '.join([counts, *given])}: {written}")
 
 
 @app.command(rich_help_panel=options.USE)

@@ -171,7 +171,9 @@ def _say_backbones(run: "RunFolder") -> None:
 
     for im in run.experiment.ims:
         backbones = list(run.backbones(im).values())
-        if backbones:
+        if backbones and backbones[0].hypocentral:
+            console.print(f"Backbone of {im}: an ergodic regression of the training records.")
+        elif backbones:
             chosen = chosen_models(averaged_report(backbones))
             console.print(f"Backbone of {im}, region {backbones[0].region}: {chosen}")
 

@@ -143,6 +143,19 @@ class Rupture:
         depth = np.maximum(depth_km + t * np.sin(slope), min(depth_km, 0.0))  # rounding
         return cls(np.stack([*degrees, depth], axis=-1)[np.newaxis], float(shifted))
 
+    def area_km2(self) -> float:
+        """Return the area of the surface, km^2, on an azimuthal equidistant map around its centre.
+
+        Returns
+        -------
+        float
+        """
+        x, y = self._local(self.corners[..., 0], self.corners[..., 1])
+        corners = np.stack([x, y, self.corners[..., 2]], axis=-1)
+        triangles = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]])
+        u, v = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+        return float(np.linalg.norm(np.cross(u, v), axis=1).sum() / 2)
+
     def distance_km(self, longitude, latitude) -> np.ndarray:
         r"""Return the distance of places at the ground to the nearest point of the rupture, km.
 

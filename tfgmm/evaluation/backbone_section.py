@@ -68,12 +68,18 @@ def tabulate(im: str, backbones: list[Backbone]) -> pd.DataFrame:
 def _text(fitted: dict[str, list[Backbone]], shrinkages: dict[str, Shrinkage | None]) -> str:
     """Return the explanation of the table, with region, truncation, assumptions and shrinkage."""
     first = next(iter(fitted.values()))[0]
-    text = (
-        f"Published models of the region {first.region}, fitted to the training records of each chunk; "
-        "values are means over the chunks. Bias of each model as published, and RMSE about the bias, with "
-        "the site response of the backbone (ln units); tau, phi_S2S and phi_SS: what is left after "
-        f"re-centring, before any network. Row '{RECENTRED}': the backbone itself. "
-    )
+    if first.hypocentral:
+        text = (
+            "An ergodic regression, fitted to the training records of each chunk; values are means over "
+            "the chunks. tau, phi_S2S and phi_SS: what it leaves, before any network. "
+        )
+    else:
+        text = (
+            f"Published models of the region {first.region}, fitted to the training records of each chunk; "
+            "values are means over the chunks. Bias of each model as published, and RMSE about the bias, "
+            "with the site response of the backbone (ln units); tau, phi_S2S and phi_SS: what is left "
+            f"after re-centring, before any network. Row '{RECENTRED}': the backbone itself. "
+        )
     if first.listing is not None:
         text += (
             "The records are truncated: half of those with a PGA of "

@@ -9,7 +9,7 @@ from tfgmm.data.schemas import training_records
 from tfgmm.network import batches
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold
-from tfgmm.stats import backbone_fit, published_scaling, tectonics
+from tfgmm.stats import backbone_fit, published_scaling
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.listed_regression import Listing
 
@@ -53,16 +53,15 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
         records = _with_pga(records, dataset)
     if experiment.backbone == ERGODIC:
         return backbone_fit.fit_ergodic(records, im)
-    region = _region(experiment)
     described = dataset.provenance.get(LISTING)
     listing = Listing(**described) if described and (im == "PGA" or "ln_pga" in records) else None
     return backbone_fit.fit(
-        records, im, region=region, models=_models(experiment.backbone, region), listing=listing
+        records, im, region=experiment.region, models=_models(experiment), listing=listing
     )
 
 
 def check(experiment: Experiment) -> None:
-    """Raise `UsageError` if the backbone of a run or its region does not exist.
+    """Raise `UsageError` if the backbone of a run or its region does not exist, or they do not fit.
 
     Parameters
     ----------
@@ -70,22 +69,17 @@ def check(experiment: Experiment) -> None:
         Description of the run.
     """
     if experiment.backbone not in (NONE, ERGODIC):
-        _models(experiment.backbone, _region(experiment))
+        _models(experiment)
+    elif experiment.backbone_region != AUTO:
+        raise UsageError(
+            f"--backbone-region {experiment.backbone_region} is a region of published models, which "
+            f"--backbone {experiment.backbone} does without: leave it out, or give --backbone auto"
+        )
 
 
-def _region(experiment: Experiment) -> str:
-    """Return the region of the published models; raise `UsageError` for an unknown one."""
-    grid, region = experiment.grid, experiment.backbone_region
-    if region == AUTO:
-        return tectonics.region_at(grid.longitude, grid.latitude)
-    if region not in ("global", *tectonics.REGIONS):
-        raise UsageError(f"--backbone-region {region}: choose auto, global, {', '.join(tectonics.REGIONS)}")
-    return region
-
-
-def _models(name: str, region: str) -> tuple[published_scaling.ScalingModel, ...]:
+def _models(experiment: Experiment) -> tuple[published_scaling.ScalingModel, ...]:
     """Return the published models for ``auto`` or by name; raise `UsageError` for an unknown name."""
-    models = published_scaling.models(region)
+    name, models = experiment.backbone, published_scaling.models(experiment.region)
     if name == AUTO:
         return models
     every = dict.fromkeys((*models, *published_scaling.models_of_japan()))

@@ -164,7 +164,7 @@ def _with_rupture_distance(records: pd.DataFrame) -> pd.DataFrame:
 
 def _vs30(dataset: Dataset, experiment: Experiment, stations: pd.DataFrame, row, col) -> np.ndarray:
     """Return Vs30 of stations at the pixels (`row`, `col`), m/s; NaN where a network must not know it."""
-    if {"site", "vs30"} & set(experiment.drop):
+    if experiment.hides_vs30:
         return np.full(len(stations), np.nan)
     if dataset.layers is not None and "vs30" in dataset.layers:
         return layers.on_grid(dataset.layers["vs30"], experiment.grid, experiment.grid.output_size)[0][

@@ -195,16 +195,22 @@ class Training:
         UsageError, DataError
             As for `Material.of`.
         """
-        return {
-            im: Material.of(
-                self.dataset,
-                self.experiment,
-                im,
-                self.folds[member.chunk],
-                self._backbone(member.chunk, im),
-            )
-            for im in ims or self.ims
-        }
+        return {im: self._material(member, im, self._backbone(member.chunk, im)) for im in ims or self.ims}
+
+    def _material(self, member: Member, im: str, backbone: Backbone | None) -> Material:
+        """Return records and maker of input maps of a member's chunk, with a backbone."""
+        return Material.of(self.dataset, self.experiment, im, self.folds[member.chunk], backbone)
+
+    def _restore_predictions(self, member: Member) -> None:
+        """Predict all records again with the networks of a member and the backbones they were trained on.
+
+        A network of version 0.1 has no file of a backbone: it holds its regression itself.
+        """
+        folder, materials = self.folder(member), {}
+        for im in folder.ims():
+            path = folder.backbone(im)
+            materials[im] = self._material(member, im, None if path is None else Backbone.load(path))
+        restore_predictions(materials, folder, member.chunk, member.init)
 
     def _backbone(self, chunk: int, im: str) -> Backbone | None:
         """Return the backbone of a chunk and an intensity measure, which is fitted once for all members."""
@@ -292,7 +298,7 @@ class Training:
             self.run.refuse_replaced()
             damaged = self.damaged.pop(member, None)
             if damaged == [PREDICTIONS]:
-                restore_predictions(self.materials(member, folder.ims()), folder, *place)
+                self._restore_predictions(member)
             # Another process may have trained the member meanwhile.
             if folder.damaged_files(fingerprint):  # all networks of the member are made anew
                 ims = {*self.ims, *(folder.ims() if damaged and DONE not in damaged else ())}

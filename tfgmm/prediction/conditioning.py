@@ -224,6 +224,8 @@ class Known:
         Vs30 of all places, m/s, in place of the site layer and of the stations.
     reference_rock : bool
         If True, places are rock of `ROCK_VS30_M_S` unless `vs30_m_s` is given, and site terms are left out.
+    rupture_file : str or None
+        Name of the file from which the surface of the one rupture comes, for the record.
 
     Raises
     ------
@@ -234,6 +236,7 @@ class Known:
     ruptures: Mapping[str, Rupture] = dataclasses.field(default_factory=dict)
     vs30_m_s: float | None = None
     reference_rock: bool = False
+    rupture_file: str | None = None
 
     def __post_init__(self) -> None:
         """Check the Vs30; raise `UsageError` for one that is out of range."""
@@ -253,8 +256,25 @@ class Known:
         -------
         ndarray, [...]
         """
-        value = self.vs30_m_s or (ROCK_VS30_M_S if self.reference_rock else None)
-        return of_places if value is None else np.full(of_places.shape, float(value))
+        value = self.vs30_of_all
+        return of_places if value is None else np.full(of_places.shape, value)
+
+    @property
+    def vs30_of_all(self) -> float | None:
+        """Return Vs30 of all places, m/s; None if each has its own."""
+        rock = ROCK_VS30_M_S if self.reference_rock else None
+        return rock if self.vs30_m_s is None else float(self.vs30_m_s)
+
+    @property
+    def attributes(self) -> dict[str, float | int | str]:
+        """Return what is known as attributes of a dataset of predictions.
+
+        ``reference_rock`` is 0 or 1; ``vs30_m_s``, the Vs30 of all places, and ``rupture_file`` are there
+        only where they are given.
+        """
+        given = {"vs30_m_s": self.vs30_of_all, "rupture_file": self.rupture_file if self.ruptures else None}
+        given = {name: value for name, value in given.items() if value is not None}
+        return {"reference_rock": int(self.reference_rock)} | given
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -337,8 +357,8 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     .. math:: \mu' = \mu - (1 - w) \bar u, \quad
         \sigma_{epi}'^2 = \sigma_{epi}^2 + \frac{n_0}{n + n_0} \max(\sigma_u^2 - \sigma_{epi}^2, 0)
 
-    with the share w of the networks (`tfgmm.stats.support.share`). The variance does not fall while the
-    support n falls.
+    with the share w of the networks (`tfgmm.stats.support.Shrinkage.share`). The variance does not fall
+    while the support n falls.
 
     Parameters
     ----------

@@ -141,7 +141,8 @@ class Ensemble:
             training ranges: ``outside_magnitude`` and ``outside_depth`` [event], ``outside_distance``
             [event, row, col], and ``outside_map`` [row, col], false at all pixels. The coordinates are
             ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude, event_latitude,
-            depth_km, magnitude`` [event].
+            depth_km, magnitude`` and ``known_rupture`` [event]. The attributes say what else is known
+            (`Known.attributes`).
 
         Raises
         ------
@@ -181,8 +182,9 @@ class Ensemble:
         Returns
         -------
         xarray.Dataset
-            As for `maps`, on the dimensions ``event`` and ``site``, with the coordinate ``site_id``. A site
-            outside the map has the values of the nearest pixel and is marked in ``outside_map``.
+            As for `maps`, on the dimensions ``event`` and ``site``, with the coordinates ``site_id`` and,
+            where it is given for sites and counts, ``vs30_m_s``. A site outside the map has the values of
+            the nearest pixel and is marked in ``outside_map``.
 
         Raises
         ------
@@ -273,29 +275,36 @@ class Ensemble:
             places = Places.sites(grid, checked, interpolation)
             names = {"site_id": ("site", checked["site_id"].to_numpy(object))}
             sites = sites if at_stations else checked
-        self._refuse_without_backbone(known, sites)
+        sites = self._without_unused(known, sites)
+        if sites is not None and "vs30_m_s" in sites:
+            names["vs30_m_s"] = ("site", sites["vs30_m_s"].to_numpy())
         facts = self._facts(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
-    def _refuse_without_backbone(self, known: Known, sites: pd.DataFrame | None) -> None:
-        """Raise `UsageError` if something is known that only a backbone can use, and the run has none.
+    def _without_unused(self, known: Known, sites: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Return the sites without a Vs30 that does not count, which is logged.
 
-        A column of Vs30 among the sites, which may be there for another reason, is only a warning.
+        Raise `UsageError` if something else is known that the backbone of the run cannot use.
         """
-        if not all(tables.hypocentral for tables in self.backbones.values()):
-            return
-        if known.vs30_m_s or known.reference_rock or known.ruptures:
-            raise UsageError(
-                f"run {self.run.path} has no backbone of published models: ruptures, Vs30 and reference "
-                "rock cannot be given. Train with --backbone auto, or leave them out"
-            )
-        if sites is not None and "vs30_m_s" in sites:
-            _log.warning(
-                "run %s has no backbone of published models: vs30_m_s of the sites is not used",
-                self.run.path,
-            )
+        reason, run = "", f"run {self.run.path}"
+        if all(tables.hypocentral for tables in self.backbones.values()):
+            reason = f"{run} has no backbone of published models"
+            refused = known.vs30_m_s or known.reference_rock or known.ruptures
+            advice = "ruptures, Vs30 and reference rock cannot be given. Train with --backbone auto"
+        elif self.experiment.hides_vs30:
+            reason = f"{run} was trained with --drop {','.join(self.experiment.drop)}, without Vs30"
+            refused = known.vs30_m_s or known.reference_rock
+            advice = "Vs30 and reference rock cannot be given. Train without this option"
+        elif known.vs30_m_s or known.reference_rock:
+            reason, refused = "one Vs30 is given for all places", False
+        if reason and refused:
+            raise UsageError(f"{reason}: {advice}, or leave them out")
+        if reason and sites is not None and "vs30_m_s" in sites:
+            _log.warning("%s: vs30_m_s of the sites is not used", reason)
+            return sites.drop(columns="vs30_m_s")
+        return sites
 
     def _facts(
         self,
@@ -387,13 +396,16 @@ class Ensemble:
             nearest_km=facts.nearest_km,
         )
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
-        return quantities.labelled(predicted, events, places, r_hyp_km, outside).assign_attrs(
+        predictions = quantities.labelled(predicted, events, places, r_hyp_km, outside)
+        has_rupture = events["event_id"].isin([*facts.known.ruptures]).to_numpy()
+        return predictions.assign_coords(known_rupture=("event", has_rupture)).assign_attrs(
             intensity_measure=self.im,
             unit="g",
             crs=self.experiment.grid.crs,
             members=len(self.members),
             calibrated=int(facts.calibration is not None),
             simulated=int(self.run.simulated),
+            **facts.known.attributes,
         )
 
     def _backbone_moments(

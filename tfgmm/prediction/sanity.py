@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from tfgmm.core.rupture import Rupture
 from tfgmm.runs.experiment import Experiment
-from tfgmm.stats import backbone_fit, published_scaling, tectonics
-from tfgmm.stats.site_response import UNKNOWN_VS30_M_S, SiteResponse
+from tfgmm.stats import published_scaling
+from tfgmm.stats.scaling_tables import MAGNITUDES
+from tfgmm.stats.site_response import UNKNOWN_VS30_M_S
 
 _log = logging.getLogger(__name__)
 #: Effective number of training records below which a prediction rests on the backbone, not on records.
@@ -29,15 +29,16 @@ class Sanity:
     Parameters
     ----------
     experiment : Experiment
-        Description of the run; the centre of the map tells the region of the published models.
+        Description of the run: backbone, and region of the published models.
     ruptures : dict of str to Rupture, optional
         Known surfaces of ruptures by event id.
     """
 
     def __init__(self, experiment: Experiment, ruptures: Mapping[str, Rupture] | None = None) -> None:
-        grid, self._ruptures = experiment.grid, ruptures or {}
-        self._models = published_scaling.models(tectonics.region_at(grid.longitude, grid.latitude))
+        self._region, self._ruptures = experiment.region, ruptures or {}
+        self._has_backbone = experiment.backbone != "none"
         self._strongest, self._compared, self._strange = 0.0, 0, []
+        self._beyond_tables: list[tuple[str, float]] = []
 
     def watched(self, predictions: Iterator[xr.Dataset]) -> Iterator[xr.Dataset]:
         """Yield predictions unchanged, and remember what is strange about them.
@@ -53,21 +54,28 @@ class Sanity:
         """
         for batch in predictions:
             self._strongest = max(self._strongest, float(batch["median_g"].max()))
+            self._note_magnitudes(batch)
             for number in range(batch.sizes["event"]):
                 if "support" in batch and self._compared < _MOST_PLACES:
                     self._compare(batch.isel(event=number))
             yield batch
 
     def warn(self) -> None:
-        """Log one warning for medians that are too strong, and one for those far off published models."""
+        """Log warnings: medians too strong or far off published models, magnitudes beyond the tables."""
         if self._strongest > STRONGEST_G:
             _log.warning("the largest median is %.3g g: do not use it unseen", self._strongest)
+        if self._beyond_tables:
+            _log.warning(
+                "the magnitudes of %d events lie outside the tables of the backbone, and count as the "
+                "nearest of %g and %g: the first is %s with M %.2g",
+                *(len(self._beyond_tables), MAGNITUDES[0], MAGNITUDES[-1], *self._beyond_tables[0]),
+            )
         if self._strange:
             event, median_g, r_km, low, high = self._strange[0]
             _log.warning(
                 "where fewer than %d training records are like the prediction, medians of %d events are "
-                "off every published model by a factor of %g: of %s %.3g g at %.0f km, published "
-                "%.3g to %.3g g",
+                "off every published model by a factor of %g: of %s %.3g g at %.0f km from the hypocentre, "
+                "published %.3g to %.3g g",
                 *(FEW_RECORDS, len(self._strange), LARGEST_FACTOR, event, median_g, r_km, low, high),
             )
 
@@ -79,33 +87,37 @@ class Sanity:
             return
         places = np.unique(few[[median_g[few].argmax(), median_g[few].argmin()]])
         self._compared += len(places)
-        r_km = self._r_rup_km(prediction, places)
-        low, high = self._published_g(prediction, r_km)
+        r_hyp_km = prediction["r_hyp_km"].to_numpy().ravel()[places]
+        low, high = self._published_g(prediction, places, r_hyp_km)
         off = (median_g[places] > LARGEST_FACTOR * high) | (median_g[places] < low / LARGEST_FACTOR)
         if off.any():
             first = int(off.argmax())
             name = str(prediction["event_id"].item())
-            self._strange.append((name, median_g[places][first], r_km[first], low[first], high[first]))
+            self._strange.append((name, median_g[places][first], r_hyp_km[first], low[first], high[first]))
 
-    def _r_rup_km(self, prediction: xr.Dataset, places: np.ndarray) -> np.ndarray:
-        """Return the distances of some places to the rupture of an event, known or most likely, km."""
-        columns = ("r_hyp_km", "longitude", "latitude")
-        r_hyp_km, longitude, latitude = (prediction[name].to_numpy().ravel()[places] for name in columns)
-        records = pd.DataFrame({"r_hyp_km": r_hyp_km.astype(float)})
-        records = records.assign(**{name: float(prediction[name]) for name in ("magnitude", "depth_km")})
+    def _note_magnitudes(self, batch: xr.Dataset) -> None:
+        """Remember the events whose magnitude the tables of the backbone do not reach."""
+        magnitude = batch["magnitude"].to_numpy()
+        for number in np.flatnonzero((magnitude < MAGNITUDES[0]) | (magnitude > MAGNITUDES[-1])):
+            if self._has_backbone:
+                self._beyond_tables.append((str(batch["event_id"].to_numpy()[number]), magnitude[number]))
+
+    def _published_g(
+        self, prediction: xr.Dataset, places: np.ndarray, r_hyp_km: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest published median of an event at some places, g."""
         rupture = self._ruptures.get(str(prediction["event_id"].item()))
+        r_rup_km = None
         if rupture is not None:
-            records["r_rup_km"] = rupture.distance_km(longitude, latitude)
-        return backbone_fit.distance(records)
-
-    def _published_g(self, prediction: xr.Dataset, r_km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smallest and the largest published median of an event at distances, g."""
-        im = prediction.attrs["intensity_measure"]
-        magnitude, depth_km = (float(prediction[name]) for name in ("magnitude", "depth_km"))
-        weights = dict(zip(tectonics.CLASSES, tectonics.class_weights(depth_km)[0], strict=True))
-        models = [model for model in self._models if weights[model.tectonic_class] > 0]
-        scenario = (np.full(len(r_km), magnitude), r_km, np.full(len(r_km), depth_km))
-        at_760 = np.array([model.medians([im], *scenario)[0] for model in models])
-        soft = SiteResponse.published(im).linear(np.full(len(r_km), UNKNOWN_VS30_M_S))
-        medians = np.exp(np.where(np.isfinite(at_760), at_760, np.nan) + soft)
+            lonlat = (prediction[name].to_numpy().ravel()[places] for name in ("longitude", "latitude"))
+            r_rup_km = rupture.distance_km(*lonlat)
+        ln_im = published_scaling.medians_at_places(
+            self._region,
+            prediction.attrs["intensity_measure"],
+            *(float(prediction[name]) for name in ("magnitude", "depth_km")),
+            r_hyp_km=r_hyp_km,
+            r_rup_km=r_rup_km,
+            vs30=UNKNOWN_VS30_M_S,
+        )
+        medians = np.exp(np.where(np.isfinite([*ln_im.values()]), [*ln_im.values()], np.nan))
         return np.nanmin(medians, axis=0), np.nanmax(medians, axis=0)

@@ -177,18 +177,28 @@ def ruptures(events: pd.DataFrame, rupture: Path | str | None = None) -> dict[st
     UsageError
         A file is given for several events, or a value is out of range.
     DataError
-        The file cannot be read, or its surface is far from the event.
+        The file cannot be read, its surface does not fit the event in place, depth or size, or an event has
+        only some of the values of a plane.
     """
     if rupture is None:
         has_planes = set(PLANE_LIMITS) <= set(events)
-        return rupture_file.planes(events, events) if has_planes else {}
+        return rupture_file.planes(events) if has_planes else {}
     if len(events) != 1:
         raise UsageError(f"--rupture describes one earthquake, and there are {len(events)}")
-    surface, event = rupture_file.read(Path(rupture)).rupture, events.iloc[0]
+    path, event = Path(rupture), events.iloc[0]
+    described = rupture_file.read(path)
+    surface = described.rupture
     if surface is None:
         _log.warning("%s describes a hypocentre, no surface: the rupture counts as unknown", rupture)
         return {}
-    rupture_file.refuse_far(Path(rupture), surface, event["longitude"], event["latitude"])
+    rupture_file.refuse_far(path, surface, event["longitude"], event["latitude"])
+    rupture_file.refuse_strange_depth(path, surface, event["depth_km"])
+    rupture_file.refuse_strange_area(str(path), surface, event["magnitude"])
+    if abs(described.magnitude - event["magnitude"]) > rupture_file.LIKE_MAGNITUDE:
+        _log.warning(
+            "%s is of an earthquake of M %.2g, and M %.2g is predicted: distances are those to its surface",
+            *(path, described.magnitude, event["magnitude"]),
+        )
     return {str(event["event_id"]): surface}
 
 
@@ -212,7 +222,7 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
     UsageError
         A column is missing.
     DataError
-        There is no site, a coordinate is missing or out of range, or two places have one id.
+        There is no site, a coordinate is missing or out of range, or one id has two places or two Vs30.
     """
     coordinates = ["longitude", "latitude"]
     _check(sites, "sites", coordinates)
@@ -224,25 +234,25 @@ def check_sites(sites: pd.DataFrame) -> pd.DataFrame:
         checked["vs30_m_s"] = sites["vs30_m_s"].to_numpy()
         _refuse_outside(checked["vs30_m_s"].dropna(), "sites", *VS30_RANGE)
         checked["vs30_m_s"] = checked["vs30_m_s"].astype(float)
-    _refuse_two_places(checked[["site_id", *coordinates]], "sites", range(1, len(checked) + 1))
+    _refuse_two_sites(checked, "sites", range(1, len(checked) + 1))
     return checked
 
 
-def _refuse_two_places(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
-    """Raise `DataError` for the first id that has two different places; an id may be listed twice."""
-    places = sites.drop_duplicates()
-    repeated = places.duplicated("site_id")
+def _refuse_two_sites(sites: pd.DataFrame, what: str, rows: Sequence[int]) -> None:
+    """Raise `DataError` for the first id that has two places or two Vs30; an id may be listed twice."""
+    distinct = sites.drop_duplicates()
+    repeated = distinct.duplicated("site_id")
     if repeated.any():
         second = int(repeated.idxmax())
         name = sites.at[second, "site_id"]
         first = int((sites["site_id"] == name).idxmax())
-        where = (
-            f"{sites.at[row, 'longitude']:g}, {sites.at[row, 'latitude']:g}" for row in (first, second)
-        )
-        raise DataError(
-            f"{what}, rows {rows[first]} and {rows[second]}: site {name!r} has two places "
-            f"({' and '.join(where)}): give each place an id of its own"
-        )
+        pair = sites.loc[[first, second]]
+        where = f"{what}, rows {rows[first]} and {rows[second]}: site {name!r} has two"
+        if len(pair.drop_duplicates(["longitude", "latitude"])) == 1:
+            values = " and ".join(f"{value:g}" for value in pair["vs30_m_s"])
+            raise DataError(f"{where} values of vs30_m_s ({values}): give one, or two ids")
+        places = " and ".join(f"{row.longitude:g}, {row.latitude:g}" for row in pair.itertuples())
+        raise DataError(f"{where} places ({places}): give each place an id of its own")
 
 
 def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
@@ -268,7 +278,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
         The file does not exist or lacks a column.
     DataError
         The file is no table or has no rows, a coordinate is blank, not a number or out of range, or one id
-        has two different places.
+        has two places or two Vs30.
     """
     table = sheet.read(path)
     located = sheet.locate_columns(table, _SITE_COLUMNS)
@@ -278,7 +288,7 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     if "site_id" not in located:
         listed["site_id"] = (listed.index + 1).astype(str)
     listed = listed.assign(longitude=wrapped(listed["longitude"]), site_id=listed["site_id"].astype(object))
-    _refuse_two_places(listed, str(path), table.rows)
+    _refuse_two_sites(listed, str(path), table.rows)
     tally.count("site", len(listed))
     repeated = listed.duplicated()
     tally.drop("site", "listed again", listed.loc[repeated, "site_id"])

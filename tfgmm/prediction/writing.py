@@ -98,6 +98,9 @@ def _title(maps: xr.Dataset) -> str:
     """Return the title of a figure: the earthquake, and a line with notes on the prediction."""
     notes = [drawing.SIMULATED] if maps.attrs["simulated"] else []
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
+    notes += ["known rupture"] if maps["known_rupture"] else []
+    notes += ["reference rock"] if maps.attrs["reference_rock"] else []
+    notes += [f"Vs30 {maps.attrs['vs30_m_s']:g} m/s"] if "vs30_m_s" in maps.attrs else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]
     notes += [f"outside the training range: {', '.join(outside)}"] if outside else []
     if _without_support(maps).any():
@@ -136,6 +139,7 @@ _COORDINATES = {
     "event_latitude": {"units": "degrees_north"},
     "depth_km": {"units": "km"},
     "magnitude": {"units": "1"},
+    "known_rupture": {"units": "1", "long_name": "1 where the surface of the rupture is known"},
 }
 
 
@@ -335,13 +339,17 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Event and site columns (`_FIRST`), the variables of `predictions` (floats as float32, in their
-        units), ``im``, and the flags ``calibrated`` and ``simulated``.
+        units), ``im``, the flags ``calibrated``, ``simulated`` and ``reference_rock``, and ``vs30_m_s`` and
+        ``rupture_file`` where these are given for all.
     """
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
     quantities = rows.columns.difference(_FIRST, sort=False)
     single = dict.fromkeys([name for name in quantities if rows[name].dtype.kind == "f"], "float32")
     attributes = {"im": predictions.attrs["intensity_measure"]}
-    attributes |= {name: bool(predictions.attrs[name]) for name in ("calibrated", "simulated")}
+    flags_of_file = ("calibrated", "simulated", "reference_rock")
+    attributes |= {name: bool(predictions.attrs[name]) for name in flags_of_file}
+    given = ("vs30_m_s", "rupture_file")
+    attributes |= {name: predictions.attrs[name] for name in given if name in predictions.attrs}
     return rows[[*_FIRST, *quantities]].astype(single).assign(**attributes)
 
 
@@ -453,6 +461,7 @@ def _conform(maps: xr.Dataset, grid: Grid, id_bytes: int) -> xr.Dataset:
         maps[name] = variable.astype(kind).assign_attrs(grid_mapping="crs")
     for name in _OF_EVENT:
         maps[name] = maps[name].astype(">f8")
+    maps["known_rupture"] = maps["known_rupture"].astype(">i4")
     ids = np.char.encode(maps["event_id"].to_numpy().astype(str), "utf-8")
     ids = ids.astype(f"S{-(-id_bytes // 4) * 4}")
     x, y = axes_m(grid)

@@ -1,5 +1,6 @@
 """Settings of a run, validated and serialisable, and their presets."""
 
+import math
 from datetime import UTC, date, datetime
 from typing import Literal, Self
 
@@ -9,6 +10,7 @@ import pydantic
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid, check_size
+from tfgmm.stats import tectonics
 
 
 class FrozenSettings(pydantic.BaseModel):
@@ -94,12 +96,23 @@ class Split(FrozenSettings):
                 start, _, end = value.partition(",")
                 return cls(start=date.fromisoformat(start), end=date.fromisoformat(end))
             if kind == "random-events":
-                return cls(kind="random-events", fraction=float(value))
+                return cls(kind="random-events", fraction=_between(value, 0, 1, "a share"))
             if kind == "magnitude":
-                return cls(kind="magnitude", min_magnitude=float(value))
+                return cls(kind="magnitude", min_magnitude=_between(value, -1, 10, "a magnitude"))
         except ValueError as error:
             raise UsageError(f"--split {text}: {reason(error)}; {usage}") from error
         raise UsageError(f"--split {text}: {usage}")
+
+
+def _between(text: str, low: float, high: float, what: str) -> float:
+    """Return the number in a text; raise `ValueError` if it is none, or not between two numbers."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not low < number < high:
+        raise ValueError(f"{text or 'nothing'} is not {what} between {low} and {high}")
+    return number
 
 
 class Network(FrozenSettings):
@@ -297,6 +310,29 @@ class Experiment(FrozenSettings):
         """
         channels = "-".join(["drop", *sorted(self.drop)]) if self.drop else "all"
         return channels + "-isotropic" * self.training.turns
+
+    @property
+    def hides_vs30(self) -> bool:
+        """Return True if Vs30 is left out of the channels; it is hidden from the backbone too."""
+        return bool({"site", "vs30"} & set(self.drop))
+
+    @property
+    def region(self) -> str:
+        """Return the region of the published models: `backbone_region`, or that of the map's centre.
+
+        Raises
+        ------
+        UsageError
+            There is no such region.
+        """
+        if self.backbone_region == "auto":
+            return tectonics.region_at(self.grid.longitude, self.grid.latitude)
+        if self.backbone_region not in ("global", *tectonics.REGIONS):
+            raise UsageError(
+                f"--backbone-region {self.backbone_region}: choose auto, global, "
+                f"{', '.join(tectonics.REGIONS)}"
+            )
+        return self.backbone_region
 
     def without_site(self, isotropic: bool = False) -> Self:
         """Return the experiment without the site channels, whose networks cannot know the site.

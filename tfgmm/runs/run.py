@@ -286,7 +286,7 @@ class RunFolder:
         DataError
             A table of the run or of a member is damaged.
         """
-        records = self._training_records(im, ["event_id", *Ranges.model_fields])
+        records = self._training_records(im)
         return Support.fit(records.merge(self._places("events")[["event_id", *SOURCE_XY]], on="event_id"))
 
     def shrinkage(self, im: str) -> Shrinkage | None:
@@ -328,7 +328,7 @@ class RunFolder:
             The file of the site layers is missing or damaged.
         """
         site_layers = self.site_layers() if "vs30" in self.channels else None
-        if site_layers is None or {"site", "vs30"} & set(self.experiment.drop):
+        if site_layers is None or self.experiment.hides_vs30:
             return None
         grid = self.experiment.grid
         return layers.on_grid(site_layers["vs30"], grid, grid.output_size)[0]
@@ -516,7 +516,7 @@ class RunFolder:
             if unknown:
                 raise UsageError(f"run {self.path} has no station {listed(unknown)}")
             table = table.loc[list(ids)]
-        if {"site", "vs30"} & set(self.experiment.drop):
+        if self.experiment.hides_vs30:
             table["vs30"] = np.nan
         elif "vs30" not in table:  # there is no such layer
             table["vs30"] = table["vs30_m_s"]
@@ -550,7 +550,7 @@ class RunFolder:
         DataError
             A member's table of predictions is damaged.
         """
-        return Ranges.of_records(self._training_records(im, [*Ranges.model_fields]))
+        return Ranges.of_records(self._training_records(im))
 
     def trained_stations(self, im: str) -> pd.DataFrame:
         """Return the stations with training records of at least one trained member.
@@ -575,13 +575,23 @@ class RunFolder:
             A table of the run or of a member is missing or damaged.
         """
         stations = self._places("stations")
-        trained = self._training_records(im, ["station_id"])["station_id"].unique()
+        trained = self._training_records(im)["station_id"].unique()
         return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
 
-    def _training_records(self, im: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Return columns of the training records of all chunks, read from one member per chunk."""
+    def _training_records(self, im: str) -> pd.DataFrame:
+        """Return the training records of all chunks, each once, read once from one member per chunk."""
         first_of_chunk = {chunk: (chunk, init) for chunk, init in reversed(self.trained(im))}
-        return training_records([self.member(*place) for place in first_of_chunk.values()], columns)
+        key = im, tuple(first_of_chunk.values())  # another one as soon as a further member is trained
+        if key not in self._read_records:
+            folders = [self.member(*place) for place in first_of_chunk.values()]
+            columns = ["event_id", "station_id", *Ranges.model_fields]
+            self._read_records[key] = training_records(folders, columns).drop_duplicates()
+        return self._read_records[key]
+
+    @functools.cached_property
+    def _read_records(self) -> dict[tuple, pd.DataFrame]:
+        """Return the training records that have been read, by intensity measure and members."""
+        return {}
 
     @classmethod
     def open(cls, path: "str | Path | RunFolder") -> "RunFolder":

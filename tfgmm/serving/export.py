@@ -35,6 +35,7 @@ from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
 from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.support import Support
 
 #: Types in which weights may be stored; computations are in float32 in any case.
 PRECISIONS = ("float32", "float16")
@@ -70,8 +71,10 @@ class Export:
         Number of weights of one member.
     path_terms : int
         Number of weights of the path terms of one member; these weights are always stored as float32.
-    shared : int
-        Number of values that all members share, always float32: backbones, and records for the support.
+    backbones : list of MedianTables or None
+        Backbone of each member, one object for all members of a chunk.
+    support : Support
+        Joint support of predictions by training records.
     """
 
     run: RunFolder
@@ -81,12 +84,18 @@ class Export:
     version: Path
     weights: int
     path_terms: int
-    shared: int
+    backbones: list[MedianTables | None]
+    support: Support
 
     @property
     def name(self) -> str:
         """Return the name under which a server offers the model: the name of the folder of its versions."""
         return self.version.parent.name
+
+    @property
+    def shared(self) -> int:
+        """Return the number of values that all members share, in backbones and support; always float32."""
+        return sum(array.size for array in shared_arrays(self.backbones, self.support).values())
 
     @property
     def size_bytes(self) -> int:
@@ -185,7 +194,6 @@ class Export:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
         effects = self.run.random_effects(self.im)
         terms = None if effects is None else self._site_terms(effects)
-        backbones = _backbones(self.run, self.im, self.members)
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
@@ -193,10 +201,11 @@ class Export:
             trained_km=trained_km,
             effects=effects,
             terms=terms,
-            backbones=backbones,
-            support=self.run.support(self.im),
+            backbones=self.backbones,
+            support=self.support,
             shrinkage=self.run.shrinkage(self.im),
             vs30=self.run.vs30_map(),
+            hides_vs30=self.run.experiment.hides_vs30,
         )
         return graph, self._description(chosen, effects)
 
@@ -311,9 +320,11 @@ def prepare(
         )
     weights = member.load(folder.network(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
-    arrays = shared_arrays(_backbones(folder, im, chosen), folder.support(im))
-    shared = sum(array.size for array in arrays.values())
-    export = Export(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im), shared)
+    export = Export(
+        *(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im)),
+        backbones=_backbones(folder, im, chosen),
+        support=folder.support(im),
+    )
     _refuse_strangers(export, overwrite)
     _refuse_small_disk(export)
     return export
@@ -412,7 +423,7 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
         for name, dtype in SITES.items()
     }
     requests = {"serving_default": event, "at_sites": event | sites, "normal_parameters": event}
-    if description["backbone"]:
+    if description["backbone"] not in (None, "ergodic"):
         unknown = {name: np.zeros((1, 1), dtype.as_numpy_dtype) for name, dtype in KNOWN.items()}
         requests["at_known_sites"] = event | sites | unknown
     if description["random_effects"]:

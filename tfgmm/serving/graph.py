@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
 from tfgmm.prediction.conditioning import MemberMoments
@@ -184,14 +185,14 @@ TENSORS = ArrayFunctions(
 EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}
 #: Further inputs of ``at_sites``, [n, m].
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
-#: Further input of ``at_stations``, [n, m].
 #: Inputs of signature ``at_known_sites`` beside `EVENT` and `SITES`: Vs30 (m/s) and distance to the rupture
 #: (km), [n, m] each; 0 where unknown.
 KNOWN = {"site_vs30_m_s": tf.float32, "site_r_rup_km": tf.float32}
+#: Further input of ``at_stations``, [n, m].
 STATIONS = {"station_id": tf.string}
 #: Lowest and highest values of inputs, as for records; NaN is refused as well.
 LIMITS = {"longitude": (-180, 180), "latitude": (-90, 90), "depth_km": (-5, 800), "magnitude": (-1, 10)}
-LIMITS |= {"vs30_m_s": (0, 5000), "r_rup_km": (0, 20_000)}
+LIMITS |= {"vs30_m_s": VS30_RANGE, "r_rup_km": (0, 20_000)}
 
 #: Number of training sites whose distances to all places are in memory at once.
 _SITES_AT_ONCE = 16
@@ -414,6 +415,8 @@ class Graph:
         Backbone to which each network adds; members of one chunk share the same object.
     vs30 : ndarray, [rows, cols], optional
         Vs30 at the pixels of the output window, m/s, for the backbones; unknown by default.
+    hides_vs30 : bool
+        Whether Vs30 was hidden from the backbones, which then refuse it in ``at_known_sites``.
     support : Support, optional
         Joint support of predictions by training records, an output of all signatures with a distribution.
     shrinkage : Shrinkage, optional
@@ -431,6 +434,7 @@ class Graph:
         terms: SiteTerms | None = None,
         backbones: Sequence[MedianTables | None] | None = None,
         vs30: np.ndarray | None = None,
+        hides_vs30: bool = False,
         support: Support | None = None,
         shrinkage: Shrinkage | None = None,
     ) -> None:
@@ -441,6 +445,7 @@ class Graph:
             for number, array in shared_arrays(backbones, support).items()
         }
         self._backbones, self._vs30 = self._as_variables(backbones), vs30
+        self._hides_vs30 = hides_vs30
         self._support, self._shrinkage = support, shrinkage
         if support is not None:
             self._support = dataclasses.replace(support, effective=self.shared[id(support.effective)])
@@ -479,8 +484,8 @@ class Graph:
             ``at_sites``: from `EVENT` and `SITES` to the same quantities, [n, m], and ``inside``, which is
             1 for a site on the map, and 0 for a site outside the map with the values of the nearest edge.
 
-            ``at_known_sites``, only with a backbone: from `EVENT`, `SITES` and `KNOWN` to those of
-            ``at_sites``.
+            ``at_known_sites``, only with a backbone of published models: from `EVENT`, `SITES` and `KNOWN`
+            to those of ``at_sites``.
 
             ``at_stations``, only with random effects: from `EVENT` and `STATIONS` to the same quantities,
             [n, m], with the site and path terms of the stations.
@@ -499,7 +504,7 @@ class Graph:
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
-        if any(tables is not None for tables in self._backbones):
+        if any(tables is not None and not tables.hypocentral for tables in self._backbones):
             known = [tf.TensorSpec([None, None], dtype, name) for name, dtype in KNOWN.items()]
             functions["at_known_sites"] = (self._at_sites, event + sites + known)
         if self._terms is not None:
@@ -561,6 +566,9 @@ class Graph:
             vs30 = tf.gather_nd(np.asarray(self._vs30, "float32"), pixel)
         if known:
             own, r_rup_km = known
+            if self._hides_vs30:
+                text = "site_vs30_m_s must be 0: this model was trained without Vs30"
+                tf.debugging.Assert(tf.reduce_all(own == 0), [text])
             vs30 = tf.where(own > 0, own, np.float32(np.nan) if vs30 is None else vs30)
         places = _Places(*self._projection.project(*sites), vs30, r_rup_km)
         distribution = self._distribution(members, event, places)
@@ -711,8 +719,13 @@ class Graph:
 
 
 def _refuse(names: Iterable[str], inputs: Sequence[tf.Tensor]) -> None:
-    """Make the graph raise an error that names the input if a value lies outside `LIMITS`."""
+    """Make the graph raise an error that names the input if a value lies outside `LIMITS`.
+
+    Inputs of `KNOWN` may also be 0, which is unknown.
+    """
     for name, values in zip(names, inputs, strict=True):
         low, high = LIMITS[name.removeprefix("site_")]
-        possible = tf.reduce_all((values >= low) & (values <= high))
-        tf.debugging.Assert(possible, [f"{name} must lie between {low} and {high}"])
+        possible, text = (values >= low) & (values <= high), f"{name} must lie between {low} and {high}"
+        if name in KNOWN:
+            possible, text = possible | (values == 0), f"{text}, or be 0 where unknown"
+        tf.debugging.Assert(tf.reduce_all(possible), [text])

@@ -29,7 +29,8 @@ MEANINGS = {
     "magnitude": "as in the training records",
     "site_longitude": "of the sites, degrees",
     "site_latitude": "of the sites, degrees",
-    "site_vs30_m_s": "Vs30 of the sites, m/s; 0 where the map's own is to be taken",
+    "site_vs30_m_s": "Vs30 of the sites, 30 to 5000 m/s; 0 where the map's own is to be taken, and at "
+    "every site of a model that was trained without Vs30",
     "site_r_rup_km": "closest distance to the rupture, km; 0 where the rupture is unknown",
     "station_id": "of stations that the model knows, listed in `assets.extra/tfgmm.json`",
     "mean": "of ln IM, with IM in g",

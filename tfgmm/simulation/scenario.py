@@ -38,7 +38,7 @@ class Cluster(NamedTuple):
 
     Attributes
     ----------
-    kind : {"crustal", "interface", "slab"}
+    kind : {"crustal", "interface", "intraslab"}
         Type of earthquake, which determines the depths and whether the epicentres are on land.
     share : float
         Probability that a drawn earthquake belongs to this cluster.
@@ -48,7 +48,7 @@ class Cluster(NamedTuple):
         Standard deviation of the epicentres in each direction, km.
     """
 
-    kind: Literal["crustal", "interface", "slab"]
+    kind: Literal["crustal", "interface", "intraslab"]
     share: float
     longitude: float
     latitude: float
@@ -63,9 +63,9 @@ CLUSTERS = (
     Cluster("interface", 0.18, 141.3, 36.4, 45.0),
     Cluster("interface", 0.12, 140.9, 35.5, 30.0),
     Cluster("interface", 0.04, 139.3, 35.0, 15.0),
-    Cluster("slab", 0.18, 140.0, 36.05, 25.0),
-    Cluster("slab", 0.12, 140.2, 35.6, 30.0),
-    Cluster("slab", 0.10, 139.5, 35.9, 70.0),
+    Cluster("intraslab", 0.18, 140.0, 36.05, 25.0),
+    Cluster("intraslab", 0.12, 140.2, 35.6, 30.0),
+    Cluster("intraslab", 0.10, 139.5, 35.9, 70.0),
 )
 
 
@@ -350,7 +350,7 @@ def _depth(rng: np.random.Generator, kind: np.ndarray, xy_km: np.ndarray, land: 
     options = {
         "crustal": (12 + 4 * scatter, 5, 25, land),
         "interface": (40 + 0.25 * north_west + 6 * scatter, 10, 60, ~land),
-        "slab": (65 + 0.40 * north_west + 10 * scatter, 30, 120, True),
+        "intraslab": (65 + 0.40 * north_west + 10 * scatter, 30, 120, True),
     }
     depth, plausible = np.zeros(len(kind)), np.zeros(len(kind), bool)
     for name, (value, low, high, place) in options.items():

@@ -22,8 +22,10 @@ from tfgmm.stats.site_response import SiteResponse
 FORMAT = 1
 #: Half of the step in ln R over which the slope of the median with distance is taken.
 _STEP = 0.1
-#: Names of the tectonic classes in `tfgmm.stats.point_source`.
-RUPTURE_CLASSES = {"crustal": "crustal", "interface": "interface", "intraslab": "slab"}
+#: Largest variance of the median, squared ln units, that an unknown rupture adds: a factor of e. The slope
+#: at the mean distance does not hold for ruptures that may be near or some hundred km away, and the decay
+#: of published models is not tested beyond 300 km.
+MOST_DISTANCE_VARIANCE = 1.0
 _ARRAYS = ("published", "pga_760", "coefficients", "covariance")
 
 
@@ -88,7 +90,8 @@ class MedianTables:
         Where only the hypocentral distance is known, the median is that at the mean of :math:`\ln R_{rup}`,
         and the variance of :math:`\ln R_{rup}` adds to that of the median b:
 
-        .. math:: \sigma_b^2 = C(M, R, Z) + (\partial b / \partial \ln R)^2 \, Var(\ln R_{rup})
+        .. math:: \sigma_b^2 = C(M, R, Z) +
+            \min[1, (\partial b / \partial \ln R)^2 \, Var(\ln R_{rup})]
 
         Parameters
         ----------
@@ -127,7 +130,7 @@ class MedianTables:
             ln_im, ln_pga, variance = (
                 scaling_tables.along(curve, nodes, xp) for curve in (ln_im, ln_pga, variance)
             )
-            variance = variance + slope * slope * distance_variance
+            variance = variance + xp.minimum(slope * slope * distance_variance, MOST_DISTANCE_VARIANCE)
         places = scaling_tables.positions(ln_r, xp)
         at_760 = scaling_tables.along(ln_im, places, xp)
         ln_pga_760 = at_760 if is_pga else scaling_tables.along(ln_pga, places, xp)
@@ -494,9 +497,7 @@ def _distance_tables(classes: tuple[str, ...], hypocentral: bool) -> tuple[np.nd
         shape = len(MAGNITUDES), len(classes), len(LN_R), len(DEPTHS_KM)
         return np.zeros(shape), np.zeros(shape)
     magnitude, r_hyp_km, depth_km = np.meshgrid(MAGNITUDES, np.exp(LN_R), DEPTHS_KM, indexing="ij")
-    moments = [
-        point_source.table(RUPTURE_CLASSES[name]).at(magnitude, r_hyp_km, depth_km) for name in classes
-    ]
+    moments = [point_source.table(name).at(magnitude, r_hyp_km, depth_km) for name in classes]
     ln_ratio = np.stack([mean - np.log(r_hyp_km) for mean, _ in moments], axis=1)
     return ln_ratio, np.stack([variance for _, variance in moments], axis=1)
 

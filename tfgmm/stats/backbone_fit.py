@@ -9,7 +9,7 @@ from scipy.linalg import block_diag
 
 from tfgmm.core.errors import DataError
 from tfgmm.stats import ergodic, listed_regression, point_source, recentring, scaling_tables, tectonics
-from tfgmm.stats.backbone import RUPTURE_CLASSES, Backbone
+from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.listed_regression import ListedRegression, Listing
 from tfgmm.stats.published_scaling import ASSUMPTIONS, ScalingModel, models_of_pygmm, tabulate
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
@@ -143,7 +143,7 @@ def distance(records: pd.DataFrame) -> np.ndarray:
     r_hyp_km = np.maximum(r_hyp_km, 1.0)
     means = [
         point_source.ln_rupture_distance(magnitude, r_hyp_km, depth_km, name)[0]
-        for name in RUPTURE_CLASSES.values()
+        for name in tectonics.CLASSES
     ]
     likely = np.exp((weights * np.column_stack(means)).sum(axis=1))
     known = records.get("r_rup_km", pd.Series(np.nan, records.index)).to_numpy(float)

@@ -107,15 +107,15 @@ def zhao_2006(
     site = np.digitize(vs30, _ZHAO_VS30, right=True)
     # An unknown Vs30 would be hard rock.
     unknown = np.where(np.isnan(vs30), np.nan, 0.0)
-    is_slab = tectonic_class == "intraslab"
-    above = m - (6.5 if is_slab else 6.3)
+    is_intraslab = tectonic_class == "intraslab"
+    above = m - (6.5 if is_intraslab else 6.3)
 
     def median(c: _Coefficients) -> np.ndarray:
         """Return the median of ln IM, IM in g, at a period of the tables."""
         site_term = np.array([c["C4"], c["C3"], c["C2"], c["C1"], c["CH"]])[site] + unknown
         source = c["a"] * m + c["e"] * deep_km + c["S"] + c["P"] * above + c["Q"] * above**2 + c["W"]
         path = c["b"] * x - np.log(x + c["c"] * np.exp(c["d"] * m))
-        if is_slab:
+        if is_intraslab:
             path = path + c["SSL"] * np.log(x)
         return source + path + site_term - math.log(_GRAVITY_CM_S2)
 

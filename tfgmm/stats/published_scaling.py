@@ -8,8 +8,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from tfgmm.stats import japanese_models, published
+from tfgmm.stats import japanese_models, point_source, published, tectonics
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
+from tfgmm.stats.site_response import SiteResponse
 
 #: Vs30 of the tables, m/s: the reference of the site response (`tfgmm.stats.site_response`).
 REFERENCE_VS30_M_S = 760.0
@@ -302,6 +303,47 @@ def models_of_japan() -> tuple[ScalingModel, ...]:
         The models of `tfgmm.stats.japanese_models.MODELS`.
     """
     return tuple(FunctionScaling.of_arrays(model) for model in japanese_models.MODELS)
+
+
+def medians_at_places(
+    region: str, im: str, magnitude: float, depth_km: float, *, r_hyp_km, r_rup_km=None, vs30: float
+) -> dict[str, np.ndarray]:
+    """Return the medians of the published models for an earthquake of unknown tectonic class at places.
+
+    The models are those of the classes that the depth allows.
+
+    Parameters
+    ----------
+    region : str
+        Region of the models, as of `models`.
+    im : str
+        Intensity measure.
+    magnitude, depth_km : float
+        Moment magnitude, and depth of the hypocentre, km.
+    r_hyp_km : ndarray, [n]
+        Hypocentral distances, km.
+    r_rup_km : ndarray, [n], optional
+        Distances to the rupture, km; by default the most likely of the class for the hypocentre.
+    vs30 : float
+        Vs30 of all places, m/s.
+
+    Returns
+    -------
+    dict of str to ndarray, [n]
+        Median of ln IM (IM in g) by name of the model; NaN for a period that a model does not have.
+    """
+    weights = dict(zip(tectonics.CLASSES, tectonics.class_weights(depth_km)[0], strict=True))
+    site, medians = SiteResponse.published(im), {}
+    r_hyp_km = np.maximum(np.asarray(r_hyp_km, float), 1.0)
+    for model in models(region):
+        if weights[model.tectonic_class] == 0:
+            continue
+        likely, _ = point_source.ln_rupture_distance(magnitude, r_hyp_km, depth_km, model.tectonic_class)
+        r_km = np.maximum(np.exp(likely) if r_rup_km is None else r_rup_km, 1.0)
+        scenario = (np.full(len(r_km), magnitude), r_km, np.full(len(r_km), depth_km))
+        at_760, ln_pga = (model.medians([name], *scenario)[0] for name in (im, "PGA"))
+        medians[model.name] = at_760 + site.amplification(np.full(len(r_km), float(vs30)), ln_pga)
+    return medians
 
 
 @functools.lru_cache

@@ -241,71 +241,6 @@ _VARIANCE_BOUNDS, _LARGEST_TAU_SQUARE = (1e-3, 4.0), 4.0
 _N0_PROFILE = np.geomspace(*N0_BOUNDS, 12)
 
 
-def share(n, n0):
-    r"""Return the share of the network's mean u that is added to the backbone.
-
-    .. math:: w = w_0 + (1 - w_0) \frac{n}{n + n_0}
-
-    >>> share(10.0, 10.0), share(0.0, 10.0)
-    (0.875, 0.75)
-
-    Parameters
-    ----------
-    n : array or tensor, [...]
-        Support, the effective number of training records.
-    n0 : float
-        Support at which half of what is withheld without support is added, above 0.
-
-    Returns
-    -------
-    array or tensor, [...]
-        `LEAST_SHARE` without support, to 1.
-    """
-    return LEAST_SHARE + (1.0 - LEAST_SHARE) * (1.0 - unsupported(n, n0))
-
-
-def unsupported(n, n0):
-    r"""Return the share of the prior variance of u that the training records leave open.
-
-    .. math:: \frac{n_0}{n + n_0}
-
-    Parameters
-    ----------
-    n : array or tensor, [...]
-        Support, the effective number of training records.
-    n0 : float
-        See `share`.
-
-    Returns
-    -------
-    array or tensor, [...]
-        1 without support, to 0.
-    """
-    return n0 / (n + n0)
-
-
-def added_variance(n, n0, variance_u):
-    r"""Return the epistemic variance of ln IM due to the little support of u.
-
-    .. math:: \frac{n_0}{n + n_0} \, \sigma_u^2
-
-    Parameters
-    ----------
-    n : array or tensor, [...]
-        Support, the effective number of training records.
-    n0 : float
-        See `share`.
-    variance_u : float
-        Prior variance of u, squared ln units.
-
-    Returns
-    -------
-    array or tensor, [...]
-        Squared ln units; it does not fall while n falls.
-    """
-    return unsupported(n, n0) * variance_u
-
-
 @dataclasses.dataclass(frozen=True)
 class Shrinkage:
     """Shrinkage of the network's mean u towards the backbone, by support.
@@ -327,7 +262,12 @@ class Shrinkage:
     tau: float = 0.0
 
     def share(self, n):
-        """Return the share of u that is added to the backbone, see `share`.
+        r"""Return the share of the network's mean u that is added to the backbone.
+
+        .. math:: w = w_0 + (1 - w_0) \frac{n}{n + n_0}
+
+        >>> Shrinkage(n0=10.0).share(10.0), Shrinkage(n0=10.0).share(0.0)
+        (0.875, 0.75)
 
         Parameters
         ----------
@@ -337,11 +277,14 @@ class Shrinkage:
         Returns
         -------
         array or tensor, [...]
+            `LEAST_SHARE` without support, to 1.
         """
-        return share(n, self.n0)
+        return LEAST_SHARE + (1.0 - LEAST_SHARE) * (1.0 - self.unsupported(n))
 
     def unsupported(self, n):
-        """Return the share of the prior variance of u that is left open, see `unsupported`.
+        r"""Return the share of the prior variance of u that the training records leave open.
+
+        .. math:: \frac{n_0}{n + n_0}
 
         Parameters
         ----------
@@ -351,11 +294,14 @@ class Shrinkage:
         Returns
         -------
         array or tensor, [...]
+            1 without support, to 0.
         """
-        return unsupported(n, self.n0)
+        return self.n0 / (n + self.n0)
 
     def added_variance(self, n):
-        """Return the epistemic variance that comes back, squared ln units, see `added_variance`.
+        r"""Return the epistemic variance of ln IM due to the little support of u.
+
+        .. math:: \frac{n_0}{n + n_0} \, \sigma_u^2
 
         Parameters
         ----------
@@ -365,8 +311,9 @@ class Shrinkage:
         Returns
         -------
         array or tensor, [...]
+            Squared ln units; it does not fall while n falls.
         """
-        return added_variance(n, self.n0, self.variance_u)
+        return self.unsupported(n) * self.variance_u
 
 
 def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
@@ -422,9 +369,10 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
 
     def loss(variances: np.ndarray, ln_n0: float) -> float:
         """Return the negative logarithm of composite likelihood and priors, without constants."""
-        (ln_variance_u, tau_square), w = variances, share(n, np.exp(ln_n0))
-        variance = stddev**2 + added_variance(n, np.exp(ln_n0), np.exp(ln_variance_u)) + tau_square
-        misfit = weight @ (np.log(variance) + (residual - w * u) ** 2 / variance)
+        ln_variance_u, tau_square = variances
+        shrinkage = Shrinkage(np.exp(ln_n0), np.exp(ln_variance_u))
+        variance = stddev**2 + shrinkage.added_variance(n) + tau_square
+        misfit = weight @ (np.log(variance) + (residual - shrinkage.share(n) * u) ** 2 / variance)
         prior = ((np.array([ln_n0, ln_variance_u]) - default) / _LOG_STDDEVS) ** 2
         return float(misfit + prior.sum()) / 2
 

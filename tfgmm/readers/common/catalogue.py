@@ -17,7 +17,7 @@ from tfgmm.core.sphere import wrapped
 from tfgmm.data.schemas import EVENT_RANGES, YEARS
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import bounded, matching, sheet
-from tfgmm.readers.common.rupture_file import PLANE_COLUMNS
+from tfgmm.readers.common.rupture_file import PLANE_COLUMNS, refuse_incomplete
 from tfgmm.readers.common.sheet import NUMERAL, Column
 
 #: Columns of the table of events.
@@ -425,6 +425,8 @@ def _is_no_earthquake(event_type: str) -> bool:
 def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
     """Return the events with numbers and times in place of text; drop and count impossible values."""
     events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
+    if set(PLANE_LIMITS) <= set(table):
+        events = events.assign(**_read_planes(path, table))
     first_error = ""
     for name, expected, values, cannot_be in _convert_columns(table, times):
         events[name] = values
@@ -439,8 +441,8 @@ def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.D
                 first_error += "; decimal commas are read with --decimal-comma"
         bad |= cannot_be
     if bad.all():
-        count = f"; so it is with all {len(bad):,} events" if len(bad) > 1 else ""
-        raise DataError(first_error + count)
+        others = f"; of the other {len(bad) - 1:,} events none can be read either" if len(bad) > 1 else ""
+        raise DataError(first_error + others)
     return events[~bad]
 
 
@@ -460,12 +462,33 @@ def _convert_columns(table: pd.DataFrame, times: bool) -> Iterator[tuple[str, st
     """Yield for each column: name, expected values (a text), converted values, and which are impossible."""
     time = _parse_times(table["origin_time"])
     yield "origin_time", _TIME, time, times & time.isna() & table["origin_time"].notna()
-    ranges = {name: limits for name, limits in (EVENT_RANGES | PLANE_LIMITS).items() if name in table}
-    for name, (lowest, highest) in ranges.items():
-        values = pd.to_numeric(table[name], errors="coerce").astype(float)
-        absent = table[name].isna() | table[name].str.lower().isin(sheet.NO_NUMBER)
-        cannot_be = ~absent & ~values.between(lowest, highest)
-        yield name, f"a number from {lowest} to {highest}", values, cannot_be
+    for name, limits in EVENT_RANGES.items():
+        yield name, *_numbers(table[name], *limits)
+
+
+def _numbers(texts: pd.Series, lowest: float, highest: float) -> tuple[str, pd.Series, pd.Series]:
+    """Return the expected values (a text), the values of texts, and which of them are impossible."""
+    values = pd.to_numeric(texts, errors="coerce").astype(float)
+    absent = texts.isna() | texts.str.lower().isin(sheet.NO_NUMBER)
+    cannot_be = ~absent & ~values.between(lowest, highest)
+    return f"a number from {lowest:g} to {highest:g}", values, cannot_be
+
+
+def _read_planes(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return strike, dip, length and width of ruptures; refuse impossible values and half planes.
+
+    An event whose plane were left out would be predicted as if its rupture were unknown.
+    """
+    planes = pd.DataFrame(index=table.index)
+    for name, limits in PLANE_LIMITS.items():
+        expected, planes[name], cannot_be = _numbers(table[name], *limits)
+        if cannot_be.any():
+            rows = table[cannot_be]
+            raise DataError(
+                f"{path}, {_name_rows(rows)[0]}, column {name}: {rows[name].iat[0]!r}, expected {expected}"
+            )
+    refuse_incomplete(planes, f"{path}, {table.index.name}")
+    return planes
 
 
 def _parse_times(texts: pd.Series) -> pd.Series:
@@ -497,9 +520,14 @@ def _read_table(table: sheet.Sheet, planes: bool = False) -> pd.DataFrame:
         origin_time=_join_times(rows, located),
     )
     rows = rows[QUAKEML_COLUMNS]
-    of_planes = {name: Column(PLANE_COLUMNS[name].names, NUMERAL) for name in PLANE_LIMITS}
+    of_planes = {name: Column(names, NUMERAL) for name, names in PLANE_COLUMNS.items()}
     located = sheet.locate_columns(table, of_planes) if planes else {}
-    if len(located) == len(PLANE_LIMITS):
+    missing = [name for name in of_planes if name not in located]
+    if len(missing) == 1:  # strike and dip alone are a focal mechanism
+        raise DataError(
+            f"{table.path} has {', '.join(located)}, but no column {missing[0]}: a rupture needs all four"
+        )
+    if not missing:
         rows = rows.join(sheet.read_columns(table, of_planes, located))
     return rows.astype("str").dropna(how="all")
 

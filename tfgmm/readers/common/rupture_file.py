@@ -1,4 +1,4 @@
-"""Read the surface of a rupture from a file of ShakeMap, or strike, dip, length and width from a table."""
+"""Read the surface of a rupture from a file of ShakeMap, or make it from strike, dip, length and width."""
 
 import dataclasses
 import math
@@ -12,13 +12,23 @@ import pandas as pd
 
 from tfgmm.core.errors import DataError
 from tfgmm.core.rupture import LIMITS, PLANE_LIMITS, Rupture
-from tfgmm.readers.common import bounded, sheet
+from tfgmm.readers.common import bounded
 
 #: Largest size of a file, bytes: the largest published ruptures have less than a tenth of it.
 MOST_BYTES = 5 * 10**6
 #: Largest distance of the epicentre from the projection of the surface to the ground, km; beyond it file
 #: and earthquake do not belong together, or longitude and latitude are swapped.
 FARTHEST_EPICENTRE_KM = 100.0
+#: Smallest area of a ring, km^2: that of an earthquake of about M 1.5.
+SMALLEST_KM2 = 0.01
+#: Largest distance, km, of the hypocentre above or below the depths of the surface.
+FARTHEST_DEPTH_KM = 20.0
+#: Largest factor between the area of a surface and the average one of its magnitude. It is four standard
+#: deviations of Wells & Coppersmith (1994), and leaves room for other relations and for fault models
+#: that are larger than what slipped.
+LARGEST_AREA_FACTOR = 10.0
+#: Largest difference of the magnitude in a file from that of the earthquake of which nothing is said.
+LIKE_MAGNITUDE = 0.5
 #: Largest difference of the first and the last point of a closed ring, degrees and km.
 _CLOSED = 1e-6
 #: Range of the values of `RuptureFile`, by key of the metadata of a ShakeMap file.
@@ -29,21 +39,12 @@ _FORM = (
     "longitude, latitude, depth in km"
 )
 
-#: Columns of a table of planes through hypocentres.
+#: Columns of planes through hypocentres, by their names in tables.
 PLANE_COLUMNS = {
-    "event_id": sheet.Column(
-        ("eventid", "id", "event", "earthquakeid", "evid"), required=True, filled=True, unique="one row"
-    ),
-    "strike": sheet.Column(("strike", "strk"), sheet.NUMBER, True, False, *PLANE_LIMITS["strike"]),
-    "dip": sheet.Column(("dip",), sheet.NUMBER, True, False, *PLANE_LIMITS["dip"]),
-    "length_km": sheet.Column(
-        ("lengthkm", "length", "rupturelength", "rupturelengthkm", "faultlength"),
-        *(sheet.NUMBER, True, False, *PLANE_LIMITS["length_km"]),
-    ),
-    "width_km": sheet.Column(
-        ("widthkm", "width", "rupturewidth", "rupturewidthkm", "faultwidth"),
-        *(sheet.NUMBER, True, False, *PLANE_LIMITS["width_km"]),
-    ),
+    "strike": ("strike", "strk"),
+    "dip": ("dip",),
+    "length_km": ("lengthkm", "length", "rupturelength", "rupturelengthkm", "faultlength"),
+    "width_km": ("widthkm", "width", "rupturewidth", "rupturewidthkm", "faultwidth"),
 }
 
 
@@ -126,72 +127,55 @@ def read(path: Path) -> RuptureFile:
     return described
 
 
-def read_planes(path: Path) -> pd.DataFrame:
-    """Read a table with strike, dip, length and width of ruptures, one row per earthquake.
-
-    Parameters
-    ----------
-    path : Path
-        A table with the columns ``event_id``, ``strike`` and ``dip`` (degrees), ``length_km`` and
-        ``width_km``, under these or similar names. A row may leave all four values blank.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns ``event_id, strike, dip, length_km, width_km``, with an index from 0, of the rows that
-        have values.
-
-    Raises
-    ------
-    UsageError
-        The file does not exist or lacks a column.
-    DataError
-        The file is no table, an id is blank or listed twice, a value is no number or out of range, or a row
-        has only some of the four values.
-    """
-    table = sheet.read(path)
-    rows = sheet.read_columns(table, PLANE_COLUMNS)
-    values = rows[[*PLANE_LIMITS]]
-    incomplete = values.isna().any(axis=1) & values.notna().any(axis=1)
-    if incomplete.any():
-        row = incomplete.idxmax()
-        missing = ", ".join(values.columns[values.loc[row].isna()])
-        raise DataError(
-            f"{path}, row {row}: no {missing}, expected all of {', '.join(PLANE_LIMITS)} or none of them"
-        )
-    return rows[values.notna().all(axis=1)].reset_index(drop=True)
-
-
-def planes(events: pd.DataFrame, table: pd.DataFrame) -> dict[str, Rupture]:
+def planes(events: pd.DataFrame) -> dict[str, Rupture]:
     """Return planar ruptures through the middle of which the hypocentres of events lie, by event id.
 
     Parameters
     ----------
     events : pandas.DataFrame
-        Columns ``event_id``; ``longitude`` and ``latitude``, degrees; ``depth_km``.
-    table : pandas.DataFrame
-        Columns of `read_planes`; it may be the table of events itself. Rows with a blank value are left
-        out.
+        ``event_id``; ``longitude, latitude``, degrees; ``depth_km``; ``magnitude``; ``strike, dip``,
+        degrees; ``length_km, width_km``. Where the last four are blank the rupture is unknown.
 
     Returns
     -------
     dict of str to Rupture
-        The rupture of each event that both tables have.
+        The rupture of each event with a plane.
 
     Raises
     ------
     UsageError
         A value is out of range.
+    DataError
+        An event has some of the four values only, or its area does not fit its magnitude.
     """
-    hypocentre = ["longitude", "latitude", "depth_km"]
-    shape = table[["event_id", *PLANE_LIMITS]].dropna()
-    both = events[["event_id", *hypocentre]].merge(shape, on="event_id")
-    return {
-        str(row["event_id"]): Rupture.planar(
-            *(float(row[name]) for name in hypocentre), **{name: float(row[name]) for name in PLANE_LIMITS}
+    refuse_incomplete(events[[*PLANE_LIMITS]].set_axis(range(1, len(events) + 1)), "events, row")
+    ruptures = {}
+    for event in events.dropna(subset=[*PLANE_LIMITS]).to_dict("records"):
+        name, plane = str(event["event_id"]), {key: float(event[key]) for key in PLANE_LIMITS}
+        hypocentre = (float(event[key]) for key in ("longitude", "latitude", "depth_km"))
+        ruptures[name] = Rupture.planar(*hypocentre, **plane)
+        refuse_strange_area(f"event {name}", ruptures[name], float(event["magnitude"]))
+    return ruptures
+
+
+def refuse_incomplete(table: pd.DataFrame, where: str) -> None:
+    """Raise `DataError` for the first row that has only some of the four values of a plane.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns `PLANE_LIMITS`, NaN where blank; the index is the number of the row.
+    where : str
+        Text before the number of the row, for the message.
+    """
+    incomplete = table.isna().any(axis=1) & table.notna().any(axis=1)
+    if incomplete.any():
+        row = incomplete.idxmax()
+        missing = ", ".join(table.columns[table.loc[row].isna()])
+        raise DataError(
+            f"{where} {row}: no {missing}, expected all of {', '.join(PLANE_LIMITS)}, or none of them "
+            "where the rupture is unknown"
         )
-        for row in both.to_dict("records")
-    }
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -278,7 +262,18 @@ def _quadrilaterals(ring: list, where: str) -> np.ndarray:
             f"{where}, point {i + 1}: the top edge at {top[i, 2]:g} km is deeper than the bottom edge at "
             f"{bottom[i, 2]:g} km, expected {form}"
         )
-    return np.stack([top[:-1], top[1:], bottom[1:], bottom[:-1]], axis=1)
+    quadrilaterals = np.stack([top[:-1], top[1:], bottom[1:], bottom[:-1]], axis=1)
+    try:
+        area_km2 = Rupture(quadrilaterals).area_km2()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if area_km2 < SMALLEST_KM2:
+        raise DataError(
+            f"{where} has an area of {area_km2:.2g} km^2: its points lie in one place or on one line. "
+            f"Expected a surface of at least {SMALLEST_KM2:g} km^2, {form}; a rupture without a known "
+            "surface is a feature of the type Point"
+        )
+    return quadrilaterals
 
 
 def _refuse_strange_surface(path: Path, described: RuptureFile) -> None:
@@ -307,4 +302,54 @@ def refuse_far(path: Path, rupture: Rupture, longitude: float, latitude: float) 
         raise DataError(
             f"{path}: the epicentre {longitude:g} E {latitude:g} N is {far:,.0f} km from the surface, "
             f"expected at most {FARTHEST_EPICENTRE_KM:g} km: longitude and latitude may be swapped"
+        )
+
+
+def refuse_strange_depth(path: Path, rupture: Rupture, depth_km: float) -> None:
+    """Raise `DataError` if a hypocentre is more than `FARTHEST_DEPTH_KM` above or below a rupture.
+
+    Parameters
+    ----------
+    path : Path
+        File of the rupture, for the message.
+    rupture : Rupture
+        Surface.
+    depth_km : float
+        Depth of the hypocentre, km.
+    """
+    top, bottom = rupture.corners[..., 2].min(), rupture.corners[..., 2].max()
+    if not top - FARTHEST_DEPTH_KM <= depth_km <= bottom + FARTHEST_DEPTH_KM:
+        raise DataError(
+            f"{path}: the surface reaches from {top:g} to {bottom:g} km of depth, and the hypocentre lies "
+            f"at {depth_km:g} km, expected at most {FARTHEST_DEPTH_KM:g} km above or below: give the depth "
+            "of this earthquake, or its own rupture"
+        )
+
+
+def refuse_strange_area(where: str, rupture: Rupture, magnitude: float) -> None:
+    r"""Raise `DataError` if the area of a rupture is 10 times the average one of its magnitude, or a tenth.
+
+    The average is :math:`\log_{10} A = -3.49 + 0.91 M`, A in km^2, of Wells & Coppersmith (1994), Table 2A,
+    all slip types.
+
+    Parameters
+    ----------
+    where : str
+        File or event, for the message.
+    rupture : Rupture
+        Surface.
+    magnitude : float
+        Moment magnitude of the earthquake.
+
+    References
+    ----------
+    Wells & Coppersmith (1994), Bull. Seismol. Soc. Am. 84(4), 974-1002.
+    """
+    area_km2, average_km2 = rupture.area_km2(), 10 ** (-3.49 + 0.91 * magnitude)
+    if not average_km2 / LARGEST_AREA_FACTOR <= area_km2 <= average_km2 * LARGEST_AREA_FACTOR:
+        like = (np.log10(area_km2) + 3.49) / 0.91
+        raise DataError(
+            f"{where}: a rupture of {area_km2:,.4g} km^2 does not fit M {magnitude:g}, whose average is "
+            f"{average_km2:,.3g} km^2, expected a tenth of it to ten times it; the area is the average of "
+            f"M {like:.1f}: check the magnitude, and that lengths are in km"
         )
