@@ -14,7 +14,17 @@ from sklearn.model_selection import GroupShuffleSplit
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import is_training, training_records
 from tfgmm.stats import ergodic, kriging
-from tfgmm.stats.published import CLASSES, MODELS, PublishedModel, evaluate, interpolate, with_assumptions
+from tfgmm.stats.point_source import ln_rupture_distance
+from tfgmm.stats.published import (
+    CLASSES,
+    DEEPEST_CRUSTAL_KM,
+    MODELS,
+    PublishedModel,
+    evaluate,
+    interpolate,
+    with_assumptions,
+)
+from tfgmm.stats.published_scaling import depth_to_top
 
 #: End of the name of a published model to which a fitted constant was added.
 RECENTRED = " (re-centred)"
@@ -85,10 +95,25 @@ def _predict(model: PublishedModel, im: str, records: pd.DataFrame) -> pd.DataFr
         records = records[records["tectonic_class"] == model.tectonic_class]
     if records.empty:
         return records
-    mean, stddev = interpolate(model, im, records).T
+    mean, stddev = interpolate(model, im, _at_ruptures(records, model)).T
     residual = (records["ln_im"] - mean).where(is_training(records))
     constant = residual.groupby(records["chunk"]).transform("mean").fillna(0.0)
     return records.assign(mean=mean, stddev=stddev, constant=constant)[np.isfinite(mean)]
+
+
+def _at_ruptures(records: pd.DataFrame, model: PublishedModel) -> pd.DataFrame:
+    """Return records with the distances expected to the unknown rupture in place of the hypocentre.
+
+    The distances are those that the backbone assumes; they matter from M 6 on.
+    """
+    magnitude, r_hyp_km, depth_km = (
+        records[name].to_numpy(float) for name in ("magnitude", "r_hyp_km", "depth_km")
+    )
+    ln_r_rup, _ = ln_rupture_distance(magnitude, np.maximum(r_hyp_km, 1.0), depth_km, model.tectonic_class)
+    r_rup_km = np.exp(ln_r_rup)
+    top_km = np.minimum(depth_to_top(magnitude, depth_km), DEEPEST_CRUSTAL_KM)
+    r_jb_km = np.sqrt(np.maximum(r_rup_km**2 - top_km**2, 0.0))
+    return records.assign(r_hyp_km=r_rup_km, r_epi_km=r_jb_km)
 
 
 def _complete_classes(
@@ -118,7 +143,7 @@ def _check_range(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dic
     records = predicted.drop_duplicates(["event_id", "station_id"])
     inside = [records[name].between(*limits) for name, limits in model.ranges.items()]
     sample = records.sample(min(_CHECKED, len(records)), random_state=0)
-    error = evaluate(model, im, sample)[:, 0] - sample["mean"]
+    error = evaluate(model, im, _at_ruptures(sample, model))[:, 0] - sample["mean"]
     return {
         "records": len(records),
         "outside_range": 1 - np.all(inside, axis=0).mean(),
