@@ -242,7 +242,8 @@ def _average_bins(
             variances.append(in_bin / (in_bin - 1) * square / count**2)
         counts.append(in_bin)
     event, site, pair = variances
-    variance = np.maximum(event + site - pair, np.maximum(event, site))
+    with np.errstate(invalid="ignore"):  # infinite for a bin with one event or site
+        variance = np.maximum(event + site - pair, np.maximum(event, site))
     fewest = np.minimum(*counts[:2])
     half = t.ppf(0.5 + bootstrap.LEVEL / 2, np.maximum(fewest - 1, 1)) * np.sqrt(variance)
     return mean, np.where(fewest >= bootstrap.MIN_CLUSTERS, half, np.nan), counts
