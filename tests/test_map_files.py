@@ -38,6 +38,7 @@ def batch(ids: list[str], seed: int = 0) -> xr.Dataset:
             **{name: ("event", rng.normal(size=n)) for name in ("event_longitude", "event_latitude")},
             "depth_km": ("event", rng.uniform(5, 50, n)),
             "magnitude": ("event", np.arange(n) + 4.5),
+            "known_rupture": ("event", np.arange(n) == 1),
         },
         attrs={"intensity_measure": "PGA", "simulated": 1},
     )
@@ -58,6 +59,7 @@ def path(parts, tmp_path_factory):
 def test_netcdf_holds_every_event(path, parts):
     with xr.open_dataset(path, engine="scipy") as found:
         assert found["event_id"].to_numpy().tolist() == IDS
+        assert found["known_rupture"].to_numpy().tolist() == [0, 1, 0, 0, 0]
         for name in QUANTITIES:
             written = np.concatenate([part[name] for part in parts])
             np.testing.assert_array_equal(found[name], written.astype("float32"))

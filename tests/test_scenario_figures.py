@@ -36,9 +36,10 @@ def maps() -> xr.Dataset:
             "event_longitude": 139.85,
             "event_latitude": 35.55,
             "magnitude": 7.0,
+            "known_rupture": False,
             "depth_km": 30.0,
         },
-        attrs={"intensity_measure": "PGA", "simulated": 0, "calibrated": 0},
+        attrs={"intensity_measure": "PGA", "simulated": 0, "calibrated": 0, "reference_rock": 0},
     )
 
 
