@@ -139,3 +139,13 @@ def test_decimal_commas(read):
     with sheet.decimal_comma():
         events, _ = read(text, times=False)
     assert events[["latitude", "longitude", "magnitude"]].to_numpy().tolist() == [[36.72, 140.574, 5.9]]
+
+
+def test_tectonic_classes_of_scenarios(read):
+    text = "lon,lat,depth,mag,tectonic region type\n140,35,10,6,Active Shallow Crust\n140,35,10,6,\n"
+    assert read(text, times=False, planes=True)[0]["tectonic_class"].tolist() == ["crustal", None]
+    assert "tectonic_class" not in read(text, times=False)[0]
+    with pytest.raises(
+        DataError, match=r"row 2, column tectonic_class: 'volcanic', expected crustal, inter"
+    ):
+        read(text.replace("Active Shallow Crust", "volcanic"), times=False, planes=True)

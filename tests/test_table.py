@@ -762,3 +762,20 @@ def test_damaged_binaries_are_read_or_refused(tmp_path, suffix, data):
         sheet.read(tmp_path / f"bad{suffix}")
     except TfgmmError as error:
         assert "\n" not in str(error)
+
+
+def test_tectonic_classes_in_any_spelling(read, tmp_path):
+    spellings = {"e1": "Subduction IntraSlab", "e2": "", "e3": "Active Shallow Crust", "e4": "volcanic"}
+    rows = [
+        {"event_id": name, "tectonic_class": text, "event_latitude": 30 + number}
+        for number, (name, text) in enumerate(spellings.items())
+    ]
+    dataset = read(*rows)
+    classes = dataset.events.set_index("event_id")["tectonic_class"]
+    assert classes.dropna().to_dict() == {"e1": "intraslab", "e3": "crustal"}
+    reason = "tectonic_class is none of crustal, interface, intraslab"
+    assert entries(dataset, "dropped")["value", reason] == 1
+    dataset.write(tmp_path / "data")
+    again = Dataset.read(tmp_path / "data").events.set_index("event_id")["tectonic_class"]
+    assert again.dropna().to_dict() == classes.dropna().to_dict()
+    assert "tectonic_class" not in read().events

@@ -14,9 +14,9 @@ from tfgmm.core import errors
 from tfgmm.core.errors import DataError
 from tfgmm.core.rupture import PLANE_LIMITS
 from tfgmm.core.sphere import wrapped
-from tfgmm.data.schemas import EVENT_RANGES, YEARS
+from tfgmm.data.schemas import EVENT_RANGES, TECTONIC_CLASSES, YEARS
 from tfgmm.data.tally import Tally
-from tfgmm.readers.common import bounded, matching, sheet
+from tfgmm.readers.common import bounded, matching, selection, sheet
 from tfgmm.readers.common.rupture_file import PLANE_COLUMNS, refuse_incomplete
 from tfgmm.readers.common.sheet import NUMERAL, Column
 
@@ -205,6 +205,8 @@ COLUMNS = {
     "event_type": Column(("eventtype", "evtype", "etype")),
 }
 
+_TECTONIC_CLASS = {"tectonic_class": Column(("tectonicclass", "tectonicregion", "tectonicregiontype"))}
+
 #: Pattern of event types that are no earthquakes, as QuakeML, FDSN services, ISC and SCEDC write them.
 _NO_EARTHQUAKE = re.compile(
     r"blast|explo|quarr|\bmin(?:e|es|ing)\b|collapse|rock ?burst|\bice|sonic|acoustic|thunder|avalanche"
@@ -242,13 +244,15 @@ def read(
     any_type : bool
         Whether events of all types are kept.
     planes : bool
-        Whether strike, dip, length and width of ruptures are read too, from a table that has all four.
+        Whether the tectonic class is read too, and strike, dip, length and width of ruptures, from a table
+        that has all four.
 
     Returns
     -------
     pandas.DataFrame
         One row per event, with the columns of the events table of a dataset; NaN or NaT where blank. With
-        `planes` also ``strike, dip`` (degrees), ``length_km, width_km`` if the table has them.
+        `planes` also ``strike, dip`` (degrees), ``length_km, width_km``, and ``tectonic_class``, None where
+        unknown, if the table has them.
         ``magnitude_source`` is the type of the magnitude, or ``not stated``. An event without id gets an id
         made of its origin time (`time_ids`).
 
@@ -425,6 +429,8 @@ def _is_no_earthquake(event_type: str) -> bool:
 def _convert(path: Path, table: pd.DataFrame, tally: Tally, times: bool) -> pd.DataFrame:
     """Return the events with numbers and times in place of text; drop and count impossible values."""
     events, bad = table.drop(columns="event_type"), pd.Series(False, table.index)
+    if "tectonic_class" in table:
+        events["tectonic_class"] = _read_tectonic_classes(path, table)
     if set(PLANE_LIMITS) <= set(table):
         events = events.assign(**_read_planes(path, table))
     first_error = ""
@@ -491,6 +497,18 @@ def _read_planes(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return planes
 
 
+def _read_tectonic_classes(path: Path, table: pd.DataFrame) -> pd.Series:
+    """Return the tectonic class of each event, None where unknown; refuse a text that names no class."""
+    classes, strange = selection.tectonic_classes(table["tectonic_class"])
+    if strange.any():
+        rows = table[strange]
+        raise DataError(
+            f"{path}, {_name_rows(rows)[0]}, column tectonic_class: {rows['tectonic_class'].iat[0]!r}, "
+            f"expected {', '.join(TECTONIC_CLASSES)} or a blank"
+        )
+    return classes
+
+
 def _parse_times(texts: pd.Series) -> pd.Series:
     """Return times in UTC from texts; NaT for a text that is no time, or a year outside `schemas.YEARS`."""
     texts = texts.str.replace(r"\s*(?:UTC|GMT)$", "Z", regex=True)
@@ -520,6 +538,9 @@ def _read_table(table: sheet.Sheet, planes: bool = False) -> pd.DataFrame:
         origin_time=_join_times(rows, located),
     )
     rows = rows[QUAKEML_COLUMNS]
+    of_class = sheet.locate_columns(table, _TECTONIC_CLASS)
+    if planes and of_class:
+        rows = rows.join(sheet.read_columns(table, _TECTONIC_CLASS, of_class))
     of_planes = {name: Column(names, NUMERAL) for name, names in PLANE_COLUMNS.items()}
     located = sheet.locate_columns(table, of_planes) if planes else {}
     missing = [name for name in of_planes if name not in located]

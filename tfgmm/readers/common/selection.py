@@ -9,7 +9,7 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import hypocentral_km, wrapped
 from tfgmm.data.dataset import Dataset, site_ids
-from tfgmm.data.schemas import RUPTURE_DISTANCE
+from tfgmm.data.schemas import RUPTURE_DISTANCE, TECTONIC_CLASSES
 from tfgmm.data.tally import Tally
 
 #: Range of plausible amplitudes, g: larger ones have a wrong unit or come from a broken instrument,
@@ -18,6 +18,12 @@ MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
 #: Distance and share by which a listed rupture distance may exceed the hypocentral distance.
 BEYOND_KM, BEYOND_SHARE = 5.0, 0.05
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
+#: Spellings of the tectonic classes in flatfiles and in OpenQuake, as letters in lower case.
+_CLASS_SPELLINGS = dict.fromkeys(("crustal", "shallowcrustal", "activeshallowcrust", "ascr"), "crustal")
+_CLASS_SPELLINGS |= dict.fromkeys(("interface", "subductioninterface", "sinter", "interplate"), "interface")
+_CLASS_SPELLINGS |= dict.fromkeys(
+    ("intraslab", "subductionintraslab", "sslab", "inslab", "slab", "intraplate"), "intraslab"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +206,31 @@ def note(what: str, reason: str, names) -> list[dict]:
     tally = Tally()
     tally.drop(what, reason, names)
     return tally.dropped()
+
+
+def tectonic_classes(texts: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return the tectonic classes that texts name, and which texts name no known class.
+
+    >>> tectonic_classes(pd.Series(["Subduction IntraSlab", "slab", None, "volcanic"]))[0].tolist()
+    ['intraslab', 'intraslab', None, None]
+
+    Parameters
+    ----------
+    texts : pandas.Series of str
+        Texts; missing or blank where the class is unknown.
+
+    Returns
+    -------
+    classes : pandas.Series of object
+        One of `TECTONIC_CLASSES`, or None.
+    strange : pandas.Series of bool
+        True for a text that names no class.
+    """
+    letters = texts.astype("str").str.lower().str.replace("[^a-z]", "", regex=True)
+    classes = letters.map(_CLASS_SPELLINGS).astype(object)
+    known = classes.isin(TECTONIC_CLASSES)
+    blank = texts.isna() | letters.isin(("", "unknown", "undetermined", "nan"))
+    return classes.where(known, None), ~known & ~blank
 
 
 def _wrap_longitudes(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
-from tfgmm.data.schemas import COMPONENTS
+from tfgmm.data.schemas import COMPONENTS, TECTONIC_CLASSES
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import selection, units
 
@@ -20,6 +20,7 @@ EVENT = {
     "depth_km": "depth_km",
     "magnitude": "magnitude",
     "magnitude_source": "magnitude_source",
+    "tectonic_class": "tectonic_class",
 }
 #: Column of the stations table, by canonical name of a column of the flatfile.
 STATION = {
@@ -209,6 +210,11 @@ def _check_ranges(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
         bad = values.notna() & ~values.between(low, high)
         tally.drop("value", f"{name} outside {low} to {high}", _labels(rows[bad]))
         checked[name] = values.mask(bad)
+    if "tectonic_class" in rows:
+        classes, strange = selection.tectonic_classes(rows["tectonic_class"])
+        reason = f"tectonic_class is none of {', '.join(TECTONIC_CLASSES)}"
+        tally.drop("value", reason, _labels(rows[strange]))
+        checked["tectonic_class"] = classes
     bad = ~rows["component"].isin(COMPONENTS)
     if bad.any():
         row, expected = rows.loc[bad.idxmax()], " or ".join(COMPONENTS)
@@ -243,7 +249,7 @@ def _read_events(rows: pd.DataFrame) -> pd.DataFrame:
                 f"{second[name]} ({_label(second)}); expected one: mend the file, or map event_id to a "
                 "column that names one event"
             )
-    columns = EVENT | _extras(rows, "event_")
+    columns = {name: column for name, column in EVENT.items() if name in rows} | _extras(rows, "event_")
     events = groups[list(columns)].first().rename(columns=columns).reset_index()
     return events.assign(magnitude_source=events["magnitude_source"].astype("str").fillna("not stated"))
 
