@@ -1,11 +1,11 @@
 r"""One Gaussian process over earthquakes and places, given the residuals of records.
 
-The residual of the record of event e at station s is :math:`r_{es} = G(e, s) + \epsilon_{es}`. The covariance
-of G is that of `tfgmm.stats.field_covariance`; G holds event, site, source, path and within-event terms.
-Its mean given the records is exact to the tolerance of the equations (`tfgmm.stats.field_solver`). Its
-variance is approximate. Terms shared by sites or sources are those of few functions of event and place, with
-the posterior covariance of their coefficients; the path term of one site alone follows from its records of
-near sources; all that few functions cannot express keeps its prior variance.
+The residual of the record of event e at station s is :math:`r_{es} = G(e, s) + \epsilon_{es}`. The
+covariance of G is that of `tfgmm.stats.field_covariance`; G holds event, site, source, path and
+within-event terms. Its mean given the records is exact to the tolerance of the equations
+(`tfgmm.stats.field_solver`). Its variance is approximate. Terms shared by sites or sources are those of few
+functions of event and place, with the posterior covariance of their coefficients; the path term of one site
+alone follows from its records of near sources. All else keeps its prior variance.
 """
 
 import dataclasses
@@ -14,19 +14,18 @@ from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from scipy.spatial.distance import cdist
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.stats.field_covariance import VARIANCES, Covariance, correlation
+from tfgmm.stats.field_event import JITTER, draw, factorised, new_event
 from tfgmm.stats.field_records import Cells, Records
 from tfgmm.stats.field_solver import Approximation, Basis, Equations, path_covariance
 
 #: Number of events whose terms at all places are held in memory at once.
 _EVENTS_AT_ONCE = 200
-#: Share of the mean variance that is added where a covariance is factorised: two places may coincide.
-_JITTER = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +151,12 @@ class Field:
         order = np.argsort(event, kind="stable")
         for some in np.split(order, np.flatnonzero(np.diff(event[order])) + 1):
             chosen = cells[some]
-            rows = np.flatnonzero(self.records.event == chosen.event[0]) if len(some) else []
+            if not len(some):
+                continue
+            rows = np.flatnonzero(self.records.event == chosen.event[0])
             if len(rows):
-                variance[some] = self._variance_of_known(chosen, np.asarray(rows))
-            elif len(some):
+                variance[some] = self._variance_of_known(chosen, rows)
+            else:
                 variance[some] = self._variance_of_new(chosen)
         return variance
 
@@ -172,7 +173,7 @@ class Field:
         here = self.records.cells()[rows]
         terms, left = self._terms_and_rest(_joined(here, cells))
         n = len(rows)
-        factor = _factor(left[:n, :n] + np.diag(self.noise[rows]))
+        factor = factorised(left[:n, :n] + np.diag(self.noise[rows]))
         weights = cho_solve(factor, left[:n, n:]).T
         terms = terms[n:] - weights @ terms[:n]
         explained = (weights * left[n:, :n]).sum(axis=1)
@@ -242,11 +243,11 @@ class Field:
 
     def constants(self) -> dict[str, Any]:
         """Return the arrays that `new_event` needs, as float32; they can be the constants of a graph."""
-        basis, fit, records = self.basis, self.covariance, self.records
+        basis, records = self.basis, self.records
         rank = len(basis.site_whitening) + len(basis.path_whitening)
         scale = np.sqrt(self.own_site.astype(float))
         in_site = np.equal.outer(records.site, np.arange(len(records.site_ids)))
-        root = np.linalg.cholesky(self.inverse[:rank, :rank] + _JITTER * np.eye(rank))
+        root = np.linalg.cholesky(self.inverse[:rank, :rank] + JITTER * np.eye(rank))
         arrays = {
             "event_km": records.source_km,
             "station_km": records.station_km,
@@ -266,10 +267,11 @@ class Field:
             "path_known": self.path_known,
             "path_share": self.path_share,
         }
-        return {name: np.asarray(values, "float32") for name, values in arrays.items()} | {"covariance": fit}
+        constants = {name: np.asarray(values, "float32") for name, values in arrays.items()}
+        return constants | {"covariance": self.covariance}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all that the field holds as arrays, those of an intensity measure as [1, ...] with axis im."""
+        """Return all that the field holds as arrays, those of its measure with a first axis im."""
         shared = {
             f"records_{name}": values
             for name, values in vars(self.records).items()
@@ -448,177 +450,6 @@ def _own_paths(
     return known.astype("float32"), share.astype("float32")
 
 
-def new_event(constants: dict[str, Any], source_km, place_km, site, xp=np) -> tuple:
-    r"""Return mean and variance of the field at places in an event without records, for arrays and tensors.
-
-    Parameters
-    ----------
-    constants : dict of str to array
-        Result of `Field.constants`.
-    source_km : array or tensor, [3]
-        Hypocentre: km east, north and down.
-    place_km : array or tensor, [n, 2]
-        Places: km east and north.
-    site : array or tensor of int, [n]
-        Index of the site of each place among those of the records; negative for a new one.
-    xp : module
-        Module with the functions ``exp, sqrt, sum, take, maximum, matmul, transpose``: `numpy`,
-        ``keras.ops``, ``tf.experimental.numpy``.
-
-    Returns
-    -------
-    mean : array or tensor, [n]
-        Means, ln units.
-    variance : array or tensor, [n]
-        Variances, squared ln units, without the noise of a record.
-    """
-    fit = constants["covariance"]
-    known = xp.where(site >= 0, 1.0, 0.0)
-    index = xp.maximum(site, 0)
-    mean = _new_event_mean(constants, source_km, place_km, known, index, xp)
-    return mean, _new_event_variance(fit, constants, source_km, place_km, known, index, xp)
-
-
-def _new_event_mean(constants, source_km, place_km, known, index, xp):
-    """Return the mean for `new_event`; `known` is 1 for known sites and 0 for others, [n]."""
-    fit = constants["covariance"]
-    h = correlation(_distance(source_km, constants["event_km"], xp), fit.source_km, xp)
-    near = xp.matmul(h, constants["weights"])
-    apart = _distances(place_km, constants["station_km"], xp)
-    everywhere = constants["weights_of_station"]
-    own = xp.matmul(fit.path_own * near + fit.site_own * everywhere, constants["in_site"])
-    return (
-        xp.matmul(correlation(apart, fit.site_km, xp), fit.site_shared * everywhere)
-        + xp.matmul(correlation(apart, fit.path_km, xp), fit.path_shared * near)
-        + fit.source * xp.sum(near)
-        + known * xp.take(own, index, axis=0)
-    )
-
-
-def _new_event_variance(fit, constants, source_km, place_km, known, index, xp):
-    """Return the variance for `new_event`; `known` is 1 for known sites and 0 for others, [n]."""
-    apart = _distances(place_km, constants["site_place_km"], xp)
-    near = fit.site_shared * correlation(apart, fit.site_km, xp)
-    site_terms = xp.matmul(near, constants["site_whitening"])
-    from_source = _distance(source_km, constants["path_source_km"], xp)
-    apart = _distances(place_km, constants["path_place_km"], xp)
-    path_terms = xp.matmul(path_covariance(fit, from_source, apart, xp), constants["path_whitening"])
-    nodes = correlation(_distance(source_km, constants["node_km"], xp), fit.source_km, xp)
-    nodes = xp.matmul(nodes, constants["node_whitening"])
-    path_known = xp.matmul(xp.matmul(constants["path_known"], nodes), nodes)
-    path_share = xp.matmul(constants["path_share"], nodes)
-    unknown_path = xp.maximum(1.0 - known * xp.take(path_known, index, axis=0), 0.0)
-    not_taken = 1.0 - known * xp.take(path_share, index, axis=0)
-
-    both = xp.concatenate([not_taken[:, None] * site_terms, unknown_path[:, None] * path_terms], axis=1)
-    shared = xp.sum(xp.matmul(both, constants["root"]) ** 2, axis=1)
-    own = not_taken * xp.take(constants["own_posterior"], index, axis=0)
-    own = own + xp.sum(both * xp.take(constants["own_with_shared"], index, axis=0), axis=1)
-    own = known * not_taken * own
-    site_rest = fit.site_own + fit.site_shared - xp.sum(site_terms**2, axis=1)
-    path_rest = fit.path_own + fit.source + fit.path_shared - xp.sum(path_terms**2, axis=1)
-    return (
-        fit.event
-        + fit.within
-        + xp.maximum(shared + own, 0.0)
-        + (1.0 - known) * xp.maximum(site_rest, 0.0)
-        + unknown_path * xp.maximum(path_rest, 0.0)
-    )
-
-
-def _distance(place_km, others_km, xp):
-    """Return the distances of one place, [k], from others, [m, k], km, [m]."""
-    return xp.sqrt(xp.sum((others_km - place_km) ** 2, axis=1))
-
-
-def _distances(place_km, others_km, xp):
-    """Return the distances of places, [n, 2], from others, [m, 2], km, [n, m]."""
-    east, north = (place_km[:, axis][:, None] - others_km[:, axis][None, :] for axis in (0, 1))
-    return xp.sqrt(east**2 + north**2)
-
-
-def given_own_records(
-    covariance: np.ndarray, residual, noise
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Condition the field of one event on the event's own records.
-
-    .. math:: E[G_2 | r_1] = C_{21} (C_{11} + N)^{-1} r_1, \quad
-        Cov[G_2 | r_1] = C_{22} - C_{21} (C_{11} + N)^{-1} C_{12}
-
-    Parameters
-    ----------
-    covariance : ndarray, [k + m, k + m]
-        Covariance C of the field at the places of the k records, which come first, and at m other places,
-        squared ln units: `Field.event_covariance`, with what else the predictor does not know.
-    residual : array_like, [k]
-        Observed ln IM minus the mean of the predictor, field included.
-    noise : float or array_like, [k]
-        Variance N of the noise of each record, squared ln units.
-
-    Returns
-    -------
-    mean : ndarray, [m]
-        What is to be added to the predicted mean at the other places, ln units.
-    covariance : ndarray, [m, m]
-        Covariance of the field at the other places given the records, squared ln units.
-
-    Raises
-    ------
-    DataError
-        A residual is no finite number, or a noise variance is not positive.
-
-    References
-    ----------
-    Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, equations 2.25 and 2.26.
-    """
-    residual = np.asarray(residual, float)
-    noise = np.broadcast_to(np.asarray(noise, float), residual.shape)
-    bad = ~np.isfinite(residual) | ~(noise > 0)
-    if bad.any():
-        number = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"field: record {number} of the event has the residual {residual[number]} and the noise variance "
-            f"{noise[number]}; finite numbers are needed, the variance above 0: drop the record"
-        )
-    k = len(residual)
-    if not k:
-        return np.zeros(len(covariance)), covariance
-    weights = cho_solve(_factor(covariance[:k, :k] + np.diag(noise)), covariance[:k, k:]).T
-    return weights @ residual, covariance[k:, k:] - weights @ covariance[:k, k:]
-
-
-def draw(mean: np.ndarray, covariance: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Draw correlated samples of Normal variables.
-
-    Parameters
-    ----------
-    mean : ndarray, [n]
-        Means.
-    covariance : ndarray, [n, n]
-        Covariance.
-    size : int
-        Number of samples.
-    seed : int
-        Seed; the same seed gives the same samples.
-
-    Returns
-    -------
-    ndarray of float64, [size, n]
-        Samples.
-    """
-    lower = np.tril(_factor(covariance)[0])
-    return mean + np.random.default_rng(seed).normal(size=(size, len(mean))) @ lower.T
-
-
-def _factor(covariance: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the Cholesky factor of a covariance, for `scipy.linalg.cho_solve`."""
-    jitter = _JITTER * np.trace(covariance) / len(covariance)
-    try:
-        return cho_factor(covariance + jitter * np.eye(len(covariance)), lower=True)
-    except LinAlgError as error:
-        raise DataError("field: the covariance between places of an event has no inverse") from error
-
-
 def _joined(first: Cells, second: Cells) -> Cells:
     """Return the pairs of both, those of `first` first."""
     return Cells(
@@ -627,86 +458,3 @@ def _joined(first: Cells, second: Cells) -> Cells:
             for field in dataclasses.fields(Cells)
         )
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class OutOfFold:
-    """Mean and variance of the field at records, from fits without them.
-
-    Attributes
-    ----------
-    new_site_mean, new_site_variance : ndarray, [n]
-        From the fit without the record's block of events and without its fold of sites; ln units and squared
-        ln units.
-    known_site_mean, known_site_variance : ndarray, [n]
-        From the fit without the record's block of events.
-    block, fold : ndarray of int, [n]
-        Block of events and fold of sites of each record.
-    """
-
-    new_site_mean: np.ndarray
-    new_site_variance: np.ndarray
-    known_site_mean: np.ndarray
-    known_site_variance: np.ndarray
-    block: np.ndarray
-    fold: np.ndarray
-
-
-def out_of_fold(
-    covariance: Covariance,
-    records: Records,
-    event_time,
-    event_blocks: int = 4,
-    site_folds: int = 3,
-    seed: int = 0,
-) -> OutOfFold:
-    """Return mean and variance of the field at each record from fits without it.
-
-    The covariance is one for all fits; it has few parameters and may be fitted to all records. The functions
-    of the shared terms are common too, for they follow from the places alone.
-
-    Parameters
-    ----------
-    covariance : Covariance
-        Covariance of the field.
-    records : Records
-        Records.
-    event_time : array_like, [events]
-        Origin time of each event of the records, in their order: blocks are of consecutive events.
-    event_blocks, site_folds : int
-        Numbers of blocks of events and of folds of sites, two or more each.
-    seed : int
-        Seed of the choice of the folds and of the functions.
-
-    Returns
-    -------
-    OutOfFold
-        Means and variances for a new event at a new site, and for a new event at a known site.
-
-    Raises
-    ------
-    DataError
-        There are fewer events than blocks or fewer sites than folds.
-    """
-    events, sites = len(records.source_km), len(records.site_ids)
-    if min(event_blocks, site_folds) < 2 or events < event_blocks or sites < site_folds:
-        raise DataError(
-            f"field: {events} event(s) and {sites} site(s) cannot be split in {event_blocks} blocks and "
-            f"{site_folds} folds: bring more records, or choose at least two and fewer of both"
-        )
-    rank_of_event = np.argsort(np.argsort(np.asarray(event_time), kind="stable"), kind="stable")
-    rank_of_site = np.random.default_rng(seed).permutation(sites)
-    block = (rank_of_event * event_blocks // events)[records.event]
-    fold = (rank_of_site % site_folds)[records.site[records.station]]
-    basis, cells = Basis.choose(covariance, records, seed), records.cells()
-    results = np.zeros((4, len(records)))
-    for number in range(event_blocks):
-        for held_fold in [*range(site_folds), None]:
-            out = block == number
-            kept = ~out if held_fold is None else ~out & (fold != held_fold)
-            wanted = out if held_fold is None else out & (fold == held_fold)
-            fitted = condition(covariance, records.chosen(kept), basis)
-            row = 2 if held_fold is None else 0
-            results[row, wanted] = fitted.mean(cells[wanted])
-            results[row + 1, wanted] = fitted.variance(cells[wanted])
-    return OutOfFold(*results, block, fold)

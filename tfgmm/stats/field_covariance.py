@@ -27,9 +27,9 @@ _STARTS_KM = ((30.0, 12.0, 20.0, 15.0), (10.0, 30.0, 10.0, 8.0), (60.0, 8.0, 60.
 #: Shares of the variances (`VARIANCES`) in the total variance that few records are drawn towards; for
 #: Japan and California (Landwehr et al., 2016; Sahakian et al., 2018) most published ones are near these.
 _EXPECTED_SHARES = (0.22, 0.15, 0.08, 0.08, 0.05, 0.07, 0.12, 0.23)
-#: Standard deviations by which shares and ln of ranges are believed to differ from these shares and from the
-#: first of `_STARTS_KM`, and of the misfit of a class, as a share of the total variance.
-_ERROR_OF_SHARES, _ERROR_OF_LN_RANGES, _FLOOR = 0.15, 0.8, 0.005
+#: Standard deviations by which shares and ln of ranges are believed to differ from these shares and from
+#: the first of `_STARTS_KM`, and of the misfit of a class, as a share of the total variance.
+_ERROR_OF_SHARES, _ERROR_OF_LN_RANGES, _FLOOR = 0.10, 0.8, 0.005
 #: Names of the variances in the order of the columns of `_correlations`.
 VARIANCES = ("event", "site_own", "site_shared", "source", "path_own", "path_shared", "within", "noise")
 
@@ -127,7 +127,9 @@ class Covariance:
         fitted = _Fit(classes, noise)
         bounds = [(float(np.log(RANGE_BOUNDS_KM[0])), float(np.log(RANGE_BOUNDS_KM[1])))] * 4
         searches = [
-            minimize(fitted.misfit, np.log(start), method="Nelder-Mead", bounds=bounds, options={"maxfev": 600})
+            minimize(
+                fitted.misfit, np.log(start), method="Nelder-Mead", bounds=bounds, options={"maxfev": 600}
+            )
             for start in _STARTS_KM
         ]
         best = min(searches, key=lambda search: search.fun).x
@@ -203,8 +205,9 @@ def mean_products(records: Records) -> pd.DataFrame:
 
     .. math:: \hat C_{kl} = \overline{r_{es} r_{e's'}}
 
-    over all pairs of records whose hypocentral distance is in class k and whose station distance is in class
-    l. The same event and the same site are classes of their own, and the last classes have no upper border.
+    over all pairs of records whose hypocentral distance is in class k and whose station distance is in
+    class l. The same event and the same site are classes of their own, and the last classes have no upper
+    border.
 
     Parameters
     ----------
@@ -298,11 +301,11 @@ def _error_covariance(classes: pd.DataFrame) -> np.ndarray:
     .. math:: v_s^2 \delta_{ll'} / n_l + v_e^2 \delta_{kk'} / n_k + \delta_{kk'} \delta_{ll'} / n_{kl} + f^2
 
     for :math:`n_{kl}` pairs of records of :math:`n_k` pairs of events and :math:`n_l` pairs of sites, and
-    shares :math:`v_e, v_s` of event and site terms. All classes of the same pairs of sites have the error of
-    these site terms in common, however many records there are. f is a floor, for a covariance that is no
+    shares :math:`v_e, v_s` of event and site terms. All classes of the same pairs of sites have the error
+    of these site terms in common, however many records there are. f is a floor, for a covariance that is no
     exponential.
     """
-    site_share = sum(_EXPECTED_SHARES[1:3]) + sum(_EXPECTED_SHARES[4:6])
+    site_share = sum(_EXPECTED_SHARES[1:3])
     event_share = _EXPECTED_SHARES[0] + _EXPECTED_SHARES[3]
     of_sites = 2 * site_share**2 / classes["site_pairs"].to_numpy()
     of_events = 2 * event_share**2 / classes["source_pairs"].to_numpy()
@@ -318,9 +321,7 @@ def _correlations(classes: pd.DataFrame, *ranges_km: float) -> np.ndarray:
     """Return the factors of the eight `VARIANCES` in each class, [n, 8]; the ranges in km, [4]."""
     source_km, site_km, path_km, within_km = ranges_km
     apart = classes["site_km"].to_numpy()
-    same_event, same_site = (
-        classes[name].eq(0).to_numpy(float) for name in ("source_class", "site_class")
-    )
+    same_event, same_site = (classes[name].eq(0).to_numpy(float) for name in ("source_class", "site_class"))
     h = correlation(classes["source_km"].to_numpy(), source_km)
     parts = (
         same_event,

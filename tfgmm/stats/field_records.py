@@ -91,7 +91,9 @@ class Records:
             values[HYPOCENTRE].to_numpy(float)[first_of_event],
             values[SITE_XY].to_numpy(float)[first_of_station],
             site[first_of_station],
-            *(np.asarray(names, str) for names in (event_ids, station_ids, site_ids)),
+            np.asarray(event_ids, str),
+            np.asarray(station_ids, str),
+            np.asarray(site_ids, str),
             event[order],
             station[order],
             values["residual"].to_numpy()[order],
@@ -229,10 +231,11 @@ def _refuse_unusable(values: pd.DataFrame, ids: pd.DataFrame) -> None:
     if bad.any():
         row, column = np.argwhere(bad)[0]
         record = ids.iloc[row]
+        above = ", above 0" if values.columns[column] == "noise" else ""
         raise DataError(
             f"field: {values.columns[column]} of the record of event {record['event_id']} at station "
             f"{record['station_id']} is {values.iloc[row, column]}; a finite number is needed"
-            f"{', above 0' if values.columns[column] == 'noise' else ''}: drop the record or mend its source"
+            f"{above}: drop the record or mend its source"
         )
     twice = ids.duplicated(["event_id", "station_id"])
     if twice.any():

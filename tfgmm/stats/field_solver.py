@@ -31,7 +31,7 @@ _JITTER = 1e-5
 
 
 def chosen_pivots(variance, columns, rank: int, seed: int) -> np.ndarray:
-    """Choose the pivots of a partial Cholesky factor of a covariance, at random by what is not yet explained.
+    """Choose the pivots of a partial Cholesky factor, at random by the variance not yet explained.
 
     Parameters
     ----------
@@ -133,9 +133,7 @@ class Basis:
         def site_columns(at):
             return covariance.site_shared * correlation(_apart(places, places[at]), covariance.site_km)
 
-        chosen = chosen_pivots(
-            np.full(len(places), covariance.site_shared), site_columns, SITE_RANK, seed
-        )
+        chosen = chosen_pivots(np.full(len(places), covariance.site_shared), site_columns, SITE_RANK, seed)
         site_place_km = places[chosen]
 
         def node_columns(at):
@@ -203,7 +201,7 @@ class Basis:
 
 
 def path_covariance(covariance: Covariance, source_distance_km, place_distance_km, xp=np):
-    """Return the covariance h (L^2 + P^2 g_P) of source and shared path terms, for arrays and tensors alike.
+    """Return the covariance h (L^2 + P^2 g_P) of source and shared path terms, for arrays and tensors.
 
     Parameters
     ----------
@@ -392,7 +390,7 @@ class Equations:
     """
 
     def __init__(self, covariance: Covariance, records: Records, noise: np.ndarray):
-        """Prepare products with the covariance of records, with the variances `noise`, [n], of their noise."""
+        """Prepare products with the covariance of records whose noise has the variances `noise`, [n]."""
         self._records, self._noise = records, noise.astype("float32")[:, np.newaxis]
         apart = cdist(records.station_km, records.station_km)
         same_site = records.same_site
@@ -464,13 +462,15 @@ class Equations:
                 return solution
             conditioned = approximation.solve(rest)
             before, product = product, (rest * conditioned).sum(axis=0, dtype=float)
-            direction = conditioned + (product / np.where(before == 0, 1, before)).astype("float32") * direction
+            direction = (
+                conditioned + (product / np.where(before == 0, 1, before)).astype("float32") * direction
+            )
             image = self.times(direction)
             curvature = (direction * image).sum(axis=0, dtype=float)
             step = (product / np.where(curvature == 0, 1, curvature)).astype("float32")
             solution += step * direction
             rest -= step * image
         raise DataError(
-            f"field: the equations of {len(rest)} records do not converge in {MAX_STEPS} steps; look for wild "
-            "values among the records (tfgmm describe)"
+            f"field: the equations of {len(rest)} records do not converge in {MAX_STEPS} steps; look for "
+            "wild values among the records (tfgmm describe)"
         )
