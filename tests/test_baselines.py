@@ -6,7 +6,7 @@ import pytest
 
 from helpers.prediction_places import with_places
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
-from tfgmm.evaluation import baselines
+from tfgmm.evaluation import boosting
 from tfgmm.evaluation.baselines import (
     BOOSTED,
     ERGODIC,
@@ -16,6 +16,7 @@ from tfgmm.evaluation.baselines import (
     ergodic_predictions,
     fitted_predictions,
 )
+from tfgmm.evaluation.rivals import MEAN, REGRESSION, WITH_FIELD
 from tfgmm.stats import ergodic, kriging
 
 RECORD = ["im", "chunk", "event_id", "station_id"]
@@ -115,9 +116,11 @@ def all_models(placed) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_five_rows_a_record_and_chunk(placed, all_models):
-    assert list(all_models["model"].unique()) == [ERGODIC, ERGODIC_SITES, KRIGED, BOOSTED, KRIGED_BOOSTED]
-    assert len(all_models) == 5 * len(placed[RECORD].drop_duplicates())
+def test_nine_rows_a_record_and_chunk(placed, all_models):
+    plain = [ERGODIC, ERGODIC_SITES, KRIGED, BOOSTED, KRIGED_BOOSTED]
+    medians = (REGRESSION, BOOSTED, KRIGED_BOOSTED, MEAN)
+    assert list(all_models["model"].unique()) == [*(name + WITH_FIELD for name in medians), *plain]
+    assert len(all_models) == 9 * len(placed[RECORD].drop_duplicates())
     assert np.isfinite(all_models[["mean", "stddev"]]).all(axis=None)
     assert (all_models["stddev"] > 0).all()
     assert (all_models["epistemic"] == 0).all()
@@ -162,7 +165,7 @@ def test_the_two_together_are_the_kriged_model_and_boosting_of_its_residuals(pla
     fold = placed[(placed["chunk"] == 0) & (placed["init"] == 0)].reset_index(drop=True)
     kriged, both = (all_models[(all_models["model"] == m) & (all_models["chunk"] == 0)]
                     .reset_index(drop=True) for m in (KRIGED, KRIGED_BOOSTED))  # fmt: skip
-    correction, spread = baselines.boost(fold, fold["ln_im"] - kriged["mean"])
+    correction, spread = boosting.boost(fold, fold["ln_im"] - kriged["mean"])
     np.testing.assert_array_equal(both["mean"], kriged["mean"] + correction)
     np.testing.assert_array_equal(both["stddev"], spread)
 

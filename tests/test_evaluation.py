@@ -14,7 +14,7 @@ from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.evaluation import baselines, evaluation, report, scored_run, scores
+from tfgmm.evaluation import baselines, evaluation, report, rivals, scored_run, scores
 from tfgmm.evaluation.sections import HELD_OUT
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment, Split
@@ -87,7 +87,10 @@ def test_every_table_says_that_records_are_simulated(evaluated):
 def test_all_models_score_the_same_records(evaluated):
     result, _ = evaluated
     table = result.section("four_way").table
-    models = [*ERGODIC, baselines.KRIGED, baselines.BOOSTED, baselines.KRIGED_BOOSTED]
+    medians = (rivals.REGRESSION, baselines.BOOSTED, baselines.KRIGED_BOOSTED, rivals.MEAN)
+    ensemble, ergodic = ERGODIC[:-2], ERGODIC[-2:]
+    models = [*ensemble, *(name + rivals.WITH_FIELD for name in medians), *ergodic]
+    models += [baselines.KRIGED, baselines.BOOSTED, baselines.KRIGED_BOOSTED]
     for site, event in scores.CELLS:
         cell = table[table["cell"] == f"{site} / {event}"]
         assert cell["model"].tolist() == models

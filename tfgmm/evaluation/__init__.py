@@ -3,6 +3,7 @@
 backbone_section   section on the backbone: published models with weights and reasons, what they assume
 baselines          predictions of other models on the same folds: fitted, or published
 beyond_data        section on records outside the training range: bias and scatter by magnitude and distance
+boosting           gradient-boosted trees on magnitude, places, distance and azimuth
 comparison         several runs and the published Kanto study side by side; paired differences of scores
 effects            source, site and path effects that the networks learned: estimates, tables and maps
 evaluation         evaluation of a finished run: tables and figures
@@ -11,6 +12,7 @@ scores             groups of scored records; scores of medians and of distributi
 report             evaluations as one HTML page, or a folder of Markdown
 residual_sections  sections on sigma and residuals: calibration, parts of sigma, trends
 residuals          the full ensemble; bias and scatter of residuals against explanatory variables
+rivals             simple medians with the field of their residuals, which have the networks' information
 scored_run         a run with all predictions of its records, by its ensemble and by the baselines
 sections           sections of an evaluation (table, figure, text), and the sections on scores
 variability        residuals split into event, site and remaining parts; parts of sigma
