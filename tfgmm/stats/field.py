@@ -6,6 +6,11 @@ within-event terms. Its mean given the records is exact to the tolerance of the 
 (`tfgmm.stats.field_solver`). Its variance is approximate. Terms shared by sites or sources are those of few
 functions of event and place, with the posterior covariance of their coefficients; the path term of one site
 alone follows from its records of near sources. All else keeps its prior variance.
+
+Beside a dense solution for 2,000 records the standard deviation is 0.96 to 1.01 of the exact one in the mean
+over known or new events and sites. For 61,000 records of Kanto it is 1.01 to 1.02 of it with usual
+variances, and 1.04 to 1.07 where path terms hold half of the variance and noise a twentieth: few functions
+cannot follow these, and the variance is too large rather than too small.
 """
 
 import dataclasses
