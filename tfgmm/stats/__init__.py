@@ -5,6 +5,12 @@ backbone_fit       fit of a backbone: choice and weights of published models, re
 bootstrap          confidence intervals of scores, by resampling events and sites
 calibration        scaling of the predicted standard deviation after the training
 ergodic            ergodic ground-motion model, fitted to the records by mixed-effects regression
+field              one Gaussian process over earthquakes and places, given the residuals of records
+field_covariance   covariance of the field by event, site and distance, and its fit
+field_event        formulas of the field for one event: new places, its own records, samples
+field_folds        mean and variance of the field at the records, from fits without them
+field_records      residuals of records by event, station and site, and pairs of event and place
+field_solver       conjugate gradients for the weights of the records, few functions for the variance
 japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
 kriging            site terms kriged between the sites, within-event residuals within an event
 listed_regression  regression with a prior and crossed effects, for records listed only above a level

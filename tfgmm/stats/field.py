@@ -6,6 +6,11 @@ within-event terms. Its mean given the records is exact to the tolerance of the 
 (`tfgmm.stats.field_solver`). Its variance is approximate. Terms shared by sites or sources are those of few
 functions of event and place, with the posterior covariance of their coefficients; the path term of one site
 alone follows from its records of near sources. All else keeps its prior variance.
+
+Beside a dense solution for 2,000 records the standard deviation is 0.96 to 1.01 of the exact one in the
+mean over known or new events and sites. For 61,000 records of Kanto it is 1.01 to 1.02 of it with usual
+variances, and 1.04 to 1.07 where path terms hold half of the variance and noise a twentieth: few functions
+cannot follow these, and the variance is too large rather than too small.
 """
 
 import dataclasses
@@ -16,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 from scipy.linalg import cho_solve
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
@@ -396,12 +402,14 @@ def condition(covariance: Covariance, records: Records, basis: Basis | None = No
         raise DataError("field: there is no record to condition it on: bring at least one")
     basis = Basis.choose(covariance, records, seed) if basis is None else basis
     noise = np.full(len(records), covariance.noise) if records.noise is None else records.noise
-    preconditioner = Approximation(covariance, records, basis, noise, preconditioner=True)
-    equations = Equations(covariance, records, noise)
-    weights = equations.solve(records.residual[:, np.newaxis], preconditioner)[:, 0]
-    del preconditioner  # as large as the next
-    approximation = Approximation(covariance, records, basis, noise, preconditioner=False)
-    known, share = _own_paths(covariance, records, noise, approximation)
+    # Thousands of small matrices: threads gain little, and lose much while other work holds the processor.
+    with threadpool_limits(1, "blas"):
+        preconditioner = Approximation(covariance, records, basis, noise, preconditioner=True)
+        equations = Equations(covariance, records, noise)
+        weights = equations.solve(records.residual[:, np.newaxis], preconditioner)[:, 0]
+        del preconditioner  # as large as the next
+        approximation = Approximation(covariance, records, basis, noise, preconditioner=False)
+        known, share = _own_paths(covariance, records, noise, approximation)
     return Field(
         covariance,
         records,
