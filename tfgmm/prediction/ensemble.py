@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 import xarray as xr
+from threadpoolctl import ThreadpoolController
 
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
@@ -418,10 +419,12 @@ class Ensemble:
             for number, name in enumerate(events["event_id"])
             if name in ruptures
         }
-        return {
-            chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
-            for chunk, tables in self.backbones.items()
-        }
+        # Threads of BLAS wait in a busy loop, and take the cores from the networks.
+        with _blas().limit(limits=1, user_api="blas"):
+            return {
+                chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
+                for chunk, tables in self.backbones.items()
+            }
 
     def _support_at(
         self, events: pd.DataFrame, epicentres: tuple[np.ndarray, np.ndarray], r_hyp_km: np.ndarray
@@ -450,6 +453,12 @@ class Ensemble:
             maps = tf.TensorSpec([None, *models[0].input_shape[1:]], tf.float32)
             self._graphs[size] = tf.function(functools.partial(_normals, models), [maps])
         return self._graphs[size]
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the libraries of linear algebra; to find them takes longer than a prediction."""
+    return ThreadpoolController()
 
 
 def _input_maps(rasteriser: Rasteriser) -> Callable[[tf.Tensor], tf.Tensor]:
