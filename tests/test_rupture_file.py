@@ -215,8 +215,11 @@ def test_a_rupture_has_the_size_of_its_magnitude(magnitude, fits):
 def test_the_rupture_of_ridgecrest_belongs_to_its_earthquake(shared_data):
     path = shared_data / "shakemap" / "ci38457511_rupture.json"
     described = rupture_file.read(path)
+    assert described.rupture is not None
     rupture_file.refuse_strange_depth(path, described.rupture, described.depth_km)
     rupture_file.refuse_strange_area(str(path), described.rupture, 7.1)
+    with pytest.raises(DataError, match="does not fit M 5"):
+        rupture_file.refuse_strange_area(str(path), described.rupture, 5.0)
 
 
 # ---- planes through hypocentres -----------------------------------------------------------------
