@@ -97,6 +97,17 @@ def test_unknown_class_is_refused(table):
         published_predictions(table.assign(tectonic_class=kind))
 
 
+def test_the_depth_decides_where_the_class_is_unknown(table):
+    kind = table["event_id"].map({"E2": "interface"})
+    by_depth = np.where(table["depth_km"] < 25, "crustal", "intraslab")
+    known = published_predictions(
+        table.assign(tectonic_class=kind.fillna(pd.Series(by_depth, table.index)))
+    )
+    pd.testing.assert_frame_equal(published_predictions(table.assign(tectonic_class=kind))[0], known[0])
+    alone = published_predictions(table.assign(tectonic_class=None))[0]
+    assert set(alone["model"]) == set(published_predictions(table)[0]["model"])
+
+
 def test_a_model_without_the_period_is_left_out(table):
     scored, ranges = published_predictions(table[table["event_id"] == "E4"].assign(im="SA(0.015)"))
     assert not scored["model"].str.startswith("AGA16").any()

@@ -13,7 +13,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import is_training, training_records
 from tfgmm.evaluation import rivals
 from tfgmm.evaluation.boosting import boost, cross_fitted
-from tfgmm.stats import ergodic, kriging
+from tfgmm.stats import ergodic, kriging, tectonics
 from tfgmm.stats.point_source import ln_rupture_distance
 from tfgmm.stats.published import (
     CLASSES,
@@ -70,7 +70,7 @@ def published_predictions(
         A tectonic class is not one of `CLASSES`.
     """
     records = with_assumptions(pd.concat(folds(table), ignore_index=True))
-    _refuse_unknown_class(records)
+    records = _with_classes(records)
     tables, ranges = [], []
     for im, of_im in records.groupby("im", observed=True):
         predictions = []
@@ -151,17 +151,24 @@ def _check_range(model: PublishedModel, im: str, predicted: pd.DataFrame) -> dic
     }
 
 
-def _refuse_unknown_class(records: pd.DataFrame) -> None:
-    """Raise `DataError` if the tectonic class of an event is not one of `CLASSES`."""
-    if "tectonic_class" not in records:
-        return
-    unknown = records[~records["tectonic_class"].isin(CLASSES)]
+def _with_classes(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with a tectonic class for every event if any is known: the likeliest for the depth.
+
+    Raises `DataError` if a class is not one of `CLASSES`.
+    """
+    known = records["tectonic_class"].notna() if "tectonic_class" in records else pd.Series(dtype=bool)
+    if not known.any():
+        return records.drop(columns="tectonic_class", errors="ignore")
+    unknown = records[known & ~records["tectonic_class"].isin(CLASSES)]
     if len(unknown):
         event, value = unknown[["event_id", "tectonic_class"]].iloc[0]
         raise DataError(
             f"events: event {event}, column tectonic_class holds {value!r}: write one of "
-            f"{', '.join(CLASSES)} for every event, or leave the column out to see all models side by side"
+            f"{', '.join(CLASSES)}, or nothing where it is unknown"
         )
+    weights = tectonics.class_weights(records["depth_km"])
+    by_depth = np.array(tectonics.CLASSES, object)[weights.argmax(axis=1)]
+    return records.assign(tectonic_class=records["tectonic_class"].astype(object).where(known, by_depth))
 
 
 def recentre_by_distance(published: pd.DataFrame) -> pd.DataFrame:
