@@ -74,7 +74,9 @@ def draw(run: RunFolder, predictions: xr.Dataset, depth_km: float) -> plt.Figure
                 )
             top.set(xscale="log", yscale="log", title=f"M {magnitude:g}")
             bottom.set_xlabel("Hypocentral distance (km)")
-            ticks = [tick for tick in (10, 20, 30, 50, 100, 200) if r_km.min() <= tick <= r_km.max()]
+            nearest = 0.98 * r_km.min()  # a tick is drawn at the depth, which is hardly nearer
+            ticks = [tick for tick in (10, 20, 30, 40, 60, 100, 150, 200) if nearest <= tick <= r_km.max()]
+            bottom.set_xlim(nearest, 1.02 * r_km.max())
             bottom.set_xticks(ticks, [str(tick) for tick in ticks])
             bottom.minorticks_off()
         axes[0, 0].set_ylabel(f"Median {im} (g)")

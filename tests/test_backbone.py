@@ -306,3 +306,24 @@ def test_missing_values_are_refused(column):
     records.loc[7, column] = np.nan
     with pytest.raises(DataError, match=f"{column} of 1 records"):
         backbone_fit.fit(records, "PGA", models=MODELS)
+
+
+def test_an_unknown_class_has_the_variance_of_the_classes():
+    records = simulated()
+    deep = records["event_id"].isin([f"e{k}" for k in range(40)])
+    records.loc[deep, "depth_km"] += 60
+    tables = backbone_fit.fit(records, "PGA", models=MODELS).tables("PGA")
+    assert len(tables.classes) == 2
+    place, vs30 = {"ln_r_rup": np.log([[40.0, 90.0]])}, np.full((1, 2), 760.0)
+
+    def at(*weights):
+        earthquake = Earthquakes(np.array([6.0]), np.array([30.0]), np.array([weights], float))
+        return tables.at(earthquake, vs30, **place)
+
+    first, second, both = at(1, 0), at(0, 1), at(0.3, 0.7)
+    for known in (first, second):
+        np.testing.assert_allclose(known[2], 0, atol=1e-12)
+    expected = 0.3 * 0.7 * (first[0] - second[0]) ** 2
+    assert (expected > 1e-4).all()
+    # In a curve the square is interpolated between nodes of distance.
+    np.testing.assert_allclose(both[2], expected, atol=0.02 * expected.max() + 1e-3)

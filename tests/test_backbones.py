@@ -200,7 +200,7 @@ def test_the_backbone_carries_large_earthquakes(run):
     tables = next(iter(loaded.backbones.values()))
     magnitude, depth = np.array([4.5, 6.0, 7.5, 9.0]), np.full(4, 10.0)
     ln_r = np.log(np.tile([1.0, 20.0, 100.0], (4, 1)))
-    median, variance = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)
+    median, variance, _ = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)
     assert (np.diff(median, axis=0)[:2] > 0).all() and np.exp(median).max() < 3
     assert (variance >= 0).all() and variance[3, 0] > variance[0, 2]
 
@@ -241,9 +241,9 @@ def test_sigma_of_a_giant_earthquake_is_bounded_at_all_distances(depth_km):
     tables = fitted(backbone="auto").tables("PGA")
     ln_r = np.log(np.geomspace(depth_km, 1000, 60))[None]
     earthquake = Earthquakes(np.array([9.5]), np.array([depth_km]))
-    _, variance = tables.at(earthquake, np.full(ln_r.shape, 400.0), ln_r_hyp=ln_r)
+    _, variance, _ = tables.at(earthquake, np.full(ln_r.shape, 400.0), ln_r_hyp=ln_r)
     assert np.sqrt(variance + 0.7**2).max() < 1.5  # with the scatter of records
-    _, smaller = tables.at(
+    _, smaller, _ = tables.at(
         Earthquakes(np.array([5.0]), np.array([depth_km])), 400.0 + 0 * ln_r, ln_r_hyp=ln_r
     )
     assert (variance > smaller - 0.05).all()

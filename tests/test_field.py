@@ -152,7 +152,7 @@ def event_cells(table, records, event: int) -> tuple[np.ndarray, Cells]:
 
 def test_the_formulas_of_one_event_agree(table, records, fitted):
     _, cells = event_cells(table, records, 6)
-    mean, variance = new_event(fitted.constants(), cells.source_km[0], cells.place_km, cells.site)
+    mean, variance = new_event(fitted.constants, cells.source_km[0], cells.place_km, cells.site)
     np.testing.assert_allclose(mean, fitted.mean(cells), atol=1e-4)
     covariance = fitted.event_covariance(cells)
     np.testing.assert_allclose(variance, np.diag(covariance), rtol=2e-3)
@@ -284,11 +284,11 @@ def test_tensors_give_the_same_as_arrays(table, records, fitted):
     _, cells = event_cells(table, records, 6)
     constants = {
         name: value if name == "covariance" else ops.convert_to_tensor(value)
-        for name, value in fitted.constants().items()
+        for name, value in fitted.constants.items()
     }
     arguments = (cells.source_km[0].astype("float32"), cells.place_km.astype("float32"), cells.site)
     found = new_event(constants, *(ops.convert_to_tensor(argument) for argument in arguments), xp=ops)
-    for tensor, array in zip(found, new_event(fitted.constants(), *arguments), strict=True):
+    for tensor, array in zip(found, new_event(fitted.constants, *arguments), strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(tensor), array, atol=1e-4)
 
 

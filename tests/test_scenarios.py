@@ -236,3 +236,10 @@ def test_two_columns_of_one_coordinate(tmp_path):
 def test_codes_and_names_are_ids_of_sites(tmp_path, column):
     (tmp_path / "sites.csv").write_text(f"lon,lat,{column}\n139.5,35.5,TKY007\n")
     assert scenarios.read_sites(tmp_path / "sites.csv")[0]["site_id"].tolist() == ["TKY007"]
+
+
+def test_two_events_of_one_id_are_refused():
+    event = {"longitude": 139.8, "latitude": 35.5, "depth_km": 30.0, "magnitude": 6.0}
+    with pytest.raises(DataError, match="events: two have the id 'a': give each an id of its own"):
+        scenarios.check_events(pd.DataFrame([event | {"event_id": "a"}] * 2))
+    assert scenarios.check_events(pd.DataFrame([event] * 2))["event_id"].tolist() == ["1", "2"]

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 #: End of the name of a model to which the field of its residuals is added.
 WITH_FIELD = " + field"
-#: Model of the mean of two medians, each with its field.
+#: Names of a median, and of the mean of two medians, each with its field.
 REGRESSION, MEAN = "regression", "mean of regression and boosting"
 
 

@@ -313,8 +313,8 @@ class Facts:
 
 def backbone_moments(
     tables: MedianTables, events: pd.DataFrame, r_hyp_km, vs30, r_rup_km: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return median and variance of ln IM of the backbone for earthquakes at places.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return median, variance and variance of classes of ln IM of the backbone for earthquakes at places.
 
     Parameters
     ----------
@@ -331,14 +331,14 @@ def backbone_moments(
 
     Returns
     -------
-    median, variance : ndarray, [event, ...]
-        Ln units; squared ln units.
+    median, variance, class_variance : ndarray, [event, ...]
+        Ln units; squared ln units; see `MedianTables.at`.
     """
     known = np.where(np.isnan(vs30), tables.vs30_m_s, vs30).reshape(1, -1)
     magnitude, depth_km = (events[name].to_numpy(float) for name in ("magnitude", "depth_km"))
     classes = tectonics.class_weights(depth_km, events.get("tectonic_class"))
     earthquakes = np.column_stack([magnitude, depth_km, tectonics.shared(classes, tables.classes)])
-    median, variance = np.empty(r_hyp_km.shape), np.empty(r_hyp_km.shape)
+    moments = [np.empty(r_hyp_km.shape) for _ in range(3)]
     r_rup_km = {} if tables.hypocentral else r_rup_km
     unknown = [number for number in range(len(events)) if number not in r_rup_km]
     groups = [({"ln_r_hyp": r_hyp_km[unknown]}, unknown)] if unknown else []
@@ -347,8 +347,9 @@ def backbone_moments(
         ln_r = {name: np.log(np.maximum(km, 1.0)).reshape(len(rows), -1) for name, km in distances.items()}
         own = earthquakes[rows]
         at_rows = tables.at(Earthquakes(own[:, 0], own[:, 1], own[:, 2:]), known, **ln_r)
-        median[rows], variance[rows] = (values.reshape(len(rows), *vs30.shape) for values in at_rows)
-    return median, variance
+        for moment, values in zip(moments, at_rows, strict=True):
+            moment[rows] = values.reshape(len(rows), *vs30.shape)
+    return tuple(moments)
 
 
 def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:
@@ -480,13 +481,14 @@ class MemberMoments(NamedTuple):
     mean, variance : array or tensor
         Mean without the backbone, and variance, as returned by `member_moments`.
     backbone : tuple of array or tensor, or None
-        Median and variance of the backbone; None for a member without one.
+        Median and variance of the backbone, and variance of its classes (`MedianTables.at`); None for a
+        member without one.
     """
 
     network: Any
     mean: Any
     variance: Any
-    backbone: tuple[Any, Any] | None
+    backbone: tuple[Any, Any, Any] | None
 
 
 def combined(
@@ -519,5 +521,8 @@ def combined(
         network_mean = sum(member.network for member in on_backbone) / len(members)
         of_ensemble = shrunken(of_ensemble, network_mean, support, shrinkage, xp)
     variance = sum(member.backbone[1] for member in on_backbone) / len(members)
+    if support is not None and shrinkage is not None:
+        of_classes = sum(member.backbone[2] for member in on_backbone) / len(members)
+        variance = variance + shrinkage.unsupported(support) * of_classes
     predicted = distribution(of_ensemble, backbone_variance=variance, xp=xp, **parts)
     return predicted if support is None else predicted | {"support": support}

@@ -319,7 +319,9 @@ class Ensemble:
         chosen = self._calibration_or_none(calibrated)
         terms, vs30 = None, self._vs30(places)
         if self.effects is not None:
-            terms = self._terms(places, sites if at_stations else None)
+            # Of rock below a station the records of the station tell nothing.
+            of_stations = at_stations and not known.reference_rock
+            terms = self._terms(places, sites if of_stations else None)
             if known.reference_rock:
                 terms = dataclasses.replace(terms, site_term=np.zeros_like(terms.site_term))
         if at_stations:
@@ -411,7 +413,7 @@ class Ensemble:
 
     def _backbone_moments(
         self, events: pd.DataFrame, r_hyp_km: np.ndarray, facts: Facts
-    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return median and variance of ln IM of the backbone of each chunk, [event, ...] each."""
         places, ruptures = facts.places, facts.known.ruptures
         r_rup_km = {

@@ -152,6 +152,9 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
     """
     _check(events, "events", LIMITS)
     ids = events["event_id"] if "event_id" in events else pd.Series(range(1, len(events) + 1))
+    twice = ids.astype(str).duplicated()
+    if twice.any():
+        raise DataError(f"events: two have the id {str(ids[twice].iloc[0])!r}: give each an id of its own")
     longitude = wrapped(events["longitude"])
     return events.assign(event_id=ids.astype(str).to_numpy(), longitude=longitude).reset_index(drop=True)
 

@@ -696,11 +696,10 @@ class Graph:
         earthquakes = Earthquakes(*finite)
         moments = tables.at(earthquakes, vs30, ln_r_hyp=ln_r, xp=TENSORS)
         if places.r_rup_km is not None and not tables.hypocentral:
-            known = tf.math.log(tf.maximum(places.r_rup_km, 1.0))
+            r_rup_km = tf.where(tf.math.is_finite(places.r_rup_km), places.r_rup_km, 0.0)
+            known = tf.math.log(tf.maximum(r_rup_km, 1.0))
             with_rupture = tables.at(earthquakes, vs30, ln_r_rup=known, xp=TENSORS)
-            moments = [
-                tf.where(places.r_rup_km > 0, *both) for both in zip(with_rupture, moments, strict=True)
-            ]
+            moments = [tf.where(r_rup_km > 0, *both) for both in zip(with_rupture, moments, strict=True)]
         return tuple(tf.reshape(values, shape) for values in moments)
 
     def _nearest_km(self, x_km, y_km) -> tf.Tensor:

@@ -84,14 +84,17 @@ class MedianTables:
 
     def at(
         self, earthquakes: Earthquakes, vs30, *, ln_r_hyp=None, ln_r_rup=None, xp: ArrayFunctions = NUMPY
-    ) -> tuple[Any, Any]:
-        r"""Return the median of ln IM (IM in g) of earthquakes at places, and its variance.
+    ) -> tuple[Any, Any, Any]:
+        r"""Return the median of ln IM (IM in g) of earthquakes at places, its variance and that of classes.
 
         Where only the hypocentral distance is known, the median is that at the mean of :math:`\ln R_{rup}`,
         and the variance of :math:`\ln R_{rup}` adds to that of the median b:
 
         .. math:: \sigma_b^2 = C(M, R, Z) +
             \min[1, (\partial b / \partial \ln R)^2 \, Var(\ln R_{rup})]
+
+        The variance of the classes is that of their medians about the weighted mean: where records of such
+        earthquakes have trained, it is part of their scatter, tau; elsewhere nobody has counted it.
 
         Parameters
         ----------
@@ -107,13 +110,14 @@ class MedianTables:
 
         Returns
         -------
-        median, variance : array or tensor, [event, place]
+        median, variance, class_variance : array or tensor, [event, place]
             Ln units; squared ln units.
         """
         if earthquakes.class_weights is None:
             weights = tectonics.weights_by_depth(earthquakes.depth_km, self.classes, xp)
             earthquakes = dataclasses.replace(earthquakes, class_weights=weights)
-        ln_im, variance = (self._curves(table, earthquakes, xp) for table in (self.ln_im, self.variance))
+        ln_im, class_variance = self._median_curves(earthquakes, xp)
+        variance = self._curves(self.variance, earthquakes, xp)
         is_pga = self.ln_pga is self.ln_im
         ln_pga = ln_im if is_pga else self._curves(self.ln_pga, earthquakes, xp)
         ln_r = ln_r_rup
@@ -127,15 +131,24 @@ class MedianTables:
             )
             difference = scaling_tables.along(ln_im, after, xp) - scaling_tables.along(ln_im, before, xp)
             slope = difference / (2 * _STEP)
-            ln_im, ln_pga, variance = (
-                scaling_tables.along(curve, nodes, xp) for curve in (ln_im, ln_pga, variance)
+            ln_im, ln_pga, variance, class_variance = (
+                scaling_tables.along(curve, nodes, xp)
+                for curve in (ln_im, ln_pga, variance, class_variance)
             )
             variance = variance + xp.minimum(slope * slope * distance_variance, MOST_DISTANCE_VARIANCE)
         places = scaling_tables.positions(ln_r, xp)
         at_760 = scaling_tables.along(ln_im, places, xp)
         ln_pga_760 = at_760 if is_pga else scaling_tables.along(ln_pga, places, xp)
         median = at_760 + self.site.amplification(vs30, ln_pga_760, xp)
-        return median, scaling_tables.along(variance, places, xp)
+        return median, *(scaling_tables.along(curve, places, xp) for curve in (variance, class_variance))
+
+    def _median_curves(self, earthquakes: Earthquakes, xp: ArrayFunctions) -> tuple[Any, Any]:
+        """Return mean and variance of the medians of the classes as curves over ln R, [event, R]."""
+        table, magnitude = xp.to_float(self.ln_im, earthquakes.magnitude), earthquakes.magnitude
+        of_classes = scaling_tables.curves_of_classes(table, magnitude, earthquakes.depth_km, xp)
+        mean = xp.einsum("ec,ecr->er", earthquakes.class_weights, of_classes)
+        about_mean = of_classes - mean[:, None]
+        return mean, xp.einsum("ec,ecr->er", earthquakes.class_weights, about_mean * about_mean)
 
     @staticmethod
     def _curves(table: np.ndarray, earthquakes: Earthquakes, xp: ArrayFunctions):

@@ -14,6 +14,7 @@ cannot follow these, and the variance is too large rather than too small.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -168,7 +169,7 @@ class Field:
 
     def _variance_of_new(self, cells: Cells) -> np.ndarray:
         """Return the variance of the field for one event without records, [n]."""
-        return new_event(self.constants(), cells.source_km[0], cells.place_km, cells.site)[1]
+        return new_event(self.constants, cells.source_km[0], cells.place_km, cells.site)[1]
 
     def _variance_of_known(self, cells: Cells, rows: np.ndarray) -> np.ndarray:
         """Return the variance of the field for one event with the records `rows`, [n].
@@ -247,6 +248,7 @@ class Field:
         """
         return draw(self.mean(cells), self.event_covariance(cells), size, seed)
 
+    @functools.cached_property
     def constants(self) -> dict[str, Any]:
         """Return the arrays that `new_event` needs, as float32; they can be the constants of a graph."""
         basis, records = self.basis, self.records

@@ -109,16 +109,14 @@ def hat_weights(x, nodes: np.ndarray, xp: ArrayFunctions = NUMPY):
     return before - after
 
 
-def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY):
-    """Return a table at the magnitude, depth and classes of each earthquake, as a curve over `LN_R`.
+def curves_of_classes(table, magnitude, depth_km, xp: ArrayFunctions = NUMPY):
+    """Return a table at the magnitude and depth of each earthquake, as a curve over `LN_R` for each class.
 
     Parameters
     ----------
     table : array or tensor, [M, class, R, Z]
         Values on `MAGNITUDES`, `LN_R` and `DEPTHS_KM`. With the magnitude as first axis the interpolation
         over the magnitude is one product of matrices.
-    class_weights : array or tensor, [event, class]
-        Weights of the classes, which add up to 1.
     magnitude, depth_km : array or tensor, [event]
         Moment magnitude, and depth of the hypocentre in km; outside the nodes the nearest node counts.
     xp : ArrayFunctions
@@ -126,12 +124,29 @@ def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY
 
     Returns
     -------
-    array or tensor, [event, R]
+    array or tensor, [event, class, R]
         Curves.
     """
     by_magnitude = xp.einsum("em,mcrz->ecrz", hat_weights(magnitude, MAGNITUDES, xp), table)
-    by_depth = xp.einsum("ez,ecrz->ecr", hat_weights(depth_km, DEPTHS_KM, xp), by_magnitude)
-    return xp.einsum("ec,ecr->er", class_weights, by_depth)
+    return xp.einsum("ez,ecrz->ecr", hat_weights(depth_km, DEPTHS_KM, xp), by_magnitude)
+
+
+def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY):
+    """Return a table at the magnitude, depth and classes of each earthquake, as a curve over `LN_R`.
+
+    Parameters
+    ----------
+    table, magnitude, depth_km, xp
+        As for `curves_of_classes`.
+    class_weights : array or tensor, [event, class]
+        Weights of the classes, which add up to 1.
+
+    Returns
+    -------
+    array or tensor, [event, R]
+        Curves, the weighted means of those of the classes.
+    """
+    return xp.einsum("ec,ecr->er", class_weights, curves_of_classes(table, magnitude, depth_km, xp))
 
 
 def positions(ln_r, xp: ArrayFunctions = NUMPY) -> tuple:

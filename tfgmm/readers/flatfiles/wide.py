@@ -236,8 +236,8 @@ def _drop_unidentified(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
 def _read_events(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the events table; raise `DataError` if the rows of an event contradict each other."""
     groups = rows.groupby("event_id", sort=False)
-    for name in ("origin_time", *NEEDED):
-        if name not in EVENT:
+    for name in ("origin_time", "tectonic_class", *NEEDED):
+        if name not in EVENT or name not in rows:
             continue
         several = groups[name].nunique() > 1
         if several.any():
