@@ -358,12 +358,21 @@ def _predict_all(fold: pd.DataFrame) -> list[pd.DataFrame]:
         KRIGED_BOOSTED: mean + cross_fitted(fold, fold["ln_im"] - mean),
     }
     return [
-        *(scored_table(fold, *predicted) for predicted in rivals.predict(fold, medians)),
+        *_without_training(fold, rivals.predict(fold, medians)),
         *_predict_ergodic(fold, model),
         scored_table(fold, KRIGED, mean, stddev),
         scored_table(fold, BOOSTED, *boosted),
         scored_table(fold, KRIGED_BOOSTED, mean + correction, spread),
     ]
+
+
+def _without_training(
+    fold: pd.DataFrame, predictions: Iterator[tuple[str, np.ndarray, np.ndarray]]
+) -> Iterator[pd.DataFrame]:
+    """Yield scored tables without training records, which a field would predict from themselves."""
+    unseen = ~is_training(fold).to_numpy()
+    for name, mean, stddev in predictions:
+        yield scored_table(fold[unseen], name, mean[unseen], stddev[unseen])
 
 
 def _predict_kriged(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
+from tfgmm.data.schemas import is_training
 from tfgmm.evaluation import scores
 from tfgmm.evaluation.scores import CELLS
 from tfgmm.runs.experiment import Experiment
@@ -251,7 +252,13 @@ def between_models(
     own, others = scored[scored["model"] == model], scored[scored["model"] != model]
     if own.empty or others.empty:
         raise UsageError(f"nothing to compare {model} with: there are {sorted(scored['model'].unique())}")
-    first = pd.concat([own.assign(model=other) for other in others["model"].unique()])
+    unseen = own[~is_training(own)]  # a model that does not score its training records is compared without
+    first = pd.concat(
+        [
+            (own if is_training(rows).any() else unseen).assign(model=other)
+            for other, rows in others.groupby("model", sort=False, observed=True)
+        ]
+    )
     pairs = _match_records(first, others, (model, "the other models"))
     return _subtract_scores(pairs, groupings, **bootstrapped)
 

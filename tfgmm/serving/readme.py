@@ -39,7 +39,7 @@ MEANINGS = {
     "epistemic": "its part that the networks do not agree on and that too few records leave open; "
     "`stddev`^2 = `aleatory`^2 + `epistemic`^2",
     "support": "effective number of training records like the prediction in magnitude, distance, depth and "
-    "source region; below 10 the prediction rests on published models, not on records",
+    "source region; below 10 the prediction rests mainly on published models",
     "between_event": "its part that all places share in one earthquake",
     "within_event": "the rest: `stddev`^2 = `between_event`^2 + `within_event`^2",
     "inside": "1 where the site lies on the map; elsewhere 0, and the values of the map's edge",
