@@ -261,7 +261,10 @@ def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: 
 
 
 def _bounds(evaluated: pd.DataFrame, level: float) -> np.ndarray:
-    """Return the percentile interval of each statistic, [2, statistics]; row 0 of `evaluated` is no resample."""
+    """Return the ends of the percentile interval of each statistic, [2, statistics].
+
+    Row 0 of `evaluated` is no resample.
+    """
     tail = (1 - level) / 2
     return np.quantile(evaluated.iloc[1:], [tail, 1 - tail], axis=0)
 
