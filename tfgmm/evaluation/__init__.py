@@ -9,6 +9,8 @@ effects            source, site and path effects that the networks learned: esti
 evaluation         evaluation of a finished run: tables and figures
 figures            figures of distributions, calibration, residuals, terms and simulated earthquakes
 scores             groups of scored records; scores of medians and of distributions; the four-way table
+magnitude_types    section on types of magnitudes: bias and RMSE for converted and other magnitudes
+network_gain       section on added networks: what they gain by distance to their nearest station
 report             evaluations as one HTML page, or a folder of Markdown
 residual_sections  sections on sigma and residuals: calibration, parts of sigma, trends
 residuals          the full ensemble; bias and scatter of residuals against explanatory variables

@@ -183,7 +183,12 @@ def _format_columns(title: str, row: dict, prefix: str) -> dict[str, str]:
 
 
 def between_runs(
-    first: pd.DataFrame, second: pd.DataFrame, reference: str, names: tuple[str, str], **bootstrapped
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    reference: str,
+    names: tuple[str, str],
+    within: Mapping[str, scores.Grouping] | None = None,
+    **bootstrapped,
 ) -> pd.DataFrame:
     """Return the scores of one run minus the scores of another, per cell and model, on the same records.
 
@@ -198,6 +203,8 @@ def between_runs(
         held-out sites without an added station nearby exists if either run has added stations.
     names : tuple of str
         Names of the two runs, for messages.
+    within : mapping of str to Grouping, optional
+        Further groupings inside a cell by name of column, see `tfgmm.evaluation.scores.by_cell`.
     **bootstrapped
         ``level, resamples, seed``, as for `tfgmm.stats.bootstrap.paired`.
 
@@ -206,7 +213,8 @@ def between_runs(
     pandas.DataFrame
         One row per intensity measure, cell (site role / event role), model and statistic: ``im, cell,
         model, statistic``; ``first`` and ``second``, the statistic of either run; ``value``, first minus
-        second; ``low`` and ``high``, the ends of the bootstrap interval of ``value``; ``n, events, sites``,
+        second; ``low`` and ``high``, the ends of the bootstrap interval of ``value``; ``low_chunks`` and
+        ``high_chunks``, its ends where the sites of a chunk are resampled together; ``n, events, sites``,
         the numbers of records, events and sites. RMSE, bias, CRPS and sharpness are in ln units.
 
     Raises
@@ -218,7 +226,8 @@ def between_runs(
     pair = [run[run["model"].isin(common) & (run["network"] == reference)] for run in (first, second)]
     if pair[0].empty:
         raise UsageError(f"{names[0]} and {names[1]} have no model and no record of {reference} in common")
-    return _subtract_scores(_match_records(*pair, names), scores.by_cell(reference), **bootstrapped)
+    groupings = scores.by_cell(reference, **within or {})
+    return _subtract_scores(_match_records(*pair, names), groupings, **bootstrapped)
 
 
 def between_models(
@@ -302,7 +311,9 @@ def _subtract_scores(
             for mean, stddev in (("mean", "stddev"), ("mean_second", "stddev_second"))
         ]
         clusters = records["event_id"], records["site_id"]
-        difference = bootstrap.paired(*values, *clusters, STATISTICS, **bootstrapped)
+        difference = bootstrap.paired(
+            *values, *clusters, STATISTICS, chunk=records["chunk"], **bootstrapped
+        )
         parts.append(difference.rename_axis("statistic").reset_index().assign(**group))
     columns = [*groupings, *parts[0].columns.drop(list(groupings))]
     return pd.concat(parts, ignore_index=True)[columns]

@@ -7,7 +7,14 @@ import matplotlib as mpl
 import pandas as pd
 
 from tfgmm.core import drawing, files
-from tfgmm.evaluation import backbone_section, beyond_data, residual_sections, scored_run, sections
+from tfgmm.evaluation import (
+    backbone_section,
+    beyond_data,
+    magnitude_types,
+    residual_sections,
+    scored_run,
+    sections,
+)
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import Section
 from tfgmm.runs.run import RunFolder
@@ -115,7 +122,7 @@ def evaluate(
     makers = [sections.score_sections, residual_sections.residual_sections]
     # All that a split by magnitude validates lies beyond the data: there it is the main result.
     makers.insert(0 if run.experiment.split.kind == "magnitude" else 1, beyond_data.beyond_data_sections)
-    makers.append(backbone_section.backbone_sections)
+    makers += [magnitude_types.magnitude_type_sections, backbone_section.backbone_sections]
     for make_sections in makers:
         for section in make_sections(scored):
             report(section.title, 0.0)

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from tfgmm.core import files, outputs
-from tfgmm.evaluation import comparison, scores
+from tfgmm.core import drawing, files, outputs
+from tfgmm.evaluation import comparison, network_gain, scores
 from tfgmm.evaluation.evaluation import Evaluation, markdown_table
 from tfgmm.evaluation.sections import NARROW_MARK, Section
 from tfgmm.stats import bootstrap
@@ -42,7 +43,8 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
     Returns
     -------
     list of Section
-        The section with the four-way tables, then a section for each run after the first.
+        The section with the four-way tables, then a section for each run after the first; where either
+        run trains on more networks than the other, also a section on the gain by distance.
 
     Raises
     ------
@@ -71,6 +73,9 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Section]:
             first.models, second.models, first.reference, (first_name, name)
         )
         sections.append(_difference_section(first_name, name, difference))
+        for dense, sparse in ((first, second), (second, first)):
+            if network_gain.is_denser(dense, sparse):
+                sections.append(network_gain.section(dense, sparse))
     return sections
 
 
@@ -89,12 +94,16 @@ def _difference_section(first: str, second: str, difference: pd.DataFrame) -> Se
             f"[{low:+.3f}, {high:+.3f}]{NARROW_MARK * narrow}"
             for low, high, narrow in zip(rows["low"], rows["high"], bootstrap.is_narrow(rows), strict=True)
         ],
+        chunks=[
+            "" if pd.isna(low) else f"[{low:+.3f}, {high:+.3f}]"
+            for low, high in zip(rows["low_chunks"], rows["high_chunks"], strict=True)
+        ],
     )
     return Section(
         f"{first}_minus_{second}",
         f"{first} minus {second}, on the same records",
         "Negative RMSE and CRPS: the first is better. 90 % intervals by the paired two-way bootstrap over "
-        "events and sites.",
+        "events and sites; chunks: sites of one chunk, which share networks, resampled together.",
         difference,
         shown,
     )
@@ -165,6 +174,7 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
         comparison=compare(evaluations) if len(evaluations) > 1 else [],
         table=_html_table,
         picture=_embed_figure,
+        drawn=_embed_drawn,
         date=datetime.datetime.now(datetime.UTC).date(),
     )
     with files.whole_file(path) as temporary:
@@ -179,8 +189,28 @@ def _html_table(table: pd.DataFrame) -> Markup:
 
 def _embed_figure(evaluation: Evaluation, section: Section) -> str:
     """Return the PNG figure of a section, read from the run folder, as a data URL."""
-    content = (evaluation.run.path / "figures" / f"{section.name}.png").read_bytes()
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return _as_url((evaluation.run.path / "figures" / f"{section.name}.png").read_bytes())
+
+
+def _embed_drawn(section: Section) -> str:
+    """Return the figure of a comparison, which is in no run folder, as a data URL."""
+    return _as_url(_draw_png(section))
+
+
+def _draw_png(section: Section) -> bytes:
+    """Return the figure of a section as the content of a PNG file."""
+    assert section.draw is not None
+    image = io.BytesIO()
+    with drawing.mpl.rc_context(drawing.STYLE):
+        figure = section.draw()
+        figure.savefig(image, format="png", bbox_inches="tight")
+    drawing.plt.close(figure)
+    return image.getvalue()
+
+
+def _as_url(png: bytes) -> str:
+    """Return the content of a PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def markdown(
@@ -211,10 +241,14 @@ def markdown(
     with files.whole_files(folder) as temporary:
         for evaluation in evaluations:
             _copy_figures(evaluation, temporary / evaluation.run.path.name)
+        compared = compare(evaluations) if len(evaluations) > 1 else []
+        for section in compared:
+            if section.draw is not None:
+                (temporary / f"{section.name}.png").write_bytes(_draw_png(section))
         template = _TEMPLATES.get_template("report.md")
         page = template.render(
             runs=evaluations,
-            comparison=compare(evaluations) if len(evaluations) > 1 else [],
+            comparison=compared,
             table=markdown_table,
             command=command,
             date=datetime.datetime.now(datetime.UTC).date(),

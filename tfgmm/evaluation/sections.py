@@ -391,7 +391,8 @@ def differences(scored: ScoredRun) -> Section:
     return Section(
         "differences",
         f"{scores.ENSEMBLE} minus each baseline, on the same records",
-        "Negative: the ensemble is better. 90 % intervals by the two-way bootstrap, paired.",
+        "Negative: the ensemble is better. 90 % intervals by the two-way bootstrap, paired; intervals that "
+        "resample the sites of a chunk together are in the CSV file.",
         table,
         statistics_as_columns(table, ["im", "cell", "model"], ["RMSE", "CRPS", "NLL"]),
     )

@@ -187,7 +187,8 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
     -------
     events : pandas.DataFrame
         All events: ``event_id, origin_time``; ``event_longitude, event_latitude``, degrees;
-        ``event_x_km, event_y_km``, km east and north of the map's centre.
+        ``event_x_km, event_y_km``, km east and north of the map's centre; ``tectonic_class`` and
+        ``magnitude_source``, the type of the magnitude, where the dataset has them.
     stations : pandas.DataFrame
         Stations of the experiment's networks inside the output window: ``station_id, site_id``;
         ``longitude, latitude``, degrees; ``x_km, y_km``, km east and north of the map's centre;
@@ -210,8 +211,7 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
         for name, layer in (dataset.layers or {}).items()
     }
     named = {"longitude": "event_longitude", "latitude": "event_latitude"}
-    if "tectonic_class" in events:
-        named["tectonic_class"] = "tectonic_class"
+    named |= {name: name for name in ("tectonic_class", "magnitude_source") if name in events}
     events = events[["event_id", "origin_time", *named]].rename(columns=named)
     stations = stations[["station_id", "site_id", "longitude", "latitude", "vs30_m_s"]]
     return events.assign(event_x_km=ex, event_y_km=ey), stations.assign(x_km=x, y_km=y, **at_pixel)

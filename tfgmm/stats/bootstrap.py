@@ -22,6 +22,8 @@ MIN_CLUSTERS = 5
 #: Intervals from fewer events or fewer sites are too narrow: in simulations with 17 sites, intervals of
 #: 90 % contained the true value in 71 to 84 % of the cases.
 FEW_CLUSTERS = 20
+#: Smallest number of chunks for which an interval is computed that resamples the sites of a chunk together.
+MIN_CHUNKS = 3
 
 _BLOCK = 50  # resamples that are computed at once: bounds the memory to records x _BLOCK numbers
 
@@ -169,13 +171,17 @@ def paired(
     site: pd.Series,
     statistics: Mapping[str, Statistic],
     *,
+    chunk: pd.Series | None = None,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return differences between the statistics of two models for the same records, with their intervals.
 
-    The difference is first minus second. Both models get the same weights in each resample.
+    The difference is first minus second. Both models get the same weights in each resample. A second
+    interval draws one weight for all sites of a chunk: the networks that predict them share their
+    training, so their errors are not independent. It is coarse: K chunks underestimate the standard error
+    by a factor of about sqrt((K - 1) / (K + 1)), which is 0.8 for five chunks.
 
     Parameters
     ----------
@@ -185,6 +191,8 @@ def paired(
         Event ids and site ids of the records.
     statistics : mapping of str to callable
         Statistics by name, each a function of the table of weighted means, see `Statistic`.
+    chunk : pandas.Series, [n], optional
+        Station chunk whose networks predict the record; with it there is a second interval.
     level : float
         Probability that the interval covers, between 0 and 1.
     resamples : int
@@ -196,13 +204,20 @@ def paired(
     -------
     pandas.DataFrame
         A row per statistic: the statistics of both models ``first`` and ``second``, the difference
-        ``value``, its bounds ``low`` and ``high``, and the numbers of records ``n``, ``events`` and
-        ``sites``. The bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites.
+        ``value``, its bounds ``low`` and ``high``, with `chunk` the bounds ``low_chunks`` and
+        ``high_chunks`` from resamples of events and chunks, and the numbers of records ``n``, ``events``
+        and ``sites``. Bounds are NaN if there are fewer than `MIN_CLUSTERS` events or sites; those from
+        chunks also if there are fewer than `MIN_CHUNKS` chunks.
 
     Raises
     ------
     DataError
         A table has no record, or a value is missing or infinite.
+
+    References
+    ----------
+    Resampling whole clusters: Davison & Hinkley (1997), Bootstrap Methods and their Application, section
+    3.8; Cameron, Gelbach & Miller (2008), Rev. Econ. Stat. 90(3), 414-427, on few clusters.
     """
     first_statistics, second_statistics = (
         _evaluated(statistics, resampled_means(values, event, site, resamples, seed))
@@ -211,6 +226,18 @@ def paired(
     summary = _summary(first_statistics - second_statistics, event, site, level)
     summary.insert(0, "first", first_statistics.iloc[0])
     summary.insert(1, "second", second_statistics.iloc[0])
+    if chunk is None:
+        return summary
+    low, high = np.nan, np.nan
+    if chunk.nunique() >= MIN_CHUNKS and summary["low"].notna().all():
+        # The chunk takes the place of the site: all its sites share a weight.
+        by_chunk = (
+            _evaluated(statistics, resampled_means(values, event, chunk, resamples, seed))
+            for values in (first, second)
+        )
+        low, high = _bounds(next(by_chunk) - next(by_chunk), level)
+    summary.insert(5, "low_chunks", low)
+    summary.insert(6, "high_chunks", high)
     return summary
 
 
@@ -229,9 +256,17 @@ def _summary(evaluated: pd.DataFrame, event: pd.Series, site: pd.Series, level: 
     """
     counts = {"n": len(event), "events": event.nunique(), "sites": site.nunique()}
     enough = min(counts["events"], counts["sites"]) >= MIN_CLUSTERS
-    tail = (1 - level) / 2
-    low, high = np.quantile(evaluated.iloc[1:], [tail, 1 - tail], axis=0) if enough else (np.nan, np.nan)
+    low, high = _bounds(evaluated, level) if enough else (np.nan, np.nan)
     return pd.DataFrame({"value": evaluated.iloc[0], "low": low, "high": high}).assign(**counts)
+
+
+def _bounds(evaluated: pd.DataFrame, level: float) -> np.ndarray:
+    """Return the ends of the percentile interval of each statistic, [2, statistics].
+
+    Row 0 of `evaluated` is no resample.
+    """
+    tail = (1 - level) / 2
+    return np.quantile(evaluated.iloc[1:], [tail, 1 - tail], axis=0)
 
 
 def is_narrow(table: pd.DataFrame) -> pd.Series:
