@@ -1,5 +1,6 @@
 """The backbone of a run as a GMPE table: read back, and interpolated as OpenQuake does."""
 
+import dataclasses
 import json
 
 import h5py
@@ -141,3 +142,9 @@ def test_the_command_writes_one_measure(run, tmp_path, capfd):
     assert not end.value.code and "PGA of the backbone alone" in said
     with h5py.File(out) as store:
         assert list(store["IMLs"]) == ["PGA"] and store.attrs["depth_km"] == 5
+
+
+def test_a_run_without_vs30_is_refused(run, tmp_path):
+    blind = run.experiment.model_copy(update={"drop": ("vs30",)})
+    with pytest.raises(UsageError, match="trained with --drop vs30, without Vs30"):
+        gmpe_table.prepare(dataclasses.replace(run.folder, experiment=blind), tmp_path / "table.hdf5")

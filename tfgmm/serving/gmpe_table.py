@@ -183,6 +183,7 @@ def prepare(
     files.refuse_existing(path, overwrite)
     if depth_km is not None and not 0 <= depth_km <= DEPTHS_KM[-1]:
         raise UsageError(f"a depth of {depth_km:g} km: give 0 to {DEPTHS_KM[-1]:g} km")
+    _refuse_hidden_vs30(folder)
     ims = folder.experiment.ims if im is None else (imt.canonical(im),)
     backbones = {name: [*folder.backbones(name).values()] for name in ims}
     _refuse_other_backbones(folder, [backbone for of_im in backbones.values() for backbone in of_im])
@@ -289,17 +290,21 @@ def _models(im: str, backbones: list[Backbone]) -> str:
     return chosen_models(report[report["im"] == im])
 
 
+def _refuse_hidden_vs30(run: RunFolder) -> None:
+    """Raise `UsageError` if Vs30 was hidden from the backbone of a run."""
+    if run.experiment.hides_vs30:
+        raise UsageError(
+            f"run {run.path} was trained with --drop {','.join(run.experiment.drop)}, without Vs30, and a "
+            f"GMPE table is for Vs30 {ROCK_VS30_M_S:g} m/s: train without this option"
+        )
+
+
 def _refuse_other_backbones(run: RunFolder, backbones: list[Backbone]) -> None:
     """Raise `UsageError` if a run has no backbone with a median at Vs30 760 m/s."""
     if not backbones or any(backbone.hypocentral for backbone in backbones):
         raise UsageError(
             f"run {run.path} has no backbone of published models, and its networks are no table of "
             "magnitude and distance: train with --backbone auto, or export a SavedModel"
-        )
-    if run.experiment.hides_vs30:
-        raise UsageError(
-            f"run {run.path} was trained with --drop {','.join(run.experiment.drop)}, without Vs30, and a "
-            f"GMPE table is for Vs30 {ROCK_VS30_M_S:g} m/s: train without this option"
         )
 
 
