@@ -11,6 +11,7 @@ from tfgmm.api import reports
 from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import imt, outputs
+from tfgmm.core.errors import UsageError
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
 
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from tfgmm.network.training import Training
     from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.serving.export import Export
+    from tfgmm.serving.gmpe_table import GmpeTable
     from tfgmm.site_amplification.writing import SiteAmplification
 
 
 #: Function that is called with the name of the current step and the share of the step done, 0 to 1.
 ReportStage = Callable[[str, float], None]
+#: Formats in which a run can be exported.
+SAVED_MODEL, GMPE_TABLE = "saved-model", "gmpe-table"
 
 
 # Packages that load TensorFlow are imported where they are called.
@@ -498,26 +502,40 @@ class Run(os.PathLike):
         im: str | None = None,
         members: int | None = None,
         precision: str = "float32",
+        format: str = SAVED_MODEL,
+        depth_km: float | None = None,
+        tectonic_class: str | None = None,
         overwrite: bool = False,
-    ) -> "Export":
-        """Return a planned export, which states members, size and folder, without writing anything.
+    ) -> "Export | GmpeTable":
+        """Return a planned export, which states in a sentence what it holds, without writing anything.
 
         Parameters
         ----------
-        out, im, members, precision, overwrite
+        out, im, members, precision, format, depth_km, tectonic_class, overwrite
             As for `export`.
 
         Returns
         -------
-        Export
-            ``summary``, a sentence on what will be written; ``members``; and ``write(progress)``, which
-            writes the export.
+        Export or GmpeTable
+            ``summary``, a sentence on what will be written; ``steps``, the number of steps of the writing;
+            and ``write(progress)``, which writes the export.
 
         Raises
         ------
         UsageError, DataError
             As for `export`.
         """
+        if format == GMPE_TABLE:
+            from tfgmm.serving import gmpe_table
+
+            if members is not None or precision != "float32":
+                raise UsageError(f"members and precision are of a SavedModel, not of a {GMPE_TABLE}")
+            place = {"depth_km": depth_km, "tectonic_class": tectonic_class}
+            return gmpe_table.prepare(self.folder, out, im, **place, overwrite=overwrite)
+        if format != SAVED_MODEL:
+            raise UsageError(f"unknown format {format!r}: choose {SAVED_MODEL} or {GMPE_TABLE}")
+        if depth_km is not None or tectonic_class is not None:
+            raise UsageError(f"depth and class are of a {GMPE_TABLE}: give --format {GMPE_TABLE}")
         from tfgmm.serving import export
 
         if out is not None:
@@ -531,47 +549,68 @@ class Run(os.PathLike):
         im: str | None = None,
         members: int | None = None,
         precision: str = "float32",
+        format: str = SAVED_MODEL,
+        depth_km: float | None = None,
+        tectonic_class: str | None = None,
         overwrite: bool = False,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Path:
-        """Write the ensemble as one TensorFlow SavedModel for a model server; return its version folder.
+        """Write the ensemble as a SavedModel for a model server, or its backbone as a table for OpenQuake.
 
         Parameters
         ----------
         out : path, optional
-            Folder of the model, ``saved_models/RUN`` by default. A new version folder is made in it.
+            Folder of the model, ``saved_models/RUN`` by default. A new version folder is made in it. A GMPE
+            table is a file, ``RUN.hdf5`` by default.
         im : str, optional
-            Intensity measure; the first one of the run by default.
+            Intensity measure; by default the first one of the run, and all of them in a GMPE table.
         members : int, optional
             Number of members to export (a member is one trained network: a station chunk times an
             initialisation). The first initialisation of every chunk comes first. All members by default.
         precision : {"float32", "float16"}
             Type of the stored weights.
+        format : {"saved-model", "gmpe-table"}
+            TensorFlow SavedModel of the ensemble; or GMPE table of OpenQuake (HDF5), which holds only the
+            backbone with tau and phi, for Vs30 760 m/s.
+        depth_km : float, optional
+            Depth of the hypocentre for a GMPE table, km; by default the median depth of the training
+            records of the class.
+        tectonic_class : {"crustal", "interface", "intraslab"}, optional
+            Tectonic class for a GMPE table. By default that with most training records; if only `depth_km`
+            is given, the classes that the depth decides.
         overwrite : bool
             If True, replace a ``README.md`` and a ``models.config`` in the folder that no export has
-            written.
+            written, or an existing GMPE table.
         progress : callable
-            Called with the number of members that are done.
+            Called with the number of members, or of intensity measures of a table, that are done.
 
         Returns
         -------
         Path
-            The new version folder.
+            The new version folder, or the file of the table.
 
         Raises
         ------
         UsageError
-            An argument does not fit the run, or the folder holds another model or files that no export has
-            written.
+            An argument does not fit the run or the format, the folder holds another model or files that no
+            export has written, the file exists, or the run has no backbone for a table.
         DataError
             The run is damaged, the disk has too little space, or the file system refuses to write.
 
         Examples
         --------
         >>> run.export("saved_models/kanto")  # doctest: +SKIP
+        >>> run.export("kanto.hdf5", format="gmpe-table", depth_km=40.0)  # doctest: +SKIP
         """
         prepared = self.prepare_export(
-            out, im=im, members=members, precision=precision, overwrite=overwrite
+            out,
+            im=im,
+            members=members,
+            precision=precision,
+            format=format,
+            depth_km=depth_km,
+            tectonic_class=tectonic_class,
+            overwrite=overwrite,
         )
         return prepared.write(progress)
 

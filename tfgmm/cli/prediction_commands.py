@@ -158,7 +158,10 @@ def export(
     run: options.Run,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the model (default: saved_models/RUN); a new version is added."),
+        typer.Option(
+            help="Folder of the model (default: saved_models/RUN); a new version is added. "
+            "File of a GMPE table (default: RUN.hdf5)."
+        ),
     ] = None,
     im: options.OneIm = None,
     members: Annotated[
@@ -168,19 +171,47 @@ def export(
     precision: Annotated[
         str, typer.Option(help="Type of the stored weights: float32 or float16.")
     ] = "float32",
+    format: Annotated[
+        str,
+        typer.Option(help="saved-model, or gmpe-table: the backbone for OpenQuake, without networks."),
+    ] = "saved-model",
+    depth: Annotated[
+        float | None,
+        typer.Option(help="Depth of a GMPE table, km (default: median of the class)."),
+    ] = None,
+    tectonic_class: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            help="Class of a GMPE table: crustal, interface or intraslab "
+            "(default: most records; with --depth alone the depth decides).",
+        ),
+    ] = None,
     overwrite: options.OverwriteOthers = False,
 ) -> None:
-    """Write the whole ensemble as one TensorFlow SavedModel, ready for a model server."""
-    if out:
+    """Write the ensemble as a SavedModel for a model server, or its backbone as a table for OpenQuake."""
+    is_model = format == "saved-model"
+    if out and is_model:
         outputs.refuse_file_name(out, "an exported model")
-    import_tensorflow()
+    if is_model:
+        import_tensorflow()
     opened = tfgmm.open_run(run)
-    prepared = opened.prepare_export(out, im=im, members=members, precision=precision, overwrite=overwrite)
+    prepared = opened.prepare_export(
+        out,
+        im=im,
+        members=members,
+        precision=precision,
+        format=format,
+        depth_km=depth,
+        tectonic_class=tectonic_class,
+        overwrite=overwrite,
+    )
     say_simulated(opened.simulated)
     console.print(prepared.summary)
-    with progress("export", len(prepared.members)) as advance:
-        version = prepared.write(advance)
-    console.print(f"Written: {version}   How to serve it: {version.parent / 'README.md'}")
+    with progress("export", prepared.steps) as advance:
+        written = prepared.write(advance)
+    advice = f"   How to serve it: {written.parent / 'README.md'}" if is_model else ""
+    console.print(f"Written: {written}{advice}")
 
 
 @app.command(rich_help_panel=options.USE)

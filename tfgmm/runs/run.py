@@ -578,6 +578,30 @@ class RunFolder:
         trained = self._training_records(im)["station_id"].unique()
         return stations[stations["station_id"].isin(trained)].reset_index(drop=True)
 
+    def training_records(self, im: str) -> pd.DataFrame:
+        """Return the training records of all chunks, each once, with the tectonic class of the event.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per record: ``event_id, station_id``; ``magnitude``; ``depth_km`` and ``r_hyp_km``, km;
+            ``tectonic_class``, None where unknown.
+
+        Raises
+        ------
+        UsageError
+            No member is trained.
+        DataError
+            A table of the run or of a member is missing or damaged.
+        """
+        classes = self._places("events").reindex(columns=["event_id", "tectonic_class"])
+        return self._training_records(im).merge(classes, on="event_id", how="left")
+
     def _training_records(self, im: str) -> pd.DataFrame:
         """Return the training records of all chunks, each once, read once from one member per chunk."""
         first_of_chunk = {chunk: (chunk, init) for chunk, init in reversed(self.trained(im))}

@@ -93,6 +93,11 @@ class Export:
         return self.version.parent.name
 
     @property
+    def steps(self) -> int:
+        """Return the number of steps that `write` reports: the number of members."""
+        return len(self.members)
+
+    @property
     def shared(self) -> int:
         """Return the number of values that all members share, in backbones and support; always float32."""
         return sum(array.size for array in shared_arrays(self.backbones, self.support).values())
