@@ -179,7 +179,7 @@ def test_random_split_is_parsed():
     assert (split.kind, split.fraction) == ("random-events", 0.25)
 
 
-@given(st.floats(-1, 10))
+@given(st.floats(-1, 10, exclude_min=True, exclude_max=True))
 def test_split_by_magnitude_is_parsed(magnitude):
     split = Split.parse(f"magnitude:{magnitude}")
     assert (split.kind, split.min_magnitude) == ("magnitude", magnitude)
