@@ -25,7 +25,7 @@ def test_features_by_hand():
 def test_a_law_of_place_and_path_is_learned(fold):
     azimuth = np.arctan2(fold["x_km"] - fold["event_x_km"], fold["y_km"] - fold["event_y_km"])
     law = fold["magnitude"] - np.log(fold["r_hyp_km"]) + 0.5 * np.sin(azimuth)
-    mean, _ = boosting.boost(fold, law + np.random.default_rng(0).normal(0, 0.05, len(fold)))
+    mean, *_ = boosting.boost(fold, law + np.random.default_rng(0).normal(0, 0.05, len(fold)))
     new = (fold["event_role"] == "validation") & (fold["site_role"] == "validation")
     assert new.any()
     assert np.std((law - mean)[new]) < 0.35 * np.std(law[new])
@@ -34,20 +34,20 @@ def test_a_law_of_place_and_path_is_learned(fold):
 def test_only_training_records_move_the_mean(fold):
     """Bitwise, and of the rest only stopping events may move the standard deviation."""
     trained = (fold["event_role"] == "training") & (fold["site_role"] == "training")
-    mean, stddev = boosting.boost(fold, fold["ln_im"])
+    mean, stddev, _ = boosting.boost(fold, fold["ln_im"])
     stopping = fold["event_role"] == "stopping"
-    again, spread = boosting.boost(fold, fold["ln_im"].where(trained | stopping, 1e6))
+    again, spread, _ = boosting.boost(fold, fold["ln_im"].where(trained | stopping, 1e6))
     np.testing.assert_array_equal(again, mean)
     np.testing.assert_array_equal(spread, stddev)
-    again, spread = boosting.boost(fold, fold["ln_im"].where(trained, fold["ln_im"] * 2))
+    again, spread, _ = boosting.boost(fold, fold["ln_im"].where(trained, fold["ln_im"] * 2))
     np.testing.assert_array_equal(again, mean)
     assert (spread != stddev).all()
-    again, _ = boosting.boost(fold, fold["ln_im"] * np.where(trained, 2, 1))
+    again, *_ = boosting.boost(fold, fold["ln_im"] * np.where(trained, 2, 1))
     assert (again != mean).any()
 
 
 def test_standard_deviation_is_that_of_the_stopping_events_at_either_kind_of_site(fold):
-    mean, stddev = boosting.boost(fold, fold["ln_im"])
+    mean, stddev, _ = boosting.boost(fold, fold["ln_im"])
     squared = (fold["ln_im"] - mean) ** 2
     stopping = fold["event_role"] == "stopping"
     for sites in ("training", "stopping"):
@@ -58,7 +58,7 @@ def test_standard_deviation_is_that_of_the_stopping_events_at_either_kind_of_sit
 
 def test_without_stopping_records_hidden_training_events_tell_the_standard_deviation(fold):
     roles = fold[["event_role", "site_role"]].replace("stopping", "training")
-    _, stddev = boosting.boost(fold.assign(**roles), fold["ln_im"])
+    _, stddev, _ = boosting.boost(fold.assign(**roles), fold["ln_im"])
     assert np.unique(stddev).size == 1
     # The hidden events' residuals: their event terms are unknown, their sites' terms are learned.
     assert 0.4 < stddev[0] < 1.0

@@ -351,18 +351,18 @@ def _predict_all(fold: pd.DataFrame) -> list[pd.DataFrame]:
     model = ergodic.fit(fold[trained])
     mean, stddev = _predict_kriged(fold, trained, model)
     boosted = boost(fold, fold["ln_im"])
-    correction, spread = boost(fold, fold["ln_im"] - mean)
+    correction = boost(fold, fold["ln_im"] - mean)
     medians = {
         rivals.REGRESSION: model.median_of(fold),
-        BOOSTED: cross_fitted(fold, fold["ln_im"]),
-        KRIGED_BOOSTED: mean + cross_fitted(fold, fold["ln_im"] - mean),
+        BOOSTED: cross_fitted(fold, fold["ln_im"], boosted),
+        KRIGED_BOOSTED: mean + cross_fitted(fold, fold["ln_im"] - mean, correction),
     }
     return [
         *_without_training(fold, rivals.predict(fold, medians)),
         *_predict_ergodic(fold, model),
         scored_table(fold, KRIGED, mean, stddev),
-        scored_table(fold, BOOSTED, *boosted),
-        scored_table(fold, KRIGED_BOOSTED, mean + correction, spread),
+        scored_table(fold, BOOSTED, boosted.mean, boosted.stddev),
+        scored_table(fold, KRIGED_BOOSTED, mean + correction.mean, correction.stddev),
     ]
 
 

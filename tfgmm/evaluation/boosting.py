@@ -1,5 +1,7 @@
 """Gradient-boosted trees on magnitude, places, distance and azimuth, fitted in a fold of a run."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -35,8 +37,24 @@ def features(records: pd.DataFrame) -> np.ndarray:
     return np.column_stack([records[_FEATURES], np.sin(azimuth), np.cos(azimuth)]).astype(float)
 
 
-def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
-    """Predict a target at the records of a fold with gradient-boosted trees; return mean and scatter.
+class Boosted(NamedTuple):
+    """Predictions of boosted trees for the records of a fold, in the unit of the target.
+
+    Attributes
+    ----------
+    mean, stddev : ndarray, [n_records]
+        Mean and standard deviation.
+    rounds : int
+        Number of trees.
+    """
+
+    mean: np.ndarray
+    stddev: np.ndarray
+    rounds: int
+
+
+def boost(fold: pd.DataFrame, target) -> Boosted:
+    """Predict a target at the records of a fold with gradient-boosted trees.
 
     The trees are fitted to the training records of the fold (station chunk). The number of trees is the one
     that is best for a random fifth of the training events, left out of the first fit; the trees are then
@@ -57,8 +75,8 @@ def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    mean, stddev : ndarray, [n_records]
-        In the unit of the target.
+    Boosted
+        Mean, standard deviation and number of trees.
     """
     x, y = features(fold), np.asarray(target, float)
     known_site, trained = (fold["site_role"] == "training").to_numpy(), is_training(fold).to_numpy()
@@ -70,15 +88,15 @@ def boost(fold: pd.DataFrame, target) -> tuple[np.ndarray, np.ndarray]:
         unseen = stopping & sites & (fold["site_role"] != "validation").to_numpy()
         if unseen.any():
             stddev[sites] = np.sqrt(np.mean((y[unseen] - mean[unseen]) ** 2))
-    return mean, stddev
+    return Boosted(mean, stddev, rounds)
 
 
-def cross_fitted(fold: pd.DataFrame, target) -> np.ndarray:
+def cross_fitted(fold: pd.DataFrame, target, boosted: Boosted) -> np.ndarray:
     """Predict a target at the records of a fold by trees that did not see the record's event.
 
     The training events are cut into `BLOCKS` blocks in the order of their ids. All records of the events of
     a block are predicted by trees that are fitted to the training records of the other blocks; records of
-    other events by trees that are fitted to all training records. The number of trees is that of `boost`.
+    other events are predicted as by `boost`, whose number of trees is taken for the blocks too.
 
     Parameters
     ----------
@@ -86,6 +104,8 @@ def cross_fitted(fold: pd.DataFrame, target) -> np.ndarray:
         Records of one chunk and intensity measure, see `boost`.
     target : array_like, [n_records]
         Value of each record; only those of training records are used.
+    boosted : Boosted
+        Result of `boost` for the same target.
 
     Returns
     -------
@@ -94,14 +114,14 @@ def cross_fitted(fold: pd.DataFrame, target) -> np.ndarray:
     """
     trained, event = is_training(fold).to_numpy(), fold["event_id"].to_numpy(str)
     x, y = features(fold), np.asarray(target, float)
-    rounds, _ = _best_rounds(x[trained], y[trained], event[trained])
     names = np.unique(event[trained])
     block = pd.Series(np.arange(len(names)) * BLOCKS // len(names), names).reindex(event).to_numpy()
-    mean = np.empty(len(y))
-    for rows in (np.isnan(block), *(block == number for number in range(BLOCKS))):
+    mean = boosted.mean.copy()
+    for rows in (block == number for number in range(BLOCKS)):
+        seen = trained & ~rows
         if rows.any():
-            seen = trained & ~rows
-            mean[rows] = _make_trees(rounds, early_stopping=False).fit(x[seen], y[seen]).predict(x[rows])
+            trees = _make_trees(boosted.rounds, early_stopping=False)
+            mean[rows] = trees.fit(x[seen], y[seen]).predict(x[rows])
     return mean
 
 

@@ -18,7 +18,8 @@ from tfgmm.prediction import conditioning
 from tfgmm.prediction.conditioning import MemberMoments
 from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.path_terms import PathTerms, correlation
+from tfgmm.stats.field_covariance import correlation
+from tfgmm.stats.path_terms import PathTerms
 from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.scaling_tables import ArrayFunctions
 from tfgmm.stats.support import Shrinkage, Support

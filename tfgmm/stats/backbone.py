@@ -245,10 +245,7 @@ class Backbone:
         ndarray, [event, class]
             Weights, which add up to 1.
         """
-        if tectonic_class is None:
-            return tectonics.weights_by_depth(np.atleast_1d(np.asarray(depth_km, float)), self.classes)
-        weights = tectonics.class_weights(depth_km, tectonic_class)
-        return tectonics.shared(weights, self.classes)
+        return tectonics.shared(tectonics.class_weights(depth_km, tectonic_class), self.classes)
 
     def tables(self, im: str) -> MedianTables:
         """Return the median and its variance as tables, computed once per measure.

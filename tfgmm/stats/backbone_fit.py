@@ -335,10 +335,7 @@ def _training(
     kept = [k for k, name in enumerate(tectonics.CLASSES) if name in modelled and weights[:, k].any()]
     if not kept:
         raise DataError(f"backbone: no published model of the classes of these records has {im}")
-    weights = weights[:, kept]
-    total = weights.sum(axis=1, keepdims=True)
-    weights = np.where(total > 0, weights, 1.0) / np.where(total > 0, total, len(kept))
-
+    classes = tuple(tectonics.CLASSES[k] for k in kept)
     vs30 = records["vs30"].to_numpy(float) if "vs30" in records else np.full(len(y), np.nan)
     middle = float(np.nanmedian(vs30)) if np.isfinite(vs30).any() else UNKNOWN_VS30_M_S
     vs30 = np.where(np.isnan(vs30), middle, vs30)
@@ -350,14 +347,14 @@ def _training(
         r_km=r_km,
         event=records["event_id"].to_numpy(),
         site=records["site_id"].to_numpy(),
-        weights=weights,
+        weights=tectonics.shared(weights, classes),
         linear=site.linear(vs30),
         vs30=vs30,
         site_response=site,
         control=np.empty((len(y), 0)),
         listing=listing,
     )
-    return tuple(tectonics.CLASSES[k] for k in kept), training, middle
+    return classes, training, middle
 
 
 def _weigh(

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
+from tfgmm.data.schemas import TECTONIC_CLASSES
 
 #: Tectonic classes of both models.
-CLASSES = ("crustal", "interface", "intraslab")
+CLASSES = TECTONIC_CLASSES
 
 # Standard gravity, cm/s^2: the models predict accelerations in cm/s^2.
 _GRAVITY_CM_S2 = 100 * imt.STANDARD_GRAVITY

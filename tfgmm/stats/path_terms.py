@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import SITE_XY, SOURCE_XY
+from tfgmm.stats.field_covariance import correlation
 from tfgmm.stats.mixture import rows_of_members
 
 #: Borders of the classes of distance between hypocentres and between stations, km.
@@ -402,26 +403,6 @@ class Covariance:
             Path terms of the single stations, ln units.
         """
         return self.own * near
-
-
-def correlation(distance_km, range_km, xp=np):
-    """Return the correlation exp(-d / l) of distances d with range l, for NumPy arrays and tensors alike.
-
-    Parameters
-    ----------
-    distance_km : array or tensor, [...]
-        Distances d, km.
-    range_km : float
-        Range l, km.
-    xp : module
-        Module with the function ``exp`` for these distances: `numpy`, or ``tf.math`` for tensors.
-
-    Returns
-    -------
-    array or tensor, [...]
-        Correlations between 0 and 1.
-    """
-    return xp.exp(-distance_km / range_km)
 
 
 def _correlations(classes: pd.DataFrame, source_km: float, site_km: float) -> np.ndarray:

@@ -149,15 +149,17 @@ def curves(table, class_weights, magnitude, depth_km, xp: ArrayFunctions = NUMPY
     return xp.einsum("ec,ecr->er", class_weights, curves_of_classes(table, magnitude, depth_km, xp))
 
 
-def positions(ln_r, xp: ArrayFunctions = NUMPY) -> tuple:
-    """Return where distances lie among the nodes `LN_R`: the node below, and the share of the step above.
+def positions(ln_r, xp: ArrayFunctions = NUMPY, nodes: np.ndarray = LN_R) -> tuple:
+    """Return where distances lie among nodes of ln R: the node below, and the share of the step above.
 
     Parameters
     ----------
     ln_r : array or tensor, [event, places]
         Natural logarithm of the distance in km; outside 1 to 1000 km the nearest node counts.
     xp : ArrayFunctions
-        Functions of the library of the argument.
+        Functions of the library of `ln_r`.
+    nodes : ndarray
+        Nodes in equal steps from 0, `LN_R` by default.
 
     Returns
     -------
@@ -166,9 +168,9 @@ def positions(ln_r, xp: ArrayFunctions = NUMPY) -> tuple:
     share : array or tensor, [event, places]
         Distance to this node as a share of the step between nodes, 0 to 1.
     """
-    step = float(LN_R[1] - LN_R[0])
-    position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(LN_R) - 1))
-    node = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
+    step = float(nodes[1] - nodes[0])
+    position = xp.minimum(xp.maximum(ln_r / step, 0.0), float(len(nodes) - 1))
+    node = xp.minimum(xp.floor(position), float(len(nodes) - 2))
     return xp.to_int(node), position - node
 
 

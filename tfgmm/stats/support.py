@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import SOURCE_XY
+from tfgmm.stats import scaling_tables
 from tfgmm.stats.scaling_tables import NUMPY, ArrayFunctions
 
 #: Largest difference in magnitude, and in event depth and epicentre (km), of a training event that supports
@@ -34,7 +35,6 @@ LEAST_SHARE = 0.75
 
 #: Number of events whose pairs with all training events are in memory at once.
 _EVENTS_AT_ONCE = 500
-_LN_R_STEP = float(LN_R[1] - LN_R[0])
 _COLUMNS = ["event_id", "magnitude", "depth_km", *SOURCE_XY, "r_hyp_km"]
 
 
@@ -193,10 +193,7 @@ class Support:
         array or tensor, [event, ...]
             Effective number of records.
         """
-        position = xp.minimum(xp.maximum(ln_r / _LN_R_STEP, 0.0), float(len(LN_R) - 1))
-        below = xp.minimum(xp.floor(position), float(len(LN_R) - 2))
-        node, weight = xp.to_int(below), position - below
-        return (1.0 - weight) * xp.gather(curve, node) + weight * xp.gather(curve, node + 1)
+        return scaling_tables.along(curve, scaling_tables.positions(ln_r, xp, LN_R), xp)
 
     def at_records(self, records: pd.DataFrame) -> np.ndarray:
         """Return the support of the predictions of records.
