@@ -82,6 +82,10 @@ def experiment(
         raise UsageError(
             "--target is replaced: im by --backbone none, residual by --backbone ergodic or auto"
         )
+    if settings.pop("random_effects", None) is not None:
+        raise UsageError(
+            "--random-effects is replaced: site,event by --field yes (the default), none by --field no"
+        )
     names = _names(networks) or ()
     if not names:
         raise UsageError("--networks names no network: write them with commas between, as kik,meso")

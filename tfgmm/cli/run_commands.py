@@ -80,9 +80,14 @@ Stopping = Annotated[
         "standard): a separate set; paper: the validation events."
     ),
 ]
-RandomEffects = Annotated[
-    str | None, typer.Option(help="site,event: mixed-effects model (default of standard); or none.")
+Field = Annotated[
+    Literal["yes", "no"] | None,
+    typer.Option(
+        help="yes: a Gaussian process of events, sites, sources and paths about the backbone (default of "
+        "quick and standard); no."
+    ),
 ]
+RandomEffects = Annotated[str | None, typer.Option(hidden=True)]
 Epochs = Annotated[int | None, typer.Option(help="Largest number of passes over the training events.")]
 BatchSize = Annotated[int | None, typer.Option(help="Number of events per training step.")]
 LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate of the schedule.")]
@@ -124,6 +129,7 @@ def _train_options(
     weighting: Weighting = None,
     shift_pixels: ShiftPixels = None,
     stopping: Stopping = None,
+    field: Field = None,
     random_effects: RandomEffects = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,

@@ -18,13 +18,12 @@ MEMBER = ["chunk", "init"]
 #: Columns of the positions of epicentres and of stations, km east and north of the centre of the grid.
 SOURCE_XY, SITE_XY = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
 
-#: Columns of the event, site, path and within-event terms of a record, and of the standard deviations of
-#: the terms, ln units.
+#: Columns of the event, site, path (source term included) and within-event terms of a record, ln units.
 TERMS = ["event_term", "site_term", "path_term", "within_term"]
-TERM_STDDEVS = ["event_stddev", "site_stddev", "path_stddev", "within_stddev"]
-#: Columns of the standard deviations, ln units, for an unknown event at an unknown site: event term, site
-#: term about its kriged mean, kriged mean of the site term (phi_field), path term, remaining residual.
-UNKNOWN_STDDEVS = ["tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"]
+#: Columns of the standard deviations of what is unknown, ln units: of the whole field; of its event, site
+#: and path terms; of the within-event term together with the noise of a record. Their squares add to the
+#: aleatory variance for events without records; for other events only the field's and the site's are known.
+TERM_STDDEVS = ["field_stddev", "event_stddev", "site_stddev", "path_stddev", "within_stddev"]
 
 
 def is_training(roles: pd.DataFrame) -> pd.Series:

@@ -19,8 +19,8 @@ NONE, AUTO, ERGODIC = "none", "auto", "ergodic"
 LISTING = "listing"
 
 
-def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbone | None:
-    """Fit the backbone of one chunk and intensity measure to the training records.
+def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold | None = None) -> Backbone | None:
+    """Fit the backbone of an intensity measure to the training records of a chunk, or to all records.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
         Description of the run; `Experiment.backbone` says which backbone.
     im : str
         Intensity measure.
-    fold : Fold
-        Roles of events and stations while the chunk is held out.
+    fold : Fold, optional
+        Roles of events and stations while the chunk is held out; by default all records are used.
 
     Returns
     -------
@@ -47,7 +47,9 @@ def fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold) -> Backbo
     """
     if experiment.backbone == NONE:
         return None
-    records = training_records(fold.roles(batches.flat_table(dataset, experiment, im)))
+    records = batches.flat_table(dataset, experiment, im)
+    if fold is not None:
+        records = training_records(fold.roles(records))
     records = records.assign(r_km=backbone_fit.distance(records))
     if im != "PGA" and "PGA" in dataset.ims:
         records = _with_pga(records, dataset)

@@ -11,14 +11,15 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import RUPTURE_DISTANCE, training_records
+from tfgmm.data.schemas import RUPTURE_DISTANCE, SITE_XY, SOURCE_XY, training_records
 from tfgmm.network.channels import Rasteriser, event_vectors, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
 from tfgmm.stats.backbone import Backbone
 
-#: Columns of `flat_table` that the backbone alone uses.
-BACKBONE_ONLY = ["vs30", "r_rup_km", "tectonic_class"]
+#: Columns of `flat_table` that backbone, field and likelihood alone use, and no table of predictions has.
+NOT_PREDICTED = ["row", "col", "vs30", "r_rup_km", "tectonic_class", *SOURCE_XY, *SITE_XY]
+NOT_PREDICTED += ["field_mean", "field_variance"]
 
 
 def processor_precision() -> str:
@@ -107,7 +108,8 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         network other than the reference network, NaN if there is none; ``vs30``, m/s, of the site layer at
         the pixel, else of the station, NaN if unknown or if the run leaves the channel out; ``r_rup_km``,
         the distance to the rupture, NaN if unknown; ``tectonic_class`` of the event, None if unknown;
-        ``backbone``, 0. Rows are sorted by event and station. Stations outside the output window are left
+        ``event_x_km, event_y_km`` and ``x_km, y_km``, epicentre and station, km east and north of the map's
+        centre; ``backbone, field_mean, field_variance``, 0. Rows are sorted by event and station. Stations outside the output window are left
         out.
 
     Raises
@@ -147,8 +149,27 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
     table["r_hyp_km"] = np.hypot(epicentral, table["depth_km"])
     table["ln_im"] = np.log(table[im])
     columns = ["event_id", "station_id", "site_id", "network", "ln_im", "magnitude", "depth_km", "r_hyp_km"]
-    columns += ["row", "col", "nearest_added_km", *BACKBONE_ONLY]
-    return table[columns].assign(backbone=0.0)
+    columns += ["nearest_added_km", *NOT_PREDICTED]
+    return table.assign(field_mean=0.0, field_variance=0.0)[columns].assign(backbone=0.0)
+
+
+def with_backbone(records: pd.DataFrame, im: str, backbone: Backbone | None) -> pd.DataFrame:
+    """Return records with the median of a backbone as ``backbone``, ln units; 0 without a backbone.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        Rows of `flat_table`.
+    im : str
+        Intensity measure.
+    backbone : Backbone or None
+        The backbone.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    return records if backbone is None else records.assign(backbone=backbone.median_of(im, records))
 
 
 def _with_rupture_distance(records: pd.DataFrame) -> pd.DataFrame:
@@ -230,7 +251,9 @@ class EventRecords:
     pixels : ndarray of int32, [n_records, 2]
         Row and column of the station in the output window.
     ln_im : ndarray of float32, [n_records]
-        Observed ln IM (IM in g) minus the backbone, which the network learns.
+        Observed ln IM (IM in g) minus the backbone and the mean of the field, which the network learns.
+    variance : ndarray of float32, [n_records]
+        Variance of what the field leaves open of ln IM, squared ln units; 0 without field.
     weight : ndarray of float32, [n_records]
         Weight of the record in the loss.
     """
@@ -239,6 +262,7 @@ class EventRecords:
     splits: np.ndarray
     pixels: np.ndarray
     ln_im: np.ndarray
+    variance: np.ndarray
     weight: np.ndarray
 
     def __len__(self) -> int:
@@ -252,7 +276,8 @@ class EventRecords:
         Parameters
         ----------
         table : pandas.DataFrame
-            Rows of `flat_table`, sorted by event, with the median ``backbone`` of ln IM (0 without one).
+            Rows of `flat_table`, sorted by event, with the median ``backbone`` of ln IM and with mean and
+            variance of the field, each 0 without one.
         events : pandas.DataFrame
             Events of the dataset: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``;
             ``magnitude``.
@@ -270,7 +295,8 @@ class EventRecords:
             events=event_vectors(events.set_index("event_id").loc[names], grid),
             splits=np.append(first, len(table)),
             pixels=table[["row", "col"]].to_numpy("int32"),
-            ln_im=(table["ln_im"] - table["backbone"]).to_numpy("float32"),
+            ln_im=(table["ln_im"] - table["backbone"] - table["field_mean"]).to_numpy("float32"),
+            variance=table["field_variance"].to_numpy("float32"),
             weight=np.asarray(weight, "float32"),
         )
 
@@ -354,9 +380,10 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
 
     The function takes the number of the event, the shift of the window in pixels, [2], and the turn, [3]
     (see `turned`). Stations that the shift moves out of the output window get the weight 0. Station tensors
-    are ``pixels``, ``ln_im``, ``weight`` and ``record``, see `training_batches`.
+    are ``pixels``, ``ln_im``, ``variance`` and ``weight``, see `training_batches`.
     """
-    events, splits, pixels, ln_im, weight = (tf.constant(array) for array in dataclasses.astuple(data))
+    events, splits, pixels, *of_records = (tf.constant(array) for array in dataclasses.astuple(data))
+    ln_im, variance, weight = of_records
     size = rasteriser.grid.output_size
 
     def load(number, shift, turn):
@@ -367,8 +394,8 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
         stations = {
             "pixels": tf.clip_by_value(moved, 0, size - 1),
             "ln_im": ln_im[rows],
+            "variance": variance[rows],
             "weight": weight[rows] * tf.cast(inside, tf.float32),
-            "record": tf.range(splits[number], splits[number + 1]),
         }
         return maps, stations
 
@@ -382,7 +409,7 @@ def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_r
     """
     loaded = numbers.map(_loader(data, rasteriser), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size, channels = rasteriser.grid.input_size, len(rasteriser.names)
-    lists = {name: [None] for name in ("ln_im", "weight", "record")}
+    lists = {name: [None] for name in ("ln_im", "variance", "weight")}
     shapes = ([size, size, channels], {"pixels": [None, 2], **lists})
     return loaded.padded_batch(batch_size, shapes, drop_remainder=drop_remainder).prefetch(2)
 
@@ -441,7 +468,7 @@ def training_batches(
     tf.data.Dataset
         ``len(epochs) * steps_per_epoch(...)`` elements (maps, stations). Maps are [batch, input_size,
         input_size, channels]; stations is a dict with ``pixels`` [batch, stations, 2] and ``ln_im``,
-        ``weight`` and ``record`` (number of the record in `data`), [batch, stations] each.
+        ``variance`` and ``weight``, [batch, stations] each.
     """
     count, batch_size = len(data), min(batch_size, len(data))
     used = steps_per_epoch(count, batch_size) * batch_size
@@ -526,7 +553,9 @@ class Material:
         Description of the run, with the precision of this machine in place of ``auto``.
     records : pandas.DataFrame
         `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``, each training, validation
-        or stopping, and ``backbone``, the backbone's median of ln IM (0 without a backbone).
+        or stopping; ``backbone``, the backbone's median of ln IM (0 without a backbone); ``field_mean`` and
+        ``field_variance``, what the field tells of training and stopping records that it has not seen, in
+        ln units and squared ln units (0 without field).
     backbone : Backbone or None
         Median of ln IM to which the networks of the chunk add.
     training : EventRecords
@@ -556,6 +585,7 @@ class Material:
         im: str,
         fold: Fold,
         backbone: Backbone | None = None,
+        unseen: pd.DataFrame | None = None,
     ) -> Self:
         """Return the records and the makers of input maps of one fold.
 
@@ -571,6 +601,8 @@ class Material:
             Roles of events and stations while one chunk of sites is held out.
         backbone : Backbone, optional
             Backbone of the chunk and the intensity measure (`tfgmm.network.backbones.fit`).
+        unseen : pandas.DataFrame, optional
+            What the field tells of the records (`tfgmm.network.fields.unseen`).
 
         Returns
         -------
@@ -585,9 +617,9 @@ class Material:
             stopping set is empty.
         """
         experiment = resolved(experiment)
-        records = fold.roles(flat_table(dataset, experiment, im))
-        if backbone is not None:
-            records["backbone"] = backbone.median_of(im, records)
+        records = with_backbone(fold.roles(flat_table(dataset, experiment, im)), im, backbone)
+        if unseen is not None:
+            records = records.assign(**unseen)
         training = training_records(records)
         stopping = stopping_records(records, experiment)
         names = select(dataset.layers or (), experiment.drop)

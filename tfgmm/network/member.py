@@ -23,15 +23,12 @@ from tfgmm.network.input_channels import ClippedChannels, StandardisedChannels
 from tfgmm.network.normal import (
     GroundMotionModel,
     NormalLayer,
-    RandomTerms,
-    RandomTermsUpdate,
     at_stations,
 )
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
 from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, backbone_of, network_name, write_done
-from tfgmm.stats import ergodic
 
 STATE = "state.json"
 _log = logging.getLogger(__name__)
@@ -150,8 +147,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 def _state(model: GroundMotionModel) -> list[keras.Variable]:
     """Return the variables of a model on which the further training depends, in a fixed order."""
-    terms = model.random_terms.weights if model.random_terms else []
-    variables = (*model.weights, *terms, *model.optimizer.variables)
+    variables = (*model.weights, *model.optimizer.variables)
     return list({id(variable): variable for variable in variables}.values())
 
 
@@ -173,7 +169,7 @@ def build(material: Material) -> GroundMotionModel:
     -------
     GroundMotionModel
         Model from maps [batch, input_size, input_size, channels] to Normal distributions of ln IM (IM in
-        g) minus the backbone, [batch, output_size, output_size].
+        g) minus the backbone and the mean of the field, [batch, output_size, output_size].
     """
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
@@ -187,7 +183,7 @@ def build(material: Material) -> GroundMotionModel:
         channels = ClippedChannels(**input_channels.limits(training, events, names))(maps)
     standardised = StandardisedChannels(mean.tolist(), variance.tolist())(channels)
     parameters = parameter_map(standardised, experiment.network)
-    learned = training["ln_im"] - training["backbone"]
+    learned = training["ln_im"] - training["backbone"] - training["field_mean"]
     normal = NormalLayer(
         float(learned.mean()), float(learned.std()), experiment.network.min_stddev, name="normal"
     )
@@ -392,18 +388,12 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     Returns
     -------
     GroundMotionModel
-        Compiled; in an experiment with random effects with event and site terms (`RandomTerms`), whose
-        standard deviations are those of the ergodic model fitted to the training records.
+        Compiled.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     settings = material.experiment.training
     model = build(material)
-    if material.experiment.random_effects != "none":
-        fitted = ergodic.fit(training_records(material.records))
-        model.random_terms = RandomTerms(
-            len(material.training.ln_im), fitted.tau, fitted.phi_s2s, fitted.phi_ss
-        )
     adam = optimizer(settings, material.epochs * material.steps)
     if material.experiment.network.precision == "float16":
         # Small gradients would be zero.
@@ -423,7 +413,7 @@ def _fitted(
     has saved. `seed` determines the initial weights, and the order, shifts and turns of the input maps;
     `report` is called with the share of the steps that are done, 0 to 1.
     """
-    settings, records = material.experiment.training, training_records(material.records)
+    settings = material.experiment.training
     keras.backend.clear_session()
     model = compiled(material, seed)
     first = checkpoint.epoch
@@ -449,7 +439,6 @@ def _fitted(
             steps_per_epoch=material.steps,
             callbacks=[
                 keras.callbacks.LambdaCallback(on_train_batch_end=_refuse_divergence),
-                *([RandomTermsUpdate(records)] if model.random_terms else []),
                 checkpoint,
                 keras.callbacks.LambdaCallback(
                     on_train_batch_end=lambda batch, logs: report((next(seen) + 1) / total)
@@ -481,9 +470,9 @@ def predictions(
     Returns
     -------
     pandas.DataFrame
-        The rows of ``material.records`` without ``row, col`` and `batches.BACKBONE_ONLY`, with ``im``,
-        ``arm`` (name of the set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and
-        network together) and ``stddev`` of ln IM, ln units (IM in g).
+        The rows of ``material.records`` without `batches.NOT_PREDICTED`, with ``im``, ``arm`` (name of the
+        set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network together) and
+        ``stddev`` (of the network) of ln IM, ln units (IM in g).
     """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)
@@ -497,7 +486,7 @@ def predictions(
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
-    table = material.records.drop(columns=["row", "col", *batches.BACKBONE_ONLY])
+    table = material.records.drop(columns=batches.NOT_PREDICTED)
     which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
     return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
 

@@ -1,154 +1,11 @@
-"""Normal distribution of ln IM at every pixel; its likelihood at stations, with event and site terms."""
+"""Normal distribution of ln IM at every pixel, and its likelihood at the stations of records."""
 
 import keras
-import numpy as np
-import pandas as pd
 import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
 
-from tfgmm.stats import ergodic, mixed_effects
-
-#: Number of training steps between two estimates of the site terms.
-TERMS_EVERY = 50
-#: Share of a site term that is subtracted from the records of the site while the network learns.
-SUBTRACTED_SHARE = 0.8
-
-
-class RandomTerms(keras.layers.Layer):
-    """Event and site terms of the training records, estimated while a network learns.
-
-    Parameters
-    ----------
-    records : int
-        Number of training records.
-    tau, phi_s2s, phi_ss : float
-        Initial standard deviations, ln units.
-
-    Attributes
-    ----------
-    stddev : keras.Variable, [3]
-        tau, phi_S2S and phi_SS, ln units.
-    variance : keras.Variable, []
-        Variance of the part of event and site terms that is not subtracted from the training records,
-        squared ln units.
-    offset : keras.Variable, [records]
-        Part of the site term that is subtracted from each record in the loss, ln units.
-    residual : keras.Variable, [records]
-        Observed ln IM minus the network's mean, from the latest training step that included the record;
-        NaN before the first such step.
-    """
-
-    def __init__(self, records: int, tau: float, phi_s2s: float, phi_ss: float) -> None:
-        super().__init__(name="random_terms", trainable=False, dtype="float32")
-        self.stddev = self.add_weight(shape=(3,), initializer="zeros", name="stddev")
-        self.variance = self.add_weight(shape=(), initializer="zeros", name="variance")
-        self.offset, self.residual = (
-            self.add_weight(shape=(records,), initializer="zeros", name=name)
-            for name in ("offset", "residual")
-        )
-        self.stddev.assign([tau, phi_s2s, phi_ss])
-        self.variance.assign(tau**2 + phi_s2s**2)
-        self.residual.assign(np.full(records, np.nan))
-        self.built = True
-
-    def of_unknown(self) -> tuple[float, tf.Tensor]:
-        """Return offset and variance of records of unknown events and sites: 0 and tau^2 + phi_S2S^2.
-
-        Returns
-        -------
-        offset : float
-            0, ln units.
-        variance : tensor, []
-            Squared ln units.
-        """
-        return 0.0, tf.reduce_sum(self.stddev.value[:2] ** 2)
-
-    def of_training(self, y: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return offset and variance of the training records of a batch.
-
-        The offset is subtracted from ln IM in the loss; the variance is added to that of the network.
-
-        Parameters
-        ----------
-        y : dict of str to tensor
-            Station tensors of a batch, with ``record``, the numbers of the records, [batch, stations].
-
-        Returns
-        -------
-        offset : tensor, [batch, stations]
-            Ln units.
-        variance : tensor, []
-            Squared ln units.
-        """
-        return tf.gather(self.offset.value, y["record"]), self.variance.value
-
-    def remember(self, y: dict[str, tf.Tensor], mean: tf.Tensor) -> None:
-        """Store the residuals, observed ln IM minus `mean`, of the records of a batch.
-
-        Parameters
-        ----------
-        y : dict of str to tensor, [batch, stations]
-            ``ln_im``, ``weight`` and ``record`` (number of the record); padding has the weight 0.
-        mean : tensor, [batch, stations]
-            Mean of ln IM from the network, ln units.
-        """
-        is_record = y["weight"] > 0
-        record, residual = (
-            tf.boolean_mask(values, is_record) for values in (y["record"], y["ln_im"] - mean)
-        )
-        self.residual.value.scatter_nd_update(record[:, tf.newaxis], residual)
-
-
-class RandomTermsUpdate(keras.callbacks.Callback):
-    r"""A Keras callback that estimates site terms from the residuals, every 50 steps and after each epoch.
-
-    The records of a site pull the network's mean f at the site's pixel towards the mean of the records,
-    which includes the site term, in proportion to the number of records: f would overfit sites with many
-    records, and sites with few records would hardly count. If the whole site terms were subtracted from the
-    records, nothing would constrain f where there is no station. Therefore the share :math:`\alpha` of each
-    site term is subtracted from the records, and the remaining part is counted in the variance v:
-
-    .. math:: y_{es} - \alpha\, \delta S2S_s, \quad v = \tau^2 + (1 - \alpha)^2 \phi_{S2S}^2, \quad
-        \alpha = 0.8
-
-    The residuals come from the training steps: an extra pass over the records would make the training a
-    third longer. After each epoch tau, phi_S2S and phi_SS are estimated by restricted maximum likelihood.
-
-    Parameters
-    ----------
-    records : pandas.DataFrame
-        ``event_id`` and ``site_id`` of the training records.
-    """
-
-    def __init__(self, records: pd.DataFrame) -> None:
-        super().__init__()
-        self.records = records
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Estimate the site terms again every `TERMS_EVERY` steps, for the current standard deviations."""
-        if (batch + 1) % TERMS_EVERY == 0:
-            equations = mixed_effects.MixedModelEquations(*self._residuals())
-            self._subtract(equations.solve(*self.model.random_terms.stddev.numpy().astype(float)))
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Estimate tau, phi_S2S, phi_SS and the site terms again."""
-        fitted = mixed_effects.fit(*self._residuals())
-        self.model.random_terms.stddev.assign([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
-        self._subtract(fitted)
-
-    def _residuals(self) -> tuple[np.ndarray, np.ndarray, pd.Series, pd.Series]:
-        """Return intercept [n, 1], residuals, event ids and site ids of the records with a residual."""
-        residual = self.model.random_terms.residual.numpy()
-        seen = np.isfinite(residual)
-        records = self.records[seen]
-        return np.ones((seen.sum(), 1)), residual[seen], records["event_id"], records["site_id"]
-
-    def _subtract(self, fitted: mixed_effects.CrossedEffects) -> None:
-        """Set the offsets, and the variance of the terms that are not subtracted, from a fit."""
-        terms, of_site = self.model.random_terms, self.records["site_id"].map(fitted.site_terms)
-        terms.offset.assign(SUBTRACTED_SHARE * of_site.fillna(0.0).to_numpy())
-        terms.variance.assign(fitted.tau**2 + ((1 - SUBTRACTED_SHARE) * fitted.phi_s2s) ** 2)
+from tfgmm.stats import ergodic
 
 
 @keras.saving.register_keras_serializable("tfgmm")
@@ -271,39 +128,34 @@ class GroundMotionModel(keras.Model):
     """A Keras model whose output is a Normal distribution of ln IM at every pixel.
 
     The loss is the negative log-likelihood of the records at the pixels of their stations.
-
-    Attributes
-    ----------
-    random_terms : RandomTerms or None
-        Event and site terms of the training records; None without random effects and in a loaded model.
     """
-
-    random_terms: RandomTerms | None = None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         r"""Return the negative log-likelihood of the records, as a mean over the events of the batch.
 
         .. math:: L = \frac{1}{B} \sum_{e=1}^{B} \sum_s w_{es}
-                  \left[\ln\sigma + \frac{(\ln y - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right]
+                  \left[\ln\sigma + \frac{(r - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right],
+                  \quad \sigma^2 = s^2 + v
 
-        at the pixel of each station s; two stations in one pixel contribute two terms, padded stations have
-        the weight 0. With random effects the network's standard deviation is :math:`\phi_{SS}`; the offset
-        from `RandomTerms` is subtracted from ln y, and the variance v from `RandomTerms` is added,
-        :math:`\sigma^2 = \phi_{SS}^2 + v`: a composite likelihood of single records.
+        at the pixel of each station, with the network's mean :math:`\mu` and standard deviation s; two
+        stations in one pixel contribute two terms, padded stations have the weight 0. The residual r is
+        ln IM minus the backbone and the mean of the field; v is the variance that the field leaves open.
+        Both come from records that the field has not seen, so that s is the noise of a record alone: a
+        composite likelihood of single records. Without field, v is 0.
 
         Parameters
         ----------
         x : tensor, optional
             Input maps, not used.
         y : dict of str to tensor
-            ``pixels`` [batch, stations, 2]; ``ln_im``, ``weight`` and ``record``, [batch, stations] each.
+            ``pixels`` [batch, stations, 2]; ``ln_im`` (the residual r), ``variance`` and ``weight``,
+            [batch, stations] each.
         y_pred : tfd.Normal, [batch, row, col]
             Output of the model.
         sample_weight : None
             Not used.
         training : bool
-            True for training records, false for stopping records, whose events and sites are taken as
-            unknown.
+            Not used: training and stopping records have the same likelihood.
 
         Returns
         -------
@@ -315,17 +167,7 @@ class GroundMotionModel(keras.Model):
         likelihood methods, Statistica Sinica 21, section 2.
         """
         normal = at_stations(y_pred, y["pixels"])
-        observed = y["ln_im"]
-        if self.random_terms is not None:
-            terms = self.random_terms
-            if training:
-                terms.remember(y, normal.loc)
-            offset, variance = terms.of_training(y) if training else terms.of_unknown()
-            observed, normal = (
-                observed - offset,
-                tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + variance)),
-            )
-        log_prob = normal.log_prob(observed)
+        log_prob = tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + y["variance"])).log_prob(y["ln_im"])
         return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):

@@ -20,8 +20,16 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import MEMBER, SITE_XY, SOURCE_XY, STOPPING, VALIDATION, training_records
-from tfgmm.network import backbones, batches
+from tfgmm.data.schemas import (
+    MEMBER,
+    SITE_XY,
+    SOURCE_XY,
+    STOPPING,
+    TERMS,
+    VALIDATION,
+    training_records,
+)
+from tfgmm.network import backbones, batches, fields
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
@@ -31,12 +39,11 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
 from tfgmm.runs.member_folder import DONE, MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
-from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder
+from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder, conditioned_file
 from tfgmm.simulation import simulated
-from tfgmm.stats import kriging, random_effects
 from tfgmm.stats.backbone import Backbone
-from tfgmm.stats.random_effects import RandomEffects
-from tfgmm.stats.support import Shrinkage, Support, fit_share
+from tfgmm.stats.field import Field
+from tfgmm.stats.support import SHARE_WITH_FIELD, Shrinkage, Support, fit_share
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +108,7 @@ class Training:
         self.experiment = experiment or run.experiment
         self.ims = ims or self.experiment.ims
         self._backbones: dict[tuple[int, str], Backbone | None] = {}
+        self._unseen: dict[tuple[int, str], pd.DataFrame | None] = {}
 
     def arm(self, experiment: Experiment, ims: tuple[str, ...] | None = None) -> "Training":
         """Return the training of another arm or other intensity measures, in the same run and folds.
@@ -195,11 +203,18 @@ class Training:
         UsageError, DataError
             As for `Material.of`.
         """
-        return {im: self._material(member, im, self._backbone(member.chunk, im)) for im in ims or self.ims}
+        return {
+            im: self._material(
+                member, im, self._backbone(member.chunk, im), self._unseen_by_field(member.chunk, im)
+            )
+            for im in ims or self.ims
+        }
 
-    def _material(self, member: Member, im: str, backbone: Backbone | None) -> Material:
-        """Return records and maker of input maps of a member's chunk, with a backbone."""
-        return Material.of(self.dataset, self.experiment, im, self.folds[member.chunk], backbone)
+    def _material(
+        self, member: Member, im: str, backbone: Backbone | None, unseen: pd.DataFrame | None = None
+    ) -> Material:
+        """Return records and maker of input maps of a member's chunk, with a backbone and the field."""
+        return Material.of(self.dataset, self.experiment, im, self.folds[member.chunk], backbone, unseen)
 
     def _restore_predictions(self, member: Member) -> None:
         """Predict all records again with the networks of a member and the backbones they were trained on.
@@ -218,6 +233,20 @@ class Training:
             self._backbones[chunk, im] = backbones.fit(self.dataset, self.experiment, im, self.folds[chunk])
         return self._backbones[chunk, im]
 
+    def _unseen_by_field(self, chunk: int, im: str) -> pd.DataFrame | None:
+        """Return what the field tells of records that it has not seen, which all members of a chunk share.
+
+        It is None for a run without field.
+        """
+        if not self.experiment.field:
+            return None
+        if (chunk, im) not in self._unseen:
+            table = self.folds[chunk].roles(batches.flat_table(self.dataset, self.experiment, im))
+            records = batches.with_backbone(table, im, self._backbone(chunk, im))
+            times = self.dataset.events.set_index("event_id")["origin_time"]
+            self._unseen[chunk, im] = fields.unseen(records, times)
+        return self._unseen[chunk, im]
+
     def seconds_per_member(self, trials: int = 3) -> float:
         """Measure a few training steps, and return the time that the training of one member takes, s.
 
@@ -232,7 +261,8 @@ class Training:
             Time of training, without an early stop, and prediction for all intensity measures to train, s.
         """
         begun = time.monotonic()
-        material = self.materials(self.missing[0], self.ims[:1])[self.ims[0]]
+        member, im = self.missing[0], self.ims[0]
+        material = self._material(member, im, self._backbone(member.chunk, im))
         settings = self.experiment.training
         model = compiled(material, seed=0)
         examples = batches.training_batches(
@@ -314,12 +344,12 @@ class Training:
             lease.release()
 
     def write_predictions(self) -> None:
-        """Write the predictions table of the trained members of all arms, with random effects if any.
+        """Write the predictions table of the trained members of all arms, and what predictions are based on.
 
         Raises
         ------
         DataError
-            A member of the run's own arm is damaged, the random effects cannot be estimated, or the file
+            A member of the run's own arm is damaged, the field cannot be fitted, or the file
             system refuses to write.
         """
         self.run.refuse_replaced()
@@ -339,21 +369,72 @@ class Training:
         )
         events, stations = batches.places(self.dataset, self.experiment)
         located = together.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
-        shrinkages, together = self._with_support(located)
-        if experiment.random_effects != "none":
-            located = together.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
-            together = self._with_random_effects(located)
-        together = together.drop(columns=[*SOURCE_XY, *SITE_XY], errors="ignore")
+        located = located.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
+        tables, names, shrinkages = [], [PREDICTIONS], {}
+        for (im, arm), rows in located.groupby(["im", "arm"], observed=True, sort=False):
+            own = arm == experiment.arm
+            by_chunk = self._fields(rows) if experiment.field else {}
+            shrinkage, combined = _combined(rows.reset_index(drop=True), by_chunk)
+            tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY]))
+            if own and shrinkage is not None:
+                shrinkages[str(im)] = dataclasses.asdict(shrinkage)
+            if own:
+                names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
         with files.whole_file(run.predictions) as temporary:
-            predictions.write(together, temporary)
-        names = [PREDICTIONS, *(random_effects.FILES if experiment.random_effects != "none" else ())]
+            predictions.write(pd.concat(tables, ignore_index=True), temporary)
         if shrinkages:
             with files.whole_file(run.path / SHRINKAGE) as temporary:
-                files.write_json(temporary, {im: dataclasses.asdict(s) for im, s in shrinkages.items()})
+                files.write_json(temporary, shrinkages)
             names.append(SHRINKAGE)
         own = together.loc[together["arm"] == experiment.arm, ["im", *MEMBER]].drop_duplicates()
         members = {im: rows[MEMBER].to_numpy().tolist() for im, rows in own.groupby("im")}
         run.manifest.note(*names, members=members)
+        self.condition(self.dataset)
+
+    @staticmethod
+    def _fields(predictions_of_arm: pd.DataFrame) -> dict[int, Field]:
+        """Return the field of each chunk, given the training records of the chunk."""
+        by_chunk = {}
+        for chunk, rows in predictions_of_arm.groupby("chunk", observed=True):
+            records = training_records(rows[rows["init"] == rows["init"].iloc[0]])
+            by_chunk[int(chunk)] = fields.condition(records)
+        return by_chunk
+
+    def _write_field(self, field: Field, im: str, chunk: int | None = None) -> str:
+        """Write a field into the run folder, and return the name of the file in it."""
+        name = conditioned_file("field", im, chunk)
+        (self.run.path / name).parent.mkdir(exist_ok=True)
+        field.save(self.run.path / name)
+        return name
+
+    def condition(self, dataset: Dataset) -> None:
+        """Fit the backbone to all records of a dataset, condition the field on them, and write both.
+
+        Predictions are based on them, whatever the roles of the records. The networks stay as they are.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Events, stations and records of the region of the run.
+
+        Raises
+        ------
+        DataError
+            The records are too few, or the file system refuses to write.
+        """
+        names, experiment = [], self.run.experiment
+        for im in filter(self.run.has_backbone, experiment.ims):
+            backbone = backbones.fit(dataset, experiment, im)
+            name = conditioned_file("backbone", im)
+            (self.run.path / name).parent.mkdir(exist_ok=True)
+            backbone.save(self.run.path / name)
+            names.append(name)
+            if experiment.field:
+                records = batches.with_backbone(batches.flat_table(dataset, experiment, im), im, backbone)
+                names.append(self._write_field(fields.condition(records), im))
+        if names:
+            counts = {"records": len(dataset.records), "events": len(dataset.events)}
+            self.run.manifest.note(*names, conditioned={"data": dataset.digest()} | counts)
 
     def _read_predictions(self, folder: MemberFolder, arm: str) -> pd.DataFrame:
         """Read the predictions table of a member, empty if the member is not trained.
@@ -371,60 +452,48 @@ class Training:
             return pd.DataFrame()
         return predictions.read(folder.predictions)
 
-    def _with_support(self, table: pd.DataFrame) -> tuple[dict[str, Shrinkage], pd.DataFrame]:
-        """Return the shrinkage of the run's own arm by measure, and the predictions shrunken by support.
 
-        `table` are predictions with the positions of their events. The column ``support`` is the effective
-        number of training records of the chunk like a record. With a backbone, the part of the network is
-        shrunken where the support is small. How far is fitted to stopping events, which did not train.
-        """
-        shrinkages, tables = {}, []
-        for (im, arm), rows in table.groupby(["im", "arm"], observed=True, sort=False):
-            located = rows.assign(support=0.0)
-            for of_chunk in located.groupby("chunk", observed=True).indices.values():
-                records = located.iloc[of_chunk]
-                support = Support.fit(training_records(records)).at_records(records)
-                located.iloc[of_chunk, located.columns.get_loc("support")] = support
-            # Networks of version 0.1 hold their regression themselves.
-            if located["backbone"].any():
-                shrinkage = _fit_shrinkage(located)
-                located = _shrunken(located, shrinkage)
-                if arm == self.run.experiment.arm:
-                    shrinkages[str(im)] = shrinkage
-            tables.append(located)
-        return shrinkages, pd.concat(tables, ignore_index=True)
+def _combined(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage | None, pd.DataFrame]:
+    """Return the shrinkage of the networks of one arm, and their predictions with support and field.
 
-    def _with_random_effects(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the predictions of all arms with random effects; write the effects of the run's arm.
-
-        `table` are predictions with the positions of their events and stations.
-        """
-        own_effects, tables = {}, []
-        for (im, arm), located in table.groupby(["im", "arm"], observed=True):
-            rows = located.reset_index(drop=True)
-            effects = RandomEffects.fit(rows, self.run.experiment.reference)
-            tables.append(kriging.krige_residuals(effects.apply(rows)))
-            if arm == self.run.experiment.arm:
-                own_effects[str(im)] = effects
-        random_effects.write(own_effects, self.run.path)
-        return pd.concat(tables)
+    `table` are predictions of one measure and arm with the positions of events and stations. The column
+    ``support`` is the effective number of training records of the chunk like a record. With a backbone, the
+    part of the network is shrunken where the support is small. How far is fitted to stopping events, which
+    did not train. `by_chunk` are the fields of the chunks, empty without field.
+    """
+    parts = []
+    for chunk, rows in table.groupby("chunk", observed=True, sort=False):
+        support = Support.fit(training_records(rows)).at_records(rows)
+        rows = rows.assign(support=support)
+        parts.append(fields.with_terms(by_chunk[int(chunk)], rows) if by_chunk else rows)
+    located = pd.concat(parts)
+    # Networks of version 0.1 hold their regression themselves.
+    if not located["backbone"].any():
+        return None, located.sort_index()
+    most = SHARE_WITH_FIELD if by_chunk else 1.0
+    located["mean"] = located["backbone"] + most * (located["mean"] - located["backbone"])
+    shrinkage = _fit_shrinkage(located, most)
+    located = _shrunken(located, shrinkage)
+    if by_chunk:
+        of_chunks = located.groupby("chunk", observed=True, sort=False)
+        located = pd.concat([fields.add(by_chunk[int(chunk)], rows) for chunk, rows in of_chunks])
+    return shrinkage, located.sort_index()
 
 
-def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
-    """Return the shrinkage of networks towards the backbone, fitted to the records of stopping events."""
+def _fit_shrinkage(table: pd.DataFrame, most: float) -> Shrinkage:
+    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events."""
     stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
     held = table[stopping & (table["backbone"] != 0)]
-    return fit_share(
-        pd.DataFrame(
-            {
-                "backbone_residual": held["ln_im"] - held["backbone"],
-                "u": held["mean"] - held["backbone"],
-                "stddev": held["stddev"],
-                "n": held["support"],
-                "event_id": held["event_id"],
-            }
-        )
-    )
+    # Without field there are no such columns.
+    field, field_stddev = (held.reindex(columns=names, fill_value=0.0) for names in (TERMS, ["field_stddev"]))
+    residuals = {
+        "backbone_residual": held["ln_im"] - held["backbone"] - field.sum(axis=1),
+        "u": held["mean"] - held["backbone"],
+        "stddev": np.hypot(held["stddev"], field_stddev["field_stddev"]),
+        "n": held["support"],
+        "event_id": held["event_id"],
+    }
+    return fit_share(pd.DataFrame(residuals), most=most)
 
 
 def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:

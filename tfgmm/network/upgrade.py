@@ -25,7 +25,7 @@ from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, 
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder, refuse_format
 from tfgmm.simulation import simulated
-from tfgmm.stats import calibration, random_effects
+from tfgmm.stats import calibration
 
 _log = logging.getLogger(__name__)
 #: File name of the network of a member in version 0.1.
@@ -42,7 +42,7 @@ def upgrade(
     An interrupted upgrade goes on where it stopped.
 
     The networks stay unchanged. The run gets a copy of its dataset, one folder per member for all
-    intensity measures, hashes of all files, and random effects fitted to the stored predictions.
+    intensity measures, and hashes of all files.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def upgrade(
     Raises
     ------
     UsageError
-        The folder is no run folder, the run is of this version already, or the dataset is not the one on
-        which the run was trained.
+        The folder is no run folder, the run is of this version already, it has random effects, which the
+        field has replaced, or the dataset is not the one on which the run was trained.
     DataError
         A file of the run is damaged, or the file system refuses to write.
     """
@@ -89,7 +89,7 @@ def upgrade(
             run.manifest.note(calibration.FILE)
         training = Training(run, dataset, make_folds(dataset, experiment))
         if any(training.folder(member).is_trained for member in training.members):
-            report("terms of sites, events and paths", 0.0)
+            report("table of predictions", 0.0)
             _gather_predictions(training)
         # Until here the run is one of version 0.1, whose upgrade begins again.
         beginning.describe(run)
@@ -102,8 +102,7 @@ def _gather_predictions(training: Training) -> None:
     try:
         training.gather_predictions()
     except DataError as error:
-        for name in (PREDICTIONS, *random_effects.FILES):
-            (training.run.path / name).unlink(missing_ok=True)
+        training.run.predictions.unlink(missing_ok=True)
         _log.warning("%s: give the tfgmm train command of %s again", error, training.run.path)
 
 
@@ -136,7 +135,12 @@ def _converted(settings: dict) -> Experiment:
     The target ``residual``, ln IM minus an ergodic regression, is the backbone ``ergodic`` now. Networks
     trained by version 0.1 hold the regression themselves.
     """
-    training = dict(settings["training"])
+    settings, training = dict(settings), dict(settings["training"])
+    if settings.pop("random_effects", "none") != "none":
+        raise UsageError(
+            "the run has random effects, which its networks leave to terms that this version replaces by the "
+            "field: train it again, or keep version 0.1 for it"
+        )
     backbone = "ergodic" if training.pop("target", "im") == "residual" else "none"
     return Experiment(**{"backbone": backbone} | settings | {"training": training})
 

@@ -11,14 +11,24 @@ from tfgmm.data.dataset import Dataset
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MANIFEST
 from tfgmm.runs.predictions import PREDICTIONS
-from tfgmm.runs.run import DATA, DESCRIPTION, EVENTS, FORMAT, MEMBERS, STATIONS, RunFolder
-from tfgmm.stats import calibration, random_effects
+from tfgmm.runs.run import (
+    CONDITIONED,
+    DATA,
+    DESCRIPTION,
+    EVENTS,
+    FORMAT,
+    MEMBERS,
+    SHRINKAGE,
+    STATIONS,
+    RunFolder,
+)
+from tfgmm.stats import calibration
 
 #: Files and folders, besides the description, that commands put into a run folder; replacing a run removes
 #: them.
 _OWN = (
-    *(MEMBERS, DATA, "tables", "figures", "baselines", "site_amplification"),
-    *(EVENTS, STATIONS, PREDICTIONS, "report.html", MANIFEST, calibration.FILE, *random_effects.FILES),
+    *(MEMBERS, DATA, CONDITIONED, "tables", "figures", "baselines", "site_amplification"),
+    *(EVENTS, STATIONS, PREDICTIONS, SHRINKAGE, "report.html", MANIFEST, calibration.FILE),
 )
 #: Packages whose versions are written into the description of a run.
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pandas", "pyproj")

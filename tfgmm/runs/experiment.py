@@ -240,9 +240,10 @@ class Experiment(FrozenSettings):
     backbone_region : str
         Region for which the published models have terms: ``japan``, ``california``, ``global``, ...;
         ``auto``: the region in which the centre of the map lies.
-    random_effects : str
-        ``none``: the network predicts all variance. ``site,event``: the network predicts ln IM without the
-        site and event terms, whose variances are estimated.
+    field : bool
+        Whether a Gaussian process of the residuals from the backbone (`tfgmm.stats.field`) holds the terms
+        of events, sites, sources and paths, and the network learns what it cannot tell; it needs a
+        backbone.
     seed : int
         Root of all random numbers.
     grid : Grid
@@ -266,7 +267,7 @@ class Experiment(FrozenSettings):
     stopping: Literal["sites", "blocks", "paper"] = "sites"
     backbone: str = "none"
     backbone_region: str = "auto"
-    random_effects: Literal["none", "site,event"] = "none"
+    field: bool = False
     seed: int = pydantic.Field(1, ge=0)
     grid: Grid = Grid()
     split: Split = Split()
@@ -287,10 +288,10 @@ class Experiment(FrozenSettings):
                 f"the reference network {self.reference} is not among the networks "
                 f"{','.join(self.networks)}: add it, or name another with --reference"
             )
-        if self.random_effects != "none" and self.stopping == "paper":
+        if self.field and self.backbone == "none":
             raise UsageError(
-                "random effects are estimated on the stopping set, which --stopping paper does without: "
-                "give --random-effects none with it"
+                "the field is that of the residuals from a backbone, and --backbone none has none: give "
+                "--field no with it"
             )
         expected = check_size(self.grid.input_size, self.network.depth)
         if self.grid.output_size != expected:
@@ -419,11 +420,12 @@ _PRESETS: dict[str, dict] = {
         "inits": 1,
         "network": {"base": 8},
         "backbone": "auto",
+        "field": True,
         "training": {"epochs": 10, "max_events": 280, "patience": 6},
     },
     "standard": {
         "backbone": "auto",
-        "random_effects": "site,event",
+        "field": True,
         "stopping": "blocks",
         "training": {"max_steps": 4000},
     },
@@ -467,7 +469,9 @@ def preset(name: str, **changes) -> Experiment:
     if name not in _PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     merged: dict = {"preset": name, "network": {"precision": "auto"}}
-    for source in (_PRESETS[name], changes):
+    # A preset's field goes with a backbone; without one there is none unless it is asked for.
+    without = {"field": False} if changes.get("backbone") == "none" else {}
+    for source in (_PRESETS[name], without, changes):
         for key, value in _given(source).items():
             merged[key] = merged.get(key, {}) | _given(value) if isinstance(value, dict) else value
     try:

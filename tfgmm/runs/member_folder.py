@@ -274,6 +274,21 @@ class Manifest:
         """
         return self._read().get("files", {})
 
+    def facts(self) -> dict:
+        """Return all entries of the manifest.
+
+        Returns
+        -------
+        dict
+            Entries by name, see `note`.
+
+        Raises
+        ------
+        DataError
+            The manifest is missing or damaged.
+        """
+        return self._read()
+
     def members(self, im: str) -> list[tuple[int, int]]:
         """Return the members whose predictions are in the predictions table of the run.
 

@@ -8,7 +8,7 @@ import pandera.pandas as pa
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.data.schemas import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
+from tfgmm.data.schemas import MEMBER, RECORD, ROLES, TERM_STDDEVS, TERMS
 
 #: File name of the predictions table, in a run folder and in the folder of a member (one trained network).
 PREDICTIONS = "predictions.parquet"
@@ -22,9 +22,9 @@ ROLE = ["event_role", "site_role"]
 #: Columns that say which intensity measure, arm (set of input channels) and member the row belongs to.
 WHICH = ["im", "arm", *MEMBER]
 DISTRIBUTION = ["backbone", "mean", "stddev", "support"]
-#: Columns that a run with random effects adds: terms and their standard deviations, ln units.
-EFFECTS = [*TERMS, *TERM_STDDEVS, *UNKNOWN_STDDEVS]
-_ORDER = [*WHICH, *OBSERVED, *ROLE, *DISTRIBUTION, *EFFECTS]
+#: Columns that a run with the field adds: its terms and standard deviations of what is unknown, ln units.
+FIELD = [*TERMS, *TERM_STDDEVS]
+_ORDER = [*WHICH, *OBSERVED, *ROLE, *DISTRIBUTION, *FIELD]
 
 
 def _is_finite(values: pd.Series) -> pd.Series:
@@ -45,23 +45,23 @@ _POSITIVE = pa.Column(
     checks=[pa.Check(_is_finite, name="a finite number"), pa.Check(_is_positive, name="above 0")]
 )
 _ANY_NUMBER = pa.Column(checks=pa.Check(pd.api.types.is_numeric_dtype, name="a number or blank"))
-_EFFECT = pa.Column(checks=_ANY_NUMBER.checks, nullable=True, required=False)
+_NUMBER_OR_BLANK = pa.Column(checks=_ANY_NUMBER.checks, nullable=True, required=False)
 _ROLE = pa.Column(checks=pa.Check.isin(ROLES))
 
 #: Schema of the predictions table: a row per record, intensity measure and member, with ln IM (IM in g),
 #: standard deviations in ln units, and distances in km. ``backbone`` is the backbone's median, 0 without a
 #: backbone. In the table of a member, ``mean`` is the sum of backbone and network, and ``stddev`` that of
 #: the network; in the table of a run both are shrunken by the ``support``, an effective number of training
-#: records (`tfgmm.stats.support`). In the table of a run with random effects, both include the terms, and
-#: the columns of `EFFECTS` are present.
+#: records (`tfgmm.stats.support`). In the table of a run with the field, both include the field, and the
+#: columns of `FIELD` are present.
 SCHEMA = pa.DataFrameSchema(
     dict.fromkeys(["event_id", "station_id", "site_id", "network", "im", "arm"], _TEXT)
     | dict.fromkeys(["ln_im", "magnitude", "depth_km", "r_hyp_km", "backbone", "mean"], _NUMBER)
-    | {"stddev": _POSITIVE, "support": _EFFECT}
+    | {"stddev": _POSITIVE, "support": _NUMBER_OR_BLANK}
     | {"nearest_added_km": pa.Column(checks=_ANY_NUMBER.checks, nullable=True)}
     | dict.fromkeys(ROLE, _ROLE)
     | dict.fromkeys(MEMBER, pa.Column(checks=pa.Check.ge(0)))
-    | dict.fromkeys(EFFECTS, _EFFECT)
+    | dict.fromkeys(FIELD, _NUMBER_OR_BLANK)
 )
 
 
@@ -85,15 +85,15 @@ def write(table: pd.DataFrame, path: Path) -> None:
     files.write_parquet(table[[*ordered, *table.columns.difference(_ORDER, sort=False)]], path)
 
 
-def read(path: Path, *, effects: bool = False, **options) -> pd.DataFrame:
+def read(path: Path, *, field: bool = False, **options) -> pd.DataFrame:
     """Read a predictions table, check its columns, and return it.
 
     Parameters
     ----------
     path : Path
         Parquet file of the table.
-    effects : bool
-        Whether the columns of `EFFECTS` must be present.
+    field : bool
+        Whether the columns of `FIELD` must be present.
     **options
         Options of `pandas.read_parquet`, as ``filters``.
 
@@ -109,7 +109,7 @@ def read(path: Path, *, effects: bool = False, **options) -> pd.DataFrame:
     """
     table = _load(path, **options)
     _refuse(table, path)
-    absent = [name for name in EFFECTS if effects and name not in table]
+    absent = [name for name in FIELD if field and name not in table]
     if absent:
         raise DataError(f"{path} has no column {absent[0]}")
     return table

@@ -26,10 +26,10 @@ from tfgmm.runs import predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.member_folder import TRAIN_AGAIN, Manifest, MemberFolder, Ranges, training_records
 from tfgmm.runs.predictions import PREDICTIONS
-from tfgmm.stats import calibration, random_effects
+from tfgmm.stats import calibration
 from tfgmm.stats.backbone import Backbone, MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.field import Field
 from tfgmm.stats.support import Shrinkage, Support
 
 #: Version of the layout of a run folder.
@@ -41,6 +41,31 @@ EVENTS, STATIONS = "events.parquet", "stations.parquet"
 
 #: File of the shrinkage of the networks towards the backbone, by intensity measure.
 SHRINKAGE = "shrinkage.json"
+#: Folder of backbones and fields, which are conditioned on records.
+CONDITIONED = "conditioned"
+
+
+def conditioned_file(what: str, im: str, chunk: int | None = None) -> str:
+    """Return the name of a file of `CONDITIONED`, relative to the run folder.
+
+    >>> conditioned_file("field", "SA(1.0)"), conditioned_file("field", "PGA", 0)
+    ('conditioned/field_SA(1.0).npz', 'conditioned/field_PGA_chunk-0.npz')
+
+    Parameters
+    ----------
+    what : str
+        ``backbone`` or ``field``.
+    im : str
+        Intensity measure.
+    chunk : int, optional
+        Chunk of held-out stations on whose training records it is conditioned; by default it is all
+        records of the run.
+
+    Returns
+    -------
+    str
+    """
+    return f"{CONDITIONED}/{what}_{im}{'' if chunk is None else f'_chunk-{chunk}'}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,9 +411,8 @@ class RunFolder:
             )
         path = self.manifest.file(PREDICTIONS)
         own_arm = [("arm", "==", self.experiment.arm)]
-        has_effects = self.experiment.random_effects != "none"
         try:
-            return predictions.read(path, effects=has_effects, filters=own_arm)
+            return predictions.read(path, field=self.experiment.field, filters=own_arm)
         except DataError as error:
             raise DataError(f"{error}: {TRAIN_AGAIN}") from error
 
@@ -412,8 +436,33 @@ class RunFolder:
                 files.write_parquet(table, temporary)
         self.manifest.note(EVENTS, STATIONS)
 
-    def random_effects(self, im: str) -> RandomEffects | None:
-        """Return the random effects of one intensity measure; None for a run without random effects.
+    def field(self, im: str, chunk: int | None = None) -> Field | None:
+        """Return the field of one intensity measure; None for a run without field.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+        chunk : int, optional
+            Chunk of held-out stations; by default the field is conditioned on all records, else on the
+            training records of the chunk.
+
+        Returns
+        -------
+        Field or None
+            Field of the residuals from the backbone that is conditioned on the same records.
+
+        Raises
+        ------
+        DataError
+            The file is missing or damaged.
+        """
+        if not self.experiment.field:
+            return None
+        return Field.load(self.manifest.file(conditioned_file("field", im, chunk)))
+
+    def whole_backbone(self, im: str) -> MedianTables | None:
+        """Return the backbone that is fitted to all records; None for a run without backbone.
 
         Parameters
         ----------
@@ -422,19 +471,45 @@ class RunFolder:
 
         Returns
         -------
-        RandomEffects or None
-            Standard deviations, and event, site and path terms.
+        MedianTables or None
+            Tables of the median.
 
         Raises
         ------
         DataError
-            A file is missing or damaged.
+            The file is missing or damaged.
         """
-        if self.experiment.random_effects == "none":
+        if not self.has_backbone(im):
             return None
-        for name in random_effects.FILES:
-            self.manifest.file(name)
-        return random_effects.read(self.path)[im]
+        return Backbone.load(self.manifest.file(conditioned_file("backbone", im))).tables(im)
+
+    def has_backbone(self, im: str) -> bool:
+        """Return True if the networks of an intensity measure add to a backbone outside of them.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        bool
+            False for networks of version 0.1 too, which hold their regression themselves.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `trained`.
+        """
+        return self.member(*self.trained(im)[0]).backbone(im) is not None
+
+    @property
+    def conditioned_on(self) -> dict:
+        """Return hash (``data``) and numbers (``records, events``) of what predictions are conditioned on.
+
+        Empty for a run without backbone.
+        """
+        return self.manifest.facts().get("conditioned", {})
 
     def calibration(self, im: str) -> Calibration | None:
         """Return the calibration of the standard deviation for one intensity measure; None without one.

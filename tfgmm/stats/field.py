@@ -187,6 +187,32 @@ class Field:
         variance = ((terms @ self.inverse) * terms).sum(axis=1) + np.diag(left)[n:] - explained
         return np.maximum(variance, 0.0)
 
+    def site_variance(self, cells: Cells) -> np.ndarray:
+        """Return the variance of the site term, own and shared, at pairs of an event and a place.
+
+        Parameters
+        ----------
+        cells : Cells
+            Pairs of known or new events and known or new sites.
+
+        Returns
+        -------
+        ndarray of float64, [n]
+            Variances, squared ln units.
+        """
+        keys = np.c_[cells.site, cells.place_km]
+        _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        fit, basis, site = self.covariance, self.basis, cells.site[first]
+        shared, known = basis.site_terms(fit, cells.place_km[first]), site >= 0
+        own = np.zeros((len(first), len(self.own_site)))
+        own[known, site[known]] = np.sqrt(self.own_site[site[known]])
+        rank, first_own = shared.shape[1], len(self.inverse) - len(self.own_site)
+        chosen = np.r_[0:rank, first_own : len(self.inverse)]
+        terms = np.hstack([shared, own])
+        variance = ((terms @ self.inverse[np.ix_(chosen, chosen)]) * terms).sum(axis=1)
+        rest = fit.site_own + fit.site_shared - (shared**2).sum(axis=1)
+        return np.maximum(variance + np.where(known, 0.0, np.maximum(rest, 0.0)), 0.0)[place]
+
     def event_covariance(self, cells: Cells) -> np.ndarray:
         """Return the covariance of the field between places in one event without records.
 

@@ -119,14 +119,14 @@ def given_own_records(covariance: np.ndarray, residual, noise) -> tuple[np.ndarr
     covariance : ndarray, [k + m, k + m]
         Covariance C of the field at the places of the k records, which come first, and at m other places,
         squared ln units: `Field.event_covariance`, with what else the predictor does not know.
-    residual : array_like, [k]
-        Observed ln IM minus the mean of the predictor, field included.
+    residual : array_like, [k] or [k, j]
+        Observed ln IM minus the mean of the predictor, field included; j such sets of residuals.
     noise : float or array_like, [k]
         Variance N of the noise of each record, squared ln units.
 
     Returns
     -------
-    mean : ndarray, [m]
+    mean : ndarray, [m] or [m, j]
         What is to be added to the predicted mean at the other places, ln units.
     covariance : ndarray, [m, m]
         Covariance of the field at the other places given the records, squared ln units.
@@ -141,8 +141,8 @@ def given_own_records(covariance: np.ndarray, residual, noise) -> tuple[np.ndarr
     Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, equations 2.25 and 2.26.
     """
     residual = np.asarray(residual, float)
-    noise = np.broadcast_to(np.asarray(noise, float), residual.shape)
-    bad = ~np.isfinite(residual) | ~(noise > 0)
+    noise = np.broadcast_to(np.asarray(noise, float), len(residual))
+    bad = ~np.isfinite(residual).reshape(len(residual), -1).all(axis=1) | ~(noise > 0)
     if bad.any():
         number = int(np.flatnonzero(bad)[0])
         raise DataError(
@@ -151,7 +151,7 @@ def given_own_records(covariance: np.ndarray, residual, noise) -> tuple[np.ndarr
         )
     k = len(residual)
     if not k:
-        return np.zeros(len(covariance)), covariance
+        return np.zeros((len(covariance), *residual.shape[1:])), covariance
     weights = cho_solve(factorised(covariance[:k, :k] + np.diag(noise)), covariance[:k, k:]).T
     return weights @ residual, covariance[k:, k:] - weights @ covariance[:k, k:]
 

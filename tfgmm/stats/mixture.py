@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from tfgmm.data.schemas import MEMBER, RECORD, TERM_STDDEVS, TERMS, UNKNOWN_STDDEVS
+from tfgmm.data.schemas import MEMBER, RECORD, TERM_STDDEVS, TERMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
     -------
     pandas.DataFrame, [n, ...]
         The first row of each record, with the ``mean``, total ``stddev`` (ln units) and ``epistemic``
-        variance (squared ln units) of the ensemble. If `members` has random effects (a column
+        variance (squared ln units) of the ensemble. If `members` has the field (a column
         ``site_term``), terms are means over the members and standard deviations are root mean squares.
     """
 
@@ -119,7 +119,7 @@ def combine_table(members: pd.DataFrame, count: int) -> pd.DataFrame:
     if "site_term" in members:
         for name in TERMS:
             table[name] = values(name).mean(axis=1)
-        for name in [*UNKNOWN_STDDEVS, *TERM_STDDEVS]:
+        for name in TERM_STDDEVS:
             table[name] = np.sqrt((values(name) ** 2).mean(axis=1))
     return table
 

@@ -1,0 +1,184 @@
+"""The field of a station chunk: fitted to training records, told to the networks, added to predictions.
+
+The field is the Gaussian process of `tfgmm.stats.field` of the residuals from the backbone. A chunk is the
+group of stations whose sites are held out. Networks learn from each record what a field that has not seen
+the record cannot tell; to their predictions the field of all training records is added.
+"""
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.core.errors import DataError
+from tfgmm.data.schemas import RECORD, SITE_XY, SOURCE_XY, TERMS, VALIDATION, is_training
+from tfgmm.stats import field as process
+from tfgmm.stats.field import Field
+from tfgmm.stats.field_covariance import Covariance
+from tfgmm.stats.field_event import given_own_records
+from tfgmm.stats.field_folds import out_of_fold
+from tfgmm.stats.field_records import Cells, Records
+
+#: Columns of the records that the field needs, besides ids, ln IM and backbone.
+POSITIONS = [*SOURCE_XY, "depth_km", *SITE_XY]
+
+
+def condition(records: pd.DataFrame) -> Field:
+    """Fit the covariance of the field to residuals from the backbone, and condition the field on them.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame, [n, ...]
+        ``event_id, station_id, site_id, ln_im``, ``backbone`` (ln units) and `POSITIONS` (km).
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    DataError
+        The records are too few.
+    """
+    try:
+        residuals = Records.of(records, records["ln_im"] - records["backbone"])
+        return process.condition(Covariance.fit(residuals), residuals)
+    except DataError as error:
+        raise DataError(f"{error}; or train with --field no") from error
+
+
+def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
+    """Return what the field tells of training and stopping records that it has not seen.
+
+    For a training record that is the field given the training records of other blocks of events and of
+    other folds of sites; for a stopping record, whose event or site did not train, the field given all
+    training records.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame, [n, ...]
+        Columns as for `condition`, and ``event_role, site_role``.
+    origin_time : pandas.Series
+        Origin time by event id, for blocks of consecutive events.
+
+    Returns
+    -------
+    pandas.DataFrame, [n, 2]
+        ``field_mean`` (ln units) and ``field_variance`` (squared ln units), with the index of `records`;
+        0 for validation records, on which nothing is trained.
+
+    Raises
+    ------
+    DataError
+        The training records are too few.
+    """
+    trained = is_training(records)
+    fitted = condition(records[trained])
+    times = origin_time.loc[fitted.records.event_ids].to_numpy()
+    folds = out_of_fold(fitted.covariance, fitted.records, times)
+    told = pd.DataFrame(0.0, records.index, ["field_mean", "field_variance"])
+    # `Records` are sorted by event id, then by station id.
+    in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
+    told.loc[in_order] = np.c_[folds.new_site_mean, folds.new_site_variance]
+    validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
+    other = records[~trained & ~validates]
+    cells = Cells.of(other, fitted.records)
+    told.loc[other.index] = np.c_[fitted.mean(cells), fitted.variance(cells)]
+    return told
+
+
+def with_terms(field: Field, members: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions of a chunk's networks with the terms of the field, which are not added yet.
+
+    Parameters
+    ----------
+    field : Field
+        Field given the training records of the chunk.
+    members : pandas.DataFrame, [n, ...]
+        Predictions of the chunk's networks, each of the same records: ``init``, columns as for `condition`,
+        and ``stddev`` of the network, ln units.
+
+    Returns
+    -------
+    pandas.DataFrame, [n, ...]
+        The rows in the same order with the columns `tfgmm.runs.predictions.FIELD`.
+    """
+    number, first = _records_of(members)
+    cells = Cells.of(first, field.records)
+    parts, variance, of_site = field.parts(cells), field.variance(cells), field.site_variance(cells)
+    fit, new = field.covariance, cells.event < 0
+    path = np.maximum(variance - fit.event - fit.within - of_site, 0.0)
+    of_records = {
+        "event_term": parts["event"],
+        "site_term": parts["site_own"] + parts["site_shared"],
+        "path_term": parts["source"] + parts["path_own"] + parts["path_shared"],
+        "within_term": parts["within"],
+        "field_stddev": np.sqrt(variance),
+        "event_stddev": np.where(new, np.sqrt(fit.event), np.nan),
+        "site_stddev": np.sqrt(of_site),
+        "path_stddev": np.where(new, np.sqrt(path), np.nan),
+        "within_stddev": np.where(new, np.sqrt(fit.within), np.nan),
+    }
+    columns = {name: values[number] for name, values in of_records.items()}
+    columns["within_stddev"] = np.hypot(columns["within_stddev"], members["stddev"].to_numpy(float))
+    return members.assign(**columns)
+
+
+def add(field: Field, members: pd.DataFrame) -> pd.DataFrame:
+    r"""Add the field of a chunk to the predictions of its networks.
+
+    .. math:: \mu_{es} = b_{es} + E[G(e, s) | y - b] + u_{es} - k_{es}^T u_e, \quad
+        \sigma_{es}^2 = Var[G(e, s)] + s_{es}^2
+
+    with the backbone b and the network's mean u. Where the event itself has training records, the errors of
+    backbone, field and network together tell of its other records. The field holds the errors of the
+    backbone; what the event's own records would say of the network, :math:`k^T u_e` with the weights k of
+    simple kriging within the event, is taken off.
+
+    Parameters
+    ----------
+    field : Field
+        Field given the training records of the chunk.
+    members : pandas.DataFrame, [n, ...]
+        Result of `with_terms`, with ``event_role, site_role``, and ``mean`` of backbone and network.
+
+    Returns
+    -------
+    pandas.DataFrame, [n, ...]
+        The rows in the same order with the field in ``mean`` and ``stddev``.
+    """
+    number, first = _records_of(members)
+    inits, init = np.unique(members["init"], return_inverse=True)
+    u = np.zeros((len(first), len(inits)))
+    u[number, init] = members["mean"] - members["backbone"]
+    told = _told_by_own_records(
+        field, Cells.of(first, field.records), is_training(first).to_numpy(), u
+    )
+    return members.assign(
+        mean=members["backbone"] + members[TERMS].sum(axis=1) + (u - told)[number, init],
+        stddev=np.hypot(members["field_stddev"], members["stddev"]),
+    )
+
+
+def _records_of(members: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the number of the record of each row, [n], and one row for each record."""
+    record = members.groupby(RECORD, sort=False, observed=True)
+    return record.ngroup().to_numpy(), members[~members.duplicated(RECORD)]
+
+
+def _told_by_own_records(field: Field, cells: Cells, trained: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return what an event's training records would tell of u, [n, inits], by simple kriging; else 0.
+
+    `trained`, [n], marks the training records among `cells`, and u is the networks' mean, [n, inits].
+    """
+    told = np.zeros_like(u)
+    order = np.argsort(cells.event, kind="stable")
+    events, starts = np.unique(cells.event[order], return_index=True)
+    for event, rows in zip(events, np.split(order, starts[1:]), strict=True):
+        own = rows[trained[rows]]
+        if event < 0 or not len(own):
+            continue
+        both = cells[np.r_[own, rows]]
+        # As if the event were new: its own records come in only here.
+        as_new = Cells(both.source_km, both.place_km, np.full(len(both), -1), both.site)
+        covariance = field.event_covariance(as_new)
+        told[rows] = given_own_records(covariance, u[own], field.covariance.noise)[0]
+    return told
