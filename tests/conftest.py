@@ -143,7 +143,7 @@ def tiny() -> Experiment:
 
 @pytest.fixture(scope="session")
 def trained_root(made_once) -> Path:
-    """A folder with a dataset whose site terms are large, and a run with random effects trained on it."""
+    """A folder with a dataset whose site terms are large, and a run with the field trained on it."""
     from tfgmm.network import training
 
     def make(root: Path) -> None:
@@ -152,24 +152,24 @@ def trained_root(made_once) -> Path:
         of_station = dict(zip(dataset.stations["station_id"], terms, strict=True))
         dataset.records["PGA"] *= np.exp(dataset.records["station_id"].map(of_station))
         dataset.write(root / "data")
-        changes = {"data": str(root / "data"), "random_effects": "site,event", "stopping": "blocks"}
+        changes = {"data": str(root / "data"), "backbone": "auto", "field": True, "stopping": "blocks"}
         training.begin(Experiment(**QUICK | changes), root / "run").train()
 
     return made_once("trained", make)
 
 
 @pytest.fixture(scope="session")
-def untrained_root(made_once) -> Callable[[str], Path]:
+def untrained_root(made_once) -> Callable[[bool], Path]:
     """Return a function that gives a folder with an untrained run, and its exported model ``tiny``."""
 
-    def root_of(random_effects: str = "none") -> Path:
+    def root_of(field: bool = False) -> Path:
         from helpers import untrained_run
         from tfgmm.serving import export
 
         def make(root: Path) -> None:
-            run = untrained_run.make(root, random_effects=random_effects)
+            run = untrained_run.make(root, field=field, backbone="auto" if field else "none")
             export.prepare(run.path, root / "tiny").write()
 
-        return made_once(f"untrained-{random_effects}", make)
+        return made_once(f"untrained-{field}", make)
 
     return root_of

@@ -125,7 +125,7 @@ def test_calibration_is_in_the_graph(copied, tmp_path):
 @pytest.fixture(scope="module")
 def mixed(untrained_root):
     """A run with random effects, and its signatures."""
-    root = untrained_root("site,event")
+    root = untrained_root(True)
     version = root / "tiny" / "1"
     return RunFolder.open(root / "run"), version, tf.saved_model.load(version)
 

@@ -146,7 +146,7 @@ def test_runtime_adds_the_backbone(tmp_path):
 
 @pytest.mark.slow
 def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
-    root = untrained_root("site,event")
+    root = untrained_root(True)
     run, version = RunFolder.open(root / "run"), root / "tiny" / "1"
     ids, events = ["K03", "M01", "K17"], untrained_run.events(2)
     asked = {

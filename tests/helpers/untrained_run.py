@@ -12,13 +12,10 @@ import xarray as xr
 
 from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
-from tfgmm.network.batches import Material
+from tfgmm.network.batches import NOT_PREDICTED, Material
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MemberFolder, backbone_of, network_name
 from tfgmm.runs.run import RunFolder
-from tfgmm.stats import random_effects
-from tfgmm.stats.path_terms import Covariance, PathTerms
-from tfgmm.stats.random_effects import SITE, RandomEffects
 
 IMS = ("PGA", "SA(1.0)")
 
@@ -43,8 +40,8 @@ def make(root: Path, **changes) -> RunFolder:
     begun = training.begin(Experiment(**TINY | described | changes), root / "run")
     rng = np.random.default_rng(0)
     give_random_weights(begun, rng, lacking=("SA(1.0)", 1))
-    if begun.run.experiment.random_effects != "none":
-        random_effects.write({"PGA": _effects(begun, rng)}, begun.run.path)
+    if begun.run.experiment.field:
+        begun.write_predictions()
     return begun.run
 
 
@@ -86,50 +83,12 @@ def _add_network(folder: MemberFolder, im: str, model, material: Material, one: 
         material.backbone.save(folder.path / backbone_of(name))
     which = {"im": im, "arm": material.experiment.arm, "chunk": one.chunk, "init": one.init}
     errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
-    table = material.records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)
+    records = material.records.drop(columns=NOT_PREDICTED)
+    table = records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)
     if folder.is_trained:
         table = pd.concat([pd.read_parquet(folder.predictions), table])
     table.to_parquet(folder.predictions, index=False)
     (folder.path / "done.json").write_text(json.dumps(done | {"networks": done["networks"] | {name: [im]}}))
-
-
-def _effects(begun: training.Training, rng: np.random.Generator) -> RandomEffects:
-    """Every member knows the terms of other sites."""
-    sites = begun.dataset.stations.drop_duplicates("site_id")
-    x_km, y_km = begun.run.experiment.grid.project(sites["longitude"], sites["latitude"])
-    known = pd.DataFrame({"effect": SITE, "id": sites["site_id"], "x_km": x_km, "y_km": y_km}).merge(
-        pd.DataFrame({"chunk": [0, 0, 1, 1], "init": [0, 1, 0, 1]}), how="cross"
-    )
-    known = known[rng.uniform(size=len(known)) < 0.7].reset_index(drop=True)
-    terms = {name: rng.normal(size=len(known)) for name in ("term", "weight")}
-    stddev, range_km = rng.uniform(0.05, 0.2, len(known)), 10.0 + known["chunk"]
-    terms = known.assign(**terms, stddev=stddev, range_km=range_km)
-    of_paths = {"phi_p2p": 0.5, "phi_place": 0.3, "paths": _paths(begun, rng)}
-    return RandomEffects(tau=0.35, phi_s2s=0.6, phi_field=0.2, error=1.2, terms=terms, **of_paths)
-
-
-def _paths(begun: training.Training, rng: np.random.Generator) -> PathTerms:
-    """Of three events in four at every other station."""
-    grid, events, stations = (
-        begun.run.experiment.grid,
-        begun.dataset.events,
-        begun.dataset.stations.iloc[::2],
-    )
-    source_km = np.stack([*grid.project(events["longitude"], events["latitude"]), events["depth_km"]], -1)
-    site_km = np.stack(grid.project(stations["longitude"], stations["latitude"]), -1)
-    members = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
-    shape = len(members), len(events), len(stations)
-    weights = np.where(rng.uniform(size=shape) < 0.75, rng.normal(size=shape), 0).astype("float32")
-    covariance = Covariance(source=0.01, own=0.2, path=0.1, source_km=30.0, site_km=20.0)
-    return PathTerms(
-        covariance,
-        pd.DataFrame({"pairs": [1]}),
-        source_km,
-        site_km,
-        stations["station_id"].to_numpy(str),
-        members,
-        weights,
-    )
 
 
 def events(count: int, seed: int = 0) -> pd.DataFrame:
