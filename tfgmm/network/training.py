@@ -43,7 +43,7 @@ from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder, conditioned_
 from tfgmm.simulation import simulated
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.field import Field
-from tfgmm.stats.support import SHARE_WITH_FIELD, Shrinkage, Support, fit_share
+from tfgmm.stats.support import Shrinkage, Support, fit_share
 
 _log = logging.getLogger(__name__)
 
@@ -471,9 +471,7 @@ def _combined(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkag
     # Networks of version 0.1 hold their regression themselves.
     if not located["backbone"].any():
         return None, located.sort_index()
-    most = SHARE_WITH_FIELD if by_chunk else 1.0
-    located["mean"] = located["backbone"] + most * (located["mean"] - located["backbone"])
-    shrinkage = _fit_shrinkage(located, most)
+    shrinkage = _fit_shrinkage(located)
     located = _shrunken(located, shrinkage)
     if by_chunk:
         of_chunks = located.groupby("chunk", observed=True, sort=False)
@@ -481,7 +479,7 @@ def _combined(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkag
     return shrinkage, located.sort_index()
 
 
-def _fit_shrinkage(table: pd.DataFrame, most: float) -> Shrinkage:
+def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
     """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events."""
     stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
     held = table[stopping & (table["backbone"] != 0)]
@@ -496,7 +494,7 @@ def _fit_shrinkage(table: pd.DataFrame, most: float) -> Shrinkage:
         "n": held["support"],
         "event_id": held["event_id"],
     }
-    return fit_share(pd.DataFrame(residuals), most=most)
+    return fit_share(pd.DataFrame(residuals))
 
 
 def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:
