@@ -76,7 +76,7 @@ def page_of(run: "tfgmm.Run", im: str) -> str:
         f"{experiment.chunks} chunks x {experiment.inits}, preset {experiment.preset}, backbone "
         f"{experiment.backbone}, {field}, seed {experiment.seed}; validation events: "
         f"{experiment.split.description}; records of {experiment.reference}.",
-        f"Pooled RMSE of ln {im}; standard deviation of z and share inside the 90 % interval, in the three cells:",
+        f"Pooled RMSE of ln {im}; standard deviation of z, share inside the 90 % interval in these cells:",
         scores.to_markdown(index=False, disable_numparse=True),
         f"RMSE of {ENSEMBLE} minus that of the other model, with paired 90 % intervals (events and sites "
         "resampled; the sites of a chunk resampled together):",
