@@ -26,7 +26,6 @@ from tfgmm.runs.experiment import Experiment, FrozenSettings, reason
 from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.estimate import Weighting
-from tfgmm.stats.random_effects import RandomEffects
 
 #: Names of the arms without site channels.
 ARMS = ("published", "isotropic")
@@ -356,20 +355,6 @@ class Study:
         drop = self.experiment.drop if drop is None else drop
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
-
-    def effects(self, im: str) -> RandomEffects | None:
-        """Return the random effects of an intensity measure; None for a run without random effects.
-
-        Parameters
-        ----------
-        im : str
-            Intensity measure.
-
-        Returns
-        -------
-        RandomEffects or None
-        """
-        return self.run.random_effects(im)
 
     @functools.cached_property
     def located(self) -> pd.DataFrame:
