@@ -116,15 +116,16 @@ def test_each_event_comes_at_most_once_an_epoch(tiny, grouped):
     assert len(set(magnitudes)) == len(magnitudes) == len(grouped) // 4 * 4
 
 
-def test_records_are_numbered_as_in_the_table(tiny, table, grouped):
-    """What is kept of single records while a network learns has the order of the table."""
-    batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 1), 4, range(2), seed=3)
-    ln_im, seen = table["ln_im"].to_numpy("float32"), set()
+def test_the_networks_learn_what_backbone_and_field_leave(tiny, small, table):
+    told = table.assign(backbone=-1.0, field_mean=np.linspace(0, 1, len(table)), field_variance=0.3)
+    group = data_pipeline.EventRecords.group(told, small.events, tiny.grid, np.ones(len(told)))
+    batches = data_pipeline.training_batches(group, rasteriser(tiny, 1), 4, range(2), seed=3)
+    left, seen = (told["ln_im"] + 1 - told["field_mean"]).to_numpy("float32"), set()
     for _, stations in batches.as_numpy_iterator():
         real = stations["weight"] > 0
-        np.testing.assert_array_equal(ln_im[stations["record"][real]], stations["ln_im"][real])
-        seen.update(stations["record"][real])
-    assert len(seen) > 0.9 * len(table)
+        assert set(stations["variance"][real]) == {np.float32(0.3)}
+        seen.update(stations["ln_im"][real].tolist())
+    assert seen <= set(left.tolist()) and len(seen) > 0.9 * len(table)
 
 
 def test_shifted_stations_stay_on_their_place(tiny, grouped):

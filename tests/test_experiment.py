@@ -43,14 +43,14 @@ def test_limits_of_the_presets():
     assert (standard.shift_pixels, paper.shift_pixels) == (3, 0)
 
 
-def test_only_standard_is_a_mixed_effects_model():
+def test_the_field_goes_with_a_backbone():
     chosen = {name: preset(name, **KIK) for name in experiment.PRESETS}
-    assert {name for name, one in chosen.items() if one.random_effects != "none"} == {"standard"}
+    assert {name for name, one in chosen.items() if one.field} == {"quick", "standard"}
     assert chosen["standard"].stopping == "blocks"
-    plain = preset("standard", **KIK, random_effects="none", stopping="paper")
-    assert (plain.random_effects, plain.stopping) == ("none", "paper")
-    with pytest.raises(UsageError, match="--stopping paper does without: give --random-effects none"):
-        preset("standard", **KIK, stopping="paper")
+    assert not preset("standard", **KIK, backbone="none").field
+    assert not preset("standard", **KIK, field="no").field
+    with pytest.raises(UsageError, match="--backbone none has none: give --field no"):
+        preset("standard", **KIK, backbone="none", field="yes")
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(184, 20), (200, 20), (628, 6), (5000, 1)])

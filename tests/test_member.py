@@ -12,7 +12,7 @@ from conftest import TINY, small_dataset
 from tfgmm.core.errors import DataError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import training_records
-from tfgmm.network import backbones, member, normal
+from tfgmm.network import backbones, member
 from tfgmm.network import batches as data_pipeline
 from tfgmm.network.batches import Material
 from tfgmm.network.input_channels import StandardisedChannels
@@ -123,11 +123,8 @@ def test_float16_scales_its_loss_and_learns():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("random_effects", ["none", "site,event"])
-def test_divergence_is_an_error_and_leaves_no_member(tmp_path, random_effects):
-    chosen = material(
-        training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30}, random_effects=random_effects
-    )
+def test_divergence_is_an_error_and_leaves_no_member(tmp_path):
+    chosen = material(training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30})
     with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
         member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
@@ -277,80 +274,44 @@ def test_schedule_warms_up_and_decays():
     assert rates[3] == pytest.approx(0, abs=1e-8)
 
 
-MIXED = {
-    "random_effects": "site,event",
-    "training": {"epochs": 3, "shift_pixels": 1, "learning_rate": 3e-3},
-}
-
-
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
-    """Of records with site terms of 0.8."""
-    dataset = small_dataset(n_events=40, n_kik=24)
-    sites = dataset.stations["station_id"]
-    terms = pd.Series(np.random.default_rng(3).normal(0, 0.8, len(sites)), sites)
-    dataset.records["PGA"] *= np.exp(terms[dataset.records["station_id"]].to_numpy())
-    chosen = material(dataset, **MIXED)
-    folder = tmp_path_factory.mktemp("mixed") / "member"
+def with_field(tmp_path_factory):
+    """A member that learned from records of which the field tells and leaves open something."""
+    chosen = material(training={"epochs": 3, "shift_pixels": 1, "learning_rate": 3e-3})
+    rng, records = np.random.default_rng(3), chosen.records
+    told = {"field_mean": rng.normal(0, 0.5, len(records)), "field_variance": 1.0}
+    chosen = dataclasses.replace(chosen, records=records.assign(**told))
+    grouped = {
+        name: dataclasses.replace(
+            getattr(chosen, name), variance=np.full_like(getattr(chosen, name).ln_im, 1.0)
+        )
+        for name in ("training", "stopping")
+    }
+    chosen = dataclasses.replace(chosen, **grouped)
+    folder = tmp_path_factory.mktemp("field") / "member"
     member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
 @pytest.mark.slow
-def test_with_random_effects_sigma_is_what_they_leave(mixed, tmp_path):
-    chosen, folder = mixed
-    plain = chosen.experiment.model_copy(update={"random_effects": "none"})
-    member.train(
-        {"PGA": dataclasses.replace(chosen, experiment=plain)}, MemberFolder(tmp_path / "plain"), 0, 0
+def test_with_the_field_sigma_is_what_it_leaves(with_field, tmp_path):
+    chosen, folder = with_field
+    alone = {
+        name: dataclasses.replace(
+            getattr(chosen, name), variance=np.zeros_like(getattr(chosen, name).ln_im)
+        )
+        for name in ("training", "stopping")
+    }
+    member.train({"PGA": dataclasses.replace(chosen, **alone)}, MemberFolder(tmp_path / "alone"), 0, 0)
+    table, of_alone = (
+        pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "alone")
     )
-    table, of_plain = (
-        pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "plain")
-    )
-    assert table["stddev"].mean() < of_plain["stddev"].mean() - 0.01
-
-
-@pytest.fixture
-def seen(mixed):
-    """A new network that has seen all records but five, with the residuals of the ergodic model."""
-    chosen, _ = mixed
-    model = member.compiled(chosen, 1)
-    records = training_records(chosen.records)
-    fitted = ergodic.fit(records)
-    model.random_terms.residual.assign(
-        (records["ln_im"] - fitted.median_of(records)).where(np.arange(len(records)) > 4)
-    )
-    update = normal.RandomTermsUpdate(records)
-    update.set_model(model)
-    return model.random_terms, update, fitted
+    assert table["stddev"].mean() < of_alone["stddev"].mean() - 0.01
 
 
 @pytest.mark.slow
-def test_variances_of_terms_are_those_of_the_epochs_residuals(seen):
-    terms, update, fitted = seen
-    assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss])
-    update.on_epoch_end(0)
-    assert terms.stddev.numpy() == pytest.approx([fitted.tau, fitted.phi_s2s, fitted.phi_ss], rel=0.1)
-
-
-@pytest.mark.slow
-def test_most_of_a_sites_term_is_taken_off(seen, monkeypatch):
-    terms, update, fitted = seen
-    monkeypatch.setattr(normal, "TERMS_EVERY", 3)
-    for batch in (0, 1):
-        update.on_train_batch_end(batch)
-        assert not terms.offset.numpy().any()
-    update.on_train_batch_end(2)
-    expected = 0.8 * fitted.site_terms[update.records["site_id"]].to_numpy()
-    assert np.corrcoef(terms.offset.numpy(), expected)[0, 1] > 0.95
-    assert terms.offset.numpy().std() == pytest.approx(expected.std(), rel=0.1)
-    expected = fitted.tau**2 + (0.2 * fitted.phi_s2s) ** 2
-    assert float(terms.variance.numpy()) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_interrupted_and_resumed_is_the_same(mixed, tmp_path):
-    """With random effects, whose variance and residuals are part of what goes on."""
-    chosen, folder = mixed
+def test_interrupted_and_resumed_is_the_same(with_field, tmp_path):
+    chosen, folder = with_field
     other = tmp_path / "member"
     with pytest.raises(Killed):
         member.train({"PGA": chosen}, MemberFolder(other), 0, 0, kill_at(0.5))

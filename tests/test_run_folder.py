@@ -13,7 +13,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.predictions import EFFECTS
+from tfgmm.runs.predictions import FIELD
 from tfgmm.runs.run import RunFolder
 
 
@@ -189,11 +189,11 @@ def test_damaged_predictions_are_one_line(run):
 
 
 def test_predictions_without_all_parts_are_to_be_made_again(tmp_path, tiny, small):
-    mixed = tiny.model_copy(update={"random_effects": "site,event", "stopping": "blocks"})
-    run = begin(tmp_path / "mixed", mixed, small, channels=CHANNELS)
+    with_field = tiny.model_copy(update={"backbone": "auto", "field": True, "stopping": "blocks"})
+    run = begin(tmp_path / "field", with_field, small, channels=CHANNELS)
     table = predictions(n_events=4, n_sites=4)
     table.to_parquet(run.predictions)
     with pytest.raises(DataError, match=r"has no column event_term: give the tfgmm train command"):
         run.read_predictions()
-    table.assign(**dict.fromkeys(EFFECTS, 0.0)).to_parquet(run.predictions)
+    table.assign(**dict.fromkeys(FIELD, 0.0)).to_parquet(run.predictions)
     assert len(run.read_predictions()) == len(table)

@@ -21,12 +21,11 @@ EVENTS = untrained_run.events(2)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two measures and two arms with random effects, as version 0.1 left them and as they were before."""
+    """Two measures and two arms, as version 0.1 left them and as they were before."""
     root = tmp_path_factory.mktemp("old")
     described = {
         "data": untrained_run.write_data(root / "data"),
         "ims": untrained_run.IMS,
-        "random_effects": "site,event",
         "stopping": "blocks",
         "training": {"epochs": 1, "shift_pixels": 0},
     }
@@ -63,7 +62,7 @@ def test_it_predicts_what_it_predicted(root):
         ensemble.load(path)
     stages = []
     assert upgrade.upgrade(path, report=lambda what, share: stages.append(what)) == RunFolder.open(path)
-    assert set(stages) == {"members", "terms of sites, events and paths"}
+    assert set(stages) == {"members", "table of predictions"}
     refuse_difference(path, root / "before")
     assert sorted(folder.name for folder in (path / "members").iterdir()) == ["all", "drop-site"]
     training.begin(RunFolder.open(path).experiment, path).train()  # which has nothing to do

@@ -61,7 +61,7 @@ def test_a_member_that_is_lost_is_missed(root, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["stations.parquet", "random_effects.json", "path_terms.npz", "files.json"]
+    "name", ["stations.parquet", "conditioned/field_PGA.npz", "conditioned/backbone_PGA.npz", "files.json"]
 )
 def test_tables_that_are_lost_are_missed(root, name):
     (root / "run" / name).unlink()

@@ -188,9 +188,14 @@ def test_unknown_station(refused, run, tiny):
     )
 
 
-def test_random_effects_need_a_stopping_set(refused):
-    command = ["train", "--networks", "kik", "--random-effects", "site,event", "--stopping", "paper"]
-    refused(command, USAGE, "random effects are estimated on the stopping set")
+def test_the_field_needs_a_backbone(refused):
+    command = ["train", "--networks", "kik", "--field", "yes", "--backbone", "none"]
+    refused(command, USAGE, "--backbone none has none: give --field no")
+
+
+def test_random_effects_are_replaced(refused):
+    command = ["train", "--networks", "kik", "--random-effects", "site,event"]
+    refused(command, USAGE, "--random-effects is replaced: site,event by --field yes")
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ SITES = ["--sites", "{root}/sites.csv"]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A run with random effects, its dataset, and a table of sites."""
+    """A run with the field, its dataset, and a table of sites."""
     root = tmp_path_factory.mktemp("full")
-    untrained_run.make(root, random_effects="site,event", stopping="blocks", ims=("PGA",))
+    untrained_run.make(root, field=True, backbone="auto", stopping="blocks", ims=("PGA",))
     (root / "sites.csv").write_text("longitude,latitude\n" + "139.8,35.6\n" * 200)
     (root / "bedrock.csv").write_text(
         "lat,lon,z\n" + "".join(f"{35 + i / 10},{139 + j / 10},500\n" for i in range(20) for j in range(20))

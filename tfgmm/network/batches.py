@@ -109,8 +109,8 @@ def flat_table(dataset: Dataset, experiment: Experiment, im: str) -> pd.DataFram
         the pixel, else of the station, NaN if unknown or if the run leaves the channel out; ``r_rup_km``,
         the distance to the rupture, NaN if unknown; ``tectonic_class`` of the event, None if unknown;
         ``event_x_km, event_y_km`` and ``x_km, y_km``, epicentre and station, km east and north of the map's
-        centre; ``backbone, field_mean, field_variance``, 0. Rows are sorted by event and station. Stations outside the output window are left
-        out.
+        centre; ``backbone, field_mean, field_variance``, 0. Rows are sorted by event and station. Stations
+        outside the output window are left out.
 
     Raises
     ------
@@ -585,6 +585,7 @@ class Material:
         im: str,
         fold: Fold,
         backbone: Backbone | None = None,
+        *,
         unseen: pd.DataFrame | None = None,
     ) -> Self:
         """Return the records and the makers of input maps of one fold.

@@ -149,9 +149,7 @@ def add(field: Field, members: pd.DataFrame) -> pd.DataFrame:
     inits, init = np.unique(members["init"], return_inverse=True)
     u = np.zeros((len(first), len(inits)))
     u[number, init] = members["mean"] - members["backbone"]
-    told = _told_by_own_records(
-        field, Cells.of(first, field.records), is_training(first).to_numpy(), u
-    )
+    told = _told_by_own_records(field, Cells.of(first, field.records), is_training(first).to_numpy(), u)
     return members.assign(
         mean=members["backbone"] + members[TERMS].sum(axis=1) + (u - told)[number, init],
         stddev=np.hypot(members["field_stddev"], members["stddev"]),

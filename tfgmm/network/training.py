@@ -214,7 +214,8 @@ class Training:
         self, member: Member, im: str, backbone: Backbone | None, unseen: pd.DataFrame | None = None
     ) -> Material:
         """Return records and maker of input maps of a member's chunk, with a backbone and the field."""
-        return Material.of(self.dataset, self.experiment, im, self.folds[member.chunk], backbone, unseen)
+        fold = self.folds[member.chunk]
+        return Material.of(self.dataset, self.experiment, im, fold, backbone, unseen=unseen)
 
     def _restore_predictions(self, member: Member) -> None:
         """Predict all records again with the networks of a member and the backbones they were trained on.
@@ -344,7 +345,7 @@ class Training:
             lease.release()
 
     def write_predictions(self) -> None:
-        """Write the predictions table of the trained members of all arms, and what predictions are based on.
+        """Write the predictions table of the trained members of all arms, and backbones and fields.
 
         Raises
         ------
@@ -464,8 +465,8 @@ def _combined(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkag
     parts = []
     for chunk, rows in table.groupby("chunk", observed=True, sort=False):
         support = Support.fit(training_records(rows)).at_records(rows)
-        rows = rows.assign(support=support)
-        parts.append(fields.with_terms(by_chunk[int(chunk)], rows) if by_chunk else rows)
+        supported = rows.assign(support=support)
+        parts.append(fields.with_terms(by_chunk[int(chunk)], supported) if by_chunk else supported)
     located = pd.concat(parts)
     # Networks of version 0.1 hold their regression themselves.
     if not located["backbone"].any():
@@ -485,7 +486,9 @@ def _fit_shrinkage(table: pd.DataFrame, most: float) -> Shrinkage:
     stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
     held = table[stopping & (table["backbone"] != 0)]
     # Without field there are no such columns.
-    field, field_stddev = (held.reindex(columns=names, fill_value=0.0) for names in (TERMS, ["field_stddev"]))
+    field, field_stddev = (
+        held.reindex(columns=names, fill_value=0.0) for names in (TERMS, ["field_stddev"])
+    )
     residuals = {
         "backbone_residual": held["ln_im"] - held["backbone"] - field.sum(axis=1),
         "u": held["mean"] - held["backbone"],

@@ -22,7 +22,6 @@ from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.folds import make_folds
 from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, write_done
-from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder, refuse_format
 from tfgmm.simulation import simulated
 from tfgmm.stats import calibration
@@ -138,8 +137,8 @@ def _converted(settings: dict) -> Experiment:
     settings, training = dict(settings), dict(settings["training"])
     if settings.pop("random_effects", "none") != "none":
         raise UsageError(
-            "the run has random effects, which its networks leave to terms that this version replaces by the "
-            "field: train it again, or keep version 0.1 for it"
+            "the run has random effects, which the field has replaced: train it again, or keep version 0.1 "
+            "for it"
         )
     backbone = "ergodic" if training.pop("target", "im") == "residual" else "none"
     return Experiment(**{"backbone": backbone} | settings | {"training": training})

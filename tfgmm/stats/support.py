@@ -227,8 +227,8 @@ N0_BOUNDS = 0.1, 200.0
 #: earthquakes, support half of u; regional differences of median ground motion have a standard deviation of
 #: about 0.3.
 DEFAULT_N0, DEFAULT_VARIANCE_U = 10.0, 0.1
-#: Share of its output that is taken of a network which learned what the field of a part of the records could
-#: not tell. The field of all records tells more; found with records of Kanto (docs/results/ideas.md).
+#: Share of its output that is taken of a network that learned what the field of a part of the records could
+#: not tell, for the field of all records tells more; found with records of Kanto (docs/results/ideas.md).
 SHARE_WITH_FIELD = 0.5
 #: Number of events, and effective number of records, with fewer of which nothing is fitted.
 FEWEST_EVENTS, FEWEST_RECORDS = 10, 30.0

@@ -1,0 +1,148 @@
+"""The field of a chunk: what it tells of records that it has not seen, and how it joins the networks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.field_records import PLANTED, planted_records
+from tfgmm.core.errors import DataError
+from tfgmm.data.schemas import STOPPING, TERM_STDDEVS, TERMS, TRAINING, VALIDATION, is_training
+from tfgmm.network import fields
+from tfgmm.stats import field as process
+from tfgmm.stats.field_records import Cells, Records
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Planted residuals about a backbone; a fifth of the events stops, a fifth of all validates."""
+    table = planted_records(80, 30, share=0.7)
+    rng = np.random.default_rng(1)
+    roles = {
+        name: dict(zip(ids, rng.choice([TRAINING, STOPPING, VALIDATION], len(ids), p=p), strict=True))
+        for name, ids, p in (
+            ("event_id", table["event_id"].unique(), (0.6, 0.2, 0.2)),
+            ("site_id", table["site_id"].unique(), (0.7, 0.1, 0.2)),
+        )
+    }
+    backbone = rng.normal(-4, 1, len(table))
+    return table.assign(
+        event_role=table["event_id"].map(roles["event_id"]),
+        site_role=table["site_id"].map(roles["site_id"]),
+        backbone=backbone,
+        ln_im=backbone + table["residual"],
+    ).sample(frac=1, random_state=2)
+
+
+@pytest.fixture(scope="module")
+def field(records):
+    return fields.condition(records[is_training(records)])
+
+
+@pytest.fixture(scope="module")
+def members(records):
+    """Predictions of two networks, each of which knows a part of the residuals."""
+    rng = np.random.default_rng(3)
+    u = {init: rng.normal(0, 0.2, len(records)) + 0.1 * records["residual"] for init in (0, 1)}
+    rows = [
+        records.assign(init=init, mean=records["backbone"] + u[init], stddev=0.3 + 0.1 * init) for init in u
+    ]
+    return pd.concat(rows, ignore_index=True).sample(frac=1, random_state=4)
+
+
+def times(records):
+    ids = np.sort(records["event_id"].unique())
+    return pd.Series(pd.date_range("2000-01-01", periods=len(ids)), ids)
+
+
+def test_what_it_tells_of_training_records_is_from_other_events_and_sites(records, monkeypatch):
+    monkeypatch.setattr(fields.Covariance, "fit", lambda residuals: PLANTED)
+    told = fields.unseen(records, times(records))
+    assert told.index.equals(records.index)
+    one = records.index[is_training(records)][5]
+    event, site = records.loc[one, ["event_id", "site_id"]]
+    same = records["event_id"].eq(event) | records["site_id"].eq(site)
+    changed = records.assign(ln_im=records["ln_im"] + np.where(same & is_training(records), 1.0, 0.0))
+    moved = (fields.unseen(changed, times(records)) - told).abs()
+    assert moved.loc[one, "field_mean"] < 1e-9
+    assert moved["field_mean"].max() > 0.1
+
+
+def test_what_it_tells_of_stopping_records_is_from_all_training_records(records, field):
+    told = fields.unseen(records, times(records))
+    trained, validates = (
+        is_training(records),
+        (records[["event_role", "site_role"]] == VALIDATION).any(axis=1),
+    )
+    assert (told[validates] == 0).all(axis=None)
+    other = records[~trained & ~validates]
+    cells = Cells.of(other, field.records)
+    np.testing.assert_allclose(told.loc[other.index, "field_mean"], field.mean(cells), atol=1e-10)
+    np.testing.assert_allclose(told.loc[other.index, "field_variance"], field.variance(cells), rtol=1e-6)
+
+
+def test_standardised_by_what_it_leaves_open_residuals_are_standard(records):
+    told = fields.unseen(records, times(records))
+    left = records["ln_im"] - records["backbone"] - told["field_mean"]
+    known = told["field_variance"] > 0
+    z = (left / np.sqrt(told["field_variance"] + 0.10))[known]
+    assert z.std() == pytest.approx(1, abs=0.1)
+    residual = records["residual"][known]
+    assert left[known].std() < residual.std()
+
+
+def test_terms_are_the_parts_of_the_field(field, members):
+    table = fields.with_terms(field, members)
+    assert table.index.equals(members.index)
+    cells = Cells.of(table, field.records)
+    np.testing.assert_allclose(table[TERMS].sum(axis=1), field.mean(cells), atol=1e-9)
+    np.testing.assert_allclose(table["field_stddev"] ** 2, field.variance(cells), rtol=1e-6)
+    new = ~table["event_id"].isin(field.records.event_ids)
+    total = (table.loc[new, TERM_STDDEVS[1:]] ** 2).sum(axis=1)
+    expected = table["field_stddev"] ** 2 + table["stddev"] ** 2
+    np.testing.assert_allclose(total, expected[new], rtol=0.01)
+    assert table.loc[~new, "event_stddev"].isna().all()
+
+
+def test_of_a_new_event_field_and_network_add(field, members):
+    table = fields.add(field, fields.with_terms(field, members))
+    new = ~table["event_id"].isin(field.records.event_ids)
+    expected = members["mean"] + field.mean(Cells.of(members, field.records))
+    np.testing.assert_allclose(table.loc[new, "mean"], expected[new], atol=1e-9)
+    np.testing.assert_allclose(
+        table["stddev"],
+        np.hypot(members["stddev"], np.sqrt(field.variance(Cells.of(members, field.records)))),
+    )
+
+
+def test_of_a_known_event_its_records_correct_network_and_field_together(field, records, members):
+    """A network that is off by one number in the whole event is corrected by the records of the event."""
+    known = members["event_id"].isin(field.records.event_ids)
+    shifted = members.assign(mean=members["mean"] + 0.5 * known)
+    before, after = (fields.add(field, fields.with_terms(field, table)) for table in (members, shifted))
+    moved = (after["mean"] - before["mean"])[known]
+    count = members[is_training(members)].groupby("event_id")["init"].size() / 2
+    many = members.loc[known, "event_id"].map(count).fillna(0) >= 10
+    assert moved[many].abs().median() < 0.2 and (moved < 0.5).all()
+    assert (after["mean"] - before["mean"])[~known].abs().max() < 1e-9
+
+
+def test_a_record_of_a_known_event_is_told_as_by_conditioning_on_the_errors(field, records, members):
+    """For one event the plain reference: the field given all else, then the errors of the combined mean."""
+    event = field.records.event_ids[7]
+    rows = members[members["event_id"].eq(event) & members["init"].eq(0)]
+    table = fields.add(field, fields.with_terms(field, members))
+    own = is_training(rows).to_numpy()
+    u = (rows["mean"] - rows["backbone"]).to_numpy()
+    trained = records[is_training(records)]
+    changed = trained["ln_im"] - trained["backbone"]
+    of_event = trained["event_id"].eq(event)
+    taken = pd.Series(u[own], rows[own]["station_id"])
+    changed[of_event] -= trained.loc[of_event, "station_id"].map(taken)
+    exact = process.condition(field.covariance, Records.of(trained, changed))
+    expected = rows["backbone"] + u + exact.mean(Cells.of(rows, exact.records))
+    np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=0.03)
+
+
+def test_too_few_records_say_what_to_do(records):
+    with pytest.raises(DataError, match="or train with --field no"):
+        fields.condition(records.iloc[:3])
