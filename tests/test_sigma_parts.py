@@ -1,4 +1,4 @@
-"""Predicted parts of sigma beside those of the residuals, and the covariance of the field beside the planted."""
+"""Parts of sigma as predicted beside those of residuals, and the covariance of the field."""
 
 import dataclasses
 

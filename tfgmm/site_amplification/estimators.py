@@ -20,7 +20,6 @@ from scipy.spatial import KDTree
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
 from tfgmm.data.schemas import training_records
-from tfgmm.network import batches as data_pipeline
 from tfgmm.prediction.conditioning import backbone_moments
 from tfgmm.prediction.places import Places
 from tfgmm.runs.run import RunFolder
@@ -208,7 +207,7 @@ def _average_medians(study: Study, im: str) -> np.ndarray:
 
     Events are weighted by `Study.balanced`.
     """
-    table = data_pipeline.flat_table(study.dataset, study.experiment, im)
+    table = study.records(im)
     models = [ergodic.fit(training_records(fold.roles(table))) for fold in study.folds]
 
     def median(model: ergodic.ErgodicModel, events: pd.DataFrame, r_hyp_km: np.ndarray) -> np.ndarray:

@@ -377,11 +377,9 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            `tfgmm.network.batches.flat_table` with ``x_km, y_km``, the positions of the stations, km east
-            and north of the map's centre.
+            Result of `tfgmm.network.batches.flat_table`.
         """
-        table = data_pipeline.flat_table(self.dataset, self.experiment, im)
-        return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
+        return data_pipeline.flat_table(self.dataset, self.experiment, im)
 
     def about(self) -> dict[str, str]:
         """Return the attributes of the maps: title, run, networks, events, settings and data hash.
