@@ -102,7 +102,7 @@ def signatures(run, tmp_path_factory):
 @pytest.mark.slow
 def test_exported_graph_adds_the_same_backbone(run, signatures):
     loaded = ensemble.load(run, "PGA")
-    assert set(loaded.backbones) == {0, 1}
+    assert set(loaded.condition.by_chunk) == {0, 1}
     inputs = {
         name: tf.constant(EVENTS[name], dtype)
         for name, dtype in zip(EVENTS, (tf.float64, tf.float64, tf.float32, tf.float32), strict=True)
@@ -197,7 +197,7 @@ def test_a_model_that_was_trained_without_vs30_refuses_it(tmp_path):
 def test_the_backbone_carries_large_earthquakes(run):
     """A network that knows nothing beyond its backbone cannot run away."""
     loaded = ensemble.load(run, "PGA")
-    tables = next(iter(loaded.backbones.values()))
+    tables = loaded.condition.by_chunk[0].tables
     magnitude, depth = np.array([4.5, 6.0, 7.5, 9.0]), np.full(4, 10.0)
     ln_r = np.log(np.tile([1.0, 20.0, 100.0], (4, 1)))
     median, variance, _ = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)

@@ -18,6 +18,7 @@ from scipy.stats import false_discovery_control, t
 from tfgmm.core.errors import DataError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction.conditioning import Condition, Conditioned
 from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.runs.run import RunFolder
 
@@ -392,7 +393,7 @@ def average_members(
         tables = run.backbone(im, chunk, init)
         ensemble_of_one = Ensemble(
             *(run, im, {(chunk, init): model}, averages[0].rasteriser),
-            backbones={} if tables is None else {chunk: tables},
+            condition=Condition({} if tables is None else {chunk: Conditioned(tables)}),
         )
         by_member.append(
             [
