@@ -81,7 +81,13 @@ def test_a_damaged_table_is_restored_with_the_backbone_of_its_member(tmp_path, m
     write_done(folder.path, facts)  # with hashes, as training does
     expected = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
     table.write_bytes(b"PAR1")
-    monkeypatch.setattr(backbones, "fit", lambda *args: pytest.fail("the backbone is fitted again"))
+    fit = backbones.fit
+
+    def of_all_records(dataset, experiment, im, fold=None):
+        assert fold is None, "the backbone of a chunk is fitted again"
+        return fit(dataset, experiment, im)
+
+    monkeypatch.setattr(backbones, "fit", of_all_records)
     training.reopen(run).train()
     restored = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
     assert (expected != 0).any()
@@ -156,6 +162,9 @@ def test_an_export_reads_backbones_and_support_once(tmp_path, monkeypatch):
         prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + prepared.support.effective.size
     )
     prepared.write()
+    assert read == ["conditioned"]
+    read.clear()
+    export.prepare(run, tmp_path / "model", condition="training")
     assert sorted(read) == ["chunk-0_init-0", "chunk-1_init-0"]
 
 

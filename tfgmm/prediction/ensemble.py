@@ -130,9 +130,9 @@ class Ensemble:
             are standard deviations: total, aleatory and epistemic. With a field there are also
             ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes
             what the records leave open of site and path terms. ``r_hyp_km`` [event, row, col] is the
-            hypocentral distance, and ``support`` [event, row, col] the effective number of training records like the
-            prediction in magnitude, distance, depth and source region at once. True where a value lies
-            outside the training ranges: ``outside_magnitude`` and ``outside_depth`` [event],
+            hypocentral distance, and ``support`` [event, row, col] the effective number of training records
+            like the prediction in magnitude, distance, depth and source region at once. True where a value
+            lies outside the training ranges: ``outside_magnitude`` and ``outside_depth`` [event],
             ``outside_distance`` [event, row, col], and ``outside_map`` [row, col], false at all pixels. The
             coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude,
             event_latitude, depth_km, magnitude`` and ``known_rupture`` [event]. The attributes say what

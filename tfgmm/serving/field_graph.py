@@ -47,13 +47,13 @@ class FieldGraph:
             Ln units; squared ln units, without the noise of a record.
         """
         count = tf.shape(place_km)[0]
-        blocks = -(-count // _PLACES_AT_ONCE)
+        blocks = tf.maximum(-(-count // _PLACES_AT_ONCE), 1)
 
         def in_blocks(values):
             """Return values of the places, [m, ...], as [blocks, places at once, ...]; zeros at the end."""
             more = blocks * _PLACES_AT_ONCE - count
             padded = tf.pad(values, [[0, more], *[[0, 0]] * (len(values.shape) - 1)])
-            return tf.reshape(padded, [blocks, -1, *values.shape[1:]])
+            return tf.reshape(padded, [blocks, _PLACES_AT_ONCE, *values.shape[1:]])
 
         def of_block(block):
             """Return mean and variance of all events at a block of places, [n, places at once] each."""
