@@ -2,8 +2,8 @@
 
 Each round begins a run anew and kills it once or twice: at a random time, or as soon as a file of a chosen
 kind appears (a temporary file, a checkpoint, the end of a member). In every fourth round two processes
-train side by side and one is killed. In the end weights, histories, predictions and random effects must be
-those of the undisturbed run, bit for bit, and nothing temporary may be left.
+train side by side and one is killed. In the end weights, histories, predictions, backbones and fields must
+be those of the undisturbed run, bit for bit, and nothing temporary may be left.
 """
 
 import shutil
@@ -29,7 +29,7 @@ from tfgmm.network import member  # noqa: E402
 MOMENTS = (
     *(None, None, None),
     *("**/.tfgmm-*", "**/epoch-*.npz", "**/state.json", "data/*", "members/*/*/chunk-0*/done.json"),
-    *("predictions.parquet", "random_effects.json"),
+    *("predictions.parquet", "conditioned/field_*"),
 )
 #: Small enough for a training of half a minute; all else is the preset's.
 SIZE = ["--chunks", "2", "--inits", "1", "--epochs", "4"]
@@ -77,7 +77,7 @@ class Run:
             content[f"{folder.name} predictions"] = files.read_parquet(folder / "predictions.parquet")
         for path in sorted(self.folder.glob("*.parquet")):
             content[path.name] = files.read_parquet(path)
-        for path in self.folder.glob("*.npz"):
+        for path in sorted(self.folder.glob("conditioned/*.npz")):
             with np.load(path) as arrays:
                 content |= {f"{path.name} {name}": arrays[name] for name in arrays}
         return content
@@ -147,7 +147,7 @@ def main(
         shutil.rmtree(run.folder)
     if keep is None:
         shutil.rmtree(root)
-    console.print(f"{rounds} rounds, {kills} kills: weights, histories, predictions, random effects equal")
+    console.print(f"{rounds} rounds, {kills} kills: weights, histories, predictions, fields equal")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Asked:
     """A run of ten members with random weights, in a folder, and what is asked of it."""
 
     def __init__(self, dataset: Dataset, preset: str, base: int, scratch: Path) -> None:
-        experiment = described(preset, random_effects="none", network={"base": base})
+        experiment = described(preset, field=False, network={"base": base})
         begun = training.begin(experiment, scratch / "run")
         for one in begun.members:
             ((im, material),) = begun.materials(one).items()

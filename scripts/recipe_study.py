@@ -45,7 +45,7 @@ def recipes(base: Experiment, steps: list[int]) -> dict[str, Experiment]:
 
 
 def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) -> pd.DataFrame:
-    """One row a chunk: steps and scores for validation events, without terms of single sites."""
+    """One row a chunk: steps and scores for validation events."""
     import keras
 
     from tfgmm.network import member, training
@@ -55,7 +55,7 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
     constant = mock.patch.object(member, "optimizer", lambda settings, steps: keras.optimizers.Adam(1e-3))
     with constant if name == PLAIN else contextlib.nullcontext():
         train_missing(begun, name)
-    partial = scores.map_part(scores.partial_ensembles(begun.run.read_predictions()))
+    partial = scores.partial_ensembles(begun.run.read_predictions())
     rows = []
     for one in begun.members:
         (network,) = begun.folder(one).done()["trainings"].values()
@@ -70,10 +70,10 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
 
 
 EXPLANATION = f"""\
-Single members of the preset `standard`, validation events, the network alone (no terms of single sites
-or events); mean over the chunks. *{PLAIN}*: Adam at a constant rate of 1e-3 until the stopping loss has
-not fallen for {PATIENCE} epochs, weights of the best epoch. *n steps*: warm-up and cosine over n steps,
-weights of the last epoch. *steps*: optimiser steps taken; *of plain*: as a share of the plain recipe's.
+Single members of the preset `standard` with the field, validation events; mean over the chunks. *{PLAIN}*:
+Adam at a constant rate of 1e-3 until the stopping loss has not fallen for {PATIENCE} epochs, weights of the
+best epoch. *n steps*: warm-up and cosine over n steps, weights of the last epoch. *steps*: optimiser steps
+taken; *of plain*: as a share of the plain recipe's.
 """
 
 

@@ -65,7 +65,7 @@ class Scene:
         grid = run.experiment.grid
         self.inside = footprint(self.stations, grid)
         self.longitude, self.latitude = (a[self.inside] for a in grid.lonlat(grid.output_size))
-        self.ensemble = ensemble.load(run.path, im)
+        self.ensemble = ensemble.load(run.path, im, condition="training")
 
     def in_blocks(self, median, what: str) -> np.ndarray:
         """A function of (events, longitude, latitude), called block by block, [n_events, n_points]."""
@@ -169,7 +169,8 @@ def facts(scene: Scene) -> dict[str, str]:
 EXPLANATION = f"""\
 Errors are predicted minus planted median of ln IM; RMSE is over all pixels of all scored events.
 The planted median is everything but event term, site nugget and record scatter.
-*{ENSEMBLE}*: mean over all members. *{ERGODIC}*: regression with crossed event and site terms, fitted to
+*{ENSEMBLE}*: mean over all members, each with the backbone and the field of the training records of its
+chunk. *{ERGODIC}*: regression with crossed event and site terms, fitted to
 the records of the training events at all sites. *{ORACLE}*: kriging with the true covariance, given the
 same records; no model can be expected to do better from them. *bias*: mean over events of the median
 error of a map. *of {ERGODIC}*, *of {ORACLE}*: RMSE as a share of theirs.

@@ -81,7 +81,13 @@ def test_a_damaged_table_is_restored_with_the_backbone_of_its_member(tmp_path, m
     write_done(folder.path, facts)  # with hashes, as training does
     expected = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
     table.write_bytes(b"PAR1")
-    monkeypatch.setattr(backbones, "fit", lambda *args: pytest.fail("the backbone is fitted again"))
+    fit = backbones.fit
+
+    def of_all_records(dataset, experiment, im, fold=None):
+        assert fold is None, "the backbone of a chunk is fitted again"
+        return fit(dataset, experiment, im)
+
+    monkeypatch.setattr(backbones, "fit", of_all_records)
     training.reopen(run).train()
     restored = pd.read_parquet(table).query("im == 'PGA'")["backbone"]
     assert (expected != 0).any()
@@ -102,7 +108,7 @@ def signatures(run, tmp_path_factory):
 @pytest.mark.slow
 def test_exported_graph_adds_the_same_backbone(run, signatures):
     loaded = ensemble.load(run, "PGA")
-    assert set(loaded.backbones) == {0, 1}
+    assert set(loaded.condition.by_chunk) == {0, 1}
     inputs = {
         name: tf.constant(EVENTS[name], dtype)
         for name, dtype in zip(EVENTS, (tf.float64, tf.float64, tf.float32, tf.float32), strict=True)
@@ -156,6 +162,9 @@ def test_an_export_reads_backbones_and_support_once(tmp_path, monkeypatch):
         prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + prepared.support.effective.size
     )
     prepared.write()
+    assert read == ["conditioned"]
+    read.clear()
+    export.prepare(run, tmp_path / "model", condition="training")
     assert sorted(read) == ["chunk-0_init-0", "chunk-1_init-0"]
 
 
@@ -197,7 +206,7 @@ def test_a_model_that_was_trained_without_vs30_refuses_it(tmp_path):
 def test_the_backbone_carries_large_earthquakes(run):
     """A network that knows nothing beyond its backbone cannot run away."""
     loaded = ensemble.load(run, "PGA")
-    tables = next(iter(loaded.backbones.values()))
+    tables = loaded.condition.by_chunk[0].tables
     magnitude, depth = np.array([4.5, 6.0, 7.5, 9.0]), np.full(4, 10.0)
     ln_r = np.log(np.tile([1.0, 20.0, 100.0], (4, 1)))
     median, variance, _ = tables.at(Earthquakes(magnitude, depth), np.full((4, 3), 400.0), ln_r_rup=ln_r)

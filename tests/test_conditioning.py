@@ -1,145 +1,191 @@
 """One distribution from members and what is known: the same by NumPy, by a graph and by hand."""
 
+import types
+
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 
-from helpers import untrained_run
+from helpers.field_records import PLANTED, planted_records
+from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.prediction import conditioning
-from tfgmm.serving.graph import PathGraph
+from tfgmm.prediction.conditioning import Condition, Conditioned, FieldMoments, MemberMoments
+from tfgmm.serving import field_graph
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.mixture import moments
-from tfgmm.stats.path_terms import Covariance, PathTerms
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.field import condition
+from tfgmm.stats.field_records import Cells, Records
+from tfgmm.stats.support import Shrinkage
 
 CALIBRATION = Calibration(a=1.2, b=0.4, length_km=5.0, c=3.0)
 MEMBERS, PLACES = 3, 7
+SHRINKAGE = Shrinkage(n0=10.0, variance_u=0.2, most=0.5)
 
 
 @pytest.fixture(scope="module")
-def paths():
-    """Source and path terms of two members, of events and stations anywhere."""
-    rng = np.random.default_rng(1)
-    return PathTerms(
-        Covariance(source=0.05, own=0.2, path=0.1, source_km=30.0, site_km=20.0),
-        pd.DataFrame({"pairs": [1]}),
-        rng.uniform(-100, 100, (20, 3)),
-        rng.uniform(-100, 100, (6, 2)),
-        np.array([*"ABCDEF"]),
-        np.array([(0, 0), (1, 0)]),
-        rng.normal(size=(2, 20, 6)).astype("float32"),
-    )
-
-
-@pytest.fixture(scope="module")
-def effects(paths):
-    variances = {"tau": 0.35, "phi_s2s": 0.4, "phi_field": 0.2, "phi_p2p": 0.3, "phi_place": 0.3}
-    return RandomEffects(**variances, error=0.2, terms=pd.DataFrame(), paths=paths)
+def field():
+    """A field of 40 events at 30 stations."""
+    rows = planted_records(40, 30)
+    return condition(PLANTED, Records.of(rows, rows["residual"]))
 
 
 @pytest.fixture(scope="module")
 def numbers():
-    """Output and terms of every member at some places, and distances of the places."""
+    """Output, backbone and field of every member at some places, and distances of the places."""
     rng = np.random.default_rng(0)
     shape = MEMBERS, PLACES
     return {
-        "mean": rng.normal(-3, 1, shape),
+        "network": rng.normal(0, 0.3, shape),
         "stddev": rng.uniform(0.3, 0.8, shape),
-        "site_term": rng.normal(size=shape),
-        "site_stddev": rng.uniform(0.1, 0.5, shape),
-        "path_term": rng.normal(size=shape),
+        "median": rng.normal(-3, 1, shape),
+        "variance": rng.uniform(0.01, 0.05, shape),
+        "of_classes": rng.uniform(0.0, 0.05, shape),
+        "field": rng.normal(size=shape),
+        "field_variance": rng.uniform(0.2, 0.5, shape),
+        "support": rng.uniform(0, 30, PLACES),
         "nearest_km": rng.uniform(0, 30, PLACES),
     }
 
 
-def predicted(numbers, effects, calibration, xp) -> dict:
+def predicted(numbers, with_field, calibration, xp) -> dict:
     """As the ensemble and the graph call the functions."""
-    terms = [()] * MEMBERS
-    if effects is not None:
-        terms = zip(*(numbers[name] for name in ("site_term", "site_stddev", "path_term")), strict=True)
+    names = ("network", "stddev", "median", "variance", "of_classes", "field", "field_variance")
     members = [
-        conditioning.member_moments(mean, stddev, effects, of_member)
-        for mean, stddev, of_member in zip(numbers["mean"], numbers["stddev"], terms, strict=True)
+        MemberMoments(u, s, of_backbone, FieldMoments(*of_field, 0.1) if with_field else None)
+        for u, s, *of_backbone, mean, variance in zip(*(numbers[name] for name in names), strict=True)
+        for of_field in [(mean, variance)]
     ]
     distance = None if calibration is None else numbers["nearest_km"]
-    return conditioning.distribution(
-        moments(*zip(*members, strict=True)),
-        effects=effects,
-        calibration=calibration,
-        nearest_km=distance,
-        xp=xp,
+    return conditioning.combined(
+        members, numbers["support"], SHRINKAGE, calibration=calibration, nearest_km=distance, xp=xp
     )
 
 
-@pytest.mark.parametrize("with_effects", [False, True])
+@pytest.mark.parametrize("with_field", [False, True])
 @pytest.mark.parametrize("calibration", [None, CALIBRATION])
-def test_graph_computes_what_numpy_computes(numbers, effects, with_effects, calibration):
-    known = effects if with_effects else None
-    expected = predicted(numbers, known, calibration, np)
+def test_graph_computes_what_numpy_computes(numbers, with_field, calibration):
+    expected = predicted(numbers, with_field, calibration, np)
 
     @tf.function(autograph=False)
     def graph(**tensors):
-        members = {name: tf.unstack(values) for name, values in tensors.items() if name != "nearest_km"}
-        return predicted(members | {"nearest_km": tensors["nearest_km"]}, known, calibration, tf.math)
+        of_places = {name: tensors.pop(name) for name in ("support", "nearest_km")}
+        members = {name: tf.unstack(values) for name, values in tensors.items()}
+        return predicted(members | of_places, with_field, calibration, tf.math)
 
     found = graph(**{name: tf.constant(values, tf.float32) for name, values in numbers.items()})
     assert set(found) == set(expected)
-    assert ("within_event" in found) == with_effects
+    assert ("within_event" in found) == with_field
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
 
 
-def test_terms_and_variances_by_hand(numbers, effects):
-    found = predicted(numbers, effects, None, np)
-    means = numbers["mean"] + numbers["site_term"] + numbers["path_term"]
-    variances = numbers["stddev"] ** 2 + 0.2**2 + 0.35**2 + numbers["site_stddev"] ** 2
-    np.testing.assert_allclose(found["mean"], means.mean(axis=0))
-    np.testing.assert_allclose(found["aleatory"] ** 2, variances.mean(axis=0))
-    np.testing.assert_allclose(found["epistemic"], means.std(axis=0))
+def test_terms_and_variances_by_hand(numbers):
+    found = predicted(numbers, True, None, np)
+    support, withheld = numbers["support"], SHRINKAGE.unsupported(numbers["support"])
+    u, spread = numbers["network"].mean(axis=0), (numbers["network"] + numbers["median"]).var(axis=0)
+    mean = numbers["median"].mean(axis=0) + SHRINKAGE.share(support) * u + numbers["field"].mean(axis=0)
+    np.testing.assert_allclose(found["mean"], mean)
+    variance = (numbers["stddev"] ** 2).mean(axis=0) + numbers["field_variance"].mean(axis=0)
+    np.testing.assert_allclose(found["aleatory"] ** 2, variance)
+    epistemic = spread + withheld * np.maximum(0.2 - spread, 0) + numbers["variance"].mean(axis=0)
+    epistemic += withheld * numbers["of_classes"].mean(axis=0)
+    np.testing.assert_allclose(found["epistemic"] ** 2, epistemic)
     np.testing.assert_allclose(found["stddev"], np.hypot(found["aleatory"], found["epistemic"]))
-    np.testing.assert_allclose(found["between_event"], 0.35)
+    np.testing.assert_allclose(found["between_event"], np.sqrt(0.1))
     np.testing.assert_allclose(np.hypot(found["between_event"], found["within_event"]), found["stddev"])
-    assert conditioning.unknown_place_stddev(effects) == pytest.approx(0.5)
 
 
 def test_calibration_by_hand(numbers):
-    raw, found = (predicted(numbers, None, chosen, np) for chosen in (None, CALIBRATION))
+    raw, found = (predicted(numbers, False, chosen, np) for chosen in (None, CALIBRATION))
     unknown_site = 0.4 * (1 - np.exp(-numbers["nearest_km"] / 5))
+    of_backbone = numbers["variance"].mean(axis=0)
+    of_backbone += SHRINKAGE.unsupported(numbers["support"]) * numbers["of_classes"].mean(axis=0)
     np.testing.assert_allclose(found["mean"], raw["mean"])
     np.testing.assert_allclose(found["aleatory"], 1.2 * raw["aleatory"])
-    np.testing.assert_allclose(found["epistemic"] ** 2, unknown_site**2 + 3 * raw["epistemic"] ** 2)
+    epistemic = unknown_site**2 + 3 * (raw["epistemic"] ** 2 - of_backbone) + of_backbone
+    np.testing.assert_allclose(found["epistemic"] ** 2, epistemic)
 
 
-def test_path_terms_of_the_graph_are_those_of_numpy(paths):
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("at_once", [3, 1000])
+def test_the_field_is_that_of_all_pairs(field, monkeypatch, known, at_once):
+    """At stations and elsewhere, in blocks and at once, by arrays and by tensors."""
+    monkeypatch.setattr(conditioning, "_PLACES_AT_ONCE", at_once)
+    monkeypatch.setattr(field_graph, "_PLACES_AT_ONCE", at_once)
     rng = np.random.default_rng(2)
-    source_km, xy_km = rng.uniform(-100, 100, (4, 3)), rng.uniform(-100, 100, (3, 2))
-    centres_km = rng.uniform(-100, 100, (5, 6, 2))
-    stations = ["B", "unknown", "F"]
-    graph = PathGraph(paths, stations, xy_km)
-    on_map, at_stations = paths.shared(source_km, centres_km), paths.shared(source_km, xy_km)
-    own = paths.own(source_km, stations)
-    assert np.abs(on_map).max() > 0.01 and own[..., [0, 2]].any() and not own[..., 1].any()
-    of_sources = tf.constant(source_km, tf.float32)
-    np.testing.assert_allclose(np.stack(graph.on_map(of_sources, centres_km)), on_map, atol=1e-5)
-    np.testing.assert_allclose(np.stack(graph.at_stations(of_sources)), at_stations + own, atol=1e-5)
+    source_km = np.c_[rng.uniform(0, 150, (4, 2)), rng.uniform(5, 80, 4)]
+    site_ids = np.array([["S0003", "S0011"], ["nowhere", "S0029"], ["S0003", "S0000"], ["S0001", "here"]])
+    place_km = rng.uniform(0, 150, (4, 2, 2))
+    numbers = conditioning.site_numbers(field, site_ids.ravel())
+    assert numbers.tolist() == [3, 11, -1, 29, 3, 0, 1, -1]
+    pairs = np.repeat(np.arange(4), 8), np.tile(np.arange(8), 4)
+    site = numbers[pairs[1]] if known else -1 - pairs[1]
+    cells = Cells(source_km[pairs[0]], place_km.reshape(-1, 2)[pairs[1]], -1 - pairs[0], site)
+    found = conditioning.field_moments(field, source_km, place_km, site_ids if known else None)
+    assert found.mean.shape == found.variance.shape == (4, 4, 2) and found.mean.dtype == np.float32
+    np.testing.assert_allclose(found.mean.ravel(), field.mean(cells), atol=1e-4)
+    np.testing.assert_allclose(found.variance.ravel(), field.variance(cells), rtol=1e-3)
+    assert found.event_variance == PLANTED.event
+    graph = field_graph.FieldGraph(field.constants)
+    sources, places = tf.constant(source_km, tf.float32), tf.constant(place_km.reshape(-1, 2), tf.float32)
+    given = [tf.constant(numbers, tf.int32)] if known else []
+    for mean, variance in (
+        graph.at(sources, places, *given),
+        graph.at_own(sources, *(tf.stack([values] * 4) for values in (places, *given))),
+    ):
+        np.testing.assert_allclose(mean, found.mean.reshape(4, -1), atol=1e-5)
+        np.testing.assert_allclose(variance, found.variance.reshape(4, -1), rtol=1e-4)
 
 
-def test_stations_have_terms_that_places_lack(tmp_path):
-    """Of an opened run: at a station what its records say, at a place what neighbours say."""
-    run = untrained_run.make(tmp_path, random_effects="site,event")
-    effects, members = run.random_effects("PGA"), [(0, 0), (1, 0)]
-    stations = run.stations(["K03", "M01"])
-    xy_km = np.stack(run.experiment.grid.project(stations["longitude"], stations["latitude"]), axis=-1)
-    term, stddev = conditioning.terms_at_stations(effects, members, stations["terms_of"], xy_km)
-    for row, member in enumerate(members):
-        expected = effects.terms_at(*member, stations["terms_of"], xy_km)
-        np.testing.assert_array_equal(term[row], expected[0])
-        np.testing.assert_array_equal(stddev[row], expected[1])
-    on_map = conditioning.terms_on_map(effects, members, run.experiment.grid)
-    assert on_map.shape == (2, 28, 28)
-    assert np.abs(on_map[0] - on_map[1]).max() > 0.01
+def test_no_places_are_no_error(field):
+    graph = field_graph.FieldGraph(field.constants)
+    assert [values.shape for values in graph.at(tf.zeros([2, 3]), tf.zeros([0, 2]))] == [(2, 0)] * 2
+
+
+def test_what_is_shared_is_computed_once():
+    asked, shared = [], [1]
+    assert conditioning.of_each([shared, None, [2], shared], lambda one: asked.append(one) or one[0]) == [
+        *(1, None, 2, 1)
+    ]
+    assert asked == [[1], [2]]
+
+
+class Run(types.SimpleNamespace):
+    """What `Condition.of_run` asks of a run with two chunks."""
+
+    path, data, conditioned_on = "runs/made", {"digest": "of training"}, {"data": "of all"}
+
+    def has_backbone(self, im):
+        return True
+
+    def whole_backbone(self, im):
+        return f"whole {im}"
+
+    def backbone(self, im, chunk, init):
+        return f"{im} {chunk} {init}"
+
+    def field(self, im, chunk=None):
+        return f"field {chunk}"
+
+
+def test_conditions():
+    members = [(0, 1), (0, 0), (1, 0)]
+    every = Condition.of_run(Run(), "PGA", members)
+    assert every.attributes == {"conditioned_on": "all records", "data_hash": "of all"}
+    assert every.of(members) == [Conditioned("whole PGA", "field None")] * 3
+    assert every.by_chunk[0] is every.by_chunk[1]
+    training = Condition.of_run(Run(), "PGA", members, "training")
+    assert training.attributes == {"conditioned_on": "training records", "data_hash": "of training"}
+    first, second = (Conditioned(f"PGA {chunk} 0", f"field {chunk}") for chunk in (0, 1))
+    assert training.of(members) == [first, first, second]
+    with pytest.raises(UsageError, match="condition 'some': choose all or training"):
+        Condition.of_run(Run(), "PGA", members, "some")
+    with pytest.raises(
+        UsageError, match="finish it with the tfgmm train .* or choose --condition training"
+    ):
+        Condition.of_run(Run(conditioned_on={}), "PGA", members)
+    alone = Run(has_backbone=lambda im: False)
+    assert Condition.of_run(alone, "PGA", members).of(members) == [Conditioned()] * 3
 
 
 def test_pixels_of_tensors_are_those_of_arrays():

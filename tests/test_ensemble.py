@@ -1,5 +1,6 @@
 """Members -> mean, aleatory and epistemic standard deviation, as maps and at sites."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -8,13 +9,18 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from conftest import TINY, small_dataset
+from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.data.schemas import TERMS
 from tfgmm.network import training
-from tfgmm.prediction import ensemble, scenarios
+from tfgmm.prediction import conditioning, ensemble, scenarios
+from tfgmm.prediction.conditioning import Condition, Conditioned, site_numbers
 from tfgmm.prediction.places import Places, Window
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.run import RunFolder
+from tfgmm.runs.run import RunFolder, conditioned_file
 from tfgmm.stats import calibration
+from tfgmm.stats.backbone import Backbone
+from tfgmm.stats.field_records import Cells
 from tfgmm.stats.mixture import combine
 
 EVENT = {"longitude": 139.9, "latitude": 35.8, "depth_km": 30.0, "magnitude": 5.5}
@@ -237,59 +243,173 @@ def test_no_run(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed(trained_root):
-    """A run with random effects whose members' site terms are large."""
-    run = RunFolder.open(trained_root / "run")
-    return training.reopen(run), ensemble.load(run.path)
+def of_run(trained_root):
+    """A run with a field whose site terms are large."""
+    return RunFolder.open(trained_root / "run")
 
 
-@pytest.mark.slow
-def test_at_stations_is_the_predictions_table(mixed):
-    """Site and path terms where a member knows them, where it does not the variance of all."""
-    begun, loaded = mixed
-    table = begun.run.read_predictions()
-    table = table[table["event_role"].eq("validation")]  # of no chunk's training
-    table["variance"] = table["stddev"] ** 2
-    assert table["path_term"].any()
-    new = begun.dataset.events["event_id"].isin(table["event_id"])
-    found = loaded.at_stations(begun.dataset.events[new]).set_index(event="event_id", site="site_id")
-    expected = table.groupby(["event_id", "station_id"])
-    means = expected["mean"].mean()
-    variances = expected["variance"].mean()
-    for (event, station), mean in means.items():
-        one = found.sel(event=event, site=station)
-        assert one["mean"].item() == pytest.approx(mean, abs=1e-4)
-        assert one["aleatory"].item() ** 2 == pytest.approx(variances[event, station], rel=1e-4)
-    np.testing.assert_allclose(found["between_event"], table["tau"].iloc[0], rtol=1e-5)
-    np.testing.assert_allclose(
-        found["within_event"] ** 2 + found["between_event"] ** 2, found["stddev"] ** 2, rtol=1e-5
+@pytest.fixture(scope="module")
+def with_field(of_run):
+    return ensemble.load(of_run)
+
+
+@pytest.fixture(scope="module")
+def on_training(of_run):
+    return ensemble.load(of_run, condition="training")
+
+
+@pytest.fixture(scope="module")
+def earthquakes(of_run):
+    """Two that are no events of the run."""
+    depths = {"depth_km": [25.0, 40.0], "magnitude": [5.5, 6.2]}
+    return pd.DataFrame({"longitude": [139.9, 139.7], "latitude": [35.8, 35.6]} | depths)
+
+
+def without_field(loaded):
+    """The same networks on the same backbone."""
+    by_chunk = {chunk: Conditioned(one.tables) for chunk, one in loaded.condition.by_chunk.items()}
+    other = copy.copy(loaded)
+    other.condition = Condition(by_chunk)
+    return other
+
+
+def cells_of(loaded, field, events, places, terms_of=None) -> Cells:
+    """All pairs of events and places, the places of an event together."""
+    grid, count = loaded.experiment.grid, len(places)
+    source_km, place_km = (
+        np.stack(grid.project(table["longitude"], table["latitude"]), axis=-1) for table in (events, places)
     )
+    sources = np.repeat(np.c_[source_km, events["depth_km"]], count, axis=0)
+    sites = -1 - np.arange(count) if terms_of is None else site_numbers(field, terms_of)
+    event = -1 - np.repeat(np.arange(len(events)), count)
+    return Cells(sources, np.tile(place_km, (len(events), 1)), event, np.tile(sites, len(events)))
 
 
 @pytest.mark.slow
-def test_random_effects_are_not_calibrated_afterwards(mixed):
-    begun, loaded = mixed
-    with pytest.raises(UsageError, match="has random effects, and no calibration afterwards"):
-        loaded.at_stations(begun.dataset.events, calibrated=True)
+def test_at_a_station_by_hand(with_field, of_run, earthquakes):
+    """Backbone, network by its share, and field; of the field the variance counts as aleatory."""
+    stations, field = of_run.stations(["K03", "M01", "K17"]), of_run.field("PGA")
+    found = with_field.at_stations(earthquakes, ["K03", "M01", "K17"])
+    cells = cells_of(with_field, field, earthquakes, stations, stations["terms_of"])
+    assert (cells.site >= 0).all()
+    bare = ensemble.Ensemble(of_run, "PGA", with_field.members, with_field._rasteriser).at_stations(
+        earthquakes, ["K03", "M01", "K17"]
+    )
+    scenario = earthquakes.loc[np.repeat([0, 1], 3), ["magnitude", "depth_km"]]
+    scenario["r_hyp_km"], scenario["vs30"] = found["r_hyp_km"].to_numpy().ravel(), 300.0
+    backbone = Backbone.load(of_run.path / conditioned_file("backbone", "PGA"))
+    median = backbone.median_of("PGA", scenario).reshape(2, 3)
+    shrinkage = of_run.shrinkage("PGA")
+    assert shrinkage.most == 0.5
+    u = shrinkage.share(found["support"]) * 0.5 * bare["mean"]
+    of_field, variance = (values.reshape(2, 3) for values in (field.mean(cells), field.variance(cells)))
+    assert np.abs(of_field).max() > 0.3
+    np.testing.assert_allclose(found["mean"], median + u + of_field, atol=1e-4)
+    np.testing.assert_allclose(found["aleatory"] ** 2, bare["aleatory"] ** 2 + variance, rtol=2e-3)
+    np.testing.assert_allclose(found["between_event"] ** 2, field.covariance.event, rtol=1e-5)
+    total = found["within_event"] ** 2 + found["between_event"] ** 2
+    np.testing.assert_allclose(total, found["stddev"] ** 2, rtol=1e-5)
+    alone = without_field(with_field).at_stations(earthquakes, ["K03", "M01", "K17"])
+    np.testing.assert_allclose(found["epistemic"], alone["epistemic"], rtol=1e-6)
+    assert "between_event" not in alone
 
 
 @pytest.mark.slow
-def test_a_place_is_no_station(mixed):
+def test_training_records_give_the_field_of_the_predictions_table(on_training, of_run):
+    """Each chunk its own: means over the members, and nothing epistemic in their differences."""
+    begun, table = training.reopen(of_run), of_run.read_predictions()
+    table = table[table["event_role"].eq("validation")]  # of no chunk's training
+    assert table["path_term"].any()
+    table["field"], table["variance"] = table[TERMS].sum(axis=1), table["field_stddev"] ** 2
+    expected = table.groupby(["event_id", "station_id"])[["field", "variance"]].mean()
+    new = begun.dataset.events["event_id"].isin(table["event_id"])
+    events = begun.dataset.events[new]
+    found, alone = (
+        one.at_stations(events).set_index(event="event_id", site="site_id")
+        for one in (on_training, without_field(on_training))
+    )
+    for name, power, column in (("mean", 1, "field"), ("aleatory", 2, "variance")):
+        added = (found[name] ** power - alone[name] ** power).to_series().loc[expected.index]
+        np.testing.assert_allclose(added, expected[column], atol=2e-3, rtol=2e-3, err_msg=name)
+    np.testing.assert_allclose(found["epistemic"], alone["epistemic"], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_condition_counts_and_is_said(with_field, on_training, of_run, earthquakes):
+    every, training_ = (one.at_stations(earthquakes) for one in (with_field, on_training))
+    assert np.abs(every["mean"] - training_["mean"]).max() > 0.1
+    # Half of the stations of either chunk have no records there.
+    assert every["aleatory"].mean() < training_["aleatory"].mean()
+    assert every.attrs["conditioned_on"] == "all records"
+    assert training_.attrs["conditioned_on"] == "training records"
+    for predicted in (every, training_):
+        assert predicted.attrs["data_hash"] == of_run.data["digest"] == of_run.conditioned_on["data"]
+
+
+@pytest.mark.slow
+def test_one_field_is_computed_once_for_all_members(with_field, on_training, earthquakes, monkeypatch):
+    asked, moments = [], conditioning.field_moments
+    monkeypatch.setattr(conditioning, "field_moments", lambda *a, **k: asked.append(1) or moments(*a, **k))
+    with_field.at_sites(earthquakes, SITES)
+    assert len(asked) == 1
+    on_training.at_sites(earthquakes, SITES)
+    assert len(asked) == 3
+
+
+@pytest.mark.slow
+def test_maps_are_sites_at_the_centres_of_pixels(with_field, earthquakes):
+    maps = with_field.maps(earthquakes)
+    pixels = {axis: maps[axis].to_numpy().ravel()[::7] for axis in ("longitude", "latitude")}
+    sites = with_field.at_sites(earthquakes, pd.DataFrame(pixels))
+    for name in ("mean", "stddev", "aleatory", "within_event"):
+        of_pixels = maps[name].to_numpy().reshape(2, -1)[:, ::7]
+        np.testing.assert_allclose(sites[name], of_pixels, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_the_field_is_that_of_the_place_itself(with_field, of_run, earthquakes, interpolation):
+    field = of_run.field("PGA")
+    found, alone = (
+        one.at_sites(earthquakes, SITES, interpolation=interpolation)
+        for one in (with_field, without_field(with_field))
+    )
+    expected = field.mean(cells_of(with_field, field, earthquakes, SITES)).reshape(2, -1)
+    np.testing.assert_allclose(found["mean"] - alone["mean"], expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_field_is_not_calibrated_afterwards(with_field, earthquakes):
+    with pytest.raises(UsageError, match="has a field, and no calibration afterwards"):
+        with_field.at_stations(earthquakes, calibrated=True)
+
+
+@pytest.mark.slow
+def test_a_place_is_no_station(with_field, of_run, earthquakes):
     """Even where one stands: its mean has what neighbours tell, its sigma is that of an unknown site."""
-    begun, loaded = mixed
-    one = begun.dataset.events.iloc[:1]
-    stations = begun.run.stations()
-    place = loaded.at_sites(one, stations)
-    station = loaded.at_stations(one)
-    chosen = loaded.at_stations(one, ["K03", "M01"])
+    one, stations = earthquakes.iloc[:1], of_run.stations()
+    place, station = with_field.at_sites(one, stations), with_field.at_stations(one)
+    chosen = with_field.at_stations(one, ["K03", "M01"])
     assert np.abs(place["mean"] - station["mean"]).max() > 0.3
-    assert (place["aleatory"] >= station["aleatory"]).all()
-    assert (place["aleatory"] > station["aleatory"]).any()
+    has_records = site_numbers(of_run.field("PGA"), stations["terms_of"]) >= 0
+    assert has_records.any()
+    larger = (place["aleatory"] - station["aleatory"]).to_numpy()[0, has_records]
+    assert (larger > 0.02).all()
     assert chosen["site_id"].to_numpy().tolist() == ["K03", "M01"]
     known = station.set_index(site="site_id")["mean"].sel(site=["K03", "M01"])
-    np.testing.assert_allclose(chosen["mean"], known, rtol=1e-6)
-    maps = loaded.maps(one)
-    row, col, _ = loaded.experiment.grid.locate(stations["longitude"], stations["latitude"])
-    np.testing.assert_allclose(maps["stddev"].to_numpy()[0, row, col], place["stddev"][0], rtol=1e-6)
+    np.testing.assert_allclose(chosen["mean"], known, rtol=1e-5)
     with pytest.raises(UsageError, match="has no station X1, X2"):
-        loaded.at_stations(one, ["X1", "K03", "X2"])
+        with_field.at_stations(one, ["X1", "K03", "X2"])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_finished_has_only_training_records(tmp_path):
+    """Its backbones of the chunks are there; the one of all records comes at the end."""
+    data = untrained_run.write_data(tmp_path / "data")
+    begun = training.begin(
+        Experiment(**TINY | {"data": data, "backbone": "BSSA14", "ims": ("PGA",)}), tmp_path / "run"
+    )
+    untrained_run.give_random_weights(begun)
+    with pytest.raises(UsageError, match="has no backbone of all its records yet: finish it with"):
+        ensemble.load(begun.run)
+    assert len(ensemble.load(begun.run, condition="training").condition.by_chunk) == 2

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from conftest import CHANNELS, TINY, small_dataset
+from helpers import untrained_run
 from helpers.finished_run import make_run
 from helpers.prediction_tables import predictions
 from tfgmm.core import drawing
@@ -19,8 +20,8 @@ from tfgmm.evaluation.sections import HELD_OUT
 from tfgmm.runs.beginning import begin
 from tfgmm.runs.experiment import Experiment, Split
 from tfgmm.runs.run import RunFolder
-from tfgmm.stats import bootstrap, calibration, random_effects
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats import bootstrap, calibration
+from tfgmm.stats.field_records import Cells
 
 CALIBRATED = scores.ENSEMBLE + calibration.CALIBRATED
 #: Plain records of a run: one intensity measure, as in most of these tests.
@@ -348,22 +349,43 @@ def test_other_arms_of_a_run_change_no_number(finished, no_figures):
 
 
 @pytest.mark.slow
-def test_random_effects_have_their_sections(finished, no_figures):
-    """The map part beside the ensemble, the parts of sigma, the floor; no calibration afterwards."""
-    effects = RandomEffects.fit(predictions(n_events=60, n_sites=60), "kik")
-    table = effects.apply(predictions(n_events=60, n_sites=60))
-    path = finished(table, random_effects="site,event")
-    random_effects.write({"PGA": effects}, path)
-    found = evaluation.evaluate(path, with_baselines=False)
-    models = found.section("four_way").table["model"].unique().tolist()
-    assert models[:2] == [scores.ENSEMBLE, scores.MAP_PART]
-    assert CALIBRATED not in models
-    assert {"tau", "phi_s2s", "phi_ss"} <= set(found.section("random_effects").table["part"])
-    assert found.section("within_event").table["correlation"].abs().max() < 0.2  # none is planted
-    of_paths = found.section("path_terms_PGA")
-    assert of_paths.shown["own"].item() == f"{np.sqrt(effects.paths.covariance.own):.3f}"
-    assert (of_paths.table["pairs"] >= 1000).all()
-    floor = pd.read_csv(path / "tables" / "floor.csv").iloc[0]
-    four = found.section("four_way").table.set_index(["model", "cell"])["rmse_pooled"]
-    assert floor["unknown_site"] == pytest.approx(four[scores.ENSEMBLE, HELD_OUT], rel=1e-5)
-    assert floor["floor"] == pytest.approx(np.hypot(floor["known_site"], floor["nugget"]), rel=1e-5)
+def test_the_field_has_its_sections(tmp_path, no_figures):
+    """Backbone and field beside the ensemble, parts of sigma, covariance, floor; no calibration."""
+    data = untrained_run.write_data(tmp_path / "data")
+    changes = {"ims": ("PGA",), "backbone": "auto", "field": True, "stopping": "blocks"}
+    run = untrained_run.make_finished(data, tmp_path / "run", **changes)
+    found = evaluation.evaluate(run, with_baselines=False)
+    four_way = found.section("four_way").table
+    assert scores.FIELD_ALONE in four_way["model"].tolist()
+    assert CALIBRATED not in four_way["model"].tolist()
+    held = scores.cells(found.scored.models, "kik")[HELD_OUT]
+    chunk = held[(held["model"] == scores.FIELD_ALONE) & (held["chunk"] == 1)]
+    field = run.field("PGA", 1)
+    cells = Cells.of(chunk, field.records)
+    np.testing.assert_allclose(chunk["mean"], chunk["backbone"] + field.mean(cells), atol=1e-4)
+    variance = field.variance(cells) + field.covariance.noise
+    np.testing.assert_allclose(chunk["stddev"] ** 2, variance, rtol=1e-4)
+    parts = found.section("sigma_parts").table.set_index(["cell", "part"])["predicted"]
+    of_chunks = [run.field("PGA", number).covariance for number in range(2)]
+    tau = np.sqrt(np.mean([held.loc[held["chunk"] == c, "event_stddev"].mean() ** 2 for c in range(2)]))
+    assert parts[HELD_OUT, "tau"] == pytest.approx(tau, rel=0.05)
+    of_field = found.section("field_PGA").table.set_index("part")
+    assert of_field.loc["event", "all_records"] == pytest.approx(run.field("PGA").covariance.event ** 0.5)
+    assert of_field.loc["event", "highest"] == pytest.approx(max(one.event for one in of_chunks) ** 0.5)
+    floor = pd.read_csv(run.path / "tables" / "floor.csv").iloc[0]
+    rmse = four_way.set_index(["model", "cell"])["rmse_pooled"]
+    assert floor["unknown_site"] == pytest.approx(rmse[scores.ENSEMBLE, HELD_OUT], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_full_ensemble_is_scored_on_validation_events(finished, no_figures):
+    found = evaluation.evaluate(finished(predictions()), with_baselines=False)
+    table = found.section("full_ensemble_PGA").table.set_index(["network", "statistic"])
+    full, of_run = found.scored.full, found.run.read_predictions()
+    validates = full["event_id"].isin(of_run.loc[of_run["event_role"] == "validation", "event_id"])
+    rows = full[validates & (full["network"] == "meso")]
+    residual = rows["ln_im"] - rows["mean"]
+    assert table.loc[("meso", "RMSE"), "value"] == pytest.approx(np.sqrt((residual**2).mean()))
+    inside = (abs(residual) <= 1.6449 * rows["stddev"]).mean()
+    assert table.loc[("meso", "coverage 90%"), "value"] == pytest.approx(inside, abs=1e-3)
+    assert table.loc[("kik", "RMSE"), "n"] == 10 * 16

@@ -16,10 +16,11 @@ from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.rupture import Rupture
 from tfgmm.prediction import ensemble, scenarios, writing
-from tfgmm.prediction.conditioning import Known
+from tfgmm.prediction.conditioning import Known, site_numbers
 from tfgmm.prediction.quantities import Quantities
 from tfgmm.prediction.sanity import Sanity
 from tfgmm.stats import published_scaling
+from tfgmm.stats.field_records import Cells
 from tfgmm.stats.support import Shrinkage, Support
 
 LARGE = pd.DataFrame(
@@ -203,16 +204,29 @@ def test_vs30_out_of_range_is_refused(vs30):
 
 
 @pytest.mark.slow
-def test_reference_rock_has_no_site_terms(tmp_path):
+def test_reference_rock_has_no_site_terms(untrained_root):
     """At a station it is the rock of any place: records of the station tell nothing of it."""
-    mixed = ensemble.load(
-        untrained_run.make(tmp_path, backbone="BSSA14", random_effects="site,event"), "PGA"
-    )
+    mixed = ensemble.load(untrained_root(True) / "run", "PGA")
     event, stations, rock = untrained_run.events(1), ["K03", "M01", "K07"], Known(reference_rock=True)
     with_terms = mixed.at_stations(event, stations, known=Known(vs30_m_s=760.0))
     at_stations = mixed.at_stations(event, stations, known=rock)
     elsewhere = mixed.at_sites(event, mixed.run.stations(stations), known=rock)
-    assert np.abs((with_terms["mean"] - at_stations["mean"])[0]).max() > 0.1
+    field = mixed.run.field("PGA")
+    sites = mixed.run.stations(stations)
+    source_km, place_km = (
+        np.stack(mixed.experiment.grid.project(table["longitude"], table["latitude"]), axis=-1)
+        for table in (event, sites)
+    )
+    cells = Cells(
+        np.repeat(np.c_[source_km, event["depth_km"]], 3, axis=0),
+        place_km,
+        np.full(3, -1),
+        site_numbers(field, sites["terms_of"]),
+    )
+    parts = field.parts(cells)
+    left_out = sum(parts[name] for name in ("site_own", "site_shared", "path_own"))
+    assert np.abs(left_out).max() > 0.02
+    np.testing.assert_allclose((with_terms["mean"] - at_stations["mean"])[0], left_out, atol=1e-4)
     for name in ("mean", "stddev"):
         np.testing.assert_allclose(at_stations[name], elsewhere[name], atol=1e-6)
 

@@ -102,7 +102,7 @@ def test_predict(inputs, run, monkeypatch):
     opened = SimpleNamespace(path="run", simulated=False, experiment=SimpleNamespace(ims=("PGA",)))
     loaded = SimpleNamespace(members=[1, 2], im="PGA")
     monkeypatch.setattr(RunFolder, "open", lambda path: opened)
-    monkeypatch.setattr(ensemble, "load", lambda run, im: loaded)
+    monkeypatch.setattr(ensemble, "load", lambda run, im, condition: loaded)
     monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2].path)
     said = run("predict", "run", "--catalogue", "events.csv", "--sites", "sites.csv", "--out", "a[/b].csv")
     assert all(text in said for text in SAID), said

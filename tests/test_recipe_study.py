@@ -17,7 +17,7 @@ def script(import_script):
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes") / "data"
     small_dataset(n_events=30, n_kik=40).write(folder)
-    chosen = {"data": str(folder), "random_effects": "site,event", "stopping": "blocks"}
+    chosen = {"data": str(folder), "backbone": "auto", "field": True, "stopping": "blocks"}
     return Experiment(**TINY | chosen)
 
 

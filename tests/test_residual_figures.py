@@ -162,42 +162,41 @@ def test_bars_are_the_parts_with_their_intervals(ax):
     assert ax.get_ylabel() == "Standard deviation (ln units)"
 
 
-def test_correlation_against_distance_has_intervals_and_curves(ax):
-    points = {"distance_km": [5.0, 20.0], "correlation": [0.4, 0.1], "standard_error": [0.1, 0.02]}
-    one = pd.DataFrame(points).assign(im="PGA", share=0.5, range_km=10.0)
-    curves = figures.within_event_correlation(ax, pd.concat([one, one.assign(im="SA(1.0)")]))
-    x, y = curves[0].get_data()
-    assert (x[0], x[-1]) == (0, 20)
-    np.testing.assert_allclose(y, 0.5 * np.exp(-x / 10))
-    (bars,) = ax.containers[0][2]
-    ends = np.array(bars.get_segments())[:, :, 1]
-    np.testing.assert_allclose(ends, [[0.2355, 0.5645], [0.0671, 0.1329]], atol=1e-4)
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["PGA: 0.50 exp(−d / 10 km)", "SA(1.0): 0.50 exp(−d / 10 km)"]
-    assert ax.get_xlabel() == "Distance of the sites d (km)"
-
-
-def test_covariance_of_other_events_is_drawn_by_distance_of_stations(ax):
-    """Means over the classes of a curve, weighted by pairs; pairs of one event are left out."""
+def classes() -> pd.DataFrame:
+    """Classes of pairs of one event and of two, of a field whose fit is half of what was found."""
     rows = [
-        # source class, site class, source km, pairs, covariance
-        (0, 0, 0.0, 1000, 9.0),
-        (1, 0, 1.0, 1000, 0.3),
-        (2, 0, 2.0, 1000, 0.2),
-        (1, 2, 1.0, 1000, 0.1),
-        (1, 3, 1.0, 3000, 0.2),
-        (1, 9, 1.0, 1000, 8.0),
+        # source class, site class, source km, site km, pairs, product
+        (0, 1, 0.0, 3.0, 1000, 0.5),
+        (0, 2, 0.0, 9.0, 1000, 0.4),
+        (1, 0, 1.0, 0.0, 1000, 0.3),
+        (2, 0, 2.0, 0.0, 1000, 0.2),
+        (1, 2, 1.0, 3.0, 1000, 0.1),
+        (1, 3, 1.0, 5.0, 3000, 0.2),
+        (1, 9, 1.0, 50.0, 1000, 8.0),
     ]
-    columns = ["source_class", "site_class", "source_km", "pairs", "covariance"]
-    table = pd.DataFrame(rows, columns=columns).assign(fitted=lambda t: t["covariance"] / 2)
-    curves = figures.path_covariance(ax, table)
+    columns = ["source_class", "site_class", "source_km", "site_km", "pairs", "product"]
+    return pd.DataFrame(rows, columns=columns).assign(fitted=lambda table: table["product"] / 2)
+
+
+def test_covariance_in_one_event_is_drawn_by_distance_of_stations(ax):
+    (curve,) = figures.covariance_within_events(ax, classes())
+    points = ax.get_lines()[0]
+    np.testing.assert_allclose(points.get_xydata(), [[3, 0.5], [9, 0.4]])
+    np.testing.assert_allclose(curve.get_xydata(), [[3, 0.25], [9, 0.2]])
+    assert ax.get_xlabel() == "Distance of the stations (km)"
+    assert ax.get_ylabel() == "Covariance of residuals (ln units²)"
+
+
+def test_covariance_of_two_events_is_drawn_by_distance_of_hypocentres(ax):
+    """Means over the classes of a curve, weighted by pairs; pairs of one event are left out."""
+    curves = figures.covariance_between_events(ax, classes())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["same station", "stations 0.5-7 km apart"]
+    assert labels == ["same site", "stations 0.5-7 km apart"]
     found, _, near, _ = ax.get_lines()[:4]
     np.testing.assert_allclose(found.get_xydata(), [[1, 0.3], [2, 0.2]])
     np.testing.assert_allclose(near.get_xydata(), [[1, 0.175]])
     np.testing.assert_allclose(curves[0].get_ydata(), [0.15, 0.1])
-    assert ax.get_ylabel() == "Covariance of residuals (ln units²)"
+    assert ax.get_xlabel() == "Distance of the hypocentres (km)"
 
 
 def test_pit_histogram_has_bins_and_band(ax):

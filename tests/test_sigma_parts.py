@@ -1,87 +1,125 @@
-"""Predicted parts of sigma beside those of the residuals."""
+"""Parts of sigma as predicted beside those of residuals, and the covariance of the field."""
+
+import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.spatial.distance import cdist
 
-from helpers.prediction_places import with_places, within_event_field
+from helpers.field_records import PLANTED, planted_records
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
+from tfgmm.data.schemas import TERMS
 from tfgmm.evaluation import scores, variability
-from tfgmm.stats.kriging import Correlation
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats import field
+from tfgmm.stats.field_covariance import Covariance
+from tfgmm.stats.field_records import Records
+
+KNOWN, HELD_OUT = "training / validation", "validation / validation"
+#: Standard deviations of one record of a validation event, at a known site and at a held-out one.
+STDDEVS = {
+    "event_stddev": (0.3, 0.3),
+    "site_stddev": (0.1, 0.5),
+    "path_stddev": (0.15, 0.2),
+    "within_stddev": (0.4, 0.35),
+}
+
+
+def with_field(table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of members with the columns of a field, whose terms are zero."""
+    held, new = table["site_role"] == "validation", table["event_role"] != "training"
+    columns = {
+        name: np.where(new, np.where(held, out, known), np.nan) for name, (known, out) in STDDEVS.items()
+    }
+    columns["site_stddev"] = np.where(held, *STDDEVS["site_stddev"][::-1])
+    total = np.sqrt(sum(np.nan_to_num(values, nan=0.2) ** 2 for values in columns.values()))
+    return table.assign(**dict.fromkeys(TERMS, 0.0), **columns, field_stddev=0.3, stddev=total)
 
 
 @pytest.fixture(scope="module")
 def table():
-    raw = predictions(n_events=120, n_sites=120, chunks=4).assign(stddev=np.float32(PHI_SS))
-    return scores.partial_ensembles(RandomEffects.fit(raw, "kik").apply(raw)).assign(
-        longitude=0.0, latitude=0.0
-    )
+    return scores.partial_ensembles(with_field(predictions(n_events=120, n_sites=120, chunks=4)))
 
 
-@pytest.mark.slow
-def test_parts_add_up_to_sigma(table):
-    found = variability.predicted_parts(table, "kik").pivot(
-        index="cell", columns="part", values="predicted"
-    )
-    squares = (found[["tau", "phi_s2s", "phi_ss", "epistemic"]] ** 2).sum(axis=1)
-    np.testing.assert_allclose(squares, found["sigma"] ** 2, rtol=1e-5)
-    assert (
-        found.loc["training / validation", "phi_s2s"]
-        < 0.3 * found.loc["validation / validation", "phi_s2s"]
-    )
-
-
-@pytest.mark.slow
-def test_predicted_parts_are_near_those_of_the_residuals(table):
+@pytest.fixture(scope="module")
+def compared(table):
     tidy = variability.tidy(variability.decompositions(table, "kik"))
-    both = variability.compare_parts(table, tidy, "kik")
-    assert set(both["cell"]) == {"training / validation", "validation / validation", "added / validation"}
-    held = both[both["cell"] == "validation / validation"].set_index("part")
-    for part, planted in (("tau", TAU), ("phi_s2s", PHI_S2S), ("phi_ss", PHI_SS)):
-        assert held.loc[part, "predicted"] == pytest.approx(planted, abs=0.1)
-        assert held.loc[part, "estimate"] == pytest.approx(planted, abs=0.1)
-    assert np.isnan(held.loc["epistemic", "estimate"])
-
-
-def test_correlation_of_the_residuals_left_at_trained_sites_is_shown():
-    raw = with_places(predictions(n_events=160, n_sites=60, chunks=2, inits=1, seed=3))
-    planted = Correlation(0.8, 25.0)
-    added = 3 * PHI_SS * within_event_field(raw, planted)
-    raw = raw.assign(ln_im=raw["ln_im"] + added, stddev=np.float32(PHI_SS * np.sqrt(10)))
-    table = scores.partial_ensembles(RandomEffects.fit(raw, "kik").apply(raw))
-    found = variability.within_event_correlation(table)
-    assert (found["im"] == "PGA").all() and len(found) > 8
-    # Event terms take the mean of the field, and what is far apart is then a little unlike.
-    first = found.iloc[(found["distance_km"] - 5).abs().argmin()]
-    expected = 0.9 * planted.share * np.exp(-first["distance_km"] / planted.range_km)
-    assert first["correlation"] == pytest.approx(expected, abs=0.12)
-    assert found.iloc[-1]["correlation"] == pytest.approx(0, abs=0.15)
-    fitted = found["share"] * np.exp(-found["distance_km"] / found["range_km"])
-    assert abs(fitted - found["correlation"])[1:].max() < 0.15  # few pairs are as near as the first
+    return variability.compare_parts(table, tidy, "kik").set_index(["cell", "part"])
 
 
 @pytest.mark.slow
-def test_floor_is_what_perfect_interpolation_would_reach():
-    """Site terms that neighbours tell of are above the floor, those of a site alone are not."""
-    raw = predictions(n_events=120, n_sites=240, chunks=4, inits=1).assign(stddev=np.float32(PHI_SS))
-    raw = with_places(raw)
-    site = raw.drop_duplicates("site_id").set_index("site_id")
-    xy = site[["x_km", "y_km"]].to_numpy()
-    correlation = np.exp(-cdist(xy, xy) / 40)
-    field = np.linalg.cholesky(correlation) @ np.random.default_rng(0).normal(size=len(xy))
-    smooth = dict(zip(site.index, 0.6 * (field - field.mean()) / field.std(), strict=True))
-    found = {}
-    for name, added in {"alone": 0.0, "with a field": raw["site_id"].map(smooth)}.items():
-        terms = RandomEffects.fit(raw.assign(ln_im=raw["ln_im"] + added), "kik")
-        table = scores.partial_ensembles(terms.apply(raw.assign(ln_im=raw["ln_im"] + added)))
-        found[name] = variability.floor(table, "kik").iloc[0]
-    alone, field = found["alone"], found["with a field"]
-    # In one chunk of the first a field is found whose range is shorter than between stations.
-    assert np.hypot(alone["nugget"], alone["field"]) == pytest.approx(PHI_S2S, abs=0.1)
-    assert alone["interpolated"] == pytest.approx(alone["unknown_site"], abs=0.06)
-    assert field["field"] == pytest.approx(0.6, abs=0.2)
-    assert field["range_km"] > 5
-    assert field["floor"] == pytest.approx(alone["unknown_site"], abs=0.06)
-    assert field["floor"] < field["interpolated"] - 0.05
-    assert field["unknown_site"] == pytest.approx(field["interpolated"], abs=0.06), "kriged to it already"
+@pytest.mark.parametrize(("cell", "number"), [(KNOWN, 0), (HELD_OUT, 1)])
+def test_predicted_parts_are_those_of_the_table(compared, cell, number):
+    tau, site, path, within = (of_cells[number] for of_cells in STDDEVS.values())
+    found = compared.loc[cell, "predicted"]
+    expected = {"tau": tau, "phi_s2s": site, "phi_p2p": path, "phi_ss": within}
+    expected["phi_p2p + phi_ss"] = np.hypot(path, within)
+    for part, value in expected.items():
+        assert found[part] == pytest.approx(value), part
+    assert found["epistemic"] == pytest.approx(0.1 / np.sqrt(2), rel=0.1)  # of two members
+    squares = (found[["tau", "phi_s2s", "phi_p2p", "phi_ss", "epistemic"]] ** 2).sum()
+    assert squares == pytest.approx(found["sigma"] ** 2)
+
+
+@pytest.mark.slow
+def test_found_parts_stand_beside_what_the_residuals_can_tell(compared):
+    found = compared.loc[HELD_OUT, "estimate"]
+    for part, planted in (("tau", TAU), ("phi_s2s", PHI_S2S), ("phi_p2p + phi_ss", PHI_SS)):
+        assert found[part] == pytest.approx(planted, abs=0.1), part
+    assert found[["phi_p2p", "phi_ss", "epistemic"]].isna().all()
+    assert set(compared.index.unique("cell")) == {KNOWN, HELD_OUT, "added / validation"}
+    low, high = (compared.loc[HELD_OUT].loc["sigma", f"predicted_{side}"] for side in ("low", "high"))
+    assert low <= compared.loc[(HELD_OUT, "sigma"), "predicted"] <= high
+    assert low < high
+
+
+@pytest.mark.slow
+def test_the_floor_has_the_own_site_term_in_place_of_what_is_unknown(table):
+    covariances = {("PGA", chunk): PLANTED for chunk in range(4)}
+    one = variability.floor(table, covariances, "kik").iloc[0]
+    known = scores.cells(table, "kik")[KNOWN]
+    square = ((known["ln_im"] - known["mean"]) ** 2).mean()
+    assert one["known_site"] == pytest.approx(np.sqrt(square))
+    assert one["floor"] == pytest.approx(np.sqrt(square - 0.1**2 + PLANTED.site_own))
+    assert one["site_own"] == pytest.approx(np.sqrt(PLANTED.site_own))
+    assert one["site_km"] == PLANTED.site_km
+
+
+@pytest.mark.slow
+def test_backbone_and_field_stand_without_the_networks(table):
+    held = scores.cells(table, "kik")[HELD_OUT].assign(backbone=1.0, event_term=0.5, path_term=0.25)
+    both = pd.concat([held, scores.cells(table, "kik")["training / training"]])
+    noise = pd.Series(0.16, both.index)
+    found = scores.without_networks(both, noise)
+    assert len(found) == len(held), "no training records"
+    assert (found["model"] == scores.FIELD_ALONE).all()
+    np.testing.assert_allclose(found["mean"], 1.75)
+    np.testing.assert_allclose(found["stddev"], 0.5)
+
+
+def test_parts_of_the_field_have_the_mean_and_range_of_the_chunks():
+    of_chunks = [dataclasses.replace(PLANTED, event=value**2) for value in (0.3, 0.4, 0.5)]
+    parts = variability.field_parts(PLANTED, of_chunks).set_index("part")
+    assert parts.loc["event", ["mean", "lowest", "highest"]].tolist() == pytest.approx([0.4, 0.3, 0.5])
+    assert parts.loc["event", "all_records"] == pytest.approx(0.35)
+    assert parts.loc["path_km", ["unit", "all_records", "mean"]].tolist() == ["km", 20.0, 20.0]
+    assert parts.loc["noise", "all_records"] == pytest.approx(np.sqrt(PLANTED.noise))
+    assert len(parts) == 12
+
+
+@pytest.mark.slow
+def test_covariance_by_distance_is_near_the_planted_one():
+    rows = planted_records(300, 100, 0.5, clusters=100)
+    records = Records.of(rows, rows["residual"])
+    fitted = field.condition(Covariance.fit(records), records)
+    classes = variability.field_classes(fitted)
+    assert not classes["is_record"].any()
+    one_event = classes[classes["source_class"] == 0]
+    for rows, expected in ((classes, classes["product"]), (one_event, PLANTED.at(one_event))):
+        error = np.sqrt(np.average((rows["fitted"] - expected) ** 2, weights=rows["pairs"]))
+        assert error < 0.05 * (PLANTED.process + PLANTED.noise)
+    same_site = classes[(classes["site_class"] == 0) & (classes["source_class"] == 4)].iloc[0]
+    h = np.exp(-same_site["source_km"] / PLANTED.source_km)
+    by_hand = PLANTED.site_own + PLANTED.site_shared
+    by_hand += h * (PLANTED.source + PLANTED.path_own + PLANTED.path_shared)
+    # Stations of one site stand at one place.
+    assert PLANTED.at(same_site.to_frame().T.infer_objects())[0] == pytest.approx(by_hand)

@@ -26,7 +26,8 @@ from tfgmm.site_amplification import estimators, site_maps, site_study, writing
 from tfgmm.site_amplification.estimate import Estimate
 from tfgmm.site_amplification.site_study import Options, Selection, Study
 from tfgmm.site_amplification.site_terms import InterpolationVariance
-from tfgmm.stats import ergodic, random_effects
+from tfgmm.stats import ergodic
+from tfgmm.stats.field_records import Cells
 
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
 
@@ -296,36 +297,78 @@ def test_no_map_is_nearer_than_kriged_site_terms():
     assert (found["standard_error"] ** 2 >= kriging).all()
 
 
+@pytest.fixture(scope="module")
+def with_field(root, run) -> Study:
+    """A run with the field, and one bin for events of equal weight."""
+    changes = {"ims": ("PGA",), "backbone": "auto", "field": True, "stopping": "blocks"}
+    made = untrained_run.make_finished(run.experiment.data, root / "runs" / "field", **changes)
+    return Study(made, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
+
+
 @pytest.mark.slow
-def test_stations_have_their_own_part_beside_the_map(root, run):
-    """Where a run has random effects: its terms in all members, less what the map has of them."""
-    mixed = untrained_run.make_finished(
-        run.experiment.data, root / "runs" / "mixed", ims=("PGA",), random_effects="site,event"
-    )
-    study = Study(mixed, EVERYTHING.model_copy(update={"arms": ()}))
-    effects = dataclasses.replace(study.effects("PGA"), terms=study.effects("PGA").terms.copy())
-    of_sites = effects.terms["effect"] == "site"
-    effects.terms.loc[of_sites, "weight"] = np.linspace(-0.1, 0.1, of_sites.sum())
-    effects.terms.loc[of_sites, "range_km"] = 30.0
-    random_effects.write({"PGA": effects}, mixed.path)
-    mixed.manifest.note(*random_effects.FILES)
-    found = estimators.measure(study, "PGA")
-    one = found.stations.drop_duplicates("station_id").set_index("station_id")
+def test_site_terms_are_those_of_the_field(with_field):
+    """At a station: own and shared part where its records trained, the shared part alone elsewhere."""
+    field = with_field.run.field("PGA", 0)
+    records, cells = field.records, field.records.cells()
+    at_records = field.parts(cells)
+    sites = [records.site_ids[0], "unknown"]
+    places_km = np.repeat(records.station_km[records.site == 0], 2, axis=0)
+    term, variance = estimators._site_terms(field, places_km, sites)
+    first = np.flatnonzero(cells.site == 0)[0]
+    expected = [
+        at_records["site_own"][first] + at_records["site_shared"][first],
+        at_records["site_shared"][first],
+    ]
+    np.testing.assert_allclose(term, expected, atol=1e-9)
+    assert expected[0] != pytest.approx(expected[1], abs=1e-6)
+    prior = field.covariance.site_own + field.covariance.site_shared
+    assert variance[0] < variance[1] <= prior + 1e-6
+
+
+@pytest.mark.slow
+def test_one_ensemble_is_backbone_networks_and_site_terms_less_the_median(with_field):
+    study, run = with_field, with_field.run
+    found = estimators.estimates(study, "PGA", study.footprint)["one_ensemble"]
+    maps, medians = [], estimators._average_medians(study, "PGA")[:, 0]
+    for chunk in range(2):
+        network = ensemble.member.load(run.network("PGA", chunk, 0))
+        alone = ensemble.Ensemble(run, "PGA", {(chunk, 0): network}, study.rasteriser())
+        u = run.shrinkage("PGA").most * alone.maps(study.events)["mean"].mean("event").to_numpy()
+        pixels = pd.DataFrame(dict(zip(("row", "col"), np.indices(u.shape).reshape(2, -1), strict=True)))
+        x, y = study.pixels_km.reshape(-1, 2).T
+        backbone = np.zeros(u.size)
+        for event in study.events.itertuples():
+            x0, y0 = study.grid.project(event.longitude, event.latitude)
+            r_hyp_km = np.hypot(np.hypot(x - x0, y - y0), event.depth_km)
+            of_event = {"magnitude": event.magnitude, "depth_km": event.depth_km, "r_hyp_km": r_hyp_km}
+            median = run.backbones("PGA")[chunk].median_of("PGA", pixels.assign(**of_event))
+            backbone += median / len(study.events)
+        field = run.field("PGA", chunk)
+        nowhere = np.full(u.size, -1)
+        parts = field.parts(Cells(np.zeros((u.size, 3)), study.pixels_km.reshape(-1, 2), nowhere, nowhere))
+        maps.append(u + (backbone + parts["site_shared"]).reshape(u.shape) - medians[chunk])
+    expected = np.mean(maps, axis=0)
+    level = expected[study.footprint].mean()
+    np.testing.assert_allclose(found.amplification, expected - level, atol=1e-4)
+    assert found.level == pytest.approx(level, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_stations_have_their_own_part_beside_the_map(with_field):
+    """Site terms of the fields of all chunks, less those of the pixel of the station."""
+    study = with_field
+    one = estimators.measure(study, "PGA").stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
-    members = [(chunk, init) for chunk in range(2) for init in range(mixed.experiment.inits)]
-    xy_km, pixel = place[["x_km", "y_km"]], study.pixels_km[place["row"], place["col"]]
-    parts = [effects.site_terms(*of, ["K03"], xy_km)[0] - effects.field(*of, pixel) for of in members]
-    assert one.loc["K03", "station_part"] == pytest.approx(np.mean(parts), abs=1e-9)
+    pixel = study.pixels_km[place["row"], place["col"]]
+    parts = []
+    for chunk in range(2):
+        field = study.run.field("PGA", chunk)
+        at_station = estimators._site_terms(field, place[["x_km", "y_km"]].to_numpy(), ["K03"])
+        parts.append((at_station[0] - estimators._site_terms(field, pixel)[0], np.sqrt(at_station[1])))
+    term, stddev = np.mean(parts, axis=0)[:, 0]
+    assert one.loc["K03", "station_part"] == pytest.approx(term, abs=1e-9)
+    assert one.loc["K03", "station_part_stddev"] == pytest.approx(stddev, abs=1e-9)
     assert one["station_part"].std() > 0
-    without = dataclasses.replace(effects, terms=effects.terms.assign(weight=0.0))
-    random_effects.write({"PGA": without}, mixed.path)
-    mixed.manifest.note(*random_effects.FILES)
-    of_networks = estimators.measure(study, "PGA").estimates["one_ensemble"]
-    told = np.mean([effects.field(*of, study.pixels_km) for of in members], axis=0)
-    told -= told[study.footprint].mean()
-    np.testing.assert_allclose(
-        found.estimates["one_ensemble"].amplification - of_networks.amplification, told, atol=1e-5
-    )
 
 
 @pytest.mark.slow

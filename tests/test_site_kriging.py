@@ -138,12 +138,3 @@ def test_without_a_field_or_a_nugget_nothing_breaks():
     kriged = kriging.fit(noise, noise["residual"], PHI_SS)
     assert np.abs(kriged.trained()["mean"]).max() < 0.2
     assert kriged.field_variance + kriged.nugget_variance < 0.05
-
-
-def test_the_field_as_a_sum_over_sites(data):
-    fitted = kriging.fit(data, data["residual"], PHI_SS)
-    field = pd.DataFrame(fitted.field())
-    places = np.random.default_rng(5).uniform(0, 120, (9, 2))
-    distance = np.linalg.norm(places[:, None] - field[["x_km", "y_km"]].to_numpy(), axis=2)
-    summed = np.exp(-distance / field["range_km"].iloc[0]) @ field["weight"]
-    np.testing.assert_allclose(summed, fitted.at(places)[0], rtol=1e-6, atol=1e-9)

@@ -157,7 +157,7 @@ def test_runtime_finds_stations_by_name(untrained_root, tmp_path):
     expected = ensemble.load(run.path).at_stations(events, ids)
     names = (*MAPS, "between_event", "within_event")
     answer = {name: found[f"known/at_stations/{name}"] for name in names}
-    assert_agrees(answer, {name: expected[name].to_numpy() for name in names}, atol=1e-5)
+    assert_agrees(answer, {name: expected[name].to_numpy() for name in names}, atol=1e-4)
     assert "names no station of this model" in str(found["unknown/at_stations/error"])
     assert not len(found["without_kernel"])
 

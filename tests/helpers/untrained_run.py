@@ -40,7 +40,7 @@ def make(root: Path, **changes) -> RunFolder:
     begun = training.begin(Experiment(**TINY | described | changes), root / "run")
     rng = np.random.default_rng(0)
     give_random_weights(begun, rng, lacking=("SA(1.0)", 1))
-    if begun.run.experiment.field:
+    if begun.run.experiment.backbone != "none":
         begun.write_predictions()
     return begun.run
 

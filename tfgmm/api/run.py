@@ -53,7 +53,7 @@ class Run(os.PathLike):
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._ensembles: dict[str, Ensemble] = {}
+        self._ensembles: dict[tuple[str, str], Ensemble] = {}
 
     @classmethod
     def open(cls, path: PathLike) -> Self:
@@ -363,13 +363,16 @@ class Run(os.PathLike):
             train=train,
         )
 
-    def ensemble(self, im: str | None = None) -> "Ensemble":
+    def ensemble(self, im: str | None = None, *, condition: str = "all") -> "Ensemble":
         """Return the ensemble of trained networks of one intensity measure; the first call takes seconds.
 
         Parameters
         ----------
         im : str, optional
             Intensity measure; the first one of the run by default.
+        condition : {"all", "training"}
+            Records on which backbone and field are conditioned: all of the run, or for each station chunk
+            its training records, as for the scores.
 
         Returns
         -------
@@ -380,7 +383,7 @@ class Run(os.PathLike):
         Raises
         ------
         UsageError
-            The run has no such intensity measure, or no trained network for it.
+            The run has no such intensity measure, no trained network for it, or is not finished.
         DataError
             The files of a network are damaged.
 
@@ -391,9 +394,9 @@ class Run(os.PathLike):
         from tfgmm.prediction import ensemble
 
         name = imt.canonical(im) if im else self.ims[0]
-        if name not in self._ensembles:
-            self._ensembles[name] = ensemble.load(self.folder, name)
-        return self._ensembles[name]
+        if (name, condition) not in self._ensembles:
+            self._ensembles[name, condition] = ensemble.load(self.folder, name, condition)
+        return self._ensembles[name, condition]
 
     def predict(
         self,
@@ -410,6 +413,7 @@ class Run(os.PathLike):
         rupture: PathLike | None = None,
         vs30: float | None = None,
         reference_rock: bool = False,
+        condition: str = "all",
         overwrite: bool = False,
         progress: Callable[[], None] = lambda: None,
     ) -> Path:
@@ -431,7 +435,7 @@ class Run(os.PathLike):
             Sites to predict at: ``longitude, latitude``, degrees. Maps are predicted if neither sites nor
             stations are given.
         stations : sequence of str, or "all"
-            Ids of stations of the run to predict at, with their site terms, instead of sites.
+            Ids of stations of the run to predict at, with what their records tell, instead of sites.
         exceed : sequence of float
             Levels of the intensity measure, g, whose probability of exceedance is predicted.
         percentiles : sequence of float
@@ -451,6 +455,8 @@ class Run(os.PathLike):
             same for each site. Only the backbone uses it.
         reference_rock : bool
             If True, leave site terms out and take a Vs30 of 760 m/s, unless `vs30` is given.
+        condition : {"all", "training"}
+            As for `ensemble`.
         overwrite : bool
             If True, replace `out` if it exists.
         progress : callable
@@ -483,7 +489,7 @@ class Run(os.PathLike):
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
         return writing.write(
-            self.ensemble(im),
+            self.ensemble(im, condition=condition),
             events,
             target,
             sites,
@@ -505,13 +511,14 @@ class Run(os.PathLike):
         format: str = SAVED_MODEL,
         depth_km: float | None = None,
         tectonic_class: str | None = None,
+        condition: str = "all",
         overwrite: bool = False,
     ) -> "Export | GmpeTable":
         """Return a planned export, which states in a sentence what it holds, without writing anything.
 
         Parameters
         ----------
-        out, im, members, precision, format, depth_km, tectonic_class, overwrite
+        out, im, members, precision, format, depth_km, tectonic_class, condition, overwrite
             As for `export`.
 
         Returns
@@ -528,8 +535,10 @@ class Run(os.PathLike):
         if format == GMPE_TABLE:
             from tfgmm.serving import gmpe_table
 
-            if members is not None or precision != "float32":
-                raise UsageError(f"members and precision are of a SavedModel, not of a {GMPE_TABLE}")
+            if (members, precision, condition) != (None, "float32", "all"):
+                raise UsageError(
+                    f"members, precision and condition are of a SavedModel, not of a {GMPE_TABLE}"
+                )
             place = {"depth_km": depth_km, "tectonic_class": tectonic_class}
             return gmpe_table.prepare(self.folder, out, im, **place, overwrite=overwrite)
         if format != SAVED_MODEL:
@@ -540,7 +549,9 @@ class Run(os.PathLike):
 
         if out is not None:
             outputs.refuse_file_name(Path(out), "an exported model")
-        return export.prepare(self.folder, out, im, members, precision, overwrite=overwrite)
+        return export.prepare(
+            self.folder, out, im, members, precision, condition=condition, overwrite=overwrite
+        )
 
     def export(
         self,
@@ -552,6 +563,7 @@ class Run(os.PathLike):
         format: str = SAVED_MODEL,
         depth_km: float | None = None,
         tectonic_class: str | None = None,
+        condition: str = "all",
         overwrite: bool = False,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Path:
@@ -578,6 +590,8 @@ class Run(os.PathLike):
         tectonic_class : {"crustal", "interface", "intraslab"}, optional
             Tectonic class for a GMPE table. By default that with most training records; if only `depth_km`
             is given, the classes that the depth decides.
+        condition : {"all", "training"}
+            As for `ensemble`; of a SavedModel.
         overwrite : bool
             If True, replace a ``README.md`` and a ``models.config`` in the folder that no export has
             written, or an existing GMPE table.
@@ -610,6 +624,7 @@ class Run(os.PathLike):
             format=format,
             depth_km=depth_km,
             tectonic_class=tectonic_class,
+            condition=condition,
             overwrite=overwrite,
         )
         return prepared.write(progress)

@@ -69,7 +69,7 @@ SitesOrMaps = Annotated[
 ]
 StationsOfRun = Annotated[
     str | None,
-    typer.Option(help="Stations of the run instead of sites, as K01,K02 or all; with their site terms."),
+    typer.Option(help="Stations of the run instead of sites, as K01,K02 or all; with what records tell."),
 ]
 PredictionOut = Annotated[
     Path | None,
@@ -100,6 +100,12 @@ Vs30 = Annotated[
 ReferenceRock = Annotated[
     bool, typer.Option("--reference-rock", help="Leave site terms out, with Vs30 760 m/s if not given.")
 ]
+Condition = Annotated[
+    str,
+    typer.Option(
+        help="Records that backbone and field rest on: all of the run, or training, each chunk's own."
+    ),
+]
 
 
 @app.command(rich_help_panel=options.USE)
@@ -123,6 +129,7 @@ def predict(
     rupture: RuptureFile = None,
     vs30: Vs30 = None,
     reference_rock: ReferenceRock = False,
+    condition: Condition = "all",
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
@@ -140,12 +147,13 @@ def predict(
     }
     choices["stations"] = stations if stations in (None, "all") else options.names(stations)
     choices |= {"rupture": rupture, "vs30": vs30, "reference_rock": reference_rock}
+    choices["condition"] = condition
     opened = tfgmm.open_run(run)
     import_tensorflow()
     with progress("predicting", len(events)) as advance:
         written = opened.predict(events, out, im=im, progress=advance, **choices)
     say_simulated(opened.simulated)
-    ensemble = opened.ensemble(im)
+    ensemble = opened.ensemble(im, condition=condition)
     given = [f"rupture {rupture}"] if rupture else []
     given += ["reference rock"] if reference_rock else []
     given += [f"Vs30 {vs30:g} m/s"] if vs30 is not None else []
@@ -187,6 +195,7 @@ def export(
             "(default: most records; with --depth alone the depth decides).",
         ),
     ] = None,
+    condition: Condition = "all",
     overwrite: options.OverwriteOthers = False,
 ) -> None:
     """Write the ensemble as a SavedModel for a model server, or its backbone as a table for OpenQuake."""
@@ -204,6 +213,7 @@ def export(
         format=format,
         depth_km=depth,
         tectonic_class=tectonic_class,
+        condition=condition,
         overwrite=overwrite,
     )
     say_simulated(opened.simulated)

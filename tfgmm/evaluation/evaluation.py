@@ -78,8 +78,8 @@ class Evaluation:
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
             "validation events": experiment.split.description,
             "run": f"preset {experiment.preset}, backbone {experiment.backbone}, weighting by "
-            f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, random effects "
-            f"{experiment.random_effects}, stopping {experiment.stopping}, "
+            f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, field "
+            f"{'yes' if experiment.field else 'no'}, stopping {experiment.stopping}, "
             f"{experiment.network.precision}, seed {experiment.seed}; {self.scored.members} of "
             f"{experiment.chunks * experiment.inits} members",
         }

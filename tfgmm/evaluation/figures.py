@@ -1,7 +1,5 @@
 """Figures of predicted distributions, calibration, residuals, terms and simulated earthquakes."""
 
-import itertools
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +12,6 @@ from scipy.stats import norm
 
 from tfgmm.core import drawing
 from tfgmm.evaluation import residuals, scores, variability
-from tfgmm.stats import bootstrap
 
 #: Colours of lines and bars.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
@@ -285,8 +282,8 @@ PART_LABELS = {
     "sigma": r"$\sigma$ (total)",
 }
 RESIDUAL = "Residual of ln {} (observed − predicted)"
-#: Curves of `path_covariance`: label, first and last class of the distance between stations.
-PATH_CURVES = (("same station", 0, 0), ("stations 0.5-7 km apart", 2, 4), ("stations 10-25 km apart", 6, 7))
+#: Curves of `covariance_between_events`: label, first and last class of the distance between stations.
+CURVES = (("same site", 0, 0), ("stations 0.5-7 km apart", 2, 4), ("stations 10-25 km apart", 6, 7))
 #: Colour map of signed values, blue below and red above 0; suitable for the colour-blind.
 DIVERGING = "RdBu_r"
 
@@ -525,73 +522,62 @@ def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     return artists
 
 
-def within_event_correlation(ax: plt.Axes, table: pd.DataFrame):
-    """Draw the correlation of within-event residuals against distance, with intervals and fitted curve.
+def covariance_within_events(ax: plt.Axes, classes: pd.DataFrame):
+    """Draw the covariance of two residuals of one event against the distance of the stations, with the fit.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
         Axes of the figure.
-    table : pandas.DataFrame
-        Result of `tfgmm.evaluation.variability.within_event_correlation`, distances in km.
+    classes : pandas.DataFrame
+        Result of `tfgmm.evaluation.variability.field_classes`: distances in km, covariances in squared ln
+        units.
 
     Returns
     -------
     list of matplotlib.lines.Line2D
-        The fitted curve of each intensity measure.
+        The fitted curve.
     """
-    distance = np.linspace(0, table["distance_km"].max(), 200)
-    curves = []
-    for colour, (im, rows) in zip(itertools.cycle(COLOURS), table.groupby("im", sort=False), strict=False):
-        ax.errorbar(
-            rows["distance_km"],
-            rows["correlation"],
-            norm.ppf((1 + bootstrap.LEVEL) / 2) * rows["standard_error"],
-            fmt="o",
-            markersize=3.5,
-            color=colour,
-            elinewidth=0.8,
-            capsize=2,
-        )
-        share, range_km = rows[["share", "range_km"]].iloc[0]
-        label = f"{im}: {share:.2f} exp(−d / {range_km:.0f} km)"
-        curves += ax.plot(distance, share * np.exp(-distance / range_km), color=colour, lw=1, label=label)
-    ax.axhline(0, color="0.6", lw=0.6)
-    ax.set_xlabel("Distance of the sites d (km)")
-    ax.set_ylabel("Correlation of within-event residuals")
-    ax.legend(frameon=False, fontsize=7)
-    return curves
+    rows = classes[classes["source_class"] == 0]
+    ax.plot(rows["site_km"], rows["product"], "o", markersize=3.5, color=COLOURS[0], label="found")
+    curve = ax.plot(rows["site_km"], rows["fitted"], color=COLOURS[0], lw=1, label="fitted")
+    _finish_covariance(ax, "Distance of the stations (km)")
+    return curve
 
 
-def path_covariance(ax: plt.Axes, table: pd.DataFrame):
-    """Draw the covariance of residuals of two events against the distance of their sources, with the fit.
+def covariance_between_events(ax: plt.Axes, classes: pd.DataFrame):
+    """Draw the covariance of residuals of two events against the distance of the hypocentres, with the fit.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
         Axes of the figure.
-    table : pandas.DataFrame
-        Rows of `tfgmm.evaluation.variability.path_covariance` of one intensity measure: distances in km,
-        covariances in squared ln units.
+    classes : pandas.DataFrame
+        Result of `tfgmm.evaluation.variability.field_classes`: distances in km, covariances in squared ln
+        units.
 
     Returns
     -------
     list of matplotlib.lines.Line2D
-        The fitted curve of each of `PATH_CURVES` that has data.
+        The fitted curve of each of `CURVES` that has data.
     """
-    different_sources = table[table["source_class"] > 0]
     curves = []
-    for colour, (label, first, last) in zip(COLOURS, PATH_CURVES, strict=False):
-        rows = different_sources[different_sources["site_class"].between(first, last)]
+    for colour, (label, first, last) in zip(COLOURS, CURVES, strict=False):
+        rows = classes[(classes["source_class"] > 0) & classes["site_class"].between(first, last)]
         if rows.empty:
             continue
-        weighted = rows[["source_km", "covariance", "fitted"]].mul(rows["pairs"], axis=0)
-        classes = rows["source_class"]
-        mean = weighted.groupby(classes).sum().div(rows["pairs"].groupby(classes).sum(), axis=0)
-        ax.plot(mean["source_km"], mean["covariance"], "o", markersize=3.5, color=colour)
+        weighted = rows[["source_km", "product", "fitted"]].mul(rows["pairs"], axis=0)
+        number = rows["source_class"]
+        mean = weighted.groupby(number).sum().div(rows["pairs"].groupby(number).sum(), axis=0)
+        ax.plot(mean["source_km"], mean["product"], "o", markersize=3.5, color=colour)
         curves += ax.plot(mean["source_km"], mean["fitted"], color=colour, lw=1, label=label)
+    _finish_covariance(ax, "Distance of the hypocentres (km)")
+    return curves
+
+
+def _finish_covariance(ax: plt.Axes, label: str) -> None:
+    """Draw the line of no covariance, the legend and the labels of a figure of covariance by distance."""
     ax.axhline(0, color="0.6", lw=0.6)
-    ax.set_xlabel("Distance of the sources (km)")
+    ax.set_xlabel(label)
     ax.set_ylabel("Covariance of residuals (ln units²)")
     ax.legend(frameon=False, fontsize=7)
-    return curves

@@ -17,7 +17,6 @@ from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import HELD_OUT, Section, format_intervals, statistics_as_columns
 from tfgmm.evaluation.variability import Decomposition
 from tfgmm.stats import bootstrap, calibration
-from tfgmm.stats.random_effects import read
 
 
 def residual_sections(scored: ScoredRun) -> Iterator[Section]:
@@ -31,19 +30,18 @@ def residual_sections(scored: ScoredRun) -> Iterator[Section]:
     Yields
     ------
     Section
-        Calibration, parts of sigma, random effects, terms and trends, as far as the run has them.
+        Calibration, parts of sigma, the field, terms and trends, as far as the run has them.
     """
     ims = list(scored.run.experiment.ims)
     if scored.calibrations:
         yield calibrated(scored)
     decompositions = variability.decompositions(scored.models, scored.reference)
     yield decomposition(scored, decompositions)
-    if scored.run.experiment.random_effects != "none":
-        yield random_effects(scored, decompositions)
+    if scored.run.experiment.field:
+        yield sigma_parts(scored, decompositions)
         yield floor(scored)
-        if (correlation := within_event(scored)) is not None:
-            yield correlation
-        yield from path_terms(scored)
+        for im in ims:
+            yield field(scored, im)
     for im in ims:
         if (im, scores.ENSEMBLE, HELD_OUT) in decompositions:
             yield _make_terms(scored, decompositions[im, scores.ENSEMBLE, HELD_OUT], im)
@@ -128,13 +126,13 @@ def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], 
     )
 
 
-def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
-    """Return the report section on the parts of sigma, as predicted and as estimated from the residuals.
+def sigma_parts(scored: ScoredRun, decompositions: dict[tuple[str, str, str], Decomposition]) -> Section:
+    """Return the report section on the parts of sigma, as predicted and as found in the residuals.
 
     Parameters
     ----------
     scored : ScoredRun
-        A run with random effects.
+        A run with the field.
     decompositions : dict of (str, str, str) to Decomposition
         Result of `tfgmm.evaluation.variability.decompositions`.
 
@@ -144,135 +142,110 @@ def random_effects(scored: ScoredRun, decompositions: dict[tuple[str, str, str],
         Result of `tfgmm.evaluation.variability.compare_parts` as a table, ln units.
     """
     table = variability.compare_parts(scored.ensemble, variability.tidy(decompositions), scored.reference)
-    intervals = format_intervals(table.rename(columns={"estimate": "value"}))
-    shown = table[["im", "cell", "part"]].assign(
-        predicted=table["predicted"].map("{:.3f}".format),
-        residuals=intervals.mask(table["estimate"].isna(), ""),
-    )
+    texts = {}
+    for name, columns in (
+        ("predicted", ["predicted", "predicted_low", "predicted_high"]),
+        ("found", ["estimate", "low", "high"]),
+    ):
+        values = table[columns].set_axis(["value", "low", "high"], axis=1)
+        intervals = format_intervals(values.join(table[["events", "sites"]]))
+        texts[name] = intervals.mask(values["value"].isna(), "")
     return Section(
-        "random_effects",
+        "sigma_parts",
         "Parts of sigma: predicted, and found in the residuals of validation events",
-        "Predicted: root mean squares; phi_s2s of a known site is what is unknown of its term. Found: "
-        "crossed mixed-effects fit with 90 % intervals, which hold the spread of the members.",
+        "Predicted: root mean squares; phi_s2s and phi_p2p (path and source terms) are what the training "
+        "records do not tell of the terms. Found: crossed mixed-effects fit to the residuals. "
+        "It cannot tell phi_p2p from phi_ss, so both stand together, and what all stations share of source "
+        "and path terms counts as tau in it; its parts hold the spread of the members. 90 % intervals.",
         table,
-        shown,
-    )
-
-
-def path_terms(scored: ScoredRun) -> Iterator[Section]:
-    """Yield a report section per intensity measure on the covariance of residuals of different events.
-
-    Parameters
-    ----------
-    scored : ScoredRun
-        A run with random effects.
-
-    Yields
-    ------
-    Section
-        Fitted standard deviations (ln units) and ranges (km) of source and path terms, and a figure of the
-        covariance by distance.
-    """
-    effects = read(scored.run.path)
-    for im, rows in variability.path_covariance(effects).groupby("im", sort=False):
-
-        def draw(rows=rows) -> plt.Figure:
-            with mpl.rc_context(drawing.STYLE):
-                figure, ax = plt.subplots(figsize=(4.2, 3.0))
-                figures.path_covariance(ax, rows)
-                ax.set_title(scored.note)
-            return figure
-
-        fitted = dataclasses.asdict(effects[im].paths.covariance)
-        shown = {
-            name: f"{value:.1f}" if name.endswith("_km") else f"{np.sqrt(value):.3f}"
-            for name, value in fitted.items()
-        }
-        yield Section(
-            f"path_terms_{im}",
-            f"Source and path terms of {im}: covariance of the residuals of different events",
-            "Covariance of the residuals at trained sites after median and site terms. Fitted, as standard "
-            "deviations: the part that an event has alone (event), shares with near sources at all sites "
-            "(source), at the same station (own), at near stations (path); the part of one event that near "
-            "stations share (within) and the remainder (noise); ranges in km. New events are predicted "
-            "with the second to fourth.",
-            rows,
-            pd.DataFrame([{"im": im} | shown]),
-            draw,
-        )
-
-
-def within_event(scored: ScoredRun) -> Section | None:
-    """Return the report section on within-event correlation, or None if too few events have pairs of sites.
-
-    Parameters
-    ----------
-    scored : ScoredRun
-        A run with random effects.
-
-    Returns
-    -------
-    Section or None
-        Correlation by distance (km) with the fitted curve, as a table and a figure.
-    """
-    table = variability.within_event_correlation(scored.ensemble)
-    if table.empty:
-        return None
-
-    def draw() -> plt.Figure:
-        with mpl.rc_context(drawing.STYLE):
-            figure, ax = plt.subplots(figsize=(4.2, 3.0))
-            figures.within_event_correlation(ax, table)
-            ax.set_title(scored.note)
-        return figure
-
-    fitted = table.drop_duplicates("im")[["im", "share", "range_km"]]
-    return Section(
-        "within_event",
-        "Within-event residuals: correlation with distance",
-        "Correlation of the standardised residuals of one event at two trained sites, and a exp(-d / l) "
-        "fitted to it: the share a that sites next to each other have in common, and the range l. "
-        "A site that did not train is predicted with the residuals of its neighbours, for events that did.",
-        table,
-        fitted.round({"share": 2, "range_km": 1}).astype(str).rename(columns={"range_km": "range [km]"}),
-        draw,
+        table[["im", "cell", "part"]].assign(**texts),
     )
 
 
 def floor(scored: ScoredRun) -> Section:
-    """Return the report section on the RMSE that better interpolation, or only more stations, could reach.
+    """Return the report section on the RMSE that more stations could reach at places without records.
 
     Parameters
     ----------
     scored : ScoredRun
-        A run with random effects.
+        A run with the field.
 
     Returns
     -------
     Section
         Result of `tfgmm.evaluation.variability.floor` as a table.
     """
-    table = variability.floor(scored.ensemble, scored.reference)
+    table = variability.floor(scored.ensemble, scored.covariances, scored.reference)
     named = {
         "known_site": "known site",
         "unknown_site": "unknown site",
-        "interpolated": "interpolated at best",
         "floor": "floor",
-        "nugget": "nugget",
-        "field": "field",
-        "range_km": "range [km]",
+        "site_own": "own",
+        "site_shared": "shared",
+        "site_km": "range [km]",
     }
-    digits = {name: 1 if name == "range_km" else 3 for name in named}
+    digits = {name: 1 if name == "site_km" else 3 for name in named}
     return Section(
         "floor",
         "What is left to gain between stations: RMSE for validation events",
-        "Residuals of the map part at trained sites are kriged: a field that neighbouring sites share and "
-        "a nugget that each site has alone. Unknown sites could come down to *interpolated at best* by "
-        "better interpolation between the stations there are, to the *floor* by more stations, and below "
-        "it only by records of their own. Both add the error at known sites to the kriging variance, or to "
-        "the nugget.",
+        "The site term has a part that near sites share and a part that each site has alone (standard "
+        "deviations and range of the field). More stations could bring unknown sites down to the *floor*; "
+        "below it only records of their own.",
         table,
         table[["im", *named]].round(digits).astype(str).rename(columns=named),
+    )
+
+
+def field(scored: ScoredRun, im: str) -> Section:
+    """Return the report section on the covariance of the field of one intensity measure.
+
+    Parameters
+    ----------
+    scored : ScoredRun
+        A run with the field.
+    im : str
+        Intensity measure.
+
+    Returns
+    -------
+    Section
+        Result of `tfgmm.evaluation.variability.field_parts` as a table, and a figure of the covariance by
+        distance.
+    """
+    of_all = scored.run.field(im)
+    of_chunks = [covariance for (name, _), covariance in scored.covariances.items() if name == im]
+    table = variability.field_parts(of_all.covariance, of_chunks)
+    classes = variability.field_classes(of_all)
+    digits = np.where(table["unit"] == "km", 1, 3)
+    shown = table.assign(
+        **{
+            name: [f"{value:.{count}f}" for value, count in zip(table[name], digits, strict=True)]
+            for name in ("all_records", "mean", "lowest", "highest")
+        }
+    )
+
+    def draw() -> plt.Figure:
+        with mpl.rc_context(drawing.STYLE):
+            figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.0))
+            figures.covariance_within_events(axes[0], classes)
+            axes[0].set_title("(a) One event", loc="left")
+            figures.covariance_between_events(axes[1], classes)
+            axes[1].set_title("(b) Different events", loc="left")
+            figure.suptitle(f"{im}, {scored.note}", fontsize=10)
+        return figure
+
+    return Section(
+        f"field_{im}",
+        f"Field of {im}: standard deviations and ranges of its parts",
+        "Fitted to the covariance of the residuals from the backbone by distance of hypocentres and of "
+        "stations: of all records, on which predictions are based, and of the training records of each "
+        "chunk. event: tau; site_own and site_shared: phi_S2S; source: shared by near hypocentres at all "
+        "sites; path_own and path_shared: phi_P2P, at one site and at near ones; within: shared by near "
+        "stations in one event; noise: a single record alone. Figure: points are means over the pairs of "
+        "all records, lines the fit.",
+        table,
+        shown,
+        draw,
     )
 
 

@@ -11,6 +11,7 @@ from tfgmm.core import files, lease
 from tfgmm.evaluation import baselines, residuals, scores
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration
+from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.published import MODELS
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class ScoredRun:
     models : pandas.DataFrame
         Scored table (see `tfgmm.evaluation.scores`) of the partial ensembles, raw and calibrated, and of
         the fitted baselines: one row per record, chunk and model, with the coordinates of the event and the
-        station. For a run with random effects, the map part takes the place of the calibrated ensemble.
+        station. For a run with the field, backbone and field without the networks take the place of the
+        calibrated ensemble.
     published : pandas.DataFrame
         Scored table of published ground-motion models; empty without baselines.
     ranges : pandas.DataFrame
@@ -40,10 +42,12 @@ class ScoredRun:
     full : pandas.DataFrame
         Predictions of the full ensemble, one row per record.
     calibrations : dict of str to Calibration
-        Calibrations of the standard deviation by intensity measure; empty for a run with random effects, or
-        if the validation events also decide when the training ends.
+        Calibrations of the standard deviation by intensity measure; empty for a run with the field, or if
+        the validation events also decide when the training ends.
     members : int
         Number of trained members (station chunk times initialisation) per intensity measure.
+    covariances : dict of (str, int) to Covariance
+        Covariance of the field by intensity measure and chunk; empty for a run without field.
     """
 
     run: RunFolder
@@ -53,6 +57,7 @@ class ScoredRun:
     full: pd.DataFrame
     calibrations: dict[str, calibration.Calibration]
     members: int
+    covariances: dict[tuple[str, int], Covariance] = dataclasses.field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -104,8 +109,10 @@ def gather(
     partial = residuals.with_variables(run.with_places(scores.partial_ensembles(predictions)))
     full = residuals.with_variables(run.with_places(residuals.full_ensemble(predictions)))
     models, calibrations = [partial], {}
-    if run.experiment.random_effects != "none":
-        models.append(scores.map_part(partial))
+    covariances = _covariances(run, partial)
+    if covariances:
+        noise = [covariances[key].noise for key in zip(partial["im"], partial["chunk"], strict=True)]
+        models.append(scores.without_networks(partial, pd.Series(noise, partial.index)))
     elif run.experiment.stopping != "paper":  # which has nothing to calibrate on
         calibrations = calibration.fit(partial, run.experiment.reference)
         with lease.held(run.path / "run"):
@@ -121,7 +128,17 @@ def gather(
         models.append(run.with_places(_select_reference(run, ergodic)))
     members = len(predictions[["chunk", "init"]].drop_duplicates())
     all_models = pd.concat(models, ignore_index=True)
-    return ScoredRun(run, all_models, published, ranges, full, calibrations, members)
+    return ScoredRun(run, all_models, published, ranges, full, calibrations, members, covariances)
+
+
+def _covariances(run: RunFolder, partial: pd.DataFrame) -> dict[tuple[str, int], Covariance]:
+    """Return the covariance of the field by intensity measure and chunk, empty for a run without field."""
+    if not run.experiment.field:
+        return {}
+    return {
+        (im, chunk): run.field(im, chunk).covariance
+        for im, chunk in partial[["im", "chunk"]].drop_duplicates().itertuples(index=False)
+    }
 
 
 def _select_reference(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:

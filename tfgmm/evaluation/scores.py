@@ -19,12 +19,13 @@ import scoringrules
 from scipy.stats import norm
 
 from tfgmm.core.errors import DataError
+from tfgmm.data.schemas import TERMS, is_training
 from tfgmm.stats import bootstrap
 from tfgmm.stats.mixture import combine_chunks
 
 ENSEMBLE = "U-Net ensemble"
-#: The ensemble without the terms of known sites and events, for runs with random effects.
-MAP_PART = "U-Net map part"
+#: Backbone and field without the networks, for runs with the field.
+FIELD_ALONE = "backbone + field"
 
 #: (site role, event role) of the four cells, as the publication orders them.
 CELLS = (
@@ -67,32 +68,31 @@ def partial_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     return combined.drop(columns=["arm", "init"]).assign(model=ENSEMBLE)
 
 
-def map_part(partial: pd.DataFrame) -> pd.DataFrame:
-    """Remove the random effects from partial ensembles: return predictions for unknown sites and events.
+def without_networks(partial: pd.DataFrame, noise: pd.Series) -> pd.DataFrame:
+    """Return the predictions of backbone and field without the networks, which tell what networks add.
 
     Parameters
     ----------
     partial : pandas.DataFrame
-        Partial ensembles with random effects, one row per record and chunk.
+        Partial ensembles of a run with the field, one row per record and chunk.
+    noise : pandas.Series, [n]
+        Variance of the noise of a record in the covariance of the field, squared ln units, with the index
+        of `partial`.
 
     Returns
     -------
     pandas.DataFrame
-        The rows of `partial` with ``mean`` without event, site, path and within-event terms; ``stddev``,
-        the total standard deviation for an unknown event at an unknown site far from all training sites,
-        ln units; and `MAP_PART` as ``model``.
+        Rows of `partial` with ``mean`` of backbone and field and its total ``stddev``, ln units;
+        ``epistemic`` is 0 and ``model`` is `FIELD_ALONE`. There are no training records, which the field
+        would predict from themselves.
     """
-    terms, posterior, prior = (
-        partial[list(names)]
-        for names in (
-            ("event_term", "site_term", "path_term", "within_term"),
-            ("event_stddev", "site_stddev", "path_stddev", "within_stddev"),
-            ("tau", "phi_s2s", "phi_field", "phi_p2p", "phi_ss"),
-        )
+    unseen = partial[~is_training(partial)]
+    return unseen.assign(
+        mean=unseen["backbone"] + unseen[TERMS].sum(axis=1),
+        stddev=np.sqrt(unseen["field_stddev"] ** 2 + noise[unseen.index]),
+        epistemic=0.0,
+        model=FIELD_ALONE,
     )
-    variance = partial["stddev"] ** 2 - (posterior**2).sum(axis=1) + (prior**2).sum(axis=1)
-    mean = partial["mean"] - terms.sum(axis=1)
-    return partial.assign(model=MAP_PART, mean=mean, stddev=np.sqrt(variance))
 
 
 def cells(partial: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:

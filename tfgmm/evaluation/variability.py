@@ -1,12 +1,13 @@
-"""Residuals split into event, site and remaining parts, and sigma into predicted and estimated parts.
+"""Residuals split into event, site and remaining parts, and sigma into predicted and found parts.
 
-The parts are tau (between events), phi_S2S (between sites), phi_SS (remaining) and the epistemic spread of
-the members. A member is one trained network: a station chunk times an initialisation. Cells are the
-combinations of site role and event role in `tfgmm.evaluation.scores.cells`. The map part is the prediction
-of the networks without random effects.
+The parts are tau (between events), phi_S2S (between sites), phi_P2P (between paths, source terms
+included), phi_SS (remaining) and the epistemic spread of the members. A member is one trained network: a
+station chunk times an initialisation. Cells are the combinations of site role and event role in
+`tfgmm.evaluation.scores.cells`. The field is the Gaussian process of `tfgmm.stats.field`.
 """
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,18 @@ from scipy.differentiate import hessian
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from tfgmm.data.schemas import training_records
+from tfgmm.data.schemas import VALIDATION
 from tfgmm.evaluation import scores
-from tfgmm.stats import bootstrap, kriging, mixed_effects
-from tfgmm.stats.path_terms import PAIRS
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats import bootstrap, mixed_effects
+from tfgmm.stats.field import Field
+from tfgmm.stats.field_covariance import LEAST_PAIRS, RANGES, VARIANCES, Covariance, mean_products
 
 #: Names of the parts that `decompose` estimates (ln units), and of the square root of the sum of squares.
 PARTS = ("tau", "phi_s2s", "phi_ss")
 SIGMA = "sigma"
+#: Names of further predicted parts: path terms with source terms, path terms and phi_SS together (which the
+#: residuals do not tell apart), and the spread of the members.
+PATHS, PATHS_AND_REST, EPISTEMIC = "phi_p2p", "phi_p2p + phi_ss", "epistemic"
 #: A part below this share of phi_ss is zero within the resolution of the records, and has no interval.
 _NEGLIGIBLE = 1e-3
 _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude", "event_latitude"]}
@@ -236,16 +240,13 @@ def place_terms(terms: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
     return places.join(terms.rename("term"), how="inner").reset_index()
 
 
-EPISTEMIC = "epistemic"
-
-
 def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the root mean square of each predicted part of sigma in each cell (site role / event role).
+    """Return the root mean square of each predicted part of sigma for validation events in each cell.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles with random effects (`tfgmm.evaluation.scores.partial_ensembles`), one row per
+        Partial ensembles of a run with the field (`tfgmm.evaluation.scores.partial_ensembles`), one row per
         record and chunk.
     reference : str
         Name of the reference network, whose records are scored.
@@ -253,32 +254,45 @@ def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, cell and part: ``im, cell, part`` and ``predicted``, ln units. The
-        parts are `variability.PARTS`, `EPISTEMIC` (the spread of the members' means) and the total,
-        `variability.SIGMA`. For a known site phi_s2s, and for a known event tau, is the posterior standard
-        deviation of the term.
+        One row per intensity measure, cell and part: ``im, cell, part``; ``predicted``, with the ends
+        ``predicted_low`` and ``predicted_high`` of its interval over events and sites, ln units; ``events,
+        sites``, their numbers. The parts are ``tau, phi_s2s``, `PATHS`, ``phi_ss``, `PATHS_AND_REST`,
+        `EPISTEMIC` and the total, `SIGMA`. At a known site, phi_s2s and phi_p2p are what is unknown of the
+        terms; at an unknown place they are what its neighbours do not tell.
     """
     rows = []
     for names, records in scores.groups(
         table, {"im": scores.by_value("im"), "cell": lambda t: scores.cells(t, reference)}
     ):
-        total, event, site = (records[name] ** 2 for name in ("stddev", "event_stddev", "site_stddev"))
-        within = total - event - site - records["epistemic"]
-        variances = (event, site, within, records["epistemic"], total)
-        rows += [
-            names | {"part": part, "predicted": float(np.sqrt(variance.mean()))}
-            for part, variance in zip((*PARTS, EPISTEMIC, SIGMA), variances, strict=True)
-        ]
-    return pd.DataFrame(rows)
+        if records.empty or not (records["event_role"] == VALIDATION).all():
+            continue
+        squares = {
+            part: records[column] ** 2
+            for part, column in (
+                ("tau", "event_stddev"),
+                ("phi_s2s", "site_stddev"),
+                (PATHS, "path_stddev"),
+                ("phi_ss", "within_stddev"),
+            )
+        }
+        squares[PATHS_AND_REST] = squares[PATHS] + squares["phi_ss"]
+        squares |= {EPISTEMIC: records["epistemic"], SIGMA: records["stddev"] ** 2}
+        roots = {part: lambda mean, part=part: np.sqrt(mean[part]) for part in squares}
+        clusters = records["event_id"], records["site_id"]
+        found = bootstrap.intervals(pd.DataFrame(squares), *clusters, roots).rename_axis("part")
+        rows.append(found.reset_index().assign(**names))
+    named = {"value": "predicted", "low": "predicted_low", "high": "predicted_high"}
+    columns = ["im", "cell", "part", *named.values(), "events", "sites"]
+    return pd.concat(rows, ignore_index=True).rename(columns=named)[columns]
 
 
 def compare_parts(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return predicted parts of sigma beside the parts estimated from residuals of validation events.
+    """Return predicted parts of sigma beside the parts found in residuals of validation events.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles with random effects, as for `predicted_parts`.
+        Partial ensembles of a run with the field, as for `predicted_parts`.
     estimated : pandas.DataFrame
         Result of `tfgmm.evaluation.variability.tidy`: estimated parts, per model and cell.
     reference : str
@@ -287,13 +301,14 @@ def compare_parts(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure, cell and part: ``im, cell, part``; ``predicted`` and ``estimate``;
-        ``low`` and ``high``, the ends of the interval of the estimate; ln units. The epistemic part has no
-        estimate (NaN), because the spread of the members is included in the estimates of the other parts.
+        The rows of `predicted_parts` in the cells of `estimated`, with ``estimate`` and the ends ``low``
+        and ``high`` of its interval, ln units. The phi_ss of a fit to residuals holds what differs between
+        paths, and stands beside `PATHS_AND_REST`. There is no estimate (NaN) for `PATHS` and phi_ss alone,
+        nor for `EPISTEMIC`, because the spread of the members is in the estimates of the other parts.
     """
-    of_ensemble = estimated.loc[
-        estimated["model"] == scores.ENSEMBLE, ["im", "cell", "part", "estimate", "low", "high"]
-    ]
+    columns = ["im", "cell", "part", "estimate", "low", "high"]
+    of_ensemble = estimated.loc[estimated["model"] == scores.ENSEMBLE, columns]
+    of_ensemble = of_ensemble.replace({"part": {"phi_ss": PATHS_AND_REST}})
     cells = of_ensemble[["im", "cell"]].drop_duplicates()
     return (
         predicted_parts(table, reference)
@@ -302,125 +317,105 @@ def compare_parts(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) 
     )
 
 
-def within_event_correlation(table: pd.DataFrame) -> pd.DataFrame:
-    r"""Return the correlation of within-event residuals of training sites by distance, and a fitted curve.
-
-    The residuals of one event at two sites are compared, over all chunks together.
+def field_parts(of_all: Covariance, of_chunks: Iterable[Covariance]) -> pd.DataFrame:
+    """Return standard deviations and ranges of the parts of the field, of all records and of the chunks.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Partial ensembles with random effects, as for `predicted_parts`, with positions ``x_km, y_km``.
+    of_all : Covariance
+        Covariance of the field of all records.
+    of_chunks : iterable of Covariance
+        Covariances of the fields of the training records of each station chunk.
 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure and class of distance: ``im``; ``distance_km, correlation,
-        standard_error`` of `tfgmm.stats.kriging.correlation_by_distance`; ``share`` a (no unit) and
-        ``range_km`` l of the fitted :math:`\rho(d) = a \exp(-d / l)`, equal in all rows of an intensity
-        measure.
+        One row per part, then one per range: ``part``, a name of `VARIANCES` or `RANGES` of
+        `tfgmm.stats.field_covariance`; ``unit``; ``all_records``; ``mean, lowest, highest`` over the
+        chunks. Standard deviations are in ln units, ranges in km.
     """
-    rows = []
-    for im, records in scores.by_value("im")(training_records(table)).items():
-        chunk_and_event = records["chunk"].astype(str) + " " + records["event_id"].astype(str)
-        classes = kriging.correlation_by_distance(
-            records.assign(event_id=chunk_and_event, z=kriging.standardised_residuals(records))
+    values = [
+        pd.Series(
+            {name: np.sqrt(getattr(covariance, name)) for name in VARIANCES}
+            | {name: getattr(covariance, name) for name in RANGES}
         )
-        fitted = kriging.Correlation.fit(classes)
-        rows.append(classes.assign(im=im, share=fitted.share, range_km=fitted.range_km))
-    return pd.concat(rows, ignore_index=True)
+        for covariance in (of_all, *of_chunks)
+    ]
+    chunks = pd.concat(values[1:], axis=1)
+    table = {"all_records": values[0], "mean": chunks.mean(axis=1)}
+    table |= {"lowest": chunks.min(axis=1), "highest": chunks.max(axis=1)}
+    unit = np.where(values[0].index.isin(RANGES), "km", "ln units")
+    parts = pd.DataFrame(table).rename_axis("part").reset_index()
+    parts.insert(1, "unit", unit)
+    return parts
 
 
-def path_covariance(effects: dict[str, RandomEffects]) -> pd.DataFrame:
-    """Return the covariance of residuals of pairs of records at training sites, estimated and fitted.
+def field_classes(field: Field) -> pd.DataFrame:
+    """Return the covariance of residuals of two records by distance, as found and as fitted.
 
     Parameters
     ----------
-    effects : dict of str to RandomEffects
-        Random effects of a run, by intensity measure.
+    field : Field
+        Field of a run; the residuals are those that it is conditioned on.
 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure and class of distance: ``im``; the columns of
-        `tfgmm.stats.path_terms.covariance_by_distance` (distances in km, ``covariance`` in squared ln
-        units); ``fitted``, the fitted covariance, squared ln units. Classes with fewer pairs than the fit
-        requires are left out.
+        The classes of `tfgmm.stats.field_covariance.mean_products` that the fit used, and ``fitted``, the
+        covariance of the field there, squared ln units. The class of a record with itself is left out.
     """
-    tables = [
-        of_im.paths.classes.assign(im=im, fitted=of_im.paths.covariance.at(of_im.paths.classes))
-        for im, of_im in effects.items()
-    ]
-    table = pd.concat(tables, ignore_index=True)
-    return table[table["pairs"] >= PAIRS[0]].reset_index(drop=True)
+    classes = mean_products(field.records)
+    classes = classes[(classes["pairs"] >= LEAST_PAIRS) & ~classes["is_record"]]
+    return classes.assign(fitted=field.covariance.at(classes)).reset_index(drop=True)
 
 
-def floor(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    r"""Estimate the RMSE at unknown sites with the best interpolation, and with stations everywhere.
+def floor(
+    table: pd.DataFrame, covariances: Mapping[tuple[str, int], Covariance], reference: str
+) -> pd.DataFrame:
+    r"""Return the RMSE at known and at unknown sites, and the one that more stations could reach.
 
-    The residuals of the map part of the model (the networks without random effects) at training sites are
-    kriged in each station chunk, as a spatially correlated field that neighbouring sites share, and a
-    nugget that each site has alone. With the best interpolation between the existing stations, the mean
-    square error at an unknown site is the mean square error at a known site plus the kriging variance. With
-    stations everywhere except at the site itself, the variance of the nugget takes the place of the kriging
-    variance:
+    However many stations stand around a place, they tell nothing of the part of its site term that no
+    neighbour shares. In place of what is unknown of the site term at a known site, this part remains:
 
-    .. math:: interpolated = \sqrt{RMSE_{TV}^2 + \overline{\sigma_{kriging}^2}}, \quad
-        floor = \sqrt{RMSE_{TV}^2 + \sigma_u^2}
+    .. math:: floor = \sqrt{RMSE_{known}^2 - \overline{\phi_{S2S}^2} + S_0^2}
 
-    where :math:`RMSE_{TV}` is the error at training sites for validation events,
-    :math:`\sigma_{kriging}^2` the kriging variance (with the nugget) at the validation sites, and
-    :math:`\sigma_u` the standard deviation of the nugget.
+    where :math:`\phi_{S2S}^2` is the variance of the site term given the records, at known sites, and
+    :math:`S_0^2` the variance of the own site term.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Partial ensembles with random effects, as for `predicted_parts`, with positions ``x_km, y_km``.
+        Partial ensembles of a run with the field, as for `predicted_parts`.
+    covariances : mapping of (str, int) to Covariance
+        Covariances of the field by intensity measure and chunk.
     reference : str
         Name of the reference network, whose records are scored.
 
     Returns
     -------
     pandas.DataFrame
-        One row per intensity measure: ``im``; ``nugget`` and ``field``, standard deviations, root mean
-        squares over the chunks; ``known_site`` and ``unknown_site``, the RMSE at training and validation
-        sites for validation events; ``interpolated`` and ``floor``, see above; all in ln units; and
-        ``range_km``, the median over the chunks of the range of the field. A field whose range is shorter
-        than the distance between stations can hardly be distinguished from a nugget.
+        One row per intensity measure: ``im``; ``known_site`` and ``unknown_site``, the RMSE at training and
+        validation sites for validation events; ``floor``; ``site_own`` and ``site_shared``, standard
+        deviations of the parts of the site term, root mean squares over the chunks; all in ln units; and
+        ``site_km``, the median range of the shared part. If the range is shorter than the distance between
+        stations, shared and own part can hardly be told apart.
     """
     rows = []
     for im, records in scores.by_value("im")(table).items():
         cells = scores.cells(records, reference)
         known, unknown = (cells[f"{site} / validation"] for site in ("training", "validation"))
-        fits = {chunk: _krige_sites(fold) for chunk, fold in training_records(records).groupby("chunk")}
-        kriging_variance = [
-            fits[chunk].at(fold[["x_km", "y_km"]])[1] for chunk, fold in unknown.groupby("chunk")
-        ]
-        nugget, field = (
-            np.mean([getattr(fit, name) for fit in fits.values()])
-            for name in ("nugget_variance", "field_variance")
+        of_chunks = [covariances[im, chunk] for chunk in records["chunk"].unique()]
+        own, shared = (
+            np.mean([getattr(one, name) for one in of_chunks]) for name in ("site_own", "site_shared")
         )
         at_known, at_unknown = (((cell["ln_im"] - cell["mean"]) ** 2).mean() for cell in (known, unknown))
         squares = {
-            "nugget": nugget,
-            "field": field,
             "known_site": at_known,
             "unknown_site": at_unknown,
-            "interpolated": at_known + np.concatenate(kriging_variance).mean(),
-            "floor": at_known + nugget,
+            "floor": at_known - (known["site_stddev"] ** 2).mean() + own,
+            "site_own": own,
+            "site_shared": shared,
         }
-        roots = {name: float(np.sqrt(value)) for name, value in squares.items()}
-        rows.append({"im": im, "range_km": np.median([fit.range_km for fit in fits.values()])} | roots)
+        roots = {name: float(np.sqrt(max(value, 0.0))) for name, value in squares.items()}
+        rows.append({"im": im} | roots | {"site_km": np.median([one.site_km for one in of_chunks])})
     return pd.DataFrame(rows)
-
-
-def _krige_sites(records: pd.DataFrame) -> kriging.KrigedSites:
-    """Return the kriged residuals (ln units) of the map part of the model at the sites of the records.
-
-    The map part is the prediction without random effects; the residuals of the map part are the residuals
-    of the ensemble plus the predicted site terms.
-    """
-    residual = records["ln_im"] - records["mean"]
-    of_map_part = residual + records["site_term"]
-    # An offset of the map part that is the same everywhere is no field.
-    return kriging.fit(records, of_map_part - of_map_part.mean(), residual.std())

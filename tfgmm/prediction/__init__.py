@@ -1,6 +1,6 @@
 """Predictions of a trained run: distributions of ln IM on the map, at sites and at stations.
 
-conditioning  means and variances of members, random effects, calibration -> one distribution of ln IM
+conditioning  means and variances of members, backbone, field, calibration -> one distribution of ln IM
 ensemble      the members of a run -> distributions of ln IM for earthquakes, as maps or at sites
 writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a table of sites
 places        places for which a distribution is predicted: all pixels of the map, or sites

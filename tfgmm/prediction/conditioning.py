@@ -1,4 +1,4 @@
-"""Means and variances of members, random effects and calibration -> one distribution of ln IM.
+"""Means and variances of members, backbone, field and calibration -> one distribution of ln IM.
 
 A member is one trained network of a station chunk and an initialisation, (chunk, init).
 
@@ -8,205 +8,226 @@ function of NumPy is needed, `xp` is the module that has it: `numpy`, or ``tf.ma
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import UsageError
-from tfgmm.core.grid import Grid
 from tfgmm.core.rupture import Rupture
 from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.prediction.places import Places, Window
+from tfgmm.runs.run import RunFolder
 from tfgmm.stats import tectonics
 from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.field import Field
+from tfgmm.stats.field_event import at_places, of_event
 from tfgmm.stats.mixture import moments
-from tfgmm.stats.path_terms import PathTerms
-from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.support import Shrinkage
 
-Member = tuple[int, int]
+#: Choices of the records on which backbone and field are conditioned, and what predictions say of them.
+CONDITIONS = {"all": "all records", "training": "training records"}
+#: Number of places for which the field is computed at once.
+_PLACES_AT_ONCE = 2048
 
 
-# ---- site and path terms of places, for each member ------------------------------------------------------
+# ---- backbone and field, given records -------------------------------------------------------------------
 
 
-def terms_on_map(effects: RandomEffects, members: Iterable[Member], grid: Grid) -> np.ndarray:
-    """Krige the site terms of each member to the pixels of the map, ln units.
-
-    Parameters
-    ----------
-    effects : RandomEffects
-        Random effects of the run.
-    members : iterable of (chunk, init)
-        The members.
-    grid : Grid
-        Map with n pixels along a side.
-
-    Returns
-    -------
-    ndarray, [member, n, n]
-        Expected site terms, ln units.
-    """
-    centres_km = grid.centres_km(grid.output_size)
-    return np.stack([effects.field(*member, centres_km) for member in members])
-
-
-def terms_at_stations(
-    effects: RandomEffects, members: Iterable[Member], terms_of, xy_km
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the site terms at stations for each member, ln units.
-
-    Parameters
-    ----------
-    effects : RandomEffects
-        Random effects of the run.
-    members : iterable of (chunk, init)
-        The members.
-    terms_of : array_like of str, [station]
-        Id of the site whose site term applies to each station.
-    xy_km : array_like, [station, 2]
-        Positions of the stations, km east and north of the map's centre.
-
-    Returns
-    -------
-    term, stddev : ndarray, [member, station]
-        Mean of the site term, and standard deviation of site and path term together, ln units, for an event
-        that was not in the training set.
-    """
-    terms = [effects.terms_at(*member, terms_of, xy_km) for member in members]
-    term, stddev = (np.stack(parts) for parts in zip(*terms, strict=True))
-    return term, stddev
-
-
-def unknown_place_stddev(effects: RandomEffects) -> float:
-    r"""Return the standard deviation of site and path terms at a place without records, ln units.
-
-    .. math:: \sqrt{\phi_{S2S}^2 + \phi_{place}^2}
-
-    Parameters
-    ----------
-    effects : RandomEffects
-        Random effects of the run; phi_place is the standard deviation of the path terms that are not kriged
-        to other places.
-
-    Returns
-    -------
-    float
-    """
-    return float(np.hypot(effects.phi_s2s, effects.phi_place))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PlaceTerms:
-    """Site and path terms of the members of a run at some places.
+class Conditioned(NamedTuple):
+    """Hold a backbone and a field that are conditioned on the same records.
 
     Attributes
     ----------
-    paths : PathTerms
-        Source and path terms of the members, in the order of the members.
-    site_term : ndarray, [member, ...]
-        Mean of the site terms at the places, ln units.
-    site_stddev : ndarray, [member, ...]
-        Standard deviation of site and path terms together at the places, ln units.
-    xy_km : ndarray, [k, ..., 2]
-        Positions of the k points from which the path terms of a place are interpolated, km east and north
-        of the map's centre.
-    weight : ndarray, [k, ...]
-        Weights of the k points; their sum is 1.
-    station_ids : pandas.Series or None
-        Ids of the stations, if the places are stations of the run; None otherwise.
+    tables : MedianTables or None
+        Backbone to which networks add; None without backbone.
+    field : Field or None
+        Field of the residuals from the backbone; None for a run without field.
     """
 
-    paths: PathTerms
-    site_term: np.ndarray
-    site_stddev: np.ndarray
-    xy_km: np.ndarray
-    weight: np.ndarray
-    station_ids: pd.Series | None = None
+    tables: MedianTables | None = None
+    field: Field | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Condition:
+    """Backbone and field of every chunk of a run, and on which records they are conditioned.
+
+    Attributes
+    ----------
+    by_chunk : dict of int to Conditioned
+        Backbone and field by station chunk; the same object for all chunks if all records count. Empty
+        where the networks hold all themselves.
+    attributes : dict of str to str
+        ``conditioned_on`` ("all records" or "training records") and ``data_hash``, the hash of the dataset
+        of these records; empty where `by_chunk` is.
+    """
+
+    by_chunk: Mapping[int, Conditioned] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def at_stations(
-        cls,
-        effects: RandomEffects,
-        members: Iterable[Member],
-        paths: PathTerms,
-        places: Places,
-        stations: pd.DataFrame,
+    def of_run(
+        cls, run: RunFolder, im: str, members: Iterable[tuple[int, int]], condition: str = "all"
     ) -> Self:
-        """Return the site and path terms of the members at stations of the run.
+        """Read backbone and field of the chunks of members from a run.
 
         Parameters
         ----------
-        effects : RandomEffects
-            Random effects of the run.
+        run : RunFolder
+            The run.
+        im : str
+            Intensity measure.
+        members : iterable of (chunk, init)
+            Trained members.
+        condition : {"all", "training"}
+            ``all``: one backbone and one field, conditioned on all records of the run, count for all
+            chunks; ``training``: each chunk has its own, conditioned on its training records.
+
+        Returns
+        -------
+        Condition
+
+        Raises
+        ------
+        UsageError
+            There is no such choice, or the run is not finished and has nothing conditioned on all records.
+        DataError
+            A file of the run is missing or damaged.
+        """
+        if condition not in CONDITIONS:
+            raise UsageError(f"condition {condition!r}: choose {' or '.join(CONDITIONS)}")
+        if not run.has_backbone(im):
+            return cls()
+        of_chunks, digest = {chunk: init for chunk, init in sorted(members, reverse=True)}, ""
+        if condition == "training":
+            by_chunk = {
+                chunk: Conditioned(run.backbone(im, chunk, init), run.field(im, chunk))
+                for chunk, init in sorted(of_chunks.items())
+            }
+            digest = run.data["digest"]
+        elif run.conditioned_on:
+            one = Conditioned(run.whole_backbone(im), run.field(im))
+            by_chunk, digest = dict.fromkeys(sorted(of_chunks), one), run.conditioned_on["data"]
+        else:
+            raise UsageError(
+                f"run {run.path} has no backbone of all its records yet: finish it with the tfgmm train "
+                "command that began it, or choose --condition training"
+            )
+        return cls(by_chunk, {"conditioned_on": CONDITIONS[condition], "data_hash": digest})
+
+    def of(self, members: Iterable[tuple[int, int]]) -> list[Conditioned]:
+        """Return backbone and field of each member, in the order of the members.
+
+        Parameters
+        ----------
         members : iterable of (chunk, init)
             The members.
-        paths : PathTerms
-            Source and path terms of the same members.
-        places : Places
-            The stations as places, [station].
-        stations : pandas.DataFrame
-            ``station_id`` and ``terms_of`` of the stations, as returned by `RunFolder.stations`.
 
         Returns
         -------
-        PlaceTerms
+        list of Conditioned
         """
-        site_term, site_stddev = terms_at_stations(effects, members, stations["terms_of"], places.xy_km)
-        xy_km, weight = places.xy_km[np.newaxis], np.ones((1, len(stations)))
-        return cls(paths, site_term, site_stddev, xy_km, weight, stations["station_id"])
+        return [self.by_chunk.get(chunk, Conditioned()) for chunk, _ in members]
 
-    @classmethod
-    def elsewhere(
-        cls, effects: RandomEffects, paths: PathTerms, places: Places, grid: Grid, on_map: np.ndarray
-    ) -> Self:
-        """Return the site and path terms of the members at places without records.
 
-        Parameters
-        ----------
-        effects : RandomEffects
-            Random effects of the run.
-        paths : PathTerms
-            Source and path terms of the members.
-        places : Places
-            The places.
-        grid : Grid
-            Map of the run.
-        on_map : ndarray, [member, row, col]
-            Site terms of the members at the pixels, ln units, as returned by `terms_on_map`.
+def of_each(objects: Iterable[Any], function: Callable[[Any], Any]) -> list:
+    """Return what a function gives for each object, called once for those that are the same; None for None.
 
-        Returns
-        -------
-        PlaceTerms
-        """
-        site_term = places.sample(on_map, Window(0, 0, grid.input_size))
-        site_stddev = np.full_like(site_term, unknown_place_stddev(effects))
-        xy_km = grid.centres_km(grid.output_size)[places.row, places.col]
-        return cls(paths, site_term, site_stddev, xy_km, places.weight)
+    Parameters
+    ----------
+    objects : iterable
+        Objects, or None.
+    function : callable
+        Function of an object.
 
-    def by_member(self, source_km) -> Iterator[tuple]:
-        """Yield for each member the site terms, their standard deviations, and the path terms of events.
+    Returns
+    -------
+    list
+        Results in the order of the objects.
+    """
+    results: dict[int, Any] = {id(None): None}
+    every = list(objects)
+    for one in every:
+        if id(one) not in results:
+            results[id(one)] = function(one)
+    return [results[id(one)] for one in every]
 
-        Parameters
-        ----------
-        source_km : array_like, [event, 3]
-            Hypocentres, km east and north of the map's centre, and down.
 
-        Yields
-        ------
-        site_term, site_stddev : ndarray, [...]
-            See `PlaceTerms`, ln units.
-        path_term : ndarray, [event, ...]
-            Sum of source and path term, ln units.
-        """
-        path_term = (self.paths.shared(source_km, self.xy_km) * self.weight).sum(axis=2)
-        if self.station_ids is not None:
-            path_term = path_term + self.paths.own(source_km, self.station_ids)
-        return zip(self.site_term, self.site_stddev, path_term, strict=True)
+class FieldMoments(NamedTuple):
+    """Moments of the field for earthquakes at places, as arrays or tensors of one shape.
 
+    Attributes
+    ----------
+    mean, variance : array or tensor, [event, ...]
+        Mean (ln units) and variance (squared ln units) without the noise of a record.
+    event_variance : float
+        Variance of the event term in it, squared ln units.
+    """
+
+    mean: Any
+    variance: Any
+    event_variance: float
+
+
+def site_numbers(field: Field, site_ids) -> np.ndarray:
+    """Return the index of sites among those of the records of a field.
+
+    Parameters
+    ----------
+    field : Field
+        The field.
+    site_ids : array_like of str, [n]
+        Ids of sites.
+
+    Returns
+    -------
+    ndarray of int, [n]
+        Indices; -1 for a site without records.
+    """
+    return pd.Index(field.records.site_ids).get_indexer(pd.Index(site_ids, dtype=str))
+
+
+def field_moments(
+    field: Field, source_km: np.ndarray, place_km: np.ndarray, site_ids=None, *, rock: bool = False
+) -> FieldMoments:
+    """Return mean and variance of the field in events without records.
+
+    Parameters
+    ----------
+    field : Field
+        The field.
+    source_km : ndarray, [event, 3]
+        Hypocentres, km east and north of the map's centre, and down.
+    place_km : ndarray, [..., 2]
+        Places, km east and north of the map's centre.
+    site_ids : array_like of str, [...], optional
+        Ids of the sites at the places; by default the places are no sites of records.
+    rock : bool
+        If True, site terms are left out of the mean, and the variance is that of a place without records.
+
+    Returns
+    -------
+    FieldMoments
+        Float32, [event, ...].
+    """
+    places = place_km.reshape(-1, 2).astype("float32")
+    sites = None if site_ids is None or rock else site_numbers(field, np.ravel(site_ids))
+    found = np.empty((2, len(source_km), len(places)), "float32")
+    for first in range(0, len(places), _PLACES_AT_ONCE):
+        some = slice(first, first + _PLACES_AT_ONCE)
+        functions = at_places(field.constants, places[some], None if sites is None else sites[some])
+        if rock:
+            functions = functions._replace(site_mean=np.zeros_like(functions.site_mean))
+        for number, source in enumerate(np.asarray(source_km, "float32")):
+            found[:, number, some] = of_event(field.constants, functions, source)
+    mean, variance = found.reshape(2, len(source_km), *place_km.shape[:-1])
+    return FieldMoments(mean, variance, field.covariance.event)
+
+
+# ---- what is known beyond the tables ---------------------------------------------------------------------
 
 #: Vs30 of reference rock, m/s.
 ROCK_VS30_M_S = 760.0
@@ -223,7 +244,8 @@ class Known:
     vs30_m_s : float or None
         Vs30 of all places, m/s, in place of the site layer and of the stations.
     reference_rock : bool
-        If True, places are rock of `ROCK_VS30_M_S` unless `vs30_m_s` is given, and site terms are left out.
+        If True, places are rock of `ROCK_VS30_M_S` unless `vs30_m_s` is given, and site terms are left out
+        of the mean; the variance is that of a place without records.
     rupture_file : str or None
         Name of the file from which the surface of the one rupture comes, for the record.
 
@@ -287,8 +309,8 @@ class Facts:
         Places for which ln IM is predicted.
     window : Window
         Part of the input maps that the networks need for these places.
-    terms : PlaceTerms or None
-        Site and path terms at the places; None for a run without random effects.
+    site_ids : ndarray of str or None
+        Ids of the sites of places that are stations of the run; None for other places.
     calibration : Calibration or None
         Calibration of sigma; None for uncalibrated predictions.
     nearest_km : ndarray or None
@@ -301,7 +323,7 @@ class Facts:
 
     places: Places
     window: Window
-    terms: PlaceTerms | None
+    site_ids: np.ndarray | None
     calibration: Calibration | None
     nearest_km: np.ndarray | None
     vs30: np.ndarray
@@ -384,46 +406,13 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     return mean - withheld, aleatory, epistemic + shrinkage.unsupported(support) * more
 
 
-# ---- one member ----------------------------------------------------------------------------------------
-
-
-def member_moments(mean, stddev, effects: RandomEffects | None = None, terms: tuple = ()) -> tuple:
-    r"""Return mean and variance of ln IM from one member, with random effects if the run has any.
-
-    .. math:: \mu = f + \delta S2S_s + \delta L2L_e + \delta P2P_{es}, \quad
-        \sigma^2 = \phi_{SS,es}^2 + \phi_f^2 + \tau^2 + \sigma_s^2
-
-    with the terms and variances of `tfgmm.stats.random_effects.RandomEffects`.
-
-    Parameters
-    ----------
-    mean, stddev : array or tensor
-        :math:`f`, the sum of the backbone and the mean of the network, and :math:`\phi_{SS,es}` of the
-        network, ln units.
-    effects : RandomEffects, optional
-        Random effects of the run; without them, mean and variance of the network are returned.
-    terms : tuple of (array, tensor or float)
-        With random effects: site term :math:`\delta S2S_s`, standard deviation :math:`\sigma_s` of site and
-        path terms together, and path term :math:`\delta L2L_e + \delta P2P_{es}`, ln units.
-
-    Returns
-    -------
-    mean, variance : array or tensor
-        Of the shape of `mean`; ln units and squared ln units.
-    """
-    if effects is None:
-        return mean, stddev**2
-    site_term, site_stddev, path_term = terms
-    return mean + site_term + path_term, effects.variance(stddev, site_stddev)
-
-
 # ---- the ensemble --------------------------------------------------------------------------------------
 
 
 def distribution(
     of_ensemble: tuple,
     *,
-    effects: RandomEffects | None = None,
+    event_variance: float | None = None,
     calibration: Calibration | None = None,
     nearest_km=None,
     backbone_variance=0.0,
@@ -436,8 +425,9 @@ def distribution(
     of_ensemble : tuple of array or tensor
         Mean (ln units), aleatory and epistemic variance (squared ln units), as returned by
         `tfgmm.stats.mixture.moments`.
-    effects : RandomEffects, optional
-        Random effects of the run, which split the variance into between-event and within-event parts.
+    event_variance : float, optional
+        Variance of the event term of the field, squared ln units, which splits the variance into
+        between-event and within-event parts.
     calibration : Calibration, optional
         Calibration of the aleatory and epistemic variance.
     nearest_km : array or tensor, optional
@@ -451,8 +441,8 @@ def distribution(
     -------
     dict of str to array or tensor
         ``mean`` and standard deviations, ln units: ``stddev`` (total) and its parts ``aleatory`` and
-        ``epistemic``; with random effects also ``between_event`` and ``within_event``, another way to split
-        the total.
+        ``epistemic``; with `event_variance` also ``between_event`` and ``within_event``, another way to
+        split the total.
     """
     mean, aleatory, epistemic = of_ensemble
     if calibration is not None:
@@ -465,9 +455,9 @@ def distribution(
         "aleatory": xp.sqrt(aleatory),
         "epistemic": xp.sqrt(epistemic),
     }
-    if effects is not None:
-        parts["between_event"] = total * 0.0 + effects.tau
-        parts["within_event"] = xp.sqrt(total - effects.tau**2)
+    if event_variance is not None:
+        parts["between_event"] = xp.sqrt(total * 0.0 + event_variance)
+        parts["within_event"] = xp.sqrt(total - event_variance)
     return parts
 
 
@@ -477,24 +467,30 @@ class MemberMoments(NamedTuple):
     Attributes
     ----------
     network : array or tensor
-        Mean of the network alone, ln units.
-    mean, variance : array or tensor
-        Mean without the backbone, and variance, as returned by `member_moments`.
+        Mean u of the network, ln units, after its share `Shrinkage.most`.
+    stddev : array or tensor
+        Standard deviation of the network, ln units.
     backbone : tuple of array or tensor, or None
         Median and variance of the backbone, and variance of its classes (`MedianTables.at`); None for a
         member without one.
+    field : FieldMoments or None
+        Field given the same records as the backbone; None without field.
     """
 
     network: Any
-    mean: Any
-    variance: Any
-    backbone: tuple[Any, Any, Any] | None
+    stddev: Any
+    backbone: tuple[Any, Any, Any] | None = None
+    field: FieldMoments | None = None
 
 
 def combined(
     members: Sequence[MemberMoments], support=None, shrinkage: Shrinkage | None = None, xp=np, **parts
 ) -> dict:
-    """Return mean and standard deviations of ln IM of an ensemble, by name, from those of its members.
+    r"""Return mean and standard deviations of ln IM of an ensemble, by name, from those of its members.
+
+    The mean of the field is added to that of the ensemble, and its variance to the aleatory variance. Both
+    are means over the members: how the fields of chunks differ is no epistemic variance, for each field
+    states its own.
 
     Parameters
     ----------
@@ -507,7 +503,7 @@ def combined(
     xp : module
         `numpy`, or ``tf.math`` for tensors.
     **parts
-        ``effects, calibration, nearest_km`` of `distribution`.
+        ``calibration, nearest_km`` of `distribution`.
 
     Returns
     -------
@@ -515,8 +511,8 @@ def combined(
         As returned by `distribution`; and ``support``, if it is given.
     """
     on_backbone = [member for member in members if member.backbone is not None]
-    means = [m.mean if m.backbone is None else m.mean + m.backbone[0] for m in members]
-    of_ensemble = moments(means, [member.variance for member in members])
+    means = [m.network if m.backbone is None else m.network + m.backbone[0] for m in members]
+    of_ensemble = moments(means, [member.stddev**2 for member in members])
     if support is not None and shrinkage is not None:
         network_mean = sum(member.network for member in on_backbone) / len(members)
         of_ensemble = shrunken(of_ensemble, network_mean, support, shrinkage, xp)
@@ -524,5 +520,11 @@ def combined(
     if support is not None and shrinkage is not None:
         of_classes = sum(member.backbone[2] for member in on_backbone) / len(members)
         variance = variance + shrinkage.unsupported(support) * of_classes
+    fields = [member.field for member in members if member.field is not None]
+    if fields:
+        field = FieldMoments(*(sum(values) / len(members) for values in zip(*fields, strict=True)))
+        mean, aleatory, epistemic = of_ensemble
+        of_ensemble = mean + field.mean, aleatory + field.variance, epistemic
+        parts["event_variance"] = field.event_variance
     predicted = distribution(of_ensemble, backbone_variance=variance, xp=xp, **parts)
     return predicted if support is None else predicted | {"support": support}

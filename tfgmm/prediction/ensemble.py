@@ -1,7 +1,6 @@
 """The members of a run -> mean, aleatory and epistemic standard deviation of ln IM, as maps or at sites."""
 
 import copy
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +19,13 @@ from tfgmm.network import member
 from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
-from tfgmm.prediction.conditioning import Facts, Known, MemberMoments, PlaceTerms
+from tfgmm.prediction.conditioning import Condition, Facts, FieldMoments, Known, MemberMoments
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
-from tfgmm.stats.backbone import MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.path_terms import PathTerms
-from tfgmm.stats.random_effects import RandomEffects
 from tfgmm.stats.support import Shrinkage, Support
 
 _log = logging.getLogger(__name__)
@@ -53,14 +49,12 @@ class Ensemble:
         Trained networks by station chunk and initialisation.
     rasteriser : Rasteriser
         Maker of the input maps of the networks.
-    effects : RandomEffects, optional
-        Random effects of the run, if the run has any.
     calibration : Calibration, optional
         Calibration of sigma, if ``tfgmm evaluate`` has made one.
     ranges : Ranges, optional
         Ranges of magnitude, depth and distance of the training records; read from the run by default.
-    backbones : dict of int to MedianTables, optional
-        Backbone to which the networks of each station chunk add; none by default.
+    condition : Condition, optional
+        Backbone and field of each station chunk, to which its networks add; none by default.
     support : Support, optional
         Joint support of predictions by training records, a variable of the predictions.
     shrinkage : Shrinkage, optional
@@ -74,16 +68,15 @@ class Ensemble:
         im: str,
         members: dict[tuple[int, int], GroundMotionModel],
         rasteriser: Rasteriser,
-        effects: RandomEffects | None = None,
         *,
         calibration: Calibration | None = None,
         ranges: Ranges | None = None,
-        backbones: dict[int, MedianTables] | None = None,
+        condition: Condition | None = None,
         support: Support | None = None,
         shrinkage: Shrinkage | None = None,
     ) -> None:
-        self.backbones, self.support, self.shrinkage = backbones or {}, support, shrinkage
-        self.run, self.im, self.members, self.effects = run, im, members, effects
+        self.condition, self.support, self.shrinkage = condition or Condition(), support, shrinkage
+        self.run, self.im, self.members = run, im, members
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
         self._rasteriser, self._input_maps = rasteriser, _input_maps(rasteriser)
         self._graphs: dict[int, Callable] = {}
@@ -134,16 +127,17 @@ class Ensemble:
         -------
         xarray.Dataset
             ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (IM in g). The last three
-            are standard deviations: total, aleatory and epistemic. With random effects there are also
-            ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes the
-            site term of an unknown place. ``r_hyp_km`` [event, row, col] is the hypocentral distance, and
-            ``support`` [event, row, col] the effective number of training records like the prediction in
-            magnitude, distance, depth and source region at once. True where a value lies outside the
-            training ranges: ``outside_magnitude`` and ``outside_depth`` [event], ``outside_distance``
-            [event, row, col], and ``outside_map`` [row, col], false at all pixels. The coordinates are
-            ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude, event_latitude,
-            depth_km, magnitude`` and ``known_rupture`` [event]. The attributes say what else is known
-            (`Known.attributes`).
+            are standard deviations: total, aleatory and epistemic. With a field there are also
+            ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes
+            what the records leave open of site and path terms. ``r_hyp_km`` [event, row, col] is the
+            hypocentral distance, and ``support`` [event, row, col] the effective number of training records
+            like the prediction in magnitude, distance, depth and source region at once. True where a value
+            lies outside the training ranges: ``outside_magnitude`` and ``outside_depth`` [event],
+            ``outside_distance`` [event, row, col], and ``outside_map`` [row, col], false at all pixels. The
+            coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude,
+            event_latitude, depth_km, magnitude`` and ``known_rupture`` [event]. The attributes say what
+            else is known (`Known.attributes`), and on which records backbone and field are conditioned
+            (`Condition.attributes`).
 
         Raises
         ------
@@ -175,6 +169,7 @@ class Ensemble:
         interpolation : {"nearest", "bilinear"}
             ``nearest``: the values of the site's pixel, as in training; ``bilinear``: each member's mean
             and standard deviation are interpolated between four pixels before the members are combined.
+            The field is that of the site's own place in any case.
         calibrated : bool, optional
             As for `maps`, with the distance of the site itself to the nearest training station.
         known : Known, optional
@@ -205,7 +200,7 @@ class Ensemble:
         calibrated: bool | None = None,
         known: Known = UNKNOWN,
     ) -> xr.Dataset:
-        """Predict ln IM of every event at stations of the run, with site terms if the run has any.
+        """Predict ln IM of every event at stations of the run, with what their records tell of the field.
 
         Parameters
         ----------
@@ -254,8 +249,8 @@ class Ensemble:
         sites : pandas.DataFrame, optional
             As for `at_sites`; without sites, maps are predicted.
         at_stations : bool
-            Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose site terms
-            are used.
+            Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose records
+            count for the field.
 
         Returns
         -------
@@ -290,7 +285,8 @@ class Ensemble:
         Raise `UsageError` if something else is known that the backbone of the run cannot use.
         """
         reason, run = "", f"run {self.run.path}"
-        if all(tables.hypocentral for tables in self.backbones.values()):
+        every = [one.tables for one in self.condition.by_chunk.values()]
+        if all(tables is None or tables.hypocentral for tables in every):
             reason = f"{run} has no backbone of published models"
             refused = known.vs30_m_s or known.reference_rock or known.ruptures
             advice = "ruptures, Vs30 and reference rock cannot be given. Train with --backbone auto"
@@ -316,14 +312,7 @@ class Ensemble:
         known: Known,
     ) -> Facts:
         """Return the inputs of a prediction at some places that are the same for all events."""
-        chosen = self._calibration_or_none(calibrated)
-        terms, vs30 = None, self._vs30(places)
-        if self.effects is not None:
-            # Of rock below a station the records of the station tell nothing.
-            of_stations = at_stations and not known.reference_rock
-            terms = self._terms(places, sites if of_stations else None)
-            if known.reference_rock:
-                terms = dataclasses.replace(terms, site_term=np.zeros_like(terms.site_term))
+        chosen, vs30 = self._calibration_or_none(calibrated), self._vs30(places)
         if at_stations:
             vs30 = sites["vs30"].to_numpy(float)
         elif sites is not None and "vs30_m_s" in sites:
@@ -332,7 +321,7 @@ class Ensemble:
         return Facts(
             places=places,
             window=places.window(self.experiment.grid, self.experiment.network.depth),
-            terms=terms,
+            site_ids=sites["terms_of"].to_numpy() if at_stations else None,
             calibration=chosen,
             nearest_km=None if chosen is None else places.nearest_km(self.stations),
             vs30=known.vs30(vs30),
@@ -352,49 +341,27 @@ class Ensemble:
 
     def _calibration_or_none(self, calibrated: bool | None) -> Calibration | None:
         """Return the calibration to apply, if any; raise `UsageError` if a required one is missing."""
-        if calibrated and self.effects is not None:
-            raise UsageError(f"run {self.run.path} has random effects, and no calibration afterwards")
+        if calibrated and self.experiment.field:
+            raise UsageError(f"run {self.run.path} has a field, and no calibration afterwards")
         if calibrated and self.calibration is None:
             calibrations.read(self.run.path)  # raises an error that says how to make one
         return None if calibrated is False else self.calibration
-
-    def _terms(self, places: Places, stations: pd.DataFrame | None) -> PlaceTerms:
-        """Return the site and path terms of every member at places, or at stations of the run."""
-        effects, paths = self.effects, self._paths
-        if stations is not None:
-            return PlaceTerms.at_stations(effects, self.members, paths, places, stations)
-        grid = self.experiment.grid
-        return PlaceTerms.elsewhere(effects, paths, places, grid, self._terms_on_map)
-
-    @functools.cached_property
-    def _paths(self) -> PathTerms:
-        """Return the source and path terms of the members, in the order of the members."""
-        return self.effects.paths.of_members(self.members)
-
-    @functools.cached_property
-    def _terms_on_map(self) -> np.ndarray:
-        """Return the kriged site terms of each member at the pixels, [member, row, col], ln units."""
-        return conditioning.terms_on_map(self.effects, self.members, self.experiment.grid)
 
     def _predict(self, events: pd.DataFrame, facts: Facts) -> xr.Dataset:
         """Return the predictions for a batch of events as a labelled dataset."""
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
-        terms = [()] * len(self.members)
-        if facts.terms is not None:
-            terms = facts.terms.by_member(np.stack([*epicentres, events["depth_km"]], axis=-1))
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        backbones = self._backbone_moments(events, r_hyp_km, facts)
+        most = 1.0 if self.shrinkage is None else self.shrinkage.most
+        moments = zip(outputs, *self._conditioned_moments(events, epicentres, r_hyp_km, facts), strict=True)
         members = []
-        for (chunk, _), output, of_member in zip(self.members, outputs, terms, strict=True):
+        for output, backbone, field in moments:
             network, stddev = (places.sample(values.numpy(), facts.window) for values in output)
-            of_network = conditioning.member_moments(network, stddev, self.effects, of_member)
-            members.append(MemberMoments(network, *of_network, backbones.get(chunk)))
+            members.append(MemberMoments(most * network, stddev, backbone, field))
         predicted = conditioning.combined(
             members,
             self._support_at(events, epicentres, r_hyp_km),
             self.shrinkage,
-            effects=self.effects,
             calibration=facts.calibration,
             nearest_km=facts.nearest_km,
         )
@@ -409,24 +376,42 @@ class Ensemble:
             calibrated=int(facts.calibration is not None),
             simulated=int(self.run.simulated),
             **facts.known.attributes,
+            **self.condition.attributes,
         )
 
-    def _backbone_moments(
-        self, events: pd.DataFrame, r_hyp_km: np.ndarray, facts: Facts
-    ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return median and variance of ln IM of the backbone of each chunk, [event, ...] each."""
+    def _conditioned_moments(
+        self,
+        events: pd.DataFrame,
+        epicentres: tuple[np.ndarray, np.ndarray],
+        r_hyp_km: np.ndarray,
+        facts: Facts,
+    ) -> tuple[list[tuple | None], list[FieldMoments | None]]:
+        """Return moments of ln IM of the backbone, and of the field, of each member, [event, ...] each."""
         places, ruptures = facts.places, facts.known.ruptures
         r_rup_km = {
             number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
             for number, name in enumerate(events["event_id"])
             if name in ruptures
         }
+        source_km = np.stack([*epicentres, events["depth_km"]], axis=-1)
+        of_backbone = functools.partial(
+            conditioning.backbone_moments,
+            events=events,
+            r_hyp_km=r_hyp_km,
+            vs30=facts.vs30,
+            r_rup_km=r_rup_km,
+        )
+        of_field = functools.partial(
+            conditioning.field_moments,
+            source_km=source_km,
+            place_km=places.xy_km,
+            site_ids=facts.site_ids,
+            rock=facts.known.reference_rock,
+        )
+        tables, fields = zip(*self.condition.of(self.members), strict=True)
         # Threads of BLAS wait in a busy loop, and take the cores from the networks.
         with _blas().limit(limits=1, user_api="blas"):
-            return {
-                chunk: conditioning.backbone_moments(tables, events, r_hyp_km, facts.vs30, r_rup_km)
-                for chunk, tables in self.backbones.items()
-            }
+            return conditioning.of_each(tables, of_backbone), conditioning.of_each(fields, of_field)
 
     def _support_at(
         self, events: pd.DataFrame, epicentres: tuple[np.ndarray, np.ndarray], r_hyp_km: np.ndarray
@@ -492,7 +477,7 @@ def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
     return xr.concat(batches, "event", **options)
 
 
-def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
+def load(run: RunFolder | Path | str, im: str | None = None, condition: str = "all") -> Ensemble:
     """Load the ensemble of the trained members of a run for one intensity measure.
 
     Parameters
@@ -501,33 +486,32 @@ def load(run: RunFolder | Path | str, im: str | None = None) -> Ensemble:
         The run, opened or as a folder.
     im : str, optional
         Intensity measure; the first one of the run by default.
+    condition : {"all", "training"}
+        Records on which backbone and field are conditioned: all of the run, or for each chunk its training
+        records (`tfgmm.prediction.conditioning.Condition`).
 
     Returns
     -------
     Ensemble
-        With the random effects and the calibration of the run, if there are any.
+        With the backbone, the field and the calibration of the run, if there are any.
 
     Raises
     ------
     UsageError
-        There is no such run, the run has no such intensity measure, or no member is trained.
+        There is no such run, the run has no such intensity measure, no member is trained, there is no such
+        condition, or the run is not finished and nothing is conditioned on all of its records.
     DataError
         A file of the run is missing or damaged.
     """
     opened = RunFolder.open(run)
     im = imt.canonical(im) if im else opened.experiment.ims[0]
     networks = {place: opened.network(im, *place) for place in opened.trained(im)}
-    site_layers, effects = opened.site_layers(), opened.random_effects(im)
-    calibration, ranges = opened.calibration(im), opened.ranges(im)
-    rasteriser = Rasteriser(opened.experiment.grid, opened.channels, site_layers)
-    members = {place: member.load(path) for place, path in networks.items()}
-    tables = {chunk: opened.backbone(im, chunk, init) for chunk, init in reversed(list(networks))}
-    backbones = {chunk: table for chunk, table in sorted(tables.items()) if table is not None}
+    rasteriser = Rasteriser(opened.experiment.grid, opened.channels, opened.site_layers())
     return Ensemble(
-        *(opened, im, members, rasteriser, effects),
-        calibration=calibration,
-        ranges=ranges,
-        backbones=backbones,
+        *(opened, im, {place: member.load(path) for place, path in networks.items()}, rasteriser),
+        calibration=opened.calibration(im),
+        ranges=opened.ranges(im),
+        condition=Condition.of_run(opened, im, networks, condition),
         support=opened.support(im),
         shrinkage=opened.shrinkage(im),
     )

@@ -229,8 +229,8 @@ def write(
     sites : pandas.DataFrame, optional
         ``longitude`` and ``latitude`` (degrees); without sites, maps are written.
     at_stations : bool
-        Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose site terms are
-        used.
+        Whether `sites` are stations of the run, as returned by `RunFolder.stations`, whose records count
+        for the field.
     quantities : Quantities
         Exceedance probabilities and percentiles to write as well.
     interpolation : {"nearest", "bilinear"}

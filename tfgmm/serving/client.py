@@ -361,7 +361,7 @@ def _no_model_server(address: Address) -> DataError:
 #: Inputs that describe the events in every signature, and their types.
 _EVENT = {"longitude": "float64", "latitude": "float64", "depth_km": "float32", "magnitude": "float32"}
 _MOMENTS = ("mean", "stddev", "aleatory", "epistemic")
-_WITH_EFFECTS = ("between_event", "within_event")
+_WITH_FIELD = ("between_event", "within_event")
 _SUPPORT = "support"
 #: Largest numbers in one request: events of maps, events at sites, and pairs of event and site.
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
@@ -412,7 +412,7 @@ class Client:
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, site]. The last
             three are the total, aleatory and epistemic standard deviation. ``outside_map`` [site] is True
             for a site outside the map, which gets the values of the nearest edge of the map. A model with
-            random effects adds ``between_event`` and ``within_event``, standard deviations in ln units.
+            a field adds ``between_event`` and ``within_event``, standard deviations in ln units.
 
         Raises
         ------
@@ -438,8 +438,7 @@ class Client:
     ) -> xr.Dataset:
         """Request and return the predicted distribution of ln IM for every event at every station.
 
-        The site and path terms of the stations are included. Only a model with random effects knows
-        stations.
+        What the records of the stations tell is included. Only a model with a field knows stations.
 
         Parameters
         ----------
@@ -459,7 +458,7 @@ class Client:
         Raises
         ------
         UsageError
-            As for `at_sites`; or the model does not know a station, or has no random effects.
+            As for `at_sites`; or the model does not know a station, or has no field.
         DataError
             As for `at_sites`.
         """
@@ -488,7 +487,7 @@ class Client:
         -------
         xarray.Dataset
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, row, col]; with
-            random effects also ``between_event`` and ``within_event``.
+            a field also ``between_event`` and ``within_event``.
 
         Raises
         ------
@@ -548,7 +547,7 @@ class Client:
         event_coordinates = {
             name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()
         }
-        names = [name for name in (*_MOMENTS, *_WITH_EFFECTS, _SUPPORT) if name in outputs]
+        names = [name for name in (*_MOMENTS, *_WITH_FIELD, _SUPPORT) if name in outputs]
         moments = {name: (dims, outputs[name].astype("float32")) for name in names}
         median = (dims, np.exp(moments["mean"][1]))
         attributes = {"model": str(self.address)}

@@ -17,24 +17,22 @@ from tfgmm.core import files, outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
-from tfgmm.prediction import conditioning
+from tfgmm.prediction.conditioning import Condition
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving.graph import (
     EVENT,
     KNOWN,
     SITES,
     Graph,
-    PathGraph,
     Projection,
-    SiteTerms,
+    Stations,
     detached,
     shared_arrays,
 )
 from tfgmm.serving.models import WARMUP, definitions, version_number
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
 from tfgmm.stats import calibration
-from tfgmm.stats.backbone import MedianTables
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.field import Field
 from tfgmm.stats.support import Support
 
 #: Types in which weights may be stored; computations are in float32 in any case.
@@ -69,10 +67,8 @@ class Export:
         The new version folder.
     weights : int
         Number of weights of one member.
-    path_terms : int
-        Number of weights of the path terms of one member; these weights are always stored as float32.
-    backbones : list of MedianTables or None
-        Backbone of each member, one object for all members of a chunk.
+    condition : Condition
+        Backbone and field of each chunk, given all records or the training records.
     support : Support
         Joint support of predictions by training records.
     """
@@ -83,8 +79,7 @@ class Export:
     precision: str
     version: Path
     weights: int
-    path_terms: int
-    backbones: list[MedianTables | None]
+    condition: Condition
     support: Support
 
     @property
@@ -99,13 +94,14 @@ class Export:
 
     @property
     def shared(self) -> int:
-        """Return the number of values that all members share, in backbones and support; always float32."""
-        return sum(array.size for array in shared_arrays(self.backbones, self.support).values())
+        """Return the number of values that members share: backbone, field and support; always float32."""
+        arrays = shared_arrays(self.condition.of(self.members), self.support)
+        return sum(array.size for array in arrays.values())
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of the stored weights of all members, bytes."""
-        size = self.weights * tf.as_dtype(self.precision).size + self.path_terms * tf.float32.size
+        """Return the size of the stored weights of all members and of what they share, bytes."""
+        size = self.weights * tf.as_dtype(self.precision).size
         return len(self.members) * size + self.shared * tf.float32.size
 
     @property
@@ -151,11 +147,7 @@ class Export:
             functions.append(function)
             progress(len(functions))
         graph, description = self._graph(functions)
-        module.table, module.paths, module.shared = (
-            graph.table,
-            graph.path_weights,
-            [*graph.shared.values()],
-        )
+        module.table, module.shared = graph.table, [*graph.shared.values()]
         return self._write(module, graph, description)
 
     def _write(self, module: tf.Module, graph: Graph, description: dict) -> Path:
@@ -197,41 +189,35 @@ class Export:
         chosen, trained_km = self.run.calibration(self.im), None
         if chosen:
             trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
-        effects = self.run.random_effects(self.im)
-        terms = None if effects is None else self._site_terms(effects)
+        conditioned = self.condition.of(self.members)
+        field = conditioned[0].field
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
             calibration=chosen,
             trained_km=trained_km,
-            effects=effects,
-            terms=terms,
-            backbones=self.backbones,
+            conditioned=conditioned,
+            stations=None if field is None else self._stations(),
             support=self.support,
             shrinkage=self.run.shrinkage(self.im),
             vs30=self.run.vs30_map(),
             hides_vs30=self.run.experiment.hides_vs30,
         )
-        return graph, self._description(chosen, effects)
+        return graph, self._description(chosen, field)
 
-    def _site_terms(self, effects: RandomEffects) -> SiteTerms:
-        """Return the site and path terms (ln units) of all members, at stations and on the map."""
+    def _stations(self) -> Stations:
+        """Return the stations of the run."""
         table, grid = self.run.stations(), self.run.experiment.grid
         lonlat = table["longitude"], table["latitude"]
-        xy_km, pixel = np.stack(grid.project(*lonlat), axis=-1), np.stack(grid.locate(*lonlat)[:2], axis=-1)
-        term, stddev = conditioning.terms_at_stations(effects, self.members, table["terms_of"], xy_km)
-        return SiteTerms(
-            ids=table["station_id"],
-            pixel=pixel.astype("int32"),
-            term=term,
-            stddev=stddev,
-            on_map=conditioning.terms_on_map(effects, self.members, grid),
-            paths=PathGraph(effects.paths.of_members(self.members), table["station_id"], xy_km),
-            xy_km=xy_km,
+        return Stations(
+            ids=table["station_id"].tolist(),
+            site_ids=table["terms_of"].tolist(),
+            pixel=np.stack(grid.locate(*lonlat)[:2], axis=-1).astype("int32"),
+            xy_km=np.stack(grid.project(*lonlat), axis=-1),
             vs30=table["vs30"].to_numpy(),
         )
 
-    def _description(self, chosen: calibration.Calibration | None, effects: RandomEffects | None) -> dict:
+    def _description(self, chosen: calibration.Calibration | None, field: Field | None) -> dict:
         """Return the description of the model: the content of the file `DESCRIPTION`."""
         experiment, data = self.run.experiment, self.run.data
         return {
@@ -249,11 +235,12 @@ class Export:
             "backbone": None if experiment.backbone == "none" else experiment.backbone,
             "size_bytes": self.size_bytes,
             "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
-            "random_effects": effects
+            "field": field
             and {
-                name: getattr(effects, name) for name in ("tau", "phi_s2s", "phi_p2p", "phi_place", "error")
-            }
-            | {"stations": self.run.stations()["station_id"].tolist()},
+                "stddevs": field.covariance.stddevs,
+                "stations": self.run.stations()["station_id"].tolist(),
+            },
+            **dict.fromkeys(("conditioned_on", "data_hash")) | self.condition.attributes,
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
             "versions": {"tfgmm": __version__}
@@ -278,6 +265,7 @@ def prepare(
     members: int | None = None,
     precision: str = "float32",
     *,
+    condition: str = "all",
     overwrite: bool = False,
 ) -> Export:
     """Check that an export is possible, and return the planned export; nothing is written.
@@ -296,6 +284,9 @@ def prepare(
         of every chunk, and so on. All trained members by default.
     precision : str
         Type of the stored weights; ``float16`` halves the size and changes ln IM by some thousandths.
+    condition : {"all", "training"}
+        Records on which backbone and field are conditioned: all of the run, or for each chunk its training
+        records.
     overwrite : bool
         If True, replace a ``README.md`` and a ``models.config`` in the folder that no export has written.
 
@@ -307,8 +298,8 @@ def prepare(
     Raises
     ------
     UsageError
-        An argument does not fit the run, the map projection of the run cannot be exported, or the folder
-        holds a model of another intensity measure or files that no export has written.
+        An argument does not fit the run, the run is not finished, its map projection cannot be exported, or
+        the folder holds a model of another intensity measure or files that no export has written.
     DataError
         The disk has too little space.
     """
@@ -326,25 +317,13 @@ def prepare(
     weights = member.load(folder.network(im, *chosen[0])).count_params()
     version = target / str(_next_version(target, im))
     export = Export(
-        *(folder, im, chosen, precision, version, weights, _count_path_terms(folder, im)),
-        backbones=_backbones(folder, im, chosen),
+        *(folder, im, chosen, precision, version, weights),
+        condition=Condition.of_run(folder, im, chosen, condition),
         support=folder.support(im),
     )
     _refuse_strangers(export, overwrite)
     _refuse_small_disk(export)
     return export
-
-
-def _backbones(run: RunFolder, im: str, members: list[tuple[int, int]]) -> list[MedianTables | None]:
-    """Return the backbone of each member, one object for all members of a chunk; None without backbone."""
-    of_chunk = {chunk: run.backbone(im, chunk, init) for chunk, init in reversed(members)}
-    return [of_chunk[chunk] for chunk, _ in members]
-
-
-def _count_path_terms(run: RunFolder, im: str) -> int:
-    """Return the number of weights of the path terms of one member; 0 without random effects."""
-    effects = run.random_effects(im)
-    return 0 if effects is None else effects.paths.weights[0].size
 
 
 def _save(module: tf.Module, graph: Graph, folder: Path) -> None:
@@ -431,8 +410,8 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
     if description["backbone"] not in (None, "ergodic"):
         unknown = {name: np.zeros((1, 1), dtype.as_numpy_dtype) for name, dtype in KNOWN.items()}
         requests["at_known_sites"] = event | sites | unknown
-    if description["random_effects"]:
-        first = np.array([description["random_effects"]["stations"][:1]], object)
+    if description["field"]:
+        first = np.array([description["field"]["stations"][:1]], object)
         requests["at_stations"] = event | {"station_id": first}
     return requests
 

@@ -1,6 +1,7 @@
 """An ensemble as TensorFlow functions that need no Python, with the map projection in the graph."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,12 +16,11 @@ from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
-from tfgmm.prediction.conditioning import MemberMoments
+from tfgmm.prediction.conditioning import Conditioned, FieldMoments, MemberMoments
+from tfgmm.serving.field_graph import FieldGraph
 from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
-from tfgmm.stats.field_covariance import correlation
-from tfgmm.stats.path_terms import PathTerms
-from tfgmm.stats.random_effects import RandomEffects
+from tfgmm.stats.field import Field
 from tfgmm.stats.scaling_tables import ArrayFunctions
 from tfgmm.stats.support import Shrinkage, Support
 
@@ -239,98 +239,13 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
     return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
 
 
-class PathGraph:
-    """Source and path terms (ln units) of an ensemble, computed by TensorFlow at pixels and stations.
+def shared_arrays(conditioned: Iterable[Conditioned], support: Support | None) -> dict[int, np.ndarray]:
+    """Return the arrays that the signatures of a model share by their id: tables, field, effective records.
 
     Parameters
     ----------
-    paths : PathTerms
-        Source and path terms of the members.
-    stations : sequence of str, [k]
-        Ids of the stations for which terms can be computed.
-    xy_km : ndarray, [k, 2]
-        Coordinates of the stations, km east and north of the centre of the map.
-    """
-
-    def __init__(self, paths: PathTerms, stations: Sequence[str], xy_km: np.ndarray) -> None:
-        self._paths, self._xy_km = paths, xy_km
-        self._column = paths.columns(stations)
-        #: Weights of the terms, which a SavedModel must hold.
-        self.weights = tf.Variable(paths.weights, trainable=False)
-
-    def on_map(self, source_km: tf.Tensor, centres_km: np.ndarray) -> _Members:
-        """Return source and path terms of events at pixel centres, one tensor per member.
-
-        Parameters
-        ----------
-        source_km : tensor, [n, 3]
-            Hypocentres: km east and north of the centre of the map, and depth in km.
-        centres_km : ndarray, [rows, cols, 2]
-            Pixel centres, km east and north of the centre of the map.
-
-        Returns
-        -------
-        sequence of tensor, [n, rows, cols]
-            Terms of each member, ln units.
-        """
-        near = self._near(source_km)
-        # A row at a time: for memory's sake.
-        rows = tf.map_fn(lambda places: self._shared(near, places), tf.constant(centres_km, tf.float32))
-        return tf.unstack(tf.transpose(rows, (1, 2, 0, 3)))
-
-    def at_stations(self, source_km: tf.Tensor) -> _Members:
-        """Return source and path terms of events at all stations, one tensor per member.
-
-        Parameters
-        ----------
-        source_km : tensor, [n, 3]
-            Hypocentres: km east and north of the centre of the map, and depth in km.
-
-        Returns
-        -------
-        sequence of tensor, [n, k]
-            Terms of each member, ln units.
-        """
-        near = self._near(source_km)
-        at_own = tf.gather(near, np.maximum(self._column, 0), axis=-1)
-        own = self._paths.covariance.own_term(tf.where(self._column >= 0, at_own, 0.0))
-        return tf.unstack(self._shared(near, tf.constant(self._xy_km, tf.float32)) + own)
-
-    def _near(self, source_km: tf.Tensor) -> tf.Tensor:
-        """Return the kriging weights of the training stations for each of n events, [members, n, stations].
-
-        The weight of a station, in 1 / ln units, is the sum over the training events e' of
-        h(e, e') a(e', station), see `PathTerms`. `source_km`, [n, 3], are the hypocentres of the n events:
-        km east and north of the centre of the map, and depth in km.
-        """
-        distance_km = _distance_km(source_km, self._paths.source_km)
-        return correlation(distance_km, self._paths.covariance.source_km, tf.math) @ self.weights
-
-    def _shared(self, near: tf.Tensor, places_km: tf.Tensor) -> tf.Tensor:
-        """Return the part of the terms that is correlated between stations, at places [m, 2] in km.
-
-        The result is [members, n, m], ln units.
-        """
-        covariance = self._paths.covariance
-        g = correlation(_distance_km(self._paths.site_km, places_km), covariance.site_km, tf.math)
-        return covariance.shared_term(near, g)
-
-
-def _distance_km(from_km, to_km) -> tf.Tensor:
-    """Return the distances between places [n, d] and places [m, d], [n, m], km."""
-    starts, ends = (tf.cast(places_km, tf.float32) for places_km in (from_km, to_km))
-    return tf.norm(starts[:, tf.newaxis] - ends, axis=-1)
-
-
-def shared_arrays(
-    backbones: Sequence[MedianTables | None], support: Support | None
-) -> dict[int, np.ndarray]:
-    """Return the arrays that the signatures of a model share, by their id: tables, effective records.
-
-    Parameters
-    ----------
-    backbones : sequence of MedianTables or None
-        Backbones of the members.
+    conditioned : iterable of Conditioned
+        Backbone and field of the members.
     support : Support or None
         Joint support by training records.
 
@@ -338,9 +253,16 @@ def shared_arrays(
     -------
     dict of int to ndarray
     """
-    arrays = [getattr(tables, name) for tables in backbones if tables is not None for name in TABLES]
-    arrays += [] if support is None else [support.effective]
+    arrays = [] if support is None else [support.effective]
+    for tables, field in conditioned:
+        arrays += [] if tables is None else [getattr(tables, name) for name in TABLES]
+        arrays += [] if field is None else _arrays(field).values()
     return {id(array): array for array in arrays}
+
+
+def _arrays(field: Field) -> dict[str, np.ndarray]:
+    """Return the constants of a field that are arrays."""
+    return {name: values for name, values in field.constants.items() if name != "covariance"}
 
 
 class _Places(NamedTuple):
@@ -354,30 +276,27 @@ class _Places(NamedTuple):
         Vs30, m/s; NaN or None where unknown.
     r_rup_km : tensor or None
         Distance to the rupture, km; 0 or None where unknown.
+    station : tensor of int or None
+        Numbers of the stations that stand there; None for places without records.
     """
 
     x_km: Any
     y_km: Any
     vs30: Any = None
     r_rup_km: Any = None
+    station: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
-class SiteTerms:
-    """Site and path terms (ln units) of the members of an ensemble, at stations and on the map.
+class Stations:
+    """Stations that a model knows by name, with the sites that they stand at.
 
     Attributes
     ----------
-    ids : sequence of str, [k]
-        Station ids.
+    ids, site_ids : sequence of str, [k]
+        Ids of the stations and of their sites.
     pixel : ndarray of int32, [k, 2]
         Row and column of each station in the output window.
-    term, stddev : ndarray, [members, k]
-        Mean and standard deviation of the site terms of the stations, ln units.
-    on_map : ndarray, [members, rows, cols]
-        Expected site terms at pixels without records, ln units.
-    paths : PathGraph
-        Source and path terms.
     xy_km : ndarray, [k, 2]
         Positions of the stations, km east and north of the centre of the map.
     vs30 : ndarray, [k]
@@ -385,11 +304,8 @@ class SiteTerms:
     """
 
     ids: Sequence[str]
+    site_ids: Sequence[str]
     pixel: np.ndarray
-    term: np.ndarray
-    stddev: np.ndarray
-    on_map: np.ndarray
-    paths: PathGraph
     xy_km: np.ndarray
     vs30: np.ndarray
 
@@ -408,12 +324,10 @@ class Graph:
     trained_km : ndarray, [k, 2], optional
         Training sites, km east and north of the centre of the map; needed with a calibration, which depends
         on the distance to the nearest training site.
-    effects : RandomEffects, optional
-        Variance components (tau, phi_S2S, ...) of a run with random effects.
-    terms : SiteTerms, optional
-        Site and path terms of a run with random effects; needed for ``at_stations``.
-    backbones : sequence of MedianTables or None, [members], optional
-        Backbone to which each network adds; members of one chunk share the same object.
+    conditioned : sequence of Conditioned, [members], optional
+        Backbone and field to which each network adds; members share the same objects.
+    stations : Stations, optional
+        Stations with records of the field; needed for ``at_stations``.
     vs30 : ndarray, [rows, cols], optional
         Vs30 at the pixels of the output window, m/s, for the backbones; unknown by default.
     hides_vs30 : bool
@@ -431,47 +345,40 @@ class Graph:
         *,
         calibration: Calibration | None = None,
         trained_km: np.ndarray | None = None,
-        effects: RandomEffects | None = None,
-        terms: SiteTerms | None = None,
-        backbones: Sequence[MedianTables | None] | None = None,
+        conditioned: Sequence[Conditioned] | None = None,
+        stations: Stations | None = None,
         vs30: np.ndarray | None = None,
         hides_vs30: bool = False,
         support: Support | None = None,
         shrinkage: Shrinkage | None = None,
     ) -> None:
-        backbones = backbones or [None] * len(members)
+        conditioned = conditioned or [Conditioned()] * len(members)
         #: Arrays that a SavedModel must hold once for all signatures, by the id of the NumPy array.
         self.shared = {
             number: tf.Variable(array, trainable=False, dtype=tf.float32)
-            for number, array in shared_arrays(backbones, support).items()
+            for number, array in shared_arrays(conditioned, support).items()
         }
-        self._backbones, self._vs30 = self._as_variables(backbones), vs30
-        self._hides_vs30 = hides_vs30
+        self._backbones = conditioning.of_each((one.tables for one in conditioned), self._with_variables)
+        self._fields, self._stations = [one.field for one in conditioned], stations
+        self._vs30, self._hides_vs30 = vs30, hides_vs30
         self._support, self._shrinkage = support, shrinkage
         if support is not None:
             self._support = dataclasses.replace(support, effective=self.shared[id(support.effective)])
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
         self._calibration, self._trained_km = calibration, trained_km
-        self._effects, self._terms = effects, terms
-        #: Table from station id to number; a SavedModel must hold the table and the weights of path terms.
+        #: Table from station id to number, which a SavedModel must hold.
         self.table = None
-        if terms is not None:
-            numbers = tf.range(len(terms.ids), dtype=tf.int64)
-            rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(terms.ids)), numbers)
+        if stations is not None:
+            numbers = tf.range(len(stations.ids), dtype=tf.int64)
+            rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(stations.ids)), numbers)
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
-        self.path_weights = terms and terms.paths.weights
         self._outputs = tf.function(self._one_by_one, autograph=False)
 
-    def _as_variables(self, backbones: Sequence[MedianTables | None]) -> list[MedianTables | None]:
-        """Return backbones whose tables are the variables `shared`; equal objects stay equal."""
-        converted: dict[int, MedianTables | None] = {id(None): None}
-        for tables in backbones:
-            if tables is not None and id(tables) not in converted:
-                converted[id(tables)] = dataclasses.replace(
-                    tables, **{name: self.shared[id(getattr(tables, name))] for name in TABLES}
-                )
-        return [converted[id(tables)] for tables in backbones]
+    def _with_variables(self, tables: MedianTables) -> MedianTables:
+        """Return a backbone whose tables are the variables `shared`."""
+        variables = {name: self.shared[id(getattr(tables, name))] for name in TABLES}
+        return dataclasses.replace(tables, **variables)
 
     def signatures(self) -> dict[str, Callable]:
         """Return the signatures of the SavedModel by name; each signature returns a dict of tensors.
@@ -488,14 +395,14 @@ class Graph:
             ``at_known_sites``, only with a backbone of published models: from `EVENT`, `SITES` and `KNOWN`
             to those of ``at_sites``.
 
-            ``at_stations``, only with random effects: from `EVENT` and `STATIONS` to the same quantities,
-            [n, m], with the site and path terms of the stations.
+            ``at_stations``, only with a field: from `EVENT` and `STATIONS` to the same quantities, [n, m],
+            with what the records of the stations tell of the field.
 
-            ``normal_parameters``: from `EVENT` to ``mean, stddev`` of every network, [n, members, rows,
-            cols], neither calibrated nor with random effects.
+            ``normal_parameters``: from `EVENT` to ``mean, stddev`` of every network on its backbone, [n,
+            members, rows, cols], neither calibrated nor with the field.
 
-            With random effects, all signatures but the last also return the standard deviations
-            ``between_event`` and ``within_event``.
+            With a field, all signatures but the last also return the standard deviations ``between_event``
+            and ``within_event``.
         """
         event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
         sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
@@ -508,7 +415,7 @@ class Graph:
         if any(tables is not None and not tables.hypocentral for tables in self._backbones):
             known = [tf.TensorSpec([None, None], dtype, name) for name, dtype in KNOWN.items()]
             functions["at_known_sites"] = (self._at_sites, event + sites + known)
-        if self._terms is not None:
+        if self._stations is not None:
             functions["at_stations"] = (self._at_stations, event + stations)
         return {
             name: tf.function(function, input_signature=inputs, autograph=False)
@@ -516,7 +423,7 @@ class Graph:
         }
 
     def _one_by_one(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return mean and standard deviation of ln IM by every network, [n, members, rows, cols] each."""
+        """Return mean u and standard deviation of ln IM by every network, [n, members, rows, cols] each."""
         _refuse(EVENT, event)
         columns = (*event, *self._projection.project(*event[:2]))  # as `event_vectors` has them
         vectors = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
@@ -527,7 +434,8 @@ class Graph:
             with tf.control_dependencies(before):
                 outputs.append(member(maps))
             before = outputs[-1][:1]
-        return tuple(tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+        mean, stddev = (tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+        return (mean if self._shrinkage is None else self._shrinkage.most * mean), stddev
 
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
@@ -548,8 +456,8 @@ class Graph:
 
     def _maps(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at all pixels, [n, rows, cols], by name of the quantity."""
-        members = self._on_map(*event)
-        return self._distribution(members, event, self._pixels)
+        networks = [tf.unstack(values, axis=1) for values in self._outputs(*event)]
+        return self._distribution(networks, event, self._pixels)
 
     def _at_sites(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distribution of ln IM at sites, [n, m], and ``inside``, 1 for sites on the map."""
@@ -558,10 +466,7 @@ class Graph:
         _refuse(SITES, sites)
         _refuse([*KNOWN][: len(known)], known)
         pixel, inside = self._projection.locate(*sites)
-        members = [
-            tuple(tf.gather_nd(values, pixel, batch_dims=1) for values in member)
-            for member in self._on_map(*event)
-        ]
+        networks = self._at_pixels(event, pixel)
         vs30, r_rup_km = None, None
         if self._vs30 is not None:
             vs30 = tf.gather_nd(np.asarray(self._vs30, "float32"), pixel)
@@ -572,65 +477,28 @@ class Graph:
                 tf.debugging.Assert(tf.reduce_all(own == 0), [text])
             vs30 = tf.where(own > 0, own, np.float32(np.nan) if vs30 is None else vs30)
         places = _Places(*self._projection.project(*sites), vs30, r_rup_km)
-        distribution = self._distribution(members, event, places)
+        distribution = self._distribution(networks, event, places)
         return distribution | {"inside": tf.cast(inside, tf.int32)}
 
     def _at_stations(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the distribution of ln IM at stations, [n, m], with their site and path terms."""
-        event, ids, stations = inputs[: len(EVENT)], inputs[len(EVENT)], self._terms
+        """Return the distribution of ln IM at stations, [n, m], with what their records tell."""
+        event, ids, stations = inputs[: len(EVENT)], inputs[len(EVENT)], self._stations
         number = self.table.lookup(ids)
         all_found = tf.debugging.Assert(
             tf.reduce_all(number >= 0), ["station_id names no station of this model"]
         )
         with tf.control_dependencies([all_found]):  # else looking up no row fails first
             number = tf.identity(number)
-        pixel = tf.gather(tf.constant(stations.pixel), number)
-        site_terms, site_stddevs = (
-            [tf.gather(of_member, number) for of_member in np.asarray(values, "float32")]
-            for values in (stations.term, stations.stddev)
-        )
-        path_terms = [
-            tf.gather(of_member, number, batch_dims=1)
-            for of_member in stations.paths.at_stations(self._source_km(*event))
-        ]
-        outputs = (
-            [tf.gather_nd(of_member, pixel, batch_dims=1) for of_member in tf.unstack(values, axis=1)]
-            for values in self._outputs(*event)
-        )
-        terms = zip(site_terms, site_stddevs, path_terms, strict=True)
-        members = self._with_terms(*outputs, terms)
+        networks = self._at_pixels(event, tf.gather(tf.constant(stations.pixel), number))
         x_km, y_km = (tf.gather(tf.constant(axis, tf.float32), number) for axis in stations.xy_km.T)
         vs30 = tf.gather(tf.constant(stations.vs30, tf.float32), number)
-        return self._distribution(members, event, _Places(x_km, y_km, vs30))
+        return self._distribution(networks, event, _Places(x_km, y_km, vs30, station=number))
 
-    def _on_map(self, *event: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
-        """Return mean of the network, mean and variance of ln IM by every member, [n, rows, cols] each.
-
-        The means are without the backbone.
-
-        With random effects, every pixel is taken as a place without records.
-        """
-        outputs = (tf.unstack(values, axis=1) for values in self._outputs(*event))
-        if self._effects is None:
-            return self._with_terms(*outputs, [()] * len(self._members))
-        grid = self._rasteriser.grid
-        centres_km = grid.centres_km(grid.output_size)
-        path_terms = self._terms.paths.on_map(self._source_km(*event), centres_km)
-        site_stddev = conditioning.unknown_place_stddev(self._effects)
-        on_map = np.asarray(self._terms.on_map, "float32")
-        terms = [(term, site_stddev, path) for term, path in zip(on_map, path_terms, strict=True)]
-        return self._with_terms(*outputs, terms)
-
-    def _with_terms(
-        self, means: _Members, stddevs: _Members, terms: Iterable[tuple]
-    ) -> list[tuple[tf.Tensor, ...]]:
-        """Return mean of its network, mean and variance by every member, from the outputs and the terms.
-
-        `terms` holds site term, its standard deviation, and path term for each member, ln units.
-        """
+    def _at_pixels(self, event: Sequence[tf.Tensor], pixel: tf.Tensor) -> list[_Members]:
+        """Return means u and standard deviations of every network at pixels [n, m, 2], [n, m] each."""
         return [
-            (mean, *conditioning.member_moments(mean, stddev, self._effects, of_member))
-            for mean, stddev, of_member in zip(means, stddevs, terms, strict=True)
+            [tf.gather_nd(of_member, pixel, batch_dims=1) for of_member in tf.unstack(values, axis=1)]
+            for values in self._outputs(*event)
         ]
 
     def _source_km(self, *event: tf.Tensor) -> tf.Tensor:
@@ -639,23 +507,37 @@ class Graph:
         return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
 
     def _distribution(
-        self, members: list[tuple[tf.Tensor, ...]], event: Sequence[tf.Tensor], places: _Places
+        self, networks: list[_Members], event: Sequence[tf.Tensor], places: _Places
     ) -> dict[str, tf.Tensor]:
-        """Return the calibrated distribution at places, from the result of `_with_terms`, [n, ...]."""
-        backbones = self._backbone(event, places)
+        """Return the distribution at places, [n, ...], from means u and stddevs of the networks there."""
         at_places = None if self._calibration is None else self._nearest_km(places.x_km, places.y_km)
+        fields = conditioning.of_each(self._fields, lambda field: self._field_of(field, event, places))
+        moments = zip(*networks, self._backbone(event, places), fields, strict=True)
         return conditioning.combined(
-            [
-                MemberMoments(*member, of_member)
-                for member, of_member in zip(members, backbones, strict=True)
-            ],
+            list(itertools.starmap(MemberMoments, moments)),
             None if self._support is None else self._support_at(event, places),
             self._shrinkage,
-            effects=self._effects,
             calibration=self._calibration,
             nearest_km=at_places,
             xp=tf.math,
         )
+
+    def _field_of(self, field: Field, event: Sequence[tf.Tensor], places: _Places) -> FieldMoments:
+        """Return mean and variance of a field at places, [n, ...] each."""
+        constants = {name: tf.convert_to_tensor(self.shared[id(a)]) for name, a in _arrays(field).items()}
+        of_field = FieldGraph(constants | {"covariance": field.covariance})
+        x, y = (tf.cast(values, tf.float32) for values in (places.x_km, places.y_km))
+        shape = tf.concat([tf.shape(event[0]), tf.shape(x)[1:]], axis=0)
+        place_km = tf.reshape(tf.stack([x, y], axis=-1), [tf.shape(x)[0], -1, 2])
+        site = None
+        if places.station is not None:
+            numbers = conditioning.site_numbers(field, self._stations.site_ids)
+            site = tf.gather(tf.constant(numbers, tf.int32), places.station)
+        if x.shape[0] == 1:  # the same places for all events
+            found = of_field.at(self._source_km(*event), place_km[0])
+        else:
+            found = of_field.at_own(self._source_km(*event), place_km, site)
+        return FieldMoments(*(tf.reshape(values, shape) for values in found), field.covariance.event)
 
     def _support_at(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
         """Return the support of predictions at places, [n, ...]."""
@@ -677,11 +559,9 @@ class Graph:
 
         None stands for a member without backbone.
         """
-        results: dict[int, tuple | None] = {id(None): None}
-        for tables in self._backbones:  # those of one chunk are one object
-            if id(tables) not in results:
-                results[id(tables)] = self._backbone_of(tables, event, places)
-        return [results[id(tables)] for tables in self._backbones]
+        return conditioning.of_each(
+            self._backbones, lambda tables: self._backbone_of(tables, event, places)
+        )
 
     def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], places: _Places) -> tuple:
         """Return median and variance of ln IM of one backbone at places; see `_backbone`."""

@@ -50,7 +50,8 @@ _PURPOSES = {
     "at_sites": "places by their coordinates",
     "at_known_sites": "places whose Vs30 or distance to the rupture is known",
     "at_stations": "stations by their names, with what their records tell of site and paths",
-    "normal_parameters": "maps of every network by itself, neither calibrated nor with random effects",
+    "normal_parameters": "maps of every network by itself, neither calibrated nor with the field of the "
+    "records",
 }
 _TYPES = {"DT_DOUBLE": "float64", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_STRING": "text"}
 
@@ -99,7 +100,7 @@ n events and m sites or stations; every input is needed, and all are given for t
 gRPC clients accept messages of up to 4 MB by default: ask for maps of a few events at once.
 
 It has learned from magnitudes {magnitude}, depths {depth_km} km and hypocentral distances {r_hyp_km} km.
-{calibrated} More: `VERSION/assets.extra/tfgmm.json`.
+{conditioned}{calibrated} More: `VERSION/assets.extra/tfgmm.json`.
 
 {licence} {attribution}
 """
@@ -146,12 +147,21 @@ def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
             origin="Its records are SIMULATED, not measured: it says nothing about real earthquakes."
             if description["simulated"]
             else "Its records were measured.",
+            conditioned=_conditioned(description),
             calibrated="Standard deviations are calibrated."
             if description["calibration"]
             else "Standard deviations are not calibrated.",
         ).rstrip()
         + "\n"
     )
+
+
+def _conditioned(description: dict) -> str:
+    """Return a sentence on the records that backbone and field are conditioned on, if there are any."""
+    if not description["conditioned_on"]:
+        return ""
+    what = "Backbone and field of residuals are" if description["field"] else "The backbone is"
+    return f"{what} conditioned on {description['conditioned_on']} of data {description['data_hash']}. "
 
 
 def _question(grid: dict) -> tuple[dict[str, list], dict[str, list]]:
@@ -164,8 +174,8 @@ def _question(grid: dict) -> tuple[dict[str, list], dict[str, list]]:
 def _example(description: dict, event: dict[str, list], sites: dict[str, list]) -> str:
     """Return example code in Python: for stations if the model knows stations, otherwise for a site."""
     signature, places = "at_sites", sites
-    if description["random_effects"]:
-        signature, places = "at_stations", {"station_id": [description["random_effects"]["stations"][:2]]}
+    if description["field"]:
+        signature, places = "at_stations", {"station_id": [description["field"]["stations"][:2]]}
     return _EXAMPLE.format(
         **description, signature=signature, event=json.dumps(event), places=json.dumps(places)
     )

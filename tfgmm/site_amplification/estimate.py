@@ -360,9 +360,10 @@ class Average:
 def average_members(
     run: RunFolder, im: str, averages: Sequence[Average], progress: Callable[[], None] = lambda: None
 ) -> list[np.ndarray]:
-    """Return averages over events of the mean of ln IM that each member predicts.
+    """Return averages over events of what the network of each member adds to the median of ln IM.
 
-    One member is in memory at a time.
+    That is the whole mean of ln IM for networks without backbone. The support of the networks by training
+    records is not looked at. One member is in memory at a time.
 
     Parameters
     ----------
@@ -386,17 +387,14 @@ def average_members(
     DataError
         A member is not trained or damaged.
     """
-    experiment, by_member = run.experiment, []
+    experiment, shrinkage, by_member = run.experiment, run.shrinkage(im), []
+    added = 1.0 if shrinkage is None else shrinkage.most
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
         model = member.load(run.network(im, chunk, init))
-        tables = run.backbone(im, chunk, init)
-        ensemble_of_one = Ensemble(
-            *(run, im, {(chunk, init): model}, averages[0].rasteriser),
-            backbones={} if tables is None else {chunk: tables},
-        )
+        network = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
         by_member.append(
             [
-                average_maps(_predict_maps(ensemble_of_one, average, progress), average.weightings)
+                added * average_maps(_predict_maps(network, average, progress), average.weightings)
                 for average in averages
             ]
         )

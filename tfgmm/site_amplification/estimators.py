@@ -1,14 +1,16 @@
 """Estimates of the site amplification of a run for one intensity measure, by several estimators.
 
 The estimators are ``difference`` and ``difference_isotropic`` (predictions with minus without site
-channels), ``one_ensemble`` (predictions minus the ergodic median) and ``layers`` (response of the
-predictions to the site layers). An arm is a set of input channels, with or without turned maps; a member is
-one trained network of a station chunk, whose sites are held out, and an initialisation. The footprint is
-the land inside the hull of the stations; taught pixels have enough training records near them.
+channels), ``one_ensemble`` (predictions, with the site terms of the field where there is one, minus the
+ergodic median) and ``layers`` (response of the predictions to the site layers). An arm is a set of input
+channels, with or without turned maps; a member is one trained network of a station chunk, whose sites are
+held out, and an initialisation. The footprint is the land inside the hull of the stations; taught pixels
+have enough training records near them.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,13 +20,17 @@ from scipy.spatial import KDTree
 from tfgmm.core.errors import DataError
 from tfgmm.data import layers
 from tfgmm.data.schemas import training_records
-from tfgmm.network import batches as data_pipeline
+from tfgmm.prediction.conditioning import backbone_moments
 from tfgmm.prediction.places import Places
+from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification import estimate, site_maps, site_terms
-from tfgmm.site_amplification.estimate import Average, Estimate, average_maps, average_members
+from tfgmm.site_amplification.estimate import Average, Estimate, Weighting, average_maps, average_members
 from tfgmm.site_amplification.site_study import Study
 from tfgmm.site_amplification.site_terms import SiteTerms
 from tfgmm.stats import ergodic
+from tfgmm.stats.backbone import MedianTables
+from tfgmm.stats.field import Field
+from tfgmm.stats.field_records import Cells
 
 #: Names of the estimators in files; of the differences by the arm without site channels.
 DIFFERENCE = {"published": "difference", "isotropic": "difference_isotropic"}
@@ -48,9 +54,9 @@ class Measure:
     maps : xarray.Dataset
         Result of `tfgmm.site_amplification.site_maps.measure`, with the dimension ``im``.
     stations : pandas.DataFrame
-        Result of `tfgmm.site_amplification.site_maps.at_stations`, with ``im``. For a run with random
-        effects also ``station_part`` and ``station_part_stddev``, ln units: site term minus kriged site
-        term at the station's pixel, and standard deviation of the site term, means over all members.
+        Result of `tfgmm.site_amplification.site_maps.at_stations`, with ``im``. For a run with the field
+        also ``station_part`` and ``station_part_stddev``, ln units: site term of the station minus that of
+        its pixel, and standard deviation of the site term, means over the fields of all chunks.
     """
 
     estimates: dict[str, Estimate]
@@ -104,7 +110,7 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
         footprint=study.footprint,
     )
     stations = site_maps.at_stations(by_estimator, maps, recorded, held, terms.table)
-    if study.effects(im) is not None:
+    if study.experiment.field:
         stations = stations.assign(**_average_station_part(study, im, stations))
     return Measure(by_estimator, maps.expand_dims(im=[im]), stations.assign(im=im))
 
@@ -134,14 +140,17 @@ def estimates(
     plain, balanced = study.weighting(study.events), study.balanced
     own_average = Average(study.rasteriser(), study.events, (plain, balanced))
     own, *with_layers = average_members(study.run, im, [own_average, *_layer_averages(study)], progress)
+    own = own + _average_backbones(study, study.run, im, (plain, balanced))[:, np.newaxis]
     maps = {}
     for name in study.options.arms:
         arm = study.arm(name, (im,)).experiment
         average = Average(study.rasteriser(drop=arm.drop), study.events, (plain,))
         arm_run = dataclasses.replace(study.run, experiment=arm)
         (without,) = average_members(arm_run, im, [average], progress)
+        without = without + _average_backbones(study, arm_run, im, (plain,))[:, np.newaxis]
         maps[DIFFERENCE[name]] = estimate.paired_difference(own[:, :, 0], without[:, :, 0])
-    maps[ONE_ENSEMBLE] = own[:, :, 1] + _site_fields(study, im) - _average_medians(study, im)[:, np.newaxis]
+    of_chunks = _site_fields(study, im) - _average_medians(study, im)
+    maps[ONE_ENSEMBLE] = own[:, :, 1] + of_chunks[:, np.newaxis]
     if with_layers:
         plain_means = [means[:, :, 0] for means in with_layers]
         maps[LAYERS] = _layer_response(study, plain_means, study.footprint & taught)
@@ -150,28 +159,47 @@ def estimates(
 
 
 def _site_fields(study: Study, im: str) -> np.ndarray | float:
-    """Return the kriged site terms of each member, [chunk, init, 1, row, col], ln units, or 0.0.
+    """Return the mean site term of each chunk's field at the pixels, [chunk, 1, row, col], ln units.
 
-    The value is 0.0 for a run without random effects.
+    The members of a chunk share the field. For a run without field the result is 0.0.
     """
-    effects = study.effects(im)
-    if effects is None:
+    if not study.experiment.field:
         return 0.0
-    chunks, inits = range(study.experiment.chunks), range(study.experiment.inits)
-    fields = [[effects.field(chunk, init, study.pixels_km) for init in inits] for chunk in chunks]
-    return np.array(fields)[:, :, np.newaxis]
+    places_km = study.pixels_km.reshape(-1, 2)
+    terms = [_site_terms(field, places_km)[0] for field in _fields(study, im)]
+    return np.reshape(terms, (len(terms), 1, *study.pixels_km.shape[:2]))
 
 
 def _average_station_part(study: Study, im: str, stations: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return ``station_part`` and ``station_part_stddev`` of `Measure`, [station] each, ln units."""
-    effects, places = study.effects(im), study.located.set_index("station_id").loc[stations["station_id"]]
-    xy_km, pixel_km = places[["x_km", "y_km"]], study.pixels_km[places["row"], places["col"]]
+    places = study.located.set_index("station_id").loc[stations["station_id"]]
+    xy_km = places[["x_km", "y_km"]].to_numpy()
+    pixel_km = study.pixels_km[places["row"], places["col"]]
     parts = []
-    for chunk, init in np.ndindex(study.experiment.chunks, study.experiment.inits):
-        term, stddev = effects.site_terms(chunk, init, places["site_id"], xy_km)
-        parts.append((term - effects.field(chunk, init, pixel_km), stddev))
+    for field in _fields(study, im):
+        term, variance = _site_terms(field, xy_km, places["site_id"])
+        parts.append((term - _site_terms(field, pixel_km)[0], np.sqrt(variance)))
     term, stddev = np.mean(parts, axis=0)
     return {"station_part": term, "station_part_stddev": stddev}
+
+
+def _fields(study: Study, im: str) -> Iterator[Field]:
+    """Yield the field of each chunk, given its training records."""
+    return (study.run.field(im, chunk) for chunk in range(study.experiment.chunks))
+
+
+def _site_terms(field: Field, places_km: np.ndarray, site_ids=None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the site terms, own and shared, of a field at places, [n] each.
+
+    `places_km`, [n, 2], are km east and north; `site_ids`, [n], are the ids of sites, by default none is
+    known.
+    """
+    new = np.full(len(places_km), -1)
+    known = pd.Index(field.records.site_ids)
+    site = new if site_ids is None else known.get_indexer(pd.Index(site_ids).astype(str))
+    cells = Cells(np.zeros((len(places_km), 3)), places_km, new, site)
+    parts = field.parts(cells)
+    return parts["site_own"] + parts["site_shared"], field.site_variance(cells)
 
 
 def _average_medians(study: Study, im: str) -> np.ndarray:
@@ -179,19 +207,57 @@ def _average_medians(study: Study, im: str) -> np.ndarray:
 
     Events are weighted by `Study.balanced`.
     """
-    table = data_pipeline.flat_table(study.dataset, study.experiment, im)
+    table = study.records(im)
     models = [ergodic.fit(training_records(fold.roles(table))) for fold in study.folds]
-    places, project = Places.pixels(study.grid), study.grid.project
-    starts = range(0, len(study.events), _EVENTS_AT_ONCE)
-    blocks = [study.events.iloc[start : start + _EVENTS_AT_ONCE] for start in starts]
 
-    def medians(model: ergodic.ErgodicModel) -> Iterator[np.ndarray]:
-        for block in blocks:
-            magnitude, depth = (block[name].to_numpy()[:, None, None] for name in ("magnitude", "depth_km"))
-            x_y = project(block["longitude"], block["latitude"])
-            yield model.median(magnitude, places.r_hyp_km(*x_y, block["depth_km"]), depth)
+    def median(model: ergodic.ErgodicModel, events: pd.DataFrame, r_hyp_km: np.ndarray) -> np.ndarray:
+        magnitude, depth = (events[name].to_numpy()[:, None, None] for name in ("magnitude", "depth_km"))
+        return model.median(magnitude, r_hyp_km, depth)
 
-    return np.array([average_maps(medians(model), [study.balanced])[0] for model in models])
+    medians = [functools.partial(median, model) for model in models]
+    return np.array([_average_over_events(study, of_fold, [study.balanced])[0] for of_fold in medians])
+
+
+def _average_backbones(
+    study: Study, run: RunFolder, im: str, weightings: Sequence[Weighting]
+) -> np.ndarray:
+    """Return the mean over events of each chunk's backbone, with its site response, ln units.
+
+    `run` is that of the own arm or of one without site channels, and `weightings` weight the events. The
+    result has the shape [chunk, weighting, set, row, col], or 5 axes of length 1 and the value 0 without
+    backbone.
+    """
+    backbones = [run.backbone(im, chunk, 0) for chunk in range(study.experiment.chunks)]
+    if backbones[0] is None:
+        return np.zeros((1, 1, 1, 1, 1))
+    vs30 = run.vs30_map()
+    vs30 = np.full(study.pixels_km.shape[:2], np.nan) if vs30 is None else vs30
+
+    def median(tables: MedianTables, events: pd.DataFrame, r_hyp_km: np.ndarray) -> np.ndarray:
+        return backbone_moments(tables, events, r_hyp_km, vs30, {})[0]
+
+    medians = [functools.partial(median, tables) for tables in backbones]
+    return np.array([_average_over_events(study, of_chunk, weightings) for of_chunk in medians])
+
+
+def _average_over_events(
+    study: Study,
+    median: Callable[[pd.DataFrame, np.ndarray], np.ndarray],
+    weightings: Sequence[Weighting],
+) -> np.ndarray:
+    """Return means over events of a median of ln IM, ln units, [weighting, set, row, col].
+
+    `median` is a function of events and their hypocentral distances, [event, row, col] km.
+    """
+    places = Places.pixels(study.grid)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(study.events), _EVENTS_AT_ONCE):
+            events = study.events.iloc[start : start + _EVENTS_AT_ONCE]
+            x_y = study.grid.project(events["longitude"], events["latitude"])
+            yield median(events, places.r_hyp_km(*x_y, events["depth_km"]))
+
+    return average_maps(blocks(), weightings)
 
 
 def _find_taught(study: Study, trained: pd.DataFrame) -> np.ndarray:

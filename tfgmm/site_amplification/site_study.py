@@ -26,7 +26,6 @@ from tfgmm.runs.experiment import Experiment, FrozenSettings, reason
 from tfgmm.runs.folds import stations_in_use
 from tfgmm.runs.run import RunFolder
 from tfgmm.site_amplification.estimate import Weighting
-from tfgmm.stats.random_effects import RandomEffects
 
 #: Names of the arms without site channels.
 ARMS = ("published", "isotropic")
@@ -357,20 +356,6 @@ class Study:
         names = select(self.dataset.layers or (), drop)
         return Rasteriser(self.grid, names, self.dataset.layers if site_layers is None else site_layers)
 
-    def effects(self, im: str) -> RandomEffects | None:
-        """Return the random effects of an intensity measure; None for a run without random effects.
-
-        Parameters
-        ----------
-        im : str
-            Intensity measure.
-
-        Returns
-        -------
-        RandomEffects or None
-        """
-        return self.run.random_effects(im)
-
     @functools.cached_property
     def located(self) -> pd.DataFrame:
         """Return the stations of the run with pixel, ``row, col``, and position, ``x_km, y_km``.
@@ -392,11 +377,9 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            `tfgmm.network.batches.flat_table` with ``x_km, y_km``, the positions of the stations, km east
-            and north of the map's centre.
+            Result of `tfgmm.network.batches.flat_table`.
         """
-        table = data_pipeline.flat_table(self.dataset, self.experiment, im)
-        return table.merge(self.located[["station_id", "x_km", "y_km"]], on="station_id")
+        return data_pipeline.flat_table(self.dataset, self.experiment, im)
 
     def about(self) -> dict[str, str]:
         """Return the attributes of the maps: title, run, networks, events, settings and data hash.

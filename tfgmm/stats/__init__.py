@@ -12,14 +12,12 @@ field_folds        mean and variance of the field at the records, from fits with
 field_records      residuals of records by event, station and site, and pairs of event and place
 field_solver       conjugate gradients for the weights of the records, few functions for the variance
 japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
-kriging            site terms kriged between the sites, within-event residuals within an event
+kriging            site terms kriged between the sites
 listed_regression  regression with a prior and crossed effects, for records listed only above a level
 mixed_effects      linear regression with crossed random effects of events and sites
 mixture            mean, aleatory and epistemic variance of an ensemble of Normal distributions
-path_terms         source and path terms: covariance, and kriging to new earthquakes and places
 published          published ergodic ground-motion models, computed by pygmm
 published_scaling  scaling of published models with magnitude, distance and depth, as tables
-random_effects     event, site and path terms: estimated from residuals, and added to predictions
 recentring         difference of a region from published models, as a linear model with a prior
 scaling_tables     interpolation of tables over magnitude, distance and depth, for arrays and tensors
 site_response      site response by Vs30: linear term re-fitted, non-linear term as published

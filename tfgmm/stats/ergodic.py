@@ -142,7 +142,7 @@ class ErgodicModel:
 
         It is the standard deviation of a record about the median plus the site term. The site term counts
         as exact: the posterior variance of the estimated site term, small for a site with many records,
-        is left out (see `mixed_effects.CrossedEffects.site_terms_stddev`).
+        is left out.
         """
         return float(np.hypot(self.tau, self.phi_ss))
 

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
 from tfgmm.stats.field_covariance import VARIANCES, Covariance, correlation
-from tfgmm.stats.field_event import JITTER, draw, factorised, new_event
+from tfgmm.stats.field_event import draw, factorised, new_event
 from tfgmm.stats.field_records import Cells, Records
 from tfgmm.stats.field_solver import Approximation, Basis, Equations, path_covariance
 
@@ -277,27 +277,31 @@ class Field:
     @functools.cached_property
     def constants(self) -> dict[str, Any]:
         """Return the arrays that `new_event` needs, as float32; they can be the constants of a graph."""
-        basis, records = self.basis, self.records
+        basis, records, inverse = self.basis, self.records, self.inverse.astype(float)
         rank = len(basis.site_whitening) + len(basis.path_whitening)
-        scale = np.sqrt(self.own_site.astype(float))
-        in_site = np.equal.outer(records.site, np.arange(len(records.site_ids)))
-        root = np.linalg.cholesky(self.inverse[:rank, :rank] + JITTER * np.eye(rank))
+        site, path, own = slice(len(basis.site_whitening)), slice(len(basis.site_whitening), rank), rank
+        scale = np.sqrt(self.own_site.astype(float))[:, np.newaxis]
+        told, coefficients = np.linalg.eigh(np.eye(len(basis.path_whitening)) - inverse[path, path])
+        whitening = basis.path_whitening
         arrays = {
             "event_km": records.source_km,
             "station_km": records.station_km,
+            "site_of_station": records.site,
             "weights": self.weights,
             "weights_of_station": self.weights.sum(axis=0, dtype=float),
-            "in_site": in_site,
             "site_place_km": basis.site_place_km,
             "site_whitening": basis.site_whitening,
+            "site_posterior": inverse[site, site],
             "path_source_km": basis.path_source_km,
             "path_place_km": basis.path_place_km,
-            "path_whitening": basis.path_whitening,
+            "path_whitening": whitening,
+            "path_told": whitening @ coefficients * np.sqrt(np.maximum(told, 0.0)),
+            "path_with_site": 2 * inverse[site, path] @ whitening.T,
             "node_km": basis.node_km,
             "node_whitening": basis.node_whitening,
-            "root": root,
-            "own_with_shared": 2 * scale[:, np.newaxis] * self.inverse[rank:, :rank],
-            "own_posterior": scale**2 * np.diag(self.inverse)[rank:],
+            "own_posterior": scale[:, 0] ** 2 * np.diag(inverse)[own:],
+            "own_with_site": 2 * scale * inverse[own:, site],
+            "own_with_path": 2 * scale * inverse[own:, path] @ whitening.T,
             "path_known": self.path_known,
             "path_share": self.path_share,
         }

@@ -32,6 +32,8 @@ _EXPECTED_SHARES = (0.22, 0.15, 0.08, 0.08, 0.05, 0.07, 0.12, 0.23)
 _ERROR_OF_SHARES, _ERROR_OF_LN_RANGES, _FLOOR = 0.10, 0.8, 0.005
 #: Names of the variances in the order of the columns of `_correlations`.
 VARIANCES = ("event", "site_own", "site_shared", "source", "path_own", "path_shared", "within", "noise")
+#: Names of the ranges, in the order of `_STARTS_KM`.
+RANGES = ("source_km", "site_km", "path_km", "within_km")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +138,22 @@ class Covariance:
         variances = fitted.variances(best)[0]
         variances[-1] = max(variances[-1], LEAST_NOISE * variances.sum())
         return cls(*variances.tolist(), *np.exp(best).tolist())
+
+    def at(self, classes: pd.DataFrame) -> np.ndarray:
+        """Return the covariance of two residuals in classes of their distances, the noise included.
+
+        Parameters
+        ----------
+        classes : pandas.DataFrame, [n, ...]
+            Result of `mean_products`.
+
+        Returns
+        -------
+        ndarray, [n]
+            Covariances, squared ln units.
+        """
+        ranges_km = (getattr(self, name) for name in RANGES)
+        return _correlations(classes, *ranges_km) @ [getattr(self, name) for name in VARIANCES]
 
     def between(self, cells: Cells, others: Cells) -> np.ndarray:
         """Return the covariance of the process, without noise, of some pairs with others.

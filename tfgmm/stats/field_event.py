@@ -1,20 +1,51 @@
 """Formulas of the field for one event: new places, its own records, samples."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tfgmm.core.errors import DataError
 from tfgmm.stats.field_covariance import correlation
-from tfgmm.stats.field_solver import path_covariance
 
 #: Share of the mean variance that is added where a covariance is factorised: two places may coincide.
 JITTER = 1e-6
+#: Numbers that leave the results in float32.
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
 
-def new_event(constants: dict[str, Any], source_km, place_km, site, xp=np) -> tuple:
-    r"""Return mean and variance of the field at places in an event without records, for arrays and tensors.
+class PlaceFunctions(NamedTuple):
+    """Hold what the field of an event needs of n places, which is the same for all events.
+
+    Attributes
+    ----------
+    site_mean : array or tensor, [n]
+        Mean of the site terms, ln units.
+    to_stations : array or tensor, [n, stations]
+        Covariance of source and path terms between places and stations for one source, squared ln units.
+    to_cells : array or tensor, [n, r_p]
+        The same between places and the cells of the path terms, without the path terms of one site alone.
+    site_variance : array or tensor, [n]
+        Variance of the site terms, squared ln units.
+    with_site : array or tensor, [n, r_p]
+        Twice the covariance between the site terms and the coefficients of the path terms, times
+        `to_cells`, for one source, squared ln units.
+    path_known, path_share : array or tensor, [n, nodes, nodes] and [n, nodes], or None
+        Forms of the own path terms of the sites (`tfgmm.stats.field.Field`), zero at new sites; None if
+        all sites are new.
+    """
+
+    site_mean: Any
+    to_stations: Any
+    to_cells: Any
+    site_variance: Any
+    with_site: Any
+    path_known: Any = None
+    path_share: Any = None
+
+
+def new_event(constants: dict[str, Any], source_km, place_km, site=None, xp=np) -> tuple:
+    """Return mean and variance of the field at places in an event without records, for arrays and tensors.
 
     Parameters
     ----------
@@ -22,13 +53,8 @@ def new_event(constants: dict[str, Any], source_km, place_km, site, xp=np) -> tu
         Result of `Field.constants`.
     source_km : array or tensor, [3]
         Hypocentre: km east, north and down.
-    place_km : array or tensor, [n, 2]
-        Places: km east and north.
-    site : array or tensor of int, [n]
-        Index of the site of each place among those of the records; negative for a new one.
-    xp : module
-        Module with the functions ``exp, sqrt, sum, where, take, maximum, minimum, matmul, concatenate,
-        ones_like``: `numpy`, ``keras.ops``, ``tf.experimental.numpy``.
+    place_km, site, xp
+        As for `at_places`.
 
     Returns
     -------
@@ -37,64 +63,110 @@ def new_event(constants: dict[str, Any], source_km, place_km, site, xp=np) -> tu
     variance : array or tensor, [n]
         Variances, squared ln units, without the noise of a record.
     """
-    known, index = xp.where(site >= 0, 1.0, 0.0), xp.maximum(site, 0)
-
-    def of_site(values):
-        """Return what belongs to the site of each place, [n] or [n, k], and 0 at new sites."""
-        chosen = xp.take(values, index, axis=0)
-        return chosen * (known[:, None] if len(chosen.shape) == 2 else known)
-
-    return (
-        _new_event_mean(constants, source_km, place_km, of_site, xp),
-        _new_event_variance(constants, source_km, place_km, of_site, xp),
-    )
+    return of_event(constants, at_places(constants, place_km, site, xp), source_km, xp)
 
 
-def _new_event_mean(constants, source_km, place_km, of_site, xp):
-    """Return the mean for `new_event`; `of_site` takes what belongs to the site of each place."""
+def at_places(constants: dict[str, Any], place_km, site=None, xp=np) -> PlaceFunctions:
+    """Return what the field of an event needs of places, for many events at the same places.
+
+    Parameters
+    ----------
+    constants : dict of str to array
+        Result of `Field.constants`.
+    place_km : array or tensor, [n, 2]
+        Places: km east and north.
+    site : array or tensor of int, [n], optional
+        Index of the site of each place among those of the records, negative for a new one; by default all
+        sites are new.
+    xp : module
+        Module with the functions ``exp, sqrt, sum, where, equal, take, maximum, minimum, matmul``: `numpy`,
+        ``keras.ops``.
+
+    Returns
+    -------
+    PlaceFunctions
+    """
     fit = constants["covariance"]
-    h = correlation(_distance(source_km, constants["event_km"], xp), fit.source_km, xp)
-    near = xp.matmul(h, constants["weights"])
     apart = _distances(place_km, constants["station_km"], xp)
-    everywhere = constants["weights_of_station"]
-    own = xp.matmul(fit.path_own * near + fit.site_own * everywhere, constants["in_site"])
-    return (
-        xp.matmul(correlation(apart, fit.site_km, xp), fit.site_shared * everywhere)
-        + xp.matmul(correlation(apart, fit.path_km, xp), fit.path_shared * near)
-        + fit.source * xp.sum(near)
-        + of_site(own)
-    )
-
-
-def _new_event_variance(constants, source_km, place_km, of_site, xp):
-    """Return the variance for `new_event`; `of_site` takes what belongs to the site of each place."""
-    fit = constants["covariance"]
+    of_site = fit.site_shared * correlation(apart, fit.site_km, xp)
+    of_path = fit.source + fit.path_shared * correlation(apart, fit.path_km, xp)
     apart = _distances(place_km, constants["site_place_km"], xp)
     near = fit.site_shared * correlation(apart, fit.site_km, xp)
-    site_terms = xp.matmul(near, constants["site_whitening"])
-    from_source = _distance(source_km, constants["path_source_km"], xp)
+    terms = xp.matmul(near, constants["site_whitening"])
     apart = _distances(place_km, constants["path_place_km"], xp)
-    path_terms = xp.matmul(path_covariance(fit, from_source, apart, xp), constants["path_whitening"])
-    nodes = correlation(_distance(source_km, constants["node_km"], xp), fit.source_km, xp)
-    nodes = xp.matmul(nodes, constants["node_whitening"])
-    path_known = xp.matmul(xp.matmul(constants["path_known"], nodes), nodes)
-    unknown_path = 1.0 - xp.minimum(of_site(path_known), 1.0)
-    not_taken = 1.0 - of_site(xp.matmul(constants["path_share"], nodes))
+    to_cells = fit.source + fit.path_shared * correlation(apart, fit.path_km, xp)
+    variance = xp.sum(xp.matmul(terms, constants["site_posterior"]) * terms, axis=1)
+    with_site = xp.matmul(terms, constants["path_with_site"])
+    rest = xp.maximum(fit.site_own + fit.site_shared - xp.sum(terms**2, axis=1), 0.0)
+    known_path = ()
+    if site is None:
+        variance = variance + rest
+    else:
+        same = xp.where(xp.equal(site[:, None], constants["site_of_station"][None, :]), _ONE, _ZERO)
+        of_site, of_path = of_site + fit.site_own * same, of_path + fit.path_own * same
+        known, index = xp.where(site >= 0, _ONE, _ZERO), xp.maximum(site, 0)
+        own, with_terms, with_path, path_known, path_share = (
+            xp.take(constants[name], index, axis=0)
+            for name in ("own_posterior", "own_with_site", "own_with_path", "path_known", "path_share")
+        )
+        variance = variance + known * (own + xp.sum(terms * with_terms, axis=1)) + (1.0 - known) * rest
+        with_site = with_site + known[:, None] * with_path
+        known_path = known[:, None, None] * path_known, known[:, None] * path_share
+    site_mean = xp.matmul(of_site, constants["weights_of_station"])
+    return PlaceFunctions(site_mean, of_path, to_cells, variance, with_site * to_cells, *known_path)
 
-    both = xp.concatenate([not_taken[:, None] * site_terms, unknown_path[:, None] * path_terms], axis=1)
-    shared = xp.sum(xp.matmul(both, constants["root"]) ** 2, axis=1)
-    own = not_taken * of_site(constants["own_posterior"])
-    own = not_taken * (own + xp.sum(both * of_site(constants["own_with_shared"]), axis=1))
-    new = 1.0 - of_site(xp.ones_like(constants["own_posterior"]))
-    site_rest = fit.site_own + fit.site_shared - xp.sum(site_terms**2, axis=1)
-    path_rest = fit.path_own + fit.source + fit.path_shared - xp.sum(path_terms**2, axis=1)
-    return (
-        fit.event
-        + fit.within
-        + xp.maximum(shared + own, 0.0)
-        + new * xp.maximum(site_rest, 0.0)
-        + unknown_path * xp.maximum(path_rest, 0.0)
+
+def of_event(constants: dict[str, Any], places: PlaceFunctions, source_km, xp=np) -> tuple:
+    r"""Return mean and variance of the field at places in an event without records.
+
+    With the functions p of the path terms at a place, the share 1 - u that is known of its own path terms
+    and the share 1 - v of an error of the site term that these take,
+
+    .. math:: \mathrm{Var}[G] = \tau^2 + W^2 + v^2 V_S + u v \, c^T p + u (L^2 + O^2 + P^2)
+        - u^2 |p B|^2 - u (1 - u) |p|^2, \quad B B^T = I - V_p
+
+    with the variance :math:`V_S` of the site term, the posterior covariance :math:`V_p` of the coefficients
+    of the path terms, and twice their covariance c with the site term.
+
+    Parameters
+    ----------
+    constants : dict of str to array
+        Result of `Field.constants`.
+    places : PlaceFunctions
+        Result of `at_places`.
+    source_km : array or tensor, [3]
+        Hypocentre: km east, north and down.
+    xp : module
+        As for `at_places`.
+
+    Returns
+    -------
+    mean : array or tensor, [n]
+        Means, ln units.
+    variance : array or tensor, [n]
+        Variances, squared ln units, without the noise of a record.
+    """
+    fit = constants["covariance"]
+    to_events, to_cells, to_nodes = (
+        correlation(_distance(source_km, constants[name], xp), fit.source_km, xp)
+        for name in ("event_km", "path_source_km", "node_km")
     )
+    near = xp.matmul(to_events, constants["weights"])
+    mean = places.site_mean + xp.matmul(places.to_stations, near)
+    cells = places.to_cells * to_cells
+    told = xp.sum(xp.matmul(cells, constants["path_told"]) ** 2, axis=1)
+    with_site = xp.matmul(places.with_site, to_cells)
+    prior = fit.source + fit.path_own + fit.path_shared
+    if places.path_known is None:
+        variance = places.site_variance + with_site + prior - told
+    else:
+        nodes = xp.matmul(to_nodes, constants["node_whitening"])
+        known = xp.matmul(xp.matmul(places.path_known, nodes), nodes)
+        unknown, not_taken = 1.0 - xp.minimum(known, 1.0), 1.0 - xp.matmul(places.path_share, nodes)
+        terms = xp.sum(xp.matmul(cells, constants["path_whitening"]) ** 2, axis=1)
+        variance = not_taken**2 * places.site_variance + not_taken * unknown * with_site
+        variance = variance + unknown * (prior - unknown * told - (1.0 - unknown) * terms)
+    return mean, fit.event + fit.within + xp.maximum(variance, 0.0)
 
 
 def _distance(place_km, others_km, xp):
@@ -142,7 +214,7 @@ def given_own_records(covariance: np.ndarray, residual, noise) -> tuple[np.ndarr
     """
     residual = np.asarray(residual, float)
     noise = np.broadcast_to(np.asarray(noise, float), len(residual))
-    bad = ~np.isfinite(residual).reshape(len(residual), -1).all(axis=1) | ~(noise > 0)
+    bad = ~np.isfinite(residual).all(axis=tuple(range(1, residual.ndim))) | ~(noise > 0)
     if bad.any():
         number = int(np.flatnonzero(bad)[0])
         raise DataError(

@@ -29,8 +29,6 @@ class CrossedEffects:
         Standard deviations of the event terms, the site terms and the remaining part of a record.
     event_terms, site_terms : pandas.Series
         Best linear unbiased predictions of the event terms by event id, and of the site terms by site id.
-    event_terms_stddev, site_terms_stddev : pandas.Series
-        Posterior standard deviations of these terms by id, including the uncertainty of the coefficients.
     """
 
     coefficients: np.ndarray
@@ -40,8 +38,6 @@ class CrossedEffects:
     phi_ss: float
     event_terms: pd.Series
     site_terms: pd.Series
-    event_terms_stddev: pd.Series
-    site_terms_stddev: pd.Series
 
 
 class MixedModelEquations:
@@ -181,7 +177,7 @@ class MixedModelEquations:
         Returns
         -------
         CrossedEffects
-            Coefficients and terms with covariance and posterior standard deviations.
+            Coefficients with their covariance, and terms.
         """
         tau_ratio, phi_s2s_ratio = tau / phi_ss, phi_s2s / phi_ss
         factor, right, left = self._eliminate(tau_ratio, phi_s2s_ratio)
@@ -192,18 +188,6 @@ class MixedModelEquations:
         sites = phi_s2s_ratio * cho_solve((factor, True), right)
         shrunk = tau_ratio**2 / (1 + tau_ratio**2 * self._event_counts)
         events = shrunk[:, None] * (self._event_sums - self._counts @ sites)
-        inverse = solve_triangular(factor, np.eye(len(factor)), lower=True)
-        site_part = shrunk[:, None] * (self._counts @ inverse.T)
-        variance = phi_ss**2 * shrunk + phi_s2s**2 * (site_part**2).sum(axis=1)
-
-        def stddev(terms: np.ndarray, given_b: np.ndarray) -> np.ndarray:
-            """Return posterior standard deviations of terms, [n], with the uncertainty of b added.
-
-            `given_b` are the variances of the terms for fixed coefficients b; `terms`, [n, p + 1], belong
-            to the columns of X and to y.
-            """
-            return np.sqrt(given_b + ((terms[:, :-1] @ covariance) * terms[:, :-1]).sum(axis=1))
-
         back = np.linalg.inv(self._triangle)
         return CrossedEffects(
             coefficients=back @ (self._projection + b),
@@ -213,8 +197,6 @@ class MixedModelEquations:
             phi_ss=float(phi_ss),
             event_terms=pd.Series(events @ contrast, self.events),
             site_terms=pd.Series(sites @ contrast, self.sites),
-            event_terms_stddev=pd.Series(stddev(events, variance), self.events),
-            site_terms_stddev=pd.Series(stddev(sites, phi_s2s**2 * (inverse**2).sum(axis=0)), self.sites),
         )
 
 

@@ -5,12 +5,11 @@ initialisation of its weights (chunk, init).
 """
 
 import dataclasses
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from tfgmm.data.schemas import MEMBER, RECORD, TERM_STDDEVS, TERMS
+from tfgmm.data.schemas import RECORD, TERM_STDDEVS, TERMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,19 +139,3 @@ def combine_chunks(members: pd.DataFrame) -> pd.DataFrame:
     """
     chunks = members.sort_values(RECORD).groupby("chunk", observed=True)
     return pd.concat([combine_table(rows, rows["init"].nunique()) for _, rows in chunks])
-
-
-def rows_of_members(table: pd.DataFrame) -> dict[tuple[int, int], np.ndarray]:
-    """Return the row numbers of each member in a table, by (chunk, init).
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Table with the columns ``chunk`` and ``init``.
-
-    Returns
-    -------
-    dict of (int, int) to ndarray of int
-        Positions of the rows of each member.
-    """
-    return cast(dict[tuple[int, int], np.ndarray], table.groupby(MEMBER, observed=True).indices)
