@@ -17,7 +17,7 @@ from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
 from tfgmm.prediction.conditioning import Conditioned, FieldMoments, MemberMoments
-from tfgmm.serving.field_graph import FieldGraph
+from tfgmm.prediction.field_graph import FieldGraph
 from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import Field
