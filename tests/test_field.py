@@ -216,6 +216,40 @@ def test_parts_are_those_of_a_dense_solution(records, fitted, wanted):
         np.testing.assert_allclose(fitted.parts(cells)[name], covariance @ weights, atol=0.004)
 
 
+def dense_variance(records: Records, cells: Cells, *names: str) -> np.ndarray:
+    """Variance of some parts of the field by the whole matrix."""
+    here = records.cells()
+    parts = PLANTED.parts_between(cells, here)
+    cross = sum(parts[name] for name in names)
+    matrix = PLANTED.between(here, here) + PLANTED.noise * np.eye(len(records))
+    explained = (cross * np.linalg.solve(matrix, cross.T).T).sum(axis=1)
+    return sum(getattr(PLANTED, name) for name in names) - explained
+
+
+def test_the_variance_of_source_terms_is_near_that_of_a_dense_solution(records, fitted, wanted):
+    cells = wanted[1]
+    ratio = np.sqrt(fitted.source_variance(cells.source_km) / dense_variance(records, cells, "source"))
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert (ratio > 0.97).all()
+    assert (ratio < 1.10).all()
+    (far,) = fitted.source_variance(np.array([[1e4, 0.0, 0.0]]))
+    assert far == pytest.approx(PLANTED.source, rel=1e-3)
+
+
+@pytest.mark.parametrize("new_site", [True, False])
+def test_the_variance_of_path_terms_is_near_that_of_a_dense_solution(records, fitted, wanted, new_site):
+    rows, cells = wanted
+    cells = cells[(rows["new_site"] == new_site).to_numpy()][:150]
+    variance = [
+        fitted.path_variance(cells.source_km[[i]], cells.place_km[i], cells.site[i])[0]
+        for i in range(len(cells))
+    ]
+    ratio = np.sqrt(variance / dense_variance(records, cells, "path_own", "path_shared"))
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert (ratio > 0.90).all()
+    assert (ratio < 1.15).all()
+
+
 def test_a_field_is_the_same_after_writing_and_reading(tmp_path, fitted, wanted):
     fitted.save(tmp_path / "field.npz")
     again = Field.load(tmp_path / "field.npz")

@@ -195,6 +195,11 @@ class Basis:
         near *= h[source]
         return near @ self.path_whitening.astype("float32")
 
+    def source_terms(self, covariance: Covariance, source_km) -> np.ndarray:
+        """Return the functions of the source terms alone at hypocentres, [n, r_p]; `source_km`, [n, 3]."""
+        h = correlation(cdist(source_km, self.path_source_km), covariance.source_km)
+        return covariance.source * h @ self.path_whitening
+
     def node_terms(self, covariance: Covariance, source_km) -> np.ndarray:
         """Return the functions of the source nodes at hypocentres, [n, nodes]; `source_km`, [n, 3]."""
         return correlation(cdist(source_km, self.node_km), covariance.source_km) @ self.node_whitening
