@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
     from tfgmm.network.training import Training
     from tfgmm.prediction.ensemble import Ensemble
+    from tfgmm.prediction.field_terms import FieldTerms
     from tfgmm.serving.export import Export
     from tfgmm.serving.gmpe_table import GmpeTable
     from tfgmm.site_amplification.writing import SiteAmplification
@@ -394,6 +395,35 @@ class Run(os.PathLike):
         if name not in self._ensembles:
             self._ensembles[name] = ensemble.load(self.folder, name)
         return self._ensembles[name]
+
+    def field(self, im: str | None = None) -> "FieldTerms":
+        """Return what the records tell of sources, sites and paths beyond the backbone, as tables and maps.
+
+        Parameters
+        ----------
+        im : str, optional
+            Intensity measure; the first one of the run by default.
+
+        Returns
+        -------
+        FieldTerms
+            ``stddevs`` and ``ranges_km`` of the terms; their values with standard deviations from
+            ``sites()``, ``site_map()``, ``sources()`` and ``paths(station)``; ``records()``, the residuals.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, no field, or is not finished.
+        DataError
+            A file of the run is damaged.
+
+        Examples
+        --------
+        >>> run.field("PGA").sites().nlargest(5, "site_term")  # doctest: +SKIP
+        """
+        from tfgmm.prediction.field_terms import FieldTerms
+
+        return FieldTerms.of(self.folder, imt.canonical(im) if im else self.ims[0])
 
     def predict(
         self,

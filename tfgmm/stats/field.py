@@ -213,64 +213,6 @@ class Field:
         rest = fit.site_own + fit.site_shared - (shared**2).sum(axis=1)
         return np.maximum(variance + np.where(known, 0.0, np.maximum(rest, 0.0)), 0.0)[place]
 
-    def source_variance(self, source_km: np.ndarray) -> np.ndarray:
-        """Return the variance of the source term at hypocentres.
-
-        Parameters
-        ----------
-        source_km : ndarray, [n, 3]
-            Hypocentres: km east, north and down.
-
-        Returns
-        -------
-        ndarray of float64, [n]
-            Variances, squared ln units.
-        """
-        terms = self.basis.source_terms(self.covariance, source_km)
-        before = len(self.basis.site_whitening)
-        chosen = slice(before, before + terms.shape[1])
-        rest = np.maximum(self.covariance.source - (terms**2).sum(axis=1), 0.0)
-        variance = ((terms @ self.inverse[chosen, chosen]) * terms).sum(axis=1) + rest
-        return np.maximum(variance, 0.0)
-
-    def path_variance(self, source_km: np.ndarray, place_km: np.ndarray, site: int) -> np.ndarray:
-        """Return the variance of the path term, own and shared, from hypocentres to one place.
-
-        Parameters
-        ----------
-        source_km : ndarray, [n, 3]
-            Hypocentres: km east, north and down.
-        place_km : ndarray, [2]
-            Place: km east and north.
-        site : int
-            Index of the site of the place among those of the records; negative for a new one.
-
-        Returns
-        -------
-        ndarray of float64, [n]
-            Variances, squared ln units, without the source term.
-        """
-        fit, basis, number = self.covariance, self.basis, np.arange(len(source_km))
-        place = np.reshape(place_km, (1, 2))
-        whole = basis.path_terms(fit, source_km, number, place, np.zeros_like(number)).astype(float)
-        source = basis.source_terms(fit, source_km)
-        share, unknown = np.zeros((len(number), 1)), np.ones((len(number), 1))
-        if site >= 0:
-            nodes = basis.node_terms(fit, source_km)
-            share = (nodes @ self.path_share[site])[:, np.newaxis]
-            known = ((nodes @ self.path_known[site]) * nodes).sum(axis=1)
-            unknown = np.maximum(1 - known, 0.0)[:, np.newaxis]
-        # The own path term takes the opposite of a share of the errors of the other terms.
-        rank = len(basis.site_whitening) + whole.shape[1]
-        terms = np.hstack([-share * basis.site_terms(fit, place), unknown * whole - source])
-        chosen = np.arange(rank)
-        if site >= 0:
-            terms = np.hstack([terms, -share * np.sqrt(self.own_site[site])])
-            chosen = np.append(chosen, rank + site)
-        variance = ((terms @ self.inverse[np.ix_(chosen, chosen)]) * terms).sum(axis=1)
-        left = np.maximum(fit.path_shared - ((whole - source) ** 2).sum(axis=1), 0.0)
-        return np.maximum(variance + unknown[:, 0] * (fit.path_own + left), 0.0)
-
     def event_covariance(self, cells: Cells) -> np.ndarray:
         """Return the covariance of the field between places in one event without records.
 
