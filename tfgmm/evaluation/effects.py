@@ -324,6 +324,7 @@ def draw_sites(effects: Effects, site_map: xr.Dataset, im: str, note: str = "") 
             ax.set_title(title, loc="left")
             ax.label_outer()
         drawing.crop(axes[0], longitude, latitude)
+        figure.get_layout_engine().set(wspace=0.06)
         figure.colorbar(points, ax=axes, label=f"Effect on ln {im}", shrink=0.8, extend="both")
         figure.suptitle(note, fontsize=10)
     return figure
