@@ -177,7 +177,7 @@ def untrained_root(made_once) -> Callable[[bool], Path]:
 
 @pytest.fixture(scope="session")
 def field_run(made_once) -> Path:
-    """The folder of a run with backbone and field, whose networks have random weights; copy to change it."""
+    """The folder of a run with the field and networks of random weights; tests that change it copy it."""
 
     def make(root: Path) -> None:
         from helpers import untrained_run

@@ -131,7 +131,11 @@ def terms() -> FieldTerms:
 def test_the_field_and_observations_agree(terms):
     found = effects.estimate(terms, min_records=20)
     assert len(found.sources) == len(found.paths) == len(terms.sources())
-    for table, name in ((found.sources, "source_term"), (found.sites, "site_term"), (found.paths, "path_term")):
+    for table, name in (
+        (found.sources, "source_term"),
+        (found.sites, "site_term"),
+        (found.paths, "path_term"),
+    ):
         both = table.dropna(subset="observed")
         assert len(both) > 5
         assert both[name].corr(both["observed"]) > 0.8

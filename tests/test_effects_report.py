@@ -62,8 +62,18 @@ def test_tables_and_figures_of_every_measure_are_written(finished, monkeypatch):
         (lambda run: None, {"station": "S99"}, UsageError, "station S99"),
         (lambda run: None, {"cell_deg": -1.0}, UsageError, "-1 degrees"),
         (lambda run: None, {"cell_deg": 50.0}, DataError, "fewer than 2 source cells"),
-        (lambda run: (run / "conditioned/field_PGA.npz").unlink(), {}, DataError, "field_PGA.npz is missing"),
-        (lambda run: (run / "conditioned/stations.parquet").unlink(), {}, DataError, "stations.parquet is m"),
+        (
+            lambda run: (run / "conditioned/field_PGA.npz").unlink(),
+            {},
+            DataError,
+            "field_PGA.npz is missing",
+        ),
+        (
+            lambda run: (run / "conditioned/stations.parquet").unlink(),
+            {},
+            DataError,
+            "stations.parquet is m",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(finished, spoil, options, error, words):
