@@ -18,7 +18,7 @@ from tfgmm.stats.support import Shrinkage
 
 CALIBRATION = Calibration(a=1.2, b=0.4, length_km=5.0, c=3.0)
 MEMBERS, PLACES = 3, 7
-SHRINKAGE = Shrinkage(n0=10.0, variance_u=0.2, most=0.5)
+SHRINKAGE = Shrinkage(n0=10.0, variance_u=0.2)
 
 
 @pytest.fixture(scope="module")

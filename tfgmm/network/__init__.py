@@ -5,6 +5,7 @@ batches    records by role -> (event maps, station pixels, ln IM, weights), as p
 channels   input channels: name, unit, group (source | path | site), formula
 member     train, save and load one member, a network of one station chunk and initialisation
 normal     Normal distribution at every pixel, its likelihood at stations, event and site terms
+refit      backbone and field conditioned on all records, also on newer ones; networks stay
 training   train the missing members of a run, and write the predictions table
 upgrade    convert a run of version 0.1 to the format of this version
 unet       U-Net: input channels -> parameter map

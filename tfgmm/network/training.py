@@ -29,7 +29,7 @@ from tfgmm.data.schemas import (
     VALIDATION,
     training_records,
 )
-from tfgmm.network import backbones, batches, fields
+from tfgmm.network import backbones, batches, fields, refit
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
@@ -390,7 +390,7 @@ class Training:
         own = together.loc[together["arm"] == experiment.arm, ["im", *MEMBER]].drop_duplicates()
         members = {im: rows[MEMBER].to_numpy().tolist() for im, rows in own.groupby("im")}
         run.manifest.note(*names, members=members)
-        self.condition(self.dataset)
+        refit.restore(run, self.dataset)
 
     @staticmethod
     def _fields(predictions_of_arm: pd.DataFrame) -> dict[int, Field]:
@@ -401,41 +401,12 @@ class Training:
             by_chunk[int(chunk)] = fields.condition(records)
         return by_chunk
 
-    def _write_field(self, field: Field, im: str, chunk: int | None = None) -> str:
-        """Write a field into the run folder, and return the name of the file in it."""
+    def _write_field(self, field: Field, im: str, chunk: int) -> str:
+        """Write the field of a chunk into the run folder, and return the name of the file in it."""
         name = conditioned_file("field", im, chunk)
         (self.run.path / name).parent.mkdir(exist_ok=True)
         field.save(self.run.path / name)
         return name
-
-    def condition(self, dataset: Dataset) -> None:
-        """Fit the backbone to all records of a dataset, condition the field on them, and write both.
-
-        Predictions are based on them, whatever the roles of the records. The networks stay as they are.
-
-        Parameters
-        ----------
-        dataset : Dataset
-            Events, stations and records of the region of the run.
-
-        Raises
-        ------
-        DataError
-            The records are too few, or the file system refuses to write.
-        """
-        names, experiment = [], self.run.experiment
-        for im in filter(self.run.has_backbone, experiment.ims):
-            backbone = backbones.fit(dataset, experiment, im)
-            name = conditioned_file("backbone", im)
-            (self.run.path / name).parent.mkdir(exist_ok=True)
-            backbone.save(self.run.path / name)
-            names.append(name)
-            if experiment.field:
-                records = batches.with_backbone(batches.flat_table(dataset, experiment, im), im, backbone)
-                names.append(self._write_field(fields.condition(records), im))
-        if names:
-            counts = {"records": len(dataset.records), "events": len(dataset.events)}
-            self.run.manifest.note(*names, conditioned={"data": dataset.digest()} | counts)
 
     def _read_predictions(self, folder: MemberFolder, arm: str) -> pd.DataFrame:
         """Read the predictions table of a member, empty if the member is not trained.

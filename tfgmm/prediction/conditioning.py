@@ -427,7 +427,7 @@ class MemberMoments(NamedTuple):
     Attributes
     ----------
     network : array or tensor
-        Mean u of the network, ln units, after its share `Shrinkage.most`.
+        Mean u of the network, ln units.
     stddev : array or tensor
         Standard deviation of the network, ln units.
     backbone : tuple of array or tensor, or None

@@ -355,12 +355,11 @@ class Ensemble:
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        most = 1.0 if self.shrinkage is None else self.shrinkage.most
         moments = zip(outputs, *self._conditioned_moments(events, epicentres, r_hyp_km, facts), strict=True)
         members = []
         for output, backbone, field in moments:
             network, stddev = (places.sample(values.numpy(), facts.window) for values in output)
-            members.append(MemberMoments(most * network, stddev, backbone, field))
+            members.append(MemberMoments(network, stddev, backbone, field))
         predicted = conditioning.combined(
             members,
             self._support_at(events, epicentres, r_hyp_km),
