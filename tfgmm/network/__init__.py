@@ -3,6 +3,7 @@
 backbones  the backbone of a station chunk, fitted to its training records
 batches    records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data
 channels   input channels: name, unit, group (source | path | site), formula
+fields     the field of a chunk, fitted to training records; what it tells networks; its part of predictions
 member     train, save and load one member, a network of one station chunk and initialisation
 normal     Normal distribution at every pixel, its likelihood at stations, event and site terms
 refit      backbone and field conditioned on all records, also on newer ones; networks stay
