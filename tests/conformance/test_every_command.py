@@ -29,7 +29,8 @@ COMMANDS = {
     "train": (f"--networks kik,meso --data data --out new {TINY}", "new/predictions.parquet"),
     "evaluate": ("run --no-baselines", "run/tables/four_way.csv"),
     "report": ("run --no-baselines --out page.html --markdown page", "page/README.md"),
-    "effects": ("run --cell 0.5", "run/tables/effects_sources_PGA.csv"),
+    "effects": ("field --cell 0.5", "field/tables/effects_sources_PGA.csv"),
+    "refit": ("field --data data", "The networks are as they were"),
     "upgrade": ("old", "old/predictions.parquet"),
     "check": ("run", "predictions.parquet"),
     "describe": ("data", "data/figures/stations.png"),
@@ -68,6 +69,8 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("commands")
     data = untrained_run.write_data(root / "data", layers=True)
     untrained_run.make_finished(data, root / "run")
+    field = {"backbone": "BSSA14", "field": True, "stopping": "blocks", "inits": 1}
+    untrained_run.make_finished(data, root / "field", **field)
     small_dataset().write(root / "layered")
     station_table(root / "code_p.dat")
     dat(root / "i2016.dat", source(), row(), row("3500034"))

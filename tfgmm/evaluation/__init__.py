@@ -5,7 +5,7 @@ baselines          predictions of other models on the same folds: fitted, or pub
 beyond_data        section on records outside the training range: bias and scatter by magnitude and distance
 boosting           gradient-boosted trees on magnitude, places, distance and azimuth
 comparison         several runs and the published Kanto study side by side; paired differences of scores
-effects            source, site and path effects that the networks learned: estimates, tables and maps
+effects            source, site and path effects that records tell, beside observed ones: tables and maps
 evaluation         evaluation of a finished run: tables and figures
 figures            figures of distributions, calibration, residuals, terms and simulated earthquakes
 scores             groups of scored records; scores of medians and of distributions; the four-way table
