@@ -173,3 +173,17 @@ def untrained_root(made_once) -> Callable[[bool], Path]:
         return made_once(f"untrained-{field}", make)
 
     return root_of
+
+
+@pytest.fixture(scope="session")
+def field_run(made_once) -> Path:
+    """The folder of a run with the field and networks of random weights; tests that change it copy it."""
+
+    def make(root: Path) -> None:
+        from helpers import untrained_run
+
+        data = untrained_run.write_data(root / "data", layers=True)
+        changes = {"backbone": "auto", "field": True, "stopping": "blocks"}
+        untrained_run.make_finished(data, root / "run", **changes)
+
+    return made_once("field-run", make) / "run"

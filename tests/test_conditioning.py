@@ -9,9 +9,8 @@ import tensorflow as tf
 from helpers.field_records import PLANTED, planted_records
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
-from tfgmm.prediction import conditioning
+from tfgmm.prediction import conditioning, field_graph
 from tfgmm.prediction.conditioning import Condition, Conditioned, FieldMoments, MemberMoments
-from tfgmm.serving import field_graph
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import condition
 from tfgmm.stats.field_records import Cells, Records
@@ -19,7 +18,7 @@ from tfgmm.stats.support import Shrinkage
 
 CALIBRATION = Calibration(a=1.2, b=0.4, length_km=5.0, c=3.0)
 MEMBERS, PLACES = 3, 7
-SHRINKAGE = Shrinkage(n0=10.0, variance_u=0.2, most=0.5)
+SHRINKAGE = Shrinkage(n0=10.0, variance_u=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -109,36 +108,43 @@ def test_calibration_by_hand(numbers):
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("at_once", [3, 1000])
 def test_the_field_is_that_of_all_pairs(field, monkeypatch, known, at_once):
-    """At stations and elsewhere, in blocks and at once, by arrays and by tensors."""
-    monkeypatch.setattr(conditioning, "_PLACES_AT_ONCE", at_once)
+    """At stations and elsewhere, in blocks and at once."""
     monkeypatch.setattr(field_graph, "_PLACES_AT_ONCE", at_once)
     rng = np.random.default_rng(2)
     source_km = np.c_[rng.uniform(0, 150, (4, 2)), rng.uniform(5, 80, 4)]
-    site_ids = np.array([["S0003", "S0011"], ["nowhere", "S0029"], ["S0003", "S0000"], ["S0001", "here"]])
-    place_km = rng.uniform(0, 150, (4, 2, 2))
-    numbers = conditioning.site_numbers(field, site_ids.ravel())
+    place_km = rng.uniform(0, 150, (8, 2))
+    numbers = conditioning.site_numbers(
+        field, ["S0003", "S0011", "nowhere", "S0029", "S0003", "S0000", "S0001", "here"]
+    )
     assert numbers.tolist() == [3, 11, -1, 29, 3, 0, 1, -1]
-    pairs = np.repeat(np.arange(4), 8), np.tile(np.arange(8), 4)
-    site = numbers[pairs[1]] if known else -1 - pairs[1]
-    cells = Cells(source_km[pairs[0]], place_km.reshape(-1, 2)[pairs[1]], -1 - pairs[0], site)
-    found = conditioning.field_moments(field, source_km, place_km, site_ids if known else None)
-    assert found.mean.shape == found.variance.shape == (4, 4, 2) and found.mean.dtype == np.float32
-    np.testing.assert_allclose(found.mean.ravel(), field.mean(cells), atol=1e-4)
-    np.testing.assert_allclose(found.variance.ravel(), field.variance(cells), rtol=1e-3)
-    assert found.event_variance == PLANTED.event
-    graph = field_graph.FieldGraph(field.constants)
-    sources, places = tf.constant(source_km, tf.float32), tf.constant(place_km.reshape(-1, 2), tf.float32)
+    event, place = np.repeat(np.arange(4), 8), np.tile(np.arange(8), 4)
+    site = numbers[place] if known else -1 - place
+    cells = Cells(source_km[event], place_km[place], -1 - event, site)
+    graph = field_graph.FieldGraph.of(field)
+    sources, places = tf.constant(source_km, tf.float32), tf.constant(place_km, tf.float32)
     given = [tf.constant(numbers, tf.int32)] if known else []
     for mean, variance in (
         graph.at(sources, places, *given),
         graph.at_own(sources, *(tf.stack([values] * 4) for values in (places, *given))),
     ):
-        np.testing.assert_allclose(mean, found.mean.reshape(4, -1), atol=1e-5)
-        np.testing.assert_allclose(variance, found.variance.reshape(4, -1), rtol=1e-4)
+        np.testing.assert_allclose(mean, field.mean(cells).reshape(4, -1), atol=1e-4)
+        np.testing.assert_allclose(variance, field.variance(cells).reshape(4, -1), rtol=1e-3)
+
+
+def test_site_terms_can_be_left_out_of_the_mean(field):
+    graph, rng = field_graph.FieldGraph.of(field), np.random.default_rng(3)
+    source_km, place_km = rng.uniform(5, 80, (1, 3)), rng.uniform(0, 150, (6, 2))
+    inputs = [tf.constant(values, tf.float32) for values in (source_km, place_km)]
+    (whole, variance), (rest, same) = graph.at(*inputs), graph.at(*inputs, site_terms=False)
+    cells = Cells(np.repeat(source_km, 6, axis=0), place_km, np.full(6, -1), -1 - np.arange(6))
+    expected = field.parts(cells)["site_shared"]
+    assert np.abs(expected).max() > 0.02
+    np.testing.assert_allclose((whole - rest)[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(same, variance)
 
 
 def test_no_places_are_no_error(field):
-    graph = field_graph.FieldGraph(field.constants)
+    graph = field_graph.FieldGraph.of(field)
     assert [values.shape for values in graph.at(tf.zeros([2, 3]), tf.zeros([0, 2]))] == [(2, 0)] * 2
 
 

@@ -1,18 +1,18 @@
-"""A finished run -> tables and maps of what was learned about sources and paths."""
+"""A finished run -> tables and maps of what its records tell of sources, sites and paths."""
+
+import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from matplotlib.collections import LineCollection, PatchCollection, PathCollection
 
-from helpers.finished_run import make_run
-from helpers.prediction_tables import predictions
+from helpers.untrained_run import IMS
 from tfgmm.core import drawing
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.evaluation import effects
-
-IMS = ("PGA", "SA(1.0)")
 
 
 @pytest.fixture(autouse=True)
@@ -22,57 +22,58 @@ def closed():
 
 
 @pytest.fixture
-def finished(tmp_path, tiny, small):
-    return make_run(tmp_path / "run", tiny, small, predictions(ims=IMS), ims=IMS)
+def finished(tmp_path, field_run):
+    return shutil.copytree(field_run, tmp_path / "run")
 
 
 @pytest.fixture
 def one() -> effects.Effects:
-    sources = pd.DataFrame(
-        {
-            "longitude": [139.625, 139.875, 140.125],
-            "latitude": [35.375, 35.625, 35.375],
-            "predicted": [-0.2, 0.1, 0.1],
-            "observed": [-0.5, 0.7, -0.2],
-        }
-    )
+    cells = pd.DataFrame({"longitude": [139.625, 139.875, 140.125], "latitude": [35.375, 35.625, 35.375]})
+    sources = cells.assign(source_term=[-0.2, 0.1, 0.1], told=[0.5, 0.1, 0.6], observed=[-0.5, 0.7, np.nan])
+    paths = cells.assign(path_term=[-0.3, 0.0, 0.2], told=[0.0, 0.4, 0.6], observed=[np.nan, 0.6, -0.1])
+    sites = pd.DataFrame({"longitude": [139.5, 140.2, 140.0, 139.9], "latitude": [35.4, 35.4, 35.8, 35.5]})
+    sites = sites.assign(site_term=[0.1, -0.1, 0.3, 0.0], observed=[0.3, -0.2, 0.5, np.nan])
     station = pd.Series({"station_id": "S7", "longitude": 139.7, "latitude": 35.6})
-    return effects.Effects(sources, pd.DataFrame(), sources.tail(2), station)
+    return effects.Effects(sources, sites, paths, station)
 
 
-@pytest.fixture
-def stations() -> pd.DataFrame:
-    return pd.DataFrame({"longitude": [139.5, 140.2, 140.0, 139.9], "latitude": [35.4, 35.4, 35.8, 35.5]})
-
-
+@pytest.mark.slow
 def test_tables_and_figures_of_every_measure_are_written(finished, monkeypatch):
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, path: drawn.update({path: figure.get_suptitle()}))
-    found = effects.write(finished, "S3", 0.5)
-    assert drawn == {
-        finished / "figures" / f"effects_{im}": f"{im}, kik, meso (simulated records)" for im in IMS
-    }
-    assert list(found) == list(IMS)
+    found = effects.write(finished, "K03", 0.5)
+    names = [f"{name}_{im}" for im in IMS for name in ("effects", "effects_sites")]
+    assert {path.name for path in drawn} == set(names)
+    assert drawn[finished / "figures" / "effects_PGA"] == "PGA, kik, meso (simulated records)"
     for im, one in found.items():
-        sources, paths = (
-            pd.read_csv(finished / "tables" / f"effects_{name}_{im}.csv") for name in ("sources", "paths")
-        )
-        pd.testing.assert_frame_equal(sources.drop(columns="simulated"), one.sources)
-        pd.testing.assert_frame_equal(paths.drop(columns=["station_id", "simulated"]), one.paths)
-        assert sources["simulated"].all() and paths["simulated"].all()
-        assert set(paths["station_id"]) == {"S3"}
-        assert sources["records"].sum() == 40 * 24
-    assert not np.allclose(found["PGA"].sources["observed"], found["SA(1.0)"].sources["observed"])
+        tables = {"sources": one.sources, "sites": one.sites, "paths": one.paths}
+        for name, table in tables.items():
+            written = pd.read_csv(finished / "tables" / f"effects_{name}_{im}.csv")
+            assert written["simulated"].all()
+            pd.testing.assert_frame_equal(written[table.columns], table, check_dtype=False)
+        assert set(written["station_id"]) == {"K03"}
+        assert one.sites["records"].sum() == one.sources["records"].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "options", "error", "words"),
     [
         (lambda run: None, {"station": "S99"}, UsageError, "station S99"),
         (lambda run: None, {"cell_deg": -1.0}, UsageError, "-1 degrees"),
         (lambda run: None, {"cell_deg": 50.0}, DataError, "fewer than 2 source cells"),
-        (lambda run: (run / "predictions.parquet").unlink(), {}, UsageError, "no predictions yet"),
-        (lambda run: (run / "events.parquet").unlink(), {}, DataError, "events.parquet is missing"),
+        (
+            lambda run: (run / "conditioned/field_PGA.npz").unlink(),
+            {},
+            DataError,
+            "field_PGA.npz is missing",
+        ),
+        (
+            lambda run: (run / "conditioned/stations.parquet").unlink(),
+            {},
+            DataError,
+            "stations.parquet is m",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(finished, spoil, options, error, words):
@@ -84,36 +85,51 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(finished, spoil
 
 def test_cells_stand_around_their_centres(one):
     ax = plt.figure().add_subplot()
-    artist = effects.cells_map(ax, one.sources, "observed", 0.25, "Effect on ln PGA")
+    artist = effects.cells_map(ax, one.sources, "observed", 0.25, 0.6)
     boxes = [path.get_extents() for path in artist.get_paths()]
     np.testing.assert_allclose(boxes[0].extents, [139.5, 35.25, 139.75, 35.5])
-    np.testing.assert_allclose(artist.get_array(), one.sources["observed"])
-    low, high = artist.get_clim()
-    assert low == -high and 0.5 < high <= 0.7  # white is no effect
+    assert list(artist.get_array()) == [-0.5, 0.7]
+    assert artist.get_clim() == (-0.6, 0.6)  # white is no effect
     assert artist.cmap(0.5)[:3] != ax.get_facecolor()[:3]  # no effect is not no record
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Longitude (°E)", "Latitude (°N)")
-    assert ax.figure.axes[1].get_ylabel() == "Effect on ln PGA"
     assert any(isinstance(c, LineCollection) and c.get_segments() for c in ax.collections)
 
 
-def test_learned_effects_stand_beside_observed_ones(one, stations):
-    figure = effects.draw(one, stations, "PGA", 0.25, "kik")
-    drawn = {}
+def test_terms_stand_beside_observed_effects_and_are_hatched_where_little_is_told(one):
+    figure = effects.draw(one, "PGA", 0.25, "kik")
+    drawn, hatched = {}, {}
     for ax in figure.axes[:4]:
-        (cells,) = [c for c in ax.collections if isinstance(c, PatchCollection)]
+        cells, *hatches = [c for c in ax.collections if isinstance(c, PatchCollection)]
         drawn[ax.get_title(loc="left")] = list(cells.get_array())
+        hatched[ax.get_title(loc="left")] = [len(c.get_paths()) for c in hatches if c.get_hatch()]
     assert drawn == {
-        "(a) Sources, learned": [-0.2, 0.1, 0.1],
-        "(b) Sources, observed": [-0.5, 0.7, -0.2],
-        "(c) Paths to S7, learned": [0.1, 0.1],
-        "(d) Paths to S7, observed": [0.7, -0.2],
+        "(a) Sources": [-0.2, 0.1, 0.1],
+        "(b) Sources, observed": [-0.5, 0.7],
+        "(c) Sources and paths to S7": [-0.3, 0.0, 0.2],
+        "(d) To S7, observed": [0.6, -0.1],
     }
+    assert list(hatched.values()) == [[1], [], [1], []]
+    assert [ax.get_ylabel() for ax in figure.axes[4:]] == ["Effect on ln PGA"] * 2
     for ax in figure.axes[:2]:
         (hull,) = ax.patches
-        assert {tuple(point) for point in hull.get_xy()} == set(
-            stations.iloc[:3].itertuples(index=False, name=None)
-        )
+        corners = one.sites[["longitude", "latitude"]].iloc[:3].itertuples(index=False, name=None)
+        assert {tuple(point) for point in hull.get_xy()} == set(corners)
     for ax in figure.axes[2:4]:
         (triangle,) = [c for c in ax.collections if isinstance(c, PathCollection)]
         np.testing.assert_allclose(triangle.get_offsets(), [[139.7, 35.6]])
     assert figure.get_suptitle() == "kik"
+
+
+@pytest.mark.parametrize("told", [0.0, 0.5])
+def test_sites_stand_on_the_map_of_new_places(one, told):
+    longitude, latitude = np.meshgrid(np.linspace(139.4, 140.3, 5), np.linspace(35.9, 35.3, 4))
+    dims = ("row", "col")
+    layers = {"site_term": (dims, np.zeros((4, 5))), "told": (dims, np.full((4, 5), told))}
+    coordinates = {"longitude": (dims, longitude), "latitude": (dims, latitude)}
+    figure = effects.draw_sites(one, xr.Dataset(layers, coordinates), "PGA", "kik")
+    points = [next(c for c in ax.collections if isinstance(c, PathCollection)) for ax in figure.axes[:2]]
+    np.testing.assert_allclose(points[0].get_array(), one.sites["site_term"])
+    np.testing.assert_allclose(points[1].get_array().filled(np.nan), one.sites["observed"])
+    assert points[0].get_clim() == points[1].get_clim()
+    contours = [c for c in figure.axes[0].collections if getattr(c, "hatches", None)]
+    assert bool(contours) == (told < effects.LITTLE_TOLD)

@@ -11,6 +11,7 @@ from tfgmm.stats import field_solver
 from tfgmm.stats.field import Field, condition
 from tfgmm.stats.field_event import given_own_records, new_event
 from tfgmm.stats.field_folds import out_of_fold
+from tfgmm.stats.field_parts import path_variance, source_term
 from tfgmm.stats.field_records import Cells, Records
 
 
@@ -214,6 +215,66 @@ def test_parts_are_those_of_a_dense_solution(records, fitted, wanted):
     )
     for name, covariance in PLANTED.parts_between(cells, here).items():
         np.testing.assert_allclose(fitted.parts(cells)[name], covariance @ weights, atol=0.004)
+
+
+def dense_variance(records: Records, cells: Cells, *names: str) -> np.ndarray:
+    """Variance of some parts of the field by the whole matrix."""
+    here = records.cells()
+    parts = PLANTED.parts_between(cells, here)
+    cross = sum(parts[name] for name in names)
+    matrix = PLANTED.between(here, here) + PLANTED.noise * np.eye(len(records))
+    explained = (cross * np.linalg.solve(matrix, cross.T).T).sum(axis=1)
+    return sum(getattr(PLANTED, name) for name in names) - explained
+
+
+def test_source_terms_are_those_of_a_dense_solution(records, fitted, wanted):
+    cells = wanted[1]
+    mean, variance, prior = source_term(fitted, cells.source_km)
+    np.testing.assert_allclose(mean, fitted.parts(cells)["source"], atol=1e-6)
+    ratio = np.sqrt(variance / dense_variance(records, cells, "source"))
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert (ratio > 0.97).all()
+    assert (ratio < 1.10).all()
+    assert prior == PLANTED.source
+    assert source_term(fitted, np.array([[1e4, 0.0, 0.0]]))[1] == pytest.approx(prior, rel=1e-3)
+
+
+def test_source_terms_with_the_mean_of_paths_are_those_of_a_dense_solution(records, fitted):
+    places, here = records.station_km[:20], records.cells()
+    noisy = PLANTED.between(here, here) + PLANTED.noise * np.eye(len(records))
+    mean, variance, prior = source_term(fitted, records.source_km[::9], places)
+    for number, source in enumerate(records.source_km[::9]):
+        new = np.full(len(places), -1)
+        cells = Cells(np.repeat(source[np.newaxis], len(places), axis=0), places, new, new)
+        parts = (PLANTED.parts_between(cells, there) for there in (here, cells))
+        cross, own = ((part["source"] + part["path_shared"]).mean(axis=0) for part in parts)
+        assert prior == pytest.approx(own.mean())
+        assert mean[number] == pytest.approx(cross @ np.linalg.solve(noisy, records.residual), abs=0.005)
+        exact = own.mean() - cross @ np.linalg.solve(noisy, cross)
+        assert np.sqrt(variance[number] / exact) == pytest.approx(1, abs=0.09)
+
+
+PATHS = ("path_own", "path_shared")
+
+
+@pytest.mark.parametrize("with_source", [True, False])
+@pytest.mark.parametrize("new_site", [True, False])
+def test_the_variance_of_path_terms_is_near_that_of_a_dense_solution(
+    records, fitted, wanted, new_site, with_source
+):
+    rows, cells = wanted
+    cells = cells[(rows["new_site"] == new_site).to_numpy()][:150]
+    variance = [
+        path_variance(
+            fitted, cells.source_km[[i]], cells.place_km[i], cells.site[i], with_source=with_source
+        )[0]
+        for i in range(len(cells))
+    ]
+    names = (*PATHS, "source") if with_source else PATHS
+    ratio = np.sqrt(variance / dense_variance(records, cells, *names))
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert (ratio > 0.90).all()
+    assert (ratio < 1.15).all()
 
 
 def test_a_field_is_the_same_after_writing_and_reading(tmp_path, fitted, wanted):

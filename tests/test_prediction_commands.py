@@ -102,11 +102,14 @@ def test_predict(inputs, run, monkeypatch):
     opened = SimpleNamespace(path="run", simulated=False, experiment=SimpleNamespace(ims=("PGA",)))
     loaded = SimpleNamespace(members=[1, 2], im="PGA")
     monkeypatch.setattr(RunFolder, "open", lambda path: opened)
-    monkeypatch.setattr(ensemble, "load", lambda run, im, condition: loaded)
+    conditions = set()
+    monkeypatch.setattr(ensemble, "load", lambda run, im, condition: conditions.add(condition) or loaded)
     monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2].path)
-    said = run("predict", "run", "--catalogue", "events.csv", "--sites", "sites.csv", "--out", "a[/b].csv")
+    chosen = ("--sites", "sites.csv", "--out", "a[/b].csv", "--condition", "training")
+    said = run("predict", "run", "--catalogue", "events.csv", *chosen)
     assert all(text in said for text in SAID), said
     assert "2 events, 2 members, PGA: a[/b].csv" in said
     ((_, events, _, sites),) = asked
     assert events["event_id"].tolist() == ["row 2", "row 6"]
     assert sites["site_id"].tolist() == ["NA", "007"]
+    assert conditions == {"training"}

@@ -333,7 +333,7 @@ def test_one_ensemble_is_backbone_networks_and_site_terms_less_the_median(with_f
     for chunk in range(2):
         network = ensemble.member.load(run.network("PGA", chunk, 0))
         alone = ensemble.Ensemble(run, "PGA", {(chunk, 0): network}, study.rasteriser())
-        u = run.shrinkage("PGA").most * alone.maps(study.events)["mean"].mean("event").to_numpy()
+        u = alone.maps(study.events)["mean"].mean("event").to_numpy()
         pixels = pd.DataFrame(dict(zip(("row", "col"), np.indices(u.shape).reshape(2, -1), strict=True)))
         x, y = study.pixels_km.reshape(-1, 2).T
         backbone = np.zeros(u.size)

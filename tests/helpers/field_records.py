@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from tfgmm.data.schemas import SITE_XY
+from tfgmm.core.grid import Grid
+from tfgmm.data.schemas import SITE_XY, SOURCE_XY
+from tfgmm.prediction.field_terms import FieldTerms
+from tfgmm.stats.field import condition
 from tfgmm.stats.field_covariance import Covariance
-from tfgmm.stats.field_records import HYPOCENTRE
+from tfgmm.stats.field_records import HYPOCENTRE, Records
 
 #: tau 0.35, phi_S2S 0.42 (a quarter correlated), source 0.20, path 0.25, phi_SS 0.40.
 PLANTED = Covariance(
@@ -56,3 +59,14 @@ def planted_records(events: int, stations: int, share: float = 1.0, clusters: in
     table["site_id"] = table["station_id"]
     table[HYPOCENTRE], table[SITE_XY] = source[event], station[place]
     return table[rng.random(len(table)) < share].reset_index(drop=True)
+
+
+def terms_of(table: pd.DataFrame, covariance: Covariance = PLANTED) -> FieldTerms:
+    """The terms of a field of `planted_records`, which are moved to the middle of a map."""
+    moved = table.assign(**{name: table[name] - 75 for name in (*SOURCE_XY, *SITE_XY)})
+    grid = Grid(pixel_km=8.0, input_size=68, output_size=28)
+    stations = moved.drop_duplicates("station_id")
+    longitude, latitude = grid.unproject(stations["x_km"], stations["y_km"])
+    stations = stations[["station_id", "site_id"]].assign(longitude=longitude, latitude=latitude)
+    field = condition(covariance, Records.of(moved, moved["residual"]))
+    return FieldTerms("PGA", field, grid, stations.reset_index(drop=True))

@@ -12,6 +12,7 @@ from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import imt, outputs
 from tfgmm.core.errors import UsageError
+from tfgmm.data import dataset as stored
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
     from tfgmm.network.training import Training
     from tfgmm.prediction.ensemble import Ensemble
+    from tfgmm.prediction.field_terms import FieldTerms
     from tfgmm.serving.export import Export
     from tfgmm.serving.gmpe_table import GmpeTable
     from tfgmm.site_amplification.writing import SiteAmplification
@@ -131,7 +133,7 @@ class Run(os.PathLike):
     def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the coordinates of the stations of the run, or of the stations with the given ids.
 
-        The stations of the run are those of its networks inside the map.
+        The stations of the run are those of its networks inside the map, also those that `refit` has added.
 
         Parameters
         ----------
@@ -242,10 +244,53 @@ class Run(os.PathLike):
             [self], page, markdown=markdown, baselines=baselines, overwrite=overwrite, report=report
         )
 
-    def effects(self, station: str | None = None, *, cell_deg: float = 0.25) -> "dict[str, Effects]":
-        """Map the source and path effects that the networks predict, and return them as tables.
+    def refit(
+        self, data: Dataset | PathLike, *, report: ReportStage = lambda what, share: None
+    ) -> pd.DataFrame:
+        """Fit the backbone, and condition the field, on newer records in minutes; networks are not trained.
 
-        Tables and figures are written into the folders ``tables/`` and ``figures/`` of the run.
+        Predictions rest on the new records from then on, also at stations that are new. Networks, site
+        layers and support stay those of the training, and so do the scores of `evaluate`: no new record is
+        held out. Exported models are made anew with `export`. The data in the run bring it back:
+        ``run.refit(run.path / "data")``.
+
+        Parameters
+        ----------
+        data : Dataset or path
+            Dataset or dataset folder with all records to rest on, old and new ones.
+        report : callable
+            Called with the name of the current step and the share of the step that is done, 0 to 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows ``before`` and ``after``: ``records, events, stations`` on the map of the run, and
+            ``data``, the hash of the dataset.
+
+        Raises
+        ------
+        UsageError
+            The run has no backbone or is not finished, or the dataset lacks intensity measures or networks
+            of the run, has another component, or mixes simulated and measured records.
+        DataError
+            The data or the run are damaged, the records are too few, or the file system refuses to write.
+
+        Examples
+        --------
+        >>> run.refit("data/kanto-2026")  # doctest: +SKIP
+        """
+        from tfgmm.network import refit
+
+        dataset = data if isinstance(data, stored.Dataset) else Dataset.open(data)
+        told = refit.refit(self.folder, dataset, report)
+        self._ensembles.clear()
+        return told
+
+    def effects(self, station: str | None = None, *, cell_deg: float = 0.25) -> "dict[str, Effects]":
+        """Map the effects of sources, sites and paths that the records tell, and return them as tables.
+
+        Effects of the field stand beside the plain means of the residuals. Tables and figures are written
+        into the folders ``tables/`` and ``figures/`` of the run.
 
         Parameters
         ----------
@@ -257,15 +302,16 @@ class Run(os.PathLike):
         Returns
         -------
         dict of str to Effects
-            Effects (ln units) by intensity measure, with the tables ``sources`` and ``paths``, and
+            Effects (ln units) by intensity measure, with the tables ``sources, sites, paths``, and
             ``station``.
 
         Raises
         ------
         UsageError
-            The run is not finished, or the station or the cell size does not fit the records of the run.
+            The run has no field or is not finished, or the station or the cell size does not fit its
+            records.
         DataError
-            The tables of predictions, events or stations are damaged, or the file system refuses to write.
+            A file of the run is damaged, or the file system refuses to write.
 
         Examples
         --------
@@ -397,6 +443,35 @@ class Run(os.PathLike):
         if (name, condition) not in self._ensembles:
             self._ensembles[name, condition] = ensemble.load(self.folder, name, condition)
         return self._ensembles[name, condition]
+
+    def field(self, im: str | None = None) -> "FieldTerms":
+        """Return what the records tell of sources, sites and paths beyond the backbone, as tables and maps.
+
+        Parameters
+        ----------
+        im : str, optional
+            Intensity measure; the first one of the run by default.
+
+        Returns
+        -------
+        FieldTerms
+            ``stddevs`` and ``ranges_km`` of the terms; their values with standard deviations from
+            ``sites()``, ``site_map()``, ``sources()`` and ``paths(station)``; ``records()``, the residuals.
+
+        Raises
+        ------
+        UsageError
+            The run has no such intensity measure, no field, or is not finished.
+        DataError
+            A file of the run is damaged.
+
+        Examples
+        --------
+        >>> run.field("PGA").sites().nlargest(5, "site_term")  # doctest: +SKIP
+        """
+        from tfgmm.prediction.field_terms import FieldTerms
+
+        return FieldTerms.of(self.folder, imt.canonical(im) if im else self.ims[0])
 
     def predict(
         self,

@@ -199,6 +199,28 @@ def upgrade(
     console.print(f"Run {upgraded.path} is of this version now. Next: tfgmm evaluate {upgraded.path}")
 
 
+@app.command(rich_help_panel=options.TRAIN)
+def refit(
+    run: options.Run,
+    data: Annotated[
+        str, typer.Option(help="Dataset folder with all records to rest on, old and new ones.")
+    ],
+) -> None:
+    """Condition backbone and field of a run on newer records; its networks stay as they are."""
+    opened = tfgmm.open_run(run)
+    dataset = tfgmm.open_dataset(data)
+    say_simulated(dataset.simulated)
+    import_tensorflow()
+    with stage_progress() as report:
+        told = opened.refit(dataset, report=report)
+    show_table(f"{run}: what predictions rest on", told.reset_index(names="").drop(columns="data"))
+    console.print(f"Data hash: {told.loc['after', 'data']}")
+    console.print(
+        "The networks are as they were. Scores of tfgmm evaluate stay those of the training records; "
+        f"exported models are made anew with tfgmm export {run}"
+    )
+
+
 # ---- look --------------------------------------------------------------------------------------------
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")]
@@ -271,10 +293,10 @@ def effects(
     ] = None,
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
-    """Map the source effects, and the path effects to one station, that the networks predict."""
-    for im, learned in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
-        paths = f"{len(learned.paths)} of them with paths to station {learned.station['station_id']}"
-        console.print(f"{im}: {len(learned.sources)} source cells, {paths}")
+    """Map what the records tell of sources, sites and the paths to one station, beside plain means."""
+    for im, told in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
+        paths = f"{told.paths['observed'].count()} of them observed at station {told.station['station_id']}"
+        console.print(f"{im}: {len(told.sources)} source cells, {paths}; {len(told.sites)} sites")
     console.print(f"Tables: {run / 'tables'}   Figures: {run / 'figures'}")
 
 
@@ -283,6 +305,7 @@ def check(
     folder: Annotated[Path, typer.Argument(help="Run folder or dataset folder.")],
 ) -> None:
     """Verify that the files of a run or a dataset are unchanged since they were written."""
+    from tfgmm.runs import run as runs
     from tfgmm.runs import verification
 
     states = tfgmm.check(folder)
@@ -292,6 +315,17 @@ def check(
         raise DataError(
             f"{folder}: {len(damaged)} of {len(states)} damaged, the first {damaged['file'].iloc[0]}"
         )
+    if (folder / runs.DESCRIPTION).is_file():
+        _say_conditioned(tfgmm.open_run(folder).folder)
+
+
+def _say_conditioned(run: "RunFolder") -> None:
+    """Print on which records the predictions of a run rest."""
+    told = run.conditioned_on
+    if told:
+        newer = " of tfgmm refit" if run.is_refitted else " of the training"
+        counts = f"{told['records']:,} records of {told['events']:,} events"
+        console.print(f"Predictions rest on {counts}{newer} (data hash {told['data'][:12]})")
 
 
 # ---- site amplification ------------------------------------------------------------------------------

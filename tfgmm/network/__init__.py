@@ -2,9 +2,12 @@
 
 backbones  the backbone of a station chunk, fitted to its training records
 batches    records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data
+combination  networks, backbone and field of each chunk -> the predictions of a run
 channels   input channels: name, unit, group (source | path | site), formula
+fields     the field of a station chunk: fitted, told to the networks, added to predictions
 member     train, save and load one member, a network of one station chunk and initialisation
-normal     Normal distribution at every pixel, its likelihood at stations, event and site terms
+normal     Normal distribution at every pixel, its likelihood at the stations of records
+refit      backbone and field conditioned on all records, also on newer ones; networks stay
 training   train the missing members of a run, and write the predictions table
 upgrade    convert a run of version 0.1 to the format of this version
 unet       U-Net: input channels -> parameter map

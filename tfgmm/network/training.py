@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tfgmm.core import files
@@ -24,12 +23,9 @@ from tfgmm.data.schemas import (
     MEMBER,
     SITE_XY,
     SOURCE_XY,
-    STOPPING,
-    TERMS,
-    VALIDATION,
     training_records,
 )
-from tfgmm.network import backbones, batches, fields
+from tfgmm.network import backbones, batches, combination, fields, refit
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
@@ -43,7 +39,6 @@ from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder, conditioned_
 from tfgmm.simulation import simulated
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.field import Field
-from tfgmm.stats.support import SHARE_WITH_FIELD, Shrinkage, Support, fit_share
 
 _log = logging.getLogger(__name__)
 
@@ -358,39 +353,48 @@ class Training:
 
     def gather_predictions(self) -> None:
         """Write the predictions table as `write_predictions` does, without a look at the description."""
-        run, experiment = self.run, self.run.experiment
-        places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
-        tables = [
-            self._read_predictions(run.member(*place, arm), arm) for arm in run.arms() for place in places
-        ]
-        # By intensity measure first: sums over rows depend on their order.
-        together = pd.concat(
-            [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
-            ignore_index=True,
-        )
-        events, stations = batches.places(self.dataset, self.experiment)
-        located = together.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
-        located = located.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
+        run, arm_of_run = self.run, self.run.experiment.arm
+        predictions_of_members = self._members_predictions()
         tables, names, shrinkages = [], [PREDICTIONS], {}
-        for (im, arm), rows in located.groupby(["im", "arm"], observed=True, sort=False):
-            own = arm == experiment.arm
-            by_chunk = self._fields(rows) if experiment.field else {}
-            shrinkage, combined = _combined(rows.reset_index(drop=True), by_chunk)
+        of_arms = self._with_positions(predictions_of_members).groupby(
+            ["im", "arm"], observed=True, sort=False
+        )
+        for (im, arm), rows in of_arms:
+            by_chunk = self._fields(rows) if run.experiment.field else {}
+            shrinkage, combined = combination.combine(rows.reset_index(drop=True), by_chunk)
             tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY]))
-            if own and shrinkage is not None:
-                shrinkages[str(im)] = dataclasses.asdict(shrinkage)
-            if own:
+            if arm == arm_of_run:
                 names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
+                shrinkages |= {str(im): dataclasses.asdict(shrinkage)} if shrinkage else {}
         with files.whole_file(run.predictions) as temporary:
             predictions.write(pd.concat(tables, ignore_index=True), temporary)
         if shrinkages:
             with files.whole_file(run.path / SHRINKAGE) as temporary:
                 files.write_json(temporary, shrinkages)
             names.append(SHRINKAGE)
-        own = together.loc[together["arm"] == experiment.arm, ["im", *MEMBER]].drop_duplicates()
-        members = {im: rows[MEMBER].to_numpy().tolist() for im, rows in own.groupby("im")}
-        run.manifest.note(*names, members=members)
-        self.condition(self.dataset)
+        of_run = predictions_of_members[predictions_of_members["arm"] == arm_of_run]
+        by_im = of_run[["im", *MEMBER]].drop_duplicates().groupby("im")
+        run.manifest.note(*names, members={im: rows[MEMBER].to_numpy().tolist() for im, rows in by_im})
+        refit.restore(run, self.dataset)
+
+    def _members_predictions(self) -> pd.DataFrame:
+        """Return the predictions tables of the trained members of all arms in one table."""
+        run, experiment = self.run, self.run.experiment
+        places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
+        tables = [
+            self._read_predictions(run.member(*place, arm), arm) for arm in run.arms() for place in places
+        ]
+        # By intensity measure first: sums over rows depend on their order.
+        return pd.concat(
+            [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
+            ignore_index=True,
+        )
+
+    def _with_positions(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return predictions with the positions of their events and stations, km."""
+        events, stations = batches.places(self.dataset, self.experiment)
+        located = table.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
+        return located.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
 
     @staticmethod
     def _fields(predictions_of_arm: pd.DataFrame) -> dict[int, Field]:
@@ -401,41 +405,12 @@ class Training:
             by_chunk[int(chunk)] = fields.condition(records)
         return by_chunk
 
-    def _write_field(self, field: Field, im: str, chunk: int | None = None) -> str:
-        """Write a field into the run folder, and return the name of the file in it."""
+    def _write_field(self, field: Field, im: str, chunk: int) -> str:
+        """Write the field of a chunk into the run folder, and return the name of the file in it."""
         name = conditioned_file("field", im, chunk)
         (self.run.path / name).parent.mkdir(exist_ok=True)
         field.save(self.run.path / name)
         return name
-
-    def condition(self, dataset: Dataset) -> None:
-        """Fit the backbone to all records of a dataset, condition the field on them, and write both.
-
-        Predictions are based on them, whatever the roles of the records. The networks stay as they are.
-
-        Parameters
-        ----------
-        dataset : Dataset
-            Events, stations and records of the region of the run.
-
-        Raises
-        ------
-        DataError
-            The records are too few, or the file system refuses to write.
-        """
-        names, experiment = [], self.run.experiment
-        for im in filter(self.run.has_backbone, experiment.ims):
-            backbone = backbones.fit(dataset, experiment, im)
-            name = conditioned_file("backbone", im)
-            (self.run.path / name).parent.mkdir(exist_ok=True)
-            backbone.save(self.run.path / name)
-            names.append(name)
-            if experiment.field:
-                records = batches.with_backbone(batches.flat_table(dataset, experiment, im), im, backbone)
-                names.append(self._write_field(fields.condition(records), im))
-        if names:
-            counts = {"records": len(dataset.records), "events": len(dataset.events)}
-            self.run.manifest.note(*names, conditioned={"data": dataset.digest()} | counts)
 
     def _read_predictions(self, folder: MemberFolder, arm: str) -> pd.DataFrame:
         """Read the predictions table of a member, empty if the member is not trained.
@@ -452,62 +427,6 @@ class Training:
             _log.warning("%s", error)
             return pd.DataFrame()
         return predictions.read(folder.predictions)
-
-
-def _combined(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage | None, pd.DataFrame]:
-    """Return the shrinkage of the networks of one arm, and their predictions with support and field.
-
-    `table` are predictions of one measure and arm with the positions of events and stations. The column
-    ``support`` is the effective number of training records of the chunk like a record. With a backbone, the
-    part of the network is shrunken where the support is small. How far is fitted to stopping events, which
-    did not train. `by_chunk` are the fields of the chunks, empty without field.
-    """
-    parts = []
-    for chunk, rows in table.groupby("chunk", observed=True, sort=False):
-        support = Support.fit(training_records(rows)).at_records(rows)
-        supported = rows.assign(support=support)
-        parts.append(fields.with_terms(by_chunk[int(chunk)], supported) if by_chunk else supported)
-    located = pd.concat(parts)
-    # Networks of version 0.1 hold their regression themselves.
-    if not located["backbone"].any():
-        return None, located.sort_index()
-    most = SHARE_WITH_FIELD if by_chunk else 1.0
-    located["mean"] = located["backbone"] + most * (located["mean"] - located["backbone"])
-    shrinkage = _fit_shrinkage(located, most)
-    located = _shrunken(located, shrinkage)
-    if by_chunk:
-        of_chunks = located.groupby("chunk", observed=True, sort=False)
-        located = pd.concat([fields.add(by_chunk[int(chunk)], rows) for chunk, rows in of_chunks])
-    return shrinkage, located.sort_index()
-
-
-def _fit_shrinkage(table: pd.DataFrame, most: float) -> Shrinkage:
-    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events."""
-    stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
-    held = table[stopping & (table["backbone"] != 0)]
-    # Without field there are no such columns.
-    field, field_stddev = (
-        held.reindex(columns=names, fill_value=0.0) for names in (TERMS, ["field_stddev"])
-    )
-    residuals = {
-        "backbone_residual": held["ln_im"] - held["backbone"] - field.sum(axis=1),
-        "u": held["mean"] - held["backbone"],
-        "stddev": np.hypot(held["stddev"], field_stddev["field_stddev"]),
-        "n": held["support"],
-        "event_id": held["event_id"],
-    }
-    return fit_share(pd.DataFrame(residuals), most=most)
-
-
-def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:
-    """Return predictions whose networks are shrunken towards the backbone by their support."""
-    has_backbone = table["backbone"] != 0
-    share = shrinkage.share(table["support"]).where(has_backbone, 1.0)
-    added = shrinkage.added_variance(table["support"]).where(has_backbone, 0.0)
-    return table.assign(
-        mean=table["backbone"] + share * (table["mean"] - table["backbone"]),
-        stddev=np.sqrt(table["stddev"] ** 2 + added),
-    )
 
 
 def reopen(run: RunFolder) -> Training:

@@ -23,14 +23,11 @@ from tfgmm.stats import tectonics
 from tfgmm.stats.backbone import Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import Field
-from tfgmm.stats.field_event import at_places, of_event
 from tfgmm.stats.mixture import moments
 from tfgmm.stats.support import Shrinkage
 
 #: Choices of the records on which backbone and field are conditioned, and what predictions say of them.
 CONDITIONS = {"all": "all records", "training": "training records"}
-#: Number of places for which the field is computed at once.
-_PLACES_AT_ONCE = 2048
 
 
 # ---- backbone and field, given records -------------------------------------------------------------------
@@ -188,43 +185,6 @@ def site_numbers(field: Field, site_ids) -> np.ndarray:
         Indices; -1 for a site without records.
     """
     return pd.Index(field.records.site_ids).get_indexer(pd.Index(site_ids, dtype=str))
-
-
-def field_moments(
-    field: Field, source_km: np.ndarray, place_km: np.ndarray, site_ids=None, *, rock: bool = False
-) -> FieldMoments:
-    """Return mean and variance of the field in events without records.
-
-    Parameters
-    ----------
-    field : Field
-        The field.
-    source_km : ndarray, [event, 3]
-        Hypocentres, km east and north of the map's centre, and down.
-    place_km : ndarray, [..., 2]
-        Places, km east and north of the map's centre.
-    site_ids : array_like of str, [...], optional
-        Ids of the sites at the places; by default the places are no sites of records.
-    rock : bool
-        If True, site terms are left out of the mean, and the variance is that of a place without records.
-
-    Returns
-    -------
-    FieldMoments
-        Float32, [event, ...].
-    """
-    places = place_km.reshape(-1, 2).astype("float32")
-    sites = None if site_ids is None or rock else site_numbers(field, np.ravel(site_ids))
-    found = np.empty((2, len(source_km), len(places)), "float32")
-    for first in range(0, len(places), _PLACES_AT_ONCE):
-        some = slice(first, first + _PLACES_AT_ONCE)
-        functions = at_places(field.constants, places[some], None if sites is None else sites[some])
-        if rock:
-            functions = functions._replace(site_mean=np.zeros_like(functions.site_mean))
-        for number, source in enumerate(np.asarray(source_km, "float32")):
-            found[:, number, some] = of_event(field.constants, functions, source)
-    mean, variance = found.reshape(2, len(source_km), *place_km.shape[:-1])
-    return FieldMoments(mean, variance, field.covariance.event)
 
 
 # ---- what is known beyond the tables ---------------------------------------------------------------------
@@ -467,7 +427,7 @@ class MemberMoments(NamedTuple):
     Attributes
     ----------
     network : array or tensor
-        Mean u of the network, ln units, after its share `Shrinkage.most`.
+        Mean u of the network, ln units.
     stddev : array or tensor
         Standard deviation of the network, ln units.
     backbone : tuple of array or tensor, or None

@@ -20,12 +20,14 @@ from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
 from tfgmm.network.normal import GroundMotionModel
 from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Condition, Facts, FieldMoments, Known, MemberMoments
+from tfgmm.prediction.field_graph import FieldGraph
 from tfgmm.prediction.places import Interpolation, Places, Window, projected
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
 from tfgmm.stats.calibration import Calibration
+from tfgmm.stats.field import Field
 from tfgmm.stats.support import Shrinkage, Support
 
 _log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Ensemble:
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
         self._rasteriser, self._input_maps = rasteriser, _input_maps(rasteriser)
         self._graphs: dict[int, Callable] = {}
+        self._fields: dict[tuple[int, bool, int], tuple[Field, Callable]] = {}
 
     def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
         """Return an ensemble of the same members whose input maps come from another rasteriser.
@@ -352,12 +355,11 @@ class Ensemble:
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        most = 1.0 if self.shrinkage is None else self.shrinkage.most
         moments = zip(outputs, *self._conditioned_moments(events, epicentres, r_hyp_km, facts), strict=True)
         members = []
         for output, backbone, field in moments:
             network, stddev = (places.sample(values.numpy(), facts.window) for values in output)
-            members.append(MemberMoments(most * network, stddev, backbone, field))
+            members.append(MemberMoments(network, stddev, backbone, field))
         predicted = conditioning.combined(
             members,
             self._support_at(events, epicentres, r_hyp_km),
@@ -401,17 +403,27 @@ class Ensemble:
             vs30=facts.vs30,
             r_rup_km=r_rup_km,
         )
-        of_field = functools.partial(
-            conditioning.field_moments,
-            source_km=source_km,
-            place_km=places.xy_km,
-            site_ids=facts.site_ids,
-            rock=facts.known.reference_rock,
-        )
         tables, fields = zip(*self.condition.of(self.members), strict=True)
+        of_fields = conditioning.of_each(fields, lambda field: self._field_moments(field, source_km, facts))
         # Threads of BLAS wait in a busy loop, and take the cores from the networks.
         with _blas().limit(limits=1, user_api="blas"):
-            return conditioning.of_each(tables, of_backbone), conditioning.of_each(fields, of_field)
+            return conditioning.of_each(tables, of_backbone), of_fields
+
+    def _field_moments(self, field: Field, source_km: np.ndarray, facts: Facts) -> FieldMoments:
+        """Return the moments of a field at places, [event, ...], for hypocentres [event, 3], km."""
+        rock, xy_km = facts.known.reference_rock, facts.places.xy_km
+        inputs = [tf.constant(values, tf.float32) for values in (source_km, xy_km.reshape(-1, 2))]
+        # Of rock below a station the records of the station tell nothing.
+        if facts.site_ids is not None and not rock:
+            inputs.append(tf.constant(conditioning.site_numbers(field, facts.site_ids), tf.int32))
+        key = id(field), rock, len(inputs)
+        if key not in self._fields:
+            kinds = [tf.TensorSpec([None, *values.shape[1:]], values.dtype) for values in inputs]
+            at = functools.partial(FieldGraph.of(field).at, site_terms=not rock)
+            self._fields[key] = field, tf.function(at, kinds, autograph=False)
+        shape = len(source_km), *xy_km.shape[:-1]
+        mean, variance = (values.numpy().reshape(shape) for values in self._fields[key][1](*inputs))
+        return FieldMoments(mean, variance, field.covariance.event)
 
     def _support_at(
         self, events: pd.DataFrame, epicentres: tuple[np.ndarray, np.ndarray], r_hyp_km: np.ndarray

@@ -37,12 +37,12 @@ FORMAT = 2
 #: Names of files and folders of a run.
 DESCRIPTION, DATA, MEMBERS = "experiment.json", "data", "members"
 EVENTS, STATIONS = "events.parquet", "stations.parquet"
-
-
 #: File of the shrinkage of the networks towards the backbone, by intensity measure.
 SHRINKAGE = "shrinkage.json"
 #: Folder of backbones and fields, which are conditioned on records.
 CONDITIONED = "conditioned"
+#: Stations of the records that these are conditioned on.
+CONDITIONED_STATIONS = f"{CONDITIONED}/{STATIONS}"
 
 
 def conditioned_file(what: str, im: str, chunk: int | None = None) -> str:
@@ -505,11 +505,16 @@ class RunFolder:
 
     @property
     def conditioned_on(self) -> dict:
-        """Return hash (``data``) and numbers (``records, events``) of what predictions are conditioned on.
+        """Return hash (``data``) and numbers (``records, events, stations``) of what predictions rest on.
 
         Empty for a run without backbone.
         """
         return self.manifest.facts().get("conditioned", {})
+
+    @property
+    def is_refitted(self) -> bool:
+        """Return True if backbone and field are conditioned on other data than those of the training."""
+        return self.conditioned_on.get("data", self.data["digest"]) != self.data["digest"]
 
     def calibration(self, im: str) -> Calibration | None:
         """Return the calibration of the standard deviation for one intensity measure; None without one.
@@ -564,7 +569,8 @@ class RunFolder:
     def stations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the coordinates of the run's stations, or of the stations with the given ids.
 
-        The stations are those of the run's recording networks inside the output window of the map.
+        The stations are those of the run's recording networks inside the output window of the map, in the
+        data of the training and of ``tfgmm refit``.
 
         Parameters
         ----------
@@ -583,9 +589,15 @@ class RunFolder:
         UsageError
             The run has no station with one of the ids.
         DataError
-            The file ``stations.parquet`` is missing or damaged.
+            A file ``stations.parquet`` is missing or damaged.
         """
-        table = self._places("stations").rename(columns={"site_id": "terms_of"}).set_index("station_id")
+        table = self._places("stations")
+        if CONDITIONED_STATIONS in self.manifest.hashes():
+            # First, for a site of newer data may unite other stations than one of the training.
+            newer = self._places(f"{CONDITIONED}/stations")
+            table = pd.concat([newer, table[~table["station_id"].isin(newer["station_id"])]])
+            table = table.sort_values("station_id")
+        table = table.rename(columns={"site_id": "terms_of"}).set_index("station_id")
         if ids is not None:
             unknown = [name for name in ids if name not in table.index]
             if unknown:
@@ -598,7 +610,7 @@ class RunFolder:
         return table[["longitude", "latitude", "terms_of", "vs30"]].reset_index()
 
     def _places(self, name: str) -> pd.DataFrame:
-        """Return the table ``events`` or ``stations``; a missing or damaged file raises `DataError`."""
+        """Return a table of events or stations; a missing or damaged file raises `DataError`."""
         path = self.manifest.file(f"{name}.parquet")
         try:
             return files.read_parquet(path)

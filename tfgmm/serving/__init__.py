@@ -4,7 +4,6 @@ A model is an ensemble exported as a TensorFlow SavedModel. A signature is a nam
 
 client        request predictions from a model server, over REST or gRPC
 export        an ensemble -> one SavedModel in a new version folder
-field_graph   the field of records as TensorFlow functions, in bounded memory
 gmpe_table    the backbone of a run -> one table for OpenQuake
 graph         an ensemble as TensorFlow functions that need no Python, with the map projection
 grpc_service  the gRPC service of a model server, and its messages

@@ -17,7 +17,7 @@ from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import conditioning
 from tfgmm.prediction.conditioning import Conditioned, FieldMoments, MemberMoments
-from tfgmm.serving.field_graph import FieldGraph
+from tfgmm.prediction.field_graph import FieldGraph
 from tfgmm.stats.backbone import TABLES, Earthquakes, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import Field
@@ -434,8 +434,7 @@ class Graph:
             with tf.control_dependencies(before):
                 outputs.append(member(maps))
             before = outputs[-1][:1]
-        mean, stddev = (tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
-        return (mean if self._shrinkage is None else self._shrinkage.most * mean), stddev
+        return tuple(tf.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
 
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""

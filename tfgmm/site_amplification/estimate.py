@@ -387,14 +387,13 @@ def average_members(
     DataError
         A member is not trained or damaged.
     """
-    experiment, shrinkage, by_member = run.experiment, run.shrinkage(im), []
-    added = 1.0 if shrinkage is None else shrinkage.most
+    experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
         model = member.load(run.network(im, chunk, init))
         network = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
         by_member.append(
             [
-                added * average_maps(_predict_maps(network, average, progress), average.weightings)
+                average_maps(_predict_maps(network, average, progress), average.weightings)
                 for average in averages
             ]
         )

@@ -9,6 +9,7 @@ field              one Gaussian process over earthquakes and places, given the r
 field_covariance   covariance of the field by event, site and distance, and its fit
 field_event        formulas of the field for one event: new places, its own records, samples
 field_folds        mean and variance of the field at the records, from fits without them
+field_parts        source terms and path terms of the field by themselves, with their variances
 field_records      residuals of records by event, station and site, and pairs of event and place
 field_solver       conjugate gradients for the weights of the records, few functions for the variance
 japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara

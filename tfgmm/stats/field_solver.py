@@ -195,6 +195,16 @@ class Basis:
         near *= h[source]
         return near @ self.path_whitening.astype("float32")
 
+    def source_terms(self, covariance: Covariance, source_km, place_km) -> np.ndarray:
+        """Return the functions of source terms plus shared path terms, averaged over places, [n, r_p].
+
+        Without places they are those of the source terms alone. `source_km`, [n, 3]; `place_km`, [m, 2].
+        """
+        g = correlation(cdist(place_km, self.path_place_km), covariance.path_km)
+        mean = g.sum(axis=0) / max(len(g), 1)
+        h = correlation(cdist(source_km, self.path_source_km), covariance.source_km)
+        return h * (covariance.source + covariance.path_shared * mean) @ self.path_whitening
+
     def node_terms(self, covariance: Covariance, source_km) -> np.ndarray:
         """Return the functions of the source nodes at hypocentres, [n, nodes]; `source_km`, [n, 3]."""
         return correlation(cdist(source_km, self.node_km), covariance.source_km) @ self.node_whitening

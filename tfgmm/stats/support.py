@@ -227,9 +227,6 @@ N0_BOUNDS = 0.1, 200.0
 #: earthquakes, support half of u; regional differences of median ground motion have a standard deviation of
 #: about 0.3.
 DEFAULT_N0, DEFAULT_VARIANCE_U = 10.0, 0.1
-#: Share of its output that is taken of a network that learned what the field of a part of the records could
-#: not tell, for the field of all records tells more; found with records of Kanto (docs/results/ideas.md).
-SHARE_WITH_FIELD = 0.5
 #: Number of events, and effective number of records, with fewer of which nothing is fitted.
 FEWEST_EVENTS, FEWEST_RECORDS = 10, 30.0
 #: Standard deviations of ln n0 and of the logarithm of the prior variance of u about their default, of the
@@ -255,15 +252,11 @@ class Shrinkage:
         Standard deviation by which the records scatter more than predicted whatever their support, ln
         units: the event term if the predicted standard deviation is without it. It is fitted so that it
         does not pass for a variance of u.
-    most : float
-        Share of the network's own output that is u: below 1 where the network learned from a field that
-        knew less than the field to which u is added (`SHARE_WITH_FIELD`).
     """
 
     n0: float = DEFAULT_N0
     variance_u: float = DEFAULT_VARIANCE_U
     tau: float = 0.0
-    most: float = 1.0
 
     def share(self, n):
         r"""Return the share of the network's mean u that is added to the backbone.
@@ -320,7 +313,7 @@ class Shrinkage:
         return self.unsupported(n) * self.variance_u
 
 
-def fit_share(residuals: pd.DataFrame, rho: float = RHO, most: float = 1.0) -> Shrinkage:
+def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     r"""Fit the shrinkage of u to records of events that did not train the networks.
 
     .. math:: y_{es} - b_{es} \sim
@@ -343,8 +336,6 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO, most: float = 1.0) -> S
         ``stddev``, the network's standard deviation; all in ln units; ``n``, the support; ``event_id``.
     rho : float
         Share of the between-event variance in the variance of ln IM.
-    most : float
-        Share of the network's own output that is u, which is not fitted.
 
     Returns
     -------
@@ -370,7 +361,7 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO, most: float = 1.0) -> S
     count = np.bincount(event)
     weight = (effective_number(count, rho) / np.maximum(count, 1))[event]
     if len(count) < FEWEST_EVENTS or weight.sum() < FEWEST_RECORDS:
-        return Shrinkage(most=most)
+        return Shrinkage()
     default = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
 
     def loss(variances: np.ndarray, ln_n0: float) -> float:
@@ -395,4 +386,4 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO, most: float = 1.0) -> S
         best = min(best, (search.fun, ln_n0, *rest))
     search = minimize(loss_of_all, best[1:], bounds=bounds)
     ln_n0, ln_variance_u, tau_square = search.x.tolist()
-    return Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)), most)
+    return Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))

@@ -1,10 +1,11 @@
 """The field in events without records as TensorFlow functions, in bounded memory."""
 
-from typing import Any
+from typing import Any, Self
 
 import tensorflow as tf
 from keras import ops
 
+from tfgmm.stats.field import Field
 from tfgmm.stats.field_event import at_places, of_event
 
 #: Number of places for which the field is computed at once.
@@ -15,7 +16,8 @@ class FieldGraph:
     """A field as TensorFlow functions of hypocentres and places.
 
     Distances between places and stations take most of the memory. They are computed for a block of places
-    at a time, and serve all events at these places.
+    at a time, and serve all events at these places. All runs on the processor: a graphics card rounds the
+    factors of matrix products to three digits, and large numbers cancel here.
 
     Parameters
     ----------
@@ -26,8 +28,33 @@ class FieldGraph:
     def __init__(self, constants: dict[str, Any]) -> None:
         self._constants = constants
 
+    @classmethod
+    def of(cls, field: Field) -> Self:
+        """Return the functions of a field.
+
+        Parameters
+        ----------
+        field : Field
+            The field.
+
+        Returns
+        -------
+        FieldGraph
+        """
+        return cls(
+            {
+                name: values if name == "covariance" else tf.constant(values)
+                for name, values in field.constants.items()
+            }
+        )
+
     def at(
-        self, source_km: tf.Tensor, place_km: tf.Tensor, site: tf.Tensor | None = None
+        self,
+        source_km: tf.Tensor,
+        place_km: tf.Tensor,
+        site: tf.Tensor | None = None,
+        *,
+        site_terms: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return mean and variance of the field of events at the same places.
 
@@ -40,6 +67,8 @@ class FieldGraph:
         site : tensor of int32, [m], optional
             Index of the site of each place among those of the records, negative for a new one; by default
             all sites are new.
+        site_terms : bool
+            If False, site terms are left out of the mean; the variance is the same.
 
         Returns
         -------
@@ -58,10 +87,13 @@ class FieldGraph:
         def of_block(block):
             """Return mean and variance of all events at a block of places, [n, places at once] each."""
             functions = at_places(self._constants, *block, xp=ops)
+            if not site_terms:
+                functions = functions._replace(site_mean=tf.zeros_like(functions.site_mean))
             return _one_by_one(lambda source: of_event(self._constants, functions, source, ops), source_km)
 
-        given = tuple(in_blocks(values) for values in (place_km, site) if values is not None)
-        found = _one_by_one(of_block, given)
+        with tf.device("CPU:0"):
+            given = tuple(in_blocks(values) for values in (place_km, site) if values is not None)
+            found = _one_by_one(of_block, given)
         size = tf.stack([tf.shape(source_km)[0], blocks * _PLACES_AT_ONCE])
         return tuple(tf.reshape(tf.transpose(values, (1, 0, 2)), size)[:, :count] for values in found)
 

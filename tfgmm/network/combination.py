@@ -1,0 +1,75 @@
+"""Networks, backbone and field of each chunk -> the predictions of a run."""
+
+import numpy as np
+import pandas as pd
+
+from tfgmm.data.schemas import STOPPING, TERMS, VALIDATION, training_records
+from tfgmm.network import fields
+from tfgmm.stats.field import Field
+from tfgmm.stats.support import Shrinkage, Support, fit_share
+
+
+def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage | None, pd.DataFrame]:
+    """Return the shrinkage of the networks of one arm, and their predictions with support and field.
+
+    With a backbone, the part of the network is shrunken where the support is small. How far is fitted to
+    stopping events, which did not train.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame, [n, ...]
+        Predictions of the members of one intensity measure and arm (a set of input channels), with the
+        positions of events and stations, km.
+    by_chunk : dict of int to Field
+        Field of each chunk, given its training records; empty without field.
+
+    Returns
+    -------
+    shrinkage : Shrinkage or None
+        None without backbone.
+    predictions : pandas.DataFrame, [n, ...]
+        The rows with ``support``, the effective number of training records of the chunk like a record, and
+        with shrinkage and field in ``mean`` and ``stddev``.
+    """
+    parts = []
+    for chunk, rows in table.groupby("chunk", observed=True, sort=False):
+        support = Support.fit(training_records(rows)).at_records(rows)
+        supported = rows.assign(support=support)
+        parts.append(fields.with_terms(by_chunk[int(chunk)], supported) if by_chunk else supported)
+    located = pd.concat(parts)
+    # Networks of version 0.1 hold their regression themselves.
+    if not located["backbone"].any():
+        return None, located.sort_index()
+    shrinkage = _fit_shrinkage(located)
+    located = _shrunken(located, shrinkage)
+    if by_chunk:
+        of_chunks = located.groupby("chunk", observed=True, sort=False)
+        located = pd.concat([fields.add(by_chunk[int(chunk)], rows) for chunk, rows in of_chunks])
+    return shrinkage, located.sort_index()
+
+
+def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
+    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events."""
+    stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
+    held = table[stopping & (table["backbone"] != 0)]
+    # Without field there are no such columns.
+    of_field = held.reindex(columns=[*TERMS, "field_stddev"], fill_value=0.0)
+    residuals = {
+        "backbone_residual": held["ln_im"] - held["backbone"] - of_field[TERMS].sum(axis=1),
+        "u": held["mean"] - held["backbone"],
+        "stddev": np.hypot(held["stddev"], of_field["field_stddev"]),
+        "n": held["support"],
+        "event_id": held["event_id"],
+    }
+    return fit_share(pd.DataFrame(residuals))
+
+
+def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:
+    """Return predictions whose networks are shrunken towards the backbone by their support."""
+    has_backbone = table["backbone"] != 0
+    share = shrinkage.share(table["support"]).where(has_backbone, 1.0)
+    added = shrinkage.added_variance(table["support"]).where(has_backbone, 0.0)
+    return table.assign(
+        mean=table["backbone"] + share * (table["mean"] - table["backbone"]),
+        stddev=np.sqrt(table["stddev"] ** 2 + added),
+    )
