@@ -12,7 +12,7 @@ from tfgmm.data.schemas import TERMS
 from tfgmm.evaluation import scores, variability
 from tfgmm.stats import field
 from tfgmm.stats.field_covariance import Covariance
-from tfgmm.stats.field_records import Records
+from tfgmm.stats.field_records import Cells, Records
 
 KNOWN, HELD_OUT = "training / validation", "validation / validation"
 #: Standard deviations of one record of a validation event, at a known site and at a held-out one.
@@ -43,7 +43,9 @@ def table():
 @pytest.fixture(scope="module")
 def compared(table):
     tidy = variability.tidy(variability.decompositions(table, "kik"))
-    return variability.compare_parts(table, tidy, "kik").set_index(["cell", "part"])
+    cells = [KNOWN, HELD_OUT, "added / validation"]
+    shared = pd.DataFrame({"im": "PGA", "cell": cells, "shared": [0.31, 0.32, 0.33]})
+    return variability.compare_parts(table, shared, tidy, "kik").set_index(["cell", "part"])
 
 
 @pytest.mark.slow
@@ -52,7 +54,6 @@ def test_predicted_parts_are_those_of_the_table(compared, cell, number):
     tau, site, path, within = (of_cells[number] for of_cells in STDDEVS.values())
     found = compared.loc[cell, "predicted"]
     expected = {"tau": tau, "phi_s2s": site, "phi_p2p": path, "phi_ss": within}
-    expected["phi_p2p + phi_ss"] = np.hypot(path, within)
     for part, value in expected.items():
         assert found[part] == pytest.approx(value), part
     assert found["epistemic"] == pytest.approx(0.1 / np.sqrt(2), rel=0.1)  # of two members
@@ -62,14 +63,39 @@ def test_predicted_parts_are_those_of_the_table(compared, cell, number):
 
 @pytest.mark.slow
 def test_found_parts_stand_beside_what_the_residuals_can_tell(compared):
-    found = compared.loc[HELD_OUT, "estimate"]
-    for part, planted in (("tau", TAU), ("phi_s2s", PHI_S2S), ("phi_p2p + phi_ss", PHI_SS)):
-        assert found[part] == pytest.approx(planted, abs=0.1), part
-    assert found[["phi_p2p", "phi_ss", "epistemic"]].isna().all()
+    held = compared.loc[HELD_OUT]
+    for part, planted in (("tau", TAU), ("phi_s2s", PHI_S2S), ("phi_ss", PHI_SS)):
+        assert held.loc[part, "estimate"] == pytest.approx(planted, abs=0.1), part
+    assert held.loc[["phi_p2p", "epistemic"], ["expected", "estimate"]].isna().all(axis=None)
+    assert held.loc["tau", "expected"] == 0.32
+    assert held.loc["phi_s2s", "expected"] == held.loc["phi_s2s", "predicted"]
+    squares = (held.loc[["tau", "phi_s2s", "phi_ss"], "expected"] ** 2).sum()
+    assert squares == pytest.approx(held.loc["sigma", "predicted"] ** 2)
     assert set(compared.index.unique("cell")) == {KNOWN, HELD_OUT, "added / validation"}
-    low, high = (compared.loc[HELD_OUT].loc["sigma", f"predicted_{side}"] for side in ("low", "high"))
-    assert low <= compared.loc[(HELD_OUT, "sigma"), "predicted"] <= high
-    assert low < high
+    assert held.loc["sigma", "predicted_low"] < held.loc["sigma", "predicted"]
+    assert held.loc["sigma", "predicted"] < held.loc["sigma", "predicted_high"]
+
+
+@pytest.mark.slow
+def test_records_of_an_event_share_what_the_field_says():
+    """Of new events of a field: what a fit to its residuals, and to samples of them, finds as tau."""
+    rows = planted_records(200, 60, clusters=150)
+    new = rows["event_id"] >= "E00100"
+    records = Records.of(rows[~new], rows.loc[~new, "residual"])
+    fitted = field.condition(PLANTED, records)
+    roles = {
+        "event_role": "validation",
+        "site_role": "training",
+        "network": "kik",
+        "nearest_added_km": np.nan,
+    }
+    table = rows[new].assign(im="PGA", chunk=0, model=scores.ENSEMBLE, **roles)
+    shared = variability.shared_in_events(table, lambda im, chunk: fitted, "kik").set_index("cell")
+    mean = fitted.mean(Cells.of(table, records))
+    found = variability.decompose(table.assign(ln_im=table["residual"], mean=mean)).table
+    tau = found.set_index("part").loc["tau"]
+    assert shared.loc[KNOWN, "shared"] > PLANTED.event**0.5
+    assert shared.loc[KNOWN, "shared"] == pytest.approx(tau["estimate"], rel=0.2)
 
 
 @pytest.mark.slow

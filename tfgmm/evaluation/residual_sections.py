@@ -141,7 +141,9 @@ def sigma_parts(scored: ScoredRun, decompositions: dict[tuple[str, str, str], De
     Section
         Result of `tfgmm.evaluation.variability.compare_parts` as a table, ln units.
     """
-    table = variability.compare_parts(scored.ensemble, variability.tidy(decompositions), scored.reference)
+    of_ensemble, reference = scored.ensemble, scored.reference
+    shared = variability.shared_in_events(of_ensemble, scored.run.field, reference)
+    table = variability.compare_parts(of_ensemble, shared, variability.tidy(decompositions), reference)
     texts = {}
     for name, columns in (
         ("predicted", ["predicted", "predicted_low", "predicted_high"]),
@@ -150,15 +152,17 @@ def sigma_parts(scored: ScoredRun, decompositions: dict[tuple[str, str, str], De
         values = table[columns].set_axis(["value", "low", "high"], axis=1)
         intervals = format_intervals(values.join(table[["events", "sites"]]))
         texts[name] = intervals.mask(values["value"].isna(), "")
+    texts["expected"] = table["expected"].map("{:.3f}".format).mask(table["expected"].isna(), "")
     return Section(
         "sigma_parts",
         "Parts of sigma: predicted, and found in the residuals of validation events",
         "Predicted: root mean squares; phi_s2s and phi_p2p (path and source terms) are what the training "
-        "records do not tell of the terms. Found: crossed mixed-effects fit to the residuals. "
-        "It cannot tell phi_p2p from phi_ss, so both stand together, and what all stations share of source "
-        "and path terms counts as tau in it; its parts hold the spread of the members. 90 % intervals.",
+        "records do not tell of the terms. Found: crossed mixed-effects fit to the residuals, which counts "
+        "as tau all that the records of an event share (source terms, and path and within-event terms of a "
+        "long range), and in phi_ss what is left of them; its parts hold the spread of the members. "
+        "Expected: what this fit would find if the predictions were right. 90 % intervals.",
         table,
-        table[["im", "cell", "part"]].assign(**texts),
+        table[["im", "cell", "part"]].join(pd.DataFrame(texts)[["predicted", "expected", "found"]]),
     )
 
 

@@ -7,7 +7,7 @@ station chunk times an initialisation. Cells are the combinations of site role a
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,15 @@ from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap, mixed_effects
 from tfgmm.stats.field import Field
 from tfgmm.stats.field_covariance import LEAST_PAIRS, RANGES, VARIANCES, Covariance, mean_products
+from tfgmm.stats.field_records import Cells
 
 #: Names of the parts that `decompose` estimates (ln units), and of the square root of the sum of squares.
 PARTS = ("tau", "phi_s2s", "phi_ss")
 SIGMA = "sigma"
-#: Names of further predicted parts: path terms with source terms, path terms and phi_SS together (which the
-#: residuals do not tell apart), and the spread of the members.
-PATHS, PATHS_AND_REST, EPISTEMIC = "phi_p2p", "phi_p2p + phi_ss", "epistemic"
+#: Names of further predicted parts: path terms with source terms, and the spread of the members.
+PATHS, EPISTEMIC = "phi_p2p", "epistemic"
+#: Largest number of events of a chunk whose covariance between stations is computed.
+_EVENTS = 40
 #: A part below this share of phi_ss is zero within the resolution of the records, and has no interval.
 _NEGLIGIBLE = 1e-3
 _PLACES = {"site_id": ["longitude", "latitude"], "event_id": ["event_longitude", "event_latitude"]}
@@ -256,9 +258,9 @@ def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     pandas.DataFrame
         One row per intensity measure, cell and part: ``im, cell, part``; ``predicted``, with the ends
         ``predicted_low`` and ``predicted_high`` of its interval over events and sites, ln units; ``events,
-        sites``, their numbers. The parts are ``tau, phi_s2s``, `PATHS`, ``phi_ss``, `PATHS_AND_REST`,
-        `EPISTEMIC` and the total, `SIGMA`. At a known site, phi_s2s and phi_p2p are what is unknown of the
-        terms; at an unknown place they are what its neighbours do not tell.
+        sites``, their numbers. The parts are ``tau, phi_s2s``, `PATHS`, ``phi_ss``, `EPISTEMIC` and the
+        total, `SIGMA`. At a known site, phi_s2s and phi_p2p are what is unknown of the terms; at an unknown
+        place they are what its neighbours do not tell.
     """
     rows = []
     for names, records in scores.groups(
@@ -275,7 +277,6 @@ def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
                 ("phi_ss", "within_stddev"),
             )
         }
-        squares[PATHS_AND_REST] = squares[PATHS] + squares["phi_ss"]
         squares |= {EPISTEMIC: records["epistemic"], SIGMA: records["stddev"] ** 2}
         roots = {part: lambda mean, part=part: np.sqrt(mean[part]) for part in squares}
         clusters = records["event_id"], records["site_id"]
@@ -286,13 +287,64 @@ def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).rename(columns=named)[columns]
 
 
-def compare_parts(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return predicted parts of sigma beside the parts found in residuals of validation events.
+def shared_in_events(
+    table: pd.DataFrame, field_of: Callable[[str, int], Field], reference: str
+) -> pd.DataFrame:
+    """Return what the records of one validation event have in common by the field, in each cell.
+
+    A fit to residuals counts all that the records of an event share as its event term: beside the event
+    term of the field, the source term, and path and within-event terms of a long range.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Partial ensembles of a run with the field, as for `predicted_parts`, with the positions of events
+        and stations, km.
+    field_of : callable
+        Function of intensity measure and chunk that returns the field of the chunk.
+    reference : str
+        Name of the reference network, whose records are scored.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per intensity measure and cell: ``im, cell``; ``shared``, ln units, the square root of the
+        covariance of the field at two sites, given the training records: the mean over all pairs of sites
+        of an event, and over events, of which up to 40 of each chunk are taken.
+    """
+    found = []
+    for (im, chunk), rows in table.groupby(["im", "chunk"], observed=True):
+        field = field_of(im, chunk)
+        for cell, records in scores.cells(rows[rows["event_role"] == VALIDATION], reference).items():
+            by_event = list(records.groupby("event_id", observed=True))
+            for number in np.unique(np.linspace(0, len(by_event) - 1, _EVENTS).astype(int)):
+                cells = Cells.of(by_event[number][1], field.records) if by_event else []
+                if len(cells) and (other := np.not_equal.outer(cells.site, cells.site)).any():
+                    covariance = field.event_covariance(cells)[other].mean()
+                    found.append({"im": im, "cell": cell, "shared": covariance})
+    mean = pd.DataFrame(found).groupby(["im", "cell"], sort=False)["shared"].mean()
+    return np.sqrt(mean.clip(lower=0)).reset_index()
+
+
+def compare_parts(
+    table: pd.DataFrame, shared: pd.DataFrame, estimated: pd.DataFrame, reference: str
+) -> pd.DataFrame:
+    r"""Return predicted parts of sigma beside the parts found in residuals of validation events.
+
+    A fit to residuals cannot tell source, path and within-event terms from others. What it would find if
+    the predictions were right is
+
+    .. math:: \tau'^2 = \overline{cov}, \quad \phi_{S2S}'^2 = \phi_{S2S}^2, \quad
+        \phi_{SS}'^2 = \sigma^2 - \tau'^2 - \phi_{S2S}'^2
+
+    with the mean covariance of two records of an event.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Partial ensembles of a run with the field, as for `predicted_parts`.
+    shared : pandas.DataFrame
+        Result of `shared_in_events`.
     estimated : pandas.DataFrame
         Result of `tfgmm.evaluation.variability.tidy`: estimated parts, per model and cell.
     reference : str
@@ -301,18 +353,22 @@ def compare_parts(table: pd.DataFrame, estimated: pd.DataFrame, reference: str) 
     Returns
     -------
     pandas.DataFrame
-        The rows of `predicted_parts` in the cells of `estimated`, with ``estimate`` and the ends ``low``
-        and ``high`` of its interval, ln units. The phi_ss of a fit to residuals holds what differs between
-        paths, and stands beside `PATHS_AND_REST`. There is no estimate (NaN) for `PATHS` and phi_ss alone,
-        nor for `EPISTEMIC`, because the spread of the members is in the estimates of the other parts.
+        The rows of `predicted_parts` in the cells of `estimated`, with ``expected``, what a fit to
+        residuals would find; ``estimate``, what it has found, and the ends ``low`` and ``high`` of its
+        interval, ln units. Both are NaN for `PATHS` and `EPISTEMIC`, which are in the other parts.
     """
     columns = ["im", "cell", "part", "estimate", "low", "high"]
     of_ensemble = estimated.loc[estimated["model"] == scores.ENSEMBLE, columns]
-    of_ensemble = of_ensemble.replace({"part": {"phi_ss": PATHS_AND_REST}})
+    predicted = predicted_parts(table, reference)
+    across = predicted.pivot(index=["im", "cell"], columns="part", values="predicted").reset_index()
+    expected = across.merge(shared, on=["im", "cell"])
+    rest = expected[SIGMA] ** 2 - expected["shared"] ** 2 - expected["phi_s2s"] ** 2
+    expected = expected.assign(tau=expected["shared"], phi_ss=np.sqrt(rest.clip(lower=0)))
+    expected = expected.melt(["im", "cell"], [*PARTS, SIGMA], "part", "expected")
     cells = of_ensemble[["im", "cell"]].drop_duplicates()
     return (
-        predicted_parts(table, reference)
-        .merge(cells, on=["im", "cell"])
+        predicted.merge(cells, on=["im", "cell"])
+        .merge(expected, on=["im", "cell", "part"], how="left")
         .merge(of_ensemble, on=["im", "cell", "part"], how="left")
     )
 
