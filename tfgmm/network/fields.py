@@ -13,7 +13,6 @@ from tfgmm.data.schemas import RECORD, SITE_XY, SOURCE_XY, TERMS, VALIDATION, is
 from tfgmm.stats import field as process
 from tfgmm.stats.field import Field
 from tfgmm.stats.field_covariance import Covariance
-from tfgmm.stats.field_event import given_own_records
 from tfgmm.stats.field_folds import out_of_fold
 from tfgmm.stats.field_records import Cells, Records
 
@@ -125,33 +124,28 @@ def with_terms(field: Field, members: pd.DataFrame) -> pd.DataFrame:
 def add(field: Field, members: pd.DataFrame) -> pd.DataFrame:
     r"""Add the field of a chunk to the predictions of its networks.
 
-    .. math:: \mu_{es} = b_{es} + E[G(e, s) | y - b] + u_{es} - k_{es}^T u_e, \quad
+    .. math:: \mu_{es} = b_{es} + E[G(e, s) | y - b] + u_{es}, \quad
         \sigma_{es}^2 = Var[G(e, s)] + s_{es}^2
 
-    with the backbone b and the network's mean u. Where the event itself has training records, the errors of
-    backbone, field and network together tell of its other records. The field holds the errors of the
-    backbone; what the event's own records would say of the network, :math:`k^T u_e` with the weights k of
-    simple kriging within the event, is taken off.
+    with the backbone b and the network's mean u. Where the event itself has training records, u is left
+    out: they tell what it would, and its part that they do not tell is noise (docs/results/ideas.md).
 
     Parameters
     ----------
     field : Field
         Field given the training records of the chunk.
     members : pandas.DataFrame, [n, ...]
-        Result of `with_terms`, with ``event_role, site_role``, and ``mean`` of backbone and network.
+        Result of `with_terms`, with ``mean`` of backbone and network.
 
     Returns
     -------
     pandas.DataFrame, [n, ...]
         The rows in the same order with the field in ``mean`` and ``stddev``.
     """
-    number, first = _records_of(members)
-    inits, init = np.unique(members["init"], return_inverse=True)
-    u = np.zeros((len(first), len(inits)))
-    u[number, init] = members["mean"] - members["backbone"]
-    told = _told_by_own_records(field, Cells.of(first, field.records), is_training(first).to_numpy(), u)
+    known = members["event_id"].astype(str).isin(field.records.event_ids)
+    median = members["mean"].where(~known, members["backbone"])
     return members.assign(
-        mean=members["backbone"] + members[TERMS].sum(axis=1) + (u - told)[number, init],
+        mean=median + members[TERMS].sum(axis=1),
         stddev=np.hypot(members["field_stddev"], members["stddev"]),
     )
 
@@ -160,23 +154,3 @@ def _records_of(members: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the number of the record of each row, [n], and one row for each record."""
     record = members.groupby(RECORD, sort=False, observed=True)
     return record.ngroup().to_numpy(), members[~members.duplicated(RECORD)]
-
-
-def _told_by_own_records(field: Field, cells: Cells, trained: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Return what an event's training records would tell of u, [n, inits], by simple kriging; else 0.
-
-    `trained`, [n], marks the training records among `cells`, and u is the networks' mean, [n, inits].
-    """
-    told = np.zeros_like(u)
-    order = np.argsort(cells.event, kind="stable")
-    events, starts = np.unique(cells.event[order], return_index=True)
-    for event, rows in zip(events, np.split(order, starts[1:]), strict=True):
-        own = rows[trained[rows]]
-        if event < 0 or not len(own):
-            continue
-        both = cells[np.r_[own, rows]]
-        # As if the event were new: its own records come in only here.
-        as_new = Cells(both.source_km, both.place_km, np.full(len(both), -1), both.site)
-        covariance = field.event_covariance(as_new)
-        told[rows] = given_own_records(covariance, u[own], field.covariance.noise)[0]
-    return told
