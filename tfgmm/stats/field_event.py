@@ -87,33 +87,38 @@ def at_places(constants: dict[str, Any], place_km, site=None, xp=np) -> PlaceFun
     PlaceFunctions
     """
     fit = constants["covariance"]
-    apart = _distances(place_km, constants["station_km"], xp)
-    of_site = fit.site_shared * correlation(apart, fit.site_km, xp)
-    of_path = fit.source + fit.path_shared * correlation(apart, fit.path_km, xp)
-    apart = _distances(place_km, constants["site_place_km"], xp)
-    near = fit.site_shared * correlation(apart, fit.site_km, xp)
+    to_stations, to_site_cells, to_path_cells = (
+        _distances(place_km, constants[name], xp)
+        for name in ("station_km", "site_place_km", "path_place_km")
+    )
+    of_site = fit.site_shared * correlation(to_stations, fit.site_km, xp)
+    of_path = fit.source + fit.path_shared * correlation(to_stations, fit.path_km, xp)
+    to_cells = fit.source + fit.path_shared * correlation(to_path_cells, fit.path_km, xp)
+    near = fit.site_shared * correlation(to_site_cells, fit.site_km, xp)
     terms = xp.matmul(near, constants["site_whitening"])
-    apart = _distances(place_km, constants["path_place_km"], xp)
-    to_cells = fit.source + fit.path_shared * correlation(apart, fit.path_km, xp)
     variance = xp.sum(xp.matmul(terms, constants["site_posterior"]) * terms, axis=1)
     with_site = xp.matmul(terms, constants["path_with_site"])
     rest = xp.maximum(fit.site_own + fit.site_shared - xp.sum(terms**2, axis=1), 0.0)
-    known_path = ()
+    everywhere = constants["weights_of_station"]
     if site is None:
-        variance = variance + rest
-    else:
-        same = xp.where(xp.equal(site[:, None], constants["site_of_station"][None, :]), _ONE, _ZERO)
-        of_site, of_path = of_site + fit.site_own * same, of_path + fit.path_own * same
-        known, index = xp.where(site >= 0, _ONE, _ZERO), xp.maximum(site, 0)
-        own, with_terms, with_path, path_known, path_share = (
-            xp.take(constants[name], index, axis=0)
-            for name in ("own_posterior", "own_with_site", "own_with_path", "path_known", "path_share")
-        )
-        variance = variance + known * (own + xp.sum(terms * with_terms, axis=1)) + (1.0 - known) * rest
-        with_site = with_site + known[:, None] * with_path
-        known_path = known[:, None, None] * path_known, known[:, None] * path_share
-    site_mean = xp.matmul(of_site, constants["weights_of_station"])
-    return PlaceFunctions(site_mean, of_path, to_cells, variance, with_site * to_cells, *known_path)
+        variance, with_site = variance + rest, with_site * to_cells
+        return PlaceFunctions(xp.matmul(of_site, everywhere), of_path, to_cells, variance, with_site)
+    same = xp.where(xp.equal(site[:, None], constants["site_of_station"][None, :]), _ONE, _ZERO)
+    known, index = xp.where(site >= 0, _ONE, _ZERO), xp.maximum(site, 0)
+    own, with_terms, with_path, path_known, path_share = (
+        xp.take(constants[name], index, axis=0)
+        for name in ("own_posterior", "own_with_site", "own_with_path", "path_known", "path_share")
+    )
+    own_variance = own + xp.sum(terms * with_terms, axis=1)
+    return PlaceFunctions(
+        xp.matmul(of_site + fit.site_own * same, everywhere),
+        of_path + fit.path_own * same,
+        to_cells,
+        variance + known * own_variance + (1.0 - known) * rest,
+        (with_site + known[:, None] * with_path) * to_cells,
+        known[:, None, None] * path_known,
+        known[:, None] * path_share,
+    )
 
 
 def of_event(constants: dict[str, Any], places: PlaceFunctions, source_km, xp=np) -> tuple:
