@@ -18,8 +18,10 @@ SOURCE_CLASSES_KM = np.array([0, 1, 3, 6, 10, 15, 25, 40, 70, 100])
 SITE_CLASSES_KM = np.array([0, 0.5, 2, 4, 7, 10, 15, 25, 40, 60, 100])
 #: Smallest numbers of events, of sites and of pairs of records with which a covariance is fitted.
 LEAST_EVENTS, LEAST_SITES, LEAST_PAIRS = 5, 5, 20
-#: Lower and upper bound of the ranges, km.
-RANGE_BOUNDS_KM = 2.0, 200.0
+#: Lower and upper bounds of the ranges of sources, site terms, path terms and within-event terms, km. What
+#: stations far apart share of an event or a path would pass for a part of these, and leave no event and
+#: source terms: the fit of the covariances is as good with both.
+RANGE_BOUNDS_KM = ((2.0, 200.0), (2.0, 200.0), (2.0, 60.0), (2.0, 60.0))
 #: Smallest share of the noise in the total variance: with less the equations are hard to solve.
 LEAST_NOISE = 0.05
 #: Ranges of sources, site terms, path terms and within-event terms, km, from which the search starts.
@@ -127,7 +129,7 @@ class Covariance:
         classes = classes[(classes["pairs"] >= LEAST_PAIRS) | classes["is_record"]]
         noise = None if records.noise is None else float(records.noise.mean())
         fitted = _Fit(classes, noise)
-        bounds = [(float(np.log(RANGE_BOUNDS_KM[0])), float(np.log(RANGE_BOUNDS_KM[1])))] * 4
+        bounds = np.log(RANGE_BOUNDS_KM).tolist()
         searches = [
             minimize(
                 fitted.misfit, np.log(start), method="Nelder-Mead", bounds=bounds, options={"maxfev": 600}
