@@ -50,6 +50,7 @@ def first(data: EventRecords, count: int) -> EventRecords:
         data.splits[: count + 1],
         data.pixels[rows],
         data.ln_im[rows],
+        data.variance[rows],
         data.weight[rows],
     )
 

@@ -81,6 +81,7 @@ def repeated(data, events: int, stations: int | None):
         splits=splits,
         pixels=data.pixels[row],
         ln_im=data.ln_im[row],
+        variance=data.variance[row],
         weight=data.weight[row] / (1 if stations is None else stations),
     )
 

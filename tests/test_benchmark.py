@@ -25,6 +25,7 @@ def two_events() -> EventRecords:
         splits=np.array([0, 2, 5]),
         pixels=np.arange(10).reshape(5, 2).astype("int32"),
         ln_im=np.arange(5, dtype="float32"),
+        variance=np.zeros(5, "float32"),
         weight=np.ones(5, "float32"),
     )
 

@@ -34,7 +34,7 @@ def test_what_was_written_is_whole(root):
     assert (of_data == WHOLE).all() and "records.parquet" in of_data
     of_run = states(root / "run")
     assert (of_run == WHOLE).all()
-    assert {"data", "predictions.parquet", "path_terms.npz", "members/all/chunk-1_init-0"} <= {
+    assert {"data", "predictions.parquet", "conditioned/field_PGA.npz", "members/all/chunk-1_init-0"} <= {
         *of_run.index
     }
 

@@ -9,6 +9,7 @@ ensemble, identified by the chunk of held-out stations and the initialisation (c
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -494,14 +495,13 @@ class RunFolder:
         Returns
         -------
         bool
-            False for networks of version 0.1 too, which hold their regression themselves.
-
-        Raises
-        ------
-        UsageError, DataError
-            As for `trained`.
+            False for networks of version 0.1 too, which hold their regression themselves, and without any
+            trained network.
         """
-        return self.member(*self.trained(im)[0]).backbone(im) is not None
+        places = itertools.product(range(self.experiment.chunks), range(self.experiment.inits))
+        members = (self.member(*place) for place in places)
+        first = next((member for member in members if im in member.ims()), None)
+        return first is not None and first.backbone(im) is not None
 
     @property
     def conditioned_on(self) -> dict:
