@@ -227,6 +227,12 @@ class Backbone:
     report: pd.DataFrame
     hypocentral: bool = False
 
+    def __post_init__(self) -> None:
+        """Round the published medians to what a file holds of them, a thousandth of their uncertainty."""
+        for name in ("published", "pga_760"):
+            rounded = np.asarray(getattr(self, name), "float32").astype(float)
+            object.__setattr__(self, name, rounded)
+
     def class_weights(self, depth_km, tectonic_class=None) -> np.ndarray:
         """Return the weights of the backbone's classes for each earthquake, [event, class].
 
@@ -430,8 +436,7 @@ class Backbone:
             "report": self.report.to_dict(orient="list"),
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        for name in ("published", "pga_760"):  # a thousandth of their uncertainty
-            arrays[name] = arrays[name].astype("float32")
+        arrays |= {name: arrays[name].astype("float32") for name in ("published", "pga_760")}
         with files.whole_file(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, settings=np.array(json.dumps(plain)), **arrays)
 
