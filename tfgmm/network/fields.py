@@ -76,7 +76,7 @@ def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
     told = pd.DataFrame(0.0, records.index, ["field_mean", "field_variance"])
     # `Records` are sorted by event id, then by station id.
     in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
-    told.loc[in_order] = np.c_[folds.new_site_mean, folds.new_site_variance]
+    told.loc[in_order] = np.c_[folds.mean, folds.variance]
     validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
     other = records[~trained & ~validates]
     cells = Cells.of(other, fitted.records)

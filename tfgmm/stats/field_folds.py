@@ -1,6 +1,7 @@
 """Mean and variance of the field at the records themselves, from fits without them."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -17,19 +18,15 @@ class OutOfFold:
 
     Attributes
     ----------
-    new_site_mean, new_site_variance : ndarray, [n]
+    mean, variance : ndarray, [n]
         From the fit without the record's block of events and without its fold of sites; ln units and
         squared ln units.
-    known_site_mean, known_site_variance : ndarray, [n]
-        From the fit without the record's block of events.
     block, fold : ndarray of int, [n]
         Block of events and fold of sites of each record.
     """
 
-    new_site_mean: np.ndarray
-    new_site_variance: np.ndarray
-    known_site_mean: np.ndarray
-    known_site_variance: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
     block: np.ndarray
     fold: np.ndarray
 
@@ -64,7 +61,7 @@ def out_of_fold(
     Returns
     -------
     OutOfFold
-        Means and variances for a new event at a new site, and for a new event at a known site.
+        Means and variances for a new event at a new site.
 
     Raises
     ------
@@ -82,15 +79,9 @@ def out_of_fold(
     block = (rank_of_event * event_blocks // events)[records.event]
     fold = (rank_of_site % site_folds)[records.site[records.station]]
     basis, cells = Basis.choose(covariance, records, seed), records.cells()
-    results = np.zeros((4, len(records)))
-    for number in range(event_blocks):
-        for held_fold in [*range(site_folds), None]:
-            out = block == number
-            kept = ~out if held_fold is None else ~out & (fold != held_fold)
-            wanted = out if held_fold is None else out & (fold == held_fold)
-            fitted = condition(covariance, records.chosen(kept), basis)
-            row = 2 if held_fold is None else 0
-            results[row, wanted] = fitted.mean(cells[wanted])
-            results[row + 1, wanted] = fitted.variance(cells[wanted])
-    new_mean, new_variance, known_mean, known_variance = results
-    return OutOfFold(new_mean, new_variance, known_mean, known_variance, block, fold)
+    mean, variance = np.zeros(len(records)), np.zeros(len(records))
+    for number, held_fold in itertools.product(range(event_blocks), range(site_folds)):
+        fitted = condition(covariance, records.chosen((block != number) & (fold != held_fold)), basis)
+        out = (block == number) & (fold == held_fold)
+        mean[out], variance[out] = fitted.mean(cells[out]), fitted.variance(cells[out])
+    return OutOfFold(mean, variance, block, fold)
