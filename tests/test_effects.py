@@ -132,9 +132,9 @@ def test_the_field_and_observations_agree(terms):
     found = effects.estimate(terms, min_records=20)
     assert len(found.sources) == len(found.paths) == len(terms.sources())
     for table, name in (
-        (found.sources, "source_term"),
+        (found.sources, "source_and_mean_path_term"),
         (found.sites, "site_term"),
-        (found.paths, "path_term"),
+        (found.paths, "source_and_path_term"),
     ):
         both = table.dropna(subset="observed")
         assert len(both) > 5

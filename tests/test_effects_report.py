@@ -29,8 +29,12 @@ def finished(tmp_path, field_run):
 @pytest.fixture
 def one() -> effects.Effects:
     cells = pd.DataFrame({"longitude": [139.625, 139.875, 140.125], "latitude": [35.375, 35.625, 35.375]})
-    sources = cells.assign(source_term=[-0.2, 0.1, 0.1], told=[0.5, 0.1, 0.6], observed=[-0.5, 0.7, np.nan])
-    paths = cells.assign(path_term=[-0.3, 0.0, 0.2], told=[0.0, 0.4, 0.6], observed=[np.nan, 0.6, -0.1])
+    sources = cells.assign(
+        source_and_mean_path_term=[-0.2, 0.1, 0.1], told=[0.5, 0.1, 0.6], observed=[-0.5, 0.7, np.nan]
+    )
+    paths = cells.assign(
+        source_and_path_term=[-0.3, 0.0, 0.2], told=[0.0, 0.4, 0.6], observed=[np.nan, 0.6, -0.1]
+    )
     sites = pd.DataFrame({"longitude": [139.5, 140.2, 140.0, 139.9], "latitude": [35.4, 35.4, 35.8, 35.5]})
     sites = sites.assign(site_term=[0.1, -0.1, 0.3, 0.0], observed=[0.3, -0.2, 0.5, np.nan])
     station = pd.Series({"station_id": "S7", "longitude": 139.7, "latitude": 35.6})

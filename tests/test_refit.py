@@ -157,6 +157,11 @@ def changed(data: Dataset, **columns) -> Dataset:
     return dataclasses.replace(data, records=data.records.assign(**columns))
 
 
+def moved(data: Dataset, tables: str, degrees: float) -> Dataset:
+    table = getattr(data, tables)
+    return dataclasses.replace(data, **{tables: table.assign(latitude=table["latitude"] + degrees)})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -167,6 +172,8 @@ def changed(data: Dataset, **columns) -> Dataset:
         (lambda data: dataclasses.replace(data, stations=data.stations.assign(network="x")), "needs kik"),
         (lambda data: dataclasses.replace(data, stations=data.stations.assign(latitude=10.0)), "needs kik"),
         (lambda data: changed(data, station_id="Z1"), "no new record is of a station on the map"),
+        (lambda data: moved(data, "stations", 0.1), "station .* is 11.1 km away from its place in run"),
+        (lambda data: moved(data, "events", 1.0), "event .* is 111 km away from its place in run"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(run, change, words):

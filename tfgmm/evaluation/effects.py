@@ -27,6 +27,9 @@ from tfgmm.runs.run import RunFolder
 MIN_RECORDS, MIN_PATH_RECORDS = 20, 3
 #: Share of the prior variance: where records have removed less, maps are hatched.
 LITTLE_TOLD = 0.2
+#: Columns of the terms in tables: the source term with the mean of the shared path terms to the stations,
+#: and the sum of source and path term to one station.
+SOURCE, PATH = "source_and_mean_path_term", "source_and_path_term"
 
 _CELL = ["longitude", "latitude"]
 _NO_RECORDS, _HATCH = "#dddddd", "/////"
@@ -100,8 +103,9 @@ def estimate(
     """
     records = with_cells(terms.records(), cell_deg)
     station = records["station_id"].mode()[0] if station is None else station
-    sources = terms.sources(cell_deg=cell_deg, with_paths=True)
-    paths, sites = terms.paths(station, cell_deg=cell_deg, with_source=True), terms.sites()
+    sources = terms.sources(cell_deg=cell_deg, with_paths=True).rename(columns={"source_term": SOURCE})
+    paths = terms.paths(station, cell_deg=cell_deg, with_source=True).rename(columns={"path_term": PATH})
+    sites = terms.sites()
     records = records[records.groupby(_CELL)["event_id"].transform("size") >= min_records]
     if len(records.drop_duplicates(_CELL)) < 2:
         raise DataError(
@@ -259,8 +263,8 @@ def draw(effects: Effects, im: str, cell_deg: float, note: str = "") -> plt.Figu
     """
     station = effects.station["station_id"]
     rows = {
-        "source_term": (effects.sources, ("(a) Sources", "(b) Sources, observed")),
-        "path_term": (
+        SOURCE: (effects.sources, ("(a) Sources", "(b) Sources, observed")),
+        PATH: (
             effects.paths,
             (f"(c) Sources and paths to {station}", f"(d) To {station}, observed"),
         ),

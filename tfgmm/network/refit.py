@@ -14,6 +14,7 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.core.lease import held
+from tfgmm.core.sphere import distance_km
 from tfgmm.data.dataset import Dataset
 from tfgmm.network import backbones, batches, fields
 from tfgmm.runs.folds import stations_in_use
@@ -22,6 +23,8 @@ from tfgmm.runs.run import CONDITIONED, CONDITIONED_STATIONS, STATIONS, RunFolde
 _log = logging.getLogger(__name__)
 
 
+#: Distances, km, by which a station may have moved, and a hypocentre been located anew, and be the same.
+MOVED_STATION_KM, MOVED_EVENT_KM = 2.0, 50.0
 #: Function that is called with the name of the current step and the share of the step done, 0 to 1.
 Report = Callable[[str, float], None]
 
@@ -97,6 +100,31 @@ def _refuse_unfit(run: RunFolder, dataset: Dataset) -> None:
     if not dataset.records["station_id"].isin(stations["station_id"]).any():
         raise UsageError(
             f"no new record is of a station on the map of run {run.path}: bring another dataset"
+        )
+    for name, largest_km in (("station", MOVED_STATION_KM), ("event", MOVED_EVENT_KM)):
+        _refuse_other_places(
+            run, getattr(trained, f"{name}s"), getattr(dataset, f"{name}s"), name, largest_km
+        )
+    known = trained.records[["event_id", "station_id"]]
+    lost = len(known) - len(known.merge(dataset.records[["event_id", "station_id"]]))
+    if lost:
+        _log.warning(
+            "%s of %s records of the training are not among the new ones", f"{lost:,}", f"{len(known):,}"
+        )
+
+
+def _refuse_other_places(
+    run: RunFolder, trained: pd.DataFrame, new: pd.DataFrame, name: str, largest_km
+) -> None:
+    """Raise `UsageError` if a station or event of the training is elsewhere in the new data."""
+    key = f"{name}_id"
+    both = trained.merge(new, on=key, suffixes=("", "_new"))
+    places = [both[column] for column in ("longitude", "latitude", "longitude_new", "latitude_new")]
+    moved_km = pd.Series(distance_km(*places), both[key])
+    if len(moved_km) and moved_km.max() > largest_km:
+        raise UsageError(
+            f"{name} {moved_km.idxmax()} is {moved_km.max():.3g} km away from its place in run {run.path}: "
+            "bring records with the ids of the run's own data"
         )
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from tfgmm.core.errors import UsageError, listed
 from tfgmm.core.grid import Grid
+from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats.field import Field
 from tfgmm.stats.field_parts import path_variance, source_term
@@ -16,6 +17,8 @@ from tfgmm.stats.field_records import Cells
 
 #: Side of a source cell, a square of the map of epicentres, degrees.
 CELL_DEG = 0.25
+#: Largest side of a source cell, degrees.
+LARGEST_CELL_DEG = 90.0
 _CELL = ["longitude", "latitude"]
 #: Columns of what is unknown of a term.
 _UNKNOWN = ["stddev", "told"]
@@ -207,7 +210,7 @@ class FieldTerms:
         Raises
         ------
         UsageError
-            `cell_deg` is not above 0.
+            `cell_deg` or `depth_km` is out of range.
         """
         cells = _source_cells(self.records(), depth_km, cell_deg)
         places = self._place_km(self.stations) if with_paths else ()
@@ -247,11 +250,13 @@ class FieldTerms:
         Raises
         ------
         UsageError
-            The run has no such station, or `cell_deg` is not above 0.
+            The run has no such station, or `cell_deg` or `depth_km` is out of range.
         """
         of_station = self.stations[self.stations["station_id"] == station]
         if of_station.empty:
-            raise UsageError(f"the run has no station {station}: tfgmm.open_run(RUN).stations() lists them")
+            raise UsageError(
+                f"the run has no station {station}: stations.parquet in the run folder lists its stations"
+            )
         records, fit = self.records(), self.field.covariance
         cells = _source_cells(records, depth_km, cell_deg)
         source_km, place_km = self._source_km(cells), self._place_km(of_station)
@@ -319,16 +324,23 @@ def with_cells(records: pd.DataFrame, cell_deg: float) -> pd.DataFrame:
     Raises
     ------
     UsageError
-        `cell_deg` is not above 0.
+        `cell_deg` is not above 0 or larger than `LARGEST_CELL_DEG`.
     """
-    if not cell_deg > 0:
-        raise UsageError(f"source cells of {cell_deg:g} degrees: choose a size above 0")
+    if not 0 < cell_deg <= LARGEST_CELL_DEG:
+        raise UsageError(
+            f"source cells of {cell_deg:g} degrees: choose a size above 0, at most {LARGEST_CELL_DEG:g}"
+        )
     centres = {name: (np.floor(records[f"event_{name}"] / cell_deg) + 0.5) * cell_deg for name in _CELL}
     return records.assign(**centres)
 
 
 def _source_cells(records: pd.DataFrame, depth_km: float | None, cell_deg: float) -> pd.DataFrame:
     """Return ``longitude, latitude, depth_km, events, records`` of the source cells of records."""
+    lowest, highest = EVENT_RANGES["depth_km"]
+    if depth_km is not None and not lowest <= depth_km <= highest:
+        raise UsageError(
+            f"hypocentres at a depth of {depth_km:g} km: choose one from {lowest} to {highest} km"
+        )
     located = with_cells(records, cell_deg)
     cells = located.groupby(_CELL).agg(records=("event_id", "size"), events=("event_id", "nunique"))
     depth = located.drop_duplicates("event_id").groupby(_CELL)["depth_km"].median()

@@ -340,7 +340,8 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     pandas.DataFrame
         Event and site columns (`_FIRST`), the variables of `predictions` (floats as float32, in their
         units), ``im``, the flags ``calibrated``, ``simulated`` and ``reference_rock``, and ``vs30_m_s`` and
-        ``rupture_file`` where these are given for all.
+        ``rupture_file`` where these are given for all, ``conditioned_on`` and ``data_hash`` (on which
+        records the prediction rests) with a backbone.
     """
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
     quantities = rows.columns.difference(_FIRST, sort=False)
@@ -348,7 +349,7 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
     attributes = {"im": predictions.attrs["intensity_measure"]}
     flags_of_file = ("calibrated", "simulated", "reference_rock")
     attributes |= {name: bool(predictions.attrs[name]) for name in flags_of_file}
-    given = ("vs30_m_s", "rupture_file")
+    given = ("vs30_m_s", "rupture_file", "conditioned_on", "data_hash")
     attributes |= {name: predictions.attrs[name] for name in given if name in predictions.attrs}
     return rows[[*_FIRST, *quantities]].astype(single).assign(**attributes)
 

@@ -35,13 +35,15 @@ MEANINGS = {
     "station_id": "of stations that the model knows, listed in `assets.extra/tfgmm.json`",
     "mean": "of ln IM, with IM in g",
     "stddev": "total standard deviation of ln IM",
-    "aleatory": "its part that more records would not lower",
+    "aleatory": "its part that the networks agree on: noise of a record, event term, and what records "
+    "leave open of the terms of site, source and path, which more records would lower",
     "epistemic": "its part that the networks do not agree on and that too few records leave open; "
     "`stddev`^2 = `aleatory`^2 + `epistemic`^2",
     "support": "effective number of training records like the prediction in magnitude, distance, depth and "
     "source region; below 10 the prediction rests mainly on published models",
-    "between_event": "its part that all places share in one earthquake",
-    "within_event": "the rest: `stddev`^2 = `between_event`^2 + `within_event`^2",
+    "between_event": "its part that all places share in one earthquake, the event term",
+    "within_event": "the rest, epistemic part and unknown site terms included, not phi alone: `stddev`^2 = "
+    "`between_event`^2 + `within_event`^2",
     "inside": "1 where the site lies on the map; elsewhere 0, and the values of the map's edge",
 }
 #: Purposes of signatures.
