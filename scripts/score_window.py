@@ -20,19 +20,20 @@ CELLS = {
     "validation / training": "held-out sites, known events",
     "validation / validation": "held-out sites, new events",
 }
-#: A difference with both its intervals.
-DIFFERENCE = "{value:+.3f} ({low:+.3f} to {high:+.3f}; chunks {low_chunks:+.3f} to {high_chunks:+.3f})"
+#: A difference with its interval, and that of the chunks, which needs three of them.
+DIFFERENCE = "{value:+.3f} ({low:+.3f} to {high:+.3f}"
+OF_CHUNKS = "; chunks {low_chunks:+.3f} to {high_chunks:+.3f}"
 
 
-def table_of(run: Path, name: str) -> pd.DataFrame:
-    """A table of the evaluation of a run, the rows of the cells that are scored."""
+def table_of(run: Path, name: str, im: str) -> pd.DataFrame:
+    """A table of the evaluation of a run: the rows of a measure and of the cells that are scored."""
     table = pd.read_csv(run / "tables" / f"{name}.csv")
-    return table[table["cell"].isin(CELLS)]
+    return table[table["cell"].isin(CELLS) & table["im"].eq(im)]
 
 
 def scores_of(run: Path, im: str) -> pd.DataFrame:
     """RMSE, and of validation events z and coverage, of every model in every cell, a row a model."""
-    four_way, scores = (table_of(run, name).query("im == @im") for name in ("four_way", "scores"))
+    four_way, scores = (table_of(run, name, im) for name in ("four_way", "scores"))
     coverage = scores[scores["statistic"] == "coverage 90%"].set_index(["model", "cell"])["value"]
     rows = []
     for model, of_model in four_way.groupby("model", sort=False):
@@ -49,17 +50,20 @@ def scores_of(run: Path, im: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def text_of(difference: pd.Series) -> str:
+    """A difference and its intervals as a text."""
+    text = DIFFERENCE.format(**difference)
+    return text + (OF_CHUNKS.format(**difference) if pd.notna(difference["low_chunks"]) else "") + ")"
+
+
 def differences_of(run: Path, im: str) -> pd.DataFrame:
     """RMSE of the ensemble minus that of every model, with both intervals, a row a model."""
-    table = table_of(run, "differences").query("im == @im and statistic == 'RMSE'")
+    table = table_of(run, "differences", im)
+    table = table[table["statistic"] == "RMSE"]
     rows = []
     for model, of_model in table.groupby("model", sort=False):
         cells = of_model.set_index("cell")
-        texts = {
-            name: DIFFERENCE.format(**cells.loc[cell])
-            for cell, name in CELLS.items()
-            if cell in cells.index
-        }
+        texts = {name: text_of(cells.loc[cell]) for cell, name in CELLS.items() if cell in cells.index}
         rows.append({"model": model} | texts)
     found = pd.DataFrame(rows)
     is_rival = found["model"].str.endswith(WITH_FIELD)
