@@ -103,7 +103,7 @@ def test_terms_are_the_parts_of_the_field(field, members):
 
 
 def test_of_a_new_event_field_and_network_add(field, members):
-    table = fields.add(field, fields.with_terms(field, members))
+    table = fields.add(fields.with_terms(field, members))
     new = ~table["event_id"].isin(field.records.event_ids)
     expected = members["mean"] + field.mean(Cells.of(members, field.records))
     np.testing.assert_allclose(table.loc[new, "mean"], expected[new], atol=1e-9)
@@ -114,7 +114,7 @@ def test_of_a_new_event_field_and_network_add(field, members):
 
 
 def test_of_a_known_event_the_records_tell_in_place_of_the_network(field, members):
-    table = fields.add(field, fields.with_terms(field, members))
+    table = fields.add(fields.with_terms(field, members))
     known = table["event_id"].isin(field.records.event_ids)
     expected = members["backbone"] + field.mean(Cells.of(members, field.records))
     assert known.any()

@@ -42,10 +42,7 @@ def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage 
         return None, located.sort_index()
     shrinkage = _fit_shrinkage(located)
     located = _shrunken(located, shrinkage)
-    if by_chunk:
-        of_chunks = located.groupby("chunk", observed=True, sort=False)
-        located = pd.concat([fields.add(by_chunk[int(chunk)], rows) for chunk, rows in of_chunks])
-    return shrinkage, located.sort_index()
+    return shrinkage, (fields.add(located) if by_chunk else located).sort_index()
 
 
 def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:

@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
-from tfgmm.data.schemas import RECORD, SITE_XY, SOURCE_XY, TERMS, VALIDATION, is_training
+from tfgmm.data.schemas import RECORD, TERMS, VALIDATION, is_training
 from tfgmm.stats import field as process
 from tfgmm.stats.field import Field
 from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_folds import out_of_fold
 from tfgmm.stats.field_records import Cells, Records
-
-#: Columns of the records that the field needs, besides ids, ln IM and backbone.
-POSITIONS = [*SOURCE_XY, "depth_km", *SITE_XY]
 
 
 def condition(records: pd.DataFrame) -> Field:
@@ -26,7 +23,7 @@ def condition(records: pd.DataFrame) -> Field:
     Parameters
     ----------
     records : pandas.DataFrame, [n, ...]
-        ``event_id, station_id, site_id, ln_im``, ``backbone`` (ln units) and `POSITIONS` (km).
+        ``event_id, station_id, site_id, ln_im``, ``backbone`` (ln units), places as for `Records.of`.
 
     Returns
     -------
@@ -121,8 +118,8 @@ def with_terms(field: Field, members: pd.DataFrame) -> pd.DataFrame:
     return members.assign(**columns)
 
 
-def add(field: Field, members: pd.DataFrame) -> pd.DataFrame:
-    r"""Add the field of a chunk to the predictions of its networks.
+def add(members: pd.DataFrame) -> pd.DataFrame:
+    r"""Add the terms of the field to the predictions of networks.
 
     .. math:: \mu_{es} = b_{es} + E[G(e, s) | y - b] + u_{es}, \quad
         \sigma_{es}^2 = Var[G(e, s)] + s_{es}^2
@@ -132,18 +129,16 @@ def add(field: Field, members: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    field : Field
-        Field given the training records of the chunk.
     members : pandas.DataFrame, [n, ...]
-        Result of `with_terms`, with ``mean`` of backbone and network.
+        Rows of `with_terms`, with ``mean`` of backbone and network.
 
     Returns
     -------
     pandas.DataFrame, [n, ...]
         The rows in the same order with the field in ``mean`` and ``stddev``.
     """
-    known = members["event_id"].astype(str).isin(field.records.event_ids)
-    median = members["mean"].where(~known, members["backbone"])
+    is_new = members["event_stddev"].notna()
+    median = members["mean"].where(is_new, members["backbone"])
     return members.assign(
         mean=median + members[TERMS].sum(axis=1),
         stddev=np.hypot(members["field_stddev"], members["stddev"]),

@@ -171,7 +171,7 @@ def condition(run: RunFolder, dataset: Dataset, report: Report = lambda what, sh
 
 
 def restore(run: RunFolder, dataset: Dataset) -> None:
-    """Condition on the data of the training, unless the run is conditioned on newer ones and undamaged.
+    """Condition on the data of the training, unless the run is conditioned on these or newer data already.
 
     Parameters
     ----------
@@ -185,12 +185,12 @@ def restore(run: RunFolder, dataset: Dataset) -> None:
     DataError
         As for `condition`.
     """
+    ims = [im for im in run.experiment.ims if run.has_backbone(im)]
+    kinds = ("backbone", "field") if run.experiment.field else ("backbone",)
+    names = [CONDITIONED_STATIONS, *(conditioned_file(kind, im) for im in ims for kind in kinds)]
+    hashes = run.manifest.hashes()
+    if all(name in hashes and files.is_unchanged(run.path / name, hashes[name]) for name in names):
+        return  # they depend on the data alone, not on which members are trained
     if run.is_refitted:
-        ims = [im for im in run.experiment.ims if run.has_backbone(im)]
-        kinds = ("backbone", "field") if run.experiment.field else ("backbone",)
-        names = [CONDITIONED_STATIONS, *(conditioned_file(kind, im) for im in ims for kind in kinds)]
-        hashes = run.manifest.hashes()
-        if all(name in hashes and files.is_unchanged(run.path / name, hashes[name]) for name in names):
-            return
         _log.warning("%s: what tfgmm refit wrote is damaged; give it again with the newer data", run.path)
     condition(run, dataset)
