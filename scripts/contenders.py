@@ -38,7 +38,7 @@ def material(dataset: Dataset, preset: str, events: int, **changes) -> Material:
     """Records of some training events and the maps of a preset."""
     chosen = described(preset, **changes)
     fold = make_folds(dataset, chosen)[0]
-    whole = Material.of(dataset, chosen, "PGA", fold, backbones.fit(dataset, chosen, "PGA", fold))
+    whole = Material.of(dataset, chosen, fold, {"PGA": backbones.fit(dataset, chosen, "PGA", fold)})
     return dataclasses.replace(whole, training=first(whole.training, events))
 
 
@@ -137,7 +137,7 @@ def _torch(chosen: Material) -> Steps:
     maps, stations = next(iter(batches(chosen)))
     maps = torch.from_numpy(np.moveaxis(maps.numpy(), -1, 1))  # channels last in memory, as it is
     stations = {name: torch.from_numpy(values.numpy()).long() for name, values in stations.items()} | {
-        name: torch.from_numpy(stations[name].numpy()) for name in ("ln_im", "weight")
+        name: torch.from_numpy(stations[name].numpy()[..., 0]) for name in ("ln_im", "weight")
     }
 
     def run(steps: int) -> float:

@@ -50,8 +50,9 @@ class PlainModel(keras.Model):
         """Weighted negative log-likelihood of a Normal distribution, mean over the batch's events."""
         at_station = tf.gather_nd(y_pred, y["pixels"], batch_dims=1)
         mean, stddev = at_station[..., 0], tf.nn.softplus(at_station[..., 1]) + 0.05
-        log_likelihood = -0.5 * ((y["ln_im"] - mean) / stddev) ** 2 - tf.math.log(stddev) - 0.9189385332
-        return -tf.reduce_sum(y["weight"] * log_likelihood) / tf.cast(tf.shape(mean)[0], tf.float32)
+        ln_im, weight = y["ln_im"][..., 0], y["weight"][..., 0]
+        log_likelihood = -0.5 * ((ln_im - mean) / stddev) ** 2 - tf.math.log(stddev) - 0.9189385332
+        return -tf.reduce_sum(weight * log_likelihood) / tf.cast(tf.shape(mean)[0], tf.float32)
 
 
 def compiled(*args, **kwargs) -> keras.Model:

@@ -14,7 +14,7 @@ from tfgmm.data.dataset import Dataset
 from tfgmm.network import member, training
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
-from tfgmm.runs.member_folder import backbone_of
+from tfgmm.runs.member_folder import NETWORK, backbone_name
 from tfgmm.serving import export
 
 SITES = 1000
@@ -29,16 +29,17 @@ class Asked:
         experiment = described(preset, field=False, network={"base": base})
         begun = training.begin(experiment, scratch / "run")
         for one in begun.members:
-            ((im, material),) = begun.materials(one).items()
+            material = begun.material(one)
+            ((im, table),) = material.records.items()
             folder = begun.folder(one)
             folder.path.mkdir(parents=True)
-            member.build(material).save(folder.path / "model.keras")
-            if material.backbone is not None:
-                material.backbone.save(folder.path / backbone_of("model.keras"))
+            member.build(material).save(folder.path / NETWORK)
+            for backbone in material.backbones.values():
+                backbone.save(folder.path / backbone_name(im, [im]))
             which = {"im": im, "arm": experiment.arm, "chunk": one.chunk, "init": one.init}
-            table = material.records.assign(**which, mean=0.0, stddev=1.0)
+            table = table.assign(**which, mean=0.0, stddev=1.0)
             table.to_parquet(folder.predictions, index=False)
-            done = {"networks": {"model.keras": [im]}}
+            done = {"networks": {NETWORK: [im]}}
             (folder.path / "done.json").write_text(json.dumps(done))
         begun.write_predictions()
         rng = np.random.default_rng(0)

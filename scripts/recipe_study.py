@@ -59,8 +59,8 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
     rows = []
     for one in begun.members:
         (network,) = begun.folder(one).done()["trainings"].values()
-        (material,) = begun.materials(one).values()
-        row = {"recipe": name, "chunk": one.chunk, "steps": network["epochs"] * material.steps}
+        steps = network["epochs"] * begun.material(one).steps
+        row = {"recipe": name, "chunk": one.chunk, "steps": steps}
         cells = scores.cells(partial[partial["chunk"] == one.chunk], experiment.reference)
         for cell, role in CELLS.items():
             means = scores.per_record(cells[f"{role} / validation"]).mean(numeric_only=True)

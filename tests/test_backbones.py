@@ -65,8 +65,8 @@ def test_all_members_of_a_chunk_share_one_fit(tmp_path):
         Experiment(**TINY | {"data": untrained_run.write_data(tmp_path / "data"), "backbone": "ergodic"}),
         tmp_path / "run",
     )
-    first, second = (begun.materials(member)["PGA"].backbone for member in begun.members[:2])
-    other = begun.materials(begun.members[-1])["PGA"].backbone
+    first, second = (begun.material(member).backbones["PGA"] for member in begun.members[:2])
+    other = begun.material(begun.members[-1]).backbones["PGA"]
     assert (first is second) == (begun.members[0].chunk == begun.members[1].chunk)
     assert other is not first
 
@@ -224,12 +224,9 @@ def test_the_tectonic_class_of_the_dataset_decides():
     unknown = dataclasses.replace(dataset, events=events.assign(tectonic_class=None))
     by_depth = backbones.fit(unknown, experiment, "PGA", fold)
     assert by_depth.classes == backbones.fit(dataset, experiment, "PGA", fold).classes
-    material = Material.of(named, experiment, "PGA", fold, by_depth)
-    classes = material.records["tectonic_class"]
-    assert set(classes) == {"interface"}
-    np.testing.assert_allclose(
-        material.records["backbone"], by_depth.median_of("PGA", material.records), atol=1e-6
-    )
+    records = Material.of(named, experiment, fold, {"PGA": by_depth}).records["PGA"]
+    assert set(records["tectonic_class"]) == {"interface"}
+    np.testing.assert_allclose(records["backbone"], by_depth.median_of("PGA", records), atol=1e-6)
 
 
 @pytest.mark.slow

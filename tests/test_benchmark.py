@@ -24,9 +24,9 @@ def two_events() -> EventRecords:
         events=np.array([[10.0] * 6, [20.0] * 6], "float32"),
         splits=np.array([0, 2, 5]),
         pixels=np.arange(10).reshape(5, 2).astype("int32"),
-        ln_im=np.arange(5, dtype="float32"),
-        variance=np.zeros(5, "float32"),
-        weight=np.ones(5, "float32"),
+        ln_im=np.arange(5, dtype="float32")[:, np.newaxis],
+        variance=np.zeros((5, 1), "float32"),
+        weight=np.ones((5, 1), "float32"),
     )
 
 
@@ -59,16 +59,16 @@ def test_contenders_take_turns(benchmark):
 def test_records_of_many_events_are_those_of_a_few(growth):
     five = growth.repeated(two_events(), 5, None)
     np.testing.assert_array_equal(five.splits, [0, 2, 5, 7, 10, 12])
-    np.testing.assert_array_equal(five.ln_im, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1])
+    np.testing.assert_array_equal(five.ln_im[:, 0], [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1])
     assert five.events[:, 0].tolist() == [10, 20, 10, 20, 10]
 
 
 def test_as_many_stations_as_asked_for(growth):
     three = growth.repeated(two_events(), 3, 4)
     np.testing.assert_array_equal(three.splits, [0, 4, 8, 12])
-    np.testing.assert_array_equal(three.ln_im, [0, 1, 0, 1, 2, 3, 4, 2, 0, 1, 0, 1])
-    np.testing.assert_array_equal(three.pixels[:, 0], 2 * three.ln_im)
-    assert set(three.weight) == {0.25}
+    np.testing.assert_array_equal(three.ln_im[:, 0], [0, 1, 0, 1, 2, 3, 4, 2, 0, 1, 0, 1])
+    np.testing.assert_array_equal(three.pixels[:, 0], 2 * three.ln_im[:, 0])
+    assert set(three.weight[:, 0]) == {0.25}
 
 
 def test_exponents_of_powers(growth):

@@ -23,9 +23,14 @@ def table(small, tiny):
     return data_pipeline.flat_table(small, tiny, "PGA")
 
 
+def group(table, events, grid) -> data_pipeline.EventRecords:
+    """Group the records of one measure, each of weight 1."""
+    return data_pipeline.EventRecords.group({"PGA": table}, events, grid, {"PGA": np.ones(len(table))})
+
+
 @pytest.fixture
 def grouped(small, tiny, table):
-    return data_pipeline.EventRecords.group(table, small.events, tiny.grid, np.ones(len(table)))
+    return group(table, small.events, tiny.grid)
 
 
 def rasteriser(tiny, shift=0):
@@ -63,9 +68,24 @@ def test_grouping_keeps_every_record_with_its_event(small, grouped, table):
     for i in (0, 5, len(names) - 1):
         rows = slice(grouped.splits[i], grouped.splits[i + 1])
         of_event = table[table["event_id"] == names[i]]
-        np.testing.assert_allclose(grouped.ln_im[rows], of_event["ln_im"], rtol=1e-6)
+        np.testing.assert_allclose(grouped.ln_im[rows, 0], of_event["ln_im"], rtol=1e-6)
         magnitude = small.events.set_index("event_id").loc[names[i], "magnitude"]
         assert grouped.events[i, 3] == pytest.approx(magnitude, rel=1e-6)
+
+
+def test_records_of_two_measures_share_their_places(small, tiny, table):
+    """The second measure lacks every third record and all records of one event."""
+    other = table.iloc[1::3]
+    other = other[other["event_id"] != table["event_id"].iloc[0]].assign(ln_im=lambda t: t["ln_im"] - 1)
+    tables = {"PGA": table, "SA(1.0)": other.reset_index(drop=True)}
+    weights = {im: data_pipeline.training_weight(of_im, "record") for im, of_im in tables.items()}
+    records = data_pipeline.EventRecords.group(tables, small.events, tiny.grid, weights)
+    np.testing.assert_array_equal(records.pixels, table[["row", "col"]])
+    has_both = records.weight[:, 1] > 0
+    assert has_both.sum() == len(other) and (records.weight[:, 0] > 0).all()
+    np.testing.assert_allclose(records.ln_im[has_both, 0] - records.ln_im[has_both, 1], 1, atol=1e-5)
+    # Each measure counts the same in the loss.
+    np.testing.assert_allclose(records.weight.sum(axis=0), len(records) / 2, rtol=1e-5)
 
 
 def test_weights(table):
@@ -87,7 +107,7 @@ def test_stopping_weight_is_the_mean_of_means(table):
 def test_fixed_batches_hold_each_record_once(tiny, grouped, table):
     batches = list(data_pipeline.fixed_batches(grouped, rasteriser(tiny), 4).as_numpy_iterator())
     assert sum(len(maps) for maps, _ in batches) == len(grouped)
-    kept = [(s["ln_im"][s["weight"] > 0], s["pixels"][s["weight"] > 0]) for _, s in batches]
+    kept = [(s["ln_im"][s["weight"] > 0], s["pixels"][s["weight"][..., 0] > 0]) for _, s in batches]
     np.testing.assert_allclose(np.concatenate([k[0] for k in kept]), table["ln_im"], rtol=1e-6)
     assert (np.concatenate([k[1] for k in kept]) == table[["row", "col"]]).all(axis=None)
 
@@ -118,8 +138,8 @@ def test_each_event_comes_at_most_once_an_epoch(tiny, grouped):
 
 def test_the_networks_learn_what_backbone_and_field_leave(tiny, small, table):
     told = table.assign(backbone=-1.0, field_mean=np.linspace(0, 1, len(table)), field_variance=0.3)
-    group = data_pipeline.EventRecords.group(told, small.events, tiny.grid, np.ones(len(told)))
-    batches = data_pipeline.training_batches(group, rasteriser(tiny, 1), 4, range(2), seed=3)
+    records = group(told, small.events, tiny.grid)
+    batches = data_pipeline.training_batches(records, rasteriser(tiny, 1), 4, range(2), seed=3)
     left, seen = (told["ln_im"] + 1 - told["field_mean"]).to_numpy("float32"), set()
     for _, stations in batches.as_numpy_iterator():
         real = stations["weight"] > 0
@@ -131,13 +151,13 @@ def test_the_networks_learn_what_backbone_and_field_leave(tiny, small, table):
 def test_shifted_stations_stay_on_their_place(tiny, grouped):
     """The pixel of a station shows the station's own coordinates, however the window is shifted."""
     batches = data_pipeline.training_batches(grouped, rasteriser(tiny, 3), 4, range(3), seed=1)
-    positions = dict(zip(map(float, grouped.ln_im), grouped.pixels.tolist(), strict=True))
+    positions = dict(zip(map(float, grouped.ln_im[:, 0]), grouped.pixels.tolist(), strict=True))
     x, y = (axis.astype("float32") for axis in tiny.grid.axes_km(28))
     checked = 0
     for maps, stations in batches.as_numpy_iterator():
         inner = maps[:, tiny.grid.margin : -tiny.grid.margin, tiny.grid.margin : -tiny.grid.margin]
-        for b, s in np.argwhere(stations["weight"] > 0):
-            row, col = positions[float(stations["ln_im"][b, s])]
+        for b, s in np.argwhere(stations["weight"][..., 0] > 0):
+            row, col = positions[float(stations["ln_im"][b, s, 0])]
             pixel = inner[b][tuple(stations["pixels"][b, s])]
             assert (pixel[1], pixel[2]) == pytest.approx((x[col], y[row]))
             checked += 1
@@ -150,9 +170,9 @@ def test_stations_off_a_shifted_window_weigh_nothing():
     edge = chosen.grid.unproject(-14 * 4 + 0.5, 0.0)
     dataset.stations.loc[0, ["longitude", "latitude"]] = edge
     table = data_pipeline.flat_table(dataset, chosen, "PGA")
-    grouped = data_pipeline.EventRecords.group(table, dataset.events, chosen.grid, np.ones(len(table)))
+    grouped = group(table, dataset.events, chosen.grid)
     batches = data_pipeline.training_batches(grouped, rasteriser(chosen, 3), 1, range(30), seed=1)
-    at_edge = set(map(float, grouped.ln_im[grouped.pixels[:, 1] == 0]))
+    at_edge = set(map(float, grouped.ln_im[grouped.pixels[:, 1] == 0, 0]))
     weights = [
         float(w)
         for _, stations in batches.as_numpy_iterator()
@@ -227,10 +247,10 @@ def test_stations_keep_their_distance_in_turned_batches(tiny, small, table, grou
     )
     for (maps, _), (other, stations) in zip(straight, turned, strict=True):
         seen += [not np.array_equal(*pair) for pair in zip(maps, other, strict=True)]
-        for number, rows in enumerate(stations["weight"].numpy() > 0):
+        for number, rows in enumerate(stations["weight"].numpy()[..., 0] > 0):
             row, col = stations["pixels"].numpy()[number][rows].T
             result = other.numpy()[number, row + margin, col + margin, 0]
-            expected = distance.loc[stations["ln_im"].numpy()[number][rows]]
+            expected = distance.loc[stations["ln_im"].numpy()[number][rows, 0]]
             assert np.abs(result - expected).max() < 4  # the pixel's centre, of 4 km
     assert 0.5 < np.mean(seen) < 1  # one in eight stays as it is
 

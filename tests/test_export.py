@@ -227,8 +227,9 @@ def test_calibration_of_another_intensity_measure(copied, tmp_path):
 
 @pytest.mark.slow
 def test_every_weight_is_stored_once(run, version):
-    places = [run.network("PGA", chunk, init) for chunk in (0, 1) for init in (0, 1)]
-    shapes = [tuple(weight.shape) for place in places for weight in member.load(place).weights]
+    places = [run.member(chunk, init) for chunk in (0, 1) for init in (0, 1)]
+    models = [model for place in places for model in member.load_networks(place, ["PGA"]).models]
+    shapes = [tuple(weight.shape) for model in models for weight in model.weights]
     expected = sorted([*shapes, run.support("PGA").effective.shape])
     variables = stored(version)
     assert sorted(shape for shape, _ in variables.values()) == expected
@@ -258,10 +259,10 @@ def test_half_precision_is_half_the_size(run, signatures, tmp_path):
 
 @pytest.mark.slow
 def test_keras_models_are_free_to_go(run):
-    model = member.load(run.network("PGA", 0, 0))
-    variables, function = detached(model, tf.float32)
-    watched = weakref.ref(model)
-    del model
+    networks = member.load_networks(run.member(0, 0), ["PGA"])
+    variables, function = detached(networks, tf.float32)
+    watched = weakref.ref(networks.models[0])
+    del networks
     gc.collect()
     assert watched() is None
     assert function is not None and len(variables)

@@ -26,7 +26,8 @@ def material(dataset=None, chunk=0, **changes):
     dataset = small_dataset() if dataset is None else dataset
     chosen = Experiment(**TINY | changes)
     fold = make_folds(dataset, chosen)[chunk]
-    return Material.of(dataset, chosen, "PGA", fold, backbones.fit(dataset, chosen, "PGA", fold))
+    fitted = {im: backbones.fit(dataset, chosen, im, fold) for im in chosen.ims}
+    return Material.of(dataset, chosen, fold, fitted)
 
 
 def weights(folder):
@@ -49,7 +50,7 @@ def kill_at(limit):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "member"
     chosen = material(training=TINY["training"] | {"epochs": 3, "patience": 5})
-    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
+    member.train(chosen, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
@@ -67,18 +68,17 @@ def test_folder_holds_all_that_is_promised(trained):
     history = pd.read_csv(folder / "history.csv")
     assert done["seed"] == chosen.experiment.member_seed(0, 0)
     assert done["networks"] == {"model.keras": ["PGA"]}
-    assert done["trainings"]["PGA"]["epochs"] == len(history) == 3
-    assert done["trainings"]["PGA"]["stopping_loss"] == history["stopping_loss"].min()
-    assert set(history["im"]) == {"PGA"}
+    assert done["trainings"]["model.keras"]["epochs"] == len(history) == 3
+    assert done["trainings"]["model.keras"]["stopping_loss"] == history["stopping_loss"].min()
 
 
 @pytest.mark.slow
 def test_fit_sees_training_records_only(trained):
     chosen, _ = trained
-    seen = training_records(chosen.records)
-    np.testing.assert_allclose(chosen.training.ln_im, seen["ln_im"], rtol=1e-6)
+    seen = training_records(chosen.records["PGA"])
+    np.testing.assert_allclose(chosen.training.ln_im[:, 0], seen["ln_im"], rtol=1e-6)
     assert len(chosen.training) == seen["event_id"].nunique()
-    assert not set(chosen.training.ln_im) & set(chosen.stopping.ln_im)
+    assert not {*chosen.training.ln_im.ravel()} & {*chosen.stopping.ln_im.ravel()}
 
 
 @pytest.mark.slow
@@ -93,17 +93,18 @@ def test_other_seed_other_weights(trained):
 def test_predictions_are_the_model_at_the_records(trained):
     chosen, folder = trained
     table = pd.read_parquet(folder / "predictions.parquet")
-    assert len(table) == len(chosen.records)
+    assert len(table) == len(chosen.records["PGA"])
     pd.testing.assert_series_equal(
-        table["ln_im"], chosen.records["ln_im"].reset_index(drop=True), check_names=False
+        table["ln_im"], chosen.records["PGA"]["ln_im"].reset_index(drop=True), check_names=False
     )
     model = member.load(MemberFolder(folder).network("PGA"))
     event = chosen.scored.events[4]
     import tensorflow as tf
 
     normal = model(chosen.fixed(tf.constant(event), tf.zeros(2, tf.int32))[None])
-    rows = chosen.records.reset_index(drop=True).iloc[chosen.scored.splits[4] : chosen.scored.splits[5]]
-    expected = normal.loc.numpy()[0, rows["row"], rows["col"]]
+    first, last = chosen.scored.splits[4:6]
+    rows = chosen.records["PGA"].reset_index(drop=True).iloc[first:last]
+    expected = normal.loc.numpy()[0, rows["row"], rows["col"], 0]
     np.testing.assert_allclose(table.loc[rows.index, "mean"], expected, atol=1e-5)
 
 
@@ -126,7 +127,7 @@ def test_float16_scales_its_loss_and_learns():
 def test_divergence_is_an_error_and_leaves_no_member(tmp_path):
     chosen = material(training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30})
     with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
-        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
+        member.train(chosen, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
@@ -146,7 +147,7 @@ def test_a_step_is_traced_once_whatever_the_number_of_stations(monkeypatch):
         batches, epochs=2, steps_per_epoch=chosen.steps, shuffle=False, verbose=0
     )
     # Once to make the optimiser's variables, once to train.
-    assert traces == [(4, None)] * 2
+    assert traces == [(4, None, 1)] * 2
 
 
 @pytest.mark.slow
@@ -161,8 +162,8 @@ def test_predicts_in_float32_whatever_it_was_trained_in(trained, tmp_path):
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     single = member.build(chosen)
     single.set_weights(model.get_weights())
-    expected = member.predictions(single, chosen, "PGA", 0, 0)
-    table = member.predictions(member.in_float32(trained_in_half), half, "PGA", 0, 0)
+    expected = member.predictions(member.Networks.of_one(single), chosen, 0, 0)
+    table = member.predictions(member.Networks.of_one(member.in_float32(trained_in_half)), half, 0, 0)
     for name in ("mean", "stddev"):
         np.testing.assert_allclose(table[name], expected[name], atol=1e-5)
 
@@ -193,11 +194,11 @@ def test_network_learns_what_the_backbone_leaves():
     model = member.compiled(chosen, 1)
     for weight in model.get_layer("parameters").weights:
         weight.assign(weight * 0)
-    table = member.predictions(model, chosen, "PGA", 0, 0)
+    table = member.predictions(member.Networks.of_one(model), chosen, 0, 0)
     seen = training_records(table)
     offset = (seen["ln_im"] - seen["backbone"]).mean()
     np.testing.assert_allclose(table["mean"], table["backbone"] + offset, atol=1e-5)
-    fitted = ergodic.fit(training_records(chosen.records))
+    fitted = ergodic.fit(training_records(chosen.records["PGA"]))
     # Between the nodes of the tables the regression is interpolated.
     assert np.abs(table["backbone"] - fitted.median_of(table)).max() < 0.02
 
@@ -210,7 +211,7 @@ def test_it_learns(tmp_path):
         network={"depth": 2, "base": 4},
         training={"epochs": 25, "patience": 25, "learning_rate": 5e-3, "shift_pixels": 1, "batch_size": 4},
     )
-    member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
+    member.train(chosen, MemberFolder(tmp_path / "member"), 0, 0)
     table = pd.read_parquet(tmp_path / "member" / "predictions.parquet")
     held_out = table[(table["event_role"] == "validation") & (table["network"] == "kik")]
     rmse = np.sqrt(((held_out["ln_im"] - held_out["mean"]) ** 2).mean())
@@ -227,7 +228,7 @@ def test_full_disk_leaves_no_member(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(member, "_fitted", lambda material, *others: member.compiled(material, 1))
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     with pytest.raises(DataError, match="No space left on device"):
-        member.train({"PGA": chosen}, MemberFolder(tmp_path / "member"), 0, 0)
+        member.train(chosen, MemberFolder(tmp_path / "member"), 0, 0)
     assert not (tmp_path / "member").exists()
 
 
@@ -278,9 +279,9 @@ def test_schedule_warms_up_and_decays():
 def with_field(tmp_path_factory):
     """A member that learned from records of which the field tells and leaves open something."""
     chosen = material(training={"epochs": 3, "shift_pixels": 1, "learning_rate": 3e-3})
-    rng, records = np.random.default_rng(3), chosen.records
+    rng, records = np.random.default_rng(3), chosen.records["PGA"]
     told = {"field_mean": rng.normal(0, 0.5, len(records)), "field_variance": 1.0}
-    chosen = dataclasses.replace(chosen, records=records.assign(**told))
+    chosen = dataclasses.replace(chosen, records={"PGA": records.assign(**told)})
     grouped = {
         name: dataclasses.replace(
             getattr(chosen, name), variance=np.full_like(getattr(chosen, name).ln_im, 1.0)
@@ -289,7 +290,7 @@ def with_field(tmp_path_factory):
     }
     chosen = dataclasses.replace(chosen, **grouped)
     folder = tmp_path_factory.mktemp("field") / "member"
-    member.train({"PGA": chosen}, MemberFolder(folder), 0, 0)
+    member.train(chosen, MemberFolder(folder), 0, 0)
     return chosen, folder
 
 
@@ -302,7 +303,7 @@ def test_with_the_field_sigma_is_what_it_leaves(with_field, tmp_path):
         )
         for name in ("training", "stopping")
     }
-    member.train({"PGA": dataclasses.replace(chosen, **alone)}, MemberFolder(tmp_path / "alone"), 0, 0)
+    member.train(dataclasses.replace(chosen, **alone), MemberFolder(tmp_path / "alone"), 0, 0)
     table, of_alone = (
         pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "alone")
     )
@@ -314,11 +315,11 @@ def test_interrupted_and_resumed_is_the_same(with_field, tmp_path):
     chosen, folder = with_field
     other = tmp_path / "member"
     with pytest.raises(Killed):
-        member.train({"PGA": chosen}, MemberFolder(other), 0, 0, kill_at(0.5))
+        member.train(chosen, MemberFolder(other), 0, 0, kill_at(0.5))
     assert not other.exists()
-    state = json.loads((tmp_path / ".member.work" / "PGA" / "state.json").read_text())
+    state = json.loads((tmp_path / ".member.work" / "state.json").read_text())
     assert len(state["history"]) == 1
-    member.train({"PGA": chosen}, MemberFolder(other), 0, 0)
+    member.train(chosen, MemberFolder(other), 0, 0)
     for one, two in zip(weights(folder), weights(other), strict=True):
         np.testing.assert_array_equal(one, two)
     assert (folder / "history.csv").read_text() == (other / "history.csv").read_text()

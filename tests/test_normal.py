@@ -13,21 +13,23 @@ from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, 
 from tfgmm.stats import ergodic
 
 SIZE = 6
+LOCATION, SCALE = np.array([0.3, -1.0, 2.0]), np.array([1.5, 0.7, 1.0])
+MEASURES = len(LOCATION)
 
 
 @pytest.fixture(scope="module")
 def model():
-    x = keras.Input((SIZE, SIZE, 2))
-    return GroundMotionModel(x, NormalLayer(0.3, 1.5, 0.05, name="normal")(x))
+    x = keras.Input((SIZE, SIZE, 2 * MEASURES))
+    return GroundMotionModel(x, NormalLayer(LOCATION, SCALE, 0.05, name="normal")(x))
 
 
 def batch(rng, stations):
-    maps = rng.normal(size=(3, SIZE, SIZE, 2)).astype("float32")
+    maps = rng.normal(size=(3, SIZE, SIZE, 2 * MEASURES)).astype("float32")
     y = {
         "pixels": rng.integers(0, SIZE, (3, stations, 2)).astype("int32"),
-        "ln_im": rng.normal(size=(3, stations)).astype("float32"),
-        "variance": np.zeros((3, stations), "float32"),
-        "weight": rng.uniform(0.1, 1, (3, stations)).astype("float32"),
+        "ln_im": rng.normal(size=(3, stations, MEASURES)).astype("float32"),
+        "variance": np.zeros((3, stations, MEASURES), "float32"),
+        "weight": rng.uniform(0.1, 1, (3, stations, MEASURES)).astype("float32"),
     }
     return maps, y
 
@@ -41,8 +43,27 @@ def test_model_ends_in_a_normal_distribution(model):
     maps, _ = batch(np.random.default_rng(0), 1)
     normal = model(maps)
     assert isinstance(normal, tfd.Normal)
-    np.testing.assert_allclose(normal.loc, 0.3 + 1.5 * maps[..., 0], rtol=1e-6)
-    np.testing.assert_allclose(normal.scale, 1.5 * np.log1p(np.exp(maps[..., 1])) + 0.05, rtol=1e-5)
+    np.testing.assert_allclose(normal.loc, LOCATION + SCALE * maps[..., :MEASURES], rtol=1e-5, atol=1e-6)
+    expected = SCALE * np.log1p(np.exp(maps[..., MEASURES:])) + 0.05
+    np.testing.assert_allclose(normal.scale, expected, rtol=1e-5)
+
+
+def test_one_measure_is_the_layer_of_two_parameters(model):
+    maps, _ = batch(np.random.default_rng(7), 1)
+    one = NormalLayer(0.3, 1.5, 0.05)(tf.constant(maps[..., [0, MEASURES]]))
+    assert one.loc.shape == (3, SIZE, SIZE, 1)
+    np.testing.assert_allclose(one.loc[..., 0], model(maps).loc[..., 0], rtol=1e-6)
+    np.testing.assert_allclose(one.scale[..., 0], model(maps).scale[..., 0], rtol=1e-6)
+
+
+def test_a_measure_that_a_record_lacks_changes_nothing(model):
+    maps, y = batch(np.random.default_rng(8), 4)
+    y["weight"][:, 1, 2] = 0.0
+    without = loss(model, maps, y)
+    y["ln_im"][:, 1, 2] = 99.0
+    assert loss(model, maps, y) == without
+    y["ln_im"][:, 1, 1] = 99.0
+    assert loss(model, maps, y) > without + 1
 
 
 def test_loss_is_the_likelihood_that_scipy_computes(model):
@@ -53,14 +74,14 @@ def test_loss_is_the_likelihood_that_scipy_computes(model):
         for s in range(9):
             row, col = y["pixels"][b, s]
             log_density = norm.logpdf(y["ln_im"][b, s], normal.loc[b, row, col], normal.scale[b, row, col])
-            total -= y["weight"][b, s] * log_density
+            total -= (y["weight"][b, s] * log_density).sum()
     assert loss(model, maps, y) == pytest.approx(total / 3, rel=1e-5)
 
 
 def test_what_the_field_leaves_open_adds_to_the_variance(model):
     maps, y = batch(np.random.default_rng(5), 9)
     plain = loss(model, maps, y)
-    y["variance"] = np.random.default_rng(6).uniform(0.1, 1, (3, 9)).astype("float32")
+    y["variance"] = np.random.default_rng(6).uniform(0.1, 1, (3, 9, MEASURES)).astype("float32")
     normal = at_stations(model(maps), tf.constant(y["pixels"]))
     log_density = norm.logpdf(y["ln_im"], normal.loc, np.sqrt(normal.scale**2 + y["variance"]))
     expected = -(y["weight"] * log_density).sum() / 3
@@ -98,7 +119,8 @@ def test_gradient_reaches_station_pixels_only(model):
 
 
 def test_at_stations_gathers_pixels():
-    normal = tfd.Normal(tf.reshape(tf.range(8.0), (2, 2, 2)), 1.0 + tf.reshape(tf.range(8.0), (2, 2, 2)))
+    values = tf.reshape(tf.range(8.0), (2, 2, 2, 1))
+    normal = tfd.Normal(values, 1.0 + values)
     found = at_stations(normal, tf.constant([[[0, 1]], [[1, 0]]]))
     assert found.loc.numpy().ravel().tolist() == [1, 6]
     assert found.scale.numpy().ravel().tolist() == [2, 7]

@@ -24,9 +24,9 @@ def batch():
     maps = tf.constant(rng.normal(size=(3, SIZE, SIZE, CHANNELS)), tf.float32)
     pixels = rng.integers(0, OUT, (3, 9, 2))
     pixels[0, 1] = pixels[0, 0]
-    weight = rng.uniform(0.05, 0.2, (3, 9))
+    weight = rng.uniform(0.05, 0.2, (3, 9, 1))
     weight[1:, 6:] = 0
-    stations = {"ln_im": rng.normal(-3, 1, (3, 9)), "variance": np.zeros((3, 9)), "weight": weight}
+    stations = {"ln_im": rng.normal(-3, 1, (3, 9, 1)), "variance": np.zeros((3, 9, 1)), "weight": weight}
     stations = {name: tf.constant(values, tf.float32) for name, values in stations.items()}
     return maps, stations | {"pixels": tf.constant(pixels, tf.int32)}
 

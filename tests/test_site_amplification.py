@@ -331,7 +331,7 @@ def test_one_ensemble_is_backbone_networks_and_site_terms_less_the_median(with_f
     found = estimators.estimates(study, "PGA", study.footprint)["one_ensemble"]
     maps, medians = [], estimators._average_medians(study, "PGA")[:, 0]
     for chunk in range(2):
-        network = ensemble.member.load(run.network("PGA", chunk, 0))
+        network = ensemble.member.load_networks(run.member(chunk, 0), ["PGA"])
         alone = ensemble.Ensemble(run, "PGA", {(chunk, 0): network}, study.rasteriser())
         u = alone.maps(study.events)["mean"].mean("event").to_numpy()
         pixels = pd.DataFrame(dict(zip(("row", "col"), np.indices(u.shape).reshape(2, -1), strict=True)))

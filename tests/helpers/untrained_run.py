@@ -1,7 +1,6 @@
 """Runs whose networks have random weights, made in seconds, and what to ask about them."""
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from conftest import QUICK, TINY, small_dataset
 from tfgmm.network import member, training
 from tfgmm.network.batches import NOT_PREDICTED, Material
 from tfgmm.runs.experiment import Experiment
-from tfgmm.runs.member_folder import MemberFolder, backbone_of, network_name
+from tfgmm.runs.member_folder import NETWORK, backbone_name
 from tfgmm.runs.run import RunFolder
 
 IMS = ("PGA", "SA(1.0)")
@@ -35,11 +34,10 @@ def write_data(folder: Path, layers: bool = False) -> str:
 
 
 def make(root: Path, **changes) -> RunFolder:
-    """Make a run of two chunks of two members, and its dataset; the second measure lacks a chunk."""
+    """Make a run of two chunks of two members, and its dataset."""
     described = {"data": write_data(root / "data"), "inits": 2, "ims": IMS}
     begun = training.begin(Experiment(**TINY | described | changes), root / "run")
-    rng = np.random.default_rng(0)
-    give_random_weights(begun, rng, lacking=("SA(1.0)", 1))
+    give_random_weights(begun)
     if begun.run.experiment.backbone != "none":
         begun.write_predictions()
     return begun.run
@@ -53,42 +51,35 @@ def make_finished(data: str, path: Path, **changes) -> RunFolder:
     return begun.run
 
 
-def give_random_weights(
-    begun: training.Training, rng: np.random.Generator | None = None, lacking: tuple[str, int] | None = None
-) -> None:
-    """Write all members, without the network of one measure in one chunk; no two predict the same."""
-    rng = np.random.default_rng(0) if rng is None else rng
-    materials = {}
-    for im, one in itertools.product(begun.ims, begun.members):
-        if (im, one.chunk) == lacking:
-            continue
-        if (im, one.chunk) not in materials:
-            materials[im, one.chunk] = begun.materials(one, [im])[im]
-        material = materials[im, one.chunk]
+def give_random_weights(begun: training.Training) -> None:
+    """Write all members; no two predict the same."""
+    rng, materials = np.random.default_rng(0), {}
+    for one in begun.members:
+        if one.chunk not in materials:
+            materials[one.chunk] = begun.material(one)
+        material = materials[one.chunk]
         keras.utils.set_random_seed(one.chunk * 2 + one.init)
         model = member.build(material)
         for weight in model.weights:
             if len(weight.shape) == 1:  # a bias: nobody would notice if zeros went missing
                 weight.assign(rng.uniform(0.1, 0.3, weight.shape))
-        _add_network(begun.folder(one), im, model, material, one)
+        _write_member(begun.folder(one).path, model, material, one)
 
 
-def _add_network(folder: MemberFolder, im: str, model, material: Material, one: training.Member) -> None:
-    """Write the network of one measure into a member's folder, with the predictions of its records."""
-    done = folder.done() if folder.is_trained else {"networks": {}}
-    name = network_name(im, material.experiment.ims)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    model.save(folder.path / name)
-    if material.backbone is not None:
-        material.backbone.save(folder.path / backbone_of(name))
-    which = {"im": im, "arm": material.experiment.arm, "chunk": one.chunk, "init": one.init}
-    errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(material.records))
-    records = material.records.drop(columns=NOT_PREDICTED)
-    table = records.assign(**which, mean=material.records["ln_im"] + errors, stddev=0.5)
-    if folder.is_trained:
-        table = pd.concat([pd.read_parquet(folder.predictions), table])
-    table.to_parquet(folder.predictions, index=False)
-    (folder.path / "done.json").write_text(json.dumps(done | {"networks": done["networks"] | {name: [im]}}))
+def _write_member(folder: Path, model, material: Material, one: training.Member) -> None:
+    """Write the folder of a member, with predictions of its records."""
+    experiment, tables = material.experiment, []
+    folder.mkdir(parents=True)
+    model.save(folder / NETWORK)
+    for im, backbone in material.backbones.items():
+        backbone.save(folder / backbone_name(im, experiment.ims))
+    for im, records in material.records.items():
+        which = {"im": im, "arm": experiment.arm, "chunk": one.chunk, "init": one.init}
+        errors = np.random.default_rng([one.chunk, one.init]).normal(0, 0.5, len(records))
+        table = records.drop(columns=NOT_PREDICTED)
+        tables.append(table.assign(**which, mean=records["ln_im"] + errors, stddev=0.5))
+    pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+    (folder / "done.json").write_text(json.dumps({"networks": {NETWORK: [*experiment.ims]}}))
 
 
 def events(count: int, seed: int = 0) -> pd.DataFrame:

@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import keras
 import pandas as pd
 
 from tfgmm.core import files
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder
+from tfgmm.network.member import load
+from tfgmm.network.normal import GroundMotionModel, NormalLayer
+from tfgmm.runs.member_folder import DONE, HISTORY, NETWORK, MemberFolder
 from tfgmm.runs.run import RunFolder
 
 
@@ -16,11 +19,10 @@ def lay_out(path: Path) -> None:
     for arm in run.arms():
         for folder in sorted((path / "members" / arm).glob("chunk-*")):
             member = MemberFolder(folder)
-            done = member.done()
-            for name, (im,) in done["networks"].items():
+            for number, im in enumerate(run.experiment.ims):
                 old = path / "members" / im / arm / folder.name
                 old.mkdir(parents=True)
-                shutil.copy(folder / name, old / "model.keras")
+                _one_measure(load(folder / NETWORK), number).save(old / NETWORK)
                 table = pd.read_parquet(member.predictions).query("im == @im").drop(columns="im")
                 table.to_parquet(old / member.predictions.name, index=False)
                 history = pd.DataFrame({"epoch": [0], "loss": [1.5], "stopping_loss": [1.4]})
@@ -34,3 +36,14 @@ def lay_out(path: Path) -> None:
     files.write_json(
         path / "experiment.json", {key: content[key] for key in ("experiment", "data", "versions")}
     )
+
+
+def _one_measure(model: GroundMotionModel, number: int) -> GroundMotionModel:
+    """Return the network of one measure, as version 0.1 had one for each."""
+    parameters, normal = model.get_layer("parameters"), model.get_layer("normal")
+    one = keras.layers.Conv2D(2, 1, name="parameters")
+    layer = NormalLayer(normal.location[number], normal.scale[number], normal.min_stddev, name="normal")
+    network = GroundMotionModel(model.input, layer(one(parameters.input)))
+    chosen = [number, number + len(normal.location)]
+    one.set_weights([weight[..., chosen] for weight in parameters.get_weights()])
+    return network

@@ -265,7 +265,7 @@ def train_missing(training: "Training", what: str) -> bool:
     experiment, members, missing = training.experiment, training.members, training.missing
     console.print(
         f"{what}: {len(members)} members ({experiment.chunks} chunks x {experiment.inits} "
-        f"initialisations, {', '.join(training.ims)}), {len(members) - len(missing)} trained already."
+        f"initialisations, {', '.join(experiment.ims)}), {len(members) - len(missing)} trained already."
     )
     if missing:
         seconds = training.seconds_per_member()

@@ -1,8 +1,9 @@
 """Records by role -> (event maps, station pixels, ln IM, weights), as pipelines of tf.data."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import RUPTURE_DISTANCE, SITE_XY, SOURCE_XY, training_records
+from tfgmm.data.schemas import RECORD, RUPTURE_DISTANCE, SITE_XY, SOURCE_XY, training_records
 from tfgmm.network.channels import Rasteriser, event_vectors, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
@@ -238,9 +239,60 @@ def places(dataset: Dataset, experiment: Experiment) -> tuple[pd.DataFrame, pd.D
     return events.assign(event_x_km=ex, event_y_km=ey), stations.assign(x_km=x, y_km=y, **at_pixel)
 
 
+class Records(NamedTuple):
+    """Records of several intensity measures, which may lack some of them.
+
+    Attributes
+    ----------
+    places : pandas.DataFrame, [n, ...]
+        ``event_id, station_id, row, col`` of records that have any of the measures, by event and station.
+    rows : dict of str to ndarray of int
+        By intensity measure, the row in `places` of each row of the measure's own table.
+    """
+
+    places: pd.DataFrame
+    rows: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, pd.DataFrame]) -> Self:
+        """Join the records of several intensity measures.
+
+        Parameters
+        ----------
+        tables : dict of str to pandas.DataFrame
+            Rows of `flat_table` by intensity measure.
+
+        Returns
+        -------
+        Records
+        """
+        every = pd.concat([table[[*RECORD, "row", "col"]] for table in tables.values()])
+        places = every.drop_duplicates(RECORD).sort_values(RECORD, ignore_index=True)
+        index = pd.MultiIndex.from_frame(places[RECORD])
+        rows = {im: index.get_indexer(pd.MultiIndex.from_frame(t[RECORD])) for im, t in tables.items()}
+        return cls(places, rows)
+
+    def column(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return values of the measures' own tables as an array, [n, measures]; 0 for a lacking record.
+
+        Parameters
+        ----------
+        values : dict of str to array_like
+            A value for each row of a measure's own table, by intensity measure.
+
+        Returns
+        -------
+        ndarray of float32, [n, measures]
+        """
+        joined = np.zeros((len(self.places), len(self.rows)), "float32")
+        for number, (im, rows) in enumerate(self.rows.items()):
+            joined[rows, number] = values[im]
+        return joined
+
+
 @dataclasses.dataclass(frozen=True)
 class EventRecords:
-    """Records grouped by event, as arrays that tf.data slices.
+    """Records grouped by event, as arrays that tf.data slices; K is the number of intensity measures.
 
     Attributes
     ----------
@@ -250,12 +302,12 @@ class EventRecords:
         Row numbers of the records: those of event i are ``splits[i]:splits[i + 1]``.
     pixels : ndarray of int32, [n_records, 2]
         Row and column of the station in the output window.
-    ln_im : ndarray of float32, [n_records]
-        Observed ln IM (IM in g) minus the backbone and the mean of the field, which the network learns.
-    variance : ndarray of float32, [n_records]
+    ln_im : ndarray of float32, [n_records, K]
+        Observed ln IM minus the backbone and the mean of the field, which the network learns.
+    variance : ndarray of float32, [n_records, K]
         Variance of what the field leaves open of ln IM, squared ln units; 0 without field.
-    weight : ndarray of float32, [n_records]
-        Weight of the record in the loss.
+    weight : ndarray of float32, [n_records, K]
+        Weight of the record in the loss; 0 for a measure that the record lacks.
     """
 
     events: np.ndarray
@@ -270,34 +322,45 @@ class EventRecords:
         return len(self.events)
 
     @classmethod
-    def group(cls, table: pd.DataFrame, events: pd.DataFrame, grid, weight: np.ndarray) -> "EventRecords":
-        """Return the records of a table, grouped by event, as arrays.
+    def group(
+        cls,
+        tables: Mapping[str, pd.DataFrame],
+        events: pd.DataFrame,
+        grid,
+        weights: Mapping[str, np.ndarray],
+    ) -> "EventRecords":
+        """Return the records of several intensity measures, grouped by event, as arrays.
 
         Parameters
         ----------
-        table : pandas.DataFrame
-            Rows of `flat_table`, sorted by event, with the median ``backbone`` of ln IM and with mean and
-            variance of the field, each 0 without one.
+        tables : dict of str to pandas.DataFrame
+            By intensity measure, rows of `flat_table` with the median ``backbone`` of ln IM and with mean
+            and variance of the field, each 0 without one.
         events : pandas.DataFrame
             Events of the dataset: ``event_id``; ``longitude, latitude``, degrees; ``depth_km``;
             ``magnitude``.
         grid : Grid
             Map projection, for the positions of the epicentres.
-        weight : ndarray, [n_records]
-            Weight of each record in the loss, without unit.
+        weights : dict of str to ndarray
+            By intensity measure, the weight of each record among those of the measure, without unit.
 
         Returns
         -------
         EventRecords
+            Each measure counts the same in the loss, whatever the number of its events.
         """
-        names, first = np.unique(table["event_id"].to_numpy(str), return_index=True)
+        records = Records.of(tables)
+        names, first = np.unique(records.places["event_id"].to_numpy(str), return_index=True)
+        # The loss is a mean over all events, also over those that lack a measure.
+        share = {im: len(names) / (t["event_id"].nunique() * len(tables)) for im, t in tables.items()}
+        learned = {im: t["ln_im"] - t["backbone"] - t["field_mean"] for im, t in tables.items()}
         return cls(
             events=event_vectors(events.set_index("event_id").loc[names], grid),
-            splits=np.append(first, len(table)),
-            pixels=table[["row", "col"]].to_numpy("int32"),
-            ln_im=(table["ln_im"] - table["backbone"] - table["field_mean"]).to_numpy("float32"),
-            variance=table["field_variance"].to_numpy("float32"),
-            weight=np.asarray(weight, "float32"),
+            splits=np.append(first, len(records.places)),
+            pixels=records.places[["row", "col"]].to_numpy("int32"),
+            ln_im=records.column(learned),
+            variance=records.column({im: table["field_variance"] for im, table in tables.items()}),
+            weight=records.column({im: weight * share[im] for im, weight in weights.items()}),
         )
 
 
@@ -395,7 +458,7 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
             "pixels": tf.clip_by_value(moved, 0, size - 1),
             "ln_im": ln_im[rows],
             "variance": variance[rows],
-            "weight": weight[rows] * tf.cast(inside, tf.float32),
+            "weight": weight[rows] * tf.cast(inside, tf.float32)[:, tf.newaxis],
         }
         return maps, stations
 
@@ -409,7 +472,7 @@ def _batched(numbers: tf.data.Dataset, data, rasteriser, batch_size: int, drop_r
     """
     loaded = numbers.map(_loader(data, rasteriser), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size, channels = rasteriser.grid.input_size, len(rasteriser.names)
-    lists = {name: [None] for name in ("ln_im", "variance", "weight")}
+    lists = {name: [None, data.ln_im.shape[1]] for name in ("ln_im", "variance", "weight")}
     shapes = ([size, size, channels], {"pixels": [None, 2], **lists})
     return loaded.padded_batch(batch_size, shapes, drop_remainder=drop_remainder).prefetch(2)
 
@@ -468,7 +531,7 @@ def training_batches(
     tf.data.Dataset
         ``len(epochs) * steps_per_epoch(...)`` elements (maps, stations). Maps are [batch, input_size,
         input_size, channels]; stations is a dict with ``pixels`` [batch, stations, 2] and ``ln_im``,
-        ``variance`` and ``weight``, [batch, stations] each.
+        ``variance`` and ``weight``, [batch, stations, K] each, for K intensity measures.
     """
     count, batch_size = len(data), min(batch_size, len(data))
     used = steps_per_epoch(count, batch_size) * batch_size
@@ -551,26 +614,26 @@ class Material:
     ----------
     experiment : Experiment
         Description of the run, with the precision of this machine in place of ``auto``.
-    records : pandas.DataFrame
-        `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``, each training, validation
-        or stopping; ``backbone``, the backbone's median of ln IM (0 without a backbone); ``field_mean`` and
-        ``field_variance``, what the field tells of training and stopping records that it has not seen, in
-        ln units and squared ln units (0 without field).
-    backbone : Backbone or None
-        Median of ln IM to which the networks of the chunk add.
+    records : dict of str to pandas.DataFrame
+        By intensity measure, `tfgmm.network.batches.flat_table` with ``event_role`` and ``site_role``, each
+        training, validation or stopping; ``backbone``, the backbone's median of ln IM (0 without a
+        backbone); ``field_mean`` and ``field_variance``, what the field tells of training and stopping
+        records that it has not seen, in ln units and squared ln units (0 without field).
+    backbones : dict of str to Backbone
+        Medians of ln IM to which the networks of the chunk add; empty without backbone.
     training : EventRecords
         Training set: records of training events at training sites.
     stopping : EventRecords
         Stopping set: records that decide when a training ends.
     scored : EventRecords
-        All records, with weight 1, for the predictions table.
+        All records, each of weight 1, for the predictions table.
     moving, fixed : Rasteriser
         Makers of the input maps with random shifts, for the training, and without.
     """
 
     experiment: Experiment
-    records: pd.DataFrame
-    backbone: Backbone | None
+    records: Mapping[str, pd.DataFrame]
+    backbones: Mapping[str, Backbone]
     training: EventRecords
     stopping: EventRecords
     scored: EventRecords
@@ -582,11 +645,10 @@ class Material:
         cls,
         dataset: Dataset,
         experiment: Experiment,
-        im: str,
         fold: Fold,
-        backbone: Backbone | None = None,
+        backbones: Mapping[str, Backbone | None] | None = None,
         *,
-        unseen: pd.DataFrame | None = None,
+        unseen: Mapping[str, pd.DataFrame | None] | None = None,
     ) -> Self:
         """Return the records and the makers of input maps of one fold.
 
@@ -595,15 +657,13 @@ class Material:
         dataset : Dataset
             Tables of events, stations and records, and site layers.
         experiment : Experiment
-            Description of the run.
-        im : str
-            Intensity measure.
+            Description of the run, with its intensity measures.
         fold : Fold
             Roles of events and stations while one chunk of sites is held out.
-        backbone : Backbone, optional
-            Backbone of the chunk and the intensity measure (`tfgmm.network.backbones.fit`).
-        unseen : pandas.DataFrame, optional
-            What the field tells of the records (`tfgmm.network.fields.unseen`).
+        backbones : dict of str to Backbone, optional
+            Backbone of the chunk by intensity measure (`tfgmm.network.backbones.fit`).
+        unseen : dict of str to pandas.DataFrame, optional
+            What the field tells of the records, by intensity measure (`tfgmm.network.fields.unseen`).
 
         Returns
         -------
@@ -614,27 +674,30 @@ class Material:
         UsageError
             A channel to drop is unknown.
         DataError
-            The dataset lacks the intensity measure, a site layer covers too little of the map, or the
+            The dataset lacks an intensity measure, a site layer covers too little of the map, or the
             stopping set is empty.
         """
-        experiment = resolved(experiment)
-        records = with_backbone(fold.roles(flat_table(dataset, experiment, im)), im, backbone)
-        if unseen is not None:
-            records = records.assign(**unseen)
-        training = training_records(records)
-        stopping = stopping_records(records, experiment)
-        names = select(dataset.layers or (), experiment.drop)
+        experiment, records = resolved(experiment), {}
+        backbones, unseen = backbones or {}, unseen or {}
+        for im in experiment.ims:
+            table = fold.roles(flat_table(dataset, experiment, im))
+            table = with_backbone(table, im, backbones.get(im))
+            records[im] = table if unseen.get(im) is None else table.assign(**unseen[im])
+        training = {im: training_records(table) for im, table in records.items()}
+        stopping = {im: stopping_records(table, experiment) for im, table in records.items()}
+        names, weighting = select(dataset.layers or (), experiment.drop), experiment.training.weighting
 
-        def group(table, weight):
-            return EventRecords.group(table, dataset.events, experiment.grid, weight)
+        def group(tables, weight):
+            weights = {im: weight(table) for im, table in tables.items()}
+            return EventRecords.group(tables, dataset.events, experiment.grid, weights)
 
         return cls(
             experiment=experiment,
             records=records,
-            backbone=backbone,
-            training=group(training, training_weight(training, experiment.training.weighting)),
-            stopping=group(stopping, stopping_weight(stopping)),
-            scored=group(records, np.ones(len(records))),
+            backbones={im: backbone for im, backbone in backbones.items() if backbone is not None},
+            training=group(training, lambda table: training_weight(table, weighting)),
+            stopping=group(stopping, stopping_weight),
+            scored=group(records, lambda table: np.ones(len(table))),
             moving=Rasteriser(experiment.grid, names, dataset.layers, experiment.training.shift_pixels),
             fixed=Rasteriser(experiment.grid, names, dataset.layers),
         )

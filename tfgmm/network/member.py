@@ -1,17 +1,19 @@
 """Train, save and load one member, a network of one station chunk and initialisation."""
 
-import contextlib
+import dataclasses
 import logging
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
@@ -20,15 +22,11 @@ from tfgmm.network import batches, input_channels
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import EVENT_VECTOR
 from tfgmm.network.input_channels import ClippedChannels, StandardisedChannels
-from tfgmm.network.normal import (
-    GroundMotionModel,
-    NormalLayer,
-    at_stations,
-)
+from tfgmm.network.normal import GroundMotionModel, NormalLayer, at_stations
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, backbone_of, network_name, write_done
+from tfgmm.runs.member_folder import DONE, HISTORY, NETWORK, MemberFolder, backbone_name, write_done
 
 STATE = "state.json"
 _log = logging.getLogger(__name__)
@@ -168,25 +166,25 @@ def build(material: Material) -> GroundMotionModel:
     Returns
     -------
     GroundMotionModel
-        Model from maps [batch, input_size, input_size, channels] to Normal distributions of ln IM (IM in
-        g) minus the backbone and the mean of the field, [batch, output_size, output_size].
+        Model from maps [batch, input_size, input_size, channels] to Normal distributions of ln IM minus the
+        backbone and the mean of the field, [batch, output_size, output_size, K], for the K intensity
+        measures of the experiment.
     """
     experiment, grid = material.experiment, material.experiment.grid
     names = material.fixed.names
     maps = keras.Input((grid.input_size, grid.input_size, len(names)), name="maps")
-    training = training_records(material.records)
+    training = [training_records(table) for table in material.records.values()]
     mean, variance = batches.channel_statistics(material.training, material.fixed)
     channels = maps
-    if material.backbone is not None:
+    if material.backbones:
         # What lies outside the training records is left to the backbone.
         events = pd.DataFrame(material.training.events, columns=EVENT_VECTOR)
-        channels = ClippedChannels(**input_channels.limits(training, events, names))(maps)
+        channels = ClippedChannels(**input_channels.limits(pd.concat(training), events, names))(maps)
     standardised = StandardisedChannels(mean.tolist(), variance.tolist())(channels)
-    parameters = parameter_map(standardised, experiment.network)
-    learned = training["ln_im"] - training["backbone"] - training["field_mean"]
-    normal = NormalLayer(
-        float(learned.mean()), float(learned.std()), experiment.network.min_stddev, name="normal"
-    )
+    parameters = parameter_map(standardised, experiment.network, len(training))
+    learned = [table["ln_im"] - table["backbone"] - table["field_mean"] for table in training]
+    location, scale = [values.mean() for values in learned], [values.std() for values in learned]
+    normal = NormalLayer(location, scale, experiment.network.min_stddev, name="normal")
     return GroundMotionModel(maps, normal(parameters))
 
 
@@ -228,7 +226,7 @@ def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
 
 
 def train(
-    materials: dict[str, Material],
+    material: Material,
     folder: MemberFolder,
     chunk: int,
     init: int,
@@ -238,15 +236,14 @@ def train(
 ) -> None:
     """Train one member and write the folder of the member, whole or not at all.
 
-    A member is one network per intensity measure, of a station chunk, whose sites are held out, and an
-    initialisation. An interrupted training goes on from the last epoch that was saved.
-
-    Networks of other intensity measures that the folder already holds are kept.
+    A member is one network, of a station chunk, whose sites are held out, and an initialisation. It
+    predicts all intensity measures of the run. An interrupted training goes on from the last epoch that was
+    saved.
 
     Parameters
     ----------
-    materials : dict of str to Material
-        Records and makers of input maps by intensity measure; one network is trained for each.
+    material : Material
+        Records and makers of input maps of the chunk.
     folder : MemberFolder
         Folder of the member.
     chunk, init : int
@@ -261,56 +258,34 @@ def train(
     DataError
         The loss is not finite, or the file system refuses to write.
     """
-    seed, started = next(iter(materials.values())).experiment.member_seed(chunk, init), time.monotonic()
-    networks, checkpoints = {}, {}
-    for number, (im, material) in enumerate(materials.items()):
-        checkpoints[im] = Checkpoint(work_folder(folder.path) / im, material.experiment.training.patience)
-
-        def report_all(share: float, number=number) -> None:
-            report((number + share) / len(materials))
-
-        networks[im] = _fitted(material, checkpoints[im], seed, report_all)
-    trained_before = {} if folder.damaged_files(fingerprint) else folder.done().get("trainings", {})
-    kept = {im: trained_before[im] for im in trained_before if im not in materials}
+    experiment, started = material.experiment, time.monotonic()
+    seed = experiment.member_seed(chunk, init)
+    checkpoint = Checkpoint(work_folder(folder.path), experiment.training.patience)
+    model = _fitted(material, checkpoint, seed, report)
     with files.whole_folder(folder.path, overwrite=True) as temporary:
-        names, tables, histories = {}, [], []
-        for im in kept:
-            network, backbone = folder.network(im), folder.backbone(im)
-            for path in (network, backbone) if backbone else (network,):
-                shutil.copy2(path, temporary / path.name)
-            names[network.name] = [im]
-            tables.append(predictions_table.read(folder.predictions).query("im == @im"))
-            histories.append(pd.read_csv(folder.path / HISTORY).query("im == @im"))
-        for im, material in materials.items():
-            name = network_name(im, material.experiment.ims)
-            networks[im].save(temporary / name)
-            names[name] = [im]
-            if material.backbone is not None:
-                material.backbone.save(temporary / backbone_of(name))
-            tables.append(predictions(in_float32(networks[im]), material, im, chunk, init))
-            histories.append(pd.DataFrame(checkpoints[im].history).assign(im=im))
-        predictions_table.write(pd.concat(tables, ignore_index=True), temporary / folder.predictions.name)
-        pd.concat(histories).to_csv(temporary / HISTORY, index=False)
+        model.save(temporary / NETWORK)
+        for im, backbone in material.backbones.items():
+            backbone.save(temporary / backbone_name(im, experiment.ims))
+        table = predictions(Networks.of_one(in_float32(model)), material, chunk, init)
+        predictions_table.write(table, temporary / folder.predictions.name)
+        pd.DataFrame(checkpoint.history).to_csv(temporary / HISTORY, index=False)
+        best = checkpoint.best_epoch
         facts = {
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
-            "networks": names,
-            "trainings": kept | {im: _summary(checkpoints[im], materials[im]) for im in materials},
+            "networks": {NETWORK: [*experiment.ims]},
+            "trainings": {
+                NETWORK: {
+                    "epochs": checkpoint.epoch,
+                    "best_epoch": best,
+                    "stopping_loss": checkpoint.history[best]["stopping_loss"],
+                    "filled": material.fixed.filled,
+                }
+            },
         }
         write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
-    remove_work(folder.path, materials)
+    remove_work(folder.path)
     report(1.0)
-
-
-def _summary(checkpoint: Checkpoint, material: Material) -> dict:
-    """Return the facts of the training of one network that are stored in `DONE`."""
-    best = checkpoint.best_epoch
-    return {
-        "epochs": checkpoint.epoch,
-        "best_epoch": best,
-        "stopping_loss": checkpoint.history[best]["stopping_loss"],
-        "filled": material.fixed.filled,
-    }
 
 
 def work_folder(folder: Path) -> Path:
@@ -329,31 +304,24 @@ def work_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.work")
 
 
-def remove_work(folder: Path, ims: Iterable[str]) -> None:
-    """Remove the state of the trainings of some intensity measures from the work folder of a member.
+def remove_work(folder: Path) -> None:
+    """Remove the state of the unfinished training of a member.
 
     Parameters
     ----------
     folder : Path
         Folder of the member.
-    ims : iterable of str
-        Intensity measures whose networks are trained.
     """
-    for im in ims:
-        shutil.rmtree(work_folder(folder) / im, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another measure is still being trained, or nothing was there
-        work_folder(folder).rmdir()
+    shutil.rmtree(work_folder(folder), ignore_errors=True)
 
 
-def restore_predictions(
-    materials: dict[str, Material], folder: MemberFolder, chunk: int, init: int
-) -> None:
-    """Predict all records again with the networks of a trained member, and replace its predictions table.
+def restore_predictions(material: Material, folder: MemberFolder, chunk: int, init: int) -> None:
+    """Predict all records again with the network of a trained member, and replace its predictions table.
 
     Parameters
     ----------
-    materials : dict of str to Material
-        Records and makers of input maps by intensity measure.
+    material : Material
+        Records and makers of input maps of the measures that the member predicts, and its own backbones.
     folder : MemberFolder
         Folder of the trained member.
     chunk, init : int
@@ -364,13 +332,10 @@ def restore_predictions(
     DataError
         A network is damaged, or the file system refuses to write.
     """
-    tables = [
-        predictions(load(folder.network(im)), material, im, chunk, init)
-        for im, material in materials.items()
-    ]
+    table = predictions(_networks(folder, material.experiment.ims), material, chunk, init)
     done, name = folder.done(), folder.predictions.name
     with files.whole_files(folder.path) as temporary:
-        predictions_table.write(pd.concat(tables, ignore_index=True), temporary / name)
+        predictions_table.write(table, temporary / name)
         done["files"] |= {name: files.sha256(temporary / name)}
         files.write_json(temporary / DONE, done)
 
@@ -406,7 +371,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 def _fitted(
     material: Material, checkpoint: Checkpoint, seed: int, report: ReportShare
 ) -> GroundMotionModel:
-    """Train one network for one intensity measure, and return it with the weights of the best epoch.
+    """Train the network of a member, and return it with the weights of the best epoch.
 
     The best epoch is that of the least stopping loss, or without patience the last, see
     `Checkpoint.best_epoch`. A training that was interrupted goes on after the last epoch that `checkpoint`
@@ -451,19 +416,107 @@ def _fitted(
     return model
 
 
-def predictions(
-    model: GroundMotionModel, material: Material, im: str, chunk: int, init: int
-) -> pd.DataFrame:
-    """Predict mean and standard deviation of ln IM for all records, a row per record.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+    """The trained networks of a member, called as one: from input maps to Normal distributions of ln IM.
+
+    A member has one network. One that version 0.1 trained has a network for each intensity measure.
+
+    Attributes
+    ----------
+    models : tuple of GroundMotionModel
+        The networks.
+    outputs : tuple of int, [K]
+        Place of each wanted intensity measure among the outputs of all networks.
+    """
+
+    models: tuple[GroundMotionModel, ...]
+    outputs: tuple[int, ...]
+
+    def __call__(self, maps: tf.Tensor) -> tfd.Normal:
+        """Return the distributions of ln IM minus the backbone, [batch, row, col, K].
+
+        Parameters
+        ----------
+        maps : tensor, [batch, row, col, channel]
+            Input maps in the units of the channels.
+
+        Returns
+        -------
+        tfd.Normal, [batch, row, col, K]
+        """
+        return self.joined([model(maps, training=False) for model in self.models])
+
+    def joined(self, normals: Sequence[tfd.Normal]) -> tfd.Normal:
+        """Join what the networks predict, in the order of the wanted intensity measures.
+
+        Parameters
+        ----------
+        normals : sequence of tfd.Normal, [..., measures of the network]
+            Outputs of each network.
+
+        Returns
+        -------
+        tfd.Normal, [..., K]
+        """
+        if len(normals) == 1 and self.outputs == tuple(range(normals[0].loc.shape[-1])):
+            return normals[0]
+        loc, scale = (
+            tf.concat([getattr(normal, name) for normal in normals], axis=-1) for name in ("loc", "scale")
+        )
+        return tfd.Normal(*(tf.gather(values, self.outputs, axis=-1) for values in (loc, scale)))
+
+    @classmethod
+    def of_one(cls, model: GroundMotionModel) -> Self:
+        """Return one network with all its outputs.
+
+        Parameters
+        ----------
+        model : GroundMotionModel
+            The network.
+
+        Returns
+        -------
+        Networks
+        """
+        return cls((model,), tuple(range(model.output_shape[-1])))
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Return the shape of the input maps, (None, rows, cols, channels)."""
+        return self.models[0].input_shape
+
+    def for_maps_of(self, size: int) -> "Networks":
+        """Return the networks for maps of another size, of the same layers and weights.
+
+        Parameters
+        ----------
+        size : int
+            Number of pixels along a side of the input maps.
+
+        Returns
+        -------
+        Networks
+        """
+        if self.input_shape[1] == size:
+            return self
+        maps = keras.Input((size, size, self.input_shape[-1]))
+        resized = (
+            keras.models.clone_model(model, input_tensors=maps, clone_function=lambda layer: layer)
+            for model in self.models
+        )
+        return dataclasses.replace(self, models=tuple(resized))
+
+
+def predictions(networks: Networks, material: Material, chunk: int, init: int) -> pd.DataFrame:
+    """Predict mean and standard deviation of ln IM for all records, a row per record and measure.
 
     Parameters
     ----------
-    model : GroundMotionModel
-        Trained network.
+    networks : Networks
+        Trained networks of the member, for all measures of the experiment.
     material : Material
         Records and makers of input maps.
-    im : str
-        Intensity measure.
     chunk, init : int
         Numbers of the station chunk and of the initialisation, from 0.
 
@@ -472,23 +525,27 @@ def predictions(
     pandas.DataFrame
         The rows of ``material.records`` without `batches.NOT_PREDICTED`, with ``im``, ``arm`` (name of the
         set of input channels), ``chunk``, ``init``, and ``mean`` (of backbone and network together) and
-        ``stddev`` (of the network) of ln IM, ln units (IM in g).
+        ``stddev`` (of the network) of ln IM, ln units.
     """
     batch_size = material.experiment.training.batch_size
     examples = batches.fixed_batches(material.scored, material.fixed, batch_size)
 
     @tf.function(input_signature=examples.element_spec)
     def step(maps, stations):
-        normal = at_stations(model(maps, training=False), stations["pixels"])
-        real = stations["weight"] > 0
+        normal = at_stations(networks(maps), stations["pixels"])
+        real = tf.reduce_any(stations["weight"] > 0, axis=-1)
         return tf.boolean_mask(normal.loc, real), tf.boolean_mask(normal.scale, real)
 
     mean, stddev = (
         np.concatenate(parts) for parts in zip(*(step(*batch) for batch in examples), strict=True)
     )
-    table = material.records.drop(columns=batches.NOT_PREDICTED)
-    which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
-    return table.assign(**which, mean=table["backbone"].to_numpy() + mean, stddev=stddev)
+    tables = []
+    for number, (im, rows) in enumerate(batches.Records.of(material.records).rows.items()):
+        table = material.records[im].drop(columns=batches.NOT_PREDICTED)
+        which = {"im": im, "arm": material.experiment.arm, "chunk": chunk, "init": init}
+        total = table["backbone"].to_numpy() + mean[rows, number]
+        tables.append(table.assign(**which, mean=total, stddev=stddev[rows, number]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def in_float32(model: GroundMotionModel) -> GroundMotionModel:
@@ -532,3 +589,33 @@ def load(path: Path) -> GroundMotionModel:
         raise DataError(
             f"{path} is damaged ({type(error).__name__}): remove {path.parent} and give tfgmm train again"
         ) from error
+
+
+def load_networks(folder: MemberFolder, ims: Sequence[str]) -> Networks:
+    """Load the networks of a trained member that predict some intensity measures.
+
+    Parameters
+    ----------
+    folder : MemberFolder
+        Folder of the member.
+    ims : sequence of str
+        Intensity measures.
+
+    Returns
+    -------
+    Networks
+
+    Raises
+    ------
+    DataError
+        The member lacks a measure, or a file of it is missing or damaged.
+    """
+    folder.refuse_damaged()
+    return _networks(folder, ims)
+
+
+def _networks(folder: MemberFolder, ims: Sequence[str]) -> Networks:
+    """Load networks as `load_networks` does, also from a member whose predictions table is damaged."""
+    paths = list(dict.fromkeys(folder.network(im) for im in ims))
+    measures = [im for path in paths for im in folder.networks()[path.name]]
+    return Networks(tuple(map(load, paths)), tuple(measures.index(im) for im in ims))

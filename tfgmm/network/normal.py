@@ -1,6 +1,7 @@
 """Normal distribution of ln IM at every pixel, and its likelihood at the stations of records."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 from tensorflow_probability import distributions as tfd
@@ -10,51 +11,58 @@ from tfgmm.stats import ergodic
 
 @keras.saving.register_keras_serializable("tfgmm")
 class NormalLayer(keras.layers.Layer):
-    r"""A Keras layer that turns a parameter map into a Normal distribution of ln IM at every pixel.
+    r"""A Keras layer that turns a parameter map into Normal distributions of ln IM at every pixel.
 
-    .. math:: \mu = \mu_0 + a p_0, \quad \sigma = a \, \mathrm{softplus}(p_1) + \sigma_{min}
+    .. math:: \mu_k = \mu_{0k} + a_k p_k, \quad \sigma_k = a_k \, \mathrm{softplus}(p_{K+k}) + \sigma_{min}
+
+    for the intensity measure k of K.
 
     Parameters
     ----------
-    location : float
-        :math:`\mu_0`, the mean of the training target, ln units.
-    scale : float
-        :math:`a`, the standard deviation of the training target, ln units.
+    location : float or sequence of float, [K]
+        :math:`\mu_{0k}`, the means of the training targets, ln units.
+    scale : float or sequence of float, [K]
+        :math:`a_k`, the standard deviations of the training targets, ln units.
     min_stddev : float
         :math:`\sigma_{min}`, a lower limit that keeps the likelihood bounded, ln units.
     """
 
-    def __init__(self, location: float = 0.0, scale: float = 1.0, min_stddev: float = 0.05, **kwargs):
+    def __init__(self, location=(0.0,), scale=(1.0,), min_stddev: float = 0.05, **kwargs):
         super().__init__(**kwargs)
-        self.location, self.scale, self.min_stddev = location, scale, min_stddev
+        self.location, self.scale = (np.atleast_1d(values).astype(float) for values in (location, scale))
+        self.min_stddev = min_stddev
 
     def call(self, parameters, median=None):
-        """Return Normal distributions of ln IM, [batch, row, col].
+        """Return Normal distributions of ln IM, [batch, row, col, K].
 
         Parameters
         ----------
-        parameters : tensor, [batch, row, col, 2]
-            :math:`p_0` and :math:`p_1` at every pixel, without unit.
+        parameters : tensor, [batch, row, col, 2 K]
+            The parameters p at every pixel, without unit: those of the means, then those of the standard
+            deviations.
         median : tensor, [batch, row, col], optional
             Ergodic median of ln IM, added to the mean (`ErgodicMedian`).
 
         Returns
         -------
-        tfd.Normal, [batch, row, col]
-            In ln units, IM in g.
+        tfd.Normal, [batch, row, col, K]
+            In ln units, IM in the units of `tfgmm.core.imt`.
         """
-        mean = self.location + self.scale * parameters[..., 0]
-        stddev = self.scale * ops.softplus(parameters[..., 1]) + self.min_stddev
-        return tfd.Normal(mean if median is None else mean + median, stddev)
+        count = len(self.location)
+        location, scale = (ops.convert_to_tensor(v, parameters.dtype) for v in (self.location, self.scale))
+        mean = location + scale * parameters[..., :count]
+        stddev = scale * ops.softplus(parameters[..., count:]) + self.min_stddev
+        return tfd.Normal(mean if median is None else mean + median[..., None], stddev)
 
     def compute_output_spec(self, parameters, median=None):
         """Return shape and type of the mean, which stand for the distribution in the Keras graph."""
-        return keras.KerasTensor(parameters.shape[:-1], dtype=parameters.dtype)
+        shape = (*parameters.shape[:-1], len(self.location))
+        return keras.KerasTensor(shape, dtype=parameters.dtype)
 
     def get_config(self):
         """Return the constructor arguments, for the ``.keras`` file."""
-        own = {"location": self.location, "scale": self.scale, "min_stddev": self.min_stddev}
-        return super().get_config() | own
+        own = {"location": self.location.tolist(), "scale": self.scale.tolist()}
+        return super().get_config() | own | {"min_stddev": self.min_stddev}
 
 
 @keras.saving.register_keras_serializable("tfgmm")
@@ -110,14 +118,14 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
 
     Parameters
     ----------
-    normal : tfd.Normal, [batch, row, col]
-        Distribution of ln IM at every pixel.
+    normal : tfd.Normal, [batch, row, col, K]
+        Distributions of ln IM at every pixel, of K intensity measures.
     pixels : tensor of int32, [batch, stations, 2]
         Row and column of each station.
 
     Returns
     -------
-    tfd.Normal, [batch, stations]
+    tfd.Normal, [batch, stations, K]
     """
     gather = lambda values: tf.gather_nd(values, pixels, batch_dims=1)  # noqa: E731
     return tfd.Normal(gather(normal.loc), gather(normal.scale))
@@ -125,7 +133,7 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
 
 @keras.saving.register_keras_serializable("tfgmm")
 class GroundMotionModel(keras.Model):
-    """A Keras model whose output is a Normal distribution of ln IM at every pixel.
+    """A Keras model whose output are Normal distributions of ln IM at every pixel, [batch, row, col, K].
 
     The loss is the negative log-likelihood of the records at the pixels of their stations.
     """
@@ -133,12 +141,13 @@ class GroundMotionModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         r"""Return the negative log-likelihood of the records, as a mean over the events of the batch.
 
-        .. math:: L = \frac{1}{B} \sum_{e=1}^{B} \sum_s w_{es}
+        .. math:: L = \frac{1}{B} \sum_{e=1}^{B} \sum_s \sum_{k=1}^{K} w_{esk}
                   \left[\ln\sigma + \frac{(r - \mu)^2}{2\sigma^2} + \frac{\ln 2\pi}{2}\right],
                   \quad \sigma^2 = s^2 + v
 
-        at the pixel of each station, with the network's mean :math:`\mu` and standard deviation s; two
-        stations in one pixel contribute two terms, padded stations have the weight 0. The residual r is
+        at the pixel of each station, with the network's mean :math:`\mu` and standard deviation s of the
+        intensity measure k; two stations in one pixel contribute two terms. Padded stations, and measures
+        that a record lacks, have the weight 0. The residual r is
         ln IM minus the backbone and the mean of the field; v is the variance that the field leaves open.
         Both come from records that the field has not seen, so that s is the noise of a record alone: a
         composite likelihood of single records. Without field, v is 0.
@@ -149,8 +158,8 @@ class GroundMotionModel(keras.Model):
             Input maps, not used.
         y : dict of str to tensor
             ``pixels`` [batch, stations, 2]; ``ln_im`` (the residual r), ``variance`` and ``weight``,
-            [batch, stations] each.
-        y_pred : tfd.Normal, [batch, row, col]
+            [batch, stations, K] each.
+        y_pred : tfd.Normal, [batch, row, col, K]
             Output of the model.
         sample_weight : None
             Not used.
@@ -180,8 +189,8 @@ class GroundMotionModel(keras.Model):
 
         Returns
         -------
-        dict of str to tensor, [batch, row, col]
-            ``mean`` and ``stddev`` of ln IM (IM in g) at each output pixel.
+        dict of str to tensor, [batch, row, col, K]
+            ``mean`` and ``stddev`` of ln IM at each output pixel.
         """
         maps, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         normal = self(maps, training=False)

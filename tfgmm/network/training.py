@@ -10,7 +10,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +33,7 @@ from tfgmm.network.member import train as train_member
 from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
-from tfgmm.runs.member_folder import DONE, MemberFolder
+from tfgmm.runs.member_folder import MemberFolder
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder, conditioned_file
 from tfgmm.simulation import simulated
@@ -84,8 +84,6 @@ class Training:
     experiment : Experiment, optional
         Description of another arm, for example from `Experiment.without_site`; the run's own arm by
         default.
-    ims : tuple of str, optional
-        Intensity measures to train; all by default.
     """
 
     def __init__(
@@ -96,30 +94,26 @@ class Training:
         chunks: tuple[int, ...] | None = None,
         *,
         experiment: Experiment | None = None,
-        ims: tuple[str, ...] | None = None,
     ) -> None:
         self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
         self.experiment = experiment or run.experiment
-        self.ims = ims or self.experiment.ims
         self._backbones: dict[tuple[int, str], Backbone | None] = {}
-        self._unseen: dict[tuple[int, str], pd.DataFrame | None] = {}
+        self._unseen: dict[tuple[int, str], pd.DataFrame] = {}
 
-    def arm(self, experiment: Experiment, ims: tuple[str, ...] | None = None) -> "Training":
-        """Return the training of another arm or other intensity measures, in the same run and folds.
+    def arm(self, experiment: Experiment) -> "Training":
+        """Return the training of another arm, in the same run and folds.
 
         Parameters
         ----------
         experiment : Experiment
             Description of the arm.
-        ims : tuple of str, optional
-            Intensity measures to train; all by default.
 
         Returns
         -------
         Training
         """
-        return Training(self.run, self.dataset, self.folds, self.chunks, experiment=experiment, ims=ims)
+        return Training(self.run, self.dataset, self.folds, self.chunks, experiment=experiment)
 
     @property
     def members(self) -> list[Member]:
@@ -142,13 +136,9 @@ class Training:
 
     @property
     def missing(self) -> list[Member]:
-        """Return the members that lack a network of an intensity measure to train or have damaged files."""
-        return [member for member in self.members if member in self.damaged or self._untrained(member)]
-
-    def _untrained(self, member: Member) -> list[str]:
-        """Return the intensity measures to train for which a member has no network yet."""
-        ims = self.folder(member).ims()
-        return [im for im in self.ims if im not in ims]
+        """Return the members that are not trained for all intensity measures or have damaged files."""
+        ims = set(self.experiment.ims)
+        return [m for m in self.members if m in self.damaged or not ims <= set(self.folder(m).ims())]
 
     @functools.cached_property
     def damaged(self) -> dict[Member, list[str]]:
@@ -175,53 +165,43 @@ class Training:
         lease = Lease(folder.path)
         if lease.take():
             try:
-                remove_work(folder.path, folder.ims())
+                remove_work(folder.path)
             finally:
                 lease.release()
 
-    def materials(self, member: Member, ims: Iterable[str] | None = None) -> dict[str, Material]:
-        """Return the records and makers of input maps of a member's chunk, by intensity measure.
+    def material(self, member: Member) -> Material:
+        """Return the records and makers of input maps of a member's chunk.
 
         Parameters
         ----------
         member : Member
             The member.
-        ims : iterable of str, optional
-            Intensity measures; by default all intensity measures to train.
 
         Returns
         -------
-        dict of str to Material
+        Material
 
         Raises
         ------
         UsageError, DataError
             As for `Material.of`.
         """
-        return {
-            im: self._material(
-                member, im, self._backbone(member.chunk, im), self._unseen_by_field(member.chunk, im)
-            )
-            for im in ims or self.ims
-        }
-
-    def _material(
-        self, member: Member, im: str, backbone: Backbone | None, unseen: pd.DataFrame | None = None
-    ) -> Material:
-        """Return records and maker of input maps of a member's chunk, with a backbone and the field."""
-        fold = self.folds[member.chunk]
-        return Material.of(self.dataset, self.experiment, im, fold, backbone, unseen=unseen)
+        chunk, ims = member.chunk, self.experiment.ims
+        backbones = {im: self._backbone(chunk, im) for im in ims}
+        unseen = {im: self._unseen_by_field(chunk, im) for im in ims} if self.experiment.field else None
+        return Material.of(self.dataset, self.experiment, self.folds[chunk], backbones, unseen=unseen)
 
     def _restore_predictions(self, member: Member) -> None:
         """Predict all records again with the networks of a member and the backbones they were trained on.
 
         A network of version 0.1 has no file of a backbone: it holds its regression itself.
         """
-        folder, materials = self.folder(member), {}
-        for im in folder.ims():
-            path = folder.backbone(im)
-            materials[im] = self._material(member, im, None if path is None else Backbone.load(path))
-        restore_predictions(materials, folder, member.chunk, member.init)
+        folder = self.folder(member)
+        paths = {im: folder.backbone(im) for im in folder.ims()}
+        backbones = {im: Backbone.load(path) for im, path in paths.items() if path is not None}
+        predicted = self.experiment.model_copy(update={"ims": tuple(paths)})
+        material = Material.of(self.dataset, predicted, self.folds[member.chunk], backbones)
+        restore_predictions(material, folder, member.chunk, member.init)
 
     def _backbone(self, chunk: int, im: str) -> Backbone | None:
         """Return the backbone of a chunk and an intensity measure, which is fitted once for all members."""
@@ -229,13 +209,8 @@ class Training:
             self._backbones[chunk, im] = backbones.fit(self.dataset, self.experiment, im, self.folds[chunk])
         return self._backbones[chunk, im]
 
-    def _unseen_by_field(self, chunk: int, im: str) -> pd.DataFrame | None:
-        """Return what the field tells of records that it has not seen, which all members of a chunk share.
-
-        It is None for a run without field.
-        """
-        if not self.experiment.field:
-            return None
+    def _unseen_by_field(self, chunk: int, im: str) -> pd.DataFrame:
+        """Return what the field tells of records it has not seen, which all members of a chunk share."""
         if (chunk, im) not in self._unseen:
             table = self.folds[chunk].roles(batches.flat_table(self.dataset, self.experiment, im))
             records = batches.with_backbone(table, im, self._backbone(chunk, im))
@@ -254,11 +229,12 @@ class Training:
         Returns
         -------
         float
-            Time of training, without an early stop, and prediction for all intensity measures to train, s.
+            Time of training, without an early stop, and prediction, s.
         """
         begun = time.monotonic()
-        member, im = self.missing[0], self.ims[0]
-        material = self._material(member, im, self._backbone(member.chunk, im))
+        chunk = self.missing[0].chunk
+        backbones = {im: self._backbone(chunk, im) for im in self.experiment.ims}
+        material = Material.of(self.dataset, self.experiment, self.folds[chunk], backbones)
         settings = self.experiment.training
         model = compiled(material, seed=0)
         examples = batches.training_batches(
@@ -273,7 +249,7 @@ class Training:
         # A forward pass is a third of a training step; stopping and predicting are built as well.
         epoch = material.steps + len(material.stopping) / settings.batch_size / 3
         final = len(material.scored) / settings.batch_size / 3
-        return len(self.ims) * (2 * (started - begun) + step * (material.epochs * epoch + final))
+        return 2 * (started - begun) + step * (material.epochs * epoch + final)
 
     def train(self, report: Report = lambda name, share: None) -> list[str]:
         """Train the missing members and write the predictions; return members left to other processes.
@@ -326,14 +302,9 @@ class Training:
             if damaged == [PREDICTIONS]:
                 self._restore_predictions(member)
             # Another process may have trained the member meanwhile.
-            if folder.damaged_files(fingerprint):  # all networks of the member are made anew
-                ims = {*self.ims, *(folder.ims() if damaged and DONE not in damaged else ())}
-                untrained = [im for im in self.experiment.ims if im in ims]
-            else:
-                untrained = self._untrained(member)
-            if untrained:
-                materials = self.materials(member, untrained)
-                train_member(materials, folder, *place, watched, fingerprint=fingerprint)
+            is_whole = not folder.damaged_files(fingerprint)
+            if not is_whole or not set(self.experiment.ims) <= set(folder.ims()):
+                train_member(self.material(member), folder, *place, watched, fingerprint=fingerprint)
             else:
                 report(member.name, 1.0)
         finally:
@@ -509,8 +480,7 @@ def begin(
     if dataset is None:
         dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)
-    for im in experiment.ims:  # raises an error before a folder is made
-        Material.of(dataset, experiment, im, folds[0])
+    Material.of(dataset, experiment, folds[0])  # raises an error before a folder is made
     backbones.check(experiment)
     unknown = set(chunks or ()) - set(range(experiment.chunks))
     if unknown:

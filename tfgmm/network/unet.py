@@ -50,21 +50,22 @@ def level(x, filters: int, name: str, policy: str):
     return conv(filters, 3, f"{name}_conv2", policy)(x)
 
 
-def parameter_map(x, settings: Network):
-    """Apply the U-Net to standardised channels; return two parameters of the distribution at each pixel.
+def parameter_map(x, settings: Network, measures: int = 1):
+    """Apply the U-Net to standardised channels; return the parameters of the distributions at each pixel.
 
     Parameters
     ----------
     x : keras.KerasTensor, [batch, input_size, input_size, channels]
     settings : Network
         Filters of the first level, number of levels and precision of the U-Net.
+    measures : int
+        Number K of intensity measures, which share all layers but the last.
 
     Returns
     -------
-    keras.KerasTensor, [batch, output_size, output_size, 2]
-        :math:`p_0` and :math:`p_1`, without unit, from which `tfgmm.network.normal.NormalLayer` makes the
-        mean and the standard deviation of ln IM. They are float32, whatever the precision of the inner
-        layers.
+    keras.KerasTensor, [batch, output_size, output_size, 2 K]
+        Parameters without unit, from which `tfgmm.network.normal.NormalLayer` makes the K means and the K
+        standard deviations of ln IM. They are float32, whatever the precision of the inner layers.
 
     References
     ----------
@@ -86,4 +87,4 @@ def parameter_map(x, settings: Network):
         skip = layers.Cropping2D(crop, dtype=policy, name=f"up{i}_crop")(skips[i])
         x = layers.Concatenate(dtype=policy, name=f"up{i}_skip")([skip, x])
         x = level(x, filters[i], f"up{i}", policy)
-    return conv(2, 1, "parameters", "float32", activation=None)(x)
+    return conv(2 * measures, 1, "parameters", "float32", activation=None)(x)

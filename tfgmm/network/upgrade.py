@@ -21,7 +21,7 @@ from tfgmm.network.training import Training
 from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment, reason
 from tfgmm.runs.folds import make_folds
-from tfgmm.runs.member_folder import DONE, HISTORY, MemberFolder, network_name, write_done
+from tfgmm.runs.member_folder import DONE, HISTORY, NETWORK, MemberFolder, write_done
 from tfgmm.runs.run import DATA, DESCRIPTION, FORMAT, MEMBERS, RunFolder, refuse_format
 from tfgmm.simulation import simulated
 from tfgmm.stats import calibration
@@ -181,7 +181,8 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
         for im in run.experiment.ims
         if (run.path / MEMBERS / im / arm / name / DONE).is_file()
     ]
-    networks = {network_name(part.im, run.experiment.ims): part for part in parts}
+    is_one = len(run.experiment.ims) == 1
+    networks = {NETWORK if is_one else f"model_{part.im}.keras": part for part in parts}
     with files.whole_folder(target.path, overwrite=True) as temporary:
         for network, part in networks.items():
             shutil.copy2(part.network, temporary / network)
@@ -193,7 +194,8 @@ def _write_member(run: RunFolder, arm: str, name: str) -> None:
             "seconds": sum(part.done.get("seconds", 0.0) for part in parts),
             "networks": {network: [part.im] for network, part in networks.items()},
             "trainings": {
-                part.im: {key: part.done[key] for key in _TRAINING if key in part.done} for part in parts
+                network: {key: part.done[key] for key in _TRAINING if key in part.done}
+                for network, part in networks.items()
             },
             "run": run.fingerprint,
         }

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -17,7 +16,7 @@ from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
-from tfgmm.network.normal import GroundMotionModel
+from tfgmm.network.member import Networks
 from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Condition, Facts, FieldMoments, Known, MemberMoments
 from tfgmm.prediction.field_graph import FieldGraph
@@ -32,10 +31,67 @@ from tfgmm.stats.support import Shrinkage, Support
 
 _log = logging.getLogger(__name__)
 
-#: Number of input pixels, over all events of a batch, for which the networks predict at once.
+#: Number of input pixels, over all events and measures of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
 #: Nothing is known beyond the tables of events and sites.
 UNKNOWN = Known()
+
+
+class Outputs:
+    """The networks of all members of a run as one TensorFlow graph, for several intensity measures.
+
+    The last result is kept: ensembles of several measures share it, and ask for the same events in turn.
+
+    Parameters
+    ----------
+    members : dict of (chunk, init) to Networks
+        Trained networks by station chunk and initialisation, of the same K measures.
+    rasteriser : Rasteriser
+        Maker of the input maps of the networks.
+    """
+
+    def __init__(self, members: dict[tuple[int, int], Networks], rasteriser: Rasteriser) -> None:
+        self.members, self._input_maps = members, _input_maps(rasteriser)
+        self._graphs: dict[int, Callable] = {}
+        self._last: tuple[tuple, list] = ((), [])
+
+    def __call__(self, vectors: np.ndarray, window: Window) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Return mean and standard deviation of ln IM by every member in a window.
+
+        Parameters
+        ----------
+        vectors : ndarray of float32, [event, 6]
+            Event vectors (`tfgmm.network.channels.event_vectors`).
+        window : Window
+            Part of the input maps that the networks need.
+
+        Returns
+        -------
+        list of (tensor, tensor), [event, row, col, K]
+            Ln units; one pair for each member.
+        """
+        key = vectors.tobytes(), window
+        if self._last[0] != key:
+            rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
+            maps = self._input_maps(vectors)[:, rows, cols]
+            self._last = key, self._graph(window.size)(maps)
+        return self._last[1]
+
+    @property
+    def measures(self) -> int:
+        """Return the number K of intensity measures."""
+        return len(next(iter(self.members.values())).outputs)
+
+    def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
+        """Return the function from input maps, [event, size, size, channel], to the outputs.
+
+        All members are one TensorFlow graph, in which the computations of different members overlap.
+        """
+        if size not in self._graphs:
+            members = [networks.for_maps_of(size) for networks in self.members.values()]
+            maps = tf.TensorSpec([None, *members[0].input_shape[1:]], tf.float32)
+            self._graphs[size] = tf.function(functools.partial(_normals, members), [maps])
+        return self._graphs[size]
 
 
 class Ensemble:
@@ -47,10 +103,10 @@ class Ensemble:
         The run.
     im : str
         Intensity measure.
-    members : dict of (chunk, init) to GroundMotionModel
-        Trained networks by station chunk and initialisation.
-    rasteriser : Rasteriser
-        Maker of the input maps of the networks.
+    outputs : Outputs
+        The networks of the members.
+    number : int
+        Number of the measure among the outputs of the networks.
     calibration : Calibration, optional
         Calibration of sigma, if ``tfgmm evaluate`` has made one.
     ranges : Ranges, optional
@@ -68,8 +124,8 @@ class Ensemble:
         self,
         run: RunFolder,
         im: str,
-        members: dict[tuple[int, int], GroundMotionModel],
-        rasteriser: Rasteriser,
+        outputs: Outputs,
+        number: int = 0,
         *,
         calibration: Calibration | None = None,
         ranges: Ranges | None = None,
@@ -78,10 +134,8 @@ class Ensemble:
         shrinkage: Shrinkage | None = None,
     ) -> None:
         self.condition, self.support, self.shrinkage = condition or Condition(), support, shrinkage
-        self.run, self.im, self.members = run, im, members
+        self.run, self.im, self._outputs, self._number = run, im, outputs, number
         self.calibration, self.ranges = calibration, ranges or run.ranges(im)
-        self._rasteriser, self._input_maps = rasteriser, _input_maps(rasteriser)
-        self._graphs: dict[int, Callable] = {}
         self._fields: dict[tuple[int, bool, int], tuple[Field, Callable]] = {}
 
     def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
@@ -97,8 +151,13 @@ class Ensemble:
         Ensemble
         """
         ensemble = copy.copy(self)
-        ensemble._rasteriser, ensemble._input_maps = rasteriser, _input_maps(rasteriser)
+        ensemble._outputs = Outputs(self.members, rasteriser)
         return ensemble
+
+    @property
+    def members(self) -> dict[tuple[int, int], Networks]:
+        """Return the trained networks by station chunk and initialisation."""
+        return self._outputs.members
 
     @property
     def experiment(self) -> Experiment:
@@ -149,7 +208,7 @@ class Ensemble:
         DataError
             A value is missing or out of range, or an epicentre is too far away to be projected on the map.
         """
-        return _together(self.batches(scenarios.check_events(events), calibrated=calibrated, known=known))
+        return together(self.batches(scenarios.check_events(events), calibrated=calibrated, known=known))
 
     def at_sites(
         self,
@@ -191,7 +250,7 @@ class Ensemble:
             As for `maps`; or the interpolation is unknown.
         """
         events = scenarios.check_events(events)
-        return _together(
+        return together(
             self.batches(events, sites, interpolation=interpolation, calibrated=calibrated, known=known)
         )
 
@@ -227,7 +286,7 @@ class Ensemble:
             As for `at_sites`.
         """
         events, sites = scenarios.check_events(events), self.run.stations(stations)
-        return _together(self.batches(events, sites, at_stations=True, calibrated=calibrated, known=known))
+        return together(self.batches(events, sites, at_stations=True, calibrated=calibrated, known=known))
 
     def batches(
         self,
@@ -278,7 +337,7 @@ class Ensemble:
         if sites is not None and "vs30_m_s" in sites:
             names["vs30_m_s"] = ("site", sites["vs30_m_s"].to_numpy())
         facts = self._facts(places, sites, at_stations, calibrated, known)
-        step = max(1, _PIXELS_AT_ONCE // facts.window.size**2)
+        step = max(1, _PIXELS_AT_ONCE // (facts.window.size**2 * self._outputs.measures))
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
 
@@ -353,12 +412,14 @@ class Ensemble:
     def _predict(self, events: pd.DataFrame, facts: Facts) -> xr.Dataset:
         """Return the predictions for a batch of events as a labelled dataset."""
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
-        outputs = self._graph(facts.window.size)(self._maps(events, facts.window))
+        outputs = self._outputs(event_vectors(events, self.experiment.grid), facts.window)
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
         moments = zip(outputs, *self._conditioned_moments(events, epicentres, r_hyp_km, facts), strict=True)
         members = []
         for output, backbone, field in moments:
-            network, stddev = (places.sample(values.numpy(), facts.window) for values in output)
+            network, stddev = (
+                places.sample(values[..., self._number].numpy(), facts.window) for values in output
+            )
             members.append(MemberMoments(network, stddev, backbone, field))
         predicted = conditioning.combined(
             members,
@@ -435,24 +496,6 @@ class Ensemble:
         curve = self.support.curve(*scenario, *epicentres)
         return self.support.at(curve, np.log(np.maximum(r_hyp_km, 1.0)))
 
-    def _maps(self, events: pd.DataFrame, window: Window) -> tf.Tensor:
-        """Return the input maps of events in a window, [event, size, size, channel]."""
-        rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
-        return self._input_maps(event_vectors(events, self.experiment.grid))[:, rows, cols]
-
-    def _graph(self, size: int) -> Callable[[tf.Tensor], list[tuple[tf.Tensor, tf.Tensor]]]:
-        """Return a function from input maps to mean and standard deviation of ln IM by every member.
-
-        The maps are [event, size, size, channel].
-
-        All members are one TensorFlow graph, in which the computations of different members overlap.
-        """
-        if size not in self._graphs:
-            models = [_resized(model, size) for model in self.members.values()]
-            maps = tf.TensorSpec([None, *models[0].input_shape[1:]], tf.float32)
-            self._graphs[size] = tf.function(functools.partial(_normals, models), [maps])
-        return self._graphs[size]
-
 
 @functools.cache
 def _blas() -> ThreadpoolController:
@@ -469,22 +512,24 @@ def _input_maps(rasteriser: Rasteriser) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(of_events, [tf.TensorSpec([None, len(EVENT_VECTOR)], tf.float32)])
 
 
-def _resized(model: keras.Model, size: int) -> keras.Model:
-    """Return a model of the same layers and weights for maps of `size` pixels along a side."""
-    if model.input_shape[1] == size:
-        return model
-    maps = keras.Input((size, size, model.input_shape[-1]))
-    return keras.models.clone_model(model, input_tensors=maps, clone_function=lambda layer: layer)
-
-
-def _normals(models: Sequence[keras.Model], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Return mean and standard deviation of ln IM, [event, row, col] each, from every model."""
-    normals = [model(maps, training=False) for model in models]
+def _normals(members: Sequence[Networks], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return mean and standard deviation of ln IM, [event, row, col, K] each, from every member."""
+    normals = [networks(maps) for networks in members]
     return [(normal.loc, normal.scale) for normal in normals]
 
 
-def _together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
-    """Return batches of events as one dataset, joined along ``event``."""
+def together(batches: Iterator[xr.Dataset]) -> xr.Dataset:
+    """Return batches of events as one dataset, joined along ``event``.
+
+    Parameters
+    ----------
+    batches : iterator of xarray.Dataset
+        As returned by `Ensemble.batches`.
+
+    Returns
+    -------
+    xarray.Dataset
+    """
     options = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "override"}
     return xr.concat(batches, "event", **options)
 
@@ -517,13 +562,42 @@ def load(run: RunFolder | Path | str, im: str | None = None, condition: str = "a
     """
     opened = RunFolder.open(run)
     im = imt.canonical(im) if im else opened.experiment.ims[0]
-    networks = {place: opened.network(im, *place) for place in opened.trained(im)}
-    rasteriser = Rasteriser(opened.experiment.grid, opened.channels, opened.site_layers())
-    return Ensemble(
-        *(opened, im, {place: member.load(path) for place, path in networks.items()}, rasteriser),
-        calibration=opened.calibration(im),
-        ranges=opened.ranges(im),
-        condition=Condition.of_run(opened, im, networks, condition),
-        support=opened.support(im),
-        shrinkage=opened.shrinkage(im),
-    )
+    return load_all(opened, [im], condition)[im]
+
+
+def load_all(run: RunFolder, ims: Sequence[str], condition: str = "all") -> dict[str, Ensemble]:
+    """Load the ensembles of intensity measures of a run, which share their networks.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    ims : sequence of str
+        Intensity measures of the run.
+    condition : {"all", "training"}
+        As for `load`.
+
+    Returns
+    -------
+    dict of str to Ensemble
+        By intensity measure.
+
+    Raises
+    ------
+    UsageError, DataError
+        As for `load`.
+    """
+    places = run.trained(ims[0])
+    networks = {place: member.load_networks(run.member(*place), ims) for place in places}
+    outputs = Outputs(networks, Rasteriser(run.experiment.grid, run.channels, run.site_layers()))
+    return {
+        im: Ensemble(
+            *(run, im, outputs, number),
+            calibration=run.calibration(im),
+            ranges=run.ranges(im),
+            condition=Condition.of_run(run, im, networks, condition),
+            support=run.support(im),
+            shrinkage=run.shrinkage(im),
+        )
+        for number, im in enumerate(ims)
+    }

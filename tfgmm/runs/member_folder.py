@@ -16,8 +16,8 @@ from tfgmm.runs.experiment import FrozenSettings
 from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.stats import calibration
 
-#: Names of the file written at the end of the training, and of the table of losses by epoch.
-DONE, HISTORY = "done.json", "history.csv"
+#: Names of the file written at the end of the training, of the table of losses by epoch, of the network.
+DONE, HISTORY, NETWORK = "done.json", "history.csv", "model.keras"
 #: Advice in messages about damaged files of a run.
 TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it anew"
 
@@ -26,9 +26,9 @@ TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it an
 class MemberFolder:
     """The folder of one member (one network of the ensemble), which may not be trained yet.
 
-    The folder holds the networks, `HISTORY`, the predictions table, and `DONE`. `DONE` is written last. It
-    has the hashes of the other files, the fingerprint of the run, and which network file predicts which
-    intensity measures.
+    The folder holds the network of all intensity measures (of version 0.1: a network for each), `HISTORY`,
+    the predictions table, and `DONE`. `DONE` is written last. It has the hashes of the other files, the
+    fingerprint of the run, and which network file predicts which intensity measures.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class MemberFolder:
         DataError
             `DONE` is damaged.
         """
-        return [im for ims in self._networks().values() for im in ims]
+        return [im for ims in self.networks().values() for im in ims]
 
     def network(self, im: str) -> Path:
         """Return the path of the file of the network that predicts an intensity measure.
@@ -101,7 +101,7 @@ class MemberFolder:
         DataError
             The member has no network of this intensity measure, or `DONE` is damaged.
         """
-        for name, ims in self._networks().items():
+        for name, ims in self.networks().items():
             if im in ims:
                 return self.path / name
         raise DataError(f"{self.path} has no network of {im}: {TRAIN_AGAIN}")
@@ -124,11 +124,22 @@ class MemberFolder:
         DataError
             The member has no network of this intensity measure, or `DONE` is damaged.
         """
-        path = self.path / backbone_of(self.network(im).name)
+        path = self.path / backbone_name(im, self.ims())
         return path if path.is_file() else None
 
-    def _networks(self) -> dict[str, list[str]]:
-        """Return the intensity measures by network file; an empty dict before the training has ended."""
+    def networks(self) -> dict[str, list[str]]:
+        """Return the intensity measures by network file; an empty dict before the training has ended.
+
+        Returns
+        -------
+        dict of str to list of str
+            Intensity measures in the order of the network's outputs, by file name.
+
+        Raises
+        ------
+        DataError
+            `DONE` is damaged.
+        """
         return self.done().get("networks", {}) if self.is_trained else {}
 
     def damaged_files(self, fingerprint: str | None = None) -> list[str]:
@@ -159,44 +170,25 @@ class MemberFolder:
             raise DataError(f"{self.path / name} is missing or damaged: {TRAIN_AGAIN}")
 
 
-def network_name(im: str, ims: Collection[str]) -> str:
-    """Return the file name of the network of one intensity measure, in a run with the measures `ims`.
+def backbone_name(im: str, ims: Collection[str]) -> str:
+    """Return the file name of the backbone of an intensity measure, in a member of the measures `ims`.
 
-    >>> network_name("PGA", ["PGA"]), network_name("SA(1.0)", ["PGA", "SA(1.0)"])
-    ('model.keras', 'model_SA(1.0).keras')
+    >>> backbone_name("PGA", ["PGA"]), backbone_name("SA(1.0)", ["PGA", "SA(1.0)"])
+    ('backbone.npz', 'backbone_SA(1.0).npz')
 
     Parameters
     ----------
     im : str
         Intensity measure.
     ims : collection of str
-        Intensity measures of the run.
+        Intensity measures of the member.
 
     Returns
     -------
     str
         File name.
     """
-    return "model.keras" if len(ims) == 1 else f"model_{im}.keras"
-
-
-def backbone_of(network: str) -> str:
-    """Return the file name of the backbone to which a network adds.
-
-    >>> backbone_of("model_SA(1.0).keras")
-    'backbone_SA(1.0).npz'
-
-    Parameters
-    ----------
-    network : str
-        File name of the network, from `network_name`.
-
-    Returns
-    -------
-    str
-        File name.
-    """
-    return f"backbone{network.removeprefix('model').removesuffix('.keras')}.npz"
+    return "backbone.npz" if len(ims) == 1 else f"backbone_{im}.npz"
 
 
 def write_done(folder: Path, facts: dict) -> None:
@@ -208,7 +200,7 @@ def write_done(folder: Path, facts: dict) -> None:
         Folder that holds all other files of the member.
     facts : dict
         ``networks``, the intensity measures by file name of their network; ``trainings``, facts of
-        each training by intensity measure; ``seed``, ``seconds``, and ``run``, the fingerprint.
+        each training by the same name; ``seed``, ``seconds``, and ``run``, the fingerprint.
     """
     hashes = {path.name: files.sha256(path) for path in folder.iterdir()}
     files.write_json(folder / DONE, facts | {"files": hashes})

@@ -219,32 +219,6 @@ class RunFolder:
         """
         return [place for place in self.manifest.members(im) if not self.member(*place).is_trained]
 
-    def network(self, im: str, chunk: int, init: int) -> Path:
-        """Return the path of a member's network for one intensity measure, after a check of all its files.
-
-        Parameters
-        ----------
-        im : str
-            Intensity measure.
-        chunk : int
-            Chunk of held-out stations, from 0.
-        init : int
-            Initialisation of the network, from 0.
-
-        Returns
-        -------
-        Path
-            File of the network.
-
-        Raises
-        ------
-        DataError
-            A file of the member is missing, or changed since it was written.
-        """
-        folder = self.member(chunk, init)
-        folder.refuse_damaged()
-        return folder.network(im)
-
     def backbone(self, im: str, chunk: int, init: int) -> MedianTables | None:
         """Return the backbone to which the network of a member adds; None for a run without backbone.
 

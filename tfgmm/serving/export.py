@@ -141,8 +141,8 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            model = member.load(self.run.network(self.im, chunk, init))
-            variables, function = detached(model, tf.as_dtype(self.precision))
+            networks = member.load_networks(self.run.member(chunk, init), [self.im])
+            variables, function = detached(networks, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
             progress(len(functions))
@@ -314,7 +314,8 @@ def prepare(
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    weights = member.load(folder.network(im, *chosen[0])).count_params()
+    networks = member.load_networks(folder.member(*chosen[0]), [im])
+    weights = sum(model.count_params() for model in networks.models)
     version = target / str(_next_version(target, im))
     export = Export(
         *(folder, im, chosen, precision, version, weights),

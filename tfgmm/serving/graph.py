@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import pyproj
 import tensorflow as tf
@@ -15,6 +14,7 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import VS30_RANGE
 from tfgmm.network.channels import Rasteriser
+from tfgmm.network.member import Networks
 from tfgmm.prediction import conditioning
 from tfgmm.prediction.conditioning import Conditioned, FieldMoments, MemberMoments
 from tfgmm.prediction.field_graph import FieldGraph
@@ -204,16 +204,16 @@ _Members = Sequence[tf.Tensor]
 Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
-    """Return the weights of a trained network as variables, and the network as a function of the weights.
+def detached(networks: Networks, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
+    """Return the weights of a member as variables, and its networks as a function of the weights.
 
     The function does not need the Keras model: a module that holds Keras 3 objects can be loaded in Python,
     but not by the C++ runtime of a model server.
 
     Parameters
     ----------
-    model : keras.Model
-        Trained network, which maps input channels to a normal distribution at each pixel.
+    networks : Networks
+        Trained networks of the member for one intensity measure.
     storage : tf.DType
         Type of the variables.
 
@@ -225,17 +225,26 @@ def detached(model: keras.Model, storage: tf.DType) -> tuple[list[tf.Variable], 
         Function from input maps [n, input_size, input_size, channels] to mean and standard deviation of
         the network's output [n, rows, cols], ln units.
     """
-    count = len(model.trainable_variables)
-    weights = [*model.trainable_variables, *model.non_trainable_variables]
-    variables = [tf.Variable(tf.cast(weight.value, storage), trainable=False) for weight in weights]
+    variables = [
+        [
+            tf.Variable(tf.cast(weight.value, storage), trainable=False)
+            for weight in (*model.trainable_variables, *model.non_trainable_variables)
+        ]
+        for model in networks.models
+    ]
 
     def normal(maps):
         """Return mean and standard deviation at all pixels, [n, rows, cols] each, ln units."""
-        values = [tf.cast(variable, tf.float32) for variable in variables]
-        distribution, _ = model.stateless_call(values[:count], values[count:], maps)
-        return distribution.loc, distribution.scale
+        normals = []
+        for model, of_model in zip(networks.models, variables, strict=True):
+            values = [tf.cast(variable, tf.float32) for variable in of_model]
+            count = len(model.trainable_variables)
+            normals.append(model.stateless_call(values[:count], values[count:], maps)[0])
+        joined = networks.joined(normals)
+        return joined.loc[..., 0], joined.scale[..., 0]
 
-    spec = tf.TensorSpec(model.input_shape, tf.float32)
+    spec = tf.TensorSpec(networks.input_shape, tf.float32)
+    variables = list(itertools.chain.from_iterable(variables))
     return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
 
 

@@ -18,7 +18,7 @@ from scipy.stats import false_discovery_control, t
 from tfgmm.core.errors import DataError
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
-from tfgmm.prediction.ensemble import Ensemble
+from tfgmm.prediction.ensemble import Ensemble, Outputs
 from tfgmm.runs.run import RunFolder
 
 #: Half width of the central 90 % interval, in standard errors.
@@ -389,8 +389,8 @@ def average_members(
     """
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
-        model = member.load(run.network(im, chunk, init))
-        network = Ensemble(run, im, {(chunk, init): model}, averages[0].rasteriser)
+        networks = member.load_networks(run.member(chunk, init), [im])
+        network = Ensemble(run, im, Outputs({(chunk, init): networks}, averages[0].rasteriser))
         by_member.append(
             [
                 average_maps(_predict_maps(network, average, progress), average.weightings)

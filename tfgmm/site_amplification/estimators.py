@@ -143,7 +143,7 @@ def estimates(
     own = own + _average_backbones(study, study.run, im, (plain, balanced))[:, np.newaxis]
     maps = {}
     for name in study.options.arms:
-        arm = study.arm(name, (im,)).experiment
+        arm = study.arm(name).experiment
         average = Average(study.rasteriser(drop=arm.drop), study.events, (plain,))
         arm_run = dataclasses.replace(study.run, experiment=arm)
         (without,) = average_members(arm_run, im, [average], progress)

@@ -241,15 +241,13 @@ class Study:
         count = min(self.options.layer_events, len(self.events))
         return self.events.iloc[np.linspace(0, len(self.events) - 1, count).round().astype(int)]
 
-    def arm(self, name: str, ims: tuple[str, ...]) -> training.Training:
+    def arm(self, name: str) -> training.Training:
         """Return the training of networks without site channels, in the same run and on the same folds.
 
         Parameters
         ----------
         name : {"published", "isotropic"}
             ``isotropic`` also hides the direction to the source, by turning the maps.
-        ims : tuple of str
-            Intensity measures to train.
 
         Returns
         -------
@@ -261,7 +259,7 @@ class Study:
             The run itself has no site channels.
         """
         experiment = self.experiment.without_site(isotropic=name == "isotropic")
-        return self.training.arm(experiment, ims)
+        return self.training.arm(experiment)
 
     def refuse_unfinished(self, ims: tuple[str, ...]) -> None:
         """Raise an error unless the run has all members of some intensity measures.
@@ -279,7 +277,7 @@ class Study:
         for im in ims:
             if im not in self.experiment.ims:
                 raise UsageError(f"run {self.run.path} has no {im}: it has {listed(self.experiment.ims)}")
-        missing = [member.name for member in self.training.arm(self.experiment, ims).missing]
+        missing = [member.name for member in self.training.arm(self.experiment).missing]
         if missing:
             raise UsageError(
                 f"run {self.run.path} lacks {len(missing)} members, the first {missing[0]}: finish it with "

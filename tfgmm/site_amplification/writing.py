@@ -337,7 +337,7 @@ def map_site_amplification(
     for study in studies:
         study.refuse_unfinished(ims)
     for study in studies:
-        _train_arms(study, ims, train or (lambda training, _: not training.train(report)))
+        _train_arms(study, train or (lambda training, _: not training.train(report)))
     measured = _measure(studies, ims, report)
     summary = write(studies, measured, folder, places)
     return SiteAmplification(folder, summary, measured[0], studies[0].about()["events"])
@@ -352,11 +352,11 @@ def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
             raise UsageError(f"place {outside.iloc[0]} lies outside the map of the run")
 
 
-def _train_arms(study: Study, ims: tuple[str, ...], train: Callable[[Training, str], bool]) -> None:
+def _train_arms(study: Study, train: Callable[[Training, str], bool]) -> None:
     """Train the missing members of all arms; raise `UsageError` if other processes train some."""
     for name in study.options.arms:
         arm = f"Without site channels, {name}, into {study.run.path}"
-        if not train(study.arm(name, ims), arm):
+        if not train(study.arm(name), arm):
             raise UsageError(f"other processes train members of {study.run.path}: try again then")
 
 
