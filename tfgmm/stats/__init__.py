@@ -12,6 +12,7 @@ field_folds        mean and variance of the field at the records, from fits with
 field_parts        source terms and path terms of the field by themselves, with their variances
 field_records      residuals of records by event, station and site, and pairs of event and place
 field_solver       conjugate gradients for the weights of the records, few functions for the variance
+im_correlation     correlation between intensity measures of each part of the residuals
 japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
 kriging            site terms kriged between the sites
 listed_regression  regression with a prior and crossed effects, for records listed only above a level
