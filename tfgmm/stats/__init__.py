@@ -4,6 +4,7 @@ backbone           published models, weighted and re-centred on the records of a
 backbone_fit       fit of a backbone: choice and weights of published models, re-centring
 bootstrap          confidence intervals of scores, by resampling events and sites
 calibration        scaling of the predicted standard deviation after the training
+conditional_pgv    PGV given a spectral acceleration, for published models that have no PGV
 ergodic            ergodic ground-motion model, fitted to the records by mixed-effects regression
 field              one Gaussian process over earthquakes and places, given the residuals of records
 field_covariance   covariance of the field by event, site and distance, and its fit
