@@ -212,11 +212,15 @@ def test_weights_of_tectonic_classes():
     np.testing.assert_allclose(known, [[0, 1, 0], [1, 0, 0]])
 
 
-@pytest.mark.parametrize("im", ["PGA", "SA(0.3)", "SA(3.0)"])
+@pytest.mark.parametrize("im", ["PGA", "PGV", "SA(0.3)", "SA(3.0)"])
 def test_site_response_is_that_of_pygmm(im):
     with published._without_warnings():
         model = pygmm.BooreStewartSeyhanAtkinson2014
-        column = int(np.argmin(np.abs(model.COEFF["period"] - (0 if im == "PGA" else float(im[3:-1])))))
+        column = int(
+            np.argmin(
+                np.abs(model.COEFF["period"] - ({"PGA": 0, "PGV": -1}.get(im) or float(im[3:-1] or 0)))
+            )
+        )
         for vs30, pga in [(200, 0.5), (300, 0.1), (760, 0.3), (1400, 0.2)]:
             expected = model.calc_site_term(pga, vs30, None)[column]
             got = SiteResponse.published(im).amplification(np.array(float(vs30)), np.log(pga))

@@ -98,7 +98,7 @@ def test_precision_is_left_to_the_device_unless_given():
         ({"stopping": "never"}, "stopping: .*'sites', 'blocks' or 'paper'"),
         ({"grid": {"crs": "EPSG:4326"}}, "crs: EPSG:4326 is not metric"),
         ({"grid": {"input_size": 190}}, "input size 190 .*depth 3; .* 188 and 196"),
-        ({"ims": ("PGV",)}, "unknown intensity measure 'PGV'"),
+        ({"ims": ("PGD",)}, "unknown intensity measure 'PGD'"),
         ({"chunk": 3}, "chunk: Extra inputs"),
     ],
 )

@@ -30,7 +30,9 @@ def test_rules_of_the_flatfile(tmp_path):
     assert list(dataset.stations.station_id) == ["CI.ABC.HN", "CI.ABC.BN", "CI.MEA.HN", "CI.SLO.HN"]
     assert list(dataset.stations.site_id) == ["CI.ABC.HN", "CI.ABC.HN", "CI.MEA.HN", "CI.SLO.HN"]
     assert list(dataset.stations.vs30_m_s) == [400, 400, 500, 300]
-    assert dataset.networks == ["ci"] and dataset.ims == ["PGA", "SA(1.0)"]
+    assert dataset.networks == ["ci"] and dataset.ims == ["PGA", "PGV", "SA(1.0)"]
+    assert dataset.records["PGV"].tolist() == [1.0] * 4  # cm/s, whatever the unit of PGA
+    assert dataset.provenance["unit"] == {"PGA": "g", "PGV": "cm/s", "SA(1.0)": "g"}
     assert dataset.records["SA(1.0)"].tolist() == [0.03] * 4
     assert dataset.provenance["choices"]["magnitude"].endswith("events kept with mlr 1")
 
@@ -111,8 +113,13 @@ def test_ridgecrest_is_read_whole(ridgecrest):
     tiny = {"3.0": 2, "4.0": 9, "5.0": 18, "7.5": 115, "10.0": 317}
     assert dropped == {f"SA({period}): amplitude below 1e-07 g": count for period, count in tiny.items()}
     assert "19779 values of PGA taken as %g is 0.995 times" in ridgecrest.provenance["choices"]["unit"]
+    assert ridgecrest.records["PGV"].notna().all()
     assert (len(ridgecrest.records), len(ridgecrest.events), len(ridgecrest.stations)) == (22375, 131, 968)
-    assert len(ridgecrest.ims) == 22 and ridgecrest.ims[-1] == "SA(10.0)"
+    assert (
+        len(ridgecrest.ims) == 23
+        and ridgecrest.ims[:2] == ["PGA", "PGV"]
+        and ridgecrest.ims[-1] == "SA(10.0)"
+    )
     assert len(ridgecrest.networks) == 18
     kinds = ridgecrest.events.set_index("event_id").magnitude_source
     assert (kinds["ci38443095"], kinds["ci38443255"]) == ("mw", "mlr")
@@ -125,6 +132,7 @@ def test_golden_values_of_ridgecrest(ridgecrest):
     record = ridgecrest.records.set_index(["event_id", "station_id"]).loc[("ci38443095", "AZ.BZN.HN")]
     expected = {"PGA": 0.011752309, "SA(0.01)": 0.015906042, "SA(0.075)": 0.032681486, "SA(10.0)": 3.72e-05}
     assert {im: record[im] for im in expected} == pytest.approx({im: v / 100 for im, v in expected.items()})
+    assert record["PGV"] == pytest.approx(0.005367, abs=5e-7)  # cm/s
     event = ridgecrest.events.set_index("event_id").loc["ci38443095"]
     assert event.origin_time == pd.Timestamp("2019-07-04T17:02:55.34Z")
     place = event.longitude, event.latitude, event.depth_km, event.magnitude

@@ -14,7 +14,7 @@ from tfgmm.stats.japanese_models import CLASSES, MODELS, morikawa_fujiwara_2013,
 REFERENCE = pd.read_csv(Path(__file__).parent / "data" / "japanese_models.csv", comment="#")
 FUNCTIONS = {"Zhao06": zhao_2006, "MF13": morikawa_fujiwara_2013}
 IMS = {
-    "Zhao06": ["PGA", *(f"SA({t})" for t in (0.05, 0.07, 0.2, 0.5, 1.0, 1.7, 3.0, 5.0))],
+    "Zhao06": ["PGV", "PGA", *(f"SA({t})" for t in (0.05, 0.07, 0.2, 0.5, 1.0, 1.7, 3.0, 5.0))],
     "MF13": ["PGV", "PGA", *(f"SA({t})" for t in (0.05, 0.07, 0.2, 0.5, 1.0, 2.7, 5.0, 10.0))],
 }
 EVERY_CASE = [(name, tectonic, im) for name in FUNCTIONS for tectonic in CLASSES for im in IMS[name]]
@@ -44,7 +44,10 @@ def test_laws(name, tectonic, im):
     assert ((predicted.stddev > 0.5) & (predicted.stddev < 1.2)).all()
     magnitude, distance, depth, vs30 = (np.diff(predicted.median, axis=axis) for axis in range(4))
     assert (distance < 0).all()
-    assert (magnitude > 0).all()
+    if (name, im) == ("Zhao06", "PGV"):  # made from SA; oversaturates a little beside large ruptures
+        assert (magnitude[:, axes[1] > 40] > 0).all() and (magnitude > -0.05).all()
+    else:
+        assert (magnitude > 0).all()
     assert (depth >= 0).all()
     if im not in ("PGA", "SA(0.05)", "SA(0.07)", "SA(0.2)"):
         assert (vs30 <= 0).all()  # MF13 is constant on hard rock
@@ -112,13 +115,19 @@ def test_unknown_names_are_refused(function):
         function("PGD", 6.0, 50.0, 10.0, 400.0, tectonic_class="crustal")
 
 
-def test_zhao_has_no_pgv():
-    with pytest.raises(UsageError, match="PGV"):
-        zhao_2006("PGV", 6.0, 50.0, 10.0, 400.0, tectonic_class="crustal")
+@pytest.mark.parametrize("tectonic", CLASSES)
+def test_pgv_of_zhao_is_near_that_of_morikawa_and_fujiwara(tectonic):
+    arguments = np.array([6.0, 7.0, 7.5]), np.array([60.0, 90.0, 150.0]), 30.0, 400.0
+    with_sa = zhao_2006("PGV", *arguments, tectonic_class=tectonic)
+    own = morikawa_fujiwara_2013("PGV", *arguments, tectonic_class=tectonic)
+    assert np.abs(with_sa.median - own.median).max() < np.log(2.2)
+    one = zhao_2006("PGV", 7.0, 90.0, 30.0, 400.0, tectonic_class=tectonic)
+    assert one.median == pytest.approx(with_sa.median[1], rel=1e-12)
+    assert one.stddev == pytest.approx(np.hypot(one.tau, one.phi))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-@pytest.mark.parametrize("im", ["PGA", "SA(3.0)"])
+@pytest.mark.parametrize("im", ["PGA", "PGV", "SA(3.0)"])
 def test_models_have_what_published_models_have(model, im):
     rng = np.random.default_rng(0)
     records = pd.DataFrame(

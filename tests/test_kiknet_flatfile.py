@@ -210,7 +210,7 @@ def test_stated_units_are_checked(tmp_path, read):
     [
         ({"ims": ["SA(1.0)"]}, UsageError, "SA.T. needs the HDF5 file of spectra"),
         ({"ims": ["SA(1.0)"], "spectra": Path("no.h5")}, UsageError, "no.h5 does not exist"),
-        ({"ims": ["PGV"]}, UsageError, "unknown intensity measure 'PGV'"),
+        ({"ims": ["PGV"]}, UsageError, "KiK-net flatfile has no PGV"),
         ({"sensor": "middle"}, UsageError, "unknown sensor 'middle'"),
         ({"unit": "cm"}, UsageError, "unknown unit 'cm'"),
         ({"time_zone": "JST9"}, UsageError, "unknown time zone"),

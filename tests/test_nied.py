@@ -205,8 +205,8 @@ def test_bad_use(tmp_path):
         nied.read([tmp_path / "absent"], Limits())
     with pytest.raises(UsageError, match="sensor 'deep' is unknown: choose surface or borehole"):
         nied.read([tmp_path], Limits(), sensor="deep")
-    with pytest.raises(UsageError, match="unknown intensity measure 'PGV'"):
-        nied.read([tmp_path], Limits(), ims=["PGV"])
+    with pytest.raises(UsageError, match="unknown intensity measure 'PGD'"):
+        nied.read([tmp_path], Limits(), ims=["PGD"])
     with pytest.raises(DataError, match="no pair of surface horizontals in 0 files"):
         nied.read([tmp_path], Limits())
     write(tmp_path / "in", pair())

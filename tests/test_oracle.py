@@ -88,7 +88,9 @@ def kriged(made, im: str, tau: float, events: pd.DataFrame) -> np.ndarray:
     return known(events, LON, LAT) + correction.reshape(len(events), len(LON))
 
 
-@pytest.mark.parametrize(("im", "tau"), [("PGA", 0.35), ("SA(3.0)", 0.35), ("PGA", 0.0), ("PGA", 4.0)])
+@pytest.mark.parametrize(
+    ("im", "tau"), [("PGA", 0.35), ("PGV", 0.35), ("SA(2.0)", 0.35), ("PGA", 0.0), ("PGA", 4.0)]
+)
 def test_is_dense_kriging_with_the_covariance_of_the_waves(made, monkeypatch, im, tau):
     monkeypatch.setattr(truth, "TAU", tau)
     events = made[0].events.iloc[[3, 30, 61]].assign(longitude=[139.8, 140.4, 141.0])

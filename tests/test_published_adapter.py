@@ -8,7 +8,7 @@ import pandas as pd
 import pygmm
 import pytest
 
-from tfgmm.stats import published
+from tfgmm.stats import conditional_pgv, published
 from tfgmm.stats.published import MODELS
 
 BY_NAME = {model.name: model for model in MODELS}
@@ -42,6 +42,43 @@ def test_pygmm_called_directly(name, gmm, distances, im):
     one = published.with_assumptions(ONE)
     np.testing.assert_allclose(published.evaluate(BY_NAME[name], im, one)[0], expected)
     np.testing.assert_allclose(published.interpolate(BY_NAME[name], im, one)[0], expected, atol=0.03)
+
+
+CRUSTAL = [model for model in MODELS if model.tectonic_class == "crustal"]
+
+
+@pytest.mark.parametrize("model", CRUSTAL, ids=lambda model: model.name)
+def test_pgv_is_that_of_the_model_in_cm_s(model):
+    median, stddev = model.ln_im("PGV", 6.0, 60.0, 10.0, 400.0)
+    assert 1.0 < np.exp(median) < 6.0 and 0.5 < stddev < 0.8
+    several = model.medians(["SA(1.0)", "PGV", "PGA"], 6.0, 60.0, depth_km=10.0, top_km=10.0, vs30=400.0)
+    assert several[1] == pytest.approx(median)
+    assert several[2] == pytest.approx(model.ln_im("PGA", 6.0, 60.0, 10.0, 400.0)[0])
+    assert several[0] == pytest.approx(model.ln_im("SA(1.0)", 6.0, 60.0, 10.0, 400.0)[0])
+
+
+@pytest.mark.parametrize("model", CRUSTAL, ids=lambda model: model.name)
+@pytest.mark.parametrize("magnitude", [4.5, 5.5, 6.5, 7.5])
+def test_conditional_pgv_is_near_the_own_pgv_of_crustal_models(model, magnitude):
+    """Abrahamson & Bhasin (2020) from the SA of a model, beside the PGV that the model has of its own."""
+    arguments = magnitude, 50.0, 10.0, 400.0
+    ln_sa = model.ln_im(conditional_pgv.spectral_measure(magnitude), *arguments)[0]
+    given = conditional_pgv.conditional_pgv(ln_sa, magnitude, 50.0, 400.0)
+    assert given.median == pytest.approx(model.ln_im("PGV", *arguments)[0], abs=0.45)
+
+
+def test_models_without_pgv_take_it_from_their_sa():
+    (model,) = (model for model in MODELS if model.name == "AGA16 intraslab")
+    median, stddev = model.ln_im("PGV", 7.0, 90.0, 60.0, 400.0)
+    name = conditional_pgv.spectral_measure(7.0)
+    assert name == f"SA({np.exp(-4.09 + 0.66 * 7):.9f})"
+    ln_sa, sa_stddev = model.ln_im(name, 7.0, 90.0, 60.0, 400.0)
+    # Table 3.2 of the report; f1 at M 7 is 0.799 - 0.145 * 2 / 2.5.
+    f1 = 0.799 - 0.145 * 0.8
+    by_hand = 5.39 + f1 * ln_sa + 0.479 - 0.062 * 1.5**2 - 0.359 * np.log(90 + 5 * np.exp(0.4))
+    by_hand += (-0.134 + 0.023 * 2) * np.log(400 / 425)
+    assert median == pytest.approx(by_hand, abs=1e-9)
+    assert stddev == pytest.approx(np.sqrt((f1 * sa_stddev) ** 2 + 0.29**2 + 0.16**2))
 
 
 def test_assumptions():

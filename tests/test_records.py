@@ -328,7 +328,7 @@ def test_offending_value_is_named_in_one_line(table, column, value, message):
     [
         ("events", "depth_km", "^events table has no column depth_km$"),
         ("stations", "site_id", "^stations table has no column site_id$"),
-        ("records", "PGA", r"^records table has no column such as PGA or SA\(1\.0\)$"),
+        ("records", "PGA", r"^records table has no intensity measure column such as PGA or SA\(1\.0\)$"),
     ],
 )
 def test_missing_column(table, column, message):

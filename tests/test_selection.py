@@ -217,7 +217,7 @@ def test_a_region_that_is_none(region):
 
 
 def test_a_table_without_amplitudes():
-    with pytest.raises(DataError, match="no column such as PGA"):
+    with pytest.raises(DataError, match="no intensity measure column such as PGA"):
         select(events("E"), stations("A"), rows("E A").drop(columns="PGA"))
 
 

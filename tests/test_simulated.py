@@ -16,9 +16,11 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
+from tfgmm.readers.common import units
 from tfgmm.simulation import simulated, truth
 from tfgmm.simulation.simulated import SimulationSettings
 from tfgmm.simulation.truth import IMS, Truth
+from tfgmm.stats import ergodic, im_correlation
 
 SMALL = SimulationSettings(events=60, kik_stations=20, meso_events=3, meso_stations=40)
 
@@ -222,8 +224,48 @@ def test_event_terms_and_nuggets_have_their_planted_spread(default):
     assert planted.event_terms.std().to_numpy() == pytest.approx(0.35, abs=0.015)
     assert planted.nuggets.std().to_numpy() == pytest.approx(0.297, abs=0.04)
     correlation = planted.event_terms.corr().to_numpy()
-    assert correlation == pytest.approx(truth.im_correlation(), abs=0.06)
-    assert correlation[0, 3] == pytest.approx(np.exp(-np.log(3 / 0.05) / 2), abs=0.06)
+    assert correlation == pytest.approx(truth.planted_im_correlation(), abs=0.06)
+    pga, pgv, sa = (IMS.index(im) for im in ("PGA", "PGV", "SA(1.0)"))
+    # 1 - cos(pi / 2 - 0.366 ln(1.0 / 0.7)): PGV has the correlation of SA(0.7).
+    assert correlation[pgv, sa] == pytest.approx(0.87, abs=0.03)
+    assert correlation[pga, sa] == pytest.approx(0.52, abs=0.06)
+
+
+@pytest.mark.slow
+def test_total_residuals_have_the_planted_correlation(default):
+    """All parts share one correlation, so the moments of the records show it."""
+    dataset, planted = default
+    kik = of(dataset.records.merge(dataset.stations[["station_id", "site_id", "network"]]), "kik")
+    pairs = pairs_of(dataset, "kik")
+    place = pairs.stations["longitude"], pairs.stations["latitude"]
+    row = pairs.events.set_index("event_id").index.get_indexer(kik["event_id"])
+    column = pairs.stations.set_index("station_id").index.get_indexer(kik["station_id"])
+    median = [planted.ergodic_median(im, pairs.events, *place)[row, column] for im in IMS]
+    residuals = np.log(kik[list(IMS)].to_numpy()).T - median
+    found = im_correlation.estimate(residuals, IMS, kik["event_id"], kik["site_id"])
+    expected = truth.planted_im_correlation()
+    number = {part: found.correlation[k] for k, part in enumerate(im_correlation.PARTS)}
+    assert number["single_station"] == pytest.approx(expected, abs=0.07)  # with few paths
+    assert number["between_event"] == pytest.approx(expected, abs=0.1)
+    assert found.stddev[0] == pytest.approx(0.73, abs=0.05)
+
+
+def test_pga_does_not_know_how_many_measures_are_simulated(small):
+    _, planted = small
+    four = truth.stream(1, "kik event terms").standard_normal((60, 4))[:, 0]
+    terms = planted.event_terms["PGA"]
+    drawn = terms[terms.index.str.startswith("EK")].sort_index().to_numpy()
+    np.testing.assert_array_equal(drawn, truth.TAU * four)
+
+
+@pytest.mark.parametrize("im", IMS)
+def test_every_measure_has_its_own_median(small, im):
+    dataset, planted = small
+    lon, lat = np.array([139.5, 140.0, 140.2]), np.array([35.6, 36.1, 35.5])
+    together = planted.medians(IMS, dataset.events, lon, lat)[..., IMS.index(im)]
+    alone = planted.median(im, dataset.events, lon, lat)
+    assert together == pytest.approx(alone, abs=1e-9)
+    assert alone.std() > 0.1 and dataset.records[im].gt(0).all()
 
 
 @pytest.mark.slow
@@ -246,7 +288,7 @@ def test_source_and_path_terms_have_their_planted_spread_over_seeds():
     lon, lat = rng.uniform(139, 141, 20), rng.uniform(35, 36.6, 20)
     truths = [Truth(seed, pd.DataFrame(), pd.DataFrame()) for seed in range(12)]
     source = [t.source_term("PGA", events["longitude"], events["latitude"]) for t in truths]
-    path = [t.path_term("SA(3.0)", events, lon, lat) for t in truths]
+    path = [t.path_term("SA(2.0)", events, lon, lat) for t in truths]
     assert np.std(source) == pytest.approx(0.20, abs=0.02)
     assert np.std(path) == pytest.approx(0.25, abs=0.02)
 
@@ -313,6 +355,15 @@ def test_amplitudes_are_those_of_japan(small, magnitude, epicentral_km, low, hig
     assert low < np.exp(median.item()) < high
 
 
+def test_spectra_are_those_of_a_published_model():
+    """Within a factor of 2.5 of BSSA14 in all measures, at the magnitudes that most records have."""
+    for magnitude, r_km in ((4.5, 60.0), (5.5, 60.0), (6.0, 100.0)):
+        design = ergodic.design(np.array([magnitude]), np.array([r_km]), np.array([15.0]))
+        for im in IMS:
+            ratio = design @ truth.COEFFICIENTS[im] - units.bssa14_ln(im, magnitude, r_km)
+            assert abs(ratio.item()) < np.log(2.5), (im, magnitude)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_deep_basin_amplifies_long_periods_and_weakens_pga(seed):
@@ -326,7 +377,7 @@ def test_deep_basin_amplifies_long_periods_and_weakens_pga(seed):
     contrast = dict(zip(IMS, site_map[deep].mean(axis=0) - site_map[~deep].mean(axis=0), strict=True))
     assert contrast["PGA"] < -0.15
     assert contrast["SA(1.0)"] > 0.15
-    assert contrast["SA(3.0)"] > 0.15
+    assert contrast["SA(2.0)"] > 0.15
 
 
 # --- what is lost ------------------------------------------------------------------------------------

@@ -137,6 +137,59 @@ def test_a_unit_that_the_amplitudes_contradict(read, change, unit, message):
     assert "\n" not in str(error.value)
 
 
+def with_pgv(cm_s: float, pga_size: float = 1.0) -> list[dict]:
+    """Rows of NEAR with a PGV of `cm_s` times PGA / (12 rad/s), and PGA in a unit of which 1 g has many."""
+    return [row | {"PGA": row["PGA"] * pga_size, "PGV": cm_s * 980.665 * row["PGA"] / 12} for row in NEAR]
+
+
+@pytest.mark.parametrize(("velocity_unit", "per_cm_s"), [(None, 1.0), ("cm/sec", 1.0), ("m/s", 0.01)])
+def test_pgv_has_a_unit_of_its_own(read, velocity_unit, per_cm_s):
+    form = layout.Layout(unit="%g", velocity_unit=velocity_unit)
+    dataset = read(*with_pgv(per_cm_s, 100), form=form)
+    assert dataset.ims[:2] == ["PGA", "PGV"]
+    assert dataset.records["PGA"][0] == pytest.approx(0.045)
+    assert dataset.records["PGV"][0] == pytest.approx(980.665 * 0.045 / 12)
+    assert dataset.provenance["unit"]["PGV"] == "cm/s"
+    assert dataset.provenance["choices"]["velocity_unit"] == velocity_unit or "cm/s"
+
+
+@pytest.mark.parametrize(
+    ("cm_s", "message"),
+    [
+        (12.0, "values of PGV taken as cm/s is .* none of cm/s, m/s fits: is it an acceleration"),  # gal
+        (12 / 980.665, "taken as cm/s is 0.01"),  # g
+        (0.01, "--velocity-unit m/s would fit"),
+        (1e3, "none of cm/s, m/s fits"),
+    ],
+)
+def test_what_is_no_velocity_in_cm_s_is_refused(read, cm_s, message):
+    with pytest.raises(DataError, match=message):
+        read(*with_pgv(cm_s), form=layout.Layout(unit="g"))
+    stated = read(*with_pgv(cm_s), form=layout.Layout(unit="g", unit_as_stated=True))
+    assert stated.records["PGV"][9] == pytest.approx(cm_s * 980.665 * 0.0046 / 12)
+
+
+def test_velocity_as_acceleration_is_refused(read):
+    rows = [row | {"PGA": 980.665 * row["PGA"] / 12} for row in NEAR]  # PGV in cm/s, said to be PGA in g
+    with pytest.raises(DataError, match="values of PGA taken as g"):
+        read(*rows, form=layout.Layout(unit="g"))
+
+
+def test_logarithms_of_pgv_are_refused(read):
+    rows = [row | {"PGV": np.log(row["PGV"])} for row in with_pgv(1.0)]
+    with pytest.raises(DataError, match=r"values of PGV (are neg|look like logarithms \(ln of cm/s\))"):
+        read(*rows, form=layout.Layout(unit="g"))
+
+
+def test_implausible_velocities_are_counted(read):
+    rows = with_pgv(1.0)
+    rows[0]["PGV"], rows[1]["PGV"] = 2500.0, 2e-6
+    dataset = read(*rows, form=layout.Layout(unit="g"))
+    assert dataset.records["PGV"].isna().tolist() == [True, True, *[False] * 8]
+    reasons = ("amplitude above 2000 cm/s", "amplitude below 1e-05 cm/s")
+    assert entries(dataset, "dropped") == {("value", f"PGV: {reason}"): 1 for reason in reasons}
+
+
 @pytest.mark.parametrize("logarithm", [np.log, np.log10])
 @pytest.mark.parametrize("unit", ["g", "%g", "m/s^2", "cm/s^2"])
 def test_logarithms_of_any_unit_are_refused(read, logarithm, unit):
@@ -460,10 +513,10 @@ AGENCIES = {
     "nga-west2": (
         "EQID,YEAR,MODY,HRMN,Earthquake Magnitude,Station Sequence Number,Station Latitude,"
         "Station Longitude,Hypocenter Latitude (deg),Hypocenter Longitude (deg),Hypocenter Depth (km),"
-        "Vs30 (m/s) selected for analysis,PGA (g),T0.010S,T1.000S\n"
-        "118,1989,118,4,6.93,123,37.05,-121.8,37.04,-121.88,17.48,462.24,0.4,0.41,-999\n",
+        "Vs30 (m/s) selected for analysis,PGA (g),PGV (cm/sec),T0.010S,T1.000S\n"
+        "118,1989,118,4,6.93,123,37.05,-121.8,37.04,-121.88,17.48,462.24,0.4,30,0.41,-999\n",
         ("118", "1989-01-18T00:04Z", 6.93, "Earthquake Magnitude", "123", "nga", 462.24, 0.4, "rotd50"),
-        {"SA(0.01)": 0.41},
+        {"PGV": 30, "SA(0.01)": 0.41},
     ),
 }
 
@@ -603,6 +656,8 @@ def test_what_cannot_be_trusted(read, rows, error, message):
         ({"columns": ["event_id"]}, "--map event_id: write it as"),
         ({"columns": ["magnitud=Mw"]}, "unknown column 'magnitud'"),
         ({"unit": "cm"}, "unknown unit 'cm'"),
+        ({"unit": "cm/s"}, "unknown unit 'cm/s'"),
+        ({"velocity_unit": "gal"}, "unknown unit of velocity 'gal': write one of cm/s, m/s"),
         ({"base": "japan"}, "unknown layout 'japan': write one of esm, nga-west2, nz or the path"),
         ({"time_zone": "JST9"}, "unknown time zone 'JST9'"),
         ({"constants": ["depth_km=deep"]}, "--set depth_km=deep: write a number"),

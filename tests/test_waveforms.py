@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.waveforms.intensity_measures import Processing, intensity_measures, oscillator, process
+from tfgmm.readers.waveforms.intensity_measures import (
+    Processing,
+    differentiate,
+    intensity_measures,
+    oscillator,
+    process,
+)
 
 G = 9.80665
 DT = 0.01
@@ -53,6 +59,31 @@ def test_rotd50_of_circular_motion_is_its_radius():
     assert intensity_measures(motion, DT, ["PGA"], "rotd50", BARE)["PGA"] == pytest.approx(
         1.5 / G, rel=1e-3
     )
+
+
+def test_pgv_of_a_sine_is_its_acceleration_by_the_angular_frequency():
+    measured = intensity_measures(sine(0.8, 2.0), DT, ["PGA", "PGV"])
+    assert measured["PGA"] == pytest.approx(2 / G, rel=2e-3)
+    assert measured["PGV"] == pytest.approx(100 * 2 / (2 * np.pi * 0.8), rel=2e-3)
+
+
+def test_pgv_does_not_know_the_baseline():
+    still = Processing(pre_event_s=5)
+    pgv, moved = (
+        intensity_measures(noise() + shift, DT, ["PGV"], processing=still)["PGV"] for shift in (0, 0.7)
+    )
+    assert moved == pytest.approx(pgv, rel=1e-9)
+
+
+def test_pgv_needs_a_high_pass_filter():
+    with pytest.raises(UsageError, match="PGV needs a high-pass filter"):
+        intensity_measures(noise(), DT, ["PGA", "PGV"], processing=BARE)
+
+
+def test_velocity_that_is_differentiated_has_its_own_peak():
+    velocity = sine(0.8, 0.3)
+    measured = intensity_measures(differentiate(velocity, DT, 2.0), DT, ["PGV"])
+    assert measured["PGV"] == pytest.approx(30, rel=2e-3)
 
 
 @pytest.mark.parametrize("period", [0.1, 0.35, 1.0, 5.0])
@@ -216,5 +247,5 @@ def test_bad_settings(settings, message):
 def test_unknown_names():
     with pytest.raises(UsageError, match="'median' is unknown: choose geometric_mean or rotd50"):
         intensity_measures(noise(), DT, ["PGA"], "median")
-    with pytest.raises(UsageError, match="unknown intensity measure 'PGV'"):
-        intensity_measures(noise(), DT, ["PGV"])
+    with pytest.raises(UsageError, match="unknown intensity measure 'PGD'"):
+        intensity_measures(noise(), DT, ["PGD"])

@@ -104,7 +104,7 @@ def below(folder: Path) -> list[str]:
         (["--center", "139.95"], "--center 139.95: write 2 numbers with commas between them"),
         (["--center", "139.95,north"], "--center 139.95,north: write 2 numbers"),
         (["--crs", "EPSG:4326"], "EPSG:4326 is not metric; choose a projected system"),
-        (["--im", "PGV"], "unknown intensity measure 'PGV': write PGA or SA"),
+        (["--im", "PGD"], "unknown intensity measure 'PGD': write PGA, PGV or SA"),
         (["--epochs", "0"], "training.epochs: .*greater than or equal to 1"),
         (["--target", "residual"], "residual by --backbone ergodic"),
         (["--precision", "half"], "precision: .*'float32', 'bfloat16' or 'float16'"),

@@ -264,6 +264,7 @@ def read_table(
     columns: Mapping[str, str] | Sequence[str] = (),
     constants: Mapping[str, object] | Sequence[str] = (),
     unit: str | None = None,
+    velocity_unit: str | None = None,
     unit_as_stated: bool = False,
     time_zone: str | None = None,
     progress: Progress | None = None,
@@ -282,9 +283,11 @@ def read_table(
     constants : mapping or sequence of str
         Value of each quantity that is the same in all rows, as ``{"network": "it"}``.
     unit : str, optional
-        Unit of the amplitudes: g, %g, m/s^2, cm/s^2 or gal; that of the layout, or else g, by default.
+        Unit of PGA and SA: g, %g, m/s^2, cm/s^2 or gal; that of the layout, or else g, by default.
+    velocity_unit : str, optional
+        Unit of PGV: cm/s or m/s; that of the layout, or else cm/s, by default.
     unit_as_stated : bool
-        If True, the stated unit is used even if the amplitudes contradict it.
+        If True, the stated units are used even if the amplitudes contradict them.
     time_zone : str, optional
         Time zone of origin times that state none, as ``Asia/Tokyo``.
     progress : callable, optional
@@ -312,7 +315,13 @@ def read_table(
     from tfgmm.readers.flatfiles import table
 
     form = layouts.choose(
-        layout, _texts(columns), _texts(constants), unit, time_zone, unit_as_stated=unit_as_stated
+        layout,
+        _texts(columns),
+        _texts(constants),
+        unit,
+        time_zone,
+        velocity_unit=velocity_unit,
+        unit_as_stated=unit_as_stated,
     )
     with limits_of(choices) as limits:
         return Dataset.of(table.read(paths_of(files), limits, form, progress=progress))
@@ -343,7 +352,7 @@ def read_nied(
     files : path or paths
         Files, folders of files, and archives ``.tar``, ``.tar.gz``, ``.zip``.
     ims : sequence of str
-        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
+        Intensity measures to compute, ``PGA``, ``PGV`` or ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
         Horizontal component of the intensity measures.
     sensor : {"surface", "borehole"}
@@ -424,7 +433,7 @@ def read_waveforms(
     network : str
         Name of the network in the dataset.
     ims : sequence of str
-        Intensity measures to compute, ``PGA`` or ``SA(T)`` with the period T in s.
+        Intensity measures to compute, ``PGA``, ``PGV`` or ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
         Horizontal component of the intensity measures.
     correction : {"ln", "intensity", "log10", "none"}

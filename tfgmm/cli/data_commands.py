@@ -230,6 +230,9 @@ def table(
         list[str] | None, typer.Option("--set", help="QUANTITY=VALUE, the same in all rows; repeatable.")
     ] = None,
     unit: Unit = None,
+    velocity_unit: Annotated[
+        str | None, typer.Option(help="Unit of PGV: cm/s or m/s (default: that of the layout, else cm/s).")
+    ] = None,
     unit_as_stated: UnitAsStated = False,
     time_zone: Annotated[
         str | None, typer.Option(help="Time zone of times that state none, as Asia/Tokyo.")
@@ -238,7 +241,7 @@ def table(
 ) -> "tfgmm.Dataset":
     """Read any flatfile with one row per record: ESM, NGA-West2, NZ, or your own columns."""
     choices |= {"layout": layout, "columns": map_ or (), "constants": set_ or (), "time_zone": time_zone}
-    choices |= {"unit": unit, "unit_as_stated": unit_as_stated}
+    choices |= {"unit": unit, "velocity_unit": velocity_unit, "unit_as_stated": unit_as_stated}
     with progress("reading", len(tables)) as advance:
         return tfgmm.read_table(tables, progress=advance, **choices)
 

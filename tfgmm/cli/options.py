@@ -25,7 +25,7 @@ Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
 Im = Annotated[
     list[str] | None,
-    typer.Option(help="Intensity measure, PGA or SA(T) with the period T in s; repeatable."),
+    typer.Option(help="Intensity measure, PGA, PGV or SA(T) with the period T in s; repeatable."),
 ]
 OneIm = Annotated[str | None, typer.Option(help="Intensity measure (default: the first one of the run).")]
 DecimalComma = Annotated[

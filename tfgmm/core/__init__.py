@@ -5,7 +5,7 @@ drawing  coastlines, maps, stations and epicentres drawn on axes; figures saved 
 errors   errors that a user can correct, and their messages on one line
 files    files written completely or not at all, removal of leftovers, hashes and checksums
 grid     map projection, pixels, input window and output window of the network
-imt      names of intensity measures (PGA, SA(T)), their periods, and standard gravity
+imt      names of intensity measures (PGA, PGV, SA(T)): units, order, periods; standard gravity
 lease    lock files, so that only one process at a time trains a member (one network of the ensemble)
 outputs  checks of the names of output files and folders, before a result is written
 rupture  surface of a rupture, and distances of places to it, km

@@ -41,7 +41,8 @@ class Dataset:
         One row per station: ``station_id``, ``site_id``, ``network``, ``longitude``, ``latitude``
         (degrees), ``elevation_m``, ``sensor_depth_m``, ``vs30_m_s``.
     records : pandas.DataFrame
-        One row per record: ``event_id``, ``station_id``, a column per intensity measure (g), ``component``;
+        One row per record: ``event_id``, ``station_id``, a column per intensity measure (g, PGV in cm/s),
+        ``component``;
         where the source has them, the rupture distance ``r_rup_km`` and its variance ``r_rup_var_km2``.
     provenance : dict
         Content of ``dataset.json``: source files, choices, counts of rows read and dropped, hashes.
@@ -78,7 +79,7 @@ class Dataset:
     @property
     def ims(self) -> list[str]:
         """Return the names of the intensity measures in the records table, by period; PGA is first."""
-        return sorted(filter(imt.is_imt, self.records.columns), key=imt.period)
+        return sorted(filter(imt.is_imt, self.records.columns), key=imt.order)
 
     @property
     def networks(self) -> list[str]:

@@ -72,6 +72,9 @@ EVENT_RANGES = {
 }
 #: Lowest and highest plausible Vs30, m/s.
 VS30_RANGE = (30, 5000)
+#: Smallest and largest plausible amplitude by its unit (`imt.unit`): larger ones have a wrong unit or come
+#: from a broken instrument, smaller ones are rounding noise.
+AMPLITUDES = {"g": (1e-7, 20.0), "cm/s": (1e-5, 2000.0)}
 COMPONENTS = ("geometric_mean", "rotd50")
 #: Tectonic classes of earthquakes, in the order of every axis ``class``.
 TECTONIC_CLASSES = ("crustal", "interface", "intraslab")
@@ -79,6 +82,13 @@ TECTONIC_CLASSES = ("crustal", "interface", "intraslab")
 _LONGITUDE = pa.Column(float, pa.Check.in_range(-180, 180))
 _LATITUDE = pa.Column(float, pa.Check.in_range(-90, 90))
 _OPTIONAL_DISTANCE = pa.Column(float, pa.Check.in_range(0, 1e6), nullable=True, required=False)
+
+
+def _amplitude(unit: str) -> pa.Column:
+    """Return the column of an intensity measure of a unit; a dataset need not have it."""
+    positive = pa.Check.in_range(0, AMPLITUDES[unit][1], include_min=False)
+    return pa.Column(float, positive, regex=True, nullable=True, required=False)
+
 
 EVENTS = pa.DataFrameSchema(
     {
@@ -112,9 +122,8 @@ RECORDS = pa.DataFrameSchema(
     {
         "event_id": pa.Column(str),
         "station_id": pa.Column(str),
-        r"^(PGA|SA\(.*\))$": pa.Column(
-            float, pa.Check.in_range(0, 20, include_min=False), regex=True, nullable=True
-        ),
+        r"^(PGA|SA\(.*\))$": _amplitude("g"),
+        "^PGV$": _amplitude("cm/s"),
         "component": pa.Column(str, pa.Check.isin(COMPONENTS)),
         **{name: _OPTIONAL_DISTANCE for name in RUPTURE_DISTANCE},
     },

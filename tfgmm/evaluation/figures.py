@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
-from tfgmm.core import drawing
+from tfgmm.core import drawing, imt
 from tfgmm.evaluation import residuals, scores, variability
 
 #: Colours of lines and bars.
@@ -259,8 +259,8 @@ def _describe_panels(maps: xr.Dataset, im: str) -> dict[str, tuple]:
     difference_style = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"}
     sigma_label = f"Standard deviation of ln {im}"
     return {
-        "planted": ("Planted median", medians[0], f"{im} (g)", median_style),
-        "predicted": ("Predicted median", medians[1], f"{im} (g)", median_style),
+        "planted": ("Planted median", medians[0], f"{im} ({imt.unit(im)})", median_style),
+        "predicted": ("Predicted median", medians[1], f"{im} ({imt.unit(im)})", median_style),
         "difference": ("Predicted minus planted", difference, f"Difference in ln {im}", difference_style),
         "stddev": ("Predicted total sigma", maps["stddev"], sigma_label, {"cmap": "YlGnBu"}),
     }

@@ -26,7 +26,7 @@ class Oracle:
 
     .. math:: y_{es} - \mu_{es} = C(x_s) + S(x_e) + P(x_e, x_s) + N_s + B_e + W_{es}
 
-    with y the ln IM (IM in g) of event e at site s. Known are :math:`\mu`, the ergodic median plus the
+    with y the ln IM of event e at site s. Known are :math:`\mu`, the ergodic median plus the
     layer-driven site term, all variances and correlations, and the wavenumbers of the random fields.
     Unknown are the terms on the right: the correlated site field C, the source field S, the path field P,
     the nuggets N (the part of the site term that is independent from site to site), the event terms B and
@@ -82,7 +82,7 @@ class Oracle:
         im : str
             Intensity measure, one of `truth.IMS`.
         records : pandas.DataFrame
-            Training records: ``event_id``, ``station_id`` and ``ln_im``, the natural logarithm of IM in g.
+            Training records: ``event_id``, ``station_id`` and ``ln_im``, the natural logarithm of IM.
         events : pandas.DataFrame
             ``event_id``, ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``; events
             without records are ignored.
@@ -128,7 +128,7 @@ class Oracle:
             + _layer_term(self.planted, self.im, longitude, latitude)
             + (self.site.at(point) - mean_over_box)[:, 0]
             + self.source.at(epicentre)
-            + self.path.between(epicentre, point, 0)
+            + self.path.between(epicentre, point, [0])[..., 0]
         )
 
 

@@ -31,7 +31,7 @@ def simulate(settings: SimulationSettings) -> tuple[Dataset, Truth]:
     Returns
     -------
     dataset : Dataset
-        Records of PGA and SA (g), events that have a record, stations, and site layers.
+        Records of PGA and SA (g) and PGV (cm/s), events that have a record, stations, and site layers.
     planted : Truth
         Median, site, source, path and event terms of the records.
 
@@ -168,7 +168,7 @@ def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
     nuggets = planted.nuggets.loc[stations["station_id"]]
     return {
         "simulated": True,
-        "unit": "ln of IM in g",
+        "unit": "ln of IM in g, of PGV in cm/s",
         "median": "c0 + c1 (M-6) + c2 (M-6)^2 + (c3 + c4 (M-6)) ln R + c5 R + c6 Z",
         "coefficients": truth.COEFFICIENTS,
         "stddev": {
@@ -185,7 +185,7 @@ def truth_summary(planted: Truth, stations: pd.DataFrame) -> dict:
             "path": truth.PATH_RANGES_KM,
         },
         "layer_response": truth.LAYER_RESPONSE,
-        "im_correlation": truth.im_correlation().round(6).tolist(),
+        "im_correlation": truth.planted_im_correlation().round(6).tolist(),
         "site_nugget": _by_id(nuggets),
         "site_term": _by_id(nuggets + site_map),
         "event_term": _by_id(planted.event_terms),
@@ -269,7 +269,7 @@ class Pairs:
         return truth.r_hyp_km(self.events, self.stations["longitude"], self.stations["latitude"])
 
     def ln_im(self, planted: Truth) -> np.ndarray:
-        """Return simulated ln IM (IM in g) with all terms, [n_events, n_stations, n_ims].
+        """Return simulated ln IM (IM in g, PGV in cm/s) with all terms, [n_events, n_stations, n_ims].
 
         Parameters
         ----------
@@ -277,7 +277,7 @@ class Pairs:
             Median, event terms and nuggets; the seed of the within-event scatter.
         """
         place = self.stations["longitude"], self.stations["latitude"]
-        median = np.stack([planted.median(im, self.events, *place) for im in IMS], axis=-1)
+        median = planted.medians(IMS, self.events, *place)
         event_term = planted.event_terms.loc[self.events["event_id"]].to_numpy()[:, np.newaxis]
         nugget = planted.nuggets.loc[self.stations["station_id"]].to_numpy()
         rng = truth.stream(planted.seed, f"{self.network} scatter")
@@ -324,7 +324,7 @@ def _planted(seed: int, networks: list[Pairs]) -> Truth:
 
 
 def _records(settings: SimulationSettings, planted: Truth, pairs: Pairs, tally: Tally) -> pd.DataFrame:
-    """Return the records of a network after thinning and trigger, sorted by event, with IMs in g.
+    """Return the records of a network after thinning and trigger, sorted by event.
 
     Records that are removed are counted in `tally` by reason.
     """

@@ -7,6 +7,7 @@ Planted means: chosen by the simulation, and therefore known exactly. The formul
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from tfgmm.core import imt
 from tfgmm.core.coast import on_land
 from tfgmm.core.grid import Grid
 from tfgmm.data.layers import LAYERS
-from tfgmm.stats import ergodic
+from tfgmm.stats import ergodic, im_correlation
 
 #: Number of points that are evaluated at once: the waves at so many points fit into the processor's cache.
 _BLOCK = 128
@@ -80,7 +81,7 @@ class RandomField:
         spread = np.sqrt(rng.chisquare(2 * smoothness, shape) / (2 * smoothness))
         scale = spread * np.array(lengths_km)[:, np.newaxis]
         wavenumbers = rng.standard_normal((*shape, 2)) / scale[..., np.newaxis]
-        amplitudes = rng.standard_normal((2 * waves, len(mixing))) @ np.transpose(mixing)
+        amplitudes = _normals(rng, 2 * waves, len(mixing)) @ np.transpose(mixing)
         return cls(wavenumbers, amplitudes / np.sqrt(waves))
 
     def at(self, xy_km: np.ndarray) -> np.ndarray:
@@ -106,8 +107,8 @@ class RandomField:
         """
         return _waves(np.hstack(planes_km), np.hstack(list(self.wavenumbers)))
 
-    def between(self, source_km: np.ndarray, site_km: np.ndarray, field: int) -> np.ndarray:
-        """Return one field over two planes for every pair of source and site, [n_sources, n_sites].
+    def between(self, source_km: np.ndarray, site_km: np.ndarray, fields: Sequence[int]) -> np.ndarray:
+        """Return fields over two planes for every pair of source and site, [n_sources, n_sites, n_fields].
 
         Parameters
         ----------
@@ -115,16 +116,35 @@ class RandomField:
             Coordinates of the sources, km east and north.
         site_km : ndarray, [n_sites, 2]
             Coordinates of the sites, km east and north.
-        field : int
-            Index of the field, a column of `weights`.
+        fields : sequence of int, [n_fields]
+            Indices of the fields, columns of `weights`.
         """
-        cos, sin = np.split(_waves(source_km, self.wavenumbers[0]), 2, axis=1)
-        a, b = np.split(self.weights[:, field], 2)
-        sources = np.concatenate([cos * a + sin * b, cos * b - sin * a], axis=1)
-        values = np.empty((len(source_km), len(site_km)))
-        for block in _blocks(len(site_km)):
-            values[:, block] = sources @ _waves(site_km[block], self.wavenumbers[1]).T
-        return values
+        planes = [(source_km, self.wavenumbers[0]), (site_km, self.wavenumbers[1])]
+        # The equation is symmetric in both planes: weights go to the one with fewer points.
+        (few_km, few_waves), (many_km, many_waves) = sorted(planes, key=lambda plane: len(plane[0]))
+        cos, sin = np.split(_waves(few_km, few_waves), 2, axis=1)
+        values = np.empty((len(few_km), len(many_km), len(fields)))
+        weighted = []
+        for field in fields:
+            a, b = np.split(self.weights[:, field], 2)
+            weighted.append(np.concatenate([cos * a + sin * b, cos * b - sin * a], axis=1))
+        for block in _blocks(len(many_km)):
+            waves = _waves(many_km[block], many_waves).T
+            for number, few in enumerate(weighted):
+                values[:, block, number] = few @ waves
+        return values if few_km is source_km else values.swapaxes(0, 1)
+
+
+def _normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Return standard normal random numbers; the first four of the last axis do not depend on its length.
+
+    So a seed has the PGA that it had when four intensity measures were simulated.
+    """
+    first = rng.standard_normal((*shape[:-1], min(shape[-1], 4)))
+    if shape[-1] <= 4:
+        return first
+    others = rng.spawn(1)[0].standard_normal((*shape[:-1], shape[-1] - 4))
+    return np.concatenate([first, others], axis=-1)
 
 
 def _blocks(number: int) -> list[slice]:
@@ -149,12 +169,16 @@ BOX = (138.9, 34.9, 141.0, 36.6)
 LONGITUDE = np.arange(13770, 14222, 2) / 100
 LATITUDE = np.arange(3390, 3758, 2) / 100
 
-#: Coefficients c0 ... c6 of the ergodic median (`ergodic.ErgodicModel.median`) of ln IM, IM in g.
+#: Coefficients c0 ... c6 of the ergodic median (`ergodic.ErgodicModel.median`) of ln IM (g, PGV cm/s).
 COEFFICIENTS = {
     "PGA": (2.35, 1.05, -0.05, -1.30, 0.05, -0.004, 0.006),
+    "PGV": (6.10, 1.40, -0.10, -1.22, 0.055, -0.003, 0.004),
+    "SA(0.1)": (3.05, 0.98, -0.04, -1.32, 0.05, -0.005, 0.007),
+    "SA(0.2)": (3.20, 1.10, -0.06, -1.30, 0.05, -0.0045, 0.006),
     "SA(0.3)": (2.95, 1.20, -0.08, -1.28, 0.05, -0.004, 0.005),
+    "SA(0.5)": (2.40, 1.35, -0.11, -1.23, 0.055, -0.003, 0.004),
     "SA(1.0)": (1.30, 1.60, -0.15, -1.15, 0.06, -0.002, 0.003),
-    "SA(3.0)": (-0.65, 2.00, -0.20, -1.00, 0.07, -0.001, 0.0),
+    "SA(2.0)": (0.10, 1.85, -0.18, -1.06, 0.065, -0.0015, 0.001),
 }
 IMS = tuple(COEFFICIENTS)
 #: Standard deviations, ln units, the same for all intensity measures.
@@ -165,7 +189,18 @@ PHI_NUGGET = PHI_S2S * SITE_SHARES["nugget"] ** 0.5
 #: Correlation lengths in km, of exp(-h / length).
 SITE_RANGE_KM, SOURCE_RANGE_KM, PATH_RANGES_KM = 12.0, 40.0, (40.0, 20.0)
 #: Change of the site term, before standardisation, for 1 km more of z_bedrock and for 0.4 less of ln vs30.
-LAYER_RESPONSE = {"PGA": (-1.0, 0.4), "SA(0.3)": (-0.4, 0.6), "SA(1.0)": (0.7, 0.5), "SA(3.0)": (1.0, 0.2)}
+LAYER_RESPONSE = {
+    "PGA": (-1.0, 0.4),
+    "PGV": (0.3, 0.6),
+    "SA(0.1)": (-1.1, 0.3),
+    "SA(0.2)": (-0.8, 0.5),
+    "SA(0.3)": (-0.4, 0.6),
+    "SA(0.5)": (0.1, 0.6),
+    "SA(1.0)": (0.7, 0.5),
+    "SA(2.0)": (0.9, 0.3),
+}
+#: Period, s, whose correlation with other periods PGV has.
+PGV_PERIOD_S = 0.7
 #: Number of waves of each of the site, the source and the path field.
 WAVES = 2000
 #: Largest number of pairs of event and point, and of events, that are worked on at once.
@@ -192,19 +227,18 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
 
 
-def im_correlation() -> np.ndarray:
-    r"""Return the correlation of each random term between intensity measures, [n_ims, n_ims], as in `IMS`.
+@functools.cache
+def planted_im_correlation() -> np.ndarray:
+    """Return the correlation of each random term between intensity measures, [n_ims, n_ims], as in `IMS`.
 
-    .. math:: \rho = \exp(-|\ln(T_1 / T_2)| / 2)
-
-    with the natural periods T; PGA counts as 0.05 s.
+    That of Baker & Jayaram (2008) between periods; PGA counts as 0.01 s and PGV as `PGV_PERIOD_S`.
     """
-    ln_period = np.log([imt.period(im) or 0.05 for im in IMS])
-    return np.exp(-np.abs(ln_period[:, np.newaxis] - ln_period) / 2)
+    periods = [PGV_PERIOD_S if im == "PGV" else imt.period(im) or im_correlation.PGA_PERIOD_S for im in IMS]
+    return im_correlation.baker_jayaram_2008_by_period(periods)
 
 
 def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Return standard normal random numbers, [*shape, n_ims], correlated between `IMS` (`im_correlation`).
+    """Return standard normal random numbers, [*shape, n_ims], with the correlation planted between `IMS`.
 
     Parameters
     ----------
@@ -213,7 +247,7 @@ def correlated_normals(rng: np.random.Generator, *shape: int) -> np.ndarray:
     *shape : int
         Leading dimensions of the result.
     """
-    return rng.standard_normal((*shape, len(IMS))) @ np.linalg.cholesky(im_correlation()).T
+    return _normals(rng, *shape, len(IMS)) @ np.linalg.cholesky(planted_im_correlation()).T
 
 
 def project(longitude, latitude) -> np.ndarray:
@@ -264,7 +298,7 @@ class Truth:
     nuggets: pd.DataFrame
 
     def median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        """Return the planted median of ln IM (IM in g): no event term, nugget or within-event scatter.
+        """Return the planted median of ln IM: no event term, nugget or within-event scatter.
 
         The planted median is the sum of the ergodic median, the map of the site term, the source-region
         term and the path term.
@@ -272,7 +306,7 @@ class Truth:
         Parameters
         ----------
         im : str
-            Intensity measure, one of `IMS`.
+            Intensity measure, one of `IMS`; in g, PGV in cm/s.
         events : pandas.DataFrame
             ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``.
         longitude, latitude : array_like, [n_points]
@@ -282,22 +316,38 @@ class Truth:
         -------
         ndarray, [n_events, n_points]
         """
-        site = self.site_map(im, longitude, latitude)
-        values = np.empty((len(events), len(site)))
+        return self.medians((im,), events, longitude, latitude)[..., 0]
+
+    def medians(self, ims: Sequence[str], events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+        """Return the planted medians (`median`) of several intensity measures, [n_events, n_points, n_ims].
+
+        Parameters
+        ----------
+        ims : sequence of str, [n_ims]
+            Intensity measures out of `IMS`.
+        events : pandas.DataFrame
+            ``longitude`` and ``latitude`` (degrees), ``depth_km``, ``magnitude``.
+        longitude, latitude : array_like, [n_points]
+            Coordinates of the points, degrees.
+        """
+        numbers = [IMS.index(im) for im in ims]
+        site = self.site_parts(longitude, latitude)[..., numbers].sum(axis=0)
+        points = project(longitude, latitude)
+        values = np.empty((len(events), len(site), len(ims)))
         step = max(1, min(_EVENTS, _PAIRS // max(1, len(site))))
         for start in range(0, len(events), step):
             block = events.iloc[start : start + step]
-            source = self.source_term(im, block["longitude"], block["latitude"])
-            values[start : start + step] = (
-                self.ergodic_median(im, block, longitude, latitude)
-                + self.path_term(im, block, longitude, latitude)
-                + source[:, np.newaxis]
-                + site
-            )
+            epicentres = project(block["longitude"], block["latitude"])
+            source = PHI_SOURCE * self.source_field.at(epicentres)[:, numbers]
+            median = values[start : start + step]
+            median[:] = self._ergodic_medians(ims, block, longitude, latitude)
+            median += PHI_PATH * self.path_field.between(epicentres, points, numbers)
+            median += source[:, np.newaxis]
+            median += site
         return values
 
     def ergodic_median(self, im: str, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
-        r"""Return the part of the median of ln IM (IM in g) that depends on magnitude, distance and depth.
+        r"""Return the part of the median of ln IM that depends on magnitude, distance and depth.
 
         .. math:: c_0 + c_1 (M-6) + c_2 (M-6)^2 + (c_3 + c_4 (M-6)) \ln R + c_5 R + c_6 Z
 
@@ -316,8 +366,13 @@ class Truth:
         -------
         ndarray, [n_events, n_points]
         """
+        return self._ergodic_medians((im,), events, longitude, latitude)[..., 0]
+
+    def _ergodic_medians(self, ims, events: pd.DataFrame, longitude, latitude) -> np.ndarray:
+        """Return `ergodic_median` of several intensity measures, [n_events, n_points, n_ims]."""
         magnitude, depth = (events[c].to_numpy()[:, np.newaxis] for c in ("magnitude", "depth_km"))
-        return ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth) @ COEFFICIENTS[im]
+        design = ergodic.design(magnitude, r_hyp_km(events, longitude, latitude), depth)
+        return design @ np.transpose([COEFFICIENTS[im] for im in ims])
 
     def site_map(self, im: str, longitude, latitude) -> np.ndarray:
         """Return the site term without nugget, the sum of both `site_parts`, ln units, [n_points].
@@ -372,7 +427,7 @@ class Truth:
             Coordinates of the points, degrees.
         """
         source, site = project(events["longitude"], events["latitude"]), project(longitude, latitude)
-        return PHI_PATH * self.path_field.between(source, site, IMS.index(im))
+        return PHI_PATH * self.path_field.between(source, site, [IMS.index(im)])[..., 0]
 
     def z_bedrock(self, longitude, latitude) -> np.ndarray:
         """Return the depth to bedrock, m, [n_points].
@@ -462,7 +517,7 @@ class Truth:
 
     def _draw(self, purpose: str, lengths_km: tuple[float, ...]) -> RandomField:
         """Return random fields, one for each of `IMS`, from the random numbers of a purpose."""
-        mixing = np.linalg.cholesky(im_correlation())
+        mixing = np.linalg.cholesky(planted_im_correlation())
         return RandomField.draw(stream(self.seed, purpose), lengths_km, mixing, waves=WAVES)
 
     @functools.cached_property

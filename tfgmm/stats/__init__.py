@@ -4,6 +4,7 @@ backbone           published models, weighted and re-centred on the records of a
 backbone_fit       fit of a backbone: choice and weights of published models, re-centring
 bootstrap          confidence intervals of scores, by resampling events and sites
 calibration        scaling of the predicted standard deviation after the training
+conditional_pgv    PGV given a spectral acceleration, for published models that have no PGV
 ergodic            ergodic ground-motion model, fitted to the records by mixed-effects regression
 field              one Gaussian process over earthquakes and places, given the residuals of records
 field_covariance   covariance of the field by event, site and distance, and its fit
@@ -12,6 +13,7 @@ field_folds        mean and variance of the field at the records, from fits with
 field_parts        source terms and path terms of the field by themselves, with their variances
 field_records      residuals of records by event, station and site, and pairs of event and place
 field_solver       conjugate gradients for the weights of the records, few functions for the variance
+im_correlation     correlation between intensity measures of each part of the residuals
 japanese_models    published models of Japan, written from their equations: Zhao et al., Morikawa & Fujiwara
 kriging            site terms kriged between the sites
 listed_regression  regression with a prior and crossed effects, for records listed only above a level

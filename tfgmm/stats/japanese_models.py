@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.data.schemas import TECTONIC_CLASSES
+from tfgmm.stats import conditional_pgv
 
 #: Tectonic classes of both models.
 CLASSES = TECTONIC_CLASSES
@@ -74,7 +75,8 @@ def zhao_2006(
     Parameters
     ----------
     im : str
-        PGA or a spectral acceleration such as ``SA(1.0)``, 0.05 s to 5 s.
+        PGA, a spectral acceleration such as ``SA(1.0)``, 0.05 s to 5 s, or PGV, which the authors do not
+        have: it follows from SA by Abrahamson & Bhasin (2020) (`tfgmm.stats.conditional_pgv`).
     magnitude : array_like
         Moment magnitude.
     r_rup_km : array_like
@@ -96,7 +98,7 @@ def zhao_2006(
     Raises
     ------
     UsageError
-        `tectonic_class` is not one of `CLASSES`, or `im` is neither PGA nor SA(T).
+        `tectonic_class` is not one of `CLASSES`, or `im` is neither PGA, PGV nor SA(T).
 
     References
     ----------
@@ -104,6 +106,8 @@ def zhao_2006(
     """
     table = _ZHAO_TABLES[_check_class(tectonic_class)]
     m, x, h, vs30 = np.broadcast_arrays(magnitude, r_rup_km, depth_km, vs30_m_s)
+    if im == "PGV":
+        return _zhao_pgv(m, x, h, vs30, tectonic_class)
     deep_km = np.maximum(np.minimum(h, _ZHAO_DEPTHS_KM[1]) - _ZHAO_DEPTHS_KM[0], 0)
     site = np.digitize(vs30, _ZHAO_VS30, right=True)
     # An unknown Vs30 would be hard rock.
@@ -124,6 +128,23 @@ def zhao_2006(
     phi = _interpolate(table, im, lambda c: c["sigma"])
     parts = _interpolate(table, im, median), np.hypot(tau, phi), tau, phi
     return Prediction(*(np.full(m.shape, part) for part in parts))
+
+
+def _zhao_pgv(m, x, h, vs30, tectonic_class: str) -> Prediction:
+    """Return PGV (cm/s) from the spectral acceleration of `zhao_2006` at the period of each magnitude."""
+    parts = np.full((4, *m.shape), np.nan)
+    for magnitude in np.unique(m[np.isfinite(m)]):
+        here = m == magnitude
+        sa = zhao_2006(
+            conditional_pgv.spectral_measure(magnitude),
+            *(values[here] for values in (m, x, h, vs30)),
+            tectonic_class=tectonic_class,
+        )
+        pgv = conditional_pgv.conditional_pgv(
+            sa.median, magnitude, x[here], vs30[here], tau=sa.tau, phi=sa.phi
+        )
+        parts[:, here] = pgv.median, np.hypot(pgv.tau, pgv.phi), pgv.tau, pgv.phi
+    return Prediction(*parts)
 
 
 def morikawa_fujiwara_2013(
@@ -216,7 +237,7 @@ def _interpolate(table: _Table, im: str, value: Callable[[_Coefficients], ArrayL
     The result is NaN outside the periods of the table. The values are interpolated, not the coefficients,
     as the values of pygmm are.
     """
-    period = -1.0 if im == "PGV" and -1.0 in table else imt.period(im)
+    period = -1.0 if im == "PGV" else imt.period(im)
     if period in table:
         return np.asarray(value(table[period]))
     spectral = [node for node in table if node > 0]
@@ -507,7 +528,7 @@ class JapaneseModel:
         Parameters
         ----------
         im : str
-            Intensity measure: PGA, a spectral acceleration such as ``SA(1.0)``, or PGV of MF13.
+            Intensity measure: PGA, PGV or a spectral acceleration such as ``SA(1.0)``.
         magnitude : array_like
             Moment magnitude.
         distance_km : array_like

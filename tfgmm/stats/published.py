@@ -14,6 +14,7 @@ import pygmm
 from scipy.interpolate import RegularGridInterpolator
 
 from tfgmm.core import imt
+from tfgmm.stats import conditional_pgv
 
 #: Vs30, m/s, of records for which neither the site layer nor the station has a value.
 UNKNOWN_VS30_M_S = 400.0
@@ -62,12 +63,14 @@ class PublishedModel:
     jumps: tuple[float, ...] = ()
 
     def ln_im(self, im: str, magnitude, distance_km, depth_km, vs30) -> tuple[float, float]:
-        """Return the median and the standard deviation of ln IM (IM in g) of one record, computed by pygmm.
+        """Return the median and the standard deviation of ln IM of one record, computed by pygmm.
+
+        PGV of a model without it follows from its SA (`tfgmm.stats.conditional_pgv`).
 
         Parameters
         ----------
         im : str
-            Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+            Intensity measure: PGA or SA(T) in g, PGV in cm/s.
         magnitude : float
             Moment magnitude.
         distance_km : float
@@ -86,16 +89,18 @@ class PublishedModel:
         model = self._computed(magnitude, distance_km, depth_km, min(depth_km, DEEPEST_CRUSTAL_KM), vs30)
         if im == "PGA":
             return np.log(model.pga), model.ln_std_pga
+        if im == "PGV":
+            return self._pgv(model, magnitude, distance_km, vs30)
         periods = [imt.period(im)]
         return model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
 
     def medians(self, ims: Sequence[str], magnitude, distance_km, *, depth_km, top_km, vs30) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) of one record for several measures, in one call of pygmm.
+        """Return the medians of ln IM of one record for several measures, in one call of pygmm.
 
         Parameters
         ----------
         ims : sequence of str, [im]
-            Intensity measures: PGA or spectral accelerations such as ``SA(1.0)``.
+            Intensity measures: PGA or SA(T) in g, PGV in cm/s.
         magnitude : float
             Moment magnitude.
         distance_km : float
@@ -113,9 +118,21 @@ class PublishedModel:
             Medians of ln IM; NaN for a period that the model does not have.
         """
         model = self._computed(magnitude, distance_km, depth_km, top_km, vs30)
-        periods = [imt.period(im) for im in ims]
-        values = model.interp_ln_spec_accels([period or np.nan for period in periods])
-        return np.where(np.array(periods) > 0, values, np.log(model.pga))
+        peaks = {"PGA": np.log(model.pga)}
+        if "PGV" in ims:
+            peaks["PGV"] = self._pgv(model, magnitude, distance_km, vs30)[0]
+        periods = [np.nan if im in peaks else imt.period(im) for im in ims]
+        values = model.interp_ln_spec_accels(periods)
+        return np.array([peaks.get(im, value) for im, value in zip(ims, values, strict=True)])
+
+    def _pgv(self, model: Any, magnitude: float, distance_km: float, vs30: float) -> tuple[float, float]:
+        """Return the median and the standard deviation of ln PGV (cm/s) of one record."""
+        if model.INDEX_PGV is not None:
+            return np.log(model.pgv), model.ln_std_pgv
+        periods = [imt.period(conditional_pgv.spectral_measure(magnitude))]
+        ln_sa, stddev = model.interp_ln_spec_accels(periods)[0], model.interp_ln_stds(periods)[0]
+        pgv = conditional_pgv.conditional_pgv(ln_sa, magnitude, distance_km, vs30, phi=stddev)
+        return float(pgv.median), float(np.hypot(pgv.tau, pgv.phi))
 
     def _computed(self, magnitude, distance_km, depth_km, top_km, vs30) -> Any:
         """Return pygmm's model of one record; the parameters are those of `medians`."""
@@ -231,7 +248,7 @@ def with_assumptions(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarray:
-    """Return the median and the standard deviation of ln IM (IM in g) of each record, computed by pygmm.
+    """Return the median and the standard deviation of ln IM of each record, computed by pygmm.
 
     One record takes a call of pygmm of 0.3 ms.
 
@@ -240,7 +257,7 @@ def evaluate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.ndarra
     model : PublishedModel
         The published model.
     im : str
-        Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+        Intensity measure: PGA or SA(T) in g, PGV in cm/s.
     records : pandas.DataFrame, [n, ...]
         Result of `with_assumptions`: ``magnitude, depth_km, vs30`` (m/s), ``r_hyp_km, r_epi_km``.
 
@@ -265,14 +282,14 @@ def interpolate(model: PublishedModel, im: str, records: pd.DataFrame) -> np.nda
     model : PublishedModel
         The published model.
     im : str
-        Intensity measure: PGA or a spectral acceleration such as ``SA(1.0)``.
+        Intensity measure: PGA or SA(T) in g, PGV in cm/s.
     records : pandas.DataFrame, [n, ...]
         Result of `with_assumptions`.
 
     Returns
     -------
     ndarray, [n, 2]
-        Median of ln IM (IM in g) and total standard deviation (ln units).
+        Median of ln IM and total standard deviation (ln units).
     """
     depth = records["depth_km"].clip(model.depths_km[0], model.depths_km[-1])
     distance = np.log(records[model.distance] + _NEAR_KM)

@@ -37,6 +37,7 @@ ASSUMPTIONS = (
     "subduction earthquakes in the forearc",
     "basin depth: the average of each model for the Vs30",
     "components of the ground motion taken as equal",
+    "PGV of a model without it from its SA, by Abrahamson & Bhasin (2020)",
 )
 
 
@@ -71,7 +72,7 @@ class ScalingModel(Protocol):
     def __hash__(self) -> int: ...
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) at Vs30 760 m/s, [im, n], of arrays [n]."""
+        """Return the medians of ln IM (IM in g, PGV in cm/s) at Vs30 760 m/s, [im, n], of arrays [n]."""
         ...
 
 
@@ -84,7 +85,7 @@ class FunctionScaling:
     name, tectonic_class : str
         Name and tectonic class of the model.
     function : callable
-        ``function(im, magnitude, r_km, depth_km, vs30)`` returns the median of ln IM (IM in g), [n].
+        ``function(im, magnitude, r_km, depth_km, vs30)`` returns the median of ln IM, [n].
     magnitudes, max_r_km, jumps
         See `ScalingModel`.
     """
@@ -122,7 +123,7 @@ class FunctionScaling:
         )
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
+        """Return the medians of ln IM (IM in g, PGV in cm/s) at Vs30 760 m/s.
 
         Parameters
         ----------
@@ -180,7 +181,7 @@ class PygmmScaling:
         return self.model.jumps
 
     def medians(self, ims: Sequence[str], magnitude, r_km, depth_km) -> np.ndarray:
-        """Return the medians of ln IM (IM in g) at Vs30 760 m/s.
+        """Return the medians of ln IM (IM in g, PGV in cm/s) at Vs30 760 m/s.
 
         Parameters
         ----------

@@ -65,9 +65,10 @@ class SiteResponse:
         """
         model = pygmm.BooreStewartSeyhanAtkinson2014
         rows = {name: np.asarray(model.COEFF[name], float) for name in _COLUMNS}
+        peaks = {"PGA": model.INDEX_PGA, "PGV": model.INDEX_PGV}
+        if im in peaks:
+            return cls(*(float(rows[name][peaks[im]]) for name in _COLUMNS))
         period = imt.period(im)
-        if period == 0:
-            return cls(*(float(rows[name][model.INDEX_PGA]) for name in _COLUMNS))
         periods = np.log(np.asarray(model.COEFF["period"], float)[model.INDICES_PSA])
         return cls(
             *(float(np.interp(np.log(period), periods, rows[name][model.INDICES_PSA])) for name in _COLUMNS)

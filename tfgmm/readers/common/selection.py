@@ -9,12 +9,9 @@ from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.sphere import hypocentral_km, wrapped
 from tfgmm.data.dataset import Dataset, site_ids
-from tfgmm.data.schemas import RUPTURE_DISTANCE, TECTONIC_CLASSES
+from tfgmm.data.schemas import AMPLITUDES, RUPTURE_DISTANCE, TECTONIC_CLASSES
 from tfgmm.data.tally import Tally
 
-#: Range of plausible amplitudes, g: larger ones have a wrong unit or come from a broken instrument,
-#: smaller ones are rounding noise.
-MIN_AMPLITUDE_G, MAX_AMPLITUDE_G = 1e-7, 20.0
 #: Distance and share by which a listed rupture distance may exceed the hypocentral distance.
 BEYOND_KM, BEYOND_SHARE = 5.0, 0.05
 WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
@@ -289,12 +286,11 @@ def _usable_amplitudes(rows: pd.DataFrame, tally: Tally) -> pd.DataFrame:
     """
     ims = [name for name in rows.columns if imt.is_imt(name)]
     values = rows[ims]
-    reasons = {
-        "amplitude is zero": values == 0,
-        "amplitude is negative": values < 0,
-        f"amplitude below {MIN_AMPLITUDE_G:g} g": (values > 0) & (values < MIN_AMPLITUDE_G),
-        f"amplitude above {MAX_AMPLITUDE_G:g} g": values > MAX_AMPLITUDE_G,
-    }
+    reasons = {"amplitude is zero": values == 0, "amplitude is negative": values < 0}
+    for unit, (low, high) in AMPLITUDES.items():
+        in_unit = [imt.unit(name) == unit for name in ims]
+        reasons[f"amplitude below {low:g} {unit}"] = (values > 0) & (values < low) & in_unit
+        reasons[f"amplitude above {high:g} {unit}"] = (values > high) & in_unit
     good = values.mask(sum(reasons.values(), start=values.isna()))
     left = good.notna().any(axis=1)
     for reason, bad in reasons.items():

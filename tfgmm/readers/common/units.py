@@ -1,4 +1,4 @@
-"""Units of acceleration: detect the unit of amplitudes in a file, or check the unit that a user states."""
+"""Units of acceleration and velocity: detect the unit of amplitudes, or check a stated unit."""
 
 import functools
 import itertools
@@ -19,6 +19,8 @@ IN_G = {
     "cm/s^2": 0.01 / imt.STANDARD_GRAVITY,
     "gal": 0.01 / imt.STANDARD_GRAVITY,
 }
+#: Size of each unit of velocity in cm/s.
+IN_CM_S = {"cm/s": 1.0, "m/s": 100.0}
 #: Units of amplitudes whose logarithms may stand in a file.
 OF_LOGARITHMS = ("g", "%g", "m/s^2", "cm/s^2")
 #: Pattern of other spellings of "per second squared".
@@ -45,7 +47,7 @@ MAGNITUDES, DISTANCES_KM = (3.0, 8.5), (1.0, 300.0)
 
 
 def spelled(unit: str) -> str:
-    """Return a unit in the spelling of the keys of `IN_G`; an unknown unit is returned unchanged.
+    """Return a unit in the spelling of `IN_G` and `IN_CM_S`; an unknown unit is returned unchanged.
 
     Parameters
     ----------
@@ -59,11 +61,12 @@ def spelled(unit: str) -> str:
 
     Examples
     --------
-    >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "furlong")]
-    ['cm/s^2', 'gal', 'm/s^2', '%g', 'furlong']
+    >>> [spelled(unit) for unit in ("cm/s2", "Gal", "M/s²", "% G", "cm/sec", "kine", "furlong")]
+    ['cm/s^2', 'gal', 'm/s^2', '%g', 'cm/s', 'cm/s', 'furlong']
     """
     plain = _SQUARE.sub("/s^2", "".join(unit.lower().split()))
-    return plain if plain in IN_G else unit
+    plain = {"cm/sec": "cm/s", "m/sec": "m/s", "kine": "cm/s"}.get(plain, plain)
+    return plain if plain in {**IN_G, **IN_CM_S} else unit
 
 
 def in_g(unit: str) -> float:
@@ -93,6 +96,35 @@ def in_g(unit: str) -> float:
     if known not in IN_G:
         raise UsageError(f"unknown unit {unit!r}: write one of {', '.join(IN_G)}")
     return IN_G[known]
+
+
+def in_cm_s(unit: str) -> float:
+    """Return the size of a unit of velocity in cm/s.
+
+    Parameters
+    ----------
+    unit : str
+        Unit in any spelling that `spelled` knows.
+
+    Returns
+    -------
+    float
+        Size in cm/s.
+
+    Raises
+    ------
+    UsageError
+        The unit is unknown, or one of acceleration.
+
+    Examples
+    --------
+    >>> in_cm_s("m/s")
+    100.0
+    """
+    known = spelled(unit)
+    if known not in IN_CM_S:
+        raise UsageError(f"unknown unit of velocity {unit!r}: write one of {', '.join(IN_CM_S)}")
+    return IN_CM_S[known]
 
 
 def hypocentral_km(event_longitude, event_latitude, depth_km, longitude, latitude) -> np.ndarray:
@@ -196,7 +228,7 @@ def detect(
 
 
 def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
-    """Return the median ln IM of the ground-motion model BSSA14 at a Vs30 of 400 m/s, IM in g.
+    """Return the median ln IM of the ground-motion model BSSA14 at a Vs30 of 400 m/s (g; PGV in cm/s).
 
     The model is computed by pygmm, with unspecified mechanism and region. The given distance is used as the
     Joyner-Boore distance. Values are interpolated between magnitudes, ln distances and ln periods.
@@ -204,7 +236,7 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     Parameters
     ----------
     im : str
-        Intensity measure IM: ``PGA`` or ``SA(T)``.
+        Intensity measure IM: ``PGA``, ``PGV`` or ``SA(T)``.
     magnitude : array_like, [n]
         Moment magnitudes.
     distance_km : array_like, [n]
@@ -213,7 +245,8 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     Returns
     -------
     ndarray, [n]
-        Median of ln IM, IM in g; NaN outside `MAGNITUDES`, `DISTANCES_KM` and the periods of the model.
+        Median of ln IM, IM in g (PGV in cm/s); NaN outside `MAGNITUDES`, `DISTANCES_KM` and the periods
+        of the model.
 
     References
     ----------
@@ -221,7 +254,10 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     """
     magnitude, distance_km = np.asarray(magnitude, float), np.asarray(distance_km, float)
     near = np.log(np.maximum(distance_km, DISTANCES_KM[0]))
-    axes, periods, spectra = _bssa14()
+    axes, periods, spectra, ln_pgv = _bssa14()
+    at = np.stack(np.broadcast_arrays(magnitude, near), axis=-1)
+    if im == "PGV":
+        return RegularGridInterpolator(axes, ln_pgv, bounds_error=False)(at)
     period = imt.period(im)
     if period > 0 and not periods[1] <= period <= periods[-1]:
         return np.full(np.broadcast(magnitude, near).shape, np.nan)
@@ -230,25 +266,27 @@ def bssa14_ln(im: str, magnitude, distance_km) -> np.ndarray:
     if periods[upper] != period:
         share = np.log(period / periods[upper - 1]) / np.log(periods[upper] / periods[upper - 1])
         values = (1 - share) * spectra[..., upper - 1] + share * values
-    return RegularGridInterpolator(axes, values, bounds_error=False)(np.stack([magnitude, near], axis=-1))
+    return RegularGridInterpolator(axes, values, bounds_error=False)(at)
 
 
 @functools.cache
-def _bssa14() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Return a table of BSSA14: magnitudes and ln km, periods in s (0 is PGA), and ln IM, IM in g.
+def _bssa14() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Return a table of BSSA14: magnitudes and ln km, periods in s (0 is PGA), ln IM (g), ln PGV (cm/s).
 
-    The table of ln IM has the shape [n_magnitudes, n_distances, n_periods].
+    The table of ln IM has the shape [n_magnitudes, n_distances, n_periods], that of ln PGV no periods.
     """
     import pygmm  # half a second
 
     axes = np.linspace(*MAGNITUDES, 23), np.linspace(*np.log(DISTANCES_KM), 31)
-    spectra = []
+    spectra, velocities = [], []
     for magnitude, near in itertools.product(*axes):
         scenario = {"mag": magnitude, "dist_jb": np.exp(near), "v_s30": 400, "mechanism": "U"}
         model = pygmm.BooreStewartSeyhanAtkinson2014(pygmm.Scenario(**scenario))
         spectra.append(np.log([model.pga, *model.spec_accels]))
+        velocities.append(np.log(model.pgv))
     periods = np.array([0.0, *model.periods])
-    return axes, periods, np.reshape(spectra, (*map(len, axes), len(periods)))
+    shape = tuple(map(len, axes))
+    return axes, periods, np.reshape(spectra, (*shape, len(periods))), np.reshape(velocities, shape)
 
 
 def check(
@@ -260,6 +298,7 @@ def check(
     as_stated: bool = False,
     option: str = "--unit",
     beside: str = "",
+    limit: float = IMPLAUSIBLE,
 ) -> tuple[str, bool]:
     """Check a stated unit: compare amplitudes with expected ones, and refuse an impossible unit.
 
@@ -268,9 +307,9 @@ def check(
     values : array_like, [n]
         Amplitudes as the file has them; NaN where unknown.
     expected_ln : array_like, [n]
-        Expected ln amplitude, amplitude in g; NaN where unknown.
+        Expected ln amplitude, amplitude in g (velocities in cm/s); NaN where unknown.
     unit : str
-        Stated unit, a key of `IN_G` or another spelling of it.
+        Stated unit, a key of `IN_G` or `IN_CM_S` or another spelling of it.
     what : str
         Name of the amplitudes, for the message.
     as_stated : bool
@@ -280,6 +319,8 @@ def check(
     beside : str
         Name of other amplitudes of the file that the stated unit fits, so that stating another unit for all
         amplitudes would not help; empty if there are none.
+    limit : float
+        Largest plausible median residual, ln units.
 
     Returns
     -------
@@ -291,34 +332,38 @@ def check(
     Raises
     ------
     DataError
-        The median ratio of the amplitudes to the expected ones lies outside 1/20 to 20, or the values look
+        The median ratio of the amplitudes to the expected ones lies outside the limit, or the values look
         like logarithms.
     """
     if as_stated:
         return "not checked (--unit-as-stated)", False
     unit = spelled(unit)
+    velocity = unit in IN_CM_S
+    sizes = IN_CM_S if velocity else {name: in_g(name) for name in (unit, *OF_LOGARITHMS)}
     values, expected_ln = np.asarray(values, float), np.asarray(expected_ln, float)
     refuse_negative(values, what)
     median, count = _median_residual(values, expected_ln)
     if count < FEWEST:
         return f"not checked: of the {what} {count} can be compared with what is expected", False
-    factors = {name: np.exp(median) * in_g(name) for name in (unit, "g", "%g", "m/s^2", "cm/s^2")}
+    factors = {name: np.exp(median) * size for name, size in sizes.items()}
     off = {name: abs(np.log(factor)) for name, factor in factors.items()}
     fit = min(off, key=off.__getitem__)
     measured = f"the median of {count} {what} taken as {unit} is {factors[unit]:.3g} times what is expected"
     override = "or take them as they are with --unit-as-stated"
-    least_spread = LEAST_SPREAD_IMPLAUSIBLE if off[unit] > IMPLAUSIBLE else LEAST_SPREAD
-    if logarithm := _tell_logarithm(values, expected_ln, least_spread):
+    least_spread = LEAST_SPREAD_IMPLAUSIBLE if off[unit] > limit else LEAST_SPREAD
+    if logarithm := _tell_logarithm(values, expected_ln, least_spread, sizes):
         raise DataError(
             f"{what} look like logarithms ({logarithm}): {measured}; give the amplitudes, {override}"
         )
     nearer = f"{option} {fit} would fit ({factors[fit]:.3g} times)"
     if beside:
         nearer = f"{fit} would fit ({factors[fit]:.3g} times), unlike {beside}"
-    if off[unit] > IMPLAUSIBLE:
-        advice = nearer if off[fit] < IMPLAUSIBLE else f"none of {', '.join(IN_G)} fits"
+    if off[unit] > limit:
+        none = "cm/s, m/s fits: is it an acceleration" if velocity else f"{', '.join(IN_G)} fits"
+        advice = nearer if off[fit] < limit else f"none of {none}"
         cure = "bring all columns to one unit" if beside else f"say the unit with {option}"
-        raise DataError(f"{measured} (1/20 to 20 can be): {advice}; {cure}, {override}")
+        most = f"{np.exp(limit):.3g}"
+        raise DataError(f"{measured} (1/{most} to {most} can be): {advice}; {cure}, {override}")
     doubtful = off[unit] > DOUBTFUL and fit != unit
     return (f"{measured}; {nearer}" if doubtful else measured), doubtful
 
@@ -347,8 +392,12 @@ def refuse_negative(values: np.ndarray, what: str) -> None:
         )
 
 
-def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: float) -> str:
+def _tell_logarithm(
+    values: np.ndarray, expected_ln: np.ndarray, least_spread: float, sizes: dict[str, float]
+) -> str:
     """Return which logarithm the values may be, as ``ln of g``; an empty text if they are amplitudes.
+
+    `sizes` are the units that come into question, with their sizes in that of `expected_ln`.
 
     Values [n] may be logarithms if they vary too little for amplitudes, or if their residuals about a line
     over `expected_ln` [n] are normally rather than log-normally distributed.
@@ -365,8 +414,8 @@ def _tell_logarithm(values: np.ndarray, expected_ln: np.ndarray, least_spread: f
         return ""
     fits, most = {}, 1.5 * np.hypot(spread, SCATTER)
     for base, factor in (("ln", 1.0), ("log10", np.log(10.0))):
-        for unit in OF_LOGARITHMS:
-            median = np.median(factor * values - expected_ln) + np.log(in_g(unit))
+        for unit, size in sizes.items():
+            median = np.median(factor * values - expected_ln) + np.log(size)
             if 0.6 * spread < np.std(factor * values) < most and abs(median) < IMPLAUSIBLE:
                 fits[f"{base} of {unit}"] = abs(median)
     return min(fits, key=fits.__getitem__, default="")

@@ -45,7 +45,7 @@ def read(
     unit: str = "%g",
     unit_as_stated: bool = False,
 ) -> Dataset:
-    """Read the PGA and all SA(T) of flatfiles of one component into a dataset.
+    """Read PGA, PGV and all SA(T) of flatfiles of one component into a dataset.
 
     Magnitudes are taken as listed, whatever their type, and used as Mw; the type becomes
     ``magnitude_source`` if the file has it. Vs30 (m/s) is the measured value, else the value of the map of
@@ -64,7 +64,7 @@ def read(
     progress : callable, optional
         Function called with the path of each file that has been read.
     unit : str
-        Unit of the amplitudes; gmprocess writes %g.
+        Unit of PGA and SA; gmprocess writes %g. PGV is in cm/s.
     unit_as_stated : bool
         Whether the unit is accepted even if `units.check` would refuse it.
 

@@ -95,6 +95,8 @@ def read(
     measures = list(dict.fromkeys(imt.canonical(name) for name in ims))
     if sensor not in SENSORS:
         raise UsageError(f"unknown sensor {sensor!r}: write {' or '.join(SENSORS)}")
+    if "PGV" in measures:
+        raise UsageError("the KiK-net flatfile has no PGV: ask for PGA and SA(T)")
     periods = [imt.period(name) for name in measures if name != "PGA"]
     if periods and spectra is None:
         raise UsageError("SA(T) needs the HDF5 file of spectra: give it with --spectra")
@@ -331,7 +333,7 @@ def _provenance(
     return {
         "name": "KiK-net flatfile (Bahrampouri et al. 2021)",
         "component": "geometric_mean",
-        "unit": dict.fromkeys(measures, "g"),
+        "unit": {name: imt.unit(name) for name in measures},
         "sources": [{"file": path.name, "sha256": files.sha256(path)} for path in paths],
         "choices": {
             "magnitude": f"Mw is MT_Magnitude_, else {slope} JMA_Magnitude_ + {intercept}",

@@ -27,7 +27,7 @@ SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re
 #: Longest period of a response spectrum, s; a larger number in the name of a column is no period.
 LONGEST_S = 50.0
 #: Keys whose columns are present or absent in flatfiles of one agency, depending on the version.
-UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", SPECTRA)
+UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", "PGV", SPECTRA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Layout:
     optional : collection of str
         Keys in `columns` that a file may lack.
     unit : str or None
-        Unit of all amplitudes, a key of `units.IN_G`; None means g.
+        Unit of all accelerations, a key of `units.IN_G`; None means g.
+    velocity_unit : str or None
+        Unit of PGV, a key of `units.IN_CM_S`; None means cm/s.
     unit_as_stated : bool
         Whether the unit is accepted even if `units.check` would refuse it.
     time_format : str or None
@@ -68,6 +70,7 @@ class Layout:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optional: Collection[str] = ()
     unit: str | None = None
+    velocity_unit: str | None = None
     unit_as_stated: bool = False
     time_format: str | None = None
     time_zone: str = "UTC"
@@ -76,12 +79,14 @@ class Layout:
     def __post_init__(self) -> None:
         if self.unit is not None:
             units.in_g(self.unit)
+        if self.velocity_unit is not None:
+            units.in_cm_s(self.velocity_unit)
         for what in [*self.columns, *self.constants]:
             known = what in wide.CANONICAL or what == SPECTRA or what.startswith(wide.PREFIXES)
             if not known and not imt.is_imt(what):
                 raise UsageError(
                     f"unknown column {what!r}: expected one of {', '.join(sorted(wide.CANONICAL))}, PGA, "
-                    f"SA(T), SA, or a name that begins with {', '.join(wide.PREFIXES)}"
+                    f"PGV, SA(T), SA, or a name that begins with {', '.join(wide.PREFIXES)}"
                 )
 
 
@@ -103,6 +108,7 @@ KNOWN = {
             "elevation_m": "st_elevation",
             "vs30_m_s": "vs30_m_sec",
             "PGA": "rotD50_pga",
+            "PGV": "rotD50_pgv",  # cm/s
             "SA": "rotD50_T{T:3}",  # rotD50_T90 is a duration
         },
         constants={"component": "rotd50"},
@@ -123,6 +129,7 @@ KNOWN = {
             "station_latitude": "Station Latitude",
             "vs30_m_s": "Vs30 (m/s) selected for analysis",
             "PGA": "PGA (g)",
+            "PGV": "PGV (cm/sec)",
             "SA": "T{T}S",
         },
         constants={"component": "rotd50", "network": "nga"},
@@ -161,6 +168,7 @@ def choose(
     unit: str | None = None,
     time_zone: str | None = None,
     *,
+    velocity_unit: str | None = None,
     unit_as_stated: bool = False,
 ) -> Layout:
     """Make a layout from the options of the command line.
@@ -174,11 +182,13 @@ def choose(
     constants : sequence of str
         Texts ``KEY=VALUE``, which are added to the constants of `base` or replace them.
     unit : str or None
-        Unit of the amplitudes; None means that of `base`.
+        Unit of the accelerations; None means that of `base`.
     time_zone : str or None
         Time zone of the origin times; None means that of `base`.
+    velocity_unit : str or None
+        Unit of PGV; None means that of `base`.
     unit_as_stated : bool
-        Whether the unit is accepted even if `units.check` would refuse it.
+        Whether the units are accepted even if `units.check` would refuse them.
 
     Returns
     -------
@@ -201,6 +211,7 @@ def choose(
         constants={k: v for k, v in start.constants.items() if k not in mapped} | fixed,
         optional=[name for name in start.optional if name not in mapped],
         unit=unit or start.unit,
+        velocity_unit=velocity_unit or start.velocity_unit,
         unit_as_stated=unit_as_stated or start.unit_as_stated,
         time_zone=time_zone or start.time_zone,
     )

@@ -38,9 +38,9 @@ def read(
 ) -> Dataset:
     """Read flatfiles with one row per record (CSV, TSV, Excel or Parquet) into a dataset.
 
-    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``SA(1.0)``) need no layout, nor do rupture
-    distances in km (`wide.RECORD`: ``Rrup``, ``RuptureDistance``, ...). Other columns are left out, unless
-    their names begin with ``event_``, ``station_`` or ``record_``. The column
+    Columns with canonical names (`wide.CANONICAL`, ``PGA``, ``PGV``, ``SA(1.0)``) need no layout, nor do
+    rupture distances in km (`wide.RECORD`: ``Rrup``, ``RuptureDistance``, ...). Other columns are left out,
+    unless their names begin with ``event_``, ``station_`` or ``record_``. The column
     ``station_site_id`` says which stations share a site; without this column
     `tfgmm.data.dataset.site_ids` finds them.
 
@@ -58,7 +58,7 @@ def read(
     Returns
     -------
     Dataset
-        Events, stations and records within the limits, amplitudes in g.
+        Events, stations and records within the limits, amplitudes in g, PGV in cm/s.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def read(
 
 
 def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.DataFrame, dict]:
-    """Return the rows of a file with canonical names and amplitudes in g, and facts about the file."""
+    """Return the rows of a file with canonical names, amplitudes in g and cm/s, and facts about it."""
     table = sheet.read(path)
     where = _locate_columns(table, layout)
     source = {
@@ -101,32 +101,50 @@ def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.Dat
     }
     rows = _read_rows(table, where, layout)
     del table
-    measures = sorted(filter(imt.is_imt, rows), key=imt.period)
+    measures = sorted(filter(imt.is_imt, rows), key=imt.order)
     rows = wide.without_marks(rows, measures, tally)
-    unit = layout.unit or "g"
-    source["unit"], source["noted"] = _check_unit(path, rows, measures, unit, layout.unit_as_stated)
+    stated = {"g": layout.unit or "g", "cm/s": layout.velocity_unit or "cm/s"}
+    source["unit"], source["noted"] = _check_unit(path, rows, measures, stated, layout.unit_as_stated)
     source["noted"] += selection.note("column", UNREAD, source["unread"])
-    return rows.assign(**{name: rows[name] * units.in_g(unit) for name in measures}), source
+    sizes = {"g": units.in_g(stated["g"]), "cm/s": units.in_cm_s(stated["cm/s"])}
+    return rows.assign(**{name: rows[name] * sizes[imt.unit(name)] for name in measures}), source
 
 
 def _check_unit(
-    path: Path, rows: pd.DataFrame, measures: Sequence[str], unit: str, as_stated: bool
+    path: Path, rows: pd.DataFrame, measures: Sequence[str], stated: dict[str, str], as_stated: bool
 ) -> tuple[str, list[dict]]:
-    """Check the unit; return a sentence about the shortest period, and notes of doubtful columns."""
+    """Check the units; return a sentence about the first measure, and notes of doubtful columns.
+
+    `stated` are the units of the file, by the unit of the intensity measure (`imt.unit`).
+    """
     if not as_stated:
         for name in measures:
             units.refuse_negative(rows[name].to_numpy(), f"values of {name}")
     sample = rows.iloc[:: 1 + len(rows) // MOST_CHECKED]
     results, noted = [], []
     for name in measures:
-        expected, beside = wide.expected_ln(name, sample), measures[0] if results else ""
-        what = f"values of {name}"
+        expected, what = wide.expected_ln(name, sample), f"values of {name}"
+        options: dict = {"beside": measures[0] if results and imt.unit(measures[0]) == "g" else ""}
+        if name == "PGV":
+            options = {"option": "--velocity-unit"}
+            if "PGA" in sample:
+                expected, options["limit"] = _by_pga(expected, sample, stated["g"]), units.DOUBTFUL
         result, doubtful = units.check(
-            sample[name], expected, unit, what, as_stated=as_stated, beside=beside
+            sample[name], expected, stated[imt.unit(name)], what, as_stated=as_stated, **options
         )
         results.append(result)
         noted += selection.note("file", result, [path.name] if doubtful else [])
     return results[0], noted
+
+
+def _by_pga(expected_ln: np.ndarray, rows: pd.DataFrame, unit: str) -> np.ndarray:
+    """Return the expected ln PGV [n] shifted by the residual of ln PGA, where PGA is known.
+
+    An acceleration in cm/s^2 is 6 to 20 times the velocity in cm/s: so it is not taken for one.
+    """
+    pga = rows["PGA"].where(rows["PGA"] > 0).to_numpy() * units.in_g(unit)
+    residual = np.log(pga) - wide.expected_ln("PGA", rows)
+    return expected_ln + np.where(np.isfinite(residual), residual, 0.0)
 
 
 def _name_sites(kept: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -307,11 +325,12 @@ def _provenance(sources: Sequence[dict], layout: layouts.Layout, rows: pd.DataFr
     return {
         "name": layout.name,
         "component": ", ".join(sorted(set(rows["component"].dropna()))),
-        "unit": dict.fromkeys(measures, "g"),
+        "unit": {name: imt.unit(name) for name in measures},
         "sources": [source["source"] for source in sources],
         "noted": [note for source in sources for note in source["noted"]],
         "choices": {
             "unit": "; ".join([stated, *checks]),
+            **({"velocity_unit": layout.velocity_unit or "cm/s"} if "PGV" in measures else {}),
             "columns": sources[0]["columns"],
             "spectra_not_read": {name: columns for name, columns in unread.items() if columns},
             "constants": dict(layout.constants),

@@ -73,7 +73,8 @@ def split(rows: pd.DataFrame, provenance: dict, tally: Tally) -> selection.RawDa
     ----------
     rows : pandas.DataFrame
         Columns ``file`` and ``row`` for messages, those in `CANONICAL` (those in `OPTIONAL` and `RECORD`
-        may be absent), intensity measures in g, and any columns that begin with one of `PREFIXES`.
+        may be absent), intensity measures in g (PGV in cm/s), and any columns that begin with one of
+        `PREFIXES`.
     provenance : dict
         Provenance as in `selection.RawDataset`.
     tally : Tally
@@ -132,14 +133,14 @@ def expected_ln(im: str, rows: pd.DataFrame) -> np.ndarray:
     Parameters
     ----------
     im : str
-        Intensity measure IM: ``PGA`` or ``SA(T)``.
+        Intensity measure IM: ``PGA``, ``PGV`` or ``SA(T)``.
     rows : pandas.DataFrame
         Rows with magnitude, hypocentre (degrees, km) and station (degrees), under canonical names.
 
     Returns
     -------
     ndarray, [n_rows]
-        ln IM, IM in g, see `units.bssa14_ln`.
+        ln IM, IM in g (PGV in cm/s), see `units.bssa14_ln`.
     """
     return units.bssa14_ln(im, rows["magnitude"].to_numpy(), _distance_km(rows))
 

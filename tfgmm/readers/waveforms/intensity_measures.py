@@ -1,10 +1,10 @@
-"""PGA and pseudo-spectral accelerations of the two horizontal components of an accelerogram."""
+"""PGA, PGV and pseudo-spectral accelerations of the two horizontal components of an accelerogram."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft, integrate, signal
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError
@@ -67,6 +67,7 @@ class Processing:
         return dataclasses.asdict(self) | {
             "filter": "Butterworth, on the record padded with zeros",
             "damping": DAMPING,
+            "PGV": "processed acceleration integrated by the trapezoidal rule, padding included",
             "SA": "pseudo-spectral acceleration of an oscillator under linear change between samples",
         }
 
@@ -78,12 +79,15 @@ def intensity_measures(
     component: str = "geometric_mean",
     processing: Processing = Processing(),
 ) -> dict[str, float]:
-    """Return PGA and spectral accelerations of two horizontal components, in g.
+    """Return PGA and spectral accelerations (g) and PGV (cm/s) of two horizontal components.
 
     SA(T) is the pseudo-spectral acceleration, ``(2 pi / T)^2`` times the largest relative displacement of
-    an oscillator with period T and 5 % damping. ``geometric_mean`` is the geometric mean of the peaks of
-    both horizontals; ``rotd50`` is the median over the directions 0, 1, ... 179 degrees of the peak in
-    that direction (Boore, 2010).
+    an oscillator with period T and 5 % damping. PGV is the peak of the processed acceleration, integrated
+    by the trapezoidal rule from the start of the padding; the high-pass filter, which takes away the
+    baseline and what would grow under integration, is therefore needed.
+
+    ``geometric_mean`` is the geometric mean of the peaks of both horizontals; ``rotd50`` is the median over
+    the directions 0, 1, ... 179 degrees of the peak in that direction (Boore, 2010).
 
     Parameters
     ----------
@@ -92,7 +96,7 @@ def intensity_measures(
     dt : float
         Sampling interval, s.
     ims : sequence of str
-        Intensity measures: ``PGA``, ``SA(T)`` with the period T in s.
+        Intensity measures: ``PGA``, ``PGV``, ``SA(T)`` with the period T in s.
     component : {"geometric_mean", "rotd50"}
         Combination of the two horizontals.
     processing : Processing
@@ -101,25 +105,33 @@ def intensity_measures(
     Returns
     -------
     dict of str to float
-        Amplitude in g by canonical name of the intensity measure.
+        Amplitude in g (PGV in cm/s) by canonical name of the intensity measure.
 
     Raises
     ------
     UsageError
-        `component` or an intensity measure is unknown.
+        `component` or an intensity measure is unknown, or PGV is asked for without a high-pass filter.
     DataError
         The record is not finite, too short, sampled too coarsely, without motion or clipped.
     """
     if component not in COMPONENTS:
         raise UsageError(f"component {component!r} is unknown: choose {' or '.join(COMPONENTS)}")
-    periods = {imt.canonical(name): imt.period(name) for name in ims}
+    names = list(dict.fromkeys(map(imt.canonical, ims)))
+    if "PGV" in names and processing.highpass_hz is None:
+        raise UsageError("PGV needs a high-pass filter, without which the integral drifts: give its corner")
+    periods = {name: imt.period(name) for name in names if name != "PGV"}
     acceleration = np.asarray(acceleration, dtype=float)
     _refuse_unusable(acceleration, dt, periods, processing)
     motion = process(acceleration, dt, processing) / imt.STANDARD_GRAVITY
-    return {
-        name: _find_peak(oscillator(motion, dt, period) if period else motion, component)
-        for name, period in periods.items()
-    }
+
+    def response(name: str) -> np.ndarray:
+        """Return the motion of which an intensity measure is the peak, [2, m], g or cm/s."""
+        if name == "PGV":
+            cm_s = 100 * imt.STANDARD_GRAVITY * motion
+            return integrate.cumulative_trapezoid(cm_s, dx=dt, axis=1, initial=0)
+        return oscillator(motion, dt, periods[name]) if periods[name] else motion
+
+    return {name: _find_peak(response(name), component) for name in names}
 
 
 def differentiate(velocity: np.ndarray, dt: float, taper_s: float) -> np.ndarray:

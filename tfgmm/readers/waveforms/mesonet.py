@@ -120,8 +120,8 @@ def read(
     Returns
     -------
     Dataset
-        Intensity measures in g. The records have the additional column ``duration_s``, the length of the
-        waveform that was measured, s.
+        Intensity measures in g (PGV in cm/s). The records have the additional column ``duration_s``,
+        the length of the waveform that was measured, s.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def _measure(
     settings: WaveformSettings,
     tally: Tally,
 ) -> dict | None:
-    """Return the row of a record with intensity measures in g, or None for a record that cannot be used.
+    """Return the row of a record with intensity measures, or None for a record that cannot be used.
 
     The reason why a record cannot be used is counted in `tally`.
     """
@@ -324,7 +324,7 @@ def _describe_source(paths: Sequence[Path], settings: WaveformSettings) -> dict:
     return {
         "name": f"continuous waveforms of {settings.network}",
         "component": settings.component,
-        "unit": dict.fromkeys(settings.measures, "g"),
+        "unit": {name: imt.unit(name) for name in settings.measures},
         "sources": [{"file": path.name, "sha256": files.sha256(path)} for path in paths],
         "choices": {
             "velocity": settings.velocity,

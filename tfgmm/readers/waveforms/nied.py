@@ -75,7 +75,8 @@ def read(
     Returns
     -------
     Dataset
-        Intensity measures in g. ``network`` is ``knet`` or ``kik``. ``event_id`` is ``nied`` and the origin
+        Intensity measures in g (PGV in cm/s).
+        ``network`` is ``knet`` or ``kik``. ``event_id`` is ``nied`` and the origin
         time (UTC); ``station_id`` is the code of the station, with ``-borehole`` for a borehole sensor. A
         second event or station with the same name at another place gets the suffix ``-2``.
 
@@ -141,7 +142,7 @@ def _describe_source(paths: Sequence[Path], names: Sequence[str], component: str
     return {
         "name": "K-NET and KiK-net strong-motion records",
         "component": component,
-        "unit": dict.fromkeys(names, "g"),
+        "unit": {name: imt.unit(name) for name in names},
         "sources": [archive.describe(path) for path in paths],
         "choices": {
             "magnitude": f"of the catalogue, else {slope} Mj + {intercept} of the header's JMA magnitude",
