@@ -15,6 +15,7 @@ from helpers import untrained_run
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.schemas import TERMS
 from tfgmm.network import training
+from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import conditioning, ensemble, scenarios
 from tfgmm.prediction.conditioning import Condition, Conditioned, site_numbers
 from tfgmm.prediction.places import Places, Window
@@ -142,15 +143,15 @@ def test_a_few_sites_see_a_part_of_the_map_and_get_the_same(loaded, corner):
 @pytest.mark.slow
 def test_bilinear_interpolates_members_before_they_are_combined(loaded):
     grid, one = loaded.experiment.grid, events({})
-    maps = loaded._maps(one, Window(0, 0, 68))
     x, y = grid.axes_km(28)
     points = np.stack(grid.project(SITES["longitude"], SITES["latitude"])[::-1], axis=1)
 
     def interpolated(values):
         return RegularGridInterpolator((-y, x), values[0].numpy())(points * [-1, 1])
 
-    normals = loaded._graph(68)(maps)
-    expected = combine(*([*map(interpolated, parts)] for parts in zip(*normals, strict=True)))
+    normals = loaded._outputs(event_vectors(one, grid), Window(0, 0, 68))
+    moments = ([values[..., 0] for values in parts] for parts in zip(*normals, strict=True))
+    expected = combine(*([*map(interpolated, parts)] for parts in moments))
     found = loaded.at_sites(one, SITES, interpolation="bilinear")
     np.testing.assert_allclose(found["mean"][0], expected.mean, atol=1e-5)
     np.testing.assert_allclose(found["aleatory"][0] ** 2, expected.aleatory, atol=1e-5)

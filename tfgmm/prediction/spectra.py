@@ -1,0 +1,266 @@
+"""The ensembles of several intensity measures as one, also between two periods of a run."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from tfgmm.core import imt
+from tfgmm.prediction import ensemble, quantities, scenarios
+from tfgmm.prediction.conditioning import Known
+from tfgmm.prediction.ensemble import UNKNOWN, Ensemble
+from tfgmm.prediction.places import Interpolation
+from tfgmm.prediction.quantities import STDDEVS
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run import RunFolder
+
+#: Choices of all intensity measures of a run.
+WHOLE = ("all", "spectrum")
+
+
+#: Measures of the run from which a measure is predicted, and the weight of the second: both are the measure
+#: itself where the run has it.
+Pair = tuple[str, str, float]
+
+
+def measures(ims: Sequence[str], wanted: Sequence[str]) -> dict[str, Pair]:
+    """Return from which measures of a run each wanted intensity measure is predicted.
+
+    Parameters
+    ----------
+    ims : sequence of str
+        Intensity measures of the run.
+    wanted : sequence of str
+        Intensity measures; ``all`` or ``spectrum`` stands for all of the run.
+
+    Returns
+    -------
+    dict of str to (str, str, float)
+        By canonical name, as returned by `tfgmm.core.imt.between`.
+
+    Raises
+    ------
+    UsageError
+        A measure is neither one of the run nor an SA(T) between the periods of the run.
+    """
+    names: list[str] = []
+    for name in wanted:
+        names += sorted(ims, key=imt.order) if name in WHOLE else [imt.canonical(name)]
+    return {name: imt.between(ims, name) for name in dict.fromkeys(names)}
+
+
+def interpolated(name: str, weight: float, shorter: xr.Dataset, longer: xr.Dataset) -> xr.Dataset:
+    r"""Interpolate predictions at two periods to a period between them.
+
+    .. math:: \mu = (1 - w) \mu_1 + w \mu_2, \quad \sigma^2 = (1 - w) \sigma_1^2 + w \sigma_2^2
+
+    with a weight w that is linear in ln T. Variances are interpolated, not standard deviations, so that the
+    parts of sigma still add up to its total.
+
+    Parameters
+    ----------
+    name : str
+        The spectral acceleration SA(T).
+    weight : float
+        Weight w of the longer period.
+    shorter, longer : xarray.Dataset
+        Predictions at the two periods, as returned by `Ensemble.batches`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by `Ensemble.batches`. Flags are true where either has them, the support is the smaller
+        one, and the attribute ``interpolated`` names the two measures.
+    """
+    variables = {}
+    for variable, one in shorter.data_vars.items():
+        other = longer[variable]
+        if one.dtype == bool:
+            between = one | other
+        elif variable == "support":
+            between = np.minimum(one, other)
+        elif variable in STDDEVS:
+            between = np.sqrt((1 - weight) * one**2 + weight * other**2)
+        else:
+            between = (1 - weight) * one + weight * other
+        variables[variable] = between.assign_attrs(one.attrs)
+    both = f"{shorter.attrs['intensity_measure']}, {longer.attrs['intensity_measure']}"
+    return shorter.assign(variables).assign_attrs(intensity_measure=name, interpolated=both)
+
+
+class Spectra:
+    """The ensembles of several intensity measures, which share their networks: one pass predicts them all.
+
+    Parameters
+    ----------
+    ensembles : dict of str to Ensemble
+        Ensembles of the measures of the run that are needed.
+    wanted : dict of str to (str, str, float)
+        The measures to predict, as returned by `measures`.
+    """
+
+    def __init__(self, ensembles: dict[str, Ensemble], wanted: dict[str, Pair]) -> None:
+        self._ensembles, self._wanted = ensembles, wanted
+        self._first = next(iter(ensembles.values()))
+
+    @property
+    def ims(self) -> tuple[str, ...]:
+        """Return the names of the predicted intensity measures."""
+        return tuple(self._wanted)
+
+    @property
+    def experiment(self) -> Experiment:
+        """Return the description of the run."""
+        return self._first.experiment
+
+    @property
+    def members(self):
+        """Return the trained members of the run."""
+        return self._first.members
+
+    @property
+    def stations(self) -> pd.DataFrame:
+        """Return the stations with training records of the first measure."""
+        return self._first.stations
+
+    def maps(
+        self, events: pd.DataFrame, *, calibrated: bool | None = None, known: Known = UNKNOWN
+    ) -> xr.Dataset:
+        """Predict maps of ln IM for events, as `Ensemble.maps` does, for all measures.
+
+        Parameters
+        ----------
+        events, calibrated, known
+            As for `Ensemble.maps`.
+
+        Returns
+        -------
+        xarray.Dataset
+            As returned by `Ensemble.maps` with the dimension ``im``, see `quantities.joined`.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `Ensemble.maps`.
+        """
+        events = scenarios.check_events(events)
+        return ensemble.together(self.batches(events, calibrated=calibrated, known=known))
+
+    def at_sites(
+        self,
+        events: pd.DataFrame,
+        sites: pd.DataFrame,
+        *,
+        interpolation: Interpolation = "nearest",
+        calibrated: bool | None = None,
+        known: Known = UNKNOWN,
+    ) -> xr.Dataset:
+        """Predict ln IM of every event at every site, as `Ensemble.at_sites` does, for all measures.
+
+        Parameters
+        ----------
+        events, sites, interpolation, calibrated, known
+            As for `Ensemble.at_sites`.
+
+        Returns
+        -------
+        xarray.Dataset
+            As returned by `Ensemble.at_sites` with the dimension ``im``, see `quantities.joined`.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `Ensemble.at_sites`.
+        """
+        events = scenarios.check_events(events)
+        options = {"interpolation": interpolation, "calibrated": calibrated, "known": known}
+        return ensemble.together(self.batches(events, sites, **options))
+
+    def at_stations(
+        self,
+        events: pd.DataFrame,
+        stations: Sequence[str] | None = None,
+        *,
+        calibrated: bool | None = None,
+        known: Known = UNKNOWN,
+    ) -> xr.Dataset:
+        """Predict ln IM at stations of the run, as `Ensemble.at_stations` does, for all measures.
+
+        Parameters
+        ----------
+        events, stations, calibrated, known
+            As for `Ensemble.at_stations`.
+
+        Returns
+        -------
+        xarray.Dataset
+            As returned by `Ensemble.at_stations` with the dimension ``im``, see `quantities.joined`.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `Ensemble.at_stations`.
+        """
+        events, sites = scenarios.check_events(events), self._first.run.stations(stations)
+        options = {"at_stations": True, "calibrated": calibrated, "known": known}
+        return ensemble.together(self.batches(events, sites, **options))
+
+    def batches(self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options) -> Iterator[xr.Dataset]:
+        """Return predictions for a few events at a time, in constant memory.
+
+        Parameters
+        ----------
+        events, sites, **options
+            As for `Ensemble.batches`.
+
+        Returns
+        -------
+        iterator of xarray.Dataset
+            Datasets as returned by `maps` or `at_sites`.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `Ensemble.batches`.
+        """
+        by_measure = {im: one.batches(events, sites, **options) for im, one in self._ensembles.items()}
+        # One batch of every measure after the other: the networks are asked once for all of them.
+        return (self._joined(dict(zip(by_measure, batch, strict=True))) for batch in zip(*by_measure.values(), strict=True))
+
+    def _joined(self, by_measure: dict[str, xr.Dataset]) -> xr.Dataset:
+        """Return the wanted measures as one dataset, from those of the run."""
+        return quantities.joined(
+            [
+                by_measure[name] if first == second else interpolated(
+                    name, weight, by_measure[first], by_measure[second]
+                )
+                for name, (first, second, weight) in self._wanted.items()
+            ]
+        )
+
+
+def load(run: RunFolder, ims: Sequence[str], condition: str = "all") -> Spectra:
+    """Load the ensembles of several intensity measures of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    ims : sequence of str
+        Intensity measures, as for `measures`.
+    condition : {"all", "training"}
+        As for `tfgmm.prediction.ensemble.load`.
+
+    Returns
+    -------
+    Spectra
+
+    Raises
+    ------
+    UsageError, DataError
+        As for `measures` and `tfgmm.prediction.ensemble.load`.
+    """
+    wanted = measures(run.experiment.ims, ims)
+    needed = list(dict.fromkeys(im for first, second, _ in wanted.values() for im in (first, second)))
+    return Spectra(ensemble.load_all(run, needed, condition), wanted)
