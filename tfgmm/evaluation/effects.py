@@ -404,9 +404,9 @@ def draw_sites(
         figure.get_layout_engine().set(wspace=0.04)
         figure.colorbar(points, ax=axes, label=f"Effect on ln {im}", shrink=0.8, extend=extend)
         keys = [
-            Patch(facecolor="white", hatch=_HATCH, label=_LITTLE),
+            Patch(facecolor="white", hatch=_HATCH, label=_LITTLE.replace("the", "the shared")),
             Line2D([], [], marker="o", markersize=3.5, markerfacecolor="white", markeredgecolor="black",
-                   linestyle="none", label="sites; colours between them: new places"),
+                   linestyle="none", label="sites, on colours of new places"),
         ]  # fmt: skip
         _explain(figure, keys, footnote)
         figure.suptitle(note, fontsize=10)

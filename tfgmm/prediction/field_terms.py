@@ -127,7 +127,8 @@ class FieldTerms:
         """Return the fitted standard deviations and ranges of the terms with their standard errors.
 
         The standard errors are those of a jackknife over regions of events and of stations
-        (`tfgmm.stats.field_covariance.Covariance.standard_errors`), which takes about as long as the fit.
+        (`tfgmm.stats.field_covariance.Covariance.standard_errors`), which takes as long as the fit of the
+        field. A range has none where its terms have no variance.
 
         Returns
         -------

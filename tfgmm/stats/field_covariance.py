@@ -23,7 +23,7 @@ LEAST_EVENTS, LEAST_SITES, LEAST_PAIRS = 5, 5, 20
 #: source terms: the fit of the covariances is as good with both.
 RANGE_BOUNDS_KM = ((2.0, 200.0), (2.0, 200.0), (2.0, 60.0), (2.0, 60.0))
 #: Number of regions of events and of stations for standard errors.
-REGIONS = 8
+REGIONS = 5
 #: Smallest share of the noise in the total variance: with less the equations are hard to solve.
 LEAST_NOISE = 0.05
 #: Ranges of sources, site terms, path terms and within-event terms, km, from which the search starts.
