@@ -38,8 +38,8 @@ def records(keep=everything, path=None, repeat=10) -> pd.DataFrame:
     return table[keep(cell, site)]
 
 
-class Told:
-    """Terms of records that are given; the field of others tells of the same cells and sites."""
+class Given:
+    """Terms of records that are given, the same for all source cells."""
 
     def __init__(self, table: pd.DataFrame):
         self._records = table
@@ -55,16 +55,19 @@ class Told:
 
     def sources(self, cell_deg: float, with_paths: bool) -> pd.DataFrame:
         assert with_paths
-        return self._cells(cell_deg).assign(source_term=0.1, told=0.5)
+        return self._cells(cell_deg).assign(source_term=0.1, explained=0.5)
 
     def paths(self, station: str, cell_deg: float, with_source: bool) -> pd.DataFrame:
         assert with_source
         if station not in self.stations["station_id"].tolist():
             raise UsageError(f"the run has no station {station}")
-        return self._cells(cell_deg).assign(path_term=0.2, told=0.5)
+        return self._cells(cell_deg).assign(path_term=0.2, explained=0.5)
 
     def sites(self) -> pd.DataFrame:
         return self.stations.assign(site_term=SITE)
+
+    def summary(self) -> pd.DataFrame:
+        return pd.DataFrame({"term": ["tau"], "value": [0.3], "standard_error": [0.05], "unit": ["ln"]})
 
 
 def unbalanced(cell: np.ndarray, site: np.ndarray) -> np.ndarray:
@@ -74,7 +77,7 @@ def unbalanced(cell: np.ndarray, site: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("keep", [unbalanced, everything])
 def test_sources_and_sites_are_found_in_unbalanced_records(keep):
-    found = effects.estimate(Told(records(keep)), "S1", CELL, min_records=1)
+    found = effects.estimate(Given(records(keep)), "S1", CELL, min_records=1)
     np.testing.assert_allclose(found.sources["observed"], SOURCE, atol=1e-9)
     np.testing.assert_allclose(found.sites["observed"], SITE, atol=1e-9)
     np.testing.assert_allclose(found.paths["observed"], SOURCE, atol=1e-9)
@@ -83,7 +86,7 @@ def test_sources_and_sites_are_found_in_unbalanced_records(keep):
 
 def test_paths_are_what_sites_leave():
     path = np.outer([1, -1, 1, -1], [0.3, -0.1, -0.2])  # adds to no source and no site
-    found = effects.estimate(Told(records(path=path)), "S0")
+    found = effects.estimate(Given(records(path=path)), "S0")
     np.testing.assert_allclose(found.sources["observed"], SOURCE, atol=1e-9)
     np.testing.assert_allclose(found.paths["observed"], SOURCE + path[:, 0], atol=1e-9)
 
@@ -91,19 +94,19 @@ def test_paths_are_what_sites_leave():
 def test_few_records_are_no_observation():
     first_cell = records()["event_id"].str.len() == 2  # E0 to E9
     few = pd.concat([records()[first_cell].head(19), records()[~first_cell]])
-    found = effects.estimate(Told(few), "S0")
+    found = effects.estimate(Given(few), "S0")
     assert found.sources["observed"].isna().tolist() == [True, False, False, False]
-    assert effects.estimate(Told(few), "S0", min_records=19).sources["observed"].notna().all()
+    assert effects.estimate(Given(few), "S0", min_records=19).sources["observed"].notna().all()
     at_station = records()["station_id"] == "S0"
     few = pd.concat([records()[first_cell & at_station].head(2), records()[~(first_cell & at_station)]])
-    found = effects.estimate(Told(few), "S0")
+    found = effects.estimate(Given(few), "S0")
     assert found.sources["observed"].notna().all()
     assert found.paths["observed"].isna().tolist() == [True, False, False, False]
 
 
 def test_the_station_with_most_records_is_chosen():
     more = records(lambda cell, site: (site == 1) | (cell > 0))
-    assert effects.estimate(Told(more), min_records=10).station["station_id"] == "S1"
+    assert effects.estimate(Given(more), min_records=10).station["station_id"] == "S1"
 
 
 @pytest.mark.parametrize(
@@ -118,12 +121,12 @@ def test_the_station_with_most_records_is_chosen():
 )
 def test_what_does_not_fit_is_refused(options, error, words):
     with pytest.raises(error, match=words):
-        effects.estimate(Told(records()), **options)
+        effects.estimate(Given(records()), **options)
 
 
 @pytest.fixture(scope="module")
 def terms() -> FieldTerms:
-    # Strong sources and paths, and little else, so that what is observed is near what is told.
+    # Strong sources and paths, and little else, so that observed effects are near the terms.
     strong = dataclasses.replace(PLANTED, event=0.01, within=0.01, noise=0.05)
     return terms_of(planted_records(60, 40, 0.7, clusters=8), strong)
 
@@ -139,6 +142,6 @@ def test_the_field_and_observations_agree(terms):
         both = table.dropna(subset="observed")
         assert len(both) > 5
         assert both[name].corr(both["observed"]) > 0.8
-    # What is told is drawn towards zero where records are few.
+    # Terms are drawn towards zero where records are few.
     assert found.sites["site_term"].std() < found.sites["observed"].std()
     assert found.sites["site_term"].mean() == pytest.approx(found.sites["observed"].mean())

@@ -1,5 +1,7 @@
 """The covariance of the field and its fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,37 @@ def test_records_that_cannot_be_used_are_refused_by_name():
         Records.of(table.assign(station_id="S0001"), table["residual"])
     with pytest.raises(DataError, match="no record"):
         Records.of(table[:0], [])
+
+
+def test_standard_errors_are_those_of_repeated_records():
+    names = ["tau", "phi_s2s", "path", "phi_ss"]  # the source terms of few regions scatter more
+    errors, estimates = [], []
+    for seed in range(8):
+        table = planted_records(60, 40, 0.7, clusters=12, seed=seed)
+        records = Records.of(table, table["residual"])
+        fit = Covariance.fit(records)
+        estimated = fit.standard_errors(records)
+        errors.append([estimated[name] for name in names])
+        estimates.append([fit.stddevs[name] - PLANTED.stddevs[name] for name in names])
+    true = np.sqrt(np.square(estimates).mean(axis=0))
+    ratio = np.median(errors, axis=0) / true
+    assert ((ratio > 0.4) & (ratio < 3.5)).all()
+
+
+def test_a_known_noise_adds_no_error():
+    table = planted_records(60, 40, 0.5, clusters=12)
+    records, fitted = Records.of(table, table["residual"]), []
+    for noise in (None, np.full(len(table), PLANTED.noise)):
+        given = Records.of(table, table["residual"], noise)
+        fit = Covariance.fit(records) if noise is None else Covariance.fit(given)
+        fitted.append(fit.standard_errors(given)["phi_ss"])
+    assert 0 < fitted[1] != fitted[0]
+
+
+def test_terms_without_variance_have_no_range():
+    table = planted_records(60, 40, 0.5, clusters=12)
+    records = Records.of(table, table["residual"])
+    fit = dataclasses.replace(Covariance.fit(records), source=0.0, site_shared=0.0)
+    errors = fit.standard_errors(records)
+    assert np.isnan(errors["site_km"]) and errors["source"] > 0.02
+    assert errors["source_km"] > 0  # of the path terms

@@ -8,6 +8,7 @@ from helpers.field_records import PLANTED, planted_records
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import STOPPING, TERM_STDDEVS, TERMS, TRAINING, VALIDATION, is_training
 from tfgmm.network import fields
+from tfgmm.stats import field as process
 from tfgmm.stats.field_records import Cells
 
 
@@ -54,7 +55,7 @@ def times(records):
 
 
 def test_what_it_tells_of_training_records_is_from_other_events_and_sites(records, monkeypatch):
-    monkeypatch.setattr(fields.Covariance, "fit", lambda residuals: PLANTED)
+    monkeypatch.setattr(process.Covariance, "fit", lambda residuals: PLANTED)
     told = fields.unseen(records, times(records))
     assert told.index.equals(records.index)
     one = records.index[is_training(records)][5]

@@ -97,6 +97,28 @@ def test_new_stations_join_those_of_the_run_and_see_its_layers(run):
 
 
 @pytest.mark.slow
+def test_a_damaged_file_is_made_again_as_its_message_says(run):
+    path = run.path / "conditioned/field_PGA.npz"
+    written = files.sha256(path)
+    path.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=f"with tfgmm refit {run.path} --data {run.path}/data$"):
+        run.field("PGA")
+    run.refit(run.path / "data")
+    assert files.sha256(path) == written
+
+
+@pytest.mark.slow
+def test_stations_of_unknown_networks_are_left_out_and_said(run, caplog):
+    data = newer(run.folder)
+    stations = data.stations.assign(
+        network=data.stations["network"].mask(data.stations["station_id"] == NEW, "x")
+    )
+    run.refit(dataclasses.replace(data, stations=stations))
+    assert f"stations of network x are left out: run {run.path} knows kik, meso" in caplog.text
+    assert NEW not in run.stations()["station_id"].tolist()
+
+
+@pytest.mark.slow
 def test_a_station_that_newer_records_lack_stays(run):
     data = run.folder.dataset()
     lost = data.stations["station_id"] == STATION
@@ -115,7 +137,9 @@ def test_training_again_keeps_what_refit_wrote_unless_it_is_damaged(run, caplog)
     assert files.sha256(path) == written
     assert run.folder.is_refitted
     path.write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"field_PGA\.npz"):
+    with pytest.raises(
+        DataError, match=rf"field_PGA\.npz .*with tfgmm refit {run.path} --data DATA, with the"
+    ):
         run.field("PGA")
     training.reopen(run.folder).train()
     assert "tfgmm refit" in caplog.text

@@ -1,5 +1,7 @@
 """Figures of residuals: what is drawn, where, and with which labels."""
 
+import itertools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -238,3 +240,44 @@ def test_full_ensemble_stands_beside_the_records_out_of_fold(scored):
         assert f"std {z.std():.2f}\nn {len(z):,}" in ax.texts[0].get_text()
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert "mixes networks" in titles[0] and titles[1].startswith("(b) Out of fold")
+
+
+@pytest.mark.parametrize(
+    ("maps", "limit", "extend"),
+    [
+        (([0.1, -0.31], [np.nan]), 0.35, "neither"),
+        (([0.0], []), 0.05, "neither"),
+        (([0.1] * 98 + [2.0, 3.0], [-0.4]), 0.4, "max"),
+        (([0.1] * 98 + [2.0, -3.0],), 0.1, "both"),
+        (([0.1] * 98 + [-2.0, -3.0],), 0.1, "min"),
+    ],
+)
+def test_one_scale_of_colours_holds_all_but_few_values(maps, limit, extend):
+    found = figures.scale(*maps)
+    assert found[1] == extend
+    assert found[0] == pytest.approx(limit, abs=0.051 if extend in ("both", "min") else 1e-9)
+
+
+def test_longitudes_of_a_narrow_map_stand_apart():
+    """As of the events of Ridgecrest, in one column of a figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+    ax = axes[1]
+    figures.map_frame(ax, pd.Series([-117.8, -117.4]), pd.Series([35.3, 36.0]))
+    figure.draw_without_rendering()
+    low, high = ax.get_xlim()
+    labels = [
+        label.get_window_extent() for label in ax.get_xticklabels()
+        if low <= label.get_position()[0] <= high
+    ]  # fmt: skip
+    assert len(labels) > 1
+    assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(labels))
+    assert low < -117.8 and high > -117.4
+
+
+def test_years_are_whole_numbers():
+    rows = pd.DataFrame({"year": [2015, 2016, 2017.0], "ln_im": 0.1, "mean": 0.0})
+    columns = [f"{name}{end}" for name in ("bias", "scatter") for end in ("", "_low", "_high")]
+    binned = pd.DataFrame({"low": [2014.5], "high": [2015.5]} | {name: [0.1] for name in columns})
+    ax = plt.figure().add_subplot()
+    figures.against(ax, rows, binned, "year")
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())

@@ -186,11 +186,21 @@ def test_unknown_station(refused, run, tiny):
         USAGE,
         "give either --sites or --stations, not both",
     )
+    for none in ("", " , "):
+        refused(
+            ["predict", run.path, *event, "--stations", none], USAGE, "--stations names no station: write"
+        )
 
 
 def test_the_field_needs_a_backbone(refused):
     command = ["train", "--networks", "kik", "--field", "yes", "--backbone", "none"]
     refused(command, USAGE, "--backbone none has none: give --field no")
+
+
+def test_an_unknown_choice_is_refused_in_one_line(refused, run):
+    refused(["train", "--networks", "kik", "--field", "maybe"], USAGE, "--field maybe: choose yes or no$")
+    command = ["site-amp", run.path, "--no-site", "x"]
+    refused(command, USAGE, "--no-site x: choose published or isotropic or both or none$")
 
 
 def test_random_effects_are_replaced(refused):

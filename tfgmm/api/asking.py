@@ -185,21 +185,25 @@ def query(
     return answer
 
 
-def refuse_both(sites: object, stations: object) -> bool:
+def refuse_both(sites: object, stations: Sequence[str] | str | None) -> bool:
     """Return True if sites or stations are given, False if neither is given, which means maps.
 
     Parameters
     ----------
-    sites, stations : object
-        Sites and stations to predict at; None if not given.
+    sites : object
+        Sites to predict at; None if not given.
+    stations : sequence of str or str, optional
+        Ids of stations to predict at, or ``all``.
 
     Raises
     ------
     UsageError
-        Both sites and stations are given.
+        Both sites and stations are given, or the stations are none.
     """
     if sites is not None and stations is not None:
         raise UsageError("give either --sites or --stations, not both")
+    if stations is not None and not len(stations):
+        raise UsageError("--stations names no station: write ids with commas between, as K01,K02")
     return sites is not None or stations is not None
 
 

@@ -282,9 +282,9 @@ class Run(os.PathLike):
         from tfgmm.network import refit
 
         dataset = data if isinstance(data, stored.Dataset) else Dataset.open(data)
-        told = refit.refit(self.folder, dataset, report)
+        counts = refit.refit(self.folder, dataset, report)
         self._ensembles.clear()
-        return told
+        return counts
 
     def effects(self, station: str | None = None, *, cell_deg: float = 0.25) -> "dict[str, Effects]":
         """Map the effects of sources, sites and paths that the records tell, and return them as tables.
@@ -455,8 +455,9 @@ class Run(os.PathLike):
         Returns
         -------
         FieldTerms
-            ``stddevs`` and ``ranges_km`` of the terms; their values with standard deviations from
-            ``sites()``, ``site_map()``, ``sources()`` and ``paths(station)``; ``records()``, the residuals.
+            ``stddevs`` and ``ranges_km`` of the terms, and with standard errors ``summary()``; the terms
+            with standard deviations from ``sites()``, ``site_map()``, ``sources()`` and
+            ``paths(station)``; ``records()``, the residuals.
 
         Raises
         ------
@@ -471,7 +472,7 @@ class Run(os.PathLike):
         """
         from tfgmm.prediction.field_terms import FieldTerms
 
-        return FieldTerms.of(self.folder, imt.canonical(im) if im else self.ims[0])
+        return FieldTerms.of(self.folder, self.ims[0] if im is None else imt.canonical(im))
 
     def predict(
         self,

@@ -84,7 +84,8 @@ def experiment(
         )
     if settings.pop("random_effects", None) is not None:
         raise UsageError(
-            "--random-effects is replaced: site,event by --field yes (the default), none by --field no"
+            "--random-effects is replaced: site,event by --field yes (as in quick and standard), none by "
+            "--field no"
         )
     names = _names(networks) or ()
     if not names:

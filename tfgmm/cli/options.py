@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -100,6 +100,28 @@ def names(text: str | None) -> tuple[str, ...] | None:
         Value of the option.
     """
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def one_of(text: str | None, choices: Collection[str], option: str) -> str | None:
+    """Return the text of an option that has a few choices; None for None.
+
+    Parameters
+    ----------
+    text : str or None
+        Value of the option.
+    choices : collection of str
+        The choices.
+    option : str
+        Name of the option, for the message.
+
+    Raises
+    ------
+    UsageError
+        The text is none of the choices.
+    """
+    if text is not None and text not in choices:
+        raise UsageError(f"{option} {text}: choose {' or '.join(choices)}")
+    return text
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:

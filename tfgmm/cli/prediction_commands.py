@@ -9,7 +9,7 @@ import tfgmm
 from tfgmm.cli import options
 from tfgmm.cli.console import console, import_tensorflow, progress, say_dropped, say_simulated, show_table
 from tfgmm.core import outputs
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import UsageError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +157,7 @@ def predict(
     given = [f"rupture {rupture}"] if rupture else []
     given += ["reference rock"] if reference_rock else []
     given += [f"Vs30 {vs30:g} m/s"] if vs30 is not None else []
-    counts = f"{len(events)} events, {len(ensemble.members)} members, {ensemble.im}"
+    counts = f"{counted(len(events), 'event')}, {counted(len(ensemble.members), 'member')}, {ensemble.im}"
     console.print(f"{', '.join([counts, *given])}: {written}")
 
 

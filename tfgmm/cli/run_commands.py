@@ -1,7 +1,7 @@
 """The commands that train, evaluate and inspect runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from tfgmm.cli.console import (
     train_missing,
 )
 from tfgmm.core import outputs
-from tfgmm.core.errors import DataError, UsageError
+from tfgmm.core.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from tfgmm.core.grid import Grid
@@ -81,7 +81,7 @@ Stopping = Annotated[
     ),
 ]
 Field = Annotated[
-    Literal["yes", "no"] | None,
+    str | None,
     typer.Option(
         help="yes: a Gaussian process of events, sites, sources and paths about the backbone (default of "
         "quick and standard); no."
@@ -152,6 +152,7 @@ def _train_options(
 @options.taking(_train_options)
 def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
+    options.one_of(settings["field"], ("yes", "no"), "--field")
     experiment = tfgmm.experiment(
         options.names(networks),
         ims=im,
@@ -212,9 +213,9 @@ def refit(
     say_simulated(dataset.simulated)
     import_tensorflow()
     with stage_progress() as report:
-        told = opened.refit(dataset, report=report)
-    show_table(f"{run}: what predictions rest on", told.reset_index(names="").drop(columns="data"))
-    console.print(f"Data hash: {told.loc['after', 'data']}")
+        counts = opened.refit(dataset, report=report)
+    show_table(f"{run}: what predictions rest on", counts.reset_index(names="").drop(columns="data"))
+    console.print(f"Data hash: {counts.loc['after', 'data']}")
     console.print(
         "The networks are as they were. Scores of tfgmm evaluate stay those of the training records; "
         f"exported models are made anew with tfgmm export {run}"
@@ -294,9 +295,13 @@ def effects(
     cell: Annotated[float, typer.Option(help="Side of a source cell, degrees.")] = 0.25,
 ) -> None:
     """Map what the records tell of sources, sites and the paths to one station, beside plain means."""
-    for im, told in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
-        paths = f"{told.paths['observed'].count()} of them observed at station {told.station['station_id']}"
-        console.print(f"{im}: {len(told.sources)} source cells, {paths}; {len(told.sites)} sites")
+    for im, mapped in tfgmm.open_run(run).effects(station, cell_deg=cell).items():
+        observed, at = mapped.paths["observed"].count(), mapped.station["station_id"]
+        cells = (
+            f"{counted(len(mapped.sources), 'source cell')}, {observed} of them observed at station {at}"
+        )
+        formats = {"value": ".3g", "standard_error": ".2g"}
+        show_table(f"{im}: {cells}; {counted(len(mapped.sites), 'site')}", mapped.summary, formats)
     console.print(f"Tables: {run / 'tables'}   Figures: {run / 'figures'}")
 
 
@@ -321,11 +326,11 @@ def check(
 
 def _say_conditioned(run: "RunFolder") -> None:
     """Print on which records the predictions of a run rest."""
-    told = run.conditioned_on
-    if told:
+    given = run.conditioned_on
+    if given:
         newer = " of tfgmm refit" if run.is_refitted else " of the training"
-        counts = f"{told['records']:,} records of {told['events']:,} events"
-        console.print(f"Predictions rest on {counts}{newer} (data hash {told['data'][:12]})")
+        counts = f"{counted(given['records'], 'record')} of {counted(given['events'], 'event')}"
+        console.print(f"Predictions rest on {counts}{newer} (data hash {given['data'][:12]})")
 
 
 # ---- site amplification ------------------------------------------------------------------------------
@@ -340,7 +345,7 @@ _SHOWN = ("spread", "standard_error", "half_difference", "r_stations", "r_held_o
 
 LatestRun = Annotated[Path | None, typer.Argument(help="Run folder (default: the latest in runs).")]
 NoSite = Annotated[
-    Literal["published", "isotropic", "both", "none"],
+    str,
     typer.Option(
         help="Networks without site channels to train and compare with: published; isotropic, with turned "
         "maps that hide direction; both; or none (estimates from the networks of the run only)."
@@ -383,6 +388,7 @@ def site_amp(
     """Map the site amplification that the networks of a run predict, with its uncertainty."""
     import pandas as pd
 
+    options.one_of(no_site, _ARMS, "--no-site")
     if out:
         outputs.refuse_file_name(out, "site amplification")
     opened = tfgmm.open_run(run)

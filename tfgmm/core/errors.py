@@ -51,6 +51,29 @@ def listed(names: Collection, most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    Parameters
+    ----------
+    number : int
+        The number.
+    noun : str
+        The noun in the singular; its plural ends in s.
+
+    Returns
+    -------
+    str
+        Number and noun.
+
+    Examples
+    --------
+    >>> counted(1, "event"), counted(2000, "record")
+    ('1 event', '2,000 records')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def one_line(error: Exception) -> str:
     """Return the message of an error as a text on one line.
 

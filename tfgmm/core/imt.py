@@ -38,7 +38,7 @@ def canonical(name: str) -> str:
     >>> canonical("pga"), canonical("SA(1)"), canonical("SA(0.1s)")
     ('PGA', 'SA(1.0)', 'SA(0.1)')
     """
-    upper = name.strip().upper()
+    upper = str(name).strip().upper()
     if upper in ("PGA", "PGV"):
         return upper
     match = _SA.fullmatch(upper)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
-from tfgmm.core.errors import listed
+from tfgmm.core.errors import counted, listed
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.layers import axes
@@ -27,8 +27,8 @@ def headline(dataset: Dataset) -> str:
         The sentences.
     """
     return (
-        f"Dataset {dataset.provenance.get('name', '')}: {len(dataset.events):,} events, "
-        f"{len(dataset.stations):,} stations, {len(dataset.records):,} records of "
+        f"Dataset {dataset.provenance.get('name', '')}: {counted(len(dataset.events), 'event')}, "
+        f"{counted(len(dataset.stations), 'station')}, {counted(len(dataset.records), 'record')} of "
         f"{listed(dataset.ims)} ({dataset.provenance.get('component', '')}). "
         f"Data hash {dataset.digest()[:16]}."
     )

@@ -10,6 +10,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import LogNorm
 
 from tfgmm.core import drawing
+from tfgmm.core.errors import counted
 from tfgmm.core.sphere import hypocentral_km
 from tfgmm.data.dataset import Dataset
 
@@ -174,7 +175,7 @@ def _hits_figure(dataset: Dataset, note: str) -> plt.Figure:
         panels = axes.flat[: len(networks)]
         for ax, (network, rows) in zip(panels, networks, strict=True):
             mesh = hit_counts(ax, rows, bins, LogNorm(1, max(most, 2)))
-            ax.set_title(f"{network}, {len(rows):,} records", loc="left")
+            ax.set_title(f"{network}, {counted(len(rows), 'record')}", loc="left")
             ax.set(xlabel="Hypocentral distance (km)")
         for ax in axes[:, 0]:
             ax.set(ylabel="Moment magnitude")

@@ -1,4 +1,4 @@
-"""Source, site and path effects that the records of a run tell: terms and observations, tables and maps.
+"""Source, site and path effects in the records of a run: terms and observations, as tables and maps.
 
 A source cell is a square of the map of epicentres, `CELL_DEG` degrees wide by default. The field
 (`tfgmm.prediction.field_terms`) gives a term with its standard deviation; the observed effect beside it is
@@ -14,19 +14,22 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.collections import PatchCollection
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from scipy.spatial import ConvexHull
 
 from tfgmm.core import drawing, files
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, counted
 from tfgmm.evaluation import figures
+from tfgmm.prediction.conditioning import CONDITIONS
 from tfgmm.prediction.field_terms import CELL_DEG, FieldTerms, with_cells
 from tfgmm.runs.run import RunFolder
 
 #: Fewest records of a source cell, and fewest records of a source cell at the station of a path effect.
 MIN_RECORDS, MIN_PATH_RECORDS = 20, 3
 #: Share of the prior variance: where records have removed less, maps are hatched.
-LITTLE_TOLD = 0.2
+LITTLE_EXPLAINED = 0.2
+_LITTLE = f"under {100 * LITTLE_EXPLAINED:.0f} % of the variance explained"
 #: Columns of the terms in tables: the source term with the mean of the shared path terms to the stations,
 #: and the sum of source and path term to one station.
 SOURCE, PATH = "source_and_mean_path_term", "source_and_path_term"
@@ -52,12 +55,15 @@ class Effects:
         few records at the station.
     station : pandas.Series
         ``station_id, longitude, latitude`` of the station of `paths`.
+    summary : pandas.DataFrame
+        Standard deviations and ranges of the terms with standard errors (`FieldTerms.summary`).
     """
 
     sources: pd.DataFrame
     sites: pd.DataFrame
     paths: pd.DataFrame
     station: pd.Series
+    summary: pd.DataFrame
 
 
 def estimate(
@@ -126,6 +132,7 @@ def estimate(
         sites.join(v.rename("observed"), on="site_id"),
         paths.join(observed_paths.rename("observed"), on=_CELL),
         stations.loc[station, ["station_id", *_CELL]],
+        terms.summary(),
     )
 
 
@@ -152,7 +159,9 @@ def _fit_cells_and_sites(records: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) -> dict[str, Effects]:
     """Estimate, write (tables and maps) and return the effects of each intensity measure of a run.
 
-    The files are ``tables/effects_*.csv`` and ``figures/effects_*`` in the run folder.
+    The files are ``tables/effects_*.csv`` and ``figures/effects_*`` in the run folder. Tables have the
+    columns ``conditioned_on``, the records that the field is conditioned on, ``data_hash``, the hash of
+    their dataset, and ``simulated``; figures say so below the maps.
 
     Parameters
     ----------
@@ -180,18 +189,36 @@ def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) ->
     run = RunFolder.open(path)
     note = ", ".join(run.experiment.networks) + " (simulated records)" * run.simulated
     effects_by_im = {}
+    source = {"conditioned_on": CONDITIONS["all"], "data_hash": run.conditioned_on.get("data", "")}
+    source["simulated"] = run.simulated
     for im in run.experiment.ims:
         terms = FieldTerms.of(run, im)
         effects = effects_by_im[im] = estimate(terms, station, cell_deg)
-        paths = effects.paths.assign(station_id=effects.station["station_id"])
-        for name, table in (("sources", effects.sources), ("sites", effects.sites), ("paths", paths)):
+        tables = {
+            "sources": effects.sources,
+            "sites": effects.sites,
+            "paths": effects.paths.assign(station_id=effects.station["station_id"]),
+            "summary": effects.summary,
+        }
+        for name, table in tables.items():
             with files.whole_file(run.path / "tables" / f"effects_{name}_{im}.csv") as temporary:
-                table.assign(simulated=run.simulated).to_csv(temporary, index=False)
-        title = f"{im}, {note}"
-        drawing.save(draw(effects, im, cell_deg, title), run.path / "figures" / f"effects_{im}")
-        sites = draw_sites(effects, terms.site_map(), im, title)
+                table.assign(**source).to_csv(temporary, index=False)
+        title, footnote = f"{im}, {note}", _footnote(terms, source)
+        maps = draw(effects, im, cell_deg, title, footnote)
+        drawing.save(maps, run.path / "figures" / f"effects_{im}")
+        sites = draw_sites(effects, terms.site_map(), im, title, footnote)
         drawing.save(sites, run.path / "figures" / f"effects_sites_{im}")
     return effects_by_im
+
+
+def _footnote(terms: FieldTerms, source: dict) -> str:
+    """Return a sentence on the records that the field of a figure is conditioned on."""
+    events, stations = terms.field.records.shape
+    counts = f"{counted(len(terms.field.records), 'record')} of {counted(events, 'event')}"
+    return (
+        f"Field conditioned on {source['conditioned_on']}: {counts} at {counted(stations, 'station')}, "
+        f"data hash {source['data_hash'][:12]}"
+    )
 
 
 def cells_map(
@@ -233,17 +260,32 @@ def _squares(ax: plt.Axes, cells: pd.DataFrame, cell_deg: float, **style) -> Pat
     return ax.add_collection(PatchCollection(squares, **style))
 
 
-def _limit(values) -> float:
-    """Return the largest value of the colours of a map, which all but 2 % of the values keep."""
-    found = np.abs(np.asarray(values, float))
-    found = found[np.isfinite(found)]
-    return (float(np.quantile(found, 0.98)) if len(found) else 0.0) or 1.0
+def _say(ax: plt.Axes, text: str) -> None:
+    """Write a text in the middle of a map without values."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 3}
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=8, bbox=box)
 
 
-def draw(effects: Effects, im: str, cell_deg: float, note: str = "") -> plt.Figure:
+def _explain(figure: plt.Figure, keys: list, footnote: str) -> None:
+    """Add a footnote and a legend of hatching, lines and marks below the maps of a figure."""
+    figure.legend(
+        handles=keys, title=footnote or None, loc="outside lower center", ncols=len(keys), frameon=False,
+        fontsize=7.5, title_fontsize=7, handlelength=1.6, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _height(cells: pd.DataFrame, rows: int, cell_deg: float) -> float:
+    """Return the height of a figure with rows of two maps of source cells each, inches."""
+    wide, high = (np.ptp(cells[name]) + 2 * cell_deg for name in _CELL)
+    ratio = high / (wide * np.cos(np.radians(cells["latitude"].mean())))
+    return float(np.clip(1.2 + rows * (0.25 + 2.7 * ratio), 2.5, 12.0))
+
+
+def draw(effects: Effects, im: str, cell_deg: float, note: str = "", footnote: str = "") -> plt.Figure:
     """Draw maps of the effects of sources, and of source and path at one station, beside observed effects.
 
-    Cells of which records tell little are hatched. Observed effects include the scatter of the records.
+    All maps have one scale of colours. Cells of whose terms records explain little are hatched. Observed
+    effects include the scatter of the records.
 
     Parameters
     ----------
@@ -255,6 +297,8 @@ def draw(effects: Effects, im: str, cell_deg: float, note: str = "") -> plt.Figu
         Side of a source cell, degrees.
     note : str
         Title of the figure.
+    footnote : str
+        Text below the maps: on which records they rest.
 
     Returns
     -------
@@ -269,30 +313,53 @@ def draw(effects: Effects, im: str, cell_deg: float, note: str = "") -> plt.Figu
             (f"(c) Sources and paths to {station}", f"(d) To {station}, observed"),
         ),
     }
+    few = f"no source cell has {MIN_PATH_RECORDS} records\nat station {station}"
+    limit, extend = figures.scale(
+        *(table[name] for term, (table, _) in rows.items() for name in (term, "observed"))
+    )
     hull = effects.sites.iloc[ConvexHull(effects.sites[_CELL]).vertices]
+    network = {"linestyle": "--", "linewidth": 0.8, "color": "black"}
     with mpl.rc_context(_STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.4), layout="compressed", sharex=True, sharey=True)
+        figure, axes = plt.subplots(
+            2,
+            2,
+            figsize=(7.2, _height(effects.sources, 2, cell_deg)),
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+        )
         for row, (term, (table, titles)) in zip(axes, rows.items(), strict=True):
-            limit = _limit(table[[term, "observed"]])
             for ax, name, title in zip(row, (term, "observed"), titles, strict=True):
                 artist = cells_map(ax, table, name, cell_deg, limit)
                 ax.set_title(title, loc="left")
                 ax.label_outer()
-            little = table[table["told"] < LITTLE_TOLD]
+            little = table[table["explained"] < LITTLE_EXPLAINED]
             _squares(row[0], little, cell_deg, facecolor="none", hatch=_HATCH, linewidths=0)
-            figure.colorbar(artist, ax=row, label=f"Effect on ln {im}", shrink=0.8, extend="both")
         for ax in axes[0]:
-            ax.fill(hull["longitude"], hull["latitude"], fill=False, linestyle="--", linewidth=0.8)
+            ax.fill(hull["longitude"], hull["latitude"], fill=False, **network)
         for ax in axes[1]:
-            drawing.epicentre(ax, effects.station, marker="^", s=60, facecolor="#f0e442")
+            mark = drawing.epicentre(ax, effects.station, marker="^", s=60, facecolor="#f0e442")
+        if effects.paths["observed"].isna().all():
+            _say(axes[1, 1], few)
+        mark.set_label(f"station {station}")
+        keys = [
+            Patch(facecolor=_NO_RECORDS, label="land and sea without a value"),
+            Patch(facecolor="white", hatch=_HATCH, label=_LITTLE),
+            Line2D([], [], label="outline of the stations", **network),
+            mark,
+        ]
+        figure.colorbar(artist, ax=axes, label=f"Effect on ln {im}", shrink=0.6, extend=extend)
+        _explain(figure, keys, footnote)
         figure.suptitle(note, fontsize=10)
     return figure
 
 
-def draw_sites(effects: Effects, site_map: xr.Dataset, im: str, note: str = "") -> plt.Figure:
+def draw_sites(
+    effects: Effects, site_map: xr.Dataset, im: str, note: str = "", footnote: str = ""
+) -> plt.Figure:
     """Draw the site term of new places and of the stations, beside the observed effects of the sites.
 
-    Where records tell little of new places the map is hatched.
+    Both maps have one scale of colours. Where records explain little of new places the map is hatched.
 
     Parameters
     ----------
@@ -304,6 +371,8 @@ def draw_sites(effects: Effects, site_map: xr.Dataset, im: str, note: str = "") 
         Intensity measure.
     note : str
         Title of the figure.
+    footnote : str
+        Text below the maps: on which records they rest.
 
     Returns
     -------
@@ -311,24 +380,34 @@ def draw_sites(effects: Effects, site_map: xr.Dataset, im: str, note: str = "") 
         Two maps.
     """
     longitude, latitude = (site_map[name].to_numpy() for name in _CELL)
-    sites, limit = effects.sites, _limit(effects.sites[["site_term", "observed"]])
+    sites, shown = effects.sites, effects.sites.dropna(subset="observed")
+    limit, extend = figures.scale(sites["site_term"], sites["observed"], site_map["site_term"])
     colours = {"cmap": figures.DIVERGING, "vmin": -limit, "vmax": limit}
-    panels = {"site_term": "(a) Site term", "observed": "(b) Sites, observed"}
+    panels = {"site_term": ("(a) Site term", sites), "observed": ("(b) Sites, observed", shown)}
+    look = {"s": 11, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
     with mpl.rc_context(_STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.3), layout="compressed", sharex=True, sharey=True)
+        figure, axes = plt.subplots(
+            1, 2, figsize=(7.2, 3.9), layout="constrained", sharex=True, sharey=True
+        )
         axes[0].pcolormesh(longitude, latitude, site_map["site_term"], rasterized=True, **colours)
-        little = (site_map["told"] < LITTLE_TOLD).to_numpy()
+        little = (site_map["explained_shared"] < LITTLE_EXPLAINED).to_numpy()
         if little.any():
             axes[0].contourf(longitude, latitude, little, levels=(0.5, 1), colors="none", hatches=[_HATCH])
-        axes[1].set_facecolor(_NO_RECORDS)
-        for ax, (name, title) in zip(axes, panels.items(), strict=True):
-            look = {"s": 11, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
-            points = ax.scatter(sites["longitude"], sites["latitude"], c=sites[name], **look, **colours)
+        for ax, (name, (title, table)) in zip(axes, panels.items(), strict=True):
+            points = ax.scatter(table["longitude"], table["latitude"], c=table[name], **look, **colours)
             figures.map_frame(ax, site_map["longitude"], site_map["latitude"])
             ax.set_title(title, loc="left")
             ax.label_outer()
+        if shown.empty:
+            _say(axes[1], "no site has records\nof an observed source cell")
         drawing.crop(axes[0], longitude, latitude)
-        figure.get_layout_engine().set(wspace=0.06)
-        figure.colorbar(points, ax=axes, label=f"Effect on ln {im}", shrink=0.8, extend="both")
+        figure.get_layout_engine().set(wspace=0.04)
+        figure.colorbar(points, ax=axes, label=f"Effect on ln {im}", shrink=0.8, extend=extend)
+        keys = [
+            Patch(facecolor="white", hatch=_HATCH, label=_LITTLE.replace("the", "the shared")),
+            Line2D([], [], marker="o", markersize=3.5, markerfacecolor="white", markeredgecolor="black",
+                   linestyle="none", label="sites, on colours of new places"),
+        ]  # fmt: skip
+        _explain(figure, keys, footnote)
         figure.suptitle(note, fontsize=10)
     return figure

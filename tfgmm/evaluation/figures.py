@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.spatial import ConvexHull
 from scipy.stats import norm
 
 from tfgmm.core import drawing, imt
+from tfgmm.core.errors import counted
 from tfgmm.evaluation import residuals, scores, variability
 
 #: Colours of lines and bars.
@@ -328,6 +329,8 @@ def against(ax: plt.Axes, rows: pd.DataFrame, binned: pd.DataFrame, variable: st
     _draw_bins(ax, middle, scatter, label="standard deviation", color=_SCATTER_COLOUR, marker="s")
     limit = max(1.5, float(np.quantile(np.abs(residual), 0.995)))
     ax.set(xlabel=LABELS[variable], ylim=(-limit, limit))
+    if variable == "year":
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     if log:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
@@ -399,8 +402,30 @@ def trends(table: pd.DataFrame, binned: pd.DataFrame, im: str, note: str = "") -
     return figure
 
 
-def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
-    """Draw site or event terms as coloured points on a map with coastline and colour bar.
+def scale(*maps) -> tuple[float, str]:
+    """Return one symmetric scale of colours for maps that are to be compared.
+
+    Parameters
+    ----------
+    *maps : array_like
+        Values of each map; NaN is left out.
+
+    Returns
+    -------
+    limit : float
+        Largest value of the colours, which all but 2 % of the values of each map keep: a multiple of 0.05.
+    extend : {"neither", "min", "max", "both"}
+        Ends at which values exceed it, for arrows at the colour bar.
+    """
+    finite = [values[np.isfinite(values)] for values in (np.ravel(np.asarray(one, float)) for one in maps)]
+    largest = max((np.quantile(np.abs(values), 0.98) for values in finite if len(values)), default=0.0)
+    limit = float(max(np.ceil(largest / 0.05 - 1e-9), 1) * 0.05)
+    below, above = (any((side * values > limit).any() for values in finite) for side in (-1, 1))
+    return limit, ["neither", "max", "min", "both"][2 * below + above]
+
+
+def terms_map(ax: plt.Axes, terms: pd.DataFrame, limit: float, **style):
+    """Draw site or event terms as coloured points on a map with coastline.
 
     Parameters
     ----------
@@ -409,8 +434,8 @@ def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
     terms : pandas.DataFrame
         Result of `tfgmm.evaluation.variability.place_terms`: ``longitude, latitude`` (degrees) and ``term``
         (ln units).
-    label : str
-        Label of the colour bar, with unit.
+    limit : float
+        Largest value of the colours, ln units.
     **style
         Further arguments for `matplotlib.axes.Axes.scatter`.
 
@@ -419,12 +444,10 @@ def terms_map(ax: plt.Axes, terms: pd.DataFrame, label: str, **style):
     matplotlib.collections.PathCollection
         The points.
     """
-    limit = float(np.quantile(terms["term"].abs(), 0.98))
     look = {"s": 14, "edgecolor": "black", "linewidth": 0.25, "zorder": 2}
     colours = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
     artist = ax.scatter(terms["longitude"], terms["latitude"], c=terms["term"], **look | colours | style)
     map_frame(ax, terms["longitude"], terms["latitude"])
-    ax.figure.colorbar(artist, ax=ax, label=label, shrink=0.8, extend="both")
     return artist
 
 
@@ -447,7 +470,13 @@ def map_frame(ax: plt.Axes, longitude, latitude, margin: float = 0.1) -> None:
         ylabel="Latitude (°N)",
         aspect=1 / np.cos(np.radians(latitude.mean())),
     )
-    ax.locator_params(nbins=5)
+    # Labels of longitudes touch each other on narrower maps.
+    wide = 0.8 * np.ptp(ax.get_ylim()) / np.cos(np.radians(latitude.mean()))
+    middle, half = np.mean(ax.get_xlim()), max(np.ptp(ax.get_xlim()), wide) / 2
+    ax.set_xlim(middle - half, middle + half)
+    ax.locator_params(nbins=4)
+    if half == wide / 2:
+        ax.locator_params(axis="x", nbins=3)
     drawing.coastline(ax)
 
 
@@ -468,15 +497,17 @@ def terms(fit: variability.Decomposition, table: pd.DataFrame, im: str, note: st
     Returns
     -------
     matplotlib.figure.Figure
-        Two maps.
+        Two maps with one scale of colours.
     """
+    limit, extend = scale(fit.site_terms, fit.event_terms)
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
         for ax, values, name, marker in zip(
             axes, (fit.site_terms, fit.event_terms), ("site", "event"), "^o", strict=True
         ):
-            terms_map(ax, variability.place_terms(values, table), f"Term in ln {im}", marker=marker)
-            ax.set_title(f"{len(values):,} {name} terms")
+            points = terms_map(ax, variability.place_terms(values, table), limit, marker=marker)
+            ax.set_title(counted(len(values), f"{name} term"))
+        figure.colorbar(points, ax=axes, label=f"Term in ln {im}", shrink=0.8, extend=extend)
         figure.suptitle(note, fontsize=10)
     return figure
 

@@ -14,7 +14,6 @@ import pandas as pd
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import is_training
 from tfgmm.stats import field
-from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_records import Cells, Records
 from tfgmm.stats.mixture import moments
 
@@ -79,7 +78,6 @@ def _field_of(
 
     `residual`, [n_training], are those of the records that `trained` marks.
     """
-    records = Records.of(fold[trained], residual)
-    covariance = Covariance.fit(records)
-    fitted, cells = field.condition(covariance, records), Cells.of(fold, records)
-    return fitted.mean(cells), fitted.variance(cells) + covariance.noise
+    given = field.fitted(Records.of(fold[trained], residual))
+    cells = Cells.of(fold, given.records)
+    return given.mean(cells), given.variance(cells) + given.covariance.noise

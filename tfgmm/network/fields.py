@@ -1,4 +1,4 @@
-"""The field of a station chunk: fitted to training records, told to the networks, added to predictions.
+"""The field of a station chunk: fitted to training records, taught to the networks, added to predictions.
 
 The field is the Gaussian process of `tfgmm.stats.field` of the residuals from the backbone. A chunk is the
 group of stations whose sites are held out. Networks learn from each record what a field that has not seen
@@ -12,7 +12,6 @@ from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import RECORD, TERMS, VALIDATION, is_training
 from tfgmm.stats import field as process
 from tfgmm.stats.field import Field
-from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_folds import out_of_fold
 from tfgmm.stats.field_records import Cells, Records
 
@@ -35,14 +34,13 @@ def condition(records: pd.DataFrame) -> Field:
         The records are too few.
     """
     try:
-        residuals = Records.of(records, records["ln_im"] - records["backbone"])
-        return process.condition(Covariance.fit(residuals), residuals)
+        return process.fitted(Records.of(records, records["ln_im"] - records["backbone"]))
     except DataError as error:
         raise DataError(f"{error}; or train with --field no") from error
 
 
 def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
-    """Return what the field tells of training and stopping records that it has not seen.
+    """Return mean and variance of the field at training and stopping records that it is not conditioned on.
 
     For a training record that is the field given the training records of other blocks of events and of
     other folds of sites; for a stopping record, whose event or site did not train, the field given all
@@ -70,19 +68,21 @@ def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
     fitted = condition(records[trained])
     times = origin_time.loc[fitted.records.event_ids].to_numpy()
     folds = out_of_fold(fitted.covariance, fitted.records, times)
-    told = pd.DataFrame(0.0, records.index, ["field_mean", "field_variance"])
+    moments = pd.DataFrame(0.0, records.index, ["field_mean", "field_variance"])
     # `Records` are sorted by event id, then by station id.
     in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
-    told.loc[in_order] = np.c_[folds.mean, folds.variance]
+    moments.loc[in_order] = np.c_[folds.mean, folds.variance]
     validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
     other = records[~trained & ~validates]
     cells = Cells.of(other, fitted.records)
-    told.loc[other.index] = np.c_[fitted.mean(cells), fitted.variance(cells)]
-    return told
+    moments.loc[other.index] = np.c_[fitted.mean(cells), fitted.variance(cells)]
+    return moments
 
 
 def with_terms(field: Field, members: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions of a chunk's networks with the terms of the field, which are not added yet.
+    """Append the terms of the field, as columns, to the predictions of a chunk's networks.
+
+    The terms are not added to the predictions (see `add`).
 
     Parameters
     ----------

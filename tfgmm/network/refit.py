@@ -96,7 +96,18 @@ def _refuse_unfit(run: RunFolder, dataset: Dataset) -> None:
     try:
         stations = stations_in_use(dataset, run.experiment)
     except (UsageError, DataError) as error:
-        raise UsageError(f"{error}; run {run.path} needs {listed(run.experiment.networks)}") from error
+        raise UsageError(
+            f"{error}; run {run.path} needs {listed(run.experiment.networks)}: bring data with records of "
+            "them"
+        ) from error
+    unknown = sorted(set(dataset.networks) - set(trained.networks))
+    if unknown:
+        _log.warning(
+            "stations of network %s are left out: run %s knows %s",
+            listed(unknown),
+            run.path,
+            listed(run.experiment.networks),
+        )
     if not dataset.records["station_id"].isin(stations["station_id"]).any():
         raise UsageError(
             f"no new record is of a station on the map of run {run.path}: bring another dataset"

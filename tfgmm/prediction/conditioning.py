@@ -34,7 +34,7 @@ CONDITIONS = {"all": "all records", "training": "training records"}
 
 
 class Conditioned(NamedTuple):
-    """Hold a backbone and a field that are conditioned on the same records.
+    """Pair a backbone with the field of the residuals from it, both given the same records.
 
     Attributes
     ----------

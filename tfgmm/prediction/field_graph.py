@@ -100,7 +100,9 @@ class FieldGraph:
     def at_own(
         self, source_km: tf.Tensor, place_km: tf.Tensor, site: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return mean and variance of the field of events at places of their own.
+        """Return mean and variance of the field for events that each have places of their own.
+
+        `at` takes the same places for all events.
 
         Parameters
         ----------

@@ -301,13 +301,15 @@ class Manifest:
         """
         return [(chunk, init) for chunk, init in self._read().get("members", {}).get(im, [])]
 
-    def file(self, name: str) -> Path:
+    def file(self, name: str, advice: str = TRAIN_AGAIN) -> Path:
         """Return the path of a file of the run after a check of its content against the hash, if known.
 
         Parameters
         ----------
         name : str
             Name of the file, relative to the run folder.
+        advice : str
+            What the user can do about a damaged file, for the message.
 
         Returns
         -------
@@ -321,7 +323,7 @@ class Manifest:
         """
         stated = self.hashes()
         if name in stated:
-            advice = _EVALUATE_AGAIN if name == calibration.FILE else TRAIN_AGAIN
+            advice = _EVALUATE_AGAIN if name == calibration.FILE else advice
             files.refuse_changed(self.folder, {name: stated[name]}, advice)
         return self.folder / name
 

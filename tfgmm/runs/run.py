@@ -434,7 +434,8 @@ class RunFolder:
         """
         if not self.experiment.field:
             return None
-        return Field.load(self.manifest.file(conditioned_file("field", im, chunk)))
+        advice = TRAIN_AGAIN if chunk is not None else self._refit_again
+        return Field.load(self.manifest.file(conditioned_file("field", im, chunk), advice))
 
     def whole_backbone(self, im: str) -> MedianTables | None:
         """Return the backbone that is fitted to all records; None for a run without backbone.
@@ -454,9 +455,31 @@ class RunFolder:
         DataError
             The file is missing or damaged.
         """
+        backbone = self.backbone_of_all(im)
+        return None if backbone is None else backbone.tables(im)
+
+    def backbone_of_all(self, im: str) -> Backbone | None:
+        """Return the backbone that is fitted to all records, with the report on its fit; None without one.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure.
+
+        Returns
+        -------
+        Backbone or None
+            Backbone, of which `whole_backbone` has the tables.
+
+        Raises
+        ------
+        DataError
+            The file is missing or damaged.
+        """
         if not self.has_backbone(im):
             return None
-        return Backbone.load(self.manifest.file(conditioned_file("backbone", im))).tables(im)
+        path = self.manifest.file(conditioned_file("backbone", im), self._refit_again)
+        return Backbone.load(path)
 
     def has_backbone(self, im: str) -> bool:
         """Return True if the networks of an intensity measure add to a backbone outside of them.
@@ -489,6 +512,12 @@ class RunFolder:
     def is_refitted(self) -> bool:
         """Return True if backbone and field are conditioned on other data than those of the training."""
         return self.conditioned_on.get("data", self.data["digest"]) != self.data["digest"]
+
+    @property
+    def _refit_again(self) -> str:
+        """Return the advice on a damaged file of what is conditioned on all records."""
+        data = "DATA, with the newer data," if self.is_refitted else self.data_folder
+        return f"make it again with tfgmm refit {self.path} --data {data}"
 
     def calibration(self, im: str) -> Calibration | None:
         """Return the calibration of the standard deviation for one intensity measure; None without one.

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
@@ -12,12 +12,11 @@ import numpy as np
 
 from tfgmm import __version__
 from tfgmm.core import files, imt, outputs
-from tfgmm.core.errors import UsageError
-from tfgmm.prediction.conditioning import ROCK_VS30_M_S
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.prediction.conditioning import CONDITIONS, ROCK_VS30_M_S
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import tectonics
-from tfgmm.stats.backbone import Backbone, averaged_report, chosen_models
-from tfgmm.stats.mixture import moments
+from tfgmm.stats.backbone import Backbone, chosen_models
 from tfgmm.stats.scaling_tables import DEPTHS_KM, LN_R, MAGNITUDES
 
 #: Endings of the names of GMPE tables.
@@ -42,8 +41,8 @@ class GmpeTable:
         The run whose backbone is written.
     path : Path
         The HDF5 file.
-    backbones : dict of str to list of Backbone
-        Backbones of the station chunks by intensity measure.
+    backbones : dict of str to Backbone
+        Backbone by intensity measure, fitted to all records of the run, as in predictions.
     depth_km : float
         Depth of the hypocentre, km, for which the table holds.
     tectonic_class : str or None
@@ -52,7 +51,7 @@ class GmpeTable:
 
     run: RunFolder
     path: Path
-    backbones: dict[str, list[Backbone]]
+    backbones: dict[str, Backbone]
     depth_km: float
     tectonic_class: str | None
 
@@ -93,8 +92,8 @@ class GmpeTable:
             The file system refuses to write.
         """
         tables = {}
-        for im, backbones in self.backbones.items():
-            tables[im] = tabulate(backbones, im, self.depth_km, self.tectonic_class)
+        for im, backbone in self.backbones.items():
+            tables[im] = tabulate(backbone, im, self.depth_km, self.tectonic_class)
             progress(len(tables))
         # From memory: h5py cannot let go of a file on a full disk.
         with io.BytesIO() as content:
@@ -107,18 +106,17 @@ class GmpeTable:
 
     def _attributes(self) -> dict[str, str | float | bool]:
         """Return the attributes of the file: what it holds, and the run and data that it comes from."""
-        every = [backbone for backbones in self.backbones.values() for backbone in backbones]
+        every = self.backbones.values()
         known = None if self.tectonic_class is None else [self.tectonic_class]
         classes = dict.fromkeys(tectonics.CLASSES, 0.0)
         for backbone in every:
             weights = backbone.class_weights(np.array([self.depth_km]), known)[0]
             for name, weight in zip(backbone.classes, weights.tolist(), strict=True):
                 classes[name] += weight / len(every)
-        first, data = next(iter(self.backbones)), self.run.data
+        first, data, given = next(iter(self.backbones)), self.run.data, self.run.conditioned_on
         as_json = {
             "classes": {name: weight for name, weight in classes.items() if weight > 0},
-            "models": {im: _models(im, backbones) for im, backbones in self.backbones.items()},
-            "chunks": {im: len(backbones) for im, backbones in self.backbones.items()},
+            "models": {im: _models(im, backbone) for im, backbone in self.backbones.items()},
             "training_ranges": self.run.ranges(first).model_dump(),
             "assumptions": sorted({text for backbone in every for text in backbone.assumptions}),
         }
@@ -130,7 +128,9 @@ class GmpeTable:
             "component": str(data["component"]),
             "run": self.run.path.resolve().name,
             "run_hash": self.run.fingerprint,
-            **{f"data_{name}": str(data.get(name, "")) for name in ("name", "digest", "truncation")},
+            **{f"data_{name}": str(data.get(name, "")) for name in ("name", "truncation")},
+            "data_digest": given["data"],
+            "conditioned_on": CONDITIONS["all"],
             "attribution": str(data.get("attribution", "")),
             "made_by": f"tfgmm {__version__}",
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -185,39 +185,33 @@ def prepare(
         raise UsageError(f"a depth of {depth_km:g} km: give 0 to {DEPTHS_KM[-1]:g} km")
     _refuse_hidden_vs30(folder)
     ims = folder.experiment.ims if im is None else (imt.canonical(im),)
-    backbones = {name: [*folder.backbones(name).values()] for name in ims}
-    _refuse_other_backbones(folder, [backbone for of_im in backbones.values() for backbone in of_im])
-    every = [backbone for of_im in backbones.values() for backbone in of_im]
-    # A chunk whose records lack a class would give the mean of its other classes.
-    classes = [name for name in tectonics.CLASSES if all(name in backbone.classes for backbone in every)]
+    backbones = _of_all_records(folder, ims)
+    # A measure whose records lack a class would give the mean of its other classes.
+    classes = [name for name in tectonics.CLASSES if all(name in one.classes for one in backbones.values())]
     if tectonic_class is not None and tectonic_class not in classes:
         raise UsageError(
-            f"the backbones of run {folder.path} do not all have the class {tectonic_class!r}: "
+            f"the backbone of run {folder.path} does not have the class {tectonic_class!r}: "
             f"choose {' or '.join(classes) or 'a depth alone (--depth)'}"
         )
     if depth_km is None:
         if not classes:
-            raise UsageError(f"the backbones of run {folder.path} share no class: give --depth alone")
+            raise UsageError(f"the measures of run {folder.path} share no class: give --depth alone")
         depth_km, tectonic_class = _most_recorded(folder, ims[0], classes, tectonic_class)
     return GmpeTable(folder, path, backbones, depth_km, tectonic_class)
 
 
 def tabulate(
-    backbones: Sequence[Backbone], im: str, depth_km: float, tectonic_class: str | None = None
+    backbone: Backbone, im: str, depth_km: float, tectonic_class: str | None = None
 ) -> dict[str, np.ndarray]:
-    r"""Return medians and standard deviations of the mean of several backbones on the nodes of a table.
+    r"""Return medians and standard deviations of a backbone on the nodes of a table, at Vs30 760 m/s.
 
-    The median is the mean of the medians :math:`b_k` of ln IM at Vs30 760 m/s. The variance of the medians
-    adds to the between-event variance:
-
-    .. math:: \sigma_{inter}^2 = E[\tau_k^2] + Var[b_k], \quad
-        \sigma_{intra}^2 = E[\phi_{S2S,k}^2 + \phi_{SS,k}^2], \quad
+    .. math:: \sigma_{inter}^2 = \tau^2, \quad \sigma_{intra}^2 = \phi_{S2S}^2 + \phi_{SS}^2, \quad
         \sigma^2 = \sigma_{inter}^2 + \sigma_{intra}^2
 
     Parameters
     ----------
-    backbones : sequence of Backbone
-        Backbones of the station chunks.
+    backbone : Backbone
+        The backbone.
     im : str
         Intensity measure.
     depth_km : float
@@ -235,19 +229,12 @@ def tabulate(
     ln_r = np.tile(np.log(distances_km()), (count, 1))
     known = None if tectonic_class is None else [tectonic_class] * count
     depths = np.full(count, depth_km)
-    ln_medians = [
-        backbone.median(im, MAGNITUDES, depths, ln_r, vs30=ROCK_VS30_M_S, tectonic_class=known).T
-        for backbone in backbones
-    ]
-    stddevs = np.array([backbone.stddevs[backbone.ims.index(im)] for backbone in backbones])
-    ln_median, tau_squared, spread = moments(ln_medians, stddevs[:, 0] ** 2)
-    between = tau_squared + spread
-    within = np.full_like(between, np.mean((stddevs[:, 1:] ** 2).sum(axis=1)))
-    return {
-        LEVELS: np.exp(ln_median),
-        TOTAL: np.sqrt(between + within),
-        INTER: np.sqrt(between),
-        INTRA: np.sqrt(within),
+    ln_median = backbone.median(im, MAGNITUDES, depths, ln_r, vs30=ROCK_VS30_M_S, tectonic_class=known).T
+    tau, phi_s2s, phi_ss = backbone.stddevs[backbone.ims.index(im)]
+    phi = np.hypot(phi_s2s, phi_ss)
+    stddevs = {TOTAL: np.hypot(tau, phi), INTER: tau, INTRA: phi}
+    return {LEVELS: np.exp(ln_median)} | {
+        name: np.full_like(ln_median, stddev) for name, stddev in stddevs.items()
     }
 
 
@@ -284,10 +271,9 @@ def _fill(store: h5py.File, tables: dict[str, dict[str, np.ndarray]]) -> None:
             group["T"] = np.array(periods)
 
 
-def _models(im: str, backbones: list[Backbone]) -> str:
-    """Return the published models of a measure with their mean weights, by class."""
-    report = averaged_report(backbones)
-    return chosen_models(report[report["im"] == im])
+def _models(im: str, backbone: Backbone) -> str:
+    """Return the published models of a measure with their weights, by class."""
+    return chosen_models(backbone.report[backbone.report["im"] == im])
 
 
 def _refuse_hidden_vs30(run: RunFolder) -> None:
@@ -299,13 +285,20 @@ def _refuse_hidden_vs30(run: RunFolder) -> None:
         )
 
 
-def _refuse_other_backbones(run: RunFolder, backbones: list[Backbone]) -> None:
-    """Raise `UsageError` if a run has no backbone with a median at Vs30 760 m/s."""
-    if not backbones or any(backbone.hypocentral for backbone in backbones):
+def _of_all_records(run: RunFolder, ims: Iterable[str]) -> dict[str, Backbone]:
+    """Return the backbones fitted to all records; raise `UsageError` if they do not know Vs30 760 m/s."""
+    unknown = [im for im in ims if im not in run.experiment.ims]
+    if unknown:
+        raise UsageError(f"run {run.path} has no {listed(unknown)}: it has {listed(run.experiment.ims)}")
+    if run.experiment.backbone not in ("none", "ergodic") and not run.conditioned_on:
+        raise UsageError(f"run {run.path} is not finished: give its tfgmm train command again")
+    backbones = {im: run.backbone_of_all(im) for im in ims}
+    if any(backbone is None or backbone.hypocentral for backbone in backbones.values()):
         raise UsageError(
             f"run {run.path} has no backbone of published models, and its networks are no table of "
             "magnitude and distance: train with --backbone auto, or export a SavedModel"
         )
+    return backbones
 
 
 def _most_recorded(

@@ -394,12 +394,34 @@ class Field:
                 return cls.from_arrays(arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise DataError(
-                f"{path} is missing or damaged ({error}): fit the field of the run anew"
+                f"{path} is missing or damaged ({error}): make it again with tfgmm refit RUN --data "
+                "DATA, or with the tfgmm train command of the run"
             ) from error
 
 
 #: Arrays of a `Field` that it stores under their own names.
 _OWN_ARRAYS = ("weights", "inverse", "own_site", "path_known", "path_share")
+
+
+def fitted(records: Records) -> Field:
+    """Fit the covariance of the field to the residuals of records, and condition the field on them.
+
+    Parameters
+    ----------
+    records : Records
+        Residuals that the median has not been fitted to, of mean zero.
+
+    Returns
+    -------
+    Field
+        The field given the records.
+
+    Raises
+    ------
+    DataError
+        The records are too few, or the equations do not converge.
+    """
+    return condition(Covariance.fit(records), records)
 
 
 def condition(covariance: Covariance, records: Records, basis: Basis | None = None, seed: int = 0) -> Field:

@@ -9,7 +9,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize, nnls
 from scipy.spatial.distance import cdist
 
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, counted
 from tfgmm.stats.field_records import Cells, Records
 
 #: Borders of the classes of distance between hypocentres and between stations, km; the last class of each
@@ -22,6 +22,8 @@ LEAST_EVENTS, LEAST_SITES, LEAST_PAIRS = 5, 5, 20
 #: stations far apart share of an event or a path would pass for a part of these, and leave no event and
 #: source terms: the fit of the covariances is as good with both.
 RANGE_BOUNDS_KM = ((2.0, 200.0), (2.0, 200.0), (2.0, 60.0), (2.0, 60.0))
+#: Number of regions of events and of stations for standard errors.
+REGIONS = 5
 #: Smallest share of the noise in the total variance: with less the equations are hard to solve.
 LEAST_NOISE = 0.05
 #: Ranges of sources, site terms, path terms and within-event terms, km, from which the search starts.
@@ -34,6 +36,14 @@ _EXPECTED_SHARES = (0.22, 0.15, 0.08, 0.08, 0.05, 0.07, 0.12, 0.23)
 _ERROR_OF_SHARES, _ERROR_OF_LN_RANGES, _FLOOR = 0.10, 0.8, 0.005
 #: Names of the variances in the order of the columns of `_correlations`.
 VARIANCES = ("event", "site_own", "site_shared", "source", "path_own", "path_shared", "within", "noise")
+#: Standard deviations as users know them, and the variances that are summed in each.
+STDDEVS = {
+    "tau": ("event",),
+    "phi_s2s": ("site_own", "site_shared"),
+    "source": ("source",),
+    "path": ("path_own", "path_shared"),
+    "phi_ss": ("within", "noise"),
+}
 #: Names of the ranges, in the order of `_STARTS_KM`.
 RANGES = ("source_km", "site_km", "path_km", "within_km")
 
@@ -87,14 +97,78 @@ class Covariance:
     @property
     def stddevs(self) -> dict[str, float]:
         """Return tau, phi_S2S, source and path term and phi_SS (within and noise), ln units, by name."""
-        variances = {
-            "tau": self.event,
-            "phi_s2s": self.site_own + self.site_shared,
-            "source": self.source,
-            "path": self.path_own + self.path_shared,
-            "phi_ss": self.within + self.noise,
-        }
+        variances = {name: sum(getattr(self, part) for part in parts) for name, parts in STDDEVS.items()}
         return {name: float(np.sqrt(variance)) for name, variance in variances.items()}
+
+    def standard_errors(self, records: Records) -> dict[str, float]:
+        r"""Return standard errors of `stddevs` and of the ranges, by a jackknife over regions.
+
+        The products of `mean_products` are formed again without each of `REGIONS` groups of neighbouring
+        events, and without each of as many groups of neighbouring stations. With the fit made linear at
+        its result, their covariance becomes that of the variances v and ln ranges :math:`\lambda`:
+
+        .. math:: H \, Cov[\hat C] H^T, \quad H = \partial (v, \lambda) / \partial \hat C
+
+        That no variance is negative is left aside, so that a variance of 0 has an error too. The standard
+        error of a standard deviation is half the distance between the roots of the variance plus and minus
+        its standard error, none negative.
+
+        Parameters
+        ----------
+        records : Records
+            The residuals to which the covariance has been fitted.
+
+        Returns
+        -------
+        dict of str to float
+            Standard errors by the names of `stddevs`, ln units, and of `RANGES`, km; NaN for the range of
+            terms whose variance is 0. Noise variances that come with the records are taken as known.
+
+        Raises
+        ------
+        DataError
+            All residuals are zero.
+
+        References
+        ----------
+        Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 11, for the jackknife.
+        """
+        classes = _used(mean_products(records))
+        variances = np.array([getattr(self, name) for name in VARIANCES])
+        ranges_km = np.array([getattr(self, name) for name in RANGES])
+        fitted = _Fit(classes, None if records.noise is None else 0.0)
+        response = fitted.response(variances, np.log(ranges_km))
+        key = pd.MultiIndex.from_frame(classes[["source_class", "site_class"]])
+        errors = np.zeros((len(response), len(response)))
+        for places_km, of_record in (
+            (records.source_km, records.event),
+            (records.station_km, records.station),
+        ):
+            region = _regions(places_km)[of_record]
+            without = [
+                mean_products(records.chosen(region != number))
+                .set_index(["source_class", "site_class"])["product"]
+                .reindex(key)
+                for number in np.unique(region)
+            ]
+            products = pd.DataFrame(without).fillna(dict(zip(key, classes["product"], strict=True)))
+            parameters = products.to_numpy() @ response.T
+            errors += (len(parameters) - 1) * np.cov(parameters.T, bias=True)
+        stddev_errors = {}
+        for name, parts in STDDEVS.items():
+            chosen = [VARIANCES.index(part) for part in parts]
+            variance, error = variances[chosen].sum(), np.sqrt(errors[np.ix_(chosen, chosen)].sum())
+            width = np.sqrt(variance + error) - np.sqrt(max(variance - error, 0.0))
+            stddev_errors[name] = float(width) / 2
+        of_ranges = ranges_km * np.sqrt(np.diag(errors)[len(VARIANCES) :])
+        used = [
+            self.source + self.path_own + self.path_shared,
+            self.site_shared,
+            self.path_shared,
+            self.within,
+        ]
+        of_ranges[np.array(used) == 0] = np.nan
+        return stddev_errors | dict(zip(RANGES, of_ranges.tolist(), strict=True))
 
     @classmethod
     def fit(cls, records: Records, classes: pd.DataFrame | None = None) -> Self:
@@ -126,7 +200,7 @@ class Covariance:
         """
         _refuse_few(records)
         classes = mean_products(records) if classes is None else classes
-        classes = classes[(classes["pairs"] >= LEAST_PAIRS) | classes["is_record"]]
+        classes = _used(classes)
         noise = None if records.noise is None else float(records.noise.mean())
         fitted = _Fit(classes, noise)
         bounds = np.log(RANGE_BOUNDS_KM).tolist()
@@ -280,6 +354,19 @@ def mean_products(records: Records) -> pd.DataFrame:
     return classes[classes["pairs"] > 0].reset_index(drop=True)
 
 
+def _regions(places_km: np.ndarray) -> np.ndarray:
+    """Return the region of each place, [n]: strips of equal numbers of places across the longest axis."""
+    order = np.argsort(places_km[:, np.ptp(places_km, axis=0).argmax()], kind="stable")
+    region = np.empty(len(order), int)
+    region[order] = np.arange(len(order)) * min(REGIONS, len(order)) // len(order)
+    return region
+
+
+def _used(classes: pd.DataFrame) -> pd.DataFrame:
+    """Return the classes of enough pairs of records, and that of the records with themselves."""
+    return classes[(classes["pairs"] >= LEAST_PAIRS) | classes["is_record"]]
+
+
 class _Fit:
     """Generalised least squares of the variances for given ranges, over classes of mean products."""
 
@@ -308,6 +395,28 @@ class _Fit:
         best, misfit = nnls(design, np.append(white[:, -1], expected))
         best *= self._total
         return (best if self._noise is None else np.append(best, self._noise)), misfit
+
+    def response(self, variances: np.ndarray, ln_ranges: np.ndarray) -> np.ndarray:
+        """Return the change of fitted variances and ln ranges with each mean product, [12, classes].
+
+        `variances`, [8], in squared ln units, and `ln_ranges`, [4], are the fitted ones. A known noise
+        does not change.
+        """
+        factors, step = _correlations(self._classes, *np.exp(ln_ranges)), 1e-4
+        slopes = [
+            (_correlations(self._classes, *np.exp(ln_ranges + step * one)) - factors) @ variances / step
+            for one in np.eye(len(ln_ranges))
+        ]
+        design = np.c_[factors, np.transpose(slopes)] / self._total
+        white = solve_triangular(self._factor, design, lower=True)
+        prior = [_ERROR_OF_SHARES * self._total] * len(variances) + [_ERROR_OF_LN_RANGES] * len(slopes)
+        free = np.ones(len(prior), bool)
+        free[len(variances) - 1] = self._noise is None
+        curvature = white.T @ white + np.diag(1 / np.square(prior))
+        whitened = solve_triangular(self._factor, np.eye(len(design)) / self._total, lower=True)
+        change = np.zeros((len(prior), len(design)))
+        change[free] = np.linalg.solve(curvature[np.ix_(free, free)], white[:, free].T @ whitened)
+        return change
 
     def misfit(self, ln_ranges: np.ndarray) -> float:
         """Return the squared misfit of the best variances, with the draw of the ranges."""
@@ -358,10 +467,10 @@ def _correlations(classes: pd.DataFrame, *ranges_km: float) -> np.ndarray:
 
 def _refuse_few(records: Records) -> None:
     """Raise `DataError` if there are too few events or sites for a covariance."""
-    found = len(np.unique(records.event)), len(np.unique(records.site[records.station]))
-    for number, least, what in zip(found, (LEAST_EVENTS, LEAST_SITES), ("event", "site"), strict=True):
+    counts = len(np.unique(records.event)), len(np.unique(records.site[records.station]))
+    for number, least, what in zip(counts, (LEAST_EVENTS, LEAST_SITES), ("event", "site"), strict=True):
         if number < least:
             raise DataError(
-                f"field: the records have {number} {what}(s), at least {least} are needed to fit a "
+                f"field: the records have {counted(number, what)}, at least {least} are needed to fit a "
                 "covariance: bring more records, or train without a field"
             )

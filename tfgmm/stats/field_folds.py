@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, counted
 from tfgmm.stats.field import condition
 from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_records import Records
@@ -71,8 +71,9 @@ def out_of_fold(
     events, sites = len(records.source_km), len(records.site_ids)
     if min(event_blocks, site_folds) < 2 or events < event_blocks or sites < site_folds:
         raise DataError(
-            f"field: {events} event(s) and {sites} site(s) cannot be split in {event_blocks} blocks and "
-            f"{site_folds} folds: bring more records, or choose at least two and fewer of both"
+            f"field: {counted(events, 'event')} and {counted(sites, 'site')} cannot be split in "
+            f"{event_blocks} blocks and {site_folds} folds: bring more records, or choose at least two and "
+            "fewer of both"
         )
     rank_of_event = np.argsort(np.argsort(np.asarray(event_time), kind="stable"), kind="stable")
     rank_of_site = np.random.default_rng(seed).permutation(sites)

@@ -1,4 +1,4 @@
-"""Source terms and path terms of the field, each by itself, with their variances given the records.
+"""Mean and variance of the source term, and variance of the path term, given the records of a field.
 
 Beside a dense solution for 2,000 records their standard deviations are 1.02 to 1.04 of the exact ones in
 the mean with usual variances, and up to 1.2 where source and path terms hold most of the variance.
@@ -12,16 +12,19 @@ from tfgmm.stats.field_covariance import correlation
 
 
 def source_term(field: Field, source_km: np.ndarray, place_km=()) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the source term plus the mean of the shared path terms to some places.
+    """Return mean and variance of the source term at hypocentres, given the records of a field.
+
+    Optionally the mean of the shared path terms from the hypocentre to some places is added. Far from all
+    records the mean is 0 and the variance `prior`.
 
     Parameters
     ----------
     field : Field
         Field given the records.
     source_km : ndarray, [n, 3]
-        Hypocentres: km east, north and down.
+        Hypocentres of new events: km east, north and down.
     place_km : array_like, [m, 2]
-        Places: km east and north; none by default, for the source term alone.
+        Places, km east and north, whose mean shared path term is added; none by default.
 
     Returns
     -------
@@ -49,7 +52,9 @@ def source_term(field: Field, source_km: np.ndarray, place_km=()) -> tuple[np.nd
 def path_variance(
     field: Field, source_km: np.ndarray, place_km: np.ndarray, site: int, *, with_source: bool = False
 ) -> np.ndarray:
-    """Return the variance of the path term, own and shared, from hypocentres to one place.
+    """Return the variance of the path term from hypocentres to one place, given the records of a field.
+
+    The path term is the sum of the own one of the site and the one that neighbours share.
 
     Parameters
     ----------
@@ -62,7 +67,7 @@ def path_variance(
     site : int
         Index of the site of the place among those of the records; negative for a new one.
     with_source : bool
-        Whether it is the variance of the sum of source term and path term.
+        If True, return the variance of the sum of source term and path term.
 
     Returns
     -------

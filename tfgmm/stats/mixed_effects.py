@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, counted
 
 #: Lower and upper bound of the ratios tau / phi_ss and phi_s2s / phi_ss.
 RATIO_BOUNDS = 1e-4, 1e3
@@ -311,6 +311,6 @@ def _levels(ids, what: str) -> tuple[np.ndarray, pd.Index]:
     codes, levels = pd.factorize(np.asarray(ids), sort=True)
     if len(levels) < 2:
         raise DataError(
-            f"regression: the records have {len(levels)} {what}(s), at least 2 are needed: bring more"
+            f"regression: the records have {counted(len(levels), what)}, at least 2 are needed: bring more"
         )
     return codes, pd.Index(levels, name=what)
