@@ -20,9 +20,11 @@ IMS = ("PGA", "SA(1.0)")
 
 
 def write_data(folder: Path, layers: bool = False) -> str:
-    """Write the small dataset with two intensity measures, and on request a site layer."""
+    """Write the small dataset with several intensity measures, and on request a site layer."""
     dataset = small_dataset()
-    dataset.records["SA(1.0)"] = dataset.records["PGA"] * 0.5
+    of_pga = {"PGV": 60.0, "SA(0.5)": 1.5, "SA(1.0)": 0.5}
+    for im, factor in of_pga.items():
+        dataset.records[im] = dataset.records["PGA"] * factor
     if layers:
         lat, lon = np.linspace(33, 38.5, 56), np.linspace(137, 143, 61)
         axes = {"latitude": lat, "longitude": lon}

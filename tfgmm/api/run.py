@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfgmm.network.training import Training
     from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.prediction.field_terms import FieldTerms
+    from tfgmm.prediction.spectra import Spectra
     from tfgmm.serving.export import Export
     from tfgmm.serving.gmpe_table import GmpeTable
     from tfgmm.site_amplification.writing import SiteAmplification
@@ -55,7 +56,7 @@ class Run(os.PathLike):
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._ensembles: dict[tuple[str, str], Ensemble] = {}
+        self._ensembles: dict[tuple[str | tuple[str, ...], str], Ensemble | Spectra] = {}
 
     @classmethod
     def open(cls, path: PathLike) -> Self:
@@ -409,22 +410,26 @@ class Run(os.PathLike):
             train=train,
         )
 
-    def ensemble(self, im: str | None = None, *, condition: str = "all") -> "Ensemble":
-        """Return the ensemble of trained networks of one intensity measure; the first call takes seconds.
+    def ensemble(
+        self, im: str | Sequence[str] | None = None, *, condition: str = "all"
+    ) -> "Ensemble | Spectra":
+        """Return the trained networks, to predict one intensity measure or several; takes seconds at first.
 
         Parameters
         ----------
-        im : str, optional
-            Intensity measure; the first one of the run by default.
+        im : str or sequence of str, optional
+            Intensity measure, by default the first one of the run; several; or ``all``. SA(T) between two
+            periods of the run is interpolated.
         condition : {"all", "training"}
             Records on which backbone and field are conditioned: all of the run, or for each station chunk
             its training records, as for the scores.
 
         Returns
         -------
-        Ensemble
+        Ensemble or Spectra
             Methods ``maps(events)``, ``at_sites(events, sites)`` and ``at_stations(events, stations)``
-            predict ground motion, as those of `tfgmm.Client` do.
+            predict ground motion, as those of `tfgmm.Client` do; several or interpolated measures along the
+            dimension ``im``.
 
         Raises
         ------
@@ -436,13 +441,14 @@ class Run(os.PathLike):
         Examples
         --------
         >>> maps = run.ensemble("PGA").maps(events)  # doctest: +SKIP
+        >>> spectra = run.ensemble("all").at_sites(events, sites)  # doctest: +SKIP
         """
-        from tfgmm.prediction import ensemble
+        from tfgmm.prediction import spectra
 
-        name = imt.canonical(im) if im else self.ims[0]
-        if (name, condition) not in self._ensembles:
-            self._ensembles[name, condition] = ensemble.load(self.folder, name, condition)
-        return self._ensembles[name, condition]
+        chosen = (im or self.ims[0]) if im is None or isinstance(im, str) else tuple(im)
+        if (chosen, condition) not in self._ensembles:
+            self._ensembles[chosen, condition] = spectra.load(self.folder, chosen, condition)
+        return self._ensembles[chosen, condition]
 
     def field(self, im: str | None = None) -> "FieldTerms":
         """Return what the records tell of sources, sites and paths beyond the backbone, as tables and maps.
@@ -479,7 +485,7 @@ class Run(os.PathLike):
         events: pd.DataFrame,
         out: PathLike,
         *,
-        im: str | None = None,
+        im: str | Sequence[str] | None = None,
         sites: pd.DataFrame | None = None,
         stations: Sequence[str] | str | None = None,
         exceed: Sequence[float] = (),
@@ -503,17 +509,17 @@ class Run(os.PathLike):
             Earthquakes: ``longitude, latitude`` (degrees), ``depth_km`` (km), ``magnitude`` (Mw), as
             returned by `tfgmm.scenario` or `tfgmm.read_events`.
         out : path
-            Output file. Maps: ``.nc`` (all events in one file), or ``.tif``, ``.png`` or ``.pdf`` (one file
-            per event; for several events, files in a folder). Table of sites: ``.csv`` or ``.parquet``.
-        im : str, optional
-            Intensity measure; the first one of the run by default.
+            Output file. Maps: ``.nc`` (all in one file), or ``.tif``, ``.png`` or ``.pdf`` (one file per
+            event and measure; several files in a folder). Table of sites: ``.csv`` or ``.parquet``.
+        im : str or sequence of str, optional
+            Intensity measures, as for `ensemble`.
         sites : pandas.DataFrame, optional
             Sites to predict at: ``longitude, latitude``, degrees. Maps are predicted if neither sites nor
             stations are given.
         stations : sequence of str, or "all"
             Ids of stations of the run to predict at, with what their records tell, instead of sites.
         exceed : sequence of float
-            Levels of the intensity measure, g, whose probability of exceedance is predicted.
+            Levels of the intensity measure, g (PGV: cm/s), whose probability of exceedance is predicted.
         percentiles : sequence of float
             Percentiles of the intensity measure to predict, between 0 and 100.
         interpolation : {"nearest", "bilinear"}
@@ -561,11 +567,14 @@ class Run(os.PathLike):
         from tfgmm.prediction.quantities import Quantities
 
         events, name = scenarios.check_events(events), None if rupture is None else Path(rupture).name
-        target = writing.Target.choose(Path(out), at_sites, len(events), overwrite)
+        ensemble = self.ensemble(im, condition=condition)
+        if exceed and len(set(map(imt.unit, ensemble.ims))) > 1:
+            raise UsageError("levels need one unit: ask for PGV (cm/s) and for PGA and SA (g) in turn")
+        target = writing.Target.choose(Path(out), at_sites, len(events) * len(ensemble.ims), overwrite)
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
         return writing.write(
-            self.ensemble(im, condition=condition),
+            ensemble,
             events,
             target,
             sites,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.run import ReportStage, Run
-from tfgmm.core import outputs
+from tfgmm.core import imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs import experiment as experiments
 from tfgmm.runs.experiment import Experiment
+from tfgmm.simulation import simulated
 
 if TYPE_CHECKING:
     from tfgmm.network.training import Training
@@ -50,7 +51,8 @@ def experiment(
         Seismic network whose sites are held out in chunks and whose records are scored; the first of
         `networks` by default.
     ims : str or iterable of str, optional
-        Intensity measures, ``PGA`` or ``SA(T)`` with the period T in s.
+        Intensity measures, ``PGA``, ``PGV`` or ``SA(T)`` with the period T in s, which one network predicts
+        together; ``all`` or ``spectrum`` stands for every measure of the dataset.
     drop : str or iterable of str, optional
         Input channels, or groups of input channels (source, path, site), to leave out.
     split : str, optional
@@ -97,7 +99,7 @@ def experiment(
         data=None if data is None else os.fspath(data),
         networks=names,
         reference=reference or names[0],
-        ims=_names(ims) or None,
+        ims=_measures(ims, data),
         drop=_names(drop),
         split=experiments.Split.parse(split) if split else None,
         **_in_parts(settings),
@@ -107,6 +109,15 @@ def experiment(
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
     """Return one name or several names as a tuple, and None for None."""
     return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
+def _measures(ims: str | Iterable[str] | None, data: Dataset | PathLike | None) -> tuple[str, ...] | None:
+    """Return intensity measures by name, with those of the dataset in place of ``all``; None for none."""
+    names = _names(ims)
+    if not names or not {*names} & {"all", "spectrum"}:
+        return names or None
+    dataset = data if isinstance(data, Dataset) else simulated.open_dataset(data)
+    return tuple(sorted(dataset.ims, key=imt.order))
 
 
 def _in_parts(settings: dict) -> dict:
@@ -242,6 +253,7 @@ def train(
     >>> run.evaluate()  # doctest: +SKIP
     """
     dataset = data if isinstance(data, Dataset) else None
+    settings["ims"] = _measures(settings.get("ims"), data)
     described = experiment(networks, preset=preset, data=None if dataset is not None else data, **settings)
     begun = begin_training(described, out, dataset=dataset, overwrite=overwrite, chunks=only_chunks)
     begun.train(report)

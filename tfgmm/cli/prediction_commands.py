@@ -90,6 +90,13 @@ Raw = Annotated[
 ]
 
 
+Ims = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Intensity measure, repeatable, or all; SA(T) between two periods of the run is interpolated "
+        "(default: the first one of the run)."
+    ),
+]
 RuptureFile = Annotated[
     Path | None,
     typer.Option("--rupture", help="Surface of the scenario's rupture: rupture.json of a ShakeMap."),
@@ -121,7 +128,7 @@ def predict(
     sites: SitesOrMaps = None,
     stations: StationsOfRun = None,
     out: PredictionOut = None,
-    im: options.OneIm = None,
+    im: Ims = None,
     exceed: Exceed = None,
     percentile: Percentile = None,
     interpolation: Interpolation = "nearest",
@@ -148,6 +155,7 @@ def predict(
     choices["stations"] = stations if stations in (None, "all") else options.names(stations)
     choices |= {"rupture": rupture, "vs30": vs30, "reference_rock": reference_rock}
     choices["condition"] = condition
+    im = im[0] if im and len(im) == 1 else im
     opened = tfgmm.open_run(run)
     import_tensorflow()
     with progress("predicting", len(events)) as advance:
@@ -157,8 +165,8 @@ def predict(
     given = [f"rupture {rupture}"] if rupture else []
     given += ["reference rock"] if reference_rock else []
     given += [f"Vs30 {vs30:g} m/s"] if vs30 is not None else []
-    counts = f"{counted(len(events), 'event')}, {counted(len(ensemble.members), 'member')}, {ensemble.im}"
-    console.print(f"{', '.join([counts, *given])}: {written}")
+    counts = [counted(len(events), "event"), counted(len(ensemble.members), "member")]
+    console.print(f"{', '.join([*counts, *ensemble.ims, *given])}: {written}")
 
 
 @app.command(rich_help_panel=options.USE)

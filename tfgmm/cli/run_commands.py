@@ -98,6 +98,13 @@ Patience = Annotated[
         "(default of standard: all epochs, the last one's weights)."
     ),
 ]
+Im = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Intensity measure, PGA, PGV or SA(T), T in s, repeatable; all or spectrum: every one of the "
+        "data. One network predicts them all (default: PGA)."
+    ),
+]
 Base = Annotated[int | None, typer.Option(help="Number of filters of the first level of the U-Net.")]
 Depth = Annotated[int | None, typer.Option(help="Number of levels of the U-Net.")]
 Precision = Annotated[
@@ -116,7 +123,7 @@ def _train_options(
     data: Data = None,
     reference: Reference = None,
     preset: Preset = "standard",
-    im: options.Im = None,
+    im: Im = None,
     out: RunOut = None,
     split: Split = None,
     chunks: Chunks = None,

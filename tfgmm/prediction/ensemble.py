@@ -155,6 +155,11 @@ class Ensemble:
         return ensemble
 
     @property
+    def ims(self) -> tuple[str, ...]:
+        """Return the intensity measure, as the only one."""
+        return (self.im,)
+
+    @property
     def members(self) -> dict[tuple[int, int], Networks]:
         """Return the trained networks by station chunk and initialisation."""
         return self._outputs.members
@@ -188,7 +193,7 @@ class Ensemble:
         Returns
         -------
         xarray.Dataset
-            ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units (IM in g). The last three
+            ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units. The last three
             are standard deviations: total, aleatory and epistemic. With a field there are also
             ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes
             what the records leave open of site and path terms. ``r_hyp_km`` [event, row, col] is the
@@ -433,7 +438,7 @@ class Ensemble:
         has_rupture = events["event_id"].isin([*facts.known.ruptures]).to_numpy()
         return predictions.assign_coords(known_rupture=("event", has_rupture)).assign_attrs(
             intensity_measure=self.im,
-            unit="g",
+            unit=imt.unit(self.im),
             crs=self.experiment.grid.crs,
             members=len(self.members),
             calibrated=int(facts.calibration is not None),

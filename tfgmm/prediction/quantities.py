@@ -1,13 +1,14 @@
 """Predicted distributions -> labelled datasets with median, exceedance probabilities and percentiles."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
+from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction.places import Places
 
@@ -19,10 +20,11 @@ EVENT_COLUMNS = {
     "depth_km": "depth_km",
     "magnitude": "magnitude",
 }
+#: Variables that are standard deviations, ln units.
+STDDEVS = ("stddev", "aleatory", "epistemic", "between_event", "within_event")
 #: Units and long names of the quantities.
 _LONG_NAMES = {
-    "median_g": ("g", "median of {im}"),
-    "mean": ("1", "mean of ln {im}, {im} in g"),
+    "mean": ("1", "mean of ln {im}, {im} in {unit}"),
     "stddev": ("1", "total standard deviation of ln {im}"),
     "aleatory": ("1", "aleatory standard deviation of ln {im}"),
     "epistemic": ("1", "epistemic standard deviation of ln {im}"),
@@ -91,7 +93,7 @@ class Quantities:
     Attributes
     ----------
     exceed : tuple of float
-        Levels y of IM, g.
+        Levels y of IM, in its unit (`tfgmm.core.imt.unit`).
     percentiles : tuple of float
         Percentiles p, between 0 and 100, both excluded.
 
@@ -108,7 +110,7 @@ class Quantities:
         """Check levels and percentiles; raise `UsageError` for a bad one."""
         for level in self.exceed:
             if not 0 < level < np.inf:
-                raise UsageError(f"level {level}: expected a positive number, in g")
+                raise UsageError(f"level {level}: expected a positive number, in the unit of the measure")
         for p in self.percentiles:
             if not 0 < p < 100:
                 raise UsageError(f"percentile {p}: expected a number between 0 and 100, both excluded")
@@ -124,21 +126,108 @@ class Quantities:
         Returns
         -------
         xarray.Dataset
-            ``median_g``, median of IM, g; the variables of `predictions`; for each level y the variable
-            ``exceed_y`` (``exceed_0.1``), a probability; for each percentile p the variable
-            ``percentile_p_g`` (``percentile_84_g``), g. All variables have units and long names.
+            ``median_g``, median of IM, g (``median_cm_s``, cm/s, of PGV); the variables of `predictions`;
+            for each level y the variable ``exceed_y`` (``exceed_0.1``), a probability; for each percentile
+            p the variable ``percentile_p_g`` (``percentile_84_g``; ``percentile_84_cm_s`` of PGV). All
+            variables have units and long names. Of several measures, one that has another unit than a
+            variable is NaN in it.
         """
+        if "im" in predictions.dims:
+            return joined([self.of(one) for one in by_measure(predictions)])
         im = predictions.attrs["intensity_measure"]
+        unit, median = imt.unit(im), median_name(im)
+        ending = median.removeprefix("median")
         mean, stddev = predictions["mean"], predictions["stddev"]
-        variables = {"median_g": np.exp(mean), **predictions.data_vars}
+        variables = {median: np.exp(mean), **predictions.data_vars}
         labels = {name: label for name, label in _LONG_NAMES.items() if name in variables}
+        labels[median] = (unit, "median of {im}")
         for y in self.exceed:
             variables[f"exceed_{y:g}"] = (mean.dims, ndtr(((mean - np.log(y)) / stddev).to_numpy()))
-            labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} g")
+            labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} {unit}")
         for p in self.percentiles:
-            variables[f"percentile_{p:g}_g"] = np.exp(mean + stddev * ndtri(p / 100))
-            labels[f"percentile_{p:g}_g"] = ("g", f"percentile {p:g} of {{im}}")
+            variables[f"percentile_{p:g}{ending}"] = np.exp(mean + stddev * ndtri(p / 100))
+            labels[f"percentile_{p:g}{ending}"] = (unit, f"percentile {p:g} of {{im}}")
         derived = xr.Dataset(variables, predictions.coords, predictions.attrs)
         for name, (units, long_name) in labels.items():
-            derived[name].attrs = {"units": units, "long_name": long_name.format(im=im)}
+            derived[name].attrs = {"units": units, "long_name": long_name.format(im=im, unit=unit)}
         return derived
+
+
+def median_name(im: str) -> str:
+    """Return the name of the variable that holds the median of an intensity measure, by its unit.
+
+    >>> median_name("PGA"), median_name("PGV")
+    ('median_g', 'median_cm_s')
+
+    Parameters
+    ----------
+    im : str
+        Intensity measure.
+
+    Returns
+    -------
+    str
+    """
+    return f"median_{imt.unit(im).replace('/', '_')}"
+
+
+def joined(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join the predictions of several intensity measures along the dimension ``im``.
+
+    Parameters
+    ----------
+    predictions : sequence of xarray.Dataset, [event, ...]
+        Predictions of one measure each, for the same events and places.
+
+    Returns
+    -------
+    xarray.Dataset, [event, im, ...]
+        With the coordinates ``im``, the names of the measures, ``unit``, and ``interpolated``, the two
+        measures between which a measure is interpolated, else "". What is the same for all measures, as
+        ``r_hyp_km``, has no dimension ``im``.
+    """
+    ims = [one.attrs["intensity_measure"] for one in predictions]
+    shared = ["r_hyp_km", "outside_map"]
+    options = {"coords": "minimal", "compat": "override", "join": "override", "combine_attrs": "override"}
+    own = [one.drop_vars(shared) for one in predictions]
+    of_measures = xr.concat(own, pd.Index(ims, name="im"), data_vars="all", **options)
+    of_measures = of_measures.assign({name: predictions[0][name] for name in shared})
+    of_measures = of_measures.transpose("event", "im", ...).assign_coords(
+        unit=("im", [imt.unit(im) for im in ims]),
+        interpolated=("im", [one.attrs.get("interpolated", "") for one in predictions]),
+    )
+    for name in ("intensity_measure", "unit", "interpolated"):
+        of_measures.attrs.pop(name, None)
+    return of_measures
+
+
+def by_measure(predictions: xr.Dataset) -> list[xr.Dataset]:
+    """Return predictions of several intensity measures as one dataset for each.
+
+    Parameters
+    ----------
+    predictions : xarray.Dataset
+        As returned by `joined`; or predictions of one measure, which are returned alone.
+
+    Returns
+    -------
+    list of xarray.Dataset, [event, ...]
+        Each with the attributes ``intensity_measure`` and ``unit``, and ``interpolated`` where it applies.
+    """
+    if "im" not in predictions.dims:
+        return [predictions]
+    datasets = []
+    for number, im in enumerate(predictions["im"].to_numpy()):
+        one = predictions.isel(im=number).drop_vars(["im", "unit", "interpolated"])
+        absent = [name for name in one.data_vars if _is_of_other_unit(str(name), im)]
+        attributes = {"intensity_measure": str(im), "unit": imt.unit(im)}
+        between = str(predictions["interpolated"].to_numpy()[number])
+        attributes |= {"interpolated": between} if between else {}
+        datasets.append(one.drop_vars(absent).assign_attrs(attributes))
+    return datasets
+
+
+def _is_of_other_unit(name: str, im: str) -> bool:
+    """Return True for a median or percentile in another unit than that of an intensity measure."""
+    is_motion = name.startswith(("median_", "percentile_"))
+    return is_motion and not name.endswith(median_name(im).removeprefix("median"))

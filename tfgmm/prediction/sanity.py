@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
+from tfgmm.core import imt
 from tfgmm.core.rupture import Rupture
+from tfgmm.prediction.quantities import by_measure, median_name
 from tfgmm.runs.experiment import Experiment
 from tfgmm.stats import published_scaling
 from tfgmm.stats.scaling_tables import MAGNITUDES
@@ -53,12 +55,18 @@ class Sanity:
         xarray.Dataset
         """
         for batch in predictions:
-            self._strongest = max(self._strongest, float(batch["median_g"].max()))
             self._note_magnitudes(batch)
-            for number in range(batch.sizes["event"]):
-                if "support" in batch and self._compared < _MOST_PLACES:
-                    self._compare(batch.isel(event=number))
+            for of_measure in by_measure(batch):
+                self._watch(of_measure)
             yield batch
+
+    def _watch(self, batch: xr.Dataset) -> None:
+        """Remember what is strange about the predictions of one measure."""
+        if "median_g" in batch:
+            self._strongest = max(self._strongest, float(batch["median_g"].max()))
+        for number in range(batch.sizes["event"]):
+            if "support" in batch and self._compared < _MOST_PLACES:
+                self._compare(batch.isel(event=number))
 
     def warn(self) -> None:
         """Log warnings: medians too strong or far off published models, magnitudes beyond the tables."""
@@ -71,29 +79,33 @@ class Sanity:
                 *(len(self._beyond_tables), MAGNITUDES[0], MAGNITUDES[-1], *self._beyond_tables[0]),
             )
         if self._strange:
-            event, median_g, r_km, low, high = self._strange[0]
+            event, unit, median, r_km, low, high = self._strange[0]
+            events = len({name for name, *_ in self._strange})
             _log.warning(
                 "where fewer than %d training records are like the prediction, medians of %d events are "
-                "off every published model by a factor of %g: of %s %.3g g at %.0f km from the hypocentre, "
-                "published %.3g to %.3g g",
-                *(FEW_RECORDS, len(self._strange), LARGEST_FACTOR, event, median_g, r_km, low, high),
+                "off every published model by a factor of %g: of %s %.3g %s at %.0f km from the "
+                "hypocentre, published %.3g to %.3g",
+                *(FEW_RECORDS, events, LARGEST_FACTOR, event, median, unit, r_km, low, high),
             )
 
     def _compare(self, prediction: xr.Dataset) -> None:
         """Compare the strongest and the weakest prediction with little support of one event."""
-        median_g, support = (prediction[name].to_numpy().ravel() for name in ("median_g", "support"))
+        im = prediction.attrs["intensity_measure"]
+        names = median_name(im), "support"
+        median, support = (prediction[name].to_numpy().ravel() for name in names)
         few = np.flatnonzero(support < FEW_RECORDS)
         if not len(few):
             return
-        places = np.unique(few[[median_g[few].argmax(), median_g[few].argmin()]])
+        places = np.unique(few[[median[few].argmax(), median[few].argmin()]])
         self._compared += len(places)
         r_hyp_km = prediction["r_hyp_km"].to_numpy().ravel()[places]
-        low, high = self._published_g(prediction, places, r_hyp_km)
-        off = (median_g[places] > LARGEST_FACTOR * high) | (median_g[places] < low / LARGEST_FACTOR)
+        low, high = self._published(prediction, places, r_hyp_km)
+        off = (median[places] > LARGEST_FACTOR * high) | (median[places] < low / LARGEST_FACTOR)
         if off.any():
             first = int(off.argmax())
             name = str(prediction["event_id"].item())
-            self._strange.append((name, median_g[places][first], r_hyp_km[first], low[first], high[first]))
+            worst = (values[first] for values in (median[places], r_hyp_km, low, high))
+            self._strange.append((name, imt.unit(im), *worst))
 
     def _note_magnitudes(self, batch: xr.Dataset) -> None:
         """Remember the events whose magnitude the tables of the backbone do not reach."""
@@ -102,10 +114,10 @@ class Sanity:
             if self._has_backbone:
                 self._beyond_tables.append((str(batch["event_id"].to_numpy()[number]), magnitude[number]))
 
-    def _published_g(
+    def _published(
         self, prediction: xr.Dataset, places: np.ndarray, r_hyp_km: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smallest and the largest published median of an event at some places, g."""
+        """Return the smallest and the largest published median of an event at some places."""
         rupture = self._ruptures.get(str(prediction["event_id"].item()))
         r_rup_km = None
         if rupture is not None:

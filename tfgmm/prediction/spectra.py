@@ -206,7 +206,9 @@ class Spectra:
         options = {"at_stations": True, "calibrated": calibrated, "known": known}
         return ensemble.together(self.batches(events, sites, **options))
 
-    def batches(self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options) -> Iterator[xr.Dataset]:
+    def batches(
+        self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options
+    ) -> Iterator[xr.Dataset]:
         """Return predictions for a few events at a time, in constant memory.
 
         Parameters
@@ -225,42 +227,49 @@ class Spectra:
             As for `Ensemble.batches`.
         """
         by_measure = {im: one.batches(events, sites, **options) for im, one in self._ensembles.items()}
-        # One batch of every measure after the other: the networks are asked once for all of them.
-        return (self._joined(dict(zip(by_measure, batch, strict=True))) for batch in zip(*by_measure.values(), strict=True))
+        # All measures of a few events before the next events: networks are asked once for all of them.
+        return (
+            self._joined(dict(zip(by_measure, batch, strict=True)))
+            for batch in zip(*by_measure.values(), strict=True)
+        )
 
     def _joined(self, by_measure: dict[str, xr.Dataset]) -> xr.Dataset:
         """Return the wanted measures as one dataset, from those of the run."""
         return quantities.joined(
             [
-                by_measure[name] if first == second else interpolated(
-                    name, weight, by_measure[first], by_measure[second]
-                )
+                by_measure[name]
+                if first == second
+                else interpolated(name, weight, by_measure[first], by_measure[second])
                 for name, (first, second, weight) in self._wanted.items()
             ]
         )
 
 
-def load(run: RunFolder, ims: Sequence[str], condition: str = "all") -> Spectra:
-    """Load the ensembles of several intensity measures of a run.
+def load(run: RunFolder, im: str | Sequence[str], condition: str = "all") -> Ensemble | Spectra:
+    """Load the ensemble of an intensity measure of a run, or the ensembles of several as one.
 
     Parameters
     ----------
     run : RunFolder
         The run.
-    ims : sequence of str
-        Intensity measures, as for `measures`.
+    im : str or sequence of str
+        Intensity measure or measures, as for `measures`.
     condition : {"all", "training"}
         As for `tfgmm.prediction.ensemble.load`.
 
     Returns
     -------
-    Spectra
+    Ensemble or Spectra
+        An ensemble for the name of one measure of the run, else spectra.
 
     Raises
     ------
     UsageError, DataError
         As for `measures` and `tfgmm.prediction.ensemble.load`.
     """
-    wanted = measures(run.experiment.ims, ims)
-    needed = list(dict.fromkeys(im for first, second, _ in wanted.values() for im in (first, second)))
-    return Spectra(ensemble.load_all(run, needed, condition), wanted)
+    pairs = measures(run.experiment.ims, [im] if isinstance(im, str) else im)
+    needed = list(dict.fromkeys(one for first, second, _ in pairs.values() for one in (first, second)))
+    ensembles = ensemble.load_all(run, needed, condition)
+    if isinstance(im, str) and im not in WHOLE and len(needed) == 1:
+        return ensembles[needed[0]]
+    return Spectra(ensembles, pairs)

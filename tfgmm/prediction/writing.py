@@ -21,14 +21,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, MultipleLocator
 from scipy.io import netcdf_file
 
-from tfgmm.core import drawing, files, outputs
+from tfgmm.core import drawing, files, imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.ensemble import UNKNOWN, Ensemble
 from tfgmm.prediction.places import Interpolation
-from tfgmm.prediction.quantities import Quantities
+from tfgmm.prediction.quantities import Quantities, by_measure, median_name
 from tfgmm.prediction.sanity import FEW_RECORDS, Sanity
+from tfgmm.prediction.spectra import Spectra
 from tfgmm.readers.common import catalogue
 
 _OUTSIDE = {"outside_magnitude": "magnitude", "outside_depth": "depth"}
@@ -53,7 +54,7 @@ def draw_scenario(maps: xr.Dataset, stations: pd.DataFrame) -> plt.Figure:
     """
     im = maps.attrs["intensity_measure"]
     panels = {
-        "(a) Median": ("median_g", f"{im} (g)", {"norm": LogNorm(), "cmap": "magma_r"}),
+        "(a) Median": (median_name(im), f"{im} ({imt.unit(im)})", {"norm": LogNorm(), "cmap": "magma_r"}),
         "(b) Total sigma": ("stddev", f"Standard deviation of ln {im}", {"cmap": "YlGnBu"}),
     }
     event = {"longitude": maps["event_longitude"], "latitude": maps["event_latitude"]}
@@ -100,6 +101,7 @@ def _title(maps: xr.Dataset) -> str:
     notes += ["calibrated sigma"] if maps.attrs["calibrated"] else []
     notes += ["known rupture"] if maps["known_rupture"] else []
     notes += ["reference rock"] if maps.attrs["reference_rock"] else []
+    notes += [f"interpolated between {maps.attrs['interpolated']}"] if "interpolated" in maps.attrs else []
     notes += [f"Vs30 {maps.attrs['vs30_m_s']:g} m/s"] if "vs30_m_s" in maps.attrs else []
     outside = [what for name, what in _OUTSIDE.items() if maps[name]]
     notes += [f"outside the training range: {', '.join(outside)}"] if outside else []
@@ -150,7 +152,7 @@ class Target:
     Attributes
     ----------
     path : Path
-        Output file; or output folder, for several events in a format that holds one event per file.
+        Output file; or output folder, for several events or measures in a format that holds one per file.
     ending : str
         Ending of the files: ``.nc``, ``.tif``, ``.tiff``, ``.png`` or ``.pdf`` for maps, ``.csv`` or
         ``.parquet`` for a table of sites.
@@ -163,19 +165,19 @@ class Target:
     is_folder: bool
 
     @classmethod
-    def choose(cls, out: Path, at_sites: bool, n_events: int, overwrite: bool = False) -> Self:
+    def choose(cls, out: Path, at_sites: bool, n_maps: int, overwrite: bool = False) -> Self:
         """Return where predictions go, after checking that they can be written there.
 
         Parameters
         ----------
         out : Path
-            Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all events in one file),
-            ``.tif``, ``.png`` or ``.pdf`` (one file per event; for several events the files are written
-            into a folder, named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
+            Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all in one file), ``.tif``,
+            ``.png`` or ``.pdf`` (one file per event and measure; several files are written into a folder,
+            named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
         at_sites : bool
             True for a table of sites, False for maps.
-        n_events : int
-            Number of events.
+        n_maps : int
+            Number of events times number of intensity measures.
         overwrite : bool
             Whether an existing output may be replaced.
 
@@ -189,7 +191,7 @@ class Target:
             The ending does not fit, or the output exists and must not be replaced.
         """
         ending = outputs.prediction_ending(out, at_sites)
-        is_folder = ending not in (".nc", *outputs.TABLES) and n_events > 1
+        is_folder = ending not in (".nc", *outputs.TABLES) and n_maps > 1
         path = out.with_suffix("") if is_folder else out
         files.refuse_existing(path, overwrite)
         if is_folder and path.exists():
@@ -202,7 +204,7 @@ class Target:
 
 
 def write(
-    ensemble: Ensemble,
+    ensemble: Ensemble | Spectra,
     events: pd.DataFrame,
     target: Target,
     sites: pd.DataFrame | None = None,
@@ -220,8 +222,8 @@ def write(
 
     Parameters
     ----------
-    ensemble : Ensemble
-        Trained members of a run for one intensity measure.
+    ensemble : Ensemble or Spectra
+        Trained members of a run for one intensity measure, or for several.
     events : pandas.DataFrame
         Events, as returned by `tfgmm.prediction.scenarios.check_events`.
     target : Target
@@ -268,9 +270,11 @@ def write(
             id_bytes = max(len(name.encode()) for name in events["event_id"])
             write_netcdf(predictions, temporary, ensemble.experiment.grid, id_bytes)
         else:
-            ids, ending = events["event_id"], target.ending
-            paths = _path_per_event(temporary, ids, ending) if target.is_folder else [temporary]
-            _write_each(predictions, paths, ending, ensemble)
+            names = events["event_id"].tolist()
+            if len(ensemble.ims) > 1:
+                names = [f"{name}_{im}" for name in names for im in ensemble.ims]
+            paths = _paths(temporary, names, target.ending) if target.is_folder else [temporary]
+            _write_each(predictions, paths, target.ending, ensemble)
     sanity.warn()
     return target.path
 
@@ -283,15 +287,22 @@ def _count_events(batches: Iterator[xr.Dataset], progress: Callable[[], None]) -
             progress()
 
 
-def _path_per_event(folder: Path, event_ids: pd.Series, ending: str) -> list[Path]:
-    """Return one path per event, named by the event id with special characters replaced by ``_``."""
-    names = catalogue.unique(event_ids.map(lambda name: re.sub(r"[^\w.-]", "_", name)))
+def _paths(folder: Path, names: list[str], ending: str) -> list[Path]:
+    """Return one path per name, in which special characters are replaced by ``_``."""
+    names = catalogue.unique(pd.Series([re.sub(r"[^\w.-]", "_", name) for name in names]))
     return [folder / f"{name}{ending}" for name in names]
 
 
-def _write_each(batches: Iterator[xr.Dataset], paths: list[Path], ending: str, ensemble: Ensemble) -> None:
-    """Write the maps of every event to a GeoTIFF or a figure."""
-    events = (batch.isel(event=i) for batch in batches for i in range(batch.sizes["event"]))
+def _write_each(
+    batches: Iterator[xr.Dataset], paths: list[Path], ending: str, ensemble: Ensemble | Spectra
+) -> None:
+    """Write the maps of every event and measure to a GeoTIFF or a figure."""
+    events = (
+        one.isel(event=number)
+        for batch in batches
+        for number in range(batch.sizes["event"])
+        for one in by_measure(batch)
+    )
     for maps, path in zip(events, paths, strict=True):
         if ending in (".tif", ".tiff"):
             write_geotiff(maps, path, ensemble.experiment.grid)
@@ -343,13 +354,17 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
         ``rupture_file`` where these are given for all, ``conditioned_on`` and ``data_hash`` (on which
         records the prediction rests) with a backbone.
     """
+    if "im" in predictions.dims:
+        tables = [table(one) for one in by_measure(predictions)]
+        columns = dict.fromkeys(itertools.chain.from_iterable(tables))
+        return pd.concat(tables, ignore_index=True)[[*columns]]
     rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
     quantities = rows.columns.difference(_FIRST, sort=False)
     single = dict.fromkeys([name for name in quantities if rows[name].dtype.kind == "f"], "float32")
     attributes = {"im": predictions.attrs["intensity_measure"]}
     flags_of_file = ("calibrated", "simulated", "reference_rock")
     attributes |= {name: bool(predictions.attrs[name]) for name in flags_of_file}
-    given = ("vs30_m_s", "rupture_file", "conditioned_on", "data_hash")
+    given = ("vs30_m_s", "rupture_file", "interpolated", "conditioned_on", "data_hash")
     attributes |= {name: predictions.attrs[name] for name in given if name in predictions.attrs}
     return rows[[*_FIRST, *quantities]].astype(single).assign(**attributes)
 
