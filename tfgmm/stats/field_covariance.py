@@ -177,7 +177,8 @@ class Covariance:
         The variances are those of generalised least squares, none negative, over the classes of
         `mean_products`; the ranges are searched by the method of Nelder and Mead from three starts. The
         errors of the classes follow from the numbers of pairs of records, of events and of sites, which
-        classes have in common. Usual shares of the total variance and usual ranges count as a weak prior,
+        classes have in common. The variance of the mean residual, which the median has taken up, is fitted
+        beside them. Usual shares of the total variance and usual ranges count as a weak prior,
         which matters where there are few events or sites.
 
         Parameters
@@ -389,11 +390,12 @@ class _Fit:
             target = target - self._noise / self._total * factors[:, -1]
             factors = factors[:, :-1]
         size = factors.shape[1]
-        white = solve_triangular(self._factor, np.c_[factors, target], lower=True)
-        design = np.vstack([white[:, :-1], np.eye(size) / _ERROR_OF_SHARES])
-        expected = np.array(_EXPECTED_SHARES)[:size] / _ERROR_OF_SHARES
+        design = np.c_[factors, _of_mean(factors)]
+        white = solve_triangular(self._factor, np.c_[design, target], lower=True)
+        design = np.vstack([white[:, :-1], np.eye(size + 1) / _ERROR_OF_SHARES])
+        expected = np.append(_EXPECTED_SHARES[:size], 0.0) / _ERROR_OF_SHARES
         best, misfit = nnls(design, np.append(white[:, -1], expected))
-        best *= self._total
+        best = best[:size] * self._total
         return (best if self._noise is None else np.append(best, self._noise)), misfit
 
     def response(self, variances: np.ndarray, ln_ranges: np.ndarray) -> np.ndarray:
@@ -407,16 +409,17 @@ class _Fit:
             (_correlations(self._classes, *np.exp(ln_ranges + step * one)) - factors) @ variances / step
             for one in np.eye(len(ln_ranges))
         ]
-        design = np.c_[factors, np.transpose(slopes)] / self._total
+        design = np.c_[factors, np.transpose(slopes), _of_mean(factors)] / self._total
         white = solve_triangular(self._factor, design, lower=True)
-        prior = [_ERROR_OF_SHARES * self._total] * len(variances) + [_ERROR_OF_LN_RANGES] * len(slopes)
+        of_share = _ERROR_OF_SHARES * self._total
+        prior = [of_share] * len(variances) + [_ERROR_OF_LN_RANGES] * len(slopes) + [of_share]
         free = np.ones(len(prior), bool)
         free[len(variances) - 1] = self._noise is None
         curvature = white.T @ white + np.diag(1 / np.square(prior))
         whitened = solve_triangular(self._factor, np.eye(len(design)) / self._total, lower=True)
         change = np.zeros((len(prior), len(design)))
         change[free] = np.linalg.solve(curvature[np.ix_(free, free)], white[:, free].T @ whitened)
-        return change
+        return change[:-1]
 
     def misfit(self, ln_ranges: np.ndarray) -> float:
         """Return the squared misfit of the best variances, with the draw of the ranges."""
@@ -463,6 +466,15 @@ def _correlations(classes: pd.DataFrame, *ranges_km: float) -> np.ndarray:
         classes["is_record"].to_numpy(float),
     )
     return np.stack(parts, axis=-1)
+
+
+def _of_mean(factors: np.ndarray) -> np.ndarray:
+    """Return the factor in each class of the variance of the mean residual, which the median has taken up.
+
+    Residuals of mean zero have products that are short by it, in all classes alike. Without this term what
+    earthquakes or stations far apart share would be missed, and source and site terms with it.
+    """
+    return -np.ones((len(factors), 1))
 
 
 def _refuse_few(records: Records) -> None:
