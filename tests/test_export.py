@@ -17,6 +17,7 @@ from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.network import member
+from tfgmm.network.channels import Rasteriser
 from tfgmm.prediction import ensemble
 from tfgmm.runs import member_folder
 from tfgmm.runs.run import RunFolder
@@ -118,7 +119,7 @@ def test_calibration_is_in_the_graph(copied, tmp_path):
     for name in MAPS:
         np.testing.assert_allclose(maps[name], expected[name], atol=1e-5)
         np.testing.assert_allclose(at_sites[name], calibrated.at_sites(EVENTS, PLACES)[name], atol=1e-5)
-    assert json.loads((version / export.DESCRIPTION).read_text())["calibration"]["b"] == 0.4
+    assert json.loads((version / export.DESCRIPTION).read_text())["calibration"]["PGA"]["b"] == 0.4
     assert "Standard deviations are calibrated." in (version.parent / "README.md").read_text()
 
 
@@ -158,8 +159,8 @@ def test_the_field_is_in_the_graph(with_field):
     station, place = python.at_stations(EVENTS, STATIONS), python.at_sites(EVENTS, run.stations(STATIONS))
     assert np.abs(station["mean"] - place["mean"]).max() > 0.02
     about = json.loads((version / export.DESCRIPTION).read_text())
-    assert about["field"]["stddevs"] == run.field("PGA").covariance.stddevs
-    assert {*STATIONS} < set(about["field"]["stations"])
+    assert about["field"]["PGA"] == run.field("PGA").covariance.stddevs
+    assert {*STATIONS} < set(about["stations"])
     said = run.conditioned_on["data"]
     assert (about["conditioned_on"], about["data_hash"]) == ("all records", said)
     page = " ".join((version.parent / "README.md").read_text().split())
@@ -206,7 +207,8 @@ def test_fewer_members_have_the_same_field(with_field, tmp_path):
         station_id=IDS,
     )
     few = ensemble.load(run.path)
-    few.members = {key: model for key, model in few.members.items() if key[1] == 0}
+    members = {place: networks for place, networks in few.members.items() if place[1] == 0}
+    few._outputs = ensemble.Outputs(members, Rasteriser.of_run(run))
     np.testing.assert_allclose(found["mean"], few.at_stations(EVENTS, STATIONS)["mean"], atol=1e-4)
 
 
@@ -310,7 +312,7 @@ def test_request_for_a_hundred_sites_is_small():
 def test_description_and_pages(run, version):
     text = (version / export.DESCRIPTION).read_text()
     found = json.loads(text)
-    assert (found["intensity_measure"], found["version"], found["simulated"]) == ("PGA", 1, True)
+    assert (found["intensity_measures"], found["version"], found["simulated"]) == (["PGA"], 1, True)
     assert Grid(**found["grid"]) == run.experiment.grid
     assert member_folder.Ranges(**found["ranges"]) == run.ranges("PGA")
     assert found["versions"]["tensorflow"] == tf.__version__
@@ -445,15 +447,29 @@ def test_members_are_spread_over_chunks_first(run, tmp_path, count, expected):
 
 
 @pytest.mark.slow
-def test_only_trained_members(run, tmp_path):
-    found = export.prepare(run.path, tmp_path / "model", im="SA(1.0)")
-    assert found.members == [(0, 0), (0, 1)]
+def test_default_names(run):
+    named = {im: export.prepare(run.path, im=im).name for im in ("PGA", "SA(1.0)", "all")}
+    assert named == {"PGA": "run", "SA(1.0)": "run-SA-1.0", "all": "run-spectra"}
 
 
 @pytest.mark.slow
-def test_default_names(run):
-    named = {im: export.prepare(run.path, im=im).name for im in ("PGA", "SA(1.0)")}
-    assert named == {"PGA": "run", "SA(1.0)": "run-SA-1.0"}
+def test_a_model_of_all_measures_says_of_each_what_its_own_model_says(run, signatures, tmp_path):
+    prepared = export.prepare(run.path, tmp_path / "all", im="all")
+    version = prepared.write()
+    assert sum(size for _, size in stored(version).values()) == prepared.size_bytes
+    both = tf.saved_model.load(version).signatures
+    places = untrained_run.inputs(EVENTS) | untrained_run.inputs(EVENTS, PLACES)
+    for name, inputs in (("serving_default", untrained_run.inputs(EVENTS)), ("at_sites", places)):
+        alone, found = ask(signatures[name], **inputs), ask(both[name], **inputs)
+        for quantity in MAPS:
+            np.testing.assert_allclose(found[f"{quantity}_PGA"], alone[quantity], rtol=1e-5, atol=1e-6)
+        expected = ensemble.load(run, "SA(1.0)")
+    in_python = expected.maps(EVENTS)
+    maps = ask(both["serving_default"], **untrained_run.inputs(EVENTS))
+    np.testing.assert_allclose(maps["mean_SA(1.0)"], in_python["mean"], atol=1e-4)
+    np.testing.assert_allclose(maps["stddev_SA(1.0)"], in_python["stddev"], rtol=1e-3)
+    page = (version.parent / "README.md").read_text()
+    assert "model for PGA, SA(1.0)" in page and "`mean_SA(1.0)` | float32 | SA(1.0): of ln IM" in page
 
 
 @pytest.mark.slow
@@ -463,7 +479,7 @@ def test_default_names(run):
         ({"members": 0}, "--members 0: .* 1 to 4 to choose from"),
         ({"members": 5}, "--members 5"),
         ({"precision": "float8"}, "unknown precision 'float8': choose float32 or float16"),
-        ({"im": "SA(2.0)"}, r"has no SA\(2.0\): it has PGA, SA\(1.0\)"),
+        ({"im": "SA(2.0)"}, r"SA\(2.0\) lies between no two of PGA, SA\(1.0\)"),
         ({"out": "a b"}, "'a b' cannot be the name of a served model"),
     ],
 )

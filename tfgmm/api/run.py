@@ -590,7 +590,7 @@ class Run(os.PathLike):
         self,
         out: PathLike | None = None,
         *,
-        im: str | None = None,
+        im: str | Sequence[str] | None = None,
         members: int | None = None,
         precision: str = "float32",
         format: str = SAVED_MODEL,
@@ -642,7 +642,7 @@ class Run(os.PathLike):
         self,
         out: PathLike | None = None,
         *,
-        im: str | None = None,
+        im: str | Sequence[str] | None = None,
         members: int | None = None,
         precision: str = "float32",
         format: str = SAVED_MODEL,
@@ -659,8 +659,9 @@ class Run(os.PathLike):
         out : path, optional
             Folder of the model, ``saved_models/RUN`` by default. A new version folder is made in it. A GMPE
             table is a file, ``RUN.hdf5`` by default.
-        im : str, optional
-            Intensity measure; by default the first one of the run, and all of them in a GMPE table.
+        im : str or sequence of str, optional
+            Intensity measures of the run, or ``all``; by default the first one, and all of them in a GMPE
+            table. Outputs of a model of several are named by measure, as ``mean_SA(1.0)``.
         members : int, optional
             Number of members to export (a member is one trained network: a station chunk times an
             initialisation). The first initialisation of every chunk comes first. All members by default.

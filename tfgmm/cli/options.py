@@ -27,7 +27,6 @@ Im = Annotated[
     list[str] | None,
     typer.Option(help="Intensity measure, PGA, PGV or SA(T) with the period T in s; repeatable."),
 ]
-OneIm = Annotated[str | None, typer.Option(help="Intensity measure (default: the first one of the run).")]
 DecimalComma = Annotated[
     bool, typer.Option("--decimal-comma", help="The comma is the decimal sign in text tables.")
 ]

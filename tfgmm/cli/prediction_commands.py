@@ -179,7 +179,7 @@ def export(
             "File of a GMPE table (default: RUN.hdf5)."
         ),
     ] = None,
-    im: options.OneIm = None,
+    im: Ims = None,
     members: Annotated[
         int | None,
         typer.Option(help="Number of members to export, from all chunks in turn (default: all)."),
@@ -215,7 +215,7 @@ def export(
     opened = tfgmm.open_run(run)
     prepared = opened.prepare_export(
         out,
-        im=im,
+        im=im[0] if im and len(im) == 1 else im,
         members=members,
         precision=precision,
         format=format,

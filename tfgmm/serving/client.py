@@ -14,9 +14,10 @@ import xarray as xr
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from tfgmm.core import imt
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.prediction import scenarios
-from tfgmm.prediction.quantities import EVENT_COLUMNS
+from tfgmm.prediction.quantities import EVENT_COLUMNS, median_name
 
 _ADDRESS = re.compile(r"(https?|grpc)://([^/]+)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?/?")
 _T = TypeVar("_T")
@@ -409,8 +410,9 @@ class Client:
         Returns
         -------
         xarray.Dataset
-            ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, site]. The last
-            three are the total, aleatory and epistemic standard deviation. ``outside_map`` [site] is True
+            ``median_g`` (g; of PGV ``median_cm_s``) and ``mean, stddev, aleatory, epistemic`` (ln units),
+            [event, site], or [event, im, site] from a model of several intensity measures. The last three
+            are the total, aleatory and epistemic standard deviation. ``outside_map`` [site] is True
             for a site outside the map, which gets the values of the nearest edge of the map. A model with
             a field adds ``between_event`` and ``within_event``, standard deviations in ln units.
 
@@ -543,15 +545,25 @@ class Client:
         return _concatenated(parts, axis=1)
 
     def _dataset(self, events: pd.DataFrame, outputs: dict, dims: tuple, coordinates: dict) -> xr.Dataset:
-        """Return outputs as a dataset with the median (g), coordinates, and the address of the model."""
+        """Return outputs as a dataset with the median, coordinates, and the address of the model."""
         event_coordinates = {
             name: ("event", events[column].to_numpy()) for name, column in EVENT_COLUMNS.items()
         }
-        names = [name for name in (*_MOMENTS, *_WITH_FIELD, _SUPPORT) if name in outputs]
-        moments = {name: (dims, outputs[name].astype("float32")) for name in names}
-        median = (dims, np.exp(moments["mean"][1]))
-        attributes = {"model": str(self.address)}
-        return xr.Dataset({"median_g": median} | moments, event_coordinates | coordinates, attributes)
+        ims = [name.removeprefix("mean_") for name in outputs if name.startswith("mean_")]
+        by_measure = []
+        for im in sorted(ims, key=imt.order) or [""]:
+            ending = f"_{im}" if im else ""
+            quantities = [name for name in (*_MOMENTS, *_WITH_FIELD, _SUPPORT) if name + ending in outputs]
+            moments = {name: (dims, outputs[name + ending].astype("float32")) for name in quantities}
+            # Without the name of a measure there is one, in g.
+            median = {median_name(im or "PGA"): (dims, np.exp(moments["mean"][1]))}
+            by_measure.append(xr.Dataset(median | moments, event_coordinates | coordinates))
+        answer = by_measure[0]
+        if ims:
+            names = pd.Index(sorted(ims, key=imt.order), name="im")
+            answer = xr.concat(by_measure, names, data_vars="all", coords="minimal", compat="override")
+            answer = answer.transpose("event", "im", ...)
+        return answer.assign_attrs(model=str(self.address))
 
 
 def table(predictions: xr.Dataset) -> pd.DataFrame:
@@ -569,8 +581,10 @@ def table(predictions: xr.Dataset) -> pd.DataFrame:
         and, if known, ``longitude, latitude``), followed by the predicted quantities.
     """
     site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
-    rows = predictions.to_dataframe(["event", "site"]).reset_index(drop=True)
-    return rows[[*EVENT_COLUMNS, *site_columns, *predictions.data_vars]]
+    axes = [axis for axis in ("event", "im", "site") if axis in predictions.dims]
+    rows = predictions.to_dataframe(axes).reset_index("im" if "im" in axes else []).reset_index(drop=True)
+    of_measure = ["im"] if "im" in axes else []
+    return rows[[*EVENT_COLUMNS, *site_columns, *of_measure, *predictions.data_vars]]
 
 
 def _concatenated(parts: Sequence[dict[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:

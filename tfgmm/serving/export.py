@@ -2,10 +2,11 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,20 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfgmm import __version__
-from tfgmm.core import files, outputs
-from tfgmm.core.errors import DataError, TfgmmError, UsageError
+from tfgmm.core import files, imt, outputs
+from tfgmm.core.errors import DataError, TfgmmError, UsageError, listed
 from tfgmm.network import member
 from tfgmm.network.channels import Rasteriser
+from tfgmm.prediction import spectra
 from tfgmm.prediction.conditioning import Condition
+from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.serving.graph import (
     EVENT,
     KNOWN,
     SITES,
     Graph,
+    Measure,
     Projection,
     Stations,
     detached,
@@ -31,8 +35,6 @@ from tfgmm.serving.graph import (
 )
 from tfgmm.serving.models import WARMUP, definitions, version_number
 from tfgmm.serving.readme import MODELS_CONFIG, README_MARK, readme
-from tfgmm.stats import calibration
-from tfgmm.stats.field import Field
 from tfgmm.stats.support import Support
 
 #: Types in which weights may be stored; computations are in float32 in any case.
@@ -57,8 +59,9 @@ class Export:
     ----------
     run : RunFolder
         The run whose networks are exported.
-    im : str
-        Intensity measure.
+    measures : dict of str to (Condition, Support)
+        By intensity measure, backbone and field of each chunk, given all records or the training records;
+        and joint support of predictions by training records.
     members : list of (chunk, init)
         Members to export. A member is one trained network: a station chunk times an initialisation.
     precision : str
@@ -67,20 +70,19 @@ class Export:
         The new version folder.
     weights : int
         Number of weights of one member.
-    condition : Condition
-        Backbone and field of each chunk, given all records or the training records.
-    support : Support
-        Joint support of predictions by training records.
     """
 
     run: RunFolder
-    im: str
+    measures: dict[str, tuple[Condition, Support]]
     members: list[tuple[int, int]]
     precision: str
     version: Path
     weights: int
-    condition: Condition
-    support: Support
+
+    @property
+    def ims(self) -> tuple[str, ...]:
+        """Return the names of the intensity measures."""
+        return tuple(self.measures)
 
     @property
     def name(self) -> str:
@@ -95,8 +97,11 @@ class Export:
     @property
     def shared(self) -> int:
         """Return the number of values that members share: backbone, field and support; always float32."""
-        arrays = shared_arrays(self.condition.of(self.members), self.support)
-        return sum(array.size for array in arrays.values())
+        arrays = [
+            shared_arrays(condition.of(self.members), support).values()
+            for condition, support in self.measures.values()
+        ]
+        return sum(array.size for array in itertools.chain.from_iterable(arrays))
 
     @property
     def size_bytes(self) -> int:
@@ -141,7 +146,7 @@ class Export:
         module, functions = tf.Module(), []
         module.weights = []
         for chunk, init in self.members:
-            networks = member.load_networks(self.run.member(chunk, init), [self.im])
+            networks = member.load_networks(self.run.member(chunk, init), self.ims)
             variables, function = detached(networks, tf.as_dtype(self.precision))
             module.weights.append(variables)
             functions.append(function)
@@ -179,31 +184,30 @@ class Export:
             if not self.version.exists():
                 raise
             # Another process has taken the version number meanwhile: both exports are kept.
-            version = self.version.with_name(str(_next_version(self.version.parent, self.im)))
+            version = self.version.with_name(str(_next_version(self.version.parent, self.ims)))
             return dataclasses.replace(self, version=version)._write(module, graph, description)
         self._write_beside(description)
         return self.version
 
     def _graph(self, functions: list) -> tuple[Graph, dict]:
         """Return the TensorFlow functions of the ensemble, and the description of the model."""
-        chosen, trained_km = self.run.calibration(self.im), None
-        if chosen:
-            trained_km = self.run.trained_stations(self.im)[["x_km", "y_km"]].to_numpy()
-        conditioned = self.condition.of(self.members)
-        field = conditioned[0].field
+        measures = {}
+        for im, (condition, support) in self.measures.items():
+            calibration, trained_km = self.run.calibration(im), None
+            if calibration:
+                trained_km = self.run.trained_stations(im)[["x_km", "y_km"]].to_numpy()
+            conditioned, shrinkage = condition.of(self.members), self.run.shrinkage(im)
+            measures[im] = Measure(conditioned, support, shrinkage, calibration, trained_km)
+        has_field = any(measure.conditioned[0].field for measure in measures.values())
         graph = Graph(
             functions,
             Rasteriser.of_run(self.run),
-            calibration=chosen,
-            trained_km=trained_km,
-            conditioned=conditioned,
-            stations=None if field is None else self._stations(),
-            support=self.support,
-            shrinkage=self.run.shrinkage(self.im),
+            measures,
+            stations=self._stations() if has_field else None,
             vs30=self.run.vs30_map(),
             hides_vs30=self.run.experiment.hides_vs30,
         )
-        return graph, self._description(chosen, field)
+        return graph, self._description(measures)
 
     def _stations(self) -> Stations:
         """Return the stations of the run."""
@@ -217,30 +221,35 @@ class Export:
             vs30=table["vs30"].to_numpy(),
         )
 
-    def _description(self, chosen: calibration.Calibration | None, field: Field | None) -> dict:
+    def _description(self, measures: dict[str, Measure]) -> dict:
         """Return the description of the model: the content of the file `DESCRIPTION`."""
         experiment, data = self.run.experiment, self.run.data
+        (condition, _), *_ = self.measures.values()
+        calibrations = {im: measure.calibration for im, measure in measures.items() if measure.calibration}
+        fields = {im: measure.conditioned[0].field for im, measure in measures.items()}
+        units = [f"{im} in {imt.unit(im)}" for im in self.ims]
         return {
             "name": self.name,
             "version": int(self.version.name),
             "simulated": self.run.simulated,
-            "intensity_measure": self.im,
+            "intensity_measures": [*self.ims],
             "component": data["component"],
-            "unit": "natural logarithm of g; stddev, aleatory and epistemic are standard deviations of it",
+            "unit": f"natural logarithm of {', '.join(units)}; stddev, aleatory and epistemic are standard "
+            "deviations of it",
             "grid": experiment.grid.model_dump(),
             "pixels": "row 0 is north, column 0 is west; a site takes the value of the pixel it lies in",
-            "ranges": self.run.ranges(self.im).model_dump(),
+            "ranges": _widest([self.run.ranges(im) for im in self.ims]),
             "members": [{"chunk": chunk, "init": init} for chunk, init in self.members],
             "precision": self.precision,
             "backbone": None if experiment.backbone == "none" else experiment.backbone,
             "size_bytes": self.size_bytes,
-            "calibration": chosen and dataclasses.asdict(chosen) | {"distance_km": _DISTANCE},
-            "field": field
-            and {
-                "stddevs": field.covariance.stddevs,
-                "stations": self.run.stations()["station_id"].tolist(),
+            "calibration": {
+                im: dataclasses.asdict(chosen) | {"distance_km": _DISTANCE}
+                for im, chosen in calibrations.items()
             },
-            **dict.fromkeys(("conditioned_on", "data_hash")) | self.condition.attributes,
+            "field": {im: field.covariance.stddevs for im, field in fields.items() if field},
+            "stations": self.run.stations()["station_id"].tolist() if any(fields.values()) else [],
+            **dict.fromkeys(("conditioned_on", "data_hash")) | condition.attributes,
             "data": {name: data.get(name, "") for name in ("name", "digest", "truncation")},
             "run": self.run.path.name,
             "versions": {"tfgmm": __version__}
@@ -261,7 +270,7 @@ class Export:
 def prepare(
     run: RunFolder | Path | str,
     out: Path | str | None = None,
-    im: str | None = None,
+    im: str | Sequence[str] | None = None,
     members: int | None = None,
     precision: str = "float32",
     *,
@@ -276,9 +285,9 @@ def prepare(
         Run folder.
     out : path, optional
         Folder of the model; its last part is the name of the model. The default is ``saved_models/RUN``,
-        with the intensity measure added if it is not the first one of the run.
-    im : str, optional
-        Intensity measure; the first one of the run by default.
+        with the intensity measure added if it is not the first one of the run, or ``spectra`` for several.
+    im : str or sequence of str, optional
+        Intensity measure or measures of the run, or ``all``; the first one of the run by default.
     members : int, optional
         Number of members to export: the first initialisation of every chunk, then the second initialisation
         of every chunk, and so on. All trained members by default.
@@ -304,23 +313,23 @@ def prepare(
         The disk has too little space.
     """
     folder = RunFolder.open(run)
-    im = im or folder.experiment.ims[0]
+    ims = _measures(folder, im)
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: choose {' or '.join(PRECISIONS)}")
-    chosen = _chosen(folder, im, members)
+    chosen = _chosen(folder, ims[0], members)
     Projection(folder.experiment.grid)
-    target = Path(out) if out else Path("saved_models") / _default_name(folder, im)
+    target = Path(out) if out else Path("saved_models") / _default_name(folder, ims)
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", target.resolve().name):
         raise UsageError(
             f"{target.name!r} cannot be the name of a served model: use letters, digits, dots, dashes"
         )
-    networks = member.load_networks(folder.member(*chosen[0]), [im])
+    networks = member.load_networks(folder.member(*chosen[0]), ims)
     weights = sum(model.count_params() for model in networks.models)
-    version = target / str(_next_version(target, im))
+    version = target / str(_next_version(target, ims))
     export = Export(
-        *(folder, im, chosen, precision, version, weights),
-        condition=Condition.of_run(folder, im, chosen, condition),
-        support=folder.support(im),
+        folder,
+        {im: (Condition.of_run(folder, im, chosen, condition), folder.support(im)) for im in ims},
+        *(chosen, precision, version, weights),
     )
     _refuse_strangers(export, overwrite)
     _refuse_small_disk(export)
@@ -347,17 +356,31 @@ def _chosen(run: RunFolder, im: str, count: int | None) -> list[tuple[int, int]]
     return trained[:count]
 
 
-def _default_name(run: RunFolder, im: str) -> str:
-    """Return the default name of a model: RUN, or RUN-IM if IM is not the run's first intensity measure."""
+def _measures(run: RunFolder, im: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the intensity measures to export; raise `UsageError` for one that the run does not have."""
+    if im is None:
+        return run.experiment.ims[:1]
+    pairs = spectra.measures(run.experiment.ims, [im] if isinstance(im, str) else im)
+    for name, (first, second, _) in pairs.items():
+        if first != second:
+            raise UsageError(f"{name} is between {first} and {second}, which a model has: ask for these")
+    return tuple(pairs)
+
+
+def _default_name(run: RunFolder, ims: Sequence[str]) -> str:
+    """Return the default name of a model: RUN, RUN-IM if IM is not the run's first, or RUN-spectra."""
     name = run.path.resolve().name
-    name = name if im == run.experiment.ims[0] else f"{name}-{im}"
+    if len(ims) > 1:
+        name = f"{name}-spectra"
+    elif ims[0] != run.experiment.ims[0]:
+        name = f"{name}-{ims[0]}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")
 
 
-def _next_version(model: Path, im: str) -> int:
+def _next_version(model: Path, ims: Sequence[str]) -> int:
     """Return the highest version number in the folder of a model plus one; 1 if there is no version.
 
-    Raise `UsageError` if the highest version is no export of tfgmm for this intensity measure.
+    Raise `UsageError` if the highest version is no export of tfgmm for these intensity measures.
     """
     versions = {version_number(path.name): path for path in sorted(model.glob("*")) if path.is_dir()}
     versions.pop(None, None)
@@ -365,13 +388,15 @@ def _next_version(model: Path, im: str) -> int:
         return 1
     last = versions[max(versions)] / DESCRIPTION
     try:
-        last_im = files.read_json(last)["intensity_measure"]
+        last_ims = files.read_json(last)["intensity_measures"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{model} holds something else than exports of tfgmm: choose another --out"
         ) from error
-    if last_im != im:
-        raise UsageError(f"{model} is a model of {last_im}, not {im}: choose another --out")
+    if last_ims != [*ims]:
+        raise UsageError(
+            f"{model} is a model of {listed(last_ims)}, not {listed(ims)}: choose another --out"
+        )
     return max(versions) + 1
 
 
@@ -393,6 +418,14 @@ def _refuse_small_disk(export: Export) -> None:
         )
 
 
+def _widest(ranges: Sequence[Ranges]) -> dict[str, tuple[float, float]]:
+    """Return the ranges of the training records of all measures together, by name of the parameter."""
+    every = [one.model_dump() for one in ranges]
+    return {
+        name: (min(one[name][0] for one in every), max(one[name][1] for one in every)) for name in every[0]
+    }
+
+
 def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
     """Return one example request per signature, for the centre of the map and of the training ranges."""
     grid, ranges = description["grid"], description["ranges"]
@@ -412,7 +445,7 @@ def _requests(description: dict) -> dict[str, dict[str, np.ndarray]]:
         unknown = {name: np.zeros((1, 1), dtype.as_numpy_dtype) for name, dtype in KNOWN.items()}
         requests["at_known_sites"] = event | sites | unknown
     if description["field"]:
-        first = np.array([description["field"]["stations"][:1]], object)
+        first = np.array([description["stations"][:1]], object)
         requests["at_stations"] = event | {"station_id": first}
     return requests
 

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -140,7 +140,7 @@ class GmpeTable:
 def prepare(
     run: RunFolder | Path | str,
     out: Path | str | None = None,
-    im: str | None = None,
+    im: str | Sequence[str] | None = None,
     *,
     depth_km: float | None = None,
     tectonic_class: str | None = None,
@@ -184,7 +184,8 @@ def prepare(
     if depth_km is not None and not 0 <= depth_km <= DEPTHS_KM[-1]:
         raise UsageError(f"a depth of {depth_km:g} km: give 0 to {DEPTHS_KM[-1]:g} km")
     _refuse_hidden_vs30(folder)
-    ims = folder.experiment.ims if im is None else (imt.canonical(im),)
+    names = ["all"] if im is None else [im] if isinstance(im, str) else im
+    ims = tuple(folder.experiment.ims if "all" in names else map(imt.canonical, names))
     backbones = _of_all_records(folder, ims)
     # A measure whose records lack a class would give the mean of its other classes.
     classes = [name for name in tectonics.CLASSES if all(name in one.classes for one in backbones.values())]
@@ -256,13 +257,13 @@ def _fill(store: h5py.File, tables: dict[str, dict[str, np.ndarray]]) -> None:
     store["Mw"] = MAGNITUDES
     # Zipped, as distances and standard deviations repeat themselves.
     store.create_dataset("Distances", data=every_magnitude, compression="gzip").attrs["metric"] = "rrup"
-    spectral = sorted((im for im in tables if im != "PGA"), key=imt.period)
+    spectral = sorted((im for im in tables if im.startswith("SA")), key=imt.period)
     periods = [imt.period(im) for im in spectral]
     if len(spectral) == 1:
         spectral, periods = spectral * 2, [periods[0], periods[0] * _SECOND_PERIOD]
     for name in (LEVELS, TOTAL, INTER, INTRA):
         group = store.create_group(name)
-        columns = {"PGA": ["PGA"] if "PGA" in tables else [], "SA": spectral}
+        columns = {im: [im] for im in ("PGA", "PGV") if im in tables} | {"SA": spectral}
         for key, ims in columns.items():
             if ims:
                 values = np.stack([tables[im][name] for im in ims], axis=1).astype("float32")

@@ -10,6 +10,7 @@ import numpy as np
 import pyproj
 import tensorflow as tf
 
+from tfgmm.core import imt
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
 from tfgmm.data.schemas import VS30_RANGE
@@ -200,8 +201,31 @@ _SITES_AT_ONCE = 16
 
 #: One tensor per member.
 _Members = Sequence[tf.Tensor]
-#: Function from input maps [n, input_size, input_size, channels] to mean and stddev [n, rows, cols].
+#: Function from input maps, [n, input_size, input_size, channels], to mean and stddev, [n, rows, cols, K].
 Member = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def output_name(quantity: str, im: str, measures: int) -> str:
+    """Return the name of a quantity of an intensity measure among the outputs of a signature.
+
+    >>> output_name("mean", "PGA", 1), output_name("mean", "SA(1.0)", 8), output_name("mean", "PGV", 1)
+    ('mean', 'mean_SA(1.0)', 'mean_PGV')
+
+    Parameters
+    ----------
+    quantity : str
+        Name of the quantity.
+    im : str
+        Intensity measure.
+    measures : int
+        Number of measures of the model.
+
+    Returns
+    -------
+    str
+        The quantity alone for a model of one measure in g, else followed by the measure.
+    """
+    return quantity if measures == 1 and imt.unit(im) == "g" else f"{quantity}_{im}"
 
 
 def detached(networks: Networks, storage: tf.DType) -> tuple[list[tf.Variable], Member]:
@@ -213,7 +237,7 @@ def detached(networks: Networks, storage: tf.DType) -> tuple[list[tf.Variable], 
     Parameters
     ----------
     networks : Networks
-        Trained networks of the member for one intensity measure.
+        Trained networks of the member for the K intensity measures of the model.
     storage : tf.DType
         Type of the variables.
 
@@ -223,9 +247,9 @@ def detached(networks: Networks, storage: tf.DType) -> tuple[list[tf.Variable], 
         All weights.
     member : Member
         Function from input maps [n, input_size, input_size, channels] to mean and standard deviation of
-        the network's output [n, rows, cols], ln units.
+        the networks' outputs [n, rows, cols, K], ln units.
     """
-    variables = [
+    by_model = [
         [
             tf.Variable(tf.cast(weight.value, storage), trainable=False)
             for weight in (*model.trainable_variables, *model.non_trainable_variables)
@@ -234,17 +258,17 @@ def detached(networks: Networks, storage: tf.DType) -> tuple[list[tf.Variable], 
     ]
 
     def normal(maps):
-        """Return mean and standard deviation at all pixels, [n, rows, cols] each, ln units."""
+        """Return mean and standard deviation at all pixels, [n, rows, cols, K] each, ln units."""
         normals = []
-        for model, of_model in zip(networks.models, variables, strict=True):
+        for model, of_model in zip(networks.models, by_model, strict=True):
             values = [tf.cast(variable, tf.float32) for variable in of_model]
             count = len(model.trainable_variables)
             normals.append(model.stateless_call(values[:count], values[count:], maps)[0])
         joined = networks.joined(normals)
-        return joined.loc[..., 0], joined.scale[..., 0]
+        return joined.loc, joined.scale
 
     spec = tf.TensorSpec(networks.input_shape, tf.float32)
-    variables = list(itertools.chain.from_iterable(variables))
+    variables = list(itertools.chain.from_iterable(by_model))
     return variables, tf.function(normal, autograph=False).get_concrete_function(spec)
 
 
@@ -319,6 +343,32 @@ class Stations:
     vs30: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measure:
+    """Facts that turn the outputs of the networks into the distribution of one intensity measure.
+
+    Attributes
+    ----------
+    conditioned : sequence of Conditioned, [members]
+        Backbone and field to which each network adds; members share the same objects.
+    support : Support or None
+        Joint support of predictions by training records, an output of all signatures with a distribution.
+    shrinkage : Shrinkage or None
+        How far the networks are shrunken towards the backbone where the support is small.
+    calibration : Calibration or None
+        Calibration of the aleatory and the epistemic variance.
+    trained_km : ndarray, [k, 2], or None
+        Training sites, km east and north of the centre of the map; needed with a calibration, which depends
+        on the distance to the nearest training site.
+    """
+
+    conditioned: Sequence[Conditioned]
+    support: Support | None = None
+    shrinkage: Shrinkage | None = None
+    calibration: Calibration | None = None
+    trained_km: np.ndarray | None = None
+
+
 class Graph:
     """An ensemble as the TensorFlow functions (signatures) of a SavedModel.
 
@@ -328,54 +378,36 @@ class Graph:
         The networks as functions.
     rasteriser : Rasteriser
         Function that makes the input maps of the networks from an event.
-    calibration : Calibration, optional
-        Calibration of the aleatory and the epistemic variance.
-    trained_km : ndarray, [k, 2], optional
-        Training sites, km east and north of the centre of the map; needed with a calibration, which depends
-        on the distance to the nearest training site.
-    conditioned : sequence of Conditioned, [members], optional
-        Backbone and field to which each network adds; members share the same objects.
+    measures : dict of str to Measure
+        Intensity measures by name, in the order of the outputs of the networks.
     stations : Stations, optional
         Stations with records of the field; needed for ``at_stations``.
     vs30 : ndarray, [rows, cols], optional
         Vs30 at the pixels of the output window, m/s, for the backbones; unknown by default.
     hides_vs30 : bool
         Whether Vs30 was hidden from the backbones, which then refuse it in ``at_known_sites``.
-    support : Support, optional
-        Joint support of predictions by training records, an output of all signatures with a distribution.
-    shrinkage : Shrinkage, optional
-        How far the networks are shrunken towards the backbone where the support is small.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
         rasteriser: Rasteriser,
+        measures: dict[str, Measure],
         *,
-        calibration: Calibration | None = None,
-        trained_km: np.ndarray | None = None,
-        conditioned: Sequence[Conditioned] | None = None,
         stations: Stations | None = None,
         vs30: np.ndarray | None = None,
         hides_vs30: bool = False,
-        support: Support | None = None,
-        shrinkage: Shrinkage | None = None,
     ) -> None:
-        conditioned = conditioned or [Conditioned()] * len(members)
         #: Arrays that a SavedModel must hold once for all signatures, by the id of the NumPy array.
         self.shared = {
             number: tf.Variable(array, trainable=False, dtype=tf.float32)
-            for number, array in shared_arrays(conditioned, support).items()
+            for measure in measures.values()
+            for number, array in shared_arrays(measure.conditioned, measure.support).items()
         }
-        self._backbones = conditioning.of_each((one.tables for one in conditioned), self._with_variables)
-        self._fields, self._stations = [one.field for one in conditioned], stations
-        self._vs30, self._hides_vs30 = vs30, hides_vs30
-        self._support, self._shrinkage = support, shrinkage
-        if support is not None:
-            self._support = dataclasses.replace(support, effective=self.shared[id(support.effective)])
+        self._measures = {im: self._with_variables(measure) for im, measure in measures.items()}
+        self._stations, self._vs30, self._hides_vs30 = stations, vs30, hides_vs30
         self._members, self._rasteriser = members, rasteriser
         self._projection = Projection(rasteriser.grid)
-        self._calibration, self._trained_km = calibration, trained_km
         #: Table from station id to number, which a SavedModel must hold.
         self.table = None
         if stations is not None:
@@ -384,10 +416,23 @@ class Graph:
             self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self._outputs = tf.function(self._one_by_one, autograph=False)
 
-    def _with_variables(self, tables: MedianTables) -> MedianTables:
-        """Return a backbone whose tables are the variables `shared`."""
-        variables = {name: self.shared[id(getattr(tables, name))] for name in TABLES}
-        return dataclasses.replace(tables, **variables)
+    def _with_variables(self, measure: Measure) -> Measure:
+        """Return a measure whose backbones and support are the variables `shared`."""
+
+        def of_tables(tables: MedianTables) -> MedianTables:
+            variables = {name: self.shared[id(getattr(tables, name))] for name in TABLES}
+            return dataclasses.replace(tables, **variables)
+
+        backbones = conditioning.of_each((one.tables for one in measure.conditioned), of_tables)
+        fields, support = (one.field for one in measure.conditioned), measure.support
+        if support is not None:
+            support = dataclasses.replace(support, effective=self.shared[id(support.effective)])
+        conditioned = list(itertools.starmap(Conditioned, zip(backbones, fields, strict=True)))
+        return dataclasses.replace(measure, conditioned=conditioned, support=support)
+
+    def _named(self, im: str, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return outputs by the names that they have in the signatures."""
+        return {output_name(name, im, len(self._measures)): values for name, values in outputs.items()}
 
     def signatures(self) -> dict[str, Callable]:
         """Return the signatures of the SavedModel by name; each signature returns a dict of tensors.
@@ -411,7 +456,7 @@ class Graph:
             members, rows, cols], neither calibrated nor with the field.
 
             With a field, all signatures but the last also return the standard deviations ``between_event``
-            and ``within_event``.
+            and ``within_event``. `output_name` states how quantities of several measures are named.
         """
         event = [tf.TensorSpec([None], dtype, name) for name, dtype in EVENT.items()]
         sites = [tf.TensorSpec([None, None], dtype, name) for name, dtype in SITES.items()]
@@ -421,7 +466,8 @@ class Graph:
             "at_sites": (self._at_sites, event + sites),
             "normal_parameters": (self._apart, event),
         }
-        if any(tables is not None and not tables.hypocentral for tables in self._backbones):
+        every = (one.tables for measure in self._measures.values() for one in measure.conditioned)
+        if any(tables is not None and not tables.hypocentral for tables in every):
             known = [tf.TensorSpec([None, None], dtype, name) for name, dtype in KNOWN.items()]
             functions["at_known_sites"] = (self._at_sites, event + sites + known)
         if self._stations is not None:
@@ -432,7 +478,10 @@ class Graph:
         }
 
     def _one_by_one(self, *event: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return mean u and standard deviation of ln IM by every network, [n, members, rows, cols] each."""
+        """Return mean u and standard deviation of ln IM by every network.
+
+        Both are [n, members, rows, cols, measures].
+        """
         _refuse(EVENT, event)
         columns = (*event, *self._projection.project(*event[:2]))  # as `event_vectors` has them
         vectors = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=-1)
@@ -448,12 +497,17 @@ class Graph:
     def _apart(self, *event: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return ``mean`` and ``stddev`` of ln IM by every network, [n, members, rows, cols] each."""
         mean, stddev = self._outputs(*event)
-        backbones = self._backbone(event, self._pixels)
-        means = [
-            network if backbone is None else network + backbone[0]
-            for network, backbone in zip(tf.unstack(mean, axis=1), backbones, strict=True)
-        ]
-        return {"mean": tf.stack(means, axis=1), "stddev": stddev}
+        outputs: dict[str, tf.Tensor] = {}
+        for number, (im, measure) in enumerate(self._measures.items()):
+            networks = tf.unstack(mean[..., number], axis=1)
+            backbones = self._backbone(measure, event, self._pixels)
+            means = [
+                network if backbone is None else network + backbone[0]
+                for network, backbone in zip(networks, backbones, strict=True)
+            ]
+            apart = {"mean": tf.stack(means, axis=1), "stddev": stddev[..., number]}
+            outputs |= self._named(im, apart)
+        return outputs
 
     @property
     def _pixels(self) -> _Places:
@@ -503,7 +557,7 @@ class Graph:
         return self._distribution(networks, event, _Places(x_km, y_km, vs30, station=number))
 
     def _at_pixels(self, event: Sequence[tf.Tensor], pixel: tf.Tensor) -> list[_Members]:
-        """Return means u and standard deviations of every network at pixels [n, m, 2], [n, m] each."""
+        """Return means u and stddevs of every network at pixels [n, m, 2], [n, m, measures] each."""
         return [
             [tf.gather_nd(of_member, pixel, batch_dims=1) for of_member in tf.unstack(values, axis=1)]
             for values in self._outputs(*event)
@@ -517,16 +571,34 @@ class Graph:
     def _distribution(
         self, networks: list[_Members], event: Sequence[tf.Tensor], places: _Places
     ) -> dict[str, tf.Tensor]:
-        """Return the distribution at places, [n, ...], from means u and stddevs of the networks there."""
-        at_places = None if self._calibration is None else self._nearest_km(places.x_km, places.y_km)
-        fields = conditioning.of_each(self._fields, lambda field: self._field_of(field, event, places))
-        moments = zip(*networks, self._backbone(event, places), fields, strict=True)
+        """Return the distribution at places, [n, ...], of every measure by name of the quantity.
+
+        `networks` are means u and standard deviations of the networks there, [n, ..., measures] each.
+        """
+        outputs: dict[str, tf.Tensor] = {}
+        for number, (im, measure) in enumerate(self._measures.items()):
+            of_measure = [[values[..., number] for values in members] for members in networks]
+            outputs |= self._named(im, self._distribution_of(measure, of_measure, event, places))
+        return outputs
+
+    def _distribution_of(
+        self, measure: Measure, networks: list[_Members], event: Sequence[tf.Tensor], places: _Places
+    ) -> dict[str, tf.Tensor]:
+        """Return the distribution of one measure at places, [n, ...], by name of the quantity."""
+        nearest_km = None
+        if measure.calibration is not None:
+            nearest_km = self._nearest_km(measure.trained_km, places.x_km, places.y_km)
+        fields = conditioning.of_each(
+            (one.field for one in measure.conditioned), lambda field: self._field_of(field, event, places)
+        )
+        moments = zip(*networks, self._backbone(measure, event, places), fields, strict=True)
+        support = measure.support
         return conditioning.combined(
             list(itertools.starmap(MemberMoments, moments)),
-            None if self._support is None else self._support_at(event, places),
-            self._shrinkage,
-            calibration=self._calibration,
-            nearest_km=at_places,
+            None if support is None else self._support_at(support, event, places),
+            measure.shrinkage,
+            calibration=measure.calibration,
+            nearest_km=nearest_km,
             xp=tf.math,
         )
 
@@ -547,11 +619,11 @@ class Graph:
             found = of_field.at_own(self._source_km(*event), place_km, site)
         return FieldMoments(*(tf.reshape(values, shape) for values in found), field.covariance.event)
 
-    def _support_at(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
+    def _support_at(self, support: Support, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
         """Return the support of predictions at places, [n, ...]."""
         x, y, depth = tf.unstack(self._source_km(*event), axis=-1)
-        curve = self._support.curve(tf.cast(event[3], tf.float32), depth, x, y, xp=TENSORS)
-        return self._support.at(curve, self._ln_r_hyp(event, places), xp=TENSORS)
+        curve = support.curve(tf.cast(event[3], tf.float32), depth, x, y, xp=TENSORS)
+        return support.at(curve, self._ln_r_hyp(event, places), xp=TENSORS)
 
     def _ln_r_hyp(self, event: Sequence[tf.Tensor], places: _Places) -> tf.Tensor:
         """Return ln of the hypocentral distances (km, at least 1) to places, [n, ...]."""
@@ -562,13 +634,16 @@ class Graph:
         # Inputs that are no numbers are refused by name, and must not end in an index out of range before.
         return tf.where(tf.math.is_finite(ln_r), ln_r, 0.0)
 
-    def _backbone(self, event: Sequence[tf.Tensor], places: _Places) -> list[tuple | None]:
+    def _backbone(
+        self, measure: Measure, event: Sequence[tf.Tensor], places: _Places
+    ) -> list[tuple | None]:
         """Return median and variance of ln IM of the backbone of each member at places, [n, ...] each.
 
         None stands for a member without backbone.
         """
         return conditioning.of_each(
-            self._backbones, lambda tables: self._backbone_of(tables, event, places)
+            (one.tables for one in measure.conditioned),
+            lambda tables: self._backbone_of(tables, event, places),
         )
 
     def _backbone_of(self, tables: MedianTables, event: Sequence[tf.Tensor], places: _Places) -> tuple:
@@ -591,15 +666,16 @@ class Graph:
             moments = [tf.where(r_rup_km > 0, *both) for both in zip(with_rupture, moments, strict=True)]
         return tuple(tf.reshape(values, shape) for values in moments)
 
-    def _nearest_km(self, x_km, y_km) -> tf.Tensor:
+    @staticmethod
+    def _nearest_km(trained_km: np.ndarray, x_km, y_km) -> tf.Tensor:
         """Return the distance from each place to the nearest training site, km.
 
         Training sites are taken a few at a time, to save memory.
         """
         x, y = (tf.cast(values, tf.float32)[..., None] for values in (x_km, y_km))
-        count = -(-len(self._trained_km) // _SITES_AT_ONCE)
+        count = -(-len(trained_km) // _SITES_AT_ONCE)
         nearest = tf.fill(tf.shape(x)[:-1], np.float32(np.inf))
-        for block in np.array_split(self._trained_km.astype("float32"), count):
+        for block in np.array_split(trained_km.astype("float32"), count):
             with tf.control_dependencies([nearest]):
                 squares = (x - block[:, 0]) ** 2 + (y - block[:, 1]) ** 2
             nearest = tf.minimum(nearest, tf.reduce_min(squares, axis=-1))

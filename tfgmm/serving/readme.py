@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
+from tfgmm.core import imt
+from tfgmm.prediction.quantities import median_name
+from tfgmm.serving.graph import output_name
+
 #: Text of the configuration file for TensorFlow Serving in a docker container.
 MODELS_CONFIG = """\
 model_config_list {{
@@ -33,7 +37,7 @@ MEANINGS = {
     "every site of a model that was trained without Vs30",
     "site_r_rup_km": "closest distance to the rupture, km; 0 where the rupture is unknown",
     "station_id": "of stations that the model knows, listed in `assets.extra/tfgmm.json`",
-    "mean": "of ln IM, with IM in g",
+    "mean": "of ln IM, with IM in g (PGV: in cm/s)",
     "stddev": "total standard deviation of ln IM",
     "aleatory": "its part that the networks agree on: noise of a record, event term, and what records "
     "leave open of the terms of site, source and path, which more records would lower",
@@ -60,7 +64,7 @@ _TYPES = {"DT_DOUBLE": "float64", "DT_FLOAT": "float32", "DT_INT32": "int32", "D
 _README = """\
 # {name}
 
-Ground-motion model for {intensity_measure} ({component}), made by tfgmm: {count} networks as one TensorFlow
+Ground-motion model for {ims} ({component}), made by tfgmm: {count} networks as one TensorFlow
 SavedModel. {origin}
 
 ## Serve it
@@ -116,7 +120,7 @@ inputs = event | {places}
 known = model.signatures["{signature}"].structured_input_signature[1]
 tensors = {{key: tf.constant(inputs[key], spec.dtype) for key, spec in known.items()}}
 found = model.signatures["{signature}"](**tensors)
-median_g = tf.exp(found["mean"]).numpy()
+{median} = tf.exp(found["{mean}"]).numpy()
 """
 
 
@@ -141,6 +145,7 @@ def readme(description: dict, signatures: Mapping[str, SignatureDef]) -> str:
     return (
         _README.format(
             **description | ranges,
+            ims=", ".join(description["intensity_measures"]),
             count=len(description["members"]),
             request=json.dumps({"signature_name": "at_sites", "inputs": event | sites}),
             example=_example(description, event, sites),
@@ -177,9 +182,15 @@ def _example(description: dict, event: dict[str, list], sites: dict[str, list]) 
     """Return example code in Python: for stations if the model knows stations, otherwise for a site."""
     signature, places = "at_sites", sites
     if description["field"]:
-        signature, places = "at_stations", {"station_id": [description["field"]["stations"][:2]]}
+        signature, places = "at_stations", {"station_id": [description["stations"][:2]]}
+    ims = description["intensity_measures"]
     return _EXAMPLE.format(
-        **description, signature=signature, event=json.dumps(event), places=json.dumps(places)
+        **description,
+        signature=signature,
+        event=json.dumps(event),
+        places=json.dumps(places),
+        mean=output_name("mean", ims[0], len(ims)),
+        median=median_name(ims[0]),
     )
 
 
@@ -200,15 +211,33 @@ def _glossary(signatures: Mapping[str, SignatureDef]) -> str:
         tensors |= dict(definition.inputs) | dict(definition.outputs)
     kinds = {name: types_pb2.DataType.Name(tensor.dtype) for name, tensor in tensors.items()}
     return "\n".join(
-        f"| `{name}` | {_TYPES.get(kinds[name], kinds[name])} | {MEANINGS.get(name, '')} |"
+        f"| `{name}` | {_TYPES.get(kinds[name], kinds[name])} | {_meaning(name)} |"
         for name in _ordered(tensors)
     )
+
+
+def _quantity(name: str) -> tuple[str, str]:
+    """Return the quantity and the intensity measure of an output; the measure is empty without one."""
+    quantity, _, im = name.rpartition("_")
+    return (quantity, im) if imt.is_imt(im) else (name, "")
+
+
+def _meaning(name: str) -> str:
+    """Return the meaning of an input or output, with the intensity measure of the output."""
+    quantity, im = _quantity(name)
+    text = MEANINGS.get(quantity, "")
+    return f"{im}: {text}" if im else text
 
 
 def _ordered(names: Mapping[str, object]) -> list[str]:
     """Return names in the order of `MEANINGS`, because a SavedModel keeps no order."""
     order = list(MEANINGS)
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def key(name: str) -> tuple:
+        quantity, im = _quantity(name)
+        return imt.order(im) if im else (), order.index(quantity) if quantity in order else len(order), name
+
+    return sorted(names, key=key)
 
 
 def _shape(tensor: TensorInfo) -> str:

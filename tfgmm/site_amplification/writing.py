@@ -138,7 +138,7 @@ def draw_against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     -------
     matplotlib.figure.Figure
     """
-    table = table.assign(period=[imt.period(im) or PGA_PERIOD_S for im in table["im"]])
+    table = table.assign(period=table["im"].map(_position))
     table = table.sort_values("period", kind="stable")
     groups = list(table.groupby("estimator", sort=False))
     with mpl.rc_context(drawing.STYLE):
@@ -157,14 +157,27 @@ def draw_against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     return figure
 
 
+def _position(im: str) -> float:
+    """Return the place of an intensity measure on the axis of periods, s; PGV stands left of PGA."""
+    if im == "PGV":
+        return PGA_PERIOD_S / 2
+    return imt.period(im) or PGA_PERIOD_S
+
+
 def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None:
-    """Draw amplification and intervals at one place; `number` sets the colour and the symbol."""
+    """Draw amplification and intervals at one place; `number` sets the colour and the symbol.
+
+    PGV, which is no part of the spectrum, is not joined to it.
+    """
     # Shifted a little per place: intervals at one period would cover each other.
     period = rows["period"].to_numpy() * 1.06**number
     value = rows["amplification"].to_numpy()
-    sides = [value - rows["low"], rows["high"] - value]
+    sides = np.array([value - rows["low"], rows["high"] - value])
     colour, marker = _LINES[number % len(_LINES)], "os^vDPX"[number % 7]
-    ax.errorbar(period, value, yerr=sides, color=colour, linewidth=0.9, capsize=2, label=label)
+    is_pgv = rows["im"].eq("PGV").to_numpy()
+    for part, text in ((~is_pgv, label), (is_pgv, None)):
+        style = {"color": colour, "linewidth": 0.9, "capsize": 2, "label": text}
+        ax.errorbar(period[part], value[part], yerr=sides[:, part], **style)
     known = rows["taught"].to_numpy().astype(bool)
     for chosen, face in ((known, colour), (~known, "white")):
         style = {"marker": marker, "s": 20, "facecolor": face, "edgecolor": colour, "zorder": 3}
@@ -175,7 +188,7 @@ def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
     """Make the horizontal axis logarithmic in period, s, with a tick at each intensity measure."""
     measures = table.drop_duplicates("im")
     crowded = len(measures) > 8
-    labels = [im if im == "PGA" else f"{imt.period(im):g}" for im in measures["im"]]
+    labels = [f"{imt.period(im):g}" if im.startswith("SA") else im for im in measures["im"]]
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(list(measures["period"])))
     ax.xaxis.set_major_formatter(FixedFormatter(labels))
