@@ -32,6 +32,11 @@ from tfgmm.stats.field_records import Cells
 EVERYTHING = Options(arms=("published",), within_km=40, min_records=1, sectors=4, layer_events=2)
 
 
+def of_networks(study):
+    """Return the averages of the networks of a study for PGA."""
+    return estimators.average_networks(study, ["PGA"])["PGA"]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("amplified")
@@ -42,7 +47,7 @@ def run(root) -> RunFolder:
     """Its own members and the published arm, but for one member of the latter."""
     data = untrained_run.write_data(root / "data", layers=True)
     made = untrained_run.make_finished(data, root / "runs" / "dense")
-    arm = Study(made, EVERYTHING).arm("published", IMS)
+    arm = Study(made, EVERYTHING).arm("published")
     untrained_run.give_random_weights(arm)
     arm.write_predictions()
     shutil.rmtree(made.member(1, 0, "drop-site").path)
@@ -240,18 +245,21 @@ def study(written, run) -> Study:
 @pytest.fixture(scope="module")
 def measured(study):
     calls = []
-    found = estimators.measure(study, "PGA", lambda: calls.append(1))
-    assert len(calls) == study.steps(("PGA",))
+    averages = estimators.average_networks(study, ["PGA"], lambda: calls.append(1))["PGA"]
+    found = estimators.measure(study, "PGA", averages)
+    assert len(calls) == study.steps
     return found
 
 
 @pytest.mark.slow
 def test_difference_is_that_of_the_mean_predictions(study, measured, run):
     """Against the whole ensembles, all events at once."""
-    arm = dataclasses.replace(run, experiment=study.arm("published", ("PGA",)).experiment)
-    members = {key: ensemble.member.load(arm.network("PGA", *key)) for key in ((0, 0), (1, 0))}
+    arm = dataclasses.replace(run, experiment=study.arm("published").experiment)
+    places = (0, 0), (1, 0)
+    members = {place: ensemble.member.load_networks(arm.member(*place), ["PGA"]) for place in places}
     with_site = ensemble.load(run.path, "PGA")
-    without = ensemble.Ensemble(arm, "PGA", members, study.rasteriser(drop=("site",)))
+    outputs = ensemble.Outputs(members, study.rasteriser(drop=("site",)))
+    without = ensemble.Ensemble(arm, "PGA", outputs)
     found = [one.maps(study.events)["mean"].mean("event").to_numpy() for one in (with_site, without)]
     expected = found[0] - found[1]
     expected -= expected[study.footprint].mean()
@@ -262,7 +270,7 @@ def test_difference_is_that_of_the_mean_predictions(study, measured, run):
 def test_one_ensemble_is_the_mean_prediction_less_the_folds_median(run):
     """With one bin and all events of equal weight."""
     plain = Study(run, EVERYTHING.model_copy(update={"arms": (), "sectors": 1, "cuts_km": ()}))
-    found = estimators.estimates(plain, "PGA", plain.footprint)["one_ensemble"]
+    found = estimators.estimates(plain, "PGA", plain.footprint, of_networks(plain))["one_ensemble"]
     maps = ensemble.load(run.path, "PGA").maps(plain.events)
     table = data_pipeline.flat_table(plain.dataset, plain.experiment, "PGA")
     medians = []
@@ -328,11 +336,12 @@ def test_site_terms_are_those_of_the_field(with_field):
 @pytest.mark.slow
 def test_one_ensemble_is_backbone_networks_and_site_terms_less_the_median(with_field):
     study, run = with_field, with_field.run
-    found = estimators.estimates(study, "PGA", study.footprint)["one_ensemble"]
+    found = estimators.estimates(study, "PGA", study.footprint, of_networks(study))["one_ensemble"]
     maps, medians = [], estimators._average_medians(study, "PGA")[:, 0]
     for chunk in range(2):
         network = ensemble.member.load_networks(run.member(chunk, 0), ["PGA"])
-        alone = ensemble.Ensemble(run, "PGA", {(chunk, 0): network}, study.rasteriser())
+        outputs = ensemble.Outputs({(chunk, 0): network}, study.rasteriser())
+        alone = ensemble.Ensemble(run, "PGA", outputs)
         u = alone.maps(study.events)["mean"].mean("event").to_numpy()
         pixels = pd.DataFrame(dict(zip(("row", "col"), np.indices(u.shape).reshape(2, -1), strict=True)))
         x, y = study.pixels_km.reshape(-1, 2).T
@@ -357,7 +366,8 @@ def test_one_ensemble_is_backbone_networks_and_site_terms_less_the_median(with_f
 def test_stations_have_their_own_part_beside_the_map(with_field):
     """Site terms of the fields of all chunks, less those of the pixel of the station."""
     study = with_field
-    one = estimators.measure(study, "PGA").stations.drop_duplicates("station_id").set_index("station_id")
+    stations = estimators.measure(study, "PGA", of_networks(study)).stations
+    one = stations.drop_duplicates("station_id").set_index("station_id")
     place = study.located.set_index("station_id").loc[["K03"]]
     pixel = study.pixels_km[place["row"], place["col"]]
     parts = []
@@ -373,7 +383,7 @@ def test_stations_have_their_own_part_beside_the_map(with_field):
 
 @pytest.mark.slow
 def test_layers_that_the_networks_never_saw_have_no_response(study, measured):
-    blind = dataclasses.replace(study.run, experiment=study.arm("published", ("PGA",)).experiment)
+    blind = dataclasses.replace(study.run, experiment=study.arm("published").experiment)
     questions = estimators._layer_averages(study)
     names = study.rasteriser(drop=("site",)).names
     assert "layers" in measured.estimates and len(questions) == 1 + 2
@@ -407,7 +417,7 @@ def test_runs_that_are_no_pairs_are_refused(study, sparse):
 def test_nothing_taught_is_refused(study):
     hungry = Study(study.run, EVERYTHING.model_copy(update={"min_records": 10**6}))
     with pytest.raises(DataError, match="no pixel .* has 1000000 training records within 40 km: raise"):
-        estimators.measure(hungry, "PGA")
+        estimators.measure(hungry, "PGA", of_networks(hungry))
 
 
 @pytest.mark.slow

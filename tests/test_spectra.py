@@ -7,8 +7,9 @@ import xarray as xr
 
 import tfgmm
 from helpers import untrained_run
+from tfgmm.cli.app import main
 from tfgmm.core.errors import UsageError
-from tfgmm.prediction import ensemble, spectra
+from tfgmm.prediction import ensemble, spectra, spectrum_figure
 from tfgmm.prediction.quantities import Quantities, by_measure, joined, median_name
 
 IMS = ("SA(1.0)", "PGA", "PGV", "SA(0.5)")
@@ -133,3 +134,52 @@ def test_maps_of_all_measures_in_one_file(run, tmp_path):
 def test_levels_of_two_units_are_refused(run, tmp_path):
     with pytest.raises(UsageError, match="levels need one unit"):
         run.predict(EVENTS, tmp_path / "maps.nc", im="all", exceed=[0.1])
+
+
+@pytest.mark.slow
+def test_spectra_at_sites_are_a_figure(run, tmp_path):
+    events = EVENTS.head(1)
+    path = run.predict(events, tmp_path / "spectra.png", im="spectrum", sites=SITES)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    together = run.ensemble("spectrum").at_sites(events, SITES).isel(event=0)
+    figure = spectrum_figure.draw(together, "two sites", together["mean"] * 0 + 0.1)
+    first, second = (ax for ax in figure.axes if ax.get_visible())
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["a", "b"]
+    line = next(line for line in first.lines if line.get_label() == "median")
+    expected = together["mean"].sel(im=["PGA", "SA(0.5)", "SA(1.0)"]).isel(site=0)
+    np.testing.assert_allclose(line.get_ydata(), np.exp(expected))
+    np.testing.assert_allclose(line.get_xdata(), [0.25, 0.5, 1.0])
+
+
+@pytest.mark.slow
+def test_a_figure_of_sites_needs_two_periods_and_few_sites(run, tmp_path):
+    with pytest.raises(UsageError, match="spectra, which need two periods: give --im spectrum"):
+        run.predict(EVENTS, tmp_path / "spectra.png", im="PGA", sites=SITES)
+    many = pd.concat([SITES] * 7, ignore_index=True).assign(site_id=[f"{n}" for n in range(14)])
+    with pytest.raises(UsageError, match="at 1 to 12 sites, not 14"):
+        run.predict(EVENTS, tmp_path / "spectra.png", im="all", sites=many)
+
+
+@pytest.mark.slow
+def test_the_command_draws_spectra_at_a_place(run, tmp_path, capfd):
+    scenario = ["--magnitude", "6", "--longitude", "139.8", "--latitude", "35.6", "--depth", "20"]
+    out = tmp_path / "town.pdf"
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "predict",
+                str(run.path),
+                *scenario,
+                "--at",
+                "139.9,35.7,Town",
+                "--spectrum",
+                "--out",
+                str(out),
+            ]
+        )
+    assert not end.value.code and out.read_bytes().startswith(b"%PDF")
+    assert "PGA, PGV, SA(0.5), SA(1.0)" in " ".join(capfd.readouterr().out.split())
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(run.path), *scenario, "--spectrum"])
+    assert end.value.code == 2
+    assert "give --at LON,LAT" in " ".join(capfd.readouterr().err.split())

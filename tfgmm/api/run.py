@@ -510,7 +510,8 @@ class Run(os.PathLike):
             returned by `tfgmm.scenario` or `tfgmm.read_events`.
         out : path
             Output file. Maps: ``.nc`` (all in one file), or ``.tif``, ``.png`` or ``.pdf`` (one file per
-            event and measure; several files in a folder). Table of sites: ``.csv`` or ``.parquet``.
+            event and measure; several files in a folder). Table of sites: ``.csv`` or ``.parquet``; figure
+            of their spectra, for several measures: ``.png`` or ``.pdf``.
         im : str or sequence of str, optional
             Intensity measures, as for `ensemble`.
         sites : pandas.DataFrame, optional
@@ -570,7 +571,9 @@ class Run(os.PathLike):
         ensemble = self.ensemble(im, condition=condition)
         if exceed and len(set(map(imt.unit, ensemble.ims))) > 1:
             raise UsageError("levels need one unit: ask for PGV (cm/s) and for PGA and SA (g) in turn")
-        target = writing.Target.choose(Path(out), at_sites, len(events) * len(ensemble.ims), overwrite)
+        spectra = at_sites and Path(out).suffix.lower() in outputs.FIGURES
+        count = len(events) * (1 if spectra else len(ensemble.ims))
+        target = writing.Target.choose(Path(out), at_sites, count, overwrite)
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
         return writing.write(

@@ -90,6 +90,32 @@ def numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | No
     return values
 
 
+def place(text: str) -> dict[str, str | float]:
+    """Return the place in a text of the form ``LON,LAT[,NAME]``.
+
+    >>> place("139.77,35.68,Tokyo")
+    {'name': 'Tokyo', 'longitude': 139.77, 'latitude': 35.68}
+
+    Parameters
+    ----------
+    text : str
+        Value of the option ``--at``.
+
+    Returns
+    -------
+    dict
+        ``name`` (without NAME, the whole text); ``longitude`` and ``latitude``, float, degrees.
+
+    Raises
+    ------
+    UsageError
+        The text is not of this form.
+    """
+    *coordinates, name = text.split(",") if text.count(",") > 1 else [*text.split(","), text]
+    longitude, latitude = numbers(",".join(coordinates), 2, "--at")
+    return {"name": name.strip(), "longitude": longitude, "latitude": latitude}
+
+
 def names(text: str | None) -> tuple[str, ...] | None:
     """Return the names in a text with commas between the names; None for None.
 

@@ -53,6 +53,18 @@ def _events(catalogue: Path | None, any_type: bool, comma: bool, *scenario: floa
     return events
 
 
+def _places(at: list[str] | None, sites: Path | None, stations: str | None) -> "pd.DataFrame | None":
+    """Return the table of the sites of --at, None without them; refuse other sites beside them."""
+    if not at:
+        return None
+    if sites is not None or stations is not None:
+        raise UsageError("give --at, --sites or --stations, not two of them")
+    import pandas as pd
+
+    table = pd.DataFrame([options.place(text) for text in at])
+    return table.rename(columns={"name": "site_id"})
+
+
 def _sites(path: Path | None, comma: bool) -> "pd.DataFrame | None":
     """Return the table of sites to predict at, or None if no file is given; print the dropped rows."""
     if path is None:
@@ -74,9 +86,16 @@ StationsOfRun = Annotated[
 PredictionOut = Annotated[
     Path | None,
     typer.Option(
-        help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet "
-        "(default: prediction.nc or prediction.csv)."
+        help="Maps: .nc, .tif, .png or .pdf; sites: .csv or .parquet, with several measures also .png or "
+        ".pdf, their spectra (default: prediction.nc or prediction.csv; with --spectrum spectrum.png)."
     ),
+]
+At = Annotated[
+    list[str] | None,
+    typer.Option(help="Site LON,LAT[,NAME] to predict at; repeatable; instead of --sites."),
+]
+Spectrum = Annotated[
+    bool, typer.Option("--spectrum", help="All measures of the run, as --im spectrum, drawn at the sites.")
 ]
 Exceed = Annotated[
     list[float] | None, typer.Option(help="Level, g, whose exceedance probability to predict; repeatable.")
@@ -127,6 +146,8 @@ def predict(
     decimal_comma: options.DecimalComma = False,
     sites: SitesOrMaps = None,
     stations: StationsOfRun = None,
+    at: At = None,
+    spectrum: Spectrum = False,
     out: PredictionOut = None,
     im: Ims = None,
     exceed: Exceed = None,
@@ -142,13 +163,19 @@ def predict(
     """Predict earthquakes: median, sigma and its parts, probabilities, as maps or at sites."""
     from tfgmm.api.asking import refuse_both
 
-    at_sites = refuse_both(sites, stations)
-    out = out or Path("prediction.csv" if at_sites else "prediction.nc")
+    places = _places(at, sites, stations)
+    at_sites = places is not None or refuse_both(sites, stations)
+    if spectrum and not at_sites:
+        raise UsageError("--spectrum draws spectra at sites: give --at LON,LAT, --sites or --stations")
+    if spectrum and im:
+        raise UsageError("--spectrum predicts all measures of the run: leave --im out")
+    default = "spectrum.png" if spectrum else "prediction.csv" if at_sites else "prediction.nc"
+    out, im = out or Path(default), ["spectrum"] if spectrum else im
     outputs.prediction_ending(out, at_sites)  # before files are read
     events = _events(catalogue, any_type, decimal_comma, magnitude, longitude, latitude, depth)
     choices = {"interpolation": interpolation, "calibrated": False if raw else None, "overwrite": overwrite}
     choices |= {
-        "sites": _sites(sites, decimal_comma),
+        "sites": _sites(sites, decimal_comma) if places is None else places,
         "exceed": exceed or (),
         "percentiles": percentile or (),
     }

@@ -434,9 +434,8 @@ def _place(text: str, grid: "Grid") -> dict:
     UsageError
         The text is not of the form ``LON,LAT[,NAME]``, or the place lies outside the map.
     """
-    *numbers, name = text.split(",") if text.count(",") > 1 else [*text.split(","), text]
-    longitude, latitude = options.numbers(",".join(numbers), 2, "--at")
-    _, _, inside = grid.locate(longitude, latitude)
+    place = options.place(text)
+    _, _, inside = grid.locate(place["longitude"], place["latitude"])
     if not inside:
         raise UsageError(f"--at {text}: this place lies outside the map of the run")
-    return {"name": name.strip(), "longitude": longitude, "latitude": latitude}
+    return place

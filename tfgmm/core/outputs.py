@@ -9,6 +9,8 @@ from tfgmm.core.errors import UsageError
 #: Endings of the files in which maps of predictions, and tables of predictions, can be written.
 MAPS = (".nc", ".tif", ".tiff", ".png", ".pdf")
 TABLES = (".csv", ".parquet")
+#: Endings of figures, of maps or of spectra at sites.
+FIGURES = (".png", ".pdf")
 #: Endings of file names: if the name of an output folder has one, the user meant a file.
 FILES = (
     *(".csv", ".feather", ".geojson", ".gpkg", ".htm", ".html", ".ipynb", ".jpeg", ".jpg", ".json", ".md"),
@@ -53,7 +55,8 @@ def prediction_ending(path: Path, at_sites: bool) -> str:
     path : Path
         File that will be written.
     at_sites : bool
-        Whether the file is a table of predictions at sites (`TABLES`), not maps on the grid (`MAPS`).
+        Whether the file is a table of predictions at sites (`TABLES`) or a figure of their spectra, not
+        maps on the grid (`MAPS`).
 
     Returns
     -------
@@ -65,7 +68,9 @@ def prediction_ending(path: Path, at_sites: bool) -> str:
     UsageError
         The ending is not possible for such predictions.
     """
-    return ending_of(path, TABLES, "a table of sites") if at_sites else ending_of(path, MAPS, "maps")
+    if at_sites:
+        return ending_of(path, (*TABLES, *FIGURES), "a table of sites, or a figure of their spectra,")
+    return ending_of(path, MAPS, "maps")
 
 
 def refuse_file_name(path: Path, what: str) -> None:

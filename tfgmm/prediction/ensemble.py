@@ -77,6 +77,22 @@ class Outputs:
             self._last = key, self._graph(window.size)(maps)
         return self._last[1]
 
+    def with_rasteriser(self, rasteriser: Rasteriser) -> "Outputs":
+        """Return the same networks, with input maps from another rasteriser.
+
+        Parameters
+        ----------
+        rasteriser : Rasteriser
+            Maker of maps of the same channels.
+
+        Returns
+        -------
+        Outputs
+        """
+        outputs = copy.copy(self)
+        outputs._input_maps, outputs._last = _input_maps(rasteriser), ((), [])
+        return outputs
+
     @property
     def measures(self) -> int:
         """Return the number K of intensity measures."""
@@ -151,7 +167,7 @@ class Ensemble:
         Ensemble
         """
         ensemble = copy.copy(self)
-        ensemble._outputs = Outputs(self.members, rasteriser)
+        ensemble._outputs = self._outputs.with_rasteriser(rasteriser)
         return ensemble
 
     @property

@@ -24,6 +24,7 @@ from scipy.io import netcdf_file
 from tfgmm.core import drawing, files, imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.core.grid import Grid
+from tfgmm.prediction import spectrum_figure
 from tfgmm.prediction.conditioning import Known
 from tfgmm.prediction.ensemble import UNKNOWN, Ensemble
 from tfgmm.prediction.places import Interpolation
@@ -103,9 +104,9 @@ def _title(maps: xr.Dataset) -> str:
     notes += ["reference rock"] if maps.attrs["reference_rock"] else []
     notes += [f"interpolated between {maps.attrs['interpolated']}"] if "interpolated" in maps.attrs else []
     notes += [f"Vs30 {maps.attrs['vs30_m_s']:g} m/s"] if "vs30_m_s" in maps.attrs else []
-    outside = [what for name, what in _OUTSIDE.items() if maps[name]]
+    outside = [what for name, what in _OUTSIDE.items() if maps[name].any()]
     notes += [f"outside the training range: {', '.join(outside)}"] if outside else []
-    if _without_support(maps).any():
+    if "site" not in maps.dims and _without_support(maps).any():
         notes += [f"hatched: fewer than {FEW_RECORDS} training records like it"]
     event = (
         f"M {maps['magnitude'].item():.1f}, depth {maps['depth_km'].item():.0f} km, "
@@ -173,7 +174,8 @@ class Target:
         out : Path
             Output file; the ending gives the format. Maps: ``.nc`` (CF NetCDF, all in one file), ``.tif``,
             ``.png`` or ``.pdf`` (one file per event and measure; several files are written into a folder,
-            named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``.
+            named like `out` without the ending). Table of sites: ``.csv`` or ``.parquet``; figure of their
+            spectra: ``.png`` or ``.pdf`` (one file per event).
         at_sites : bool
             True for a table of sites, False for maps.
         n_maps : int
@@ -254,6 +256,9 @@ def write(
     DataError
         A value of a site is missing or out of range, or the file system refuses to write.
     """
+    draws_spectra = sites is not None and target.ending in outputs.FIGURES
+    if draws_spectra:
+        spectrum_figure.refuse_no_spectrum(ensemble.ims, len(sites))
     batches = ensemble.batches(
         *(events, sites),
         at_stations=at_stations,
@@ -271,7 +276,7 @@ def write(
             write_netcdf(predictions, temporary, ensemble.experiment.grid, id_bytes)
         else:
             names = events["event_id"].tolist()
-            if len(ensemble.ims) > 1:
+            if len(ensemble.ims) > 1 and not draws_spectra:
                 names = [f"{name}_{im}" for name in names for im in ensemble.ims]
             paths = _paths(temporary, names, target.ending) if target.is_folder else [temporary]
             _write_each(predictions, paths, target.ending, ensemble)
@@ -296,15 +301,17 @@ def _paths(folder: Path, names: list[str], ending: str) -> list[Path]:
 def _write_each(
     batches: Iterator[xr.Dataset], paths: list[Path], ending: str, ensemble: Ensemble | Spectra
 ) -> None:
-    """Write the maps of every event and measure to a GeoTIFF or a figure."""
+    """Write the maps of every event and measure to a GeoTIFF or a figure, or the spectra of every event."""
     events = (
         one.isel(event=number)
         for batch in batches
         for number in range(batch.sizes["event"])
-        for one in by_measure(batch)
+        for one in ([batch] if "site" in batch.dims else by_measure(batch))
     )
     for maps, path in zip(events, paths, strict=True):
-        if ending in (".tif", ".tiff"):
+        if "site" in maps.dims:
+            drawing.save(spectrum_figure.draw(maps, _title(maps)), path, ("",))
+        elif ending in (".tif", ".tiff"):
             write_geotiff(maps, path, ensemble.experiment.grid)
         else:
             drawing.save(draw_scenario(maps, ensemble.stations), path, ("",))

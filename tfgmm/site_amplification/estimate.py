@@ -317,14 +317,14 @@ def average_maps(maps: Iterable[np.ndarray], weightings: Iterable[Weighting]) ->
 
     Parameters
     ----------
-    maps : iterable of ndarray, [event, row, col]
+    maps : iterable of ndarray, [event, ..., row, col]
         Maps of all events in blocks of a few events, in the order of the events of the weightings.
     weightings : iterable of Weighting
         Weights of the events.
 
     Returns
     -------
-    ndarray, [weighting, set, row, col]
+    ndarray, [weighting, set, ..., row, col]
         Weighted means over all events, the first half and the second half (`SETS`), in the unit of the
         maps.
     """
@@ -332,7 +332,7 @@ def average_maps(maps: Iterable[np.ndarray], weightings: Iterable[Weighting]) ->
     for block in maps:
         events = slice(done, done + len(block))
         total = total + np.array(
-            [np.einsum("serc,erc->src", w.weights(events), block, optimize=True) for w in weightings]
+            [np.einsum("serc,e...rc->s...rc", w.weights(events), block, optimize=True) for w in weightings]
         )
         done = events.stop
     return total
@@ -358,19 +358,22 @@ class Average:
 
 
 def average_members(
-    run: RunFolder, im: str, averages: Sequence[Average], progress: Callable[[], None] = lambda: None
-) -> list[np.ndarray]:
+    run: RunFolder,
+    ims: Sequence[str],
+    averages: Sequence[Average],
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, list[np.ndarray]]:
     """Return averages over events of what the network of each member adds to the median of ln IM.
 
     That is the whole mean of ln IM for networks without backbone. The support of the networks by training
-    records is not looked at. One member is in memory at a time.
+    records is not looked at. One member is in memory at a time, and predicts all measures at once.
 
     Parameters
     ----------
     run : RunFolder
         The run; its experiment is that of the arm (set of input channels) whose members predict.
-    im : str
-        Intensity measure.
+    ims : sequence of str
+        Intensity measures.
     averages : sequence of Average
         Averages to compute.
     progress : callable
@@ -378,8 +381,8 @@ def average_members(
 
     Returns
     -------
-    list of ndarray, [chunk, init, weighting, set, row, col]
-        One array of means per average, ln units (IM in g); the sets are all events, the first
+    dict of str to list of ndarray, [chunk, init, weighting, set, row, col]
+        By intensity measure, one array of means per average, ln units; the sets are all events, the first
         half and the second half (`SETS`).
 
     Raises
@@ -389,23 +392,37 @@ def average_members(
     """
     experiment, by_member = run.experiment, []
     for chunk, init in itertools.product(range(experiment.chunks), range(experiment.inits)):
-        networks = member.load_networks(run.member(chunk, init), [im])
-        network = Ensemble(run, im, Outputs({(chunk, init): networks}, averages[0].rasteriser))
-        by_member.append(
-            [
-                average_maps(_predict_maps(network, average, progress), average.weightings)
-                for average in averages
-            ]
+        place = chunk, init
+        outputs = Outputs({place: member.load_networks(run.member(*place), ims)}, averages[0].rasteriser)
+        means = (
+            average_maps(_predict_maps(run, ims, outputs, average, progress), average.weightings)
+            for average in averages
         )
+        by_member.append([np.moveaxis(of_average, 2, 0) for of_average in means])
     shape = experiment.chunks, experiment.inits
-    return [np.reshape(means, (*shape, *np.shape(means[0]))) for means in zip(*by_member, strict=True)]
+    return {
+        im: [
+            np.reshape([means[number] for means in of_average], (*shape, *of_average[0].shape[1:]))
+            for of_average in zip(*by_member, strict=True)
+        ]
+        for number, im in enumerate(ims)
+    }
 
 
 def _predict_maps(
-    ensemble: Ensemble, average: Average, progress: Callable[[], None]
+    run: RunFolder,
+    ims: Sequence[str],
+    outputs: Outputs,
+    average: Average,
+    progress: Callable[[], None],
 ) -> Iterator[np.ndarray]:
-    """Yield maps of the predicted mean of ln IM, [event, row, col], a few events at a time."""
-    for batch in ensemble.with_rasteriser(average.rasteriser).batches(average.events, calibrated=False):
-        yield batch["mean"].to_numpy()
-        for _ in range(batch.sizes["event"]):
+    """Yield maps of the predicted mean of ln IM, [event, measure, row, col], a few events at a time."""
+    outputs = outputs.with_rasteriser(average.rasteriser)
+    each = [
+        Ensemble(run, im, outputs, number).batches(average.events, calibrated=False)
+        for number, im in enumerate(ims)
+    ]
+    for batches in zip(*each, strict=True):
+        yield np.stack([batch["mean"].to_numpy() for batch in batches], axis=1)
+        for _ in range(batches[0].sizes["event"]):
             progress()

@@ -11,6 +11,7 @@ have enough training records near them.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,65 @@ class Measure:
     stations: pd.DataFrame
 
 
-def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) -> Measure:
+class NetworkAverages(NamedTuple):
+    """Averages over events of what the networks add to the median of ln IM of one measure, ln units.
+
+    Attributes
+    ----------
+    own : ndarray, [chunk, init, weighting, set, row, col]
+        Averages of the run's own networks, with plain and with balanced weights of the events.
+    with_layers : list of ndarray, [chunk, init, 1, set, row, col]
+        Averages of the same networks with the site layers as they are and with each varied layer.
+    without : dict of str to ndarray, [chunk, init, 1, set, row, col]
+        Averages of the networks without site channels, by arm.
+    """
+
+    own: np.ndarray
+    with_layers: list[np.ndarray]
+    without: dict[str, np.ndarray]
+
+
+def average_networks(
+    study: Study, ims: Sequence[str], progress: Callable[[], None] = lambda: None
+) -> dict[str, NetworkAverages]:
+    """Average over events what the networks of a run and of its arms predict, for several measures at once.
+
+    Parameters
+    ----------
+    study : Study
+        The run with its options.
+    ims : sequence of str
+        Intensity measures.
+    progress : callable
+        Called after each event of each average and member; `Study.steps` is the number of calls.
+
+    Returns
+    -------
+    dict of str to NetworkAverages
+        By intensity measure.
+    """
+    plain = study.weighting(study.events)
+    own = Average(study.rasteriser(), study.events, (plain, study.balanced))
+    of_own = average_members(study.run, ims, [own, *_layer_averages(study)], progress)
+    of_arms = {}
+    for name in study.options.arms:
+        arm = study.arm(name).experiment
+        average = Average(study.rasteriser(drop=arm.drop), study.events, (plain,))
+        of_arms[name] = average_members(_run_of(study, name), ims, [average], progress)
+    return {
+        im: NetworkAverages(
+            of_own[im][0], of_own[im][1:], {name: means[im][0] for name, means in of_arms.items()}
+        )
+        for im in ims
+    }
+
+
+def _run_of(study: Study, arm: str) -> RunFolder:
+    """Return the run of a study as that of an arm, a set of input channels."""
+    return dataclasses.replace(study.run, experiment=study.arm(arm).experiment)
+
+
+def measure(study: Study, im: str, averages: NetworkAverages) -> Measure:
     """Estimate the site amplification of one intensity measure, with all errors, on maps and at stations.
 
     Parameters
@@ -73,8 +132,8 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
         The run with its options.
     im : str
         Intensity measure.
-    progress : callable
-        Called after each event of each average and member; `Study.steps` returns the number of calls.
+    averages : NetworkAverages
+        Averages of the networks for this measure.
 
     Returns
     -------
@@ -90,7 +149,7 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
     terms = SiteTerms.fit(records)
     trained = site_terms.trained_stations(records, study.folds)
     taught = _find_taught(study, trained)
-    by_estimator = estimates(study, im, taught, progress)
+    by_estimator = estimates(study, im, taught, averages)
     recorded = study.located[study.located["station_id"].isin(records["station_id"])]
     held = site_terms.held_out(recorded, study.folds, study.experiment.reference)
     kriged = terms.kriged()
@@ -115,9 +174,7 @@ def measure(study: Study, im: str, progress: Callable[[], None] = lambda: None) 
     return Measure(by_estimator, maps.expand_dims(im=[im]), stations.assign(im=im))
 
 
-def estimates(
-    study: Study, im: str, taught: np.ndarray, progress: Callable[[], None] = lambda: None
-) -> dict[str, Estimate]:
+def estimates(study: Study, im: str, taught: np.ndarray, averages: NetworkAverages) -> dict[str, Estimate]:
     """Estimate the site amplification of one intensity measure by every estimator.
 
     Parameters
@@ -128,8 +185,8 @@ def estimates(
         Intensity measure.
     taught : ndarray of bool, [row, col]
         Pixels with enough training records near them.
-    progress : callable
-        Called after each event of each average and member.
+    averages : NetworkAverages
+        Averages of the networks for this measure.
 
     Returns
     -------
@@ -138,21 +195,16 @@ def estimates(
         layer is an input channel.
     """
     plain, balanced = study.weighting(study.events), study.balanced
-    own_average = Average(study.rasteriser(), study.events, (plain, balanced))
-    own, *with_layers = average_members(study.run, im, [own_average, *_layer_averages(study)], progress)
-    own = own + _average_backbones(study, study.run, im, (plain, balanced))[:, np.newaxis]
+    own = averages.own + _average_backbones(study, study.run, im, (plain, balanced))[:, np.newaxis]
     maps = {}
     for name in study.options.arms:
-        arm = study.arm(name).experiment
-        average = Average(study.rasteriser(drop=arm.drop), study.events, (plain,))
-        arm_run = dataclasses.replace(study.run, experiment=arm)
-        (without,) = average_members(arm_run, im, [average], progress)
-        without = without + _average_backbones(study, arm_run, im, (plain,))[:, np.newaxis]
+        of_arm = _average_backbones(study, _run_of(study, name), im, (plain,))
+        without = averages.without[name] + of_arm[:, np.newaxis]
         maps[DIFFERENCE[name]] = estimate.paired_difference(own[:, :, 0], without[:, :, 0])
     of_chunks = _site_fields(study, im) - _average_medians(study, im)
     maps[ONE_ENSEMBLE] = own[:, :, 1] + of_chunks[:, np.newaxis]
-    if with_layers:
-        plain_means = [means[:, :, 0] for means in with_layers]
+    if averages.with_layers:
+        plain_means = [means[:, :, 0] for means in averages.with_layers]
         maps[LAYERS] = _layer_response(study, plain_means, study.footprint & taught)
     smooth_px = SMOOTH_KM / study.grid.pixel_km
     return {name: Estimate.from_maps(values, study.footprint, smooth_px) for name, values in maps.items()}

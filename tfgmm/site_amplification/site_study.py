@@ -296,13 +296,9 @@ class Study:
             for factor in FACTORS
         ]
 
-    def steps(self, ims: tuple[str, ...]) -> int:
-        """Return how many times `estimators.measure` calls `progress` in total for some intensity measures.
-
-        Parameters
-        ----------
-        ims : tuple of str
-            Intensity measures.
+    @property
+    def steps(self) -> int:
+        """Return how many times `estimators.average_networks` calls `progress` in total.
 
         Returns
         -------
@@ -310,7 +306,7 @@ class Study:
         """
         layer_averages = len(self.varied_layers) + 1 if self.varied_layers else 0
         events = (1 + len(self.options.arms)) * len(self.events) + layer_averages * len(self.layer_events)
-        return len(ims) * self.experiment.chunks * self.experiment.inits * events
+        return self.experiment.chunks * self.experiment.inits * events
 
     def weighting(self, events: pd.DataFrame, **balance) -> Weighting:
         """Return the weights of events in averages over all events and over each of two halves.

@@ -175,9 +175,10 @@ def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) ->
     sides = np.array([value - rows["low"], rows["high"] - value])
     colour, marker = _LINES[number % len(_LINES)], "os^vDPX"[number % 7]
     is_pgv = rows["im"].eq("PGV").to_numpy()
+    style = {"color": colour, "linewidth": 0.9, "capsize": 2}
     for part, text in ((~is_pgv, label), (is_pgv, None)):
-        style = {"color": colour, "linewidth": 0.9, "capsize": 2, "label": text}
-        ax.errorbar(period[part], value[part], yerr=sides[:, part], **style)
+        if part.any():
+            ax.errorbar(period[part], value[part], yerr=sides[:, part], label=text, **style)
     known = rows["taught"].to_numpy().astype(bool)
     for chosen, face in ((known, colour), (~known, "white")):
         style = {"marker": marker, "s": 20, "facecolor": face, "edgecolor": colour, "zorder": 3}
@@ -375,9 +376,12 @@ def _train_arms(study: Study, train: Callable[[Training, str], bool]) -> None:
 
 def _measure(studies: Sequence[Study], ims: tuple[str, ...], report: Report) -> list[dict[str, Measure]]:
     """Return the site amplification of each study, by intensity measure."""
-    steps = sum(study.steps(ims) for study in studies)
-    progress = count_steps(report, "averaging over events", steps)
-    return [{im: estimators.measure(study, im, progress) for im in ims} for study in studies]
+    progress = count_steps(report, "averaging over events", sum(study.steps for study in studies))
+    measured = []
+    for study in studies:
+        of_networks = estimators.average_networks(study, ims, progress)
+        measured.append({im: estimators.measure(study, im, of_networks[im]) for im in ims})
+    return measured
 
 
 def refuse_strangers(folder: Path, ims: Sequence[str], others: Sequence[str], overwrite: bool) -> None:
