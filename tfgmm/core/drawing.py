@@ -129,6 +129,25 @@ def epicentre(ax: plt.Axes, event, **style: Any) -> PathCollection:
     return ax.scatter(event["longitude"], event["latitude"], **look | style)
 
 
+def degrees(longitude: float, latitude: float) -> str:
+    """Return a position as text.
+
+    >>> degrees(-117.5, 35.7)
+    '117.50°W 35.70°N'
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        Degrees; west and south are negative.
+
+    Returns
+    -------
+    str
+    """
+    east, north = "EW"[longitude < 0], "NS"[latitude < 0]
+    return f"{abs(longitude):.2f}°{east} {abs(latitude):.2f}°{north}"
+
+
 def plain_ticks(bar: Colorbar) -> None:
     """Label the values 1, 2 and 5 of each decade of a logarithmic colour bar as plain numbers.
 

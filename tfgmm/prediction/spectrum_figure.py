@@ -61,7 +61,7 @@ def draw(predictions: xr.Dataset, title: str, observed: xr.DataArray | None = No
     edge = periods[periods > 0].min() / 2
     periods = np.where(periods > 0, periods, edge)
     count = chosen.sizes["site"]
-    columns = min(count, _COLUMNS)
+    columns = 2 if count == 4 else min(count, _COLUMNS)
     rows = -(-count // columns)
     with mpl.rc_context(drawing.STYLE):
         figure, axes = plt.subplots(
@@ -88,10 +88,14 @@ def draw(predictions: xr.Dataset, title: str, observed: xr.DataArray | None = No
             ax.set_title(str(chosen["site_id"].to_numpy()[number]), fontsize=8, loc="left")
         for ax in axes.flat:
             ax.label_outer()
+        for ax in axes.flat[max(0, count - columns) : count]:  # nothing is below these
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("Period (s)")
         _periods_axis(axes, "PGA" in spectral, edge)
         for ax in axes[:, 0]:
             ax.set_ylabel("SA (g)")
-        axes[0, 0].legend(frameon=False, fontsize=6.5, loc="lower left")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
         figure.suptitle(title, fontsize=9)
     return figure
 
@@ -112,8 +116,6 @@ def _panel(ax: plt.Axes, spectrum: xr.Dataset, periods: np.ndarray) -> None:
 
 def _periods_axis(axes: np.ndarray, has_pga: bool, edge: float) -> None:
     """Label the shared axes: periods in s as plain numbers, and PGA at its place."""
-    for ax in axes[-1]:
-        ax.set_xlabel("Period (s)")
     ax = axes[0, 0]
     ax.xaxis.set_major_locator(LogLocator(subs=(1,)))
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -110,7 +110,7 @@ def _title(maps: xr.Dataset) -> str:
         notes += [f"hatched: fewer than {FEW_RECORDS} training records like it"]
     event = (
         f"M {maps['magnitude'].item():.1f}, depth {maps['depth_km'].item():.0f} km, "
-        f"{maps['event_longitude'].item():.2f}°E {maps['event_latitude'].item():.2f}°N"
+        f"{drawing.degrees(maps['event_longitude'].item(), maps['event_latitude'].item())}"
     )
     return "\n".join([event, "; ".join(notes)]).strip()
 
