@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.image import AxesImage
+from matplotlib.ticker import StrMethodFormatter
 
 from tfgmm.core import drawing, imt
 from tfgmm.core.errors import DataError
@@ -385,7 +386,7 @@ def draw_smoothness(table: pd.DataFrame, note: str = "") -> plt.Figure:
         for number, (column, label) in enumerate(
             (("records_smoothed", "records, smoothed"), ("predicted", "predicted"))
         ):
-            ax.loglog(
+            ax.semilogx(
                 rows["period_s"].astype(float),
                 rows[column],
                 color=figures.COLOURS[1 - number],
@@ -393,6 +394,8 @@ def draw_smoothness(table: pd.DataFrame, note: str = "") -> plt.Figure:
                 markersize=4,
                 label=label,
             )
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.set_ylim(bottom=0)
         ax.set(xlabel="Period (s)", ylabel="rms second difference in ln T (ln units)")
         ax.legend(frameon=False, fontsize=7)
         ax.set_title(f"Sites / events: {cell}")
