@@ -1,12 +1,13 @@
 """Correlation between intensity measures: planted matrices come back, part by part."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from statsmodels.stats.correlation_tools import corr_clipped
 
 from tfgmm.core.errors import DataError
 from tfgmm.stats import im_correlation
-from tfgmm.stats.im_correlation import PARTS, baker_jayaram_2008, estimate, positive_definite
+from tfgmm.stats.im_correlation import PARTS, ImCorrelation, baker_jayaram_2008, estimate, positive_definite
 
 IMS = ("PGA", "PGV", "SA(0.3)", "SA(1.0)")
 PERIODS = {"between_event": [0.01, 0.7, 0.3, 1.0], "site_to_site": [0.01, 1.0, 0.2, 2.0]}
@@ -60,6 +61,13 @@ def test_planted_correlations_come_back(many, missing):
         assert stddev == pytest.approx(planted, abs=0.03), part
     assert found.records[1, 3] == (11_000 if missing else 20_000)
     assert found.records[0, 0] == 20_000
+    assert found.events[1, 3] == found.events[3, 1] == len(np.unique(event[_having(missing)]))
+    assert found.sites[1, 3] == len(np.unique(site[_having(missing)]))
+
+
+def _having(missing: bool) -> slice:
+    """Records that have the second and the fourth measure."""
+    return slice(9000 if missing else 0, None)
 
 
 def test_is_the_solution_of_the_dense_quadratic_forms():
@@ -148,3 +156,23 @@ def test_table_has_a_row_per_part_and_pair():
     assert row["correlation"] == found.correlation[0, 2, 3]
     assert row["baker_jayaram_2008"] == baker_jayaram_2008(["SA(0.3)", "SA(1.0)"])[0, 1]
     assert table.loc[table["other_im"] == "PGV", "baker_jayaram_2008"].isna().all()
+
+
+def test_table_gives_the_correlations_back(tmp_path):
+    found = estimate(*_few())
+    found.table().assign(other=1).to_csv(tmp_path / "table.csv", index=False, float_format="%.6g")
+    table = pd.read_csv(tmp_path / "table.csv")
+    back = ImCorrelation.of_table(table.sample(frac=1, random_state=0).sort_values("im", kind="stable"))
+    assert back.ims == found.ims
+    for name in ("correlation", "stddev"):
+        assert getattr(back, name) == pytest.approx(getattr(found, name), rel=1e-4, abs=1e-4)
+    for name in ("records", "events", "sites"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
+    for matrix in back.correlation:
+        np.linalg.cholesky(matrix)
+    with pytest.raises(KeyError):
+        ImCorrelation.of_table(table[(table["im"] != "PGV") | (table["other_im"] != "SA(1.0)")])
+    with pytest.raises(KeyError):
+        ImCorrelation.of_table(table[table["part"] != "site_to_site"])
+    with pytest.raises(ValueError, match="not given once"):
+        ImCorrelation.of_table(pd.concat([table, table.iloc[:1]]))

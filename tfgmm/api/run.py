@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfgmm.serving.export import Export
     from tfgmm.serving.gmpe_table import GmpeTable
     from tfgmm.site_amplification.writing import SiteAmplification
+    from tfgmm.stats.im_correlation import ImCorrelation
 
 
 #: Function that is called with the name of the current step and the share of the step done, 0 to 1.
@@ -286,6 +287,29 @@ class Run(os.PathLike):
         counts = refit.refit(self.folder, dataset, report)
         self._ensembles.clear()
         return counts
+
+    def im_correlation(self) -> "ImCorrelation":
+        """Return the correlation between the intensity measures of the run, which `evaluate` estimates.
+
+        Returns
+        -------
+        ImCorrelation
+            ``ims``; ``correlation`` and ``stddev`` (ln units) of the total, between-event, within-event,
+            site-to-site and single-station residuals of records at held-out sites and of validation events;
+            ``table()``, beside Baker & Jayaram (2008).
+
+        Raises
+        ------
+        UsageError
+            The run is not evaluated, or has no two measures with enough records.
+        DataError
+            The table is damaged, or of other data.
+
+        Examples
+        --------
+        >>> run.im_correlation().table()  # doctest: +SKIP
+        """
+        return self.folder.im_correlation()
 
     def effects(self, station: str | None = None, *, cell_deg: float = 0.25) -> "dict[str, Effects]":
         """Map the effects of sources, sites and paths that the records tell, and return them as tables.

@@ -17,5 +17,6 @@ residuals          the full ensemble; bias and scatter of residuals against expl
 rivals             simple medians with the field of their residuals, which have the networks' information
 scored_run         a run with all predictions of its records, by its ensemble and by the baselines
 sections           sections of an evaluation (table, figure, text), and the sections on scores
+spectra_sections   sections on several intensity measures: correlation of residuals, smoothness of spectra
 variability        residuals split into event, site and remaining parts; parts of sigma
 """

@@ -14,6 +14,7 @@ from tfgmm.evaluation import (
     residual_sections,
     scored_run,
     sections,
+    spectra_sections,
 )
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import Section
@@ -122,6 +123,7 @@ def evaluate(
     makers = [sections.score_sections, residual_sections.residual_sections]
     # All that a split by magnitude validates lies beyond the data: there it is the main result.
     makers.insert(0 if run.experiment.split.kind == "magnitude" else 1, beyond_data.beyond_data_sections)
+    makers += [spectra_sections.spectra_sections]
     makers += [magnitude_types.magnitude_type_sections, backbone_section.backbone_sections]
     for make_sections in makers:
         for section in make_sections(scored):

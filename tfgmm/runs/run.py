@@ -31,6 +31,7 @@ from tfgmm.stats import calibration
 from tfgmm.stats.backbone import Backbone, MedianTables
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import Field
+from tfgmm.stats.im_correlation import ImCorrelation
 from tfgmm.stats.support import Shrinkage, Support
 
 #: Version of the layout of a run folder.
@@ -40,6 +41,8 @@ DESCRIPTION, DATA, MEMBERS = "experiment.json", "data", "members"
 EVENTS, STATIONS = "events.parquet", "stations.parquet"
 #: File of the shrinkage of the networks towards the backbone, by intensity measure.
 SHRINKAGE = "shrinkage.json"
+#: Table of the correlation between intensity measures, in ``tables/``, without its ending.
+IM_CORRELATION = "im_correlation"
 #: Folder of backbones and fields, which are conditioned on records.
 CONDITIONED = "conditioned"
 #: Stations of the records that these are conditioned on.
@@ -544,6 +547,37 @@ class RunFolder:
         if im not in calibrations:
             raise DataError(f"{path} has no {im}: give tfgmm evaluate again")
         return calibrations[im]
+
+    def im_correlation(self) -> ImCorrelation:
+        """Return the correlation between the intensity measures of the run, which an evaluation estimates.
+
+        Returns
+        -------
+        ImCorrelation
+            Correlations and standard deviations of the parts of the cross-fitted residuals.
+
+        Raises
+        ------
+        UsageError
+            The run is not evaluated, or has no two measures with enough records.
+        DataError
+            The table is damaged, or of other data.
+        """
+        path = self.path / "tables" / f"{IM_CORRELATION}.csv"
+        if not path.is_file():
+            raise UsageError(
+                f"run {self.path} has no correlation between measures: it needs two or more, and tfgmm "
+                "evaluate"
+            )
+        try:
+            table = pd.read_csv(path, dtype={"data_hash": str})  # a hash may look like a number
+            if set(table["data_hash"]) != {self.data["digest"]}:
+                raise ValueError("of other data")
+            return ImCorrelation.of_table(table)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path} is damaged or of another run ({error}): give tfgmm evaluate {self.path} again"
+            ) from error
 
     def with_places(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table of records with coordinates and other columns of their events and stations added.

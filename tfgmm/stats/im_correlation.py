@@ -32,14 +32,16 @@ class ImCorrelation:
         Positive definite correlation matrix of each of `PARTS`.
     stddev : ndarray, [part, im]
         Standard deviations, ln units; 0 where the estimate of the variance is not positive.
-    records : ndarray of int, [im, im]
-        Number of records that have both measures.
+    records, events, sites : ndarray of int, [im, im]
+        Numbers of the records that have both measures, and of their events and sites.
     """
 
     ims: tuple[str, ...]
     correlation: np.ndarray
     stddev: np.ndarray
     records: np.ndarray
+    events: np.ndarray
+    sites: np.ndarray
 
     def table(self) -> pd.DataFrame:
         """Return the correlations as a table with a row per part and pair of measures.
@@ -47,18 +49,72 @@ class ImCorrelation:
         Returns
         -------
         pandas.DataFrame
-            ``part``, ``im``, ``other_im``, ``correlation``, ``records`` (number of records that have both),
-            and ``baker_jayaram_2008``, the published correlation of total residuals, NaN for PGV.
+            ``part``, ``im``, ``other_im``, ``correlation``; ``stddev`` and ``other_stddev``, standard
+            deviations of the part of the two measures, ln units; ``records, events, sites``, the numbers of
+            the records that have both, and of their events and sites; and ``baker_jayaram_2008``, the
+            published correlation of total residuals, NaN for PGV.
         """
         published = baker_jayaram_2008(self.ims)
-        number = range(len(self.ims))
-        rows = [
-            (part, self.ims[i], self.ims[j], matrix[i, j], self.records[i, j], published[i, j])
-            for part, matrix in zip(PARTS, self.correlation, strict=True)
-            for i, j in itertools.combinations_with_replacement(number, 2)
+        first, second = np.triu_indices(len(self.ims))
+        names = np.array(self.ims)
+        parts = [
+            pd.DataFrame(
+                {
+                    "part": part,
+                    "im": names[first],
+                    "other_im": names[second],
+                    "correlation": matrix[first, second],
+                    "stddev": stddev[first],
+                    "other_stddev": stddev[second],
+                    "records": self.records[first, second],
+                    "events": self.events[first, second],
+                    "sites": self.sites[first, second],
+                    "baker_jayaram_2008": published[first, second],
+                }
+            )
+            for part, matrix, stddev in zip(PARTS, self.correlation, self.stddev, strict=True)
         ]
-        columns = ["part", "im", "other_im", "correlation", "records", "baker_jayaram_2008"]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.concat(parts, ignore_index=True)
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame) -> "ImCorrelation":
+        """Return the correlations that a table holds.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Result of `table`, with any further columns.
+
+        Returns
+        -------
+        ImCorrelation
+            Correlations; where the rounding of a file has made a matrix indefinite, it is mended.
+
+        Raises
+        ------
+        KeyError, ValueError
+            A column, a part or a pair of measures is missing.
+        """
+        ims = tuple(dict.fromkeys(table["im"]))
+        first, second = np.triu_indices(len(ims))
+        pairs = pd.MultiIndex.from_arrays([np.array(ims)[first], np.array(ims)[second]])
+        by_part = {part: rows.set_index(["im", "other_im"]) for part, rows in table.groupby("part")}
+
+        def matrix(part: str, column: str) -> np.ndarray:
+            """Return a column of the rows of a part as a symmetric matrix, [im, im]."""
+            values = by_part[part].loc[pairs, column].to_numpy()
+            if not len(values) == len(pairs) or not np.isfinite(values).all():
+                raise ValueError(f"{column} of {part} is not given once for each pair of measures")
+            whole = np.empty((len(ims), len(ims)), values.dtype)
+            whole[first, second] = whole[second, first] = values
+            return whole
+
+        return cls(
+            ims,
+            np.array([positive_definite(matrix(part, "correlation")) for part in PARTS]),
+            np.array([np.diag(matrix(part, "stddev")) for part in PARTS]),
+            *(matrix(PARTS[0], column) for column in ("records", "events", "sites")),
+        )
 
 
 def estimate(residuals, ims: Sequence[str], event, site) -> ImCorrelation:
@@ -109,7 +165,8 @@ def estimate(residuals, ims: Sequence[str], event, site) -> ImCorrelation:
     names = tuple(map(imt.canonical, ims))
     event_code, site_code = pd.factorize(np.asarray(event))[0], pd.factorize(np.asarray(site))[0]
     known = np.isfinite(values)
-    records = (known.astype(int) @ known.T).astype(int)
+    records = known.astype(int) @ known.T
+    events, sites = np.zeros_like(records), np.zeros_like(records)
     correlation = np.tile(np.eye(len(names)), (len(PARTS), 1, 1))
     stddev = np.empty((len(PARTS), len(names)))
     for i, j in itertools.combinations_with_replacement(range(len(names)), 2):
@@ -119,6 +176,8 @@ def estimate(residuals, ims: Sequence[str], event, site) -> ImCorrelation:
                 f"{FEWEST_RECORDS} or more: leave out one of the measures"
             )
         both = known[i] & known[j]
+        events[i, j] = events[j, i] = len(np.unique(event_code[both]))
+        sites[i, j] = sites[j, i] = len(np.unique(site_code[both]))
         covariance = _covariance_parts(values[[i, j]][:, both], event_code[both], site_code[both])
         variance = np.maximum(covariance[:, [0, 1], [0, 1]], 0)
         if i == j:
@@ -129,7 +188,7 @@ def estimate(residuals, ims: Sequence[str], event, site) -> ImCorrelation:
         pair = np.clip(np.where(np.isnan(pair), pair[0], pair), -1, 1)
         correlation[:, i, j] = correlation[:, j, i] = pair
     matrices = np.array([positive_definite(matrix) for matrix in correlation])
-    return ImCorrelation(names, matrices, stddev, records)
+    return ImCorrelation(names, matrices, stddev, records, events, sites)
 
 
 def _covariance_parts(pair: np.ndarray, event: np.ndarray, site: np.ndarray) -> np.ndarray:
