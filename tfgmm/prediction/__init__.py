@@ -8,5 +8,7 @@ writing       predictions -> files: maps as NetCDF, GeoTIFF or figures, or a tab
 places        places for which a distribution is predicted: all pixels of the map, or sites
 quantities    distributions -> labelled datasets; median, exceedance probabilities, percentiles
 sanity        predicted medians beside published models where records are few; warnings
+spectra       the ensembles of several intensity measures as one, also between two periods of the run
+spectrum_figure  figure of predicted response spectra at places
 scenarios     earthquakes and sites to be predicted, read and checked
 """
