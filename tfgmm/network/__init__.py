@@ -7,6 +7,7 @@ channels   input channels: name, unit, group (source | path | site), formula
 fields     the field of a station chunk: fitted, told to the networks, added to predictions
 member     train, save and load one member, a network of one station chunk and initialisation
 normal     Normal distribution at every pixel, its likelihood at the stations of records
+preparation  what the members of a chunk share, fitted once and kept in the run
 refit      backbone and field conditioned on all records, also on newer ones; networks stay
 training   train the missing members of a run, and write the predictions table
 upgrade    convert a run of version 0.1 to the format of this version
