@@ -43,6 +43,8 @@ from tfgmm.stats.field import Field
 
 _log = logging.getLogger(__name__)
 
+#: Time, in s, within which a process on this machine ends after the process that started it was killed.
+_HANDOVER_S = 10.0
 #: Function that receives the name of a member and the share of the training that is done, 0 to 1.
 Report = Callable[[str, float], None]
 
@@ -289,6 +291,48 @@ class Training:
         with held(self.run.path / "run"):
             self.write_predictions()
         return []
+
+    def train_member(self, member: Member, report: Report = lambda name, share: None) -> str | None:
+        """Train one member, if it is missing, without writing the predictions of the run.
+
+        Parameters
+        ----------
+        member : Member
+            Station chunk and initialisation.
+        report : callable
+            Called with the member's name and the share of its training that is done, 0 to 1.
+
+        Returns
+        -------
+        str or None
+            The process that is training the member at present, to which the member is left.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `material` and `tfgmm.network.member.train`; or the run was replaced meanwhile.
+        """
+        if member not in self.missing:
+            return None
+        lease = Lease(self.folder(member).path)
+        if not lease.take(DURATION_S if lease.is_remote else _HANDOVER_S):
+            return lease.owner
+        self._train_leased(member, lease, report)
+        return None
+
+    def is_prepared(self, chunk: int) -> bool:
+        """Return True if what the members of a chunk share is in the run.
+
+        Parameters
+        ----------
+        chunk : int
+            Number of the station chunk, from 0.
+
+        Returns
+        -------
+        bool
+        """
+        return preparation.is_prepared(self.run.chunk(chunk, self.experiment.arm), self.run.fingerprint)
 
     def _train_leased(self, member: Member, lease: Lease, report: Report) -> None:
         """Train a member, or restore its damaged predictions table, and release the lease of the member.
