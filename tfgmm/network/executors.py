@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tfgmm.core import files
-from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network.child import MEMORY
 from tfgmm.runs.member_folder import SHARE, STATE, work_folder
 
@@ -38,7 +38,7 @@ POLL_S = 0.5
 #: What helps where memory is short.
 MEMORY_HINT = "give fewer --workers, or train a new run with a smaller --batch-size"
 #: Words by which libraries say in a log that memory is short.
-_SHORT = ("bad_alloc", "ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory", "MemoryError")
+_SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 
 # ---- one stage in a child process --------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Stage:
             return Outcome(LEFT, answer) if answer else Outcome(DONE)
         if code in (1, 2) and answer:
             return Outcome(REFUSED, answer)
-        if any(word in log for word in _SHORT):
+        if any(word in log.lower() for word in _SHORT):
             return Outcome(REFUSED, f"out of memory: {MEMORY_HINT}")
         if code == -signal.SIGKILL:
             return Outcome(FAILED, f"killed, as a system does that is short of memory: {MEMORY_HINT}")
@@ -600,7 +600,8 @@ def _done(
         begun = [item for item in members.items() if work_folder(item[1]).exists()]
         show([Progress.read(*item) for item in begun], trained)
     if failed:
-        raise DataError(f"{len(failed)} failed: {listed(failed, 3)}; the same command tries again")
+        shown = "; ".join(failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
+        raise DataError(f"{len(failed)} failed: {shown}; the same command tries again")
     return left
 
 
