@@ -21,7 +21,7 @@ from tfgmm.cli.console import console, run_script
 from tfgmm.core.errors import DataError
 
 #: Small enough for a training of a minute.
-SIZE = ["--inits", "2", "--base", "2", "--depth", "2", "--input-size", "68", "--pixel-km", "4"]
+SIZE = ["--base", "2", "--depth", "2", "--input-size", "68", "--pixel-km", "4"]
 DASK = ["--executor", "dask", "--workers", "2", "--threads", "1"]
 #: Words of the command line of each kind of process that is killed.
 KINDS = {"child": "tfgmm.network.child", "worker": "spawn_main", "command": ""}
@@ -60,6 +60,7 @@ def disturbed(run: Run, kinds: list[str], rng: np.random.Generator, seconds: flo
 
 def main(
     rounds: Annotated[int, typer.Option(help="Runs that are disturbed.")] = 3,
+    inits: Annotated[int, typer.Option(help="Members of each of two chunks.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
     keep: Annotated[Path | None, typer.Option(help="Keep the runs and logs in this folder.")] = None,
 ) -> None:
@@ -73,7 +74,7 @@ def main(
 
     def make(name: str, *options: str) -> Run:
         run = Run(root / name, data, "quick")
-        run.command += [*SIZE, *options]
+        run.command += [*SIZE, "--inits", str(inits), *options]
         shutil.rmtree(run.folder, ignore_errors=True)
         return run
 

@@ -2,10 +2,13 @@
 
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tfgmm.network import preparation, training
 from tfgmm.network.preparation import Preparation
+from tfgmm.runs.folds import Fold
 from tfgmm.runs.run import RunFolder
 
 
@@ -35,6 +38,21 @@ def test_members_do_not_fit_again(begun, fits):
         material = again.material(again.members[0])
         assert set(material.backbones) == {"PGA"} and material.records["PGA"]["field_variance"].max() > 0
     assert not fits
+
+
+@pytest.mark.slow
+def test_each_record_gets_what_the_field_tells_of_it(begun, monkeypatch):
+    """Also where records without a role are left out between others."""
+    whole = Fold.roles
+    monkeypatch.setattr(Fold, "roles", lambda self, table: whole(self, table).drop(index=[3, 50]))
+    shutil.rmtree(begun.run.chunk(0, "all"))
+    numbers = lambda records, times: pd.DataFrame(  # noqa: E731
+        {"field_mean": records["ln_im"], "field_variance": 1.0}
+    )
+    monkeypatch.setattr(preparation.fields, "unseen", numbers)
+    records = begun.material(begun.members[0]).records["PGA"]
+    assert {3, 50}.isdisjoint(records.index)
+    np.testing.assert_array_equal(records["field_mean"], records["ln_im"])
 
 
 @pytest.mark.slow

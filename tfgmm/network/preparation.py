@@ -22,6 +22,8 @@ from tfgmm.stats.backbone import Backbone
 
 #: File of a prepared chunk that is written last, with the hashes of the others.
 PREPARED = "prepared.json"
+#: Column of the number of the record in `tfgmm.network.batches.flat_table`.
+_ROW = "row"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Preparation:
         unseen = {im: folder / _unseen_name(im) for im in experiment.ims} if experiment.field else {}
         return cls(
             {im: Backbone.load(path) for im, path in medians.items() if path.is_file()},
-            {im: files.read_parquet(path) for im, path in unseen.items()},
+            {im: files.read_parquet(path).set_index(_ROW) for im, path in unseen.items()},
         )
 
 
@@ -145,7 +147,9 @@ def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: 
         table = fold.roles(batches.flat_table(dataset, experiment, im))
         records = batches.with_backbone(table, im, backbone)
         times = dataset.events.set_index("event_id")["origin_time"]
-        files.write_parquet(fields.unseen(records, times), folder / _unseen_name(im))
+        unseen = fields.unseen(records, times)
+        # Records without a role have no row, so that the rows have numbers with gaps.
+        files.write_parquet(unseen.reset_index(names=_ROW), folder / _unseen_name(im))
 
 
 def _unseen_name(im: str) -> str:
