@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network.child import MEMORY
-from tfgmm.runs.member_folder import SHARE, STATE, work_folder
+from tfgmm.runs.member_folder import MEMORY_HINT, SHARE, STATE, work_folder
 
 if TYPE_CHECKING:
     from tfgmm.network.training import Member, Training
@@ -35,8 +35,6 @@ EXECUTORS = LOCAL, DASK, SLURM = "local", "dask", "slurm"
 CORES_PER_WORKER = 4
 #: Time between two looks at the futures and at the progress of members, s.
 POLL_S = 0.5
-#: What helps where memory is short.
-MEMORY_HINT = "give fewer --workers, or train a new run with a smaller --batch-size"
 #: Words by which libraries say in a log that memory is short.
 _SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 

@@ -21,7 +21,6 @@ from tfgmm.data.schemas import training_records
 from tfgmm.network import batches, input_channels
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import EVENT_VECTOR
-from tfgmm.network.executors import MEMORY_HINT
 from tfgmm.network.input_channels import ClippedChannels, StandardisedChannels
 from tfgmm.network.normal import GroundMotionModel, NormalLayer, at_stations
 from tfgmm.network.unet import parameter_map
@@ -30,6 +29,7 @@ from tfgmm.runs.experiment import Training
 from tfgmm.runs.member_folder import (
     DONE,
     HISTORY,
+    MEMORY_HINT,
     NETWORK,
     STATE,
     MemberFolder,

@@ -20,6 +20,8 @@ from tfgmm.stats import calibration
 DONE, HISTORY, NETWORK = "done.json", "history.csv", "model.keras"
 #: Names of the files of an unfinished training: its state after the last epoch, and the share that is done.
 STATE, SHARE = "state.json", "share.txt"
+#: Advice where memory is short.
+MEMORY_HINT = "give fewer --workers, or train a new run with a smaller --batch-size"
 #: Advice in messages about damaged files of a run.
 TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it anew"
 
