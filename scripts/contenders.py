@@ -46,6 +46,7 @@ def first(data: EventRecords, count: int) -> EventRecords:
     """The first events."""
     rows = slice(0, data.splits[count])
     return EventRecords(
+        data.names[:count],
         data.events[:count],
         data.splits[: count + 1],
         data.pixels[rows],

@@ -21,6 +21,7 @@ def growth(import_script):
 def two_events() -> EventRecords:
     """Of two and of three records."""
     return EventRecords(
+        names=np.array(["a", "b"]),
         events=np.array([[10.0] * 6, [20.0] * 6], "float32"),
         splits=np.array([0, 2, 5]),
         pixels=np.arange(10).reshape(5, 2).astype("int32"),

@@ -124,11 +124,73 @@ def test_float16_scales_its_loss_and_learns():
 
 
 @pytest.mark.slow
-def test_divergence_is_an_error_and_leaves_no_member(tmp_path):
+def test_divergence_is_an_error_that_names_events_and_leaves_no_member(tmp_path, caplog):
     chosen = material(training=TINY["training"] | {"epochs": 3, "learning_rate": 1e30})
-    with pytest.raises(DataError, match="training diverged in step .* a smaller --learning-rate"):
+    with pytest.raises(DataError, match="diverged in step .* of the events E.* a smaller --learning-rate"):
         member.train(chosen, MemberFolder(tmp_path / "member"), 0, 0)
+    assert caplog.text.count("at half the learning rate") == 1
     assert not (tmp_path / "member").exists()
+
+
+def test_the_events_of_a_batch_are_those_that_are_trained_on():
+    chosen = material()
+    batches = data_pipeline.training_batches(chosen.training, chosen.fixed, 4, range(2, 3), seed=11)
+    *_, (maps, stations) = batches
+    names = data_pipeline.events_of_batch(chosen.training, 4, 2, chosen.steps - 1, seed=11)
+    data, rows = chosen.training, stations["ln_im"].numpy()
+    assert len(names) == len(maps) == 4
+    for name, values in zip(names, rows, strict=True):
+        number = data.names.tolist().index(name)
+        expected = data.ln_im[data.splits[number] : data.splits[number + 1]]
+        np.testing.assert_array_equal(values[: len(expected)], expected)
+
+
+@pytest.mark.slow
+def test_one_loss_that_is_not_finite_costs_an_epoch_and_halves_the_rate(tmp_path, monkeypatch):
+    """It goes on from the epoch before, also after a kill, and ends the same."""
+    chosen = material(training=TINY["training"] | {"epochs": 3})
+    steps, original = chosen.steps, member.GroundMotionModel.fit
+
+    def poisoned(self, batches, *, initial_epoch, **more):
+        """Training on batches whose second epoch has a wild value, at the whole rate only."""
+        whole_rate = float(np.asarray(self.optimizer._learning_rate.warmup_target)) > 9e-4
+        bad = (1 - initial_epoch) * steps + 1 if whole_rate else -1
+
+        def wild(number, batch):
+            maps, stations = batch
+            factor = tf.where(number == bad, np.nan, 1.0)
+            return maps, stations | {"ln_im": stations["ln_im"] * tf.cast(factor, tf.float32)}
+
+        return original(self, batches.enumerate().map(wild), initial_epoch=initial_epoch, **more)
+
+    import tensorflow as tf
+
+    assert chosen.experiment.training.learning_rate > 9e-4
+    monkeypatch.setattr(member.GroundMotionModel, "fit", poisoned)
+    for name, limit in (("undisturbed", None), ("killed", 0.9)):
+        folder = MemberFolder(tmp_path / name)
+        if limit:
+            with pytest.raises(Killed):
+                member.train(chosen, folder, 0, 0, kill_at(limit))
+            state = json.loads((tmp_path / f".{name}.work" / "state.json").read_text())
+            assert state["rate"] == 0.5 and len(state["history"]) == 2
+        member.train(chosen, folder, 0, 0)
+        assert len(pd.read_csv(folder.path / "history.csv")) == 3
+    for one, two in zip(weights(tmp_path / "undisturbed"), weights(tmp_path / "killed"), strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert np.isfinite(one).all()
+
+
+@pytest.mark.slow
+def test_short_memory_is_told_as_such(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    def exhausted(self, *args, **more):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(member.GroundMotionModel, "fit", exhausted)
+    with pytest.raises(DataError, match="out of memory: give fewer --workers, or .* smaller --batch-size"):
+        member.train(material(), MemberFolder(tmp_path / "member"), 0, 0)
 
 
 @pytest.mark.slow

@@ -27,6 +27,9 @@ TINY += "--backbone BSSA14"
 #: Arguments, and a part of what is printed or a file that is written.
 COMMANDS = {
     "train": (f"--networks kik,meso --data data --out new {TINY}", "new/predictions.parquet"),
+    "stage prepare": ("run 0", "run/members/all/chunk-0/prepared.json"),
+    "stage member": ("run all 0 0", "run/members/all/chunk-0_init-0/model.keras"),
+    "stage finish": ("run", "Trained. Next: tfgmm evaluate run"),
     "evaluate": ("run --no-baselines", "run/tables/four_way.csv"),
     "report": ("run --no-baselines --out page.html --markdown page", "page/README.md"),
     "effects": ("field --cell 0.5", "field/tables/effects_sources_PGA.csv"),

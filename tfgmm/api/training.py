@@ -1,9 +1,9 @@
 """Make the settings of a run, and train it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.run import ReportStage, Run
@@ -209,6 +209,7 @@ def train(
     out: PathLike | None = None,
     overwrite: bool = False,
     only_chunks: Iterable[int] | None = None,
+    launch: Mapping[str, Any] | None = None,
     report: ReportStage = lambda what, share: None,
     **settings,
 ) -> Run:
@@ -231,6 +232,10 @@ def train(
         If True, replace another run in the run folder.
     only_chunks : iterable of int, optional
         Station chunks to train now, counted from 0; all by default.
+    launch : dict, optional
+        Where and how to train members in processes of their own: ``executor`` (``local``, ``dask``,
+        ``slurm``), ``workers`` and the other attributes of `tfgmm.network.executors.Launch`; by default
+        they are trained one after the other in this process.
     report : callable
         Called with the name of a member and the share of its training that is done, 0 to 1.
     **settings
@@ -256,7 +261,16 @@ def train(
     settings["ims"] = _measures(settings.get("ims"), data)
     described = experiment(networks, preset=preset, data=None if dataset is not None else data, **settings)
     begun = begin_training(described, out, dataset=dataset, overwrite=overwrite, chunks=only_chunks)
-    begun.train(report)
+    if launch is None:
+        begun.train(report)
+    else:
+        from tfgmm.network import executors
+
+        def show(members: "list[executors.Progress]", done: int) -> None:
+            for member in members:
+                report(member.name, member.share)
+
+        executors.train(begun, executors.Launch(**launch), show)
     return Run(begun.run)
 
 

@@ -25,13 +25,15 @@ from rich.text import Text
 
 import tfgmm
 from tfgmm.cli import options
-from tfgmm.core.errors import TfgmmError, one_line
+from tfgmm.core.errors import TfgmmError, counted, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tfgmm.data.dataset import Dataset
     from tfgmm.data.tally import Tally
+    from tfgmm.network import executors
+    from tfgmm.network.executors import Launch
     from tfgmm.network.training import Training
 
 #: Console for results, at least 100 columns wide. Text is printed unchanged: brackets and colons in file
@@ -245,7 +247,43 @@ def show_log() -> None:
         log.propagate = False
 
 
-def train_missing(training: "Training", what: str) -> bool:
+@contextlib.contextmanager
+def members_progress(total: int, done: int, epochs: int) -> Iterator:
+    """Show a progress bar for each member in training and one for all; yield the function that reports.
+
+    Parameters
+    ----------
+    total : int
+        Number of members (trained networks) of the ensemble.
+    done : int
+        Number of members that are trained already.
+    epochs : int
+        Largest number of epochs of a member.
+
+    Yields
+    ------
+    callable
+        Function of the members in training (`tfgmm.network.executors.Progress`) and the number of those
+        that are done since.
+    """
+    with _bar() as bar:
+        whole, tasks = bar.add_task("all members", total=total, completed=done), {}
+
+        def show(members: "list[executors.Progress]", finished: int) -> None:
+            names = {member.name for member in members}
+            for name in [name for name in tasks if name not in names]:
+                bar.remove_task(tasks.pop(name))
+            for member in members:
+                if member.name not in tasks:
+                    tasks[member.name] = bar.add_task(member.name, total=1.0)
+                epoch = f", {member.epoch} of {epochs} epochs, loss {member.loss:.3f}" * bool(member.epoch)
+                bar.update(tasks[member.name], completed=member.share, description=member.name + epoch)
+            bar.update(whole, completed=done + finished + sum(member.share for member in members))
+
+        yield show
+
+
+def train_missing(training: "Training", what: str, launch: "Launch | None" = None) -> bool:
     """Print what is left to train and how long that may take, and train it.
 
     Ctrl-C ends the command with exit code 130; the same command continues the training.
@@ -256,6 +294,8 @@ def train_missing(training: "Training", what: str) -> bool:
         Training of the members (trained networks) of an ensemble.
     what : str
         Name of the ensemble for the printed text, as ``Run runs/kik``.
+    launch : tfgmm.network.executors.Launch, optional
+        Where and how to train in processes of their own; by default in this process.
 
     Returns
     -------
@@ -267,22 +307,40 @@ def train_missing(training: "Training", what: str) -> bool:
         f"{what}: {len(members)} members ({experiment.chunks} chunks x {experiment.inits} "
         f"initialisations, {', '.join(experiment.ims)}), {len(members) - len(missing)} trained already."
     )
-    if missing:
-        seconds = training.seconds_per_member()
-        console.print(
-            f"To train: {len(missing)}, at most {duration(seconds)} each, "
-            f"{duration(seconds * len(missing))} in all on this machine. "
-            "Ctrl-C interrupts; the same command goes on."
-        )
     try:
-        with training_progress(len(members), len(members) - len(missing)) as report:
-            left_to_others = training.train(report)
+        if launch is None:
+            _say_cost(training)
+            with training_progress(len(members), len(members) - len(missing)) as report:
+                left_to_others = training.train(report)
+        else:
+            from tfgmm.network import executors
+
+            console.print(
+                f"To train: {len(missing)} with --executor {launch.executor or 'local'}, "
+                f"{launch.count} at a time, {counted(launch.threads_each, 'thread')} each. "
+                "Ctrl-C interrupts; the same command goes on."
+            )
+            epochs = experiment.training.epochs
+            with members_progress(len(members), len(members) - len(missing), epochs) as show:
+                left_to_others = executors.train(training, launch, show)
     except KeyboardInterrupt:
         console.print(f"Interrupted. The same command goes on with {training.run.path}.")
         raise SystemExit(130) from None
     for line in left_to_others:
         console.print(f"Left to another process: {line}")
     return not left_to_others
+
+
+def _say_cost(training: "Training") -> None:
+    """Print how long the training of the missing members takes, measured on this machine."""
+    count = len(training.missing)
+    if count:
+        seconds = training.seconds_per_member()
+        console.print(
+            f"To train: {count}, at most {duration(seconds)} each, "
+            f"{duration(seconds * count)} in all on this machine. "
+            "Ctrl-C interrupts; the same command goes on."
+        )
 
 
 def _bar() -> Progress:
@@ -313,6 +371,13 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def has_gpu() -> bool:
+    """Return True if TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def run_script(main: Callable[..., None]) -> None:

@@ -1,5 +1,6 @@
 """The commands that train, evaluate and inspect runs."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import tfgmm
 from tfgmm.cli import options
 from tfgmm.cli.console import (
     console,
+    has_gpu,
     import_tensorflow,
     say_simulated,
     show_table,
@@ -117,6 +119,49 @@ PixelKm = Annotated[float | None, typer.Option(help="Side of a pixel, km.")]
 InputSize = Annotated[int | None, typer.Option(help="Number of pixels along a side of the input maps.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers.")]
 
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        help="Where members are trained: local (processes on this machine), dask, slurm (default: local; "
+        "with one worker this process itself)."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Members trained at a time (default: one per GPU of --gpus, or per 4 cores)."),
+]
+Threads = Annotated[int | None, typer.Option(help="Threads of each worker (default: cores / workers).")]
+Gpus = Annotated[
+    str | None,
+    typer.Option(help="GPUs that local workers share out, as 0,1; with slurm the number per job, as 1."),
+]
+MemoryGb = Annotated[float | None, typer.Option(help="Largest memory of each worker, GB.")]
+Retries = Annotated[int, typer.Option(help="Times that a killed member is tried again.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Dask scheduler, tcp://HOST:PORT (default: a cluster of this machine)."),
+]
+Partition = Annotated[str | None, typer.Option(help="Partition of Slurm.")]
+Minutes = Annotated[int, typer.Option(help="Time limit of a job of Slurm, after which it goes on anew.")]
+Begin = Annotated[
+    bool, typer.Option("--begin", help="Make the run folder and end; tfgmm stage trains its members.")
+]
+
+
+def _launch_options(
+    executor: Executor = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    gpus: Gpus = None,
+    memory_gb: MemoryGb = None,
+    retries: Retries = 2,
+    address: Address = None,
+    partition: Partition = None,
+    minutes: Minutes = 240,
+    begin: Begin = False,
+) -> None:
+    """Declare the options of the command ``train`` that say where, as parameters for `options.taking`."""
+
 
 def _train_options(
     networks: Networks,
@@ -156,9 +201,13 @@ def _train_options(
 
 
 @app.command(rich_help_panel=options.TRAIN)
-@options.taking(_train_options)
-def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> None:
+@options.taking(_train_options, _launch_options)
+def train(*, networks, im, out, chunk, drop, center, overwrite, begin, **settings) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
+    from tfgmm.network.executors import Launch
+
+    settings["gpus"] = options.names(settings["gpus"]) or ()
+    launch = Launch(**{field.name: settings.pop(field.name) for field in dataclasses.fields(Launch)})
     options.one_of(settings["field"], ("yes", "no"), "--field")
     experiment = tfgmm.experiment(
         options.names(networks),
@@ -172,7 +221,13 @@ def train(*, networks, im, out, chunk, drop, center, overwrite, **settings) -> N
     import_tensorflow()  # takes seconds, so the options are checked before
     training = tfgmm.begin_training(experiment, out, overwrite=overwrite, chunks=chunk)
     say_simulated(training.dataset.simulated)
-    if train_missing(training, f"Run {training.run.path}"):
+    if begin:
+        console.print(
+            f"Begun: {training.run.path}, arm {training.experiment.arm}. Next: tfgmm stage --help"
+        )
+        return
+    in_this_process = launch.in_this_process(has_gpu())
+    if train_missing(training, f"Run {training.run.path}", None if in_this_process else launch):
         _say_backbones(training.run)
         console.print(f"Trained. Next: tfgmm evaluate {training.run.path}")
     else:
@@ -190,6 +245,51 @@ def _say_backbones(run: "RunFolder") -> None:
         elif backbones:
             chosen = chosen_models(averaged_report(backbones))
             console.print(f"Backbone of {im}, region {backbones[0].region}: {chosen}")
+
+
+stages = typer.Typer(
+    help="One stage of a training: for job arrays and clusters that tfgmm train does not start itself.",
+    no_args_is_help=True,
+)
+app.add_typer(stages, name="stage", hidden=True)
+
+ChunkNumber = Annotated[int, typer.Argument(help="Chunk, counted from 0.")]
+Arm = Annotated[str, typer.Argument(help="Arm, as tfgmm train --begin prints it: all, drop-site, ...")]
+Init = Annotated[int, typer.Argument(help="Initialisation, counted from 0.")]
+
+
+@stages.command()
+def prepare(
+    run: options.Run,
+    chunk: ChunkNumber,
+    arm: Annotated[str | None, typer.Option(help="Arm (default: the run's own).")] = None,
+) -> None:
+    """Fit what all members of a chunk share: backbone, and what the field tells them."""
+    import_tensorflow()
+    from tfgmm.network import stages
+
+    stages.prepare(run, chunk, arm)
+
+
+@stages.command()
+def member(run: options.Run, arm: Arm, chunk: ChunkNumber, init: Init) -> None:
+    """Train a member, on from its last saved epoch; its chunk is prepared before, if need be."""
+    import_tensorflow()
+    from tfgmm.network import stages
+
+    owner = stages.member(run, arm, chunk, init)
+    if owner:
+        console.print(f"Left to {owner}, which is training it.")
+
+
+@stages.command()
+def finish(run: options.Run) -> None:
+    """Fit the field and write the predictions of all members that are trained."""
+    import_tensorflow()
+    from tfgmm.network import stages
+
+    stages.finish(run)
+    console.print(f"Trained. Next: tfgmm evaluate {run}")
 
 
 @app.command(rich_help_panel=options.TRAIN)

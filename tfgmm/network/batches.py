@@ -296,6 +296,8 @@ class EventRecords:
 
     Attributes
     ----------
+    names : ndarray of str, [n_events]
+        Ids of the events.
     events : ndarray of float32, [n_events, 6]
         Event vectors, in the order of `tfgmm.network.channels.EVENT_VECTOR`.
     splits : ndarray of int, [n_events + 1]
@@ -310,6 +312,7 @@ class EventRecords:
         Weight of the record in the loss; 0 for a measure that the record lacks.
     """
 
+    names: np.ndarray
     events: np.ndarray
     splits: np.ndarray
     pixels: np.ndarray
@@ -355,6 +358,7 @@ class EventRecords:
         share = {im: len(names) / (t["event_id"].nunique() * len(tables)) for im, t in tables.items()}
         learned = {im: t["ln_im"] - t["backbone"] - t["field_mean"] for im, t in tables.items()}
         return cls(
+            names=names,
             events=event_vectors(events.set_index("event_id").loc[names], grid),
             splits=np.append(first, len(records.places)),
             pixels=records.places[["row", "col"]].to_numpy("int32"),
@@ -445,7 +449,7 @@ def _loader(data: EventRecords, rasteriser: Rasteriser):
     (see `turned`). Stations that the shift moves out of the output window get the weight 0. Station tensors
     are ``pixels``, ``ln_im``, ``variance`` and ``weight``, see `training_batches`.
     """
-    events, splits, pixels, *of_records = (tf.constant(array) for array in dataclasses.astuple(data))
+    events, splits, pixels, *of_records = (tf.constant(array) for array in dataclasses.astuple(data)[1:])
     ln_im, variance, weight = of_records
     size = rasteriser.grid.output_size
 
@@ -538,7 +542,7 @@ def training_batches(
 
     def one_epoch(epoch):
         key = tf.stack([tf.cast(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), key)[:used]
+        order = _order(count, key)[:used]
         limit = rasteriser.max_shift
         shift = tf.random.stateless_uniform([used, 2], key, -limit, limit + 1, tf.int32)
         other_key = tf.random.experimental.stateless_fold_in(key, 1)
@@ -549,6 +553,34 @@ def training_batches(
     batches = _batched(numbers, data, rasteriser, batch_size, drop_remainder=True)
     counted = tf.data.experimental.assert_cardinality(len(epochs) * (used // batch_size))
     return on_device(batches.apply(counted))
+
+
+def _order(count: int, key: tf.Tensor) -> tf.Tensor:
+    """Return the numbers of the training events in the order of an epoch, `key` being (seed, epoch)."""
+    return tf.random.experimental.stateless_shuffle(tf.range(count), key)
+
+
+def events_of_batch(data: EventRecords, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
+    """Return the ids of the events in one batch of `training_batches`.
+
+    Parameters
+    ----------
+    data : EventRecords
+        Training records.
+    batch_size : int
+        Number of events per batch; at most the number of events.
+    epoch, step : int
+        Numbers of the epoch and of the batch in it, from 0.
+    seed : int
+        Seed of the member.
+
+    Returns
+    -------
+    list of str
+    """
+    order = _order(len(data), tf.constant([seed, epoch], tf.int64)).numpy()
+    size = min(batch_size, len(data))
+    return data.names[order[step * size : (step + 1) * size]].tolist()
 
 
 def fixed_batches(data: EventRecords, rasteriser: Rasteriser, batch_size: int = 8) -> tf.data.Dataset:

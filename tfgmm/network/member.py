@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfgmm.core import files
-from tfgmm.core.errors import DataError
+from tfgmm.core.errors import DataError, listed
 from tfgmm.data.schemas import training_records
 from tfgmm.network import batches, input_channels
 from tfgmm.network.batches import Material
@@ -26,9 +26,18 @@ from tfgmm.network.normal import GroundMotionModel, NormalLayer, at_stations
 from tfgmm.network.unet import parameter_map
 from tfgmm.runs import predictions as predictions_table
 from tfgmm.runs.experiment import Training
-from tfgmm.runs.member_folder import DONE, HISTORY, NETWORK, MemberFolder, backbone_name, write_done
+from tfgmm.runs.member_folder import (
+    DONE,
+    HISTORY,
+    MEMORY_HINT,
+    NETWORK,
+    STATE,
+    MemberFolder,
+    backbone_name,
+    work_folder,
+    write_done,
+)
 
-STATE = "state.json"
 _log = logging.getLogger(__name__)
 
 
@@ -53,12 +62,15 @@ class Checkpoint(keras.callbacks.Callback):
     ----------
     history : list of dict
         ``epoch``, ``loss`` and ``stopping_loss`` of each epoch.
+    rate : float
+        Factor of the learning rate: 1, or 0.5 after a loss that was not finite.
     """
 
     def __init__(self, folder: Path, patience: int | None) -> None:
         super().__init__()
         self.folder, self.patience = folder, patience
         self.history: list[dict] = []
+        self.rate = 1.0
         if (folder / STATE).is_file():
             self._resume()
 
@@ -67,7 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
         try:
             state = files.read_json(self.folder / STATE)
             files.refuse_changed(self.folder, state["files"], "its training begins again")
-            self.history = state["history"]
+            self.history, self.rate = state["history"], state.get("rate", 1.0)
         except (OSError, ValueError, KeyError, DataError) as error:
             _log.warning("%s is damaged (%s): the training of this member begins again", self.folder, error)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -129,18 +141,45 @@ class Checkpoint(keras.callbacks.Callback):
         logs : dict of str to float
             ``loss`` of the training records, and ``val_loss`` of the stopping records.
         """
+        if not np.isfinite(logs["val_loss"]):
+            raise DivergenceError(epoch, None)
         self.history.append({"epoch": epoch, "loss": logs["loss"], "stopping_loss": logs["val_loss"]})
         arrays = {f"v{number}": np.asarray(variable) for number, variable in enumerate(_state(self.model))}
         # NumPy's writer ends in an error on a full disk, where HDF5's ends the process.
         with files.whole_file(self.weights(epoch)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
         kept = {self.weights(epoch), self.weights(self.best_epoch)}
-        state = {"history": self.history, "files": {path.name: files.sha256(path) for path in kept}}
-        with files.whole_file(self.folder / STATE) as temporary:
-            files.write_json(temporary, state)
+        self._write_state(kept)
         for path in set(self.folder.glob("epoch-*.npz")) - kept:
             path.unlink()
         self.model.stop_training = self.exhausted
+
+    def halve_rate(self) -> None:
+        """Save that the training goes on from its last epoch at half the learning rate."""
+        self.rate /= 2
+        self._write_state(self.folder.glob("epoch-*.npz"))
+
+    def _write_state(self, kept: Iterable[Path]) -> None:
+        """Write ``state.json``, with the hashes of the files of epochs that are kept."""
+        hashes = {path.name: files.sha256(path) for path in kept}
+        with files.whole_file(self.folder / STATE) as temporary:
+            files.write_json(temporary, {"history": self.history, "rate": self.rate, "files": hashes})
+
+
+class DivergenceError(Exception):
+    """Loss that is not finite, of a training step or of the stopping records.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 0.
+    step : int or None
+        Number of the step in the epoch, from 0; None for the stopping records after the epoch.
+    """
+
+    def __init__(self, epoch: int, step: int | None) -> None:
+        super().__init__(epoch, step)
+        self.epoch, self.step = epoch, step
 
 
 def _state(model: GroundMotionModel) -> list[keras.Variable]:
@@ -188,7 +227,7 @@ def build(material: Material) -> GroundMotionModel:
     return GroundMotionModel(maps, normal(parameters))
 
 
-def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(settings: Training, steps: int, rate: float = 1.0) -> keras.optimizers.Optimizer:
     """Return an Adam optimiser with weight decay, clipped gradients and a learning rate schedule.
 
     The learning rate rises linearly during the warm-up, then falls to zero as a cosine.
@@ -199,6 +238,8 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
         Learning rate, warm-up, weight decay and largest norm of the gradient.
     steps : int
         Number of optimiser steps of the whole training.
+    rate : float
+        Factor of the learning rate.
 
     Returns
     -------
@@ -206,9 +247,9 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     """
     warmup = max(1, round(settings.warmup * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings.learning_rate / warmup,
+        initial_learning_rate=rate * settings.learning_rate / warmup,
         decay_steps=max(1, steps - warmup),
-        warmup_target=settings.learning_rate,
+        warmup_target=rate * settings.learning_rate,
         warmup_steps=warmup,
     )
     # A decay of zero would still pass over all weights.
@@ -216,13 +257,18 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, weight_decay=decay, global_clipnorm=settings.clipnorm)
 
 
-def _refuse_divergence(batch: int, logs: dict[str, float]) -> None:
-    """Raise `DataError` if the loss of a training step is not finite."""
-    if not np.isfinite(logs["loss"]):
-        raise DataError(
-            f"training diverged in step {batch + 1} of an epoch, its loss is {logs['loss']}: look for wild "
-            "values among the records (tfgmm describe), or train a new run with a smaller --learning-rate"
+def _diverged(error: DivergenceError, material: Material, seed: int) -> DataError:
+    """Return the error of a training that diverged twice, which names the events of the batch."""
+    where = f"epoch {error.epoch + 1}, its stopping loss is not finite"
+    if error.step is not None:
+        names = batches.events_of_batch(
+            material.training, material.experiment.training.batch_size, error.epoch, error.step, seed
         )
+        where = f"step {error.step + 1} of epoch {error.epoch + 1}, of the events {listed(names)}"
+    return DataError(
+        f"training diverged in {where}, also at half the learning rate: look for wild values among the "
+        "records (tfgmm describe), or train a new run with a smaller --learning-rate"
+    )
 
 
 def train(
@@ -256,12 +302,15 @@ def train(
     Raises
     ------
     DataError
-        The loss is not finite, or the file system refuses to write.
+        The loss is not finite, twice; memory is short; or the file system refuses to write.
     """
     experiment, started = material.experiment, time.monotonic()
     seed = experiment.member_seed(chunk, init)
     checkpoint = Checkpoint(work_folder(folder.path), experiment.training.patience)
-    model = _fitted(material, checkpoint, seed, report)
+    try:
+        model = _fitted(material, checkpoint, seed, report)
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise DataError(f"out of memory: {MEMORY_HINT}") from error
     with files.whole_folder(folder.path, overwrite=True) as temporary:
         model.save(temporary / NETWORK)
         for im, backbone in material.backbones.items():
@@ -286,22 +335,6 @@ def train(
         write_done(temporary, facts | ({"run": fingerprint} if fingerprint else {}))
     remove_work(folder.path)
     report(1.0)
-
-
-def work_folder(folder: Path) -> Path:
-    """Return the folder that holds the state of the unfinished training of a member.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the member.
-
-    Returns
-    -------
-    Path
-        A hidden folder beside `folder`.
-    """
-    return folder.with_name(f".{folder.name}.work")
 
 
 def remove_work(folder: Path) -> None:
@@ -340,7 +373,7 @@ def restore_predictions(material: Material, folder: MemberFolder, chunk: int, in
         files.write_json(temporary / DONE, done)
 
 
-def compiled(material: Material, seed: int) -> GroundMotionModel:
+def compiled(material: Material, seed: int, rate: float = 1.0) -> GroundMotionModel:
     """Return a new untrained network with its optimiser; the same seed gives the same network.
 
     Parameters
@@ -349,6 +382,8 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
         Records and makers of input maps of the member's chunk.
     seed : int
         Seed of the member. All global random generators are seeded with it.
+    rate : float
+        Factor of the learning rate.
 
     Returns
     -------
@@ -359,7 +394,7 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
     keras.utils.set_random_seed(seed)
     settings = material.experiment.training
     model = build(material)
-    adam = optimizer(settings, material.epochs * material.steps)
+    adam = optimizer(settings, material.epochs * material.steps, rate)
     if material.experiment.network.precision == "float16":
         # Small gradients would be zero.
         adam = keras.optimizers.LossScaleOptimizer(adam)
@@ -371,6 +406,28 @@ def compiled(material: Material, seed: int) -> GroundMotionModel:
 def _fitted(
     material: Material, checkpoint: Checkpoint, seed: int, report: ReportShare
 ) -> GroundMotionModel:
+    """Train the network of a member; go on once from its last good epoch where the loss is not finite.
+
+    Parameters are as for `_fitted_once`. The learning rate is halved then; a second loss that is not finite
+    raises `DataError`.
+    """
+    try:
+        return _fitted_once(material, checkpoint, seed, report)
+    except DivergenceError as error:
+        if checkpoint.rate < 1:
+            raise _diverged(error, material, seed) from error
+        _log.warning(
+            "the loss was not finite in epoch %d: the training goes on from the epoch before at half the "
+            "learning rate",
+            error.epoch + 1,
+        )
+    checkpoint.halve_rate()
+    return _fitted(material, checkpoint, seed, report)
+
+
+def _fitted_once(
+    material: Material, checkpoint: Checkpoint, seed: int, report: ReportShare
+) -> GroundMotionModel:
     """Train the network of a member, and return it with the weights of the best epoch.
 
     The best epoch is that of the least stopping loss, or without patience the last, see
@@ -380,7 +437,7 @@ def _fitted(
     """
     settings = material.experiment.training
     keras.backend.clear_session()
-    model = compiled(material, seed)
+    model = compiled(material, seed, checkpoint.rate)
     first = checkpoint.epoch
     if first:
         model.optimizer.build(model.trainable_variables)
@@ -389,6 +446,11 @@ def _fitted(
         remaining = range(first, material.epochs)
         total = material.epochs * material.steps
         seen = iter(range(first * material.steps, total))
+
+        def refuse_divergence(batch: int, logs: dict[str, float]) -> None:
+            if not np.isfinite(logs["loss"]):
+                raise DivergenceError(checkpoint.epoch, batch)
+
         model.fit(
             batches.training_batches(
                 material.training,
@@ -403,7 +465,7 @@ def _fitted(
             epochs=material.epochs,
             steps_per_epoch=material.steps,
             callbacks=[
-                keras.callbacks.LambdaCallback(on_train_batch_end=_refuse_divergence),
+                keras.callbacks.LambdaCallback(on_train_batch_end=refuse_divergence),
                 checkpoint,
                 keras.callbacks.LambdaCallback(
                     on_train_batch_end=lambda batch, logs: report((next(seen) + 1) / total)

@@ -25,11 +25,12 @@ from tfgmm.data.schemas import (
     SOURCE_XY,
     training_records,
 )
-from tfgmm.network import backbones, batches, combination, fields, refit
+from tfgmm.network import backbones, batches, combination, fields, preparation, refit
 from tfgmm.network.batches import Material
 from tfgmm.network.channels import select
 from tfgmm.network.member import compiled, remove_work, restore_predictions, work_folder
 from tfgmm.network.member import train as train_member
+from tfgmm.network.preparation import Preparation
 from tfgmm.runs import beginning, predictions
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, make_folds
@@ -42,6 +43,8 @@ from tfgmm.stats.field import Field
 
 _log = logging.getLogger(__name__)
 
+#: Time, in s, within which a process on this machine ends after the process that started it was killed.
+_HANDOVER_S = 10.0
 #: Function that receives the name of a member and the share of the training that is done, 0 to 1.
 Report = Callable[[str, float], None]
 
@@ -98,8 +101,7 @@ class Training:
         self.run, self.dataset, self.folds = run, dataset, folds
         self.chunks = tuple(range(run.experiment.chunks)) if chunks is None else chunks
         self.experiment = experiment or run.experiment
-        self._backbones: dict[tuple[int, str], Backbone | None] = {}
-        self._unseen: dict[tuple[int, str], pd.DataFrame] = {}
+        self._preparations: dict[int, Preparation] = {}
 
     def arm(self, experiment: Experiment) -> "Training":
         """Return the training of another arm, in the same run and folds.
@@ -184,12 +186,10 @@ class Training:
         Raises
         ------
         UsageError, DataError
-            As for `Material.of`.
+            As for `prepare` and `Material.of`.
         """
-        chunk, ims = member.chunk, self.experiment.ims
-        backbones = {im: self._backbone(chunk, im) for im in ims}
-        unseen = {im: self._unseen_by_field(chunk, im) for im in ims} if self.experiment.field else None
-        return Material.of(self.dataset, self.experiment, self.folds[chunk], backbones, unseen=unseen)
+        shared, fold = self.prepare(member.chunk), self.folds[member.chunk]
+        return Material.of(self.dataset, self.experiment, fold, shared.backbones, unseen=shared.unseen)
 
     def _restore_predictions(self, member: Member) -> None:
         """Predict all records again with the networks of a member and the backbones they were trained on.
@@ -203,20 +203,28 @@ class Training:
         material = Material.of(self.dataset, predicted, self.folds[member.chunk], backbones)
         restore_predictions(material, folder, member.chunk, member.init)
 
-    def _backbone(self, chunk: int, im: str) -> Backbone | None:
-        """Return the backbone of a chunk and an intensity measure, which is fitted once for all members."""
-        if (chunk, im) not in self._backbones:
-            self._backbones[chunk, im] = backbones.fit(self.dataset, self.experiment, im, self.folds[chunk])
-        return self._backbones[chunk, im]
+    def prepare(self, chunk: int) -> Preparation:
+        """Return what the members of a chunk share; fit it and write it into the run if it is not there.
 
-    def _unseen_by_field(self, chunk: int, im: str) -> pd.DataFrame:
-        """Return what the field tells of records it has not seen, which all members of a chunk share."""
-        if (chunk, im) not in self._unseen:
-            table = self.folds[chunk].roles(batches.flat_table(self.dataset, self.experiment, im))
-            records = batches.with_backbone(table, im, self._backbone(chunk, im))
-            times = self.dataset.events.set_index("event_id")["origin_time"]
-            self._unseen[chunk, im] = fields.unseen(records, times)
-        return self._unseen[chunk, im]
+        Parameters
+        ----------
+        chunk : int
+            Number of the station chunk, from 0.
+
+        Returns
+        -------
+        Preparation
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `tfgmm.network.preparation.prepare`.
+        """
+        if chunk not in self._preparations:
+            fold = self.folds[chunk]
+            folder = preparation.prepare(self.run, self.dataset, self.experiment, fold, chunk)
+            self._preparations[chunk] = Preparation.read(folder, self.experiment)
+        return self._preparations[chunk]
 
     def seconds_per_member(self, trials: int = 3) -> float:
         """Measure a few training steps, and return the time that the training of one member takes, s.
@@ -231,10 +239,10 @@ class Training:
         float
             Time of training, without an early stop, and prediction, s.
         """
+        first = self.missing[0]
+        self.prepare(first.chunk)  # once for all members of the chunk
         begun = time.monotonic()
-        chunk = self.missing[0].chunk
-        backbones = {im: self._backbone(chunk, im) for im in self.experiment.ims}
-        material = Material.of(self.dataset, self.experiment, self.folds[chunk], backbones)
+        material = self.material(first)
         settings = self.experiment.training
         model = compiled(material, seed=0)
         examples = batches.training_batches(
@@ -283,6 +291,48 @@ class Training:
         with held(self.run.path / "run"):
             self.write_predictions()
         return []
+
+    def train_member(self, member: Member, report: Report = lambda name, share: None) -> str | None:
+        """Train one member, if it is missing, without writing the predictions of the run.
+
+        Parameters
+        ----------
+        member : Member
+            Station chunk and initialisation.
+        report : callable
+            Called with the member's name and the share of its training that is done, 0 to 1.
+
+        Returns
+        -------
+        str or None
+            The process that is training the member at present, to which the member is left.
+
+        Raises
+        ------
+        UsageError, DataError
+            As for `material` and `tfgmm.network.member.train`; or the run was replaced meanwhile.
+        """
+        if member not in self.missing:
+            return None
+        lease = Lease(self.folder(member).path)
+        if not lease.take(DURATION_S if lease.is_remote else _HANDOVER_S):
+            return lease.owner
+        self._train_leased(member, lease, report)
+        return None
+
+    def is_prepared(self, chunk: int) -> bool:
+        """Return True if what the members of a chunk share is in the run.
+
+        Parameters
+        ----------
+        chunk : int
+            Number of the station chunk, from 0.
+
+        Returns
+        -------
+        bool
+        """
+        return preparation.is_prepared(self.run.chunk(chunk, self.experiment.arm), self.run.fingerprint)
 
     def _train_leased(self, member: Member, lease: Lease, report: Report) -> None:
         """Train a member, or restore its damaged predictions table, and release the lease of the member.

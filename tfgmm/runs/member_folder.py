@@ -18,8 +18,28 @@ from tfgmm.stats import calibration
 
 #: Names of the file written at the end of the training, of the table of losses by epoch, of the network.
 DONE, HISTORY, NETWORK = "done.json", "history.csv", "model.keras"
+#: Names of the files of an unfinished training: its state after the last epoch, and the share that is done.
+STATE, SHARE = "state.json", "share.txt"
+#: Advice where memory is short.
+MEMORY_HINT = "give fewer --workers, or train a new run with a smaller --batch-size"
 #: Advice in messages about damaged files of a run.
 TRAIN_AGAIN = "give the tfgmm train command of the run again, which writes it anew"
+
+
+def work_folder(folder: Path) -> Path:
+    """Return the folder that holds the state of the unfinished training of a member.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the member.
+
+    Returns
+    -------
+    Path
+        A hidden folder beside `folder`.
+    """
+    return folder.with_name(f".{folder.name}.work")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -188,6 +188,23 @@ class RunFolder:
         arm = arm or self.experiment.arm
         return MemberFolder(self.path / MEMBERS / arm / f"chunk-{chunk}_init-{init}")
 
+    def chunk(self, chunk: int, arm: str) -> Path:
+        """Return the folder of what the members of a station chunk and an arm share.
+
+        Parameters
+        ----------
+        chunk : int
+            Chunk of held-out stations, from 0.
+        arm : str
+            Set of channels on which the members are trained.
+
+        Returns
+        -------
+        Path
+            The folder, which may not exist yet.
+        """
+        return self.path / MEMBERS / arm / f"chunk-{chunk}"
+
     def arms(self) -> list[str]:
         """Return all arms that have members: the run's own arm first, then the arms trained for comparison.
 

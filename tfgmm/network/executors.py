@@ -1,0 +1,611 @@
+"""Train the members of a run in processes of their own: on this machine, a Dask cluster or a Slurm cluster.
+
+An engine is what runs the stages of `tfgmm.network.stages`: a pool of threads here, a Dask client, or a
+submitit executor. All take stages and return futures; this module hands them over in their order (a chunk
+is prepared before its members, the run is finished after them), repeats what was killed, and reads from the
+run folder how far the members are. It does not import TensorFlow, which only the children need.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tfgmm.core import files
+from tfgmm.core.errors import DataError, UsageError
+from tfgmm.network.child import MEMORY
+from tfgmm.runs.member_folder import MEMORY_HINT, SHARE, STATE, work_folder
+
+if TYPE_CHECKING:
+    from tfgmm.network.training import Member, Training
+    from tfgmm.runs.run import RunFolder
+
+EXECUTORS = LOCAL, DASK, SLURM = "local", "dask", "slurm"
+#: Cores for each worker, if the number of workers is not given.
+CORES_PER_WORKER = 4
+#: Time between two looks at the futures and at the progress of members, s.
+POLL_S = 0.5
+#: Words by which libraries say in a log that memory is short.
+_SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
+
+# ---- one stage in a child process --------------------------------------------------------------------
+
+#: Results of a stage: done; left to another process; refused for a reason that stays; failed.
+DONE, LEFT, REFUSED, FAILED = "done", "left", "refused", "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a stage.
+
+    Attributes
+    ----------
+    state : str
+        `DONE`, `LEFT`, `REFUSED` or `FAILED`; only what failed is tried again.
+    message : str
+        The process to which a member is left, or the reason of a failure.
+    """
+
+    state: str
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of a training, which any engine can call: a child process does it, and ends with its caller.
+
+    Attributes
+    ----------
+    words : tuple of str
+        Name of the stage, run folder, and further arguments, as of `tfgmm stage`.
+    log : str
+        File to which the child process writes its messages; removed when the stage is done.
+    threads : int
+        Number of threads of the child process.
+    memory_gb : float or None
+        Largest memory of the child process, GB.
+    """
+
+    words: tuple[str, ...]
+    log: str
+    threads: int
+    memory_gb: float | None = None
+
+    def __call__(self, gpu: str | None = None, stop: threading.Event | None = None) -> Outcome:
+        """Do the stage in a child process, and return what became of it.
+
+        Parameters
+        ----------
+        gpu : str, optional
+            Number of the GPU that the child process sees; by default those that this process sees.
+        stop : threading.Event, optional
+            Event that ends the child process.
+
+        Returns
+        -------
+        Outcome
+        """
+        log = Path(self.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            before = stream.tell()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tfgmm.network.child", *self.words],
+                stdin=subprocess.PIPE,  # its end tells the child that this process is gone
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=self._environment(gpu),
+                start_new_session=True,
+            )
+            try:
+                while process.poll() is None:
+                    if stop is not None and stop.is_set():
+                        process.kill()
+                    time.sleep(0.1)
+                answer = process.stdout.read().decode(errors="replace")
+            finally:
+                process.kill()
+                process.wait()
+                process.stdin.close()
+                process.stdout.close()
+        outcome = self._outcome(
+            process.returncode, answer, log.read_bytes()[before:].decode("utf-8", "replace")
+        )
+        if outcome.state in (DONE, LEFT):
+            log.unlink(missing_ok=True)
+        return outcome
+
+    def checkpoint(self, *arguments):
+        """Return what submitit submits again when a job is preempted or out of time: this stage."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, *arguments)
+
+    def _environment(self, gpu: str | None) -> dict[str, str]:
+        """Return the environment of the child process, with its limits."""
+        threads = (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        )
+        limits = dict.fromkeys(threads, str(self.threads))
+        limits |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        limits |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+        limits |= {} if self.memory_gb is None else {MEMORY: str(self.memory_gb)}
+        return {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ | limits
+
+    @staticmethod
+    def _outcome(code: int, answer: str, log: str) -> Outcome:
+        """Return what became of a child process, from its exit code, its answer and its log."""
+        if code == 0:
+            return Outcome(LEFT, answer) if answer else Outcome(DONE)
+        if code in (1, 2) and answer:
+            return Outcome(REFUSED, answer)
+        if any(word in log.lower() for word in _SHORT):
+            return Outcome(REFUSED, f"out of memory: {MEMORY_HINT}")
+        if code == -signal.SIGKILL:
+            return Outcome(FAILED, f"killed, as a system does that is short of memory: {MEMORY_HINT}")
+        how = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Outcome(FAILED, f"its process {how}")
+
+
+# ---- where stages run --------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """Where and how members are trained.
+
+    Attributes
+    ----------
+    executor : {"local", "dask", "slurm"} or None
+        Processes on this machine, a Dask cluster, or jobs of Slurm; None is ``local``, and with one worker
+        this process itself.
+    workers : int or None
+        Number of members that are trained at a time; by default one for each GPU or each 4 cores of this
+        machine; for Slurm the number of jobs that run at a time, 256 by default.
+    threads : int or None
+        Threads of each worker; by default the cores of this machine divided by the workers. Weights are the
+        same bit for bit only with the same number of threads.
+    gpus : tuple of str
+        Numbers of the GPUs that local workers use in turn; for Slurm the number of GPUs of a job.
+    memory_gb : float or None
+        Largest memory of each worker, GB.
+    retries : int
+        How many times a member whose process was killed is tried again.
+    address : str or None
+        Address of a Dask scheduler; by default a cluster of `workers` on this machine is made.
+    partition : str or None
+        Partition of Slurm.
+    minutes : int
+        Time limit of a job of Slurm, min; a job that meets it goes on in another one.
+    """
+
+    executor: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    gpus: tuple[str, ...] = ()
+    memory_gb: float | None = None
+    retries: int = 2
+    address: str | None = None
+    partition: str | None = None
+    minutes: int = 240
+
+    def __post_init__(self) -> None:
+        """Refuse what does not exist or does not fit together."""
+        if self.executor not in (None, *EXECUTORS):
+            raise UsageError(f"--executor {self.executor}: choose {', '.join(EXECUTORS)}")
+        for name in ("workers", "threads", "memory_gb", "minutes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give a number above zero")
+        if self.retries < 0:
+            raise UsageError(f"--retries {self.retries}: give 0 or more")
+        for name, executor in (("address", DASK), ("partition", SLURM)):
+            if getattr(self, name) is not None and self.executor != executor:
+                raise UsageError(f"--{name} is for --executor {executor}")
+        if self.executor == SLURM and self.gpus and not (len(self.gpus) == 1 and self.gpus[0].isdecimal()):
+            raise UsageError("--gpus of --executor slurm is the number of GPUs of a job, as 1")
+        if self.executor == DASK and self.gpus:
+            raise UsageError("--gpus is not for --executor dask: its workers use the GPUs that they see")
+
+    @property
+    def count(self) -> int:
+        """Return the number of members that are trained at a time."""
+        if self.workers:
+            return self.workers
+        return 256 if self.executor == SLURM else len(self.gpus) or max(1, cores() // CORES_PER_WORKER)
+
+    @property
+    def threads_each(self) -> int:
+        """Return the number of threads of each worker."""
+        if self.threads:
+            return self.threads
+        return CORES_PER_WORKER if self.executor == SLURM else max(1, cores() // self.count)
+
+    def in_this_process(self, has_gpu: bool = False) -> bool:
+        """Return True if members are trained one after the other in this process.
+
+        Parameters
+        ----------
+        has_gpu : bool
+            Whether this process sees a GPU: workers share it only if that is asked for.
+
+        Returns
+        -------
+        bool
+        """
+        asked = (self.executor, self.threads, self.memory_gb, self.gpus or None)
+        return asked == (None,) * 4 and (self.count == 1 or (has_gpu and self.workers is None))
+
+    def stage(self, run: "RunFolder", name: str, *arguments: object, log: Path) -> Stage:
+        """Return a stage of a run with the limits of a worker.
+
+        Parameters
+        ----------
+        run : RunFolder
+            The run.
+        name : str
+            ``prepare``, ``member`` or ``finish``.
+        *arguments
+            Further arguments of the stage.
+        log : Path
+            File of its messages.
+
+        Returns
+        -------
+        Stage
+        """
+        words = (name, str(run.path.resolve()), *map(str, arguments))
+        return Stage(words, str(log.resolve()), self.threads_each, self.memory_gb)
+
+    def engine(self, run: "RunFolder") -> "Engine":
+        """Return the engine that runs stages.
+
+        Parameters
+        ----------
+        run : RunFolder
+            The run, which gets a folder for the files of Slurm's jobs.
+
+        Returns
+        -------
+        Engine
+
+        Raises
+        ------
+        UsageError
+            A package is missing, or the cluster does not answer.
+        """
+        if self.executor == DASK:
+            return Dask(self)
+        return Slurm(self, run.path / "slurm") if self.executor == SLURM else Local(self)
+
+
+class Future(Protocol):
+    """What an engine returns for a stage: the future of `concurrent.futures`, Dask or submitit."""
+
+    def done(self) -> bool:
+        """Return True if the stage has ended."""
+
+    def result(self) -> Outcome:
+        """Return what became of the stage, or raise what went wrong with the engine."""
+
+
+class Engine(Protocol):
+    """What runs stages, at most so many at a time."""
+
+    def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
+        """Take stages, and return their futures at once."""
+
+    def close(self) -> None:
+        """End everything that was submitted and not done."""
+
+
+class Local:
+    """Child processes of this process, each started by a thread.
+
+    Parameters
+    ----------
+    launch : Launch
+        Number of workers and numbers of GPUs.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._threads = concurrent.futures.ThreadPoolExecutor(launch.count)
+        self._stop = threading.Event()
+        self._gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        for number in range(launch.count):
+            self._gpus.put(launch.gpus[number % len(launch.gpus)] if launch.gpus else None)
+
+    def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
+        """Start stages as soon as workers are free, and return their futures."""
+        return [self._threads.submit(self._on_gpu, stage) for stage in stages]
+
+    def _on_gpu(self, stage: Stage) -> Outcome:
+        gpu = self._gpus.get()
+        try:
+            return stage(gpu, self._stop)
+        finally:
+            self._gpus.put(gpu)
+
+    def close(self) -> None:
+        """End the child processes."""
+        self._stop.set()
+        self._threads.shutdown(cancel_futures=True)
+
+
+class Dask:
+    """A Dask cluster: one at an address, or one of this machine that ends with this process.
+
+    Settings of the connection, as certificates for ``tls://`` addresses, are those of Dask's configuration.
+
+    Parameters
+    ----------
+    launch : Launch
+        Address, or number of workers.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise UsageError(_missing(DASK)) from error
+        self._cluster = None
+        if launch.address is None:
+            # Its workers hold no data; the children have limits of their own.
+            self._cluster = distributed.LocalCluster(
+                n_workers=launch.count, threads_per_worker=1, memory_limit=0, dashboard_address=None
+            )
+        try:
+            self._client = distributed.Client(self._cluster or launch.address, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"--address {launch.address}: no Dask scheduler answers ({error})") from error
+        self._futures: list = []
+
+    def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
+        """Hand stages to the scheduler, and return their futures."""
+        futures = [self._client.submit(stage, pure=False, retries=0) for stage in stages]
+        self._futures += futures
+        return futures
+
+    def close(self) -> None:
+        """Cancel what waits, and end the cluster if it is of this process."""
+        with contextlib.suppress(Exception):  # it may be gone
+            self._client.cancel([future for future in self._futures if not future.done()])
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+class Slurm:
+    """Job arrays of Slurm, one for the members of each chunk.
+
+    Jobs outlive this process; the same command then waits for nothing and leaves their members to them.
+
+    Parameters
+    ----------
+    launch : Launch
+        Number of jobs at a time, and what each of them needs.
+    folder : Path
+        Folder for scripts, messages and results of the jobs, on a file system of the whole cluster.
+    cluster : str
+        Executor of submitit: ``slurm``, or ``local`` and ``debug``, which run on this machine.
+    """
+
+    def __init__(self, launch: Launch, folder: Path, cluster: str = SLURM) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise UsageError(_missing(SLURM)) from error
+        if cluster == SLURM and shutil.which("sbatch") is None:
+            raise UsageError(
+                "--executor slurm: there is no command sbatch on this machine; log in where it is"
+            )
+        self._folder = folder
+        self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        needs = {
+            "name": "tfgmm",
+            "timeout_min": launch.minutes,
+            "cpus_per_task": launch.threads_each,
+            "slurm_array_parallelism": launch.count,
+            "slurm_partition": launch.partition,
+            "mem_gb": launch.memory_gb,
+            "gpus_per_node": int(launch.gpus[0]) if launch.gpus else None,
+        }
+        self._executor.update_parameters(**{name: need for name, need in needs.items() if need is not None})
+        self._jobs: list = []
+
+    def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
+        """Submit stages as one job array, and return the jobs."""
+        with self._executor.batch():
+            jobs = [self._executor.submit(stage) for stage in stages]
+        self._jobs += jobs
+        return jobs
+
+    def close(self) -> None:
+        """Cancel the jobs that are not done, or remove the files of all jobs if all are."""
+        unfinished = [job for job in self._jobs if not job.done()]
+        for job in unfinished:
+            job.cancel(check=False)
+        if not unfinished:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _missing(extra: str) -> str:
+    """Return the message for a missing package of an extra of tfgmm."""
+    return f"--executor {extra} needs packages that are not installed: pip install tfgmm[{extra}]"
+
+
+# ---- all stages of a training ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a member is that is being trained.
+
+    Attributes
+    ----------
+    name : str
+        Name of the member.
+    share : float
+        Share of its training that is done, 0 to 1.
+    epoch : int
+        Number of epochs that are done.
+    loss : float
+        Loss of the stopping records after the last epoch; NaN before the first one.
+    """
+
+    name: str
+    share: float
+    epoch: int = 0
+    loss: float = float("nan")
+
+    @classmethod
+    def read(cls, name: str, folder: Path) -> "Progress":
+        """Read how far a member is from the folder of its unfinished training.
+
+        Parameters
+        ----------
+        name : str
+            Name of the member.
+        folder : Path
+            Folder of the member.
+
+        Returns
+        -------
+        Progress
+        """
+        work, share, history = work_folder(folder), 0.0, []
+        with contextlib.suppress(OSError, ValueError):
+            share = float((work / SHARE).read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            history = files.read_json(work / STATE)["history"]
+        return cls(name, share, len(history), history[-1]["stopping_loss"] if history else float("nan"))
+
+
+#: Function that receives the members that are being trained, and the number of those that are done.
+Show = Callable[[list[Progress], int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A stage that was submitted: its name for messages, its member if it has one, the members after it."""
+
+    name: str
+    stage: Stage
+    member: "Member | None" = None
+    then: "tuple[Member, ...]" = ()
+    attempt: int = 0
+
+
+def train(training: "Training", launch: Launch, show: Show = lambda members, done: None) -> list[str]:
+    """Train the missing members in child processes and write the predictions.
+
+    Parameters
+    ----------
+    training : Training
+        The training of the members of a run in one arm.
+    launch : Launch
+        Where and how.
+    show : callable
+        Called about twice a second with the members in training and the number of those that are done.
+
+    Returns
+    -------
+    list of str
+        One text ``member: process`` per member that was left to another process, as `Training.train`.
+
+    Raises
+    ------
+    UsageError
+        The engine does not exist or does not answer.
+    DataError
+        Members failed, after the others were trained; the message names the first one's log.
+    """
+    missing, run, arm = training.missing, training.run, training.experiment.arm
+    if not missing:
+        return training.train()
+    engine = launch.engine(run)
+    try:
+        log = run.chunk(0, arm).parent
+        first: list[_Job] = []
+        for chunk in dict.fromkeys(member.chunk for member in missing):
+            of_chunk = tuple(member for member in missing if member.chunk == chunk)
+            if training.is_prepared(chunk):
+                first += [_member_job(launch, training, member) for member in of_chunk]
+            else:
+                stage = launch.stage(run, "prepare", arm, chunk, log=log / f"chunk-{chunk}.log")
+                first.append(_Job(f"preparation of chunk {chunk}", stage, then=of_chunk))
+        left = _done(engine, first, launch, training, show)
+        if not left:
+            finish = _Job("the end of the run", launch.stage(run, "finish", log=run.path / "finish.log"))
+            _done(engine, [finish], launch, training, lambda members, done: None)
+    finally:
+        engine.close()
+    return left
+
+
+def _member_job(launch: Launch, training: "Training", member: "Member") -> _Job:
+    """Return the job that trains a member."""
+    folder = training.folder(member).path
+    arguments = (training.experiment.arm, member.chunk, member.init)
+    stage = launch.stage(training.run, "member", *arguments, log=folder.with_name(f"{folder.name}.log"))
+    return _Job(member.name, stage, member)
+
+
+def _done(
+    engine: Engine, jobs: Sequence[_Job], launch: Launch, training: "Training", show: Show
+) -> list[str]:
+    """Wait until jobs, and those that follow from them, have ended; return what was left to others."""
+    left: list[str] = []
+    failed: list[str] = []
+    running, waiting, trained = {}, list(jobs), 0
+    while waiting or running:
+        if waiting:
+            running |= zip(waiting, engine.submit([job.stage for job in waiting]), strict=True)
+        waiting = []
+        time.sleep(POLL_S)
+        for job in [job for job, future in running.items() if future.done()]:
+            outcome = _outcome(running.pop(job))
+            if outcome.state == DONE:
+                trained += job.member is not None
+                waiting += [_member_job(launch, training, member) for member in job.then]
+            elif outcome.state == LEFT:
+                left.append(f"{job.name}: {outcome.message}")
+            elif outcome.state == FAILED and job.attempt < launch.retries:
+                waiting.append(dataclasses.replace(job, attempt=job.attempt + 1))
+            else:
+                failed.append(f"{job.name}: {outcome.message} (log: {job.stage.log})")
+        members = {job.name: training.folder(job.member).path for job in running if job.member}
+        begun = [item for item in members.items() if work_folder(item[1]).exists()]
+        show([Progress.read(*item) for item in begun], trained)
+    if failed:
+        shown = "; ".join(failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
+        raise DataError(f"{len(failed)} failed: {shown}; the same command tries again")
+    return left
+
+
+def _outcome(future: Future) -> Outcome:
+    """Return what became of a stage; an error of the engine, as the death of a worker, is a failure."""
+    try:
+        return future.result()
+    except Exception as error:  # each engine has its own
+        return Outcome(FAILED, " ".join(f"{type(error).__name__}: {error}".split())[-300:])

@@ -1,0 +1,157 @@
+"""Prepare a station chunk of an arm: fit once, and keep in the run, what all members of the chunk share.
+
+A chunk is a group of stations whose sites are held out; an arm is a set of input channels. The members of a
+chunk and an arm share the backbones, and what the field tells of records that it has not seen.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from tfgmm.core import files
+from tfgmm.core.lease import Lease, held
+from tfgmm.data.dataset import Dataset
+from tfgmm.network import backbones, batches, fields
+from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.folds import Fold
+from tfgmm.runs.member_folder import backbone_name
+from tfgmm.runs.run import RunFolder
+from tfgmm.stats.backbone import Backbone
+
+#: File of a prepared chunk that is written last, with the hashes of the others.
+PREPARED = "prepared.json"
+#: Column of the number of the record in `tfgmm.network.batches.flat_table`.
+_ROW = "row"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What the members of a chunk and an arm share.
+
+    Attributes
+    ----------
+    backbones : dict of str to Backbone
+        Median of ln IM to which the networks add, by intensity measure; empty without backbone.
+    unseen : dict of str to pandas.DataFrame
+        Mean and variance of the field that has not seen a record (`tfgmm.network.fields.unseen`), by
+        intensity measure; empty without field.
+    """
+
+    backbones: dict[str, Backbone]
+    unseen: dict[str, pd.DataFrame]
+
+    @classmethod
+    def read(cls, folder: Path, experiment: Experiment) -> Self:
+        """Read a prepared chunk from its folder.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder that `prepare` has written.
+        experiment : Experiment
+            Description of the arm.
+
+        Returns
+        -------
+        Preparation
+
+        Raises
+        ------
+        DataError
+            A file is missing or damaged.
+        """
+        medians = {im: folder / backbone_name(im, experiment.ims) for im in experiment.ims}
+        unseen = {im: folder / _unseen_name(im) for im in experiment.ims} if experiment.field else {}
+        return cls(
+            {im: Backbone.load(path) for im, path in medians.items() if path.is_file()},
+            {im: files.read_parquet(path).set_index(_ROW) for im, path in unseen.items()},
+        )
+
+
+def is_prepared(folder: Path, fingerprint: str) -> bool:
+    """Return True if a folder holds the whole and unchanged preparation of a chunk of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the chunk, `RunFolder.chunk`.
+    fingerprint : str
+        Hash of settings and data of the run.
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        stated = files.read_json(folder / PREPARED)
+        whole = all(files.is_unchanged(folder / name, hashed) for name, hashed in stated["files"].items())
+        return whole and stated["run"] == fingerprint
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def prepare(run: RunFolder, dataset: Dataset, experiment: Experiment, fold: Fold, chunk: int) -> Path:
+    """Fit what the members of a chunk share and write it into the run, unless it is there already.
+
+    One process at a time prepares a chunk; others wait for it.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    dataset : Dataset
+        Records and site layers of the run.
+    experiment : Experiment
+        Description of the arm.
+    fold : Fold
+        Roles of events and stations while the chunk is held out.
+    chunk : int
+        Number of the chunk, from 0.
+
+    Returns
+    -------
+    Path
+        Folder of the prepared chunk, which is written whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        Another process prepares the chunk and does not end.
+    DataError
+        The training records are too few, or the file system refuses to write.
+    """
+    folder, fingerprint = run.chunk(chunk, experiment.arm), run.fingerprint
+    if is_prepared(folder, fingerprint) and not Lease(folder).path.exists():
+        return folder
+    with held(folder):
+        if not is_prepared(folder, fingerprint):
+            with files.whole_folder(folder, overwrite=True) as temporary:
+                for im in experiment.ims:
+                    _fit(dataset, experiment, im, fold, temporary)
+                hashes = {path.name: files.sha256(path) for path in temporary.iterdir()}
+                files.write_json(temporary / PREPARED, {"run": fingerprint, "files": hashes})
+    return folder
+
+
+def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: Path) -> None:
+    """Fit and write the backbone of an intensity measure, and what the field tells beyond it."""
+    backbone = backbones.fit(dataset, experiment, im, fold)
+    if backbone is not None:
+        path = folder / backbone_name(im, experiment.ims)
+        backbone.save(path)
+        # Members read it from the file, whose numbers may be rounded.
+        backbone = Backbone.load(path)
+    if experiment.field:
+        table = fold.roles(batches.flat_table(dataset, experiment, im))
+        records = batches.with_backbone(table, im, backbone)
+        times = dataset.events.set_index("event_id")["origin_time"]
+        unseen = fields.unseen(records, times)
+        # Records without a role have no row, so that the rows have numbers with gaps.
+        files.write_parquet(unseen.reset_index(names=_ROW), folder / _unseen_name(im))
+
+
+def _unseen_name(im: str) -> str:
+    """Return the file name of what the field tells of the records of an intensity measure."""
+    return f"unseen_{im}.parquet"
