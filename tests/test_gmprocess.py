@@ -37,6 +37,22 @@ def test_rules_of_the_flatfile(tmp_path):
     assert dataset.provenance["choices"]["magnitude"].endswith("events kept with mlr 1")
 
 
+def test_spectra_beyond_the_high_pass_corner_are_missing(tmp_path):
+    """The longest usable period is 0.8 divided by the corner."""
+    corners = [0.5, 0.8, 1.0, np.nan]
+    rows = [
+        {"StationID": f"CI.{name}.HN", "StationLatitude": 35.2 + number / 10, "Highpass": corner}
+        for number, (name, corner) in enumerate(zip("ABCD", corners, strict=True))
+    ]
+    path = flatfile(tmp_path / "SA_rotd50.0_x.csv", *rows)
+    dataset = gmprocess.read([path], ALL, unit_as_stated=True)
+    assert dataset.records["SA(1.0)"].notna().tolist() == [True, True, False, True]
+    assert dataset.records["PGA"].notna().all() and dataset.records["PGV"].notna().all()
+    (dropped,) = (row for row in dataset.provenance["dropped"] if "high-pass" in row["reason"])
+    assert dropped["count"] == 1
+    assert dataset.records["highpass_hz"].tolist()[:3] == corners[:3]
+
+
 def test_columns_of_later_versions(tmp_path):
     path = tmp_path / "x_default_metrics_rotd(percentile=50.0).csv"
     pd.DataFrame([ROW]).rename(columns={"SA(1.000)": "SA(T=1.0000, D=0.050)"}).to_csv(path, index=False)
@@ -110,8 +126,8 @@ def test_ridgecrest_is_read_whole(ridgecrest):
     counts = {"record": 22375, "event": 131, "station": 968}
     assert ridgecrest.provenance["read"] == counts
     dropped = {entry["reason"]: entry["count"] for entry in ridgecrest.provenance["dropped"]}
-    tiny = {"3.0": 2, "4.0": 9, "5.0": 18, "7.5": 115, "10.0": 317}
-    assert dropped == {f"SA({period}): amplitude below 1e-07 g": count for period, count in tiny.items()}
+    # Among them are all amplitudes below 1e-7 g.
+    assert dropped == {"SA(T) beyond the high-pass corner, T > 0.8 / corner": 79719}
     assert "19779 values of PGA taken as %g is 0.995 times" in ridgecrest.provenance["choices"]["unit"]
     assert ridgecrest.records["PGV"].notna().all()
     assert (len(ridgecrest.records), len(ridgecrest.events), len(ridgecrest.stations)) == (22375, 131, 968)
@@ -130,8 +146,9 @@ def test_ridgecrest_is_read_whole(ridgecrest):
 def test_golden_values_of_ridgecrest(ridgecrest):
     # read by eye from the first line of the file, in %g there
     record = ridgecrest.records.set_index(["event_id", "station_id"]).loc[("ci38443095", "AZ.BZN.HN")]
-    expected = {"PGA": 0.011752309, "SA(0.01)": 0.015906042, "SA(0.075)": 0.032681486, "SA(10.0)": 3.72e-05}
+    expected = {"PGA": 0.011752309, "SA(0.01)": 0.015906042, "SA(0.075)": 0.032681486}
     assert {im: record[im] for im in expected} == pytest.approx({im: v / 100 for im, v in expected.items()})
+    assert np.isnan(record["SA(10.0)"])  # beyond the high-pass corner of the record
     assert record["PGV"] == pytest.approx(0.005367, abs=5e-7)  # cm/s
     event = ridgecrest.events.set_index("event_id").loc["ci38443095"]
     assert event.origin_time == pd.Timestamp("2019-07-04T17:02:55.34Z")

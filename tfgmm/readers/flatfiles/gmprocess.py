@@ -26,6 +26,7 @@ COLUMNS = {
     "elevation_m": "StationElevation",
     # Measured before mapped before inferred from slope.
     "vs30_m_s": "Measured_VS30|Vs30_mps_CA_map|Vs30_mps_slope",
+    "record_highpass_hz": "Highpass",
     # As later versions write it; SA(1.000) of the earlier ones needs no pattern.
     "SA": "SA(T={T}, D=0.050)",
 }
@@ -50,7 +51,8 @@ def read(
     Magnitudes are taken as listed, whatever their type, and used as Mw; the type becomes
     ``magnitude_source`` if the file has it. Vs30 (m/s) is the measured value, else the value of the map of
     California, else the value from the slope, if the file has them. Two instruments at one place (``HN``,
-    ``BN``) are two stations of one site.
+    ``BN``) are two stations of one site. SA(T) beyond the high-pass corner of a record is missing
+    (`wide.within_passband`).
 
     Parameters
     ----------

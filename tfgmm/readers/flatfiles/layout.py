@@ -28,6 +28,7 @@ SPECTRAL = re.compile(r"(?:^|[^a-z])p?sa[\W_]*t?[\W_]*\d|\dp?sa(?:$|[^a-z])", re
 LONGEST_S = 50.0
 #: Keys whose columns are present or absent in flatfiles of one agency, depending on the version.
 UNPROMISED = ("elevation_m", "sensor_depth_m", "vs30_m_s", "magnitude_source", "PGA", "PGV", SPECTRA)
+UNPROMISED += (wide.HIGHPASS,)
 
 
 @dataclasses.dataclass(frozen=True)

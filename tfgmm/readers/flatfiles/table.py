@@ -17,7 +17,7 @@ from tfgmm.readers.common.sheet import find_column
 from tfgmm.readers.flatfiles import layout as layouts
 from tfgmm.readers.flatfiles import wide
 
-NUMBERS = {*wide.NEEDED, *wide.OPTIONAL, *wide.RECORD}
+NUMBERS = {*wide.NEEDED, *wide.OPTIONAL, *wide.RECORD, wide.HIGHPASS}
 #: Optional columns of a file that the package uses, and which are read as times or texts.
 TIMES = ("station_operating_from", "station_operating_to")
 TEXTS = ("station_name", "station_locality", "station_site_id")
@@ -102,7 +102,7 @@ def _read_file(path: Path, layout: layouts.Layout, tally: Tally) -> tuple[pd.Dat
     rows = _read_rows(table, where, layout)
     del table
     measures = sorted(filter(imt.is_imt, rows), key=imt.order)
-    rows = wide.without_marks(rows, measures, tally)
+    rows = wide.within_passband(wide.without_marks(rows, measures, tally), measures, tally)
     stated = {"g": layout.unit or "g", "cm/s": layout.velocity_unit or "cm/s"}
     source["unit"], source["noted"] = _check_unit(path, rows, measures, stated, layout.unit_as_stated)
     source["noted"] += selection.note("column", UNREAD, source["unread"])

@@ -56,6 +56,10 @@ MARKS = [10**digits - 1 + part for digits in (3, 4, 5, 6) for part in (0, 0.9, 0
 #: Prefixes of further columns, which are kept in the table that the prefix names.
 PREFIXES = ("event_", "station_", "record_")
 IDS = ("event_id", "station_id", "network")
+#: Column of the corner frequency of the high-pass filter of a record, Hz.
+HIGHPASS = "record_highpass_hz"
+#: Longest usable period, as a share of the period of the corner.
+USABLE_SHARE = 0.8
 #: Distance up to which two positions of a station are one place, km.
 SAME_PLACE_KM = 0.5
 CANONICAL = {*IDS, *EVENT, *STATION, *RECORD, "component"}
@@ -174,6 +178,41 @@ def without_marks(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
         tally.drop("value", f"{name}: 999, 9999 ... marks a missing value", _labels(rows[marked]))
         checked[name] = rows[name].mask(marked)
     return rows.assign(**checked)
+
+
+def within_passband(rows: pd.DataFrame, names, tally: Tally) -> pd.DataFrame:
+    """Return the rows with SA(T) beyond the high-pass corner of their records as NaN, and count these.
+
+    The longest usable period is 0.8 divided by the corner frequency: beyond it SA is what the filter left.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Rows with ``file`` and ``row``, and perhaps `HIGHPASS`, the corner frequency, Hz.
+    names : iterable of str
+        Intensity measures among the columns.
+    tally : Tally
+        Counts to which these values are added.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows, in the same order.
+
+    References
+    ----------
+    Ancheta et al. (2014), NGA-West2 Database, Earthquake Spectra 30(3), 989-1005: the lowest usable
+    frequency is 1.25 times the corner.
+    """
+    if HIGHPASS not in rows:
+        return rows
+    longest_s = USABLE_SHARE / rows[HIGHPASS].where(rows[HIGHPASS] > 0)
+    kept = {}
+    for name in names:
+        beyond = (longest_s < (imt.period(name) if name.startswith("SA") else 0.0)) & rows[name].notna()
+        tally.drop("value", "SA(T) beyond the high-pass corner, T > 0.8 / corner", _labels(rows[beyond]))
+        kept[name] = rows[name].mask(beyond)
+    return rows.assign(**kept)
 
 
 def _extras(rows: pd.DataFrame, prefix: str) -> dict[str, str]:
