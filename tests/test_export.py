@@ -479,7 +479,7 @@ def test_a_model_of_all_measures_says_of_each_what_its_own_model_says(run, signa
         ({"members": 0}, "--members 0: .* 1 to 4 to choose from"),
         ({"members": 5}, "--members 5"),
         ({"precision": "float8"}, "unknown precision 'float8': choose float32 or float16"),
-        ({"im": "SA(2.0)"}, r"SA\(2.0\) lies between no two of PGA, SA\(1.0\)"),
+        ({"im": "SA(2.0)"}, r"no SA\(2.0\): ask for PGA, SA\(1.0\)"),
         ({"out": "a b"}, "'a b' cannot be the name of a served model"),
     ],
 )

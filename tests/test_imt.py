@@ -71,5 +71,5 @@ def test_between_weighs_in_the_logarithm_of_the_period():
 
 @pytest.mark.parametrize("name", ["SA(0.4)", "SA(3.0)", "PGA", "PGV"])
 def test_between_reaches_no_further_than_the_periods(name):
-    with pytest.raises(UsageError, match=r"lies between no two of SA\(0.5\), SA\(1.0\)"):
+    with pytest.raises(UsageError, match=r"ask for SA\(0.5\), SA\(1.0\)"):
         imt.between(["SA(1.0)", "SA(0.5)"], name)

@@ -36,7 +36,9 @@ def test_measures_are_those_of_the_run_or_between_them():
 
 @pytest.mark.parametrize("im", ["SA(0.2)", "SA(3.0)"])
 def test_a_period_beyond_those_of_the_run_is_refused(im):
-    with pytest.raises(UsageError, match=r"lies between no two of PGA, PGV, SA\(0.5\), SA\(1.0\)"):
+    with pytest.raises(
+        UsageError, match=r"ask for PGA, PGV, SA\(0.5\), SA\(1.0\), SA\(T\) with T between 0.5 and 1 s"
+    ):
         spectra.measures(IMS, [im])
 
 
@@ -95,8 +97,14 @@ def test_medians_have_the_unit_of_their_measure(run):
     again = joined(by_measure(found))
     xr.testing.assert_identical(again[[*found]], found)
     assert median_name("PGV") == "median_cm_s"
+    names = {name: found[name].attrs["long_name"] for name in ("mean", "stddev")}
+    assert names == {
+        "mean": "mean of ln IM, IM in its unit",
+        "stddev": "total standard deviation of ln IM",
+    }
     (pgv,) = (one for one in by_measure(found) if one.attrs["intensity_measure"] == "PGV")
     assert "median_g" not in pgv and "percentile_84_cm_s" in pgv
+    assert pgv["mean"].attrs["long_name"] == "mean of ln PGV, PGV in cm/s"
 
 
 @pytest.mark.slow

@@ -593,8 +593,6 @@ class Run(os.PathLike):
 
         events, name = scenarios.check_events(events), None if rupture is None else Path(rupture).name
         ensemble = self.ensemble(im, condition=condition)
-        if exceed and len(set(map(imt.unit, ensemble.ims))) > 1:
-            raise UsageError("levels need one unit: ask for PGV (cm/s) and for PGA and SA (g) in turn")
         spectra = at_sites and Path(out).suffix.lower() in outputs.FIGURES
         count = len(events) * (1 if spectra else len(ensemble.ims))
         target = writing.Target.choose(Path(out), at_sites, count, overwrite)

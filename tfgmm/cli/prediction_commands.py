@@ -98,7 +98,7 @@ Spectrum = Annotated[
     bool, typer.Option("--spectrum", help="All measures of the run, as --im spectrum, drawn at the sites.")
 ]
 Exceed = Annotated[
-    list[float] | None, typer.Option(help="Level, g, whose exceedance probability to predict; repeatable.")
+    list[float] | None, typer.Option(help="Level, g (PGV: cm/s), whose exceedance probability to predict.")
 ]
 Percentile = Annotated[list[float] | None, typer.Option(help="Percentile to predict, as 84; repeatable.")]
 Interpolation = Annotated[

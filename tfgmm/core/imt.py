@@ -186,4 +186,6 @@ def between(measures: Iterable[str], name: str) -> tuple[str, str, float]:
             if period(first) < period(wanted) < period(second):
                 weight = math.log(period(wanted) / period(first)) / math.log(period(second) / period(first))
                 return first, second, weight
-    raise UsageError(f"{wanted} lies between no two of {', '.join(known)}: ask for one of these or between")
+    if len(spectral) > 1:
+        known.append(f"SA(T) with T between {period(spectral[0]):g} and {period(spectral[-1]):g} s")
+    raise UsageError(f"there is no {wanted}: ask for {', '.join(known)}")

@@ -62,7 +62,10 @@ def _limit_memory() -> None:
     if os.environ.get(MEMORY):
         import resource
 
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         size = int(float(os.environ[MEMORY]) * 1e9)
+        # A limit that the system sets cannot be raised.
+        size = size if hard == resource.RLIM_INFINITY else min(size, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 

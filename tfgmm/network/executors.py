@@ -118,10 +118,10 @@ class Stage:
                 process.wait()
                 process.stdin.close()
                 process.stdout.close()
-        outcome = self._outcome(
-            process.returncode, answer, log.read_bytes()[before:].decode("utf-8", "replace")
-        )
-        if outcome.state in (DONE, LEFT):
+        # Another process that found the stage done may have removed the log.
+        written = log.read_bytes()[before:] if log.exists() else b""
+        outcome = self._outcome(process.returncode, answer, written.decode("utf-8", "replace"))
+        if outcome.state == DONE:
             log.unlink(missing_ok=True)
         return outcome
 

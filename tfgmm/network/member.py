@@ -309,13 +309,13 @@ def train(
     checkpoint = Checkpoint(work_folder(folder.path), experiment.training.patience)
     try:
         model = _fitted(material, checkpoint, seed, report)
+        table = predictions(Networks.of_one(in_float32(model)), material, chunk, init)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise DataError(f"out of memory: {MEMORY_HINT}") from error
     with files.whole_folder(folder.path, overwrite=True) as temporary:
         model.save(temporary / NETWORK)
         for im, backbone in material.backbones.items():
             backbone.save(temporary / backbone_name(im, experiment.ims))
-        table = predictions(Networks.of_one(in_float32(model)), material, chunk, init)
         predictions_table.write(table, temporary / folder.predictions.name)
         pd.DataFrame(checkpoint.history).to_csv(temporary / HISTORY, index=False)
         best = checkpoint.best_epoch

@@ -65,7 +65,7 @@ class Preparation:
         medians = {im: folder / backbone_name(im, experiment.ims) for im in experiment.ims}
         unseen = {im: folder / _unseen_name(im) for im in experiment.ims} if experiment.field else {}
         return cls(
-            {im: Backbone.load(path) for im, path in medians.items() if path.is_file()},
+            {} if experiment.backbone == "none" else {im: Backbone.load(p) for im, p in medians.items()},
             {im: files.read_parquet(path).set_index(_ROW) for im, path in unseen.items()},
         )
 

@@ -70,12 +70,13 @@ class Outputs:
         list of (tensor, tensor), [event, row, col, K]
             Ln units; one pair for each member.
         """
-        key = vectors.tobytes(), window
-        if self._last[0] != key:
+        key, (last, outputs) = (vectors.tobytes(), window), self._last
+        if last != key:
             rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
             maps = self._input_maps(vectors)[:, rows, cols]
-            self._last = key, self._graph(window.size)(maps)
-        return self._last[1]
+            outputs = self._graph(window.size)(maps)
+            self._last = key, outputs
+        return outputs
 
     def with_rasteriser(self, rasteriser: Rasteriser) -> "Outputs":
         """Return the same networks, with input maps from another rasteriser.

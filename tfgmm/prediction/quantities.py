@@ -131,9 +131,17 @@ class Quantities:
             p the variable ``percentile_p_g`` (``percentile_84_g``; ``percentile_84_cm_s`` of PGV). All
             variables have units and long names. Of several measures, one that has another unit than a
             variable is NaN in it.
+
+        Raises
+        ------
+        UsageError
+            There are levels, and the measures have different units.
         """
         if "im" in predictions.dims:
-            return joined([self.of(one) for one in by_measure(predictions)])
+            measures = by_measure(predictions)
+            if self.exceed and len({one.attrs["unit"] for one in measures}) > 1:
+                raise UsageError("levels need one unit: ask for PGV (cm/s) and for PGA and SA (g) in turn")
+            return joined([self.of(one) for one in measures])
         im = predictions.attrs["intensity_measure"]
         unit, median = imt.unit(im), median_name(im)
         ending = median.removeprefix("median")
@@ -198,6 +206,13 @@ def joined(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
     )
     for name in ("intensity_measure", "unit", "interpolated"):
         of_measures.attrs.pop(name, None)
+    for variable in of_measures.data_vars.values():
+        if "im" in variable.dims and "long_name" in variable.attrs:  # that of the first measure
+            name = variable.attrs["long_name"]
+            name = name.replace(f"{ims[0]} in {imt.unit(ims[0])}", "IM in its unit").replace(ims[0], "IM")
+            variable.attrs["long_name"] = name
+    of_measures["im"].attrs["long_name"] = "intensity measure (IM)"
+    of_measures["unit"].attrs["long_name"] = "unit of the intensity measure"
     return of_measures
 
 
@@ -219,6 +234,10 @@ def by_measure(predictions: xr.Dataset) -> list[xr.Dataset]:
     datasets = []
     for number, im in enumerate(predictions["im"].to_numpy()):
         one = predictions.isel(im=number).drop_vars(["im", "unit", "interpolated"])
+        for name in one.data_vars:
+            if "long_name" in one[name].attrs:
+                own = one[name].attrs["long_name"].replace("IM in its unit", f"IM in {imt.unit(im)}")
+                one[name].attrs = one[name].attrs | {"long_name": own.replace("IM", str(im))}
         absent = [name for name in one.data_vars if _is_of_other_unit(str(name), im)]
         attributes = {"intensity_measure": str(im), "unit": imt.unit(im)}
         between = str(predictions["interpolated"].to_numpy()[number])

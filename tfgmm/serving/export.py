@@ -120,7 +120,7 @@ class Export:
             return text
         return (
             f"{text}. A server needs as much memory. --members K keeps K of them, --precision float16 "
-            "halves the size"
+            "halves their weights, and fewer --im need fewer fields"
         )
 
     def write(self, progress: Callable[[int], None] = lambda done: None) -> Path:
@@ -292,7 +292,7 @@ def prepare(
         Number of members to export: the first initialisation of every chunk, then the second initialisation
         of every chunk, and so on. All trained members by default.
     precision : str
-        Type of the stored weights; ``float16`` halves the size and changes ln IM by some thousandths.
+        Type of the stored weights; ``float16`` halves the weights and changes ln IM by some thousandths.
     condition : {"all", "training"}
         Records on which backbone and field are conditioned: all of the run, or for each chunk its training
         records.

@@ -124,7 +124,7 @@ class GmpeTable:
             "simulated": self.run.simulated,
             "depth_km": self.depth_km,
             "vs30_m_s": ROCK_VS30_M_S,
-            "unit": "g; standard deviations in natural logarithmic units",
+            "unit": "g, PGV in cm/s; standard deviations in natural logarithmic units",
             "component": str(data["component"]),
             "run": self.run.path.resolve().name,
             "run_hash": self.run.fingerprint,
