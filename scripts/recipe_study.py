@@ -52,7 +52,7 @@ def trained(name: str, experiment: Experiment, folder: Path, chunks: list[int]) 
 
     begun = training.begin(experiment, folder, chunks=tuple(chunks))
     say_simulated(begun.dataset.simulated)
-    constant = mock.patch.object(member, "optimizer", lambda settings, steps: keras.optimizers.Adam(1e-3))
+    constant = mock.patch.object(member, "optimizer", lambda *_: keras.optimizers.Adam(1e-3))
     with constant if name == PLAIN else contextlib.nullcontext():
         train_missing(begun, name)
     partial = scores.partial_ensembles(begun.run.read_predictions())

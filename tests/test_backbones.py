@@ -158,9 +158,8 @@ def test_an_export_reads_backbones_and_support_once(tmp_path, monkeypatch):
     read, load = [], Backbone.load
     monkeypatch.setattr(Backbone, "load", lambda path: read.append(path.parent.name) or load(path))
     prepared = export.prepare(run, tmp_path / "model")
-    assert (
-        prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + prepared.support.effective.size
-    )
+    _, support = prepared.measures["PGA"]
+    assert prepared.size_bytes > prepared.weights * 4 * len(prepared.members) + support.effective.size
     prepared.write()
     assert read == ["conditioned"]
     read.clear()

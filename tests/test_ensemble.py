@@ -63,7 +63,7 @@ def calibrated(loaded, run, tmp_path):
     calibration.write({"PGA": calibration.Calibration(a=0.9, b=0.4, length_km=5.0, c=1.2)}, path)
     other = ensemble.RunFolder.open(path)
     chosen = other.calibration("PGA")
-    return ensemble.Ensemble(other, "PGA", loaded.members, loaded._rasteriser, calibration=chosen)
+    return ensemble.Ensemble(other, "PGA", loaded._outputs, calibration=chosen)
 
 
 def events(*changes: dict) -> pd.DataFrame:
@@ -295,7 +295,7 @@ def test_at_a_station_by_hand(with_field, of_run, earthquakes):
     found = with_field.at_stations(earthquakes, ["K03", "M01", "K17"])
     cells = cells_of(with_field, field, earthquakes, stations, stations["terms_of"])
     assert (cells.site >= 0).all()
-    bare = ensemble.Ensemble(of_run, "PGA", with_field.members, with_field._rasteriser).at_stations(
+    bare = ensemble.Ensemble(of_run, "PGA", with_field._outputs).at_stations(
         earthquakes, ["K03", "M01", "K17"]
     )
     scenario = earthquakes.loc[np.repeat([0, 1], 3), ["magnitude", "depth_km"]]
@@ -435,4 +435,5 @@ def test_files_and_options_name_the_condition(of_run, earthquakes, tmp_path):
         opened.predict(earthquakes, tmp_path / "a.nc", condition="none")
     with pytest.raises(UsageError, match="condition are of a SavedModel, not of a gmpe-table"):
         opened.prepare_export(tmp_path / "a.hdf5", format="gmpe-table", condition="training")
-    assert opened.prepare_export(tmp_path / "a", condition="training").condition.by_chunk.keys() == {0, 1}
+    condition, _ = opened.prepare_export(tmp_path / "a", condition="training").measures["PGA"]
+    assert condition.by_chunk.keys() == {0, 1}

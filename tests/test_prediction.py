@@ -71,7 +71,7 @@ def test_a_percentile_is_exceeded_as_often_as_it_says(mean, stddev, p):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"exceed": (0.1, 0)}, "level 0: expected a positive number, in g"),
+        ({"exceed": (0.1, 0)}, "level 0: expected a positive number, in the unit"),
         ({"exceed": (float("nan"),)}, "level nan"),
         ({"percentiles": (100,)}, "percentile 100: expected a number between 0 and 100"),
     ],
@@ -164,7 +164,11 @@ def test_figure(loaded, tmp_path, ending, magic):
     [
         ("maps.csv", None, r"maps can be written as \.nc, \.tif, \.tiff, \.png, \.pdf"),
         ("maps", None, "maps can be written as"),
-        ("sites.nc", SITES, r"a table of sites can be written as \.csv, \.parquet"),
+        (
+            "sites.nc",
+            SITES,
+            r"a table of sites, or a figure of their spectra, can be written as \.csv, \.parquet, \.png",
+        ),
     ],
 )
 def test_names_that_do_not_fit(loaded, tmp_path, name, sites, message):

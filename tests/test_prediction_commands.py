@@ -100,10 +100,12 @@ def test_query_of_one_scenario_prints_a_table(inputs, run, url):
 def test_predict(inputs, run, monkeypatch):
     asked = []
     opened = SimpleNamespace(path="run", simulated=False, experiment=SimpleNamespace(ims=("PGA",)))
-    loaded = SimpleNamespace(members=[1, 2], im="PGA")
+    loaded = SimpleNamespace(members=[1, 2], ims=("PGA",))
     monkeypatch.setattr(RunFolder, "open", lambda path: opened)
     conditions = set()
-    monkeypatch.setattr(ensemble, "load", lambda run, im, condition: conditions.add(condition) or loaded)
+    monkeypatch.setattr(
+        ensemble, "load_all", lambda run, ims, condition: conditions.add(condition) or {"PGA": loaded}
+    )
     monkeypatch.setattr(writing, "write", lambda *args, **options: asked.append(args) or args[2].path)
     chosen = ("--sites", "sites.csv", "--out", "a[/b].csv", "--condition", "training")
     said = run("predict", "run", "--catalogue", "events.csv", *chosen)

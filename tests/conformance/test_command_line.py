@@ -108,7 +108,7 @@ def test_progress_on_a_terminal(capfd, monkeypatch, bar):
         ("predict run --out map.txt", "maps can be written as .nc, .tif, .tiff, .png, .pdf: give"),
         (
             "predict run --stations all --out a.nc",
-            "a table of sites can be written as .csv, .parquet: give",
+            "figure of their spectra, can be written as .csv, .parquet, .png, .pdf: give",
         ),
         ("query http://x/v1/models/m --out x.tif", "maps can be written as .nc: give"),
         ("query http://x/v1/models/m --stations K1 --out x.nc", "a table of sites can be written as .csv"),

@@ -60,7 +60,8 @@ def expected(run):
         maps = loaded.maps(events)
         maps = {name: maps[name].to_numpy() for name in MAPS}
         vectors = event_vectors(events, run.experiment.grid)
-        stacks = tf.stack([loaded._rasteriser(tf.constant(one), tf.zeros(2, tf.int32)) for one in vectors])
+        rasteriser = loaded._outputs.rasteriser
+        stacks = tf.stack([rasteriser(tf.constant(one), tf.zeros(2, tf.int32)) for one in vectors])
         normals = [member(stacks) for member in members]
         found[f"{count}/serving_default"] = maps
         found[f"{count}/at_sites"] = {name: one[:, row, col] for name, one in maps.items()} | {
@@ -68,8 +69,8 @@ def expected(run):
             "support": loaded.at_sites(events, SITES)["support"].to_numpy(),  # by the site's own distance
         }
         found[f"{count}/normal_parameters"] = {
-            "mean": np.stack([normal.loc for normal in normals], axis=1),
-            "stddev": np.stack([normal.scale for normal in normals], axis=1),
+            "mean": np.stack([normal.loc[..., 0] for normal in normals], axis=1),
+            "stddev": np.stack([normal.scale[..., 0] for normal in normals], axis=1),
         }
     return found
 

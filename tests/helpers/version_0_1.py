@@ -17,7 +17,7 @@ def lay_out(path: Path) -> None:
     """Turn a run folder of this version into what version 0.1 would have written."""
     run = RunFolder.open(path)
     for arm in run.arms():
-        for folder in sorted((path / "members" / arm).glob("chunk-*")):
+        for folder in sorted((path / "members" / arm).glob("chunk-*_init-*")):
             member = MemberFolder(folder)
             for number, im in enumerate(run.experiment.ims):
                 old = path / "members" / im / arm / folder.name

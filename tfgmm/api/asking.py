@@ -230,7 +230,7 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
         The ending of the file does not fit, or the file exists and `overwrite` is False.
     """
     if at_sites:
-        outputs.prediction_ending(out, at_sites)
+        outputs.ending_of(out, outputs.TABLES, "a table of sites")
     else:
         outputs.ending_of(out, (".nc",), "maps")
     files.refuse_existing(out, overwrite)

@@ -587,19 +587,19 @@ class Run(os.PathLike):
         >>> run.predict(tfgmm.scenario(7.0, 139.8, 35.5, 30.0), "maps.nc")  # doctest: +SKIP
         """
         at_sites = refuse_both(sites, stations)
-        from tfgmm.prediction import scenarios, writing
+        from tfgmm.prediction import scenarios, spectra, writing
         from tfgmm.prediction.conditioning import Known
         from tfgmm.prediction.quantities import Quantities
 
         events, name = scenarios.check_events(events), None if rupture is None else Path(rupture).name
-        ensemble = self.ensemble(im, condition=condition)
-        spectra = at_sites and Path(out).suffix.lower() in outputs.FIGURES
-        count = len(events) * (1 if spectra else len(ensemble.ims))
+        ims = spectra.measures(self.ims, [im] if isinstance(im, str) else im or self.ims[:1])
+        draws_spectra = at_sites and Path(out).suffix.lower() in outputs.FIGURES
+        count = len(events) * (1 if draws_spectra else len(ims))
         target = writing.Target.choose(Path(out), at_sites, count, overwrite)
         if stations is not None:
             sites = self.stations(None if stations == "all" else list(stations))
         return writing.write(
-            ensemble,
+            self.ensemble(im, condition=condition),
             events,
             target,
             sites,

@@ -51,7 +51,7 @@ class Outputs:
     """
 
     def __init__(self, members: dict[tuple[int, int], Networks], rasteriser: Rasteriser) -> None:
-        self.members, self._input_maps = members, _input_maps(rasteriser)
+        self.members, self.rasteriser, self._input_maps = members, rasteriser, _input_maps(rasteriser)
         self._graphs: dict[int, Callable] = {}
         self._last: tuple[tuple, list] = ((), [])
 
@@ -91,7 +91,8 @@ class Outputs:
         Outputs
         """
         outputs = copy.copy(self)
-        outputs._input_maps, outputs._last = _input_maps(rasteriser), ((), [])
+        outputs.rasteriser, outputs._input_maps = rasteriser, _input_maps(rasteriser)
+        outputs._last = (), []
         return outputs
 
     @property

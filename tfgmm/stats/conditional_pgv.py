@@ -1,5 +1,6 @@
 """PGV given a spectral acceleration: Abrahamson & Bhasin (2020), for published models that have no PGV."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,12 @@ import pygmm
 from tfgmm.core import imt
 
 #: Coefficients of the model that takes SA at the period of the magnitude (their table 3.2).
-_C = pygmm.AbrahamsonBhasin2020.COEFFS["psa(T=Tpgv)"]
+_C = SimpleNamespace(
+    **{
+        name: getattr(pygmm.AbrahamsonBhasin2020.COEFFS["psa(T=Tpgv)"], name)
+        for name in ("a_1", "a_2", "a_3", "a_4", "a_5", "a_6", "a_7", "a_8", "tau", "phi")
+    }
+)
 _V_REF_M_S = pygmm.AbrahamsonBhasin2020.V_REF
 
 
