@@ -167,7 +167,7 @@ def test_figure(loaded, tmp_path, ending, magic):
         (
             "sites.nc",
             SITES,
-            r"a table of sites, or a figure of their spectra, can be written as \.csv, \.parquet, \.png",
+            r"a figure of their spectra, can be written as \.csv, \.parquet, \.png",
         ),
     ],
 )
