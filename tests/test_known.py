@@ -294,7 +294,8 @@ def certain(run):
         last = [layer for layer in network.layers if len(layer.weights) == 2][-1]
         kernel, bias = last.weights
         kernel.assign(tf.zeros_like(kernel))
-        bias.assign(np.array([0.4 + 0.05 * number, 0.3], "float32"))
+        # Means, then standard deviations, of the two measures of the run.
+        bias.assign(np.repeat(np.array([0.4 + 0.05 * number, 0.3], "float32"), 2))
     found.shrinkage = Shrinkage(n0=5.0, variance_u=0.3)
     magnitude = np.repeat(np.arange(4.0, 6.3, 0.2), np.arange(24, 0, -2))  # the larger, the fewer
     records = pd.DataFrame({"event_id": np.arange(len(magnitude)), "magnitude": magnitude})

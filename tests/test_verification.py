@@ -66,8 +66,8 @@ def test_a_member_that_is_lost_is_missed(root, name):
 def test_tables_that_are_lost_are_missed(root, name):
     (root / "run" / name).unlink()
     assert "is missing or damaged" in states(root / "run")[name]
-    advice = "tfgmm refit" if name.startswith("conditioned") else "the tfgmm train command"
-    with pytest.raises(DataError, match=f"{name} is missing or damaged .*: give {advice}"):
+    advice = "make it again with" if name.startswith("conditioned") else "give the tfgmm train command"
+    with pytest.raises(DataError, match=f"{name} is missing or damaged .*: {advice}"):
         ensemble.load(root / "run").at_stations(untrained_run.events(1))
 
 
