@@ -46,7 +46,7 @@ DONE, LEFT, REFUSED, FAILED = "done", "left", "refused", "failed"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a stage.
+    """State in which a stage has ended, with its reason.
 
     Attributes
     ----------
@@ -300,7 +300,7 @@ class Launch:
 
 
 class Future(Protocol):
-    """What an engine returns for a stage: the future of `concurrent.futures`, Dask or submitit."""
+    """Result of a stage to come: the future of `concurrent.futures`, Dask or submitit."""
 
     def done(self) -> bool:
         """Return True if the stage has ended."""
@@ -310,7 +310,7 @@ class Future(Protocol):
 
 
 class Engine(Protocol):
-    """What runs stages, at most so many at a time."""
+    """Engine that runs stages, at most so many at a time."""
 
     def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
         """Take stages, and return their futures at once."""
@@ -459,7 +459,7 @@ def _missing(extra: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a member is that is being trained.
+    """Progress of a member that is being trained.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ _ROW = "row"
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """What the members of a chunk and an arm share.
+    """Backbones and field that the members of a chunk and an arm share.
 
     Attributes
     ----------
