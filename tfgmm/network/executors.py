@@ -181,7 +181,7 @@ class Launch:
         this process itself.
     workers : int or None
         Number of members that are trained at a time; by default one for each GPU or each 4 cores of this
-        machine; for Slurm the number of jobs that run at a time, 256 by default.
+        machine; for Slurm the number of jobs of one array that run at a time, 256 by default.
     threads : int or None
         Threads of each worker; by default the cores of this machine divided by the workers. Weights are the
         same bit for bit only with the same number of threads.
