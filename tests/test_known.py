@@ -320,7 +320,7 @@ def test_sigma_does_not_fall_while_support_falls(certain, r_km):
     assert (np.diff(sigma)[np.diff(support) < 0] > 0).all() and sigma.min() == sigma[0] < sigma[-1] - 0.3
     withheld = certain.shrinkage.added_variance(support) / certain.shrinkage.variance_u
     unshrunken = ensemble.load(certain.run, "PGA")
-    unshrunken.members, unshrunken.shrinkage = certain.members, None
+    unshrunken._outputs, unshrunken.shrinkage = certain._outputs, None
     whole = unshrunken.at_sites(events, sites)
     left_out = (whole["mean"] - found["mean"]).to_numpy()[:, 0]
     assert abs(left_out[-1]) > 0.03  # all that the networks say
