@@ -114,10 +114,10 @@ def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
 def _measures(ims: str | Iterable[str] | None, data: Dataset | PathLike | None) -> tuple[str, ...] | None:
     """Return intensity measures by name, with those of the dataset in place of ``all``; None for none."""
     names = _names(ims)
-    if not names or not {*names} & {"all", "spectrum"}:
+    if not names or not {*names} & {*imt.WHOLE}:
         return names or None
     dataset = data if isinstance(data, Dataset) else simulated.open_dataset(data)
-    return tuple(sorted(dataset.ims, key=imt.order))
+    return tuple(imt.expanded(names, dataset.ims))
 
 
 def _in_parts(settings: dict) -> dict:

@@ -12,6 +12,8 @@ from tfgmm.core.errors import UsageError
 #: Standard gravity, the g in which PGA and SA are given, in m/s^2.
 STANDARD_GRAVITY = 9.80665
 
+#: Names that stand for all intensity measures that there are.
+WHOLE = ("all", "spectrum")
 _SA = re.compile(r"SA\((\d+(?:\.\d*)?|\.\d+)\s*S?\)")
 
 
@@ -142,6 +144,36 @@ def order(name: str) -> tuple[int, float]:
     """
     known = canonical(name)
     return (("PGA", "PGV").index(known), 0.0) if known in ("PGA", "PGV") else (2, period(known))
+
+
+def expanded(names: Iterable[str], measures: Iterable[str]) -> list[str]:
+    """Return intensity measures by canonical name, each once, with all that there are in place of `WHOLE`.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Intensity measures, or one of `WHOLE`.
+    measures : iterable of str
+        The intensity measures that there are.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    UsageError
+        A name is no intensity measure.
+
+    Examples
+    --------
+    >>> expanded(["all"], ["SA(1.0)", "PGA"]), expanded(["sa(1)", "SA(1.0)"], [])
+    (['PGA', 'SA(1.0)'], ['SA(1.0)'])
+    """
+    chosen: list[str] = []
+    for name in names:
+        chosen += sorted(measures, key=order) if name in WHOLE else [canonical(name)]
+    return list(dict.fromkeys(chosen))
 
 
 def between(measures: Iterable[str], name: str) -> tuple[str, str, float]:

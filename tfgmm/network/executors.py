@@ -398,7 +398,8 @@ class Dask:
 class Slurm:
     """Job arrays of Slurm, one for the members of each chunk.
 
-    Jobs outlive this process; the same command then waits for nothing and leaves their members to them.
+    Jobs are cancelled when this process ends, and outlive it where it is killed: the same command then
+    leaves their members to them.
 
     Parameters
     ----------

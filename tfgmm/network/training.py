@@ -139,8 +139,11 @@ class Training:
     @property
     def missing(self) -> list[Member]:
         """Return the members that are not trained for all intensity measures or have damaged files."""
-        ims = set(self.experiment.ims)
-        return [m for m in self.members if m in self.damaged or not ims <= set(self.folder(m).ims())]
+        return [m for m in self.members if m in self.damaged or not self._has_all_measures(m)]
+
+    def _has_all_measures(self, member: Member) -> bool:
+        """Return True if a member is trained for all intensity measures."""
+        return set(self.experiment.ims) <= set(self.folder(member).ims())
 
     @functools.cached_property
     def damaged(self) -> dict[Member, list[str]]:
@@ -352,8 +355,7 @@ class Training:
             if damaged == [PREDICTIONS]:
                 self._restore_predictions(member)
             # Another process may have trained the member meanwhile.
-            is_whole = not folder.damaged_files(fingerprint)
-            if not is_whole or not set(self.experiment.ims) <= set(folder.ims()):
+            if folder.damaged_files(fingerprint) or not self._has_all_measures(member):
                 train_member(self.material(member), folder, *place, watched, fingerprint=fingerprint)
             else:
                 report(member.name, 1.0)

@@ -1,10 +1,12 @@
 """The members of a run -> mean, aleatory and epistemic standard deviation of ln IM, as maps or at sites."""
 
+import abc
 import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,85 +114,22 @@ class Outputs:
         return self._graphs[size]
 
 
-class Ensemble:
-    """The trained members of a run for one intensity measure.
+class Predictor(abc.ABC):
+    """Predictor of ground motion: the verbs for all earthquakes at once, on batches of a few.
 
-    Parameters
+    Attributes
     ----------
     run : RunFolder
-        The run.
-    im : str
-        Intensity measure.
-    outputs : Outputs
-        The networks of the members.
-    number : int
-        Number of the measure among the outputs of the networks.
-    calibration : Calibration, optional
-        Calibration of sigma, if ``tfgmm evaluate`` has made one.
-    ranges : Ranges, optional
-        Ranges of magnitude, depth and distance of the training records; read from the run by default.
-    condition : Condition, optional
-        Backbone and field of each station chunk, to which its networks add; none by default.
-    support : Support, optional
-        Joint support of predictions by training records, a variable of the predictions.
-    shrinkage : Shrinkage, optional
-        How far the networks are shrunken towards the backbone where the support is small; not at all by
-        default.
+        The run, whose stations it knows.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        im: str,
-        outputs: Outputs,
-        number: int = 0,
-        *,
-        calibration: Calibration | None = None,
-        ranges: Ranges | None = None,
-        condition: Condition | None = None,
-        support: Support | None = None,
-        shrinkage: Shrinkage | None = None,
-    ) -> None:
-        self.condition, self.support, self.shrinkage = condition or Condition(), support, shrinkage
-        self.run, self.im, self._outputs, self._number = run, im, outputs, number
-        self.calibration, self.ranges = calibration, ranges or run.ranges(im)
-        self._fields: dict[tuple[int, bool, int], tuple[Field, Callable]] = {}
+    run: RunFolder
 
-    def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
-        """Return an ensemble of the same members whose input maps come from another rasteriser.
-
-        Parameters
-        ----------
-        rasteriser : Rasteriser
-            Maker of maps of the same channels, for example with other site layers.
-
-        Returns
-        -------
-        Ensemble
-        """
-        ensemble = copy.copy(self)
-        ensemble._outputs = self._outputs.with_rasteriser(rasteriser)
-        return ensemble
-
-    @property
-    def ims(self) -> tuple[str, ...]:
-        """Return the intensity measure, as the only one."""
-        return (self.im,)
-
-    @property
-    def members(self) -> dict[tuple[int, int], Networks]:
-        """Return the trained networks by station chunk and initialisation."""
-        return self._outputs.members
-
-    @property
-    def experiment(self) -> Experiment:
-        """Return the description of the run."""
-        return self.run.experiment
-
-    @functools.cached_property
-    def stations(self) -> pd.DataFrame:
-        """Return the stations with training records, as `RunFolder.trained_stations` lists them."""
-        return self.run.trained_stations(self.im)
+    @abc.abstractmethod
+    def batches(
+        self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options: Any
+    ) -> Iterator[xr.Dataset]:
+        """Return predictions for a few events at a time, as `Ensemble.batches` does."""
 
     def maps(
         self, events: pd.DataFrame, *, calibrated: bool | None = None, known: Known = UNKNOWN
@@ -310,6 +249,87 @@ class Ensemble:
         """
         events, sites = scenarios.check_events(events), self.run.stations(stations)
         return together(self.batches(events, sites, at_stations=True, calibrated=calibrated, known=known))
+
+
+class Ensemble(Predictor):
+    """The trained members of a run for one intensity measure.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    im : str
+        Intensity measure.
+    outputs : Outputs
+        The networks of the members.
+    number : int
+        Number of the measure among the outputs of the networks.
+    calibration : Calibration, optional
+        Calibration of sigma, if ``tfgmm evaluate`` has made one.
+    ranges : Ranges, optional
+        Ranges of magnitude, depth and distance of the training records; read from the run by default.
+    condition : Condition, optional
+        Backbone and field of each station chunk, to which its networks add; none by default.
+    support : Support, optional
+        Joint support of predictions by training records, a variable of the predictions.
+    shrinkage : Shrinkage, optional
+        How far the networks are shrunken towards the backbone where the support is small; not at all by
+        default.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        im: str,
+        outputs: Outputs,
+        number: int = 0,
+        *,
+        calibration: Calibration | None = None,
+        ranges: Ranges | None = None,
+        condition: Condition | None = None,
+        support: Support | None = None,
+        shrinkage: Shrinkage | None = None,
+    ) -> None:
+        self.condition, self.support, self.shrinkage = condition or Condition(), support, shrinkage
+        self.run, self.im, self._outputs, self._number = run, im, outputs, number
+        self.calibration, self.ranges = calibration, ranges or run.ranges(im)
+        self._fields: dict[tuple[int, bool, int], tuple[Field, Callable]] = {}
+
+    def with_rasteriser(self, rasteriser: Rasteriser) -> "Ensemble":
+        """Return an ensemble of the same members whose input maps come from another rasteriser.
+
+        Parameters
+        ----------
+        rasteriser : Rasteriser
+            Maker of maps of the same channels, for example with other site layers.
+
+        Returns
+        -------
+        Ensemble
+        """
+        ensemble = copy.copy(self)
+        ensemble._outputs = self._outputs.with_rasteriser(rasteriser)
+        return ensemble
+
+    @property
+    def ims(self) -> tuple[str, ...]:
+        """Return the intensity measure, as the only one."""
+        return (self.im,)
+
+    @property
+    def members(self) -> dict[tuple[int, int], Networks]:
+        """Return the trained networks by station chunk and initialisation."""
+        return self._outputs.members
+
+    @property
+    def experiment(self) -> Experiment:
+        """Return the description of the run."""
+        return self.run.experiment
+
+    @functools.cached_property
+    def stations(self) -> pd.DataFrame:
+        """Return the stations with training records, as `RunFolder.trained_stations` lists them."""
+        return self.run.trained_stations(self.im)
 
     def batches(
         self,

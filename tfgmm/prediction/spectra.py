@@ -7,17 +7,11 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.core import imt
-from tfgmm.prediction import ensemble, quantities, scenarios
-from tfgmm.prediction.conditioning import Known
-from tfgmm.prediction.ensemble import UNKNOWN, Ensemble
-from tfgmm.prediction.places import Interpolation
+from tfgmm.prediction import ensemble, quantities
+from tfgmm.prediction.ensemble import Ensemble, Predictor
 from tfgmm.prediction.quantities import STDDEVS
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
-
-#: Choices of all intensity measures of a run.
-WHOLE = ("all", "spectrum")
-
 
 #: Measures of the run from which a measure is predicted, and the weight of the second: both are the measure
 #: itself where the run has it.
@@ -44,10 +38,7 @@ def measures(ims: Sequence[str], wanted: Sequence[str]) -> dict[str, Pair]:
     UsageError
         A measure is neither one of the run nor an SA(T) between the periods of the run.
     """
-    names: list[str] = []
-    for name in wanted:
-        names += sorted(ims, key=imt.order) if name in WHOLE else [imt.canonical(name)]
-    return {name: imt.between(ims, name) for name in dict.fromkeys(names)}
+    return {name: imt.between(ims, name) for name in imt.expanded(wanted, ims)}
 
 
 def interpolated(name: str, weight: float, shorter: xr.Dataset, longer: xr.Dataset) -> xr.Dataset:
@@ -89,8 +80,10 @@ def interpolated(name: str, weight: float, shorter: xr.Dataset, longer: xr.Datas
     return shorter.assign(variables).assign_attrs(intensity_measure=name, interpolated=both)
 
 
-class Spectra:
+class Spectra(Predictor):
     """The ensembles of several intensity measures, which share their networks: one pass predicts them all.
+
+    Predictions are those of `Ensemble` with the dimension ``im``, see `quantities.joined`.
 
     Parameters
     ----------
@@ -103,6 +96,7 @@ class Spectra:
     def __init__(self, ensembles: dict[str, Ensemble], wanted: dict[str, Pair]) -> None:
         self._ensembles, self._wanted = ensembles, wanted
         self._first = next(iter(ensembles.values()))
+        self.run = self._first.run
 
     @property
     def ims(self) -> tuple[str, ...]:
@@ -112,7 +106,7 @@ class Spectra:
     @property
     def experiment(self) -> Experiment:
         """Return the description of the run."""
-        return self._first.experiment
+        return self.run.experiment
 
     @property
     def members(self):
@@ -123,88 +117,6 @@ class Spectra:
     def stations(self) -> pd.DataFrame:
         """Return the stations with training records of the first measure."""
         return self._first.stations
-
-    def maps(
-        self, events: pd.DataFrame, *, calibrated: bool | None = None, known: Known = UNKNOWN
-    ) -> xr.Dataset:
-        """Predict maps of ln IM for events, as `Ensemble.maps` does, for all measures.
-
-        Parameters
-        ----------
-        events, calibrated, known
-            As for `Ensemble.maps`.
-
-        Returns
-        -------
-        xarray.Dataset
-            As returned by `Ensemble.maps` with the dimension ``im``, see `quantities.joined`.
-
-        Raises
-        ------
-        UsageError, DataError
-            As for `Ensemble.maps`.
-        """
-        events = scenarios.check_events(events)
-        return ensemble.together(self.batches(events, calibrated=calibrated, known=known))
-
-    def at_sites(
-        self,
-        events: pd.DataFrame,
-        sites: pd.DataFrame,
-        *,
-        interpolation: Interpolation = "nearest",
-        calibrated: bool | None = None,
-        known: Known = UNKNOWN,
-    ) -> xr.Dataset:
-        """Predict ln IM of every event at every site, as `Ensemble.at_sites` does, for all measures.
-
-        Parameters
-        ----------
-        events, sites, interpolation, calibrated, known
-            As for `Ensemble.at_sites`.
-
-        Returns
-        -------
-        xarray.Dataset
-            As returned by `Ensemble.at_sites` with the dimension ``im``, see `quantities.joined`.
-
-        Raises
-        ------
-        UsageError, DataError
-            As for `Ensemble.at_sites`.
-        """
-        events = scenarios.check_events(events)
-        options = {"interpolation": interpolation, "calibrated": calibrated, "known": known}
-        return ensemble.together(self.batches(events, sites, **options))
-
-    def at_stations(
-        self,
-        events: pd.DataFrame,
-        stations: Sequence[str] | None = None,
-        *,
-        calibrated: bool | None = None,
-        known: Known = UNKNOWN,
-    ) -> xr.Dataset:
-        """Predict ln IM at stations of the run, as `Ensemble.at_stations` does, for all measures.
-
-        Parameters
-        ----------
-        events, stations, calibrated, known
-            As for `Ensemble.at_stations`.
-
-        Returns
-        -------
-        xarray.Dataset
-            As returned by `Ensemble.at_stations` with the dimension ``im``, see `quantities.joined`.
-
-        Raises
-        ------
-        UsageError, DataError
-            As for `Ensemble.at_stations`.
-        """
-        events, sites = scenarios.check_events(events), self._first.run.stations(stations)
-        options = {"at_stations": True, "calibrated": calibrated, "known": known}
-        return ensemble.together(self.batches(events, sites, **options))
 
     def batches(
         self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options
@@ -270,6 +182,6 @@ def load(run: RunFolder, im: str | Sequence[str], condition: str = "all") -> Ens
     pairs = measures(run.experiment.ims, [im] if isinstance(im, str) else im)
     needed = list(dict.fromkeys(one for first, second, _ in pairs.values() for one in (first, second)))
     ensembles = ensemble.load_all(run, needed, condition)
-    if isinstance(im, str) and im not in WHOLE and len(needed) == 1:
+    if isinstance(im, str) and im not in imt.WHOLE and len(needed) == 1:
         return ensembles[needed[0]]
     return Spectra(ensembles, pairs)

@@ -175,7 +175,6 @@ def _series(n: float) -> tuple[float, ...]:
     )
 
 
-#: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
 #: Functions of TensorFlow with which tables of backbones are interpolated.
 TENSORS = ArrayFunctions(
     *(tf.floor, tf.minimum, tf.maximum, tf.math.log, tf.exp, tf.einsum, tf.constant),
@@ -184,6 +183,7 @@ TENSORS = ArrayFunctions(
     lambda rows, index: tf.gather(rows, index, batch_dims=1),
     lambda arrays: tf.stack(arrays, axis=-1),
 )
+#: Inputs of every signature, [n]; coordinates in float32 degrees would step by 1.5 m.
 EVENT = {"longitude": tf.float64, "latitude": tf.float64, "depth_km": tf.float32, "magnitude": tf.float32}
 #: Further inputs of ``at_sites``, [n, m].
 SITES = {"site_longitude": tf.float64, "site_latitude": tf.float64}
