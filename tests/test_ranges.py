@@ -35,8 +35,9 @@ def train(run: RunFolder, chunk: int, im: str = "PGA", init: int = 0) -> None:
     table = pd.DataFrame(RECORDS, columns=COLUMNS).assign(event_id="E")
     folder = run.member(chunk, init)
     folder.path.mkdir(parents=True, exist_ok=True)
-    table[table["chunk"] == chunk].to_parquet(folder.predictions)
     ims = [*folder.ims(), im]
+    tables = [table[table["chunk"] == chunk].assign(im=name) for name in ims]
+    pd.concat(tables, ignore_index=True).to_parquet(folder.predictions)
     (folder.path / "done.json").write_text(
         json.dumps({"networks": {f"model_{name}.keras": [name] for name in ims}})
     )
@@ -74,6 +75,20 @@ def test_each_intensity_measure_has_its_own(run):
     train(run, 1, im="SA(1.0)")
     assert run.ranges("SA(1.0)").depth_km == (15, 15)
     assert run.ranges("PGA").depth_km == (30, 30)
+
+
+def test_records_that_lack_a_measure_do_not_count_for_it(run):
+    """One member has both measures; its second one is missing in one of two records."""
+    records = pd.DataFrame([RECORDS[0], RECORDS[0]], columns=COLUMNS)
+    records = records.assign(event_id=["E", "F"], magnitude=[5.0, 6.0])
+    train(run, 0)
+    folder = run.member(0, 0)
+    both = pd.concat([records.assign(im="PGA"), records.head(1).assign(im="SA(1.0)")], ignore_index=True)
+    both.assign(event_role="training", site_role="training").to_parquet(folder.predictions)
+    done = {"networks": {"model.keras": ["PGA", "SA(1.0)"]}}
+    (folder.path / "done.json").write_text(json.dumps(done))
+    assert run.ranges("PGA").magnitude == (5, 6)
+    assert run.ranges("SA(1.0)").magnitude == (5, 5)
 
 
 def test_bounds_are_inside_and_nan_is_outside():

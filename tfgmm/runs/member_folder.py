@@ -416,8 +416,8 @@ def _within(values, lowest: float, highest: float) -> np.ndarray:
     return (values >= lowest) & (values <= highest)
 
 
-def training_records(members: Iterable[MemberFolder], columns: Sequence[str]) -> pd.DataFrame:
-    """Return columns of the records that trained members, read from the members' predictions tables.
+def training_records(members: Iterable[MemberFolder], columns: Sequence[str], im: str) -> pd.DataFrame:
+    """Return columns of the records of a measure that trained members, from their predictions tables.
 
     Parameters
     ----------
@@ -425,6 +425,8 @@ def training_records(members: Iterable[MemberFolder], columns: Sequence[str]) ->
         Folders of trained members.
     columns : sequence of str
         Names of the columns.
+    im : str
+        Intensity measure; records that lack it are left out.
 
     Returns
     -------
@@ -438,10 +440,11 @@ def training_records(members: Iterable[MemberFolder], columns: Sequence[str]) ->
     """
     try:
         tables = [
-            predictions.read_columns(member.predictions, [*columns, *predictions.ROLE])
+            predictions.read_columns(member.predictions, [*columns, "im", *predictions.ROLE])
             for member in members
         ]
     except DataError as error:
         raise DataError(f"{error}: {TRAIN_AGAIN}") from error
     table = pd.concat(tables, ignore_index=True)
-    return table[(table[predictions.ROLE] == TRAINING).all(axis=1)][[*columns]]
+    trained = (table[predictions.ROLE] == TRAINING).all(axis=1) & (table["im"] == im)
+    return table[trained][[*columns]]

@@ -750,7 +750,7 @@ class RunFolder:
         if key not in self._read_records:
             folders = [self.member(*place) for place in first_of_chunk.values()]
             columns = ["event_id", "station_id", *Ranges.model_fields]
-            self._read_records[key] = training_records(folders, columns).drop_duplicates()
+            self._read_records[key] = training_records(folders, columns, im).drop_duplicates()
         return self._read_records[key]
 
     @functools.cached_property
