@@ -8,7 +8,6 @@ from helpers.field_records import PLANTED, planted_records
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import STOPPING, TERM_STDDEVS, TERMS, TRAINING, VALIDATION, is_training
 from tfgmm.network import fields
-from tfgmm.stats import field as process
 from tfgmm.stats.field_records import Cells
 
 
@@ -33,9 +32,13 @@ def records():
     ).sample(frac=1, random_state=2)
 
 
+def condition(records):
+    return fields.condition(records, fields.covariances({"PGA": records})["PGA"])
+
+
 @pytest.fixture(scope="module")
 def field(records):
-    return fields.condition(records[is_training(records)])
+    return condition(records[is_training(records)])
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +57,20 @@ def times(records):
     return pd.Series(pd.date_range("2000-01-01", periods=len(ids)), ids)
 
 
-def test_what_it_tells_of_training_records_is_from_other_events_and_sites(records, monkeypatch):
-    monkeypatch.setattr(process.Covariance, "fit", lambda residuals: PLANTED)
-    told = fields.unseen(records, times(records))
+def test_what_it_tells_of_training_records_is_from_other_events_and_sites(records):
+    told = fields.unseen(records, PLANTED, times(records))
     assert told.index.equals(records.index)
     one = records.index[is_training(records)][5]
     event, site = records.loc[one, ["event_id", "site_id"]]
     same = records["event_id"].eq(event) | records["site_id"].eq(site)
     changed = records.assign(ln_im=records["ln_im"] + np.where(same & is_training(records), 1.0, 0.0))
-    moved = (fields.unseen(changed, times(records)) - told).abs()
+    moved = (fields.unseen(changed, PLANTED, times(records)) - told).abs()
     assert moved.loc[one, "field_mean"] < 1e-9
     assert moved["field_mean"].max() > 0.1
 
 
 def test_what_it_tells_of_stopping_records_is_from_all_training_records(records, field):
-    told = fields.unseen(records, times(records))
+    told = fields.unseen(records, field.covariance, times(records))
     trained, validates = (
         is_training(records),
         (records[["event_role", "site_role"]] == VALIDATION).any(axis=1),
@@ -80,8 +82,8 @@ def test_what_it_tells_of_stopping_records_is_from_all_training_records(records,
     np.testing.assert_allclose(told.loc[other.index, "field_variance"], field.variance(cells), rtol=1e-6)
 
 
-def test_standardised_by_what_it_leaves_open_residuals_are_standard(records):
-    told = fields.unseen(records, times(records))
+def test_standardised_by_what_it_leaves_open_residuals_are_standard(records, field):
+    told = fields.unseen(records, field.covariance, times(records))
     left = records["ln_im"] - records["backbone"] - told["field_mean"]
     known = told["field_variance"] > 0
     z = (left / np.sqrt(told["field_variance"] + 0.10))[known]
@@ -124,4 +126,4 @@ def test_of_a_known_event_the_records_tell_in_place_of_the_network(field, member
 
 def test_too_few_records_say_what_to_do(records):
     with pytest.raises(DataError, match="or train with --field no"):
-        fields.condition(records.iloc[:3])
+        fields.covariances({"PGA": records.iloc[:3]})

@@ -10,8 +10,7 @@ from helpers.prediction_places import with_places
 from helpers.prediction_tables import predictions
 from tfgmm.data.schemas import is_training
 from tfgmm.evaluation import rivals
-from tfgmm.stats import ergodic
-from tfgmm.stats.field_covariance import Covariance
+from tfgmm.stats import ergodic, field_fit
 from tfgmm.stats.field_records import Cells, Records
 from tfgmm.stats.mixture import moments
 
@@ -30,7 +29,7 @@ def median(fold) -> np.ndarray:
 def test_the_mean_is_that_of_a_dense_solution(fold, median):
     trained = is_training(fold).to_numpy()
     records = Records.of(fold[trained], (fold["ln_im"] - median)[trained])
-    covariance = Covariance.fit(records)
+    covariance = field_fit.fit(records)
     known, wanted = records.cells(), Cells.of(fold, records)
     noisy = covariance.between(known, known) + covariance.noise * np.eye(len(records))
     expected = median + covariance.between(wanted, known) @ np.linalg.solve(noisy, records.residual)

@@ -10,8 +10,7 @@ from helpers.field_records import PLANTED, planted_records
 from helpers.prediction_tables import PHI_S2S, PHI_SS, TAU, predictions
 from tfgmm.data.schemas import TERMS
 from tfgmm.evaluation import scores, variability
-from tfgmm.stats import field
-from tfgmm.stats.field_covariance import Covariance
+from tfgmm.stats import field, field_fit
 from tfgmm.stats.field_records import Cells, Records
 
 KNOWN, HELD_OUT = "training / validation", "validation / validation"
@@ -136,7 +135,7 @@ def test_parts_of_the_field_have_the_mean_and_range_of_the_chunks():
 def test_covariance_by_distance_is_near_the_planted_one():
     rows = planted_records(300, 100, 0.5, clusters=100)
     records = Records.of(rows, rows["residual"])
-    fitted = field.condition(Covariance.fit(records), records)
+    fitted = field.condition(field_fit.fit(records), records)
     classes = variability.field_classes(fitted)
     assert not classes["is_record"].any()
     one_event = classes[classes["source_class"] == 0]

@@ -28,7 +28,14 @@ PLANTED = Covariance(
 )
 
 
-def planted_records(events: int, stations: int, share: float = 1.0, clusters: int = 40, seed: int = 0):
+def planted_records(
+    events: int,
+    stations: int,
+    share: float = 1.0,
+    clusters: int = 40,
+    seed: int = 0,
+    planted: Covariance = PLANTED,
+):
     """A row per record with its ``residual`` and the ``field`` in it; a share of all records is kept."""
     rng = np.random.default_rng(seed)
     centre = np.c_[rng.uniform(0, 150, (clusters, 2)), rng.uniform(5, 80, clusters)]
@@ -36,24 +43,24 @@ def planted_records(events: int, stations: int, share: float = 1.0, clusters: in
     station = rng.uniform(0, 150, (stations, 2))
     one, near = np.ones((1, 1)), cdist(station, station)
     whole = np.ones((1, stations))
-    h = np.exp(-cdist(source, source) / PLANTED.source_km)
+    h = np.exp(-cdist(source, source) / planted.source_km)
 
     def drawn(variance, of_events, of_stations):
         left, right = (np.linalg.cholesky(c + 1e-8 * np.eye(len(c))) for c in (of_events, of_stations))
         return np.sqrt(variance) * left @ rng.normal(size=(len(left), len(right))) @ right.T
 
     field = (
-        drawn(PLANTED.event, np.eye(events), one) * whole
-        + drawn(PLANTED.site_own, one, np.eye(stations))
-        + drawn(PLANTED.site_shared, one, np.exp(-near / PLANTED.site_km))
-        + drawn(PLANTED.source, h, one) * whole
-        + drawn(PLANTED.path_own, h, np.eye(stations))
-        + drawn(PLANTED.path_shared, h, np.exp(-near / PLANTED.path_km))
-        + drawn(PLANTED.within, np.eye(events), np.exp(-near / PLANTED.within_km))
+        drawn(planted.event, np.eye(events), one) * whole
+        + drawn(planted.site_own, one, np.eye(stations))
+        + drawn(planted.site_shared, one, np.exp(-near / planted.site_km))
+        + drawn(planted.source, h, one) * whole
+        + drawn(planted.path_own, h, np.eye(stations))
+        + drawn(planted.path_shared, h, np.exp(-near / planted.path_km))
+        + drawn(planted.within, np.eye(events), np.exp(-near / planted.within_km))
     )
     event, place = (index.ravel() for index in np.indices(field.shape))
     table = pd.DataFrame({"field": field.ravel()})
-    table["residual"] = table["field"] + np.sqrt(PLANTED.noise) * rng.normal(size=len(table))
+    table["residual"] = table["field"] + np.sqrt(planted.noise) * rng.normal(size=len(table))
     table["event_id"] = [f"E{number:05d}" for number in event]
     table["station_id"] = [f"S{number:04d}" for number in place]
     table["site_id"] = table["station_id"]

@@ -19,7 +19,8 @@ from tfgmm.data.schemas import VALIDATION
 from tfgmm.evaluation import scores
 from tfgmm.stats import bootstrap, mixed_effects
 from tfgmm.stats.field import Field
-from tfgmm.stats.field_covariance import LEAST_PAIRS, RANGES, VARIANCES, Covariance, mean_products
+from tfgmm.stats.field_covariance import RANGES, VARIANCES, Covariance
+from tfgmm.stats.field_fit import LEAST_PAIRS, mean_products
 from tfgmm.stats.field_records import Cells
 
 #: Names of the parts that `decompose` estimates (ln units), and of the square root of the sum of squares.
@@ -417,7 +418,7 @@ def field_classes(field: Field) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The classes of `tfgmm.stats.field_covariance.mean_products` that the fit used, and ``fitted``, the
+        The classes of `tfgmm.stats.field_fit.mean_products` that the fit used, and ``fitted``, the
         covariance of the field there, squared ln units. The class of a record with itself is left out.
     """
     classes = mean_products(field.records)

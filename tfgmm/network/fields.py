@@ -5,24 +5,56 @@ group of stations whose sites are held out. Networks learn from each record what
 the record cannot tell; to their predictions the field of all training records is added.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import DataError
 from tfgmm.data.schemas import RECORD, TERMS, VALIDATION, is_training
 from tfgmm.stats import field as process
+from tfgmm.stats import field_fit
 from tfgmm.stats.field import Field
+from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_folds import out_of_fold
 from tfgmm.stats.field_records import Cells, Records
 
 
-def condition(records: pd.DataFrame) -> Field:
-    """Fit the covariance of the field to residuals from the backbone, and condition the field on them.
+def covariances(records: Mapping[str, pd.DataFrame]) -> dict[str, Covariance]:
+    """Fit the covariance of the field of each intensity measure to residuals from its backbone.
+
+    Parameters
+    ----------
+    records : mapping of str to pandas.DataFrame, [n, ...]
+        Records by intensity measure: ``event_id, station_id, site_id, ln_im``, ``backbone`` (ln units),
+        places as for `Records.of`.
+
+    Returns
+    -------
+    dict of str to Covariance
+        Covariances by intensity measure; those of near periods share their ranges
+        (`tfgmm.stats.field_fit.fit_measures`).
+
+    Raises
+    ------
+    DataError
+        The records are too few.
+    """
+    try:
+        return field_fit.fit_measures({im: _residuals(rows) for im, rows in records.items()})
+    except DataError as error:
+        raise DataError(f"{error}; or train with --field no") from error
+
+
+def condition(records: pd.DataFrame, covariance: Covariance) -> Field:
+    """Condition the field on the residuals of records from the backbone.
 
     Parameters
     ----------
     records : pandas.DataFrame, [n, ...]
-        ``event_id, station_id, site_id, ln_im``, ``backbone`` (ln units), places as for `Records.of`.
+        Columns as for `covariances`.
+    covariance : Covariance
+        Covariance of the field.
 
     Returns
     -------
@@ -31,15 +63,12 @@ def condition(records: pd.DataFrame) -> Field:
     Raises
     ------
     DataError
-        The records are too few.
+        There is no record, or the equations do not converge.
     """
-    try:
-        return process.fitted(Records.of(records, records["ln_im"] - records["backbone"]))
-    except DataError as error:
-        raise DataError(f"{error}; or train with --field no") from error
+    return process.condition(covariance, _residuals(records))
 
 
-def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
+def unseen(records: pd.DataFrame, covariance: Covariance, origin_time: pd.Series) -> pd.DataFrame:
     """Return mean and variance of the field at training and stopping records that it is not conditioned on.
 
     For a training record that is the field given the training records of other blocks of events and of
@@ -49,7 +78,9 @@ def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
     Parameters
     ----------
     records : pandas.DataFrame, [n, ...]
-        Columns as for `condition`, and ``event_role, site_role``.
+        Columns as for `covariances`, and ``event_role, site_role``.
+    covariance : Covariance
+        Covariance of the field.
     origin_time : pandas.Series
         Origin time by event id, for blocks of consecutive events.
 
@@ -62,20 +93,20 @@ def unseen(records: pd.DataFrame, origin_time: pd.Series) -> pd.DataFrame:
     Raises
     ------
     DataError
-        The training records are too few.
+        There is no training record, or the equations do not converge.
     """
     trained = is_training(records)
-    fitted = condition(records[trained])
-    times = origin_time.loc[fitted.records.event_ids].to_numpy()
-    folds = out_of_fold(fitted.covariance, fitted.records, times)
+    field = condition(records[trained], covariance)
+    times = origin_time.loc[field.records.event_ids].to_numpy()
+    folds = out_of_fold(covariance, field.records, times)
     moments = pd.DataFrame(0.0, records.index, ["field_mean", "field_variance"])
     # `Records` are sorted by event id, then by station id.
     in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
     moments.loc[in_order] = np.c_[folds.mean, folds.variance]
     validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
     other = records[~trained & ~validates]
-    cells = Cells.of(other, fitted.records)
-    moments.loc[other.index] = np.c_[fitted.mean(cells), fitted.variance(cells)]
+    cells = Cells.of(other, field.records)
+    moments.loc[other.index] = np.c_[field.mean(cells), field.variance(cells)]
     return moments
 
 
@@ -89,8 +120,8 @@ def with_terms(field: Field, members: pd.DataFrame) -> pd.DataFrame:
     field : Field
         Field given the training records of the chunk.
     members : pandas.DataFrame, [n, ...]
-        Predictions of the chunk's networks, each of the same records: ``init``, columns as for `condition`,
-        and ``stddev`` of the network, ln units.
+        Predictions of the chunk's networks, each of the same records: ``init``, columns as for
+        `covariances`, and ``stddev`` of the network, ln units.
 
     Returns
     -------
@@ -143,6 +174,11 @@ def add(members: pd.DataFrame) -> pd.DataFrame:
         mean=median + members[TERMS].sum(axis=1),
         stddev=np.hypot(members["field_stddev"], members["stddev"]),
     )
+
+
+def _residuals(records: pd.DataFrame) -> Records:
+    """Return the residuals of records from the backbone."""
+    return Records.of(records, records["ln_im"] - records["backbone"])
 
 
 def _records_of(members: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:

@@ -5,6 +5,7 @@ chunk and an arm share the backbones, and what the field tells of records that i
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ import pandas as pd
 from tfgmm.core import files
 from tfgmm.core.lease import Lease, held
 from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import is_training
 from tfgmm.network import backbones, batches, fields
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold
@@ -128,26 +130,31 @@ def prepare(run: RunFolder, dataset: Dataset, experiment: Experiment, fold: Fold
     with held(folder):
         if not is_prepared(folder, fingerprint):
             with files.whole_folder(folder, overwrite=True) as temporary:
-                for im in experiment.ims:
-                    _fit(dataset, experiment, im, fold, temporary)
+                records = {im: _fit(dataset, experiment, im, fold, temporary) for im in experiment.ims}
+                if experiment.field:
+                    times = dataset.events.set_index("event_id")["origin_time"]
+                    _write_unseen(records, times, temporary)
                 hashes = {path.name: files.sha256(path) for path in temporary.iterdir()}
                 files.write_json(temporary / PREPARED, {"run": fingerprint, "files": hashes})
     return folder
 
 
-def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: Path) -> None:
-    """Fit and write the backbone of an intensity measure, and what the field tells beyond it."""
+def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: Path) -> pd.DataFrame:
+    """Fit and write the backbone of an intensity measure, and return the records of the chunk with it."""
     backbone = backbones.fit(dataset, experiment, im, fold)
     if backbone is not None:
         path = folder / backbone_name(im, experiment.ims)
         backbone.save(path)
         # Members read it from the file, whose numbers may be rounded.
         backbone = Backbone.load(path)
-    if experiment.field:
-        table = fold.roles(batches.flat_table(dataset, experiment, im))
-        records = batches.with_backbone(table, im, backbone)
-        times = dataset.events.set_index("event_id")["origin_time"]
-        unseen = fields.unseen(records, times)
+    return batches.with_backbone(fold.roles(batches.flat_table(dataset, experiment, im)), im, backbone)
+
+
+def _write_unseen(records: Mapping[str, pd.DataFrame], origin_time: pd.Series, folder: Path) -> None:
+    """Write what the field tells of records that it has not seen, by intensity measure."""
+    training = {im: rows[is_training(rows)] for im, rows in records.items()}
+    for im, covariance in fields.covariances(training).items():
+        unseen = fields.unseen(records[im], covariance, origin_time)
         # Records without a role have no row, so that the rows have numbers with gaps.
         files.write_parquet(unseen.reset_index(names=_ROW), folder / _unseen_name(im))
 

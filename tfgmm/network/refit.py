@@ -166,15 +166,19 @@ def condition(run: RunFolder, dataset: Dataset, report: Report = lambda what, sh
     located = dataclasses.replace(dataset, layers=run.site_layers())
     _, stations = batches.places(located, experiment)
     with files.whole_files(run.path / CONDITIONED) as temporary:
+        records = {}
         for number, im in enumerate(ims):
-            report("backbone and field", number / len(ims))
+            report("backbone", number / (2 * len(ims)))
             backbone = backbones.fit(located, experiment, im)
             names.append(conditioned_file("backbone", im))
             backbone.save(temporary / Path(names[-1]).name)
-            if experiment.field:
-                records = batches.with_backbone(batches.flat_table(located, experiment, im), im, backbone)
-                names.append(conditioned_file("field", im))
-                fields.condition(records).save(temporary / Path(names[-1]).name)
+            table = batches.flat_table(located, experiment, im)
+            records[im] = batches.with_backbone(table, im, backbone)
+        covariances = fields.covariances(records) if experiment.field else {}
+        for number, (im, covariance) in enumerate(covariances.items()):
+            report("field", 0.5 + number / (2 * len(ims)))
+            names.append(conditioned_file("field", im))
+            fields.condition(records[im], covariance).save(temporary / Path(names[-1]).name)
         files.write_parquet(stations, temporary / STATIONS)
     used = dataset.records[dataset.records["station_id"].isin(stations["station_id"])]
     counts = {"records": len(used), "events": used["event_id"].nunique(), "stations": len(stations)}

@@ -40,6 +40,7 @@ from tfgmm.runs.run import DATA, DESCRIPTION, SHRINKAGE, RunFolder, conditioned_
 from tfgmm.simulation import simulated
 from tfgmm.stats.backbone import Backbone
 from tfgmm.stats.field import Field
+from tfgmm.stats.field_covariance import Covariance
 
 _log = logging.getLogger(__name__)
 
@@ -379,11 +380,13 @@ class Training:
         run, arm_of_run = self.run, self.run.experiment.arm
         predictions_of_members = self._members_predictions()
         tables, names, shrinkages = [], [PREDICTIONS], {}
-        of_arms = self._with_positions(predictions_of_members).groupby(
-            ["im", "arm"], observed=True, sort=False
-        )
-        for (im, arm), rows in of_arms:
-            by_chunk = self._fields(rows) if run.experiment.field else {}
+        located = self._with_positions(predictions_of_members)
+        covariances = _covariances(located) if run.experiment.field else {}
+        for (im, arm), rows in located.groupby(["im", "arm"], observed=True, sort=False):
+            by_chunk = {
+                int(chunk): fields.condition(_training_records(of_chunk), covariances[arm, chunk][im])
+                for chunk, of_chunk in (rows.groupby("chunk", observed=True) if covariances else ())
+            }
             shrinkage, combined = combination.combine(rows.reset_index(drop=True), by_chunk)
             tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY]))
             if arm == arm_of_run:
@@ -419,15 +422,6 @@ class Training:
         located = table.merge(events[["event_id", *SOURCE_XY]], on="event_id", how="left")
         return located.merge(stations[["station_id", *SITE_XY]], on="station_id", how="left")
 
-    @staticmethod
-    def _fields(predictions_of_arm: pd.DataFrame) -> dict[int, Field]:
-        """Return the field of each chunk, given the training records of the chunk."""
-        by_chunk = {}
-        for chunk, rows in predictions_of_arm.groupby("chunk", observed=True):
-            records = training_records(rows[rows["init"] == rows["init"].iloc[0]])
-            by_chunk[int(chunk)] = fields.condition(records)
-        return by_chunk
-
     def _write_field(self, field: Field, im: str, chunk: int) -> str:
         """Write the field of a chunk into the run folder, and return the name of the file in it."""
         name = conditioned_file("field", im, chunk)
@@ -450,6 +444,22 @@ class Training:
             _log.warning("%s", error)
             return pd.DataFrame()
         return predictions.read(folder.predictions)
+
+
+def _training_records(predictions_of_chunk: pd.DataFrame) -> pd.DataFrame:
+    """Return the training records of a chunk, each once, from the predictions of all its members."""
+    first = predictions_of_chunk["init"].iloc[0]
+    return training_records(predictions_of_chunk[predictions_of_chunk["init"] == first])
+
+
+def _covariances(predictions_of_members: pd.DataFrame) -> dict[tuple[str, int], dict[str, Covariance]]:
+    """Return the covariance of the field by (arm, chunk) and intensity measure."""
+    return {
+        of_chunk: fields.covariances(
+            {im: _training_records(of_im) for im, of_im in rows.groupby("im", observed=True, sort=False)}
+        )
+        for of_chunk, rows in predictions_of_members.groupby(["arm", "chunk"], observed=True)
+    }
 
 
 def reopen(run: RunFolder) -> Training:

@@ -15,6 +15,7 @@ from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats.field import Field
 from tfgmm.stats.field_covariance import RANGES
+from tfgmm.stats.field_fit import standard_errors
 from tfgmm.stats.field_parts import path_variance, source_term
 from tfgmm.stats.field_records import Cells
 
@@ -127,7 +128,7 @@ class FieldTerms:
         """Return the fitted standard deviations and ranges of the terms with their standard errors.
 
         The standard errors are those of a jackknife over regions of events and of stations
-        (`tfgmm.stats.field_covariance.Covariance.standard_errors`), which takes as long as the fit of the
+        (`tfgmm.stats.field_fit.standard_errors`), which takes as long as the fit of the
         field. A range has none where its terms have no variance.
 
         Returns
@@ -138,7 +139,7 @@ class FieldTerms:
         """
         fit = self.field.covariance
         values = fit.stddevs | {name: getattr(fit, name) for name in RANGES}
-        errors = fit.standard_errors(self.field.records)
+        errors = standard_errors(fit, self.field.records)
         return pd.DataFrame(
             {
                 "term": list(values),

@@ -7,8 +7,9 @@ calibration        scaling of the predicted standard deviation after the trainin
 conditional_pgv    PGV given a spectral acceleration, for published models that have no PGV
 ergodic            ergodic ground-motion model, fitted to the records by mixed-effects regression
 field              one Gaussian process over earthquakes and places, given the residuals of records
-field_covariance   covariance of the field by event, site and distance, and its fit
+field_covariance   covariance of the field by event, site and distance
 field_event        formulas of the field for one event: new places, its own records, samples
+field_fit          fit of this covariance to residuals, for one intensity measure or neighbouring ones
 field_folds        mean and variance of the field at the records, from fits without them
 field_parts        source terms and path terms of the field by themselves, with their variances
 field_records      residuals of records by event, station and site, and pairs of event and place

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
+from tfgmm.stats import field_fit
 from tfgmm.stats.field_covariance import VARIANCES, Covariance, correlation
 from tfgmm.stats.field_event import draw, factorised, new_event
 from tfgmm.stats.field_records import Cells, Records
@@ -421,7 +422,7 @@ def fitted(records: Records) -> Field:
     DataError
         The records are too few, or the equations do not converge.
     """
-    return condition(Covariance.fit(records), records)
+    return condition(field_fit.fit(records), records)
 
 
 def condition(covariance: Covariance, records: Records, basis: Basis | None = None, seed: int = 0) -> Field:
