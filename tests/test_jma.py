@@ -81,6 +81,27 @@ def test_moment_magnitude(read, field, magnitude, kind):
     assert (event.magnitude, event.magnitude_source) == (pytest.approx(magnitude), kind)
 
 
+@pytest.mark.parametrize(
+    ("field", "magnitude", "kind"),
+    [
+        ("50W   ", 5.0, "W"),
+        ("51W60D", 0.917 * 6.0 + 0.337, "D converted"),
+        ("50D45V", 0.917 * 5.0 + 0.337, "D converted"),
+    ],
+)
+def test_one_magnitude_scale_for_all_years(tmp_path, table, field, magnitude, kind):
+    archive = dat(tmp_path / "i2016.dat", source(mag=field), row())
+    dataset = jma.read([archive], table, Limits(), magnitude="jma")
+    event = dataset.events.iloc[0]
+    assert (event.magnitude, event.magnitude_source) == (pytest.approx(magnitude), kind)
+    assert dataset.provenance["choices"]["magnitude"].startswith("0.917 Mj + 0.337")
+
+
+def test_an_unknown_magnitude_is_refused(table):
+    with pytest.raises(UsageError, match="'mw': choose moment or jma"):
+        jma.read([], table, Limits(), magnitude="mw")
+
+
 def test_events_that_cannot_be_used_are_counted(read):
     dataset = read(
         source(),

@@ -46,7 +46,7 @@ def test_each_record_gets_what_the_field_tells_of_it(begun, monkeypatch):
     whole = Fold.roles
     monkeypatch.setattr(Fold, "roles", lambda self, table: whole(self, table).drop(index=[3, 50]))
     shutil.rmtree(begun.run.chunk(0, "all"))
-    numbers = lambda records, times: pd.DataFrame(  # noqa: E731
+    numbers = lambda records, covariance, times: pd.DataFrame(  # noqa: E731
         {"field_mean": records["ln_im"], "field_variance": 1.0}
     )
     monkeypatch.setattr(preparation.fields, "unseen", numbers)

@@ -77,6 +77,7 @@ def read_jma(
     stations: PathLike,
     *,
     coordinates: PathLike | None = None,
+    magnitude: str = "moment",
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Dataset:
@@ -91,6 +92,9 @@ def read_jma(
     coordinates : path, optional
         CSV file with more precise station coordinates: ``code``; ``y`` (latitude), ``x`` (longitude),
         degrees.
+    magnitude : {"moment", "jma"}
+        Magnitude of an event that has both: the moment magnitude as listed, or one converted from the JMA
+        magnitude, which files of all years list.
     progress : callable, optional
         Called with the path of each file after the file has been read.
     **choices
@@ -104,7 +108,7 @@ def read_jma(
     Raises
     ------
     UsageError
-        A file does not exist, or no station lies in the region.
+        A file does not exist, no station lies in the region, or there is no such choice of magnitude.
     DataError
         A file is damaged or violates the format of the agency, or no record fits the options.
 
@@ -117,7 +121,12 @@ def read_jma(
     with limits_of(choices) as limits:
         return Dataset.of(
             jma.read(
-                paths_of(files), Path(stations), limits, progress=progress, coordinates=path_of(coordinates)
+                paths_of(files),
+                Path(stations),
+                limits,
+                progress=progress,
+                coordinates=path_of(coordinates),
+                magnitude=magnitude,
             )
         )
 

@@ -117,11 +117,20 @@ def jma(
         Path | None,
         typer.Option(help="CSV file with more precise station coordinates: code, y, x (degrees)."),
     ] = None,
+    magnitude: Annotated[
+        str,
+        typer.Option(
+            help="Magnitude of an event that has both: moment, as listed, or jma: converted from the JMA "
+            "magnitude, one scale for all years."
+        ),
+    ] = "moment",
     **choices,
 ) -> "tfgmm.Dataset":
     """Read intensity and acceleration files of the Japan Meteorological Agency."""
     with progress("reading", len(archives)) as advance:
-        return tfgmm.read_jma(archives, stations, coordinates=coordinates, progress=advance, **choices)
+        return tfgmm.read_jma(
+            archives, stations, coordinates=coordinates, magnitude=magnitude, progress=advance, **choices
+        )
 
 
 @records_command

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core import files, imt
+from tfgmm.core.errors import UsageError
 from tfgmm.core.sphere import distance_km, wrapped
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.tally import Tally
@@ -16,6 +17,8 @@ from tfgmm.readers.flatfiles import jma_format
 #: Slope and intercept of the moment magnitude as a linear function of the JMA magnitude, from the 742
 #: events in these files that have both.
 MW_FROM_MJ = (0.917, 0.337)
+#: Kinds of magnitude that count where both are listed.
+MAGNITUDES = ("moment", "jma")
 #: Magnitudes on the JMA displacement scale (J, D; d from few stations) or consistent with it (V, v).
 JMA_TYPES = ["J", "D", "V", "d", "v"]
 GAL_M_S2 = 0.01
@@ -49,12 +52,15 @@ def read(
     limits: selection.Limits,
     progress: Callable[[Path], None] | None = None,
     coordinates: Path | None = None,
+    *,
+    magnitude: str = "moment",
 ) -> Dataset:
     r"""Read the records of the seismic intensity meters in files of the Japan Meteorological Agency (JMA).
 
     PGA is the geometric mean of the peaks of the two horizontal components, :math:`\sqrt{NS \cdot EW}`, in
     g. Magnitudes are Mw: type W as listed, else :math:`0.917 M_j + 0.337` with the first listed JMA
-    magnitude Mj (types J, D, V, d and v).
+    magnitude Mj (types J, D, V, d and v). Files before 2012 list no moment magnitude; one scale for all
+    years is that of Mj, with `magnitude` "jma".
 
     Parameters
     ----------
@@ -69,6 +75,8 @@ def read(
         Function called with the path of each archive that has been read.
     coordinates : Path, optional
         Second table of station coordinates, see `improve_coordinates`.
+    magnitude : {"moment", "jma"}
+        ``jma``: Mw is converted from Mj wherever Mj is listed, also where a moment magnitude is.
 
     Returns
     -------
@@ -81,10 +89,12 @@ def read(
     Raises
     ------
     UsageError
-        A file does not exist, or no station lies in the region.
+        A file does not exist, no station lies in the region, or there is no such choice of magnitude.
     DataError
         A file is damaged or does not have the format of JMA, or no record is left.
     """
+    if magnitude not in MAGNITUDES:
+        raise UsageError(f"magnitude {magnitude!r}: choose {' or '.join(MAGNITUDES)}")
     tally = Tally()
     station_table, noted = _complete_stations(jma_format.read_stations(stations)), []
     if coordinates:
@@ -92,9 +102,9 @@ def read(
     events, rows = _read_archives(archives, progress)
     for what, table in (("event", events), ("station", station_table), ("record", rows)):
         tally.count(what, len(table))
-    events = _usable_events(_add_moment_magnitudes(events), tally)
+    events = _usable_events(_add_moment_magnitudes(events, magnitude), tally)
     tables = [stations, coordinates] if coordinates else [stations]
-    provenance = _provenance([*archives, *tables]) | {"noted": noted}
+    provenance = _provenance([*archives, *tables], magnitude) | {"noted": noted}
     raw = selection.RawDataset(events, station_table, _amplitudes(rows), provenance, tally)
     return selection.select(raw, limits)
 
@@ -175,11 +185,11 @@ def _read_archives(archives: Sequence[Path], progress) -> tuple[pd.DataFrame, pd
     return all_events, all_rows.assign(event_id=all_events["event_id"].to_numpy()[all_rows["group"]])
 
 
-def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
+def _add_moment_magnitudes(events: pd.DataFrame, magnitude: str) -> pd.DataFrame:
     """Return the events with the columns ``magnitude`` (Mw) and ``magnitude_source``.
 
-    Without any Mw or JMA magnitude, the magnitude is NaN and the source is ``other`` or, if no magnitude is
-    listed, ``none``.
+    `magnitude`, one of `MAGNITUDES`, counts where both are listed. Without any Mw or JMA magnitude, the
+    magnitude is NaN and the source is ``other`` or, if no magnitude is listed, ``none``.
     """
     values = [events[f"magnitude_{i}"].to_numpy() for i in (1, 2)]
     types = [
@@ -188,12 +198,16 @@ def _add_moment_magnitudes(events: pd.DataFrame) -> pd.DataFrame:
     ]
     slope, intercept = MW_FROM_MJ
     converted = [slope * value + intercept for value in values]
-    choices = [t == "W" for t in types] + [np.isin(t, JMA_TYPES) for t in types]
-    names = types + [np.char.add(t, " converted") for t in types]
+    moment = [(t == "W", value, t) for t, value in zip(types, values, strict=True)]
+    jma = [
+        (np.isin(t, JMA_TYPES), value, np.char.add(t, " converted"))
+        for t, value in zip(types, converted, strict=True)
+    ]
+    is_listed, listed, names = zip(*(moment + jma if magnitude == "moment" else jma + moment), strict=True)
     absent = np.where(np.isnan(values).all(axis=0), "none", "other")
     return events.assign(
-        magnitude=np.select(choices, values + converted, np.nan),
-        magnitude_source=np.select(choices, names, absent),
+        magnitude=np.select(is_listed, listed, np.nan),
+        magnitude_source=np.select(is_listed, names, absent),
     )
 
 
@@ -235,16 +249,18 @@ def _amplitudes(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[["event_id", "station_id", "PGA", "component", "intensity"]]
 
 
-def _provenance(paths: Sequence[Path]) -> dict:
+def _provenance(paths: Sequence[Path], magnitude: str) -> dict:
     """Return the provenance for ``dataset.json``: files, hashes, choices, truncation, attribution."""
     slope, intercept = MW_FROM_MJ
+    listed, converted = "Mw as listed (W)", f"{slope} Mj + {intercept} of the first of J, D, d, V, v"
+    first, second = (listed, converted) if magnitude == "moment" else (converted, listed)
     return {
         "name": "JMA seismic intensity and acceleration files",
         "component": "geometric_mean",
         "unit": {"PGA": "g"},
         "sources": [{"file": path.name, "sha256": files.sha256(path)} for path in paths],
         "choices": {
-            "magnitude": f"Mw as listed (W), else {slope} Mj + {intercept} of the first of J, D, d, V, v",
+            "magnitude": f"{first}, else {second}",
             "PGA": "square root of the product of the NS and EW peaks",
             "operating period": "records outside it are kept and noted",
             "network": "local where the station name ends in a full-width asterisk, else jma",
