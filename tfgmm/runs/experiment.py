@@ -220,7 +220,7 @@ class Experiment(FrozenSettings):
     reference : str
         Recording network whose sites are drawn into chunks and whose records are scored.
     ims : tuple of str
-        Intensity measures, PGA or SA(T) in g; each has its own ensemble.
+        Intensity measures; one network predicts them all.
     drop : tuple of str
         Channels, or groups of channels (source, path, site), that are left out.
     preset : str
