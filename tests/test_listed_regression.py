@@ -94,13 +94,6 @@ def test_records_that_are_alike_count_less():
     assert (ratio > 0.8).all() and (np.diag(fit.covariance)[2:] < 0.1 * np.diag(once.covariance)[2:]).all()
 
 
-def test_mean_of_listed_records():
-    rng = np.random.default_rng(3)
-    y = rng.normal(-7, 0.7, 200_000)
-    kept = y[rng.uniform(size=len(y)) < norm.cdf((y + 6.62) / 0.45)]
-    assert np.isclose(Listing().listed_mean(-7.0, 0.7), kept.mean(), atol=0.01)
-
-
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_missing_values_are_refused(wrong):
     x, y, event, site = world(100)

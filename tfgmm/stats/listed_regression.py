@@ -43,25 +43,6 @@ class Listing:
     level: float = -6.62
     spread: float = 0.45
 
-    def listed_mean(self, mu, stddev) -> np.ndarray:
-        r"""Return the mean of y over the listed records of a Normal distribution.
-
-        .. math:: E[y \mid listed] = \mu + \frac{\sigma^2}{s} \frac{\varphi(a)}{\Phi(a)}, \quad
-            a = \frac{\mu - c}{s}, \; s^2 = d^2 + \sigma^2
-
-        Parameters
-        ----------
-        mu, stddev : array_like, [...]
-            Mean and standard deviation of y before the truncation, ln units.
-
-        Returns
-        -------
-        ndarray, [...]
-            Mean of listed records; scores on a truncated dataset compare records with it, not with mu.
-        """
-        s = np.hypot(self.spread, stddev)
-        return mu + np.square(stddev) / s * _hazard((mu - self.level) / s)
-
 
 @dataclasses.dataclass(frozen=True)
 class ListedRegression:
