@@ -108,12 +108,12 @@ def test_the_table_is_interpolated_as_scipy_does():
 
 
 def test_between_its_nodes_the_table_is_near_the_simulation():
-    shares = point_source.evenly_filled(point_source.RUPTURES)
+    drawn = point_source.draws(point_source.RUPTURES)
     rng = np.random.default_rng(0)
     errors = []
     for _ in range(200):
         magnitude, depth, r_epi = rng.uniform(4, 8.5), np.exp(rng.uniform(0, 4)), np.exp(rng.uniform(0, 6))
-        simulated = point_source.simulate(magnitude, np.array([r_epi]), depth, CLASSES["crustal"], shares)
+        simulated = point_source.simulate(magnitude, np.array([r_epi]), depth, CLASSES["crustal"], drawn)
         mean, variance = ln_rupture_distance(magnitude, np.hypot(r_epi, depth), depth)
         errors.append([mean - simulated.mean(), variance - simulated.var()])
     assert (np.sqrt(np.mean(np.square(errors), axis=0)) < [0.01, 0.02]).all()

@@ -172,7 +172,7 @@ def ln_rupture_distance(
 
 @functools.cache
 def table(tectonic_class: str = "crustal") -> DistanceTable:
-    """Return the table of mean and variance of ln R_rup of a tectonic class, made once in half a second.
+    """Return the table of mean and variance of ln R_rup of a tectonic class, made once in a process.
 
     The simulated ruptures fill their space evenly and are the same in each call, so the table is too. Above
     interface ruptures of M 8 and more the simulated mean falls by up to 0.1 with distance; the mean of the
@@ -196,7 +196,7 @@ def table(tectonic_class: str = "crustal") -> DistanceTable:
     sizes = CLASSES.get(tectonic_class)
     if sizes is None:
         raise UsageError(f"unknown tectonic class {tectonic_class!r}: expected {', '.join(CLASSES)}")
-    shares = evenly_filled(RUPTURES)
+    drawn = draws(RUPTURES)
     shape = len(MAGNITUDES), len(DISTANCES_KM), len(DEPTHS_KM)
     ratio, variance = np.empty(shape), np.empty(shape)
     for k, depth_km in enumerate(DEPTHS_KM):
@@ -205,7 +205,7 @@ def table(tectonic_class: str = "crustal") -> DistanceTable:
         distinct, which = np.unique(r_hyp_km, return_inverse=True)
         epicentral = np.sqrt(np.maximum(distinct**2 - depth_km**2, 0.0))
         for i, magnitude in enumerate(MAGNITUDES):
-            ln_r_rup = simulate(magnitude, epicentral, depth_km, sizes, shares)
+            ln_r_rup = simulate(magnitude, epicentral, depth_km, sizes, drawn)
             mean = np.maximum.accumulate(ln_r_rup.mean(axis=1))
             ratio[i, :, k] = (mean - np.log(distinct))[which]
             variance[i, :, k] = ln_r_rup.var(axis=1)[which]
@@ -216,7 +216,7 @@ def table(tectonic_class: str = "crustal") -> DistanceTable:
 
 
 def simulate(
-    magnitude: float, r_epi_km: np.ndarray, depth_km: float, sizes: RuptureSizes, shares: np.ndarray
+    magnitude: float, r_epi_km: np.ndarray, depth_km: float, sizes: RuptureSizes, drawn: np.ndarray
 ) -> np.ndarray:
     r"""Return ln of the distance (km) to simulated rectangular ruptures of one magnitude and hypocentre.
 
@@ -234,20 +234,20 @@ def simulate(
         Depth of the hypocentre, km, 0 or more.
     sizes : RuptureSizes
         Sizes and dips.
-    shares : ndarray, [n_ruptures, 6]
-        Numbers from 0 to 1 that give azimuth, dip, place along strike, place down dip, area and width.
+    drawn : ndarray, [n_ruptures, 6]
+        Result of `draws`.
 
     Returns
     -------
-    ndarray, [n_distances, n_ruptures]
+    ndarray of float32, [n_distances, n_ruptures]
         ln of the rupture distance, at least ln `MIN_R_RUP_KM`.
     """
-    azimuth, dip_share, along, down, area_share, width_share = shares.T
+    azimuth, dip_share, along, down, of_area, of_width = drawn.T
     azimuth = 2 * np.pi * azimuth
     dip = np.radians(sizes.dip[0] + (sizes.dip[1] - sizes.dip[0]) * dip_share)
-    area = _lognormal(magnitude, sizes.area, area_share)
+    area = _lognormal(magnitude, sizes.area, of_area)
     bottom_km = max(sizes.bottom_km, depth_km + BELOW_HYPOCENTRE_KM)
-    width = _lognormal(magnitude, sizes.width, width_share)
+    width = _lognormal(magnitude, sizes.width, of_width)
     width = np.minimum.reduce([width, np.sqrt(area), bottom_km / np.sin(dip)])
     length, height = np.minimum(area / width, sizes.longest_km), width * np.sin(dip)
     highest, lowest = (
@@ -255,14 +255,35 @@ def simulate(
         np.maximum(0.0, 1 - (bottom_km - depth_km) / height),
     )
     down = lowest + (highest - lowest) * down
-    # The place in coordinates along strike, down dip and across the plane, from the hypocentre, km.
-    r_epi_km = r_epi_km[:, np.newaxis]
-    strike, across = r_epi_km * np.cos(azimuth), r_epi_km * np.sin(azimuth)
-    slope = across * np.cos(dip) - depth_km * np.sin(dip)
-    normal = across * np.sin(dip) + depth_km * np.cos(dip)
-    beside = strike - np.clip(strike, -along * length, (1 - along) * length)
-    beyond = slope - np.clip(slope, -down * width, (1 - down) * width)
-    return 0.5 * np.log(np.maximum(beside**2 + beyond**2 + normal**2, MIN_R_RUP_KM**2))
+    # The place in coordinates along strike, down dip and across the plane, from the hypocentre, km. Single
+    # precision is good to a part in a million here, and twice as fast.
+    single, r_epi_km = np.float32, np.float32(r_epi_km)[:, np.newaxis]
+    strike = r_epi_km * single(np.cos(azimuth))
+    slope = r_epi_km * single(np.sin(azimuth) * np.cos(dip)) - single(depth_km * np.sin(dip))
+    normal = r_epi_km * single(np.sin(azimuth) * np.sin(dip)) + single(depth_km * np.cos(dip))
+    beside = strike - np.clip(strike, single(-along * length), single((1 - along) * length))
+    beyond = slope - np.clip(slope, single(-down * width), single((1 - down) * width))
+    square = np.maximum(beside**2 + beyond**2 + normal**2, single(MIN_R_RUP_KM**2))
+    return 0.5 * np.log(square)
+
+
+def draws(number: int) -> np.ndarray:
+    """Return what gives simulated ruptures their azimuth, dip, place and size, whatever the magnitude.
+
+    Parameters
+    ----------
+    number : int
+        Number of ruptures.
+
+    Returns
+    -------
+    ndarray, [number, 6]
+        Numbers from 0 to 1 for azimuth, dip, place along strike and place down dip; standard Normal
+        deviates, cut off at 3, for the logarithms of area and width.
+    """
+    drawn = evenly_filled(number)
+    drawn[:, 4:] = np.clip(special.ndtri(drawn[:, 4:]), -3, 3)
+    return drawn
 
 
 def evenly_filled(number: int, dimensions: int = 6) -> np.ndarray:
@@ -293,10 +314,10 @@ def evenly_filled(number: int, dimensions: int = 6) -> np.ndarray:
     return (0.5 + np.arange(1, number + 1)[:, np.newaxis] * steps) % 1
 
 
-def _lognormal(magnitude: float, scaling: tuple[float, float, float], share: np.ndarray) -> np.ndarray:
-    """Return sizes whose log10 is Normal, cut off at three standard deviations, by shares from 0 to 1."""
+def _lognormal(magnitude: float, scaling: tuple[float, float, float], deviate: np.ndarray) -> np.ndarray:
+    """Return sizes whose log10 is Normal, by standard Normal deviates."""
     intercept, slope, stddev = scaling
-    return 10 ** (intercept + slope * magnitude + stddev * np.clip(special.ndtri(share), -3, 3))
+    return 10 ** (intercept + slope * magnitude + stddev * deviate)
 
 
 def _locate(nodes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
