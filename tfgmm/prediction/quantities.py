@@ -1,6 +1,7 @@
 """Predicted distributions -> labelled datasets with median, exceedance probabilities and percentiles."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,16 +23,19 @@ EVENT_COLUMNS = {
 }
 #: Variables that are standard deviations, ln units.
 STDDEVS = ("stddev", "aleatory", "epistemic", "between_event", "within_event")
-#: Units and long names of the quantities.
-_LONG_NAMES = {
+#: Patterns of the names of variables, with their units and long names; groups of a pattern fill the gaps.
+_LABELS = {
     "mean": ("1", "mean of ln {im}, {im} in {unit}"),
     "stddev": ("1", "total standard deviation of ln {im}"),
-    "aleatory": ("1", "aleatory standard deviation of ln {im}"),
-    "epistemic": ("1", "epistemic standard deviation of ln {im}"),
-    "between_event": ("1", "between-event standard deviation of ln {im}"),
-    "within_event": ("1", "within-event standard deviation of ln {im}"),
+    "(aleatory|epistemic)": ("1", "{0} standard deviation of ln {im}"),
+    "(between|within)_event": ("1", "{0}-event standard deviation of ln {im}"),
     "r_hyp_km": ("km", "hypocentral distance"),
     "support": ("1", "effective number of training records like the prediction"),
+    "median_g": ("g", "median of {im}"),
+    "median_cm_s": ("cm/s", "median of {im}"),
+    "exceed_(.+)": ("1", "probability that {im} exceeds {0} {unit}"),
+    "percentile_(.+)_g": ("g", "percentile {0} of {im}"),
+    "percentile_(.+)_cm_s": ("cm/s", "percentile {0} of {im}"),
 }
 
 
@@ -143,22 +147,16 @@ class Quantities:
                 raise UsageError("levels need one unit: ask for PGV (cm/s) and for PGA and SA (g) in turn")
             return joined([self.of(one) for one in measures])
         im = predictions.attrs["intensity_measure"]
-        unit, median = imt.unit(im), median_name(im)
+        median = median_name(im)
         ending = median.removeprefix("median")
         mean, stddev = predictions["mean"], predictions["stddev"]
         variables = {median: np.exp(mean), **predictions.data_vars}
-        labels = {name: label for name, label in _LONG_NAMES.items() if name in variables}
-        labels[median] = (unit, "median of {im}")
         for y in self.exceed:
             variables[f"exceed_{y:g}"] = (mean.dims, ndtr(((mean - np.log(y)) / stddev).to_numpy()))
-            labels[f"exceed_{y:g}"] = ("1", f"probability that {{im}} exceeds {y:g} {unit}")
         for p in self.percentiles:
             variables[f"percentile_{p:g}{ending}"] = np.exp(mean + stddev * ndtri(p / 100))
-            labels[f"percentile_{p:g}{ending}"] = (unit, f"percentile {p:g} of {{im}}")
         derived = xr.Dataset(variables, predictions.coords, predictions.attrs)
-        for name, (units, long_name) in labels.items():
-            derived[name].attrs = {"units": units, "long_name": long_name.format(im=im, unit=unit)}
-        return derived
+        return _with_labels(derived, im, imt.unit(im))
 
 
 def median_name(im: str) -> str:
@@ -206,11 +204,7 @@ def joined(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
     )
     for name in ("intensity_measure", "unit", "interpolated"):
         of_measures.attrs.pop(name, None)
-    for variable in of_measures.data_vars.values():
-        if "im" in variable.dims and "long_name" in variable.attrs:  # that of the first measure
-            name = variable.attrs["long_name"]
-            name = name.replace(f"{ims[0]} in {imt.unit(ims[0])}", "IM in its unit").replace(ims[0], "IM")
-            variable.attrs["long_name"] = name
+    of_measures = _with_labels(of_measures, "IM", "its unit")
     of_measures["im"].attrs["long_name"] = "intensity measure (IM)"
     of_measures["unit"].attrs["long_name"] = "unit of the intensity measure"
     return of_measures
@@ -234,16 +228,24 @@ def by_measure(predictions: xr.Dataset) -> list[xr.Dataset]:
     datasets = []
     for number, im in enumerate(predictions["im"].to_numpy()):
         one = predictions.isel(im=number).drop_vars(["im", "unit", "interpolated"])
-        for name in one.data_vars:
-            if "long_name" in one[name].attrs:
-                own = one[name].attrs["long_name"].replace("IM in its unit", f"IM in {imt.unit(im)}")
-                one[name].attrs = one[name].attrs | {"long_name": own.replace("IM", str(im))}
+        one = _with_labels(one, str(im), imt.unit(im))
         absent = [name for name in one.data_vars if _is_of_other_unit(str(name), im)]
         attributes = {"intensity_measure": str(im), "unit": imt.unit(im)}
         between = str(predictions["interpolated"].to_numpy()[number])
         attributes |= {"interpolated": between} if between else {}
         datasets.append(one.drop_vars(absent).assign_attrs(attributes))
     return datasets
+
+
+def _with_labels(predictions: xr.Dataset, im: str, unit: str) -> xr.Dataset:
+    """Return predictions with units and long names (`_LABELS`) for an intensity measure and its unit."""
+    labelled_variables = {}
+    for name, variable in predictions.data_vars.items():
+        for pattern, (units, long_name) in _LABELS.items():
+            if match := re.fullmatch(pattern, str(name)):
+                label = long_name.format(*match.groups(), im=im, unit=unit)
+                labelled_variables[name] = variable.assign_attrs(units=units, long_name=label)
+    return predictions.assign(labelled_variables)
 
 
 def _is_of_other_unit(name: str, im: str) -> bool:
