@@ -56,8 +56,8 @@ flatfile.head()
 # %% [markdown]
 # ## Import
 #
-# `columns` says which column holds what, `constants` what all rows share. In the pattern of `SA`, `{T}` is
-# the period in seconds. A wrong unit is noticed: the amplitudes are compared with a published model.
+# `columns` says which column holds what, `constants` what all rows share. In the pattern of `SA`, `{T}`
+# is the period in seconds. A wrong unit is noticed: the amplitudes are compared with a published model.
 
 # %%
 columns = {
@@ -104,9 +104,9 @@ tables["Dropped"]
 # %% [markdown]
 # ## A site layer
 #
-# Maps of Vs30 or of depth to bedrock make the model better between stations. NetCDF, GeoTIFF, the files of
-# J-SHIS and tables of points are read. A layer must reach over the map. Without layers all of this works
-# too.
+# Maps of Vs30 or of depth to bedrock make the model better between stations. NetCDF, GeoTIFF, the files
+# of J-SHIS and tables of points are read. A layer must reach over the map. Without layers all of this
+# works too.
 
 # %%
 source.layers["vs30"].to_netcdf("vs30.nc")
@@ -116,8 +116,8 @@ data.save("data/mine", overwrite=True)
 # %% [markdown]
 # ## Train
 #
-# The centre of the map and its projection belong to the region; the default is Kanto. For another one give
-# `center=(longitude, latitude)` and `crs`, as `EPSG:32633`. Both measures are predicted by the same
+# The centre of the map and its projection belong to the region; the default is Kanto. For another one
+# give `center=(longitude, latitude)` and `crs`, as `EPSG:32633`. Both measures are predicted by the same
 # networks. With one network of stations the reference is that network.
 #
 # `split` says which earthquakes are held out: here a fifth of all, at random. The settings are those of a
@@ -145,7 +145,8 @@ run.evaluate(baselines=False).section("four_way").shown
 # ## Predict at a site
 #
 # Earthquakes of magnitude 4.5 to 6 as they would shake a place where Vs30 is known. The table also holds
-# `between_event` and `within_event`, the two parts of the standard deviation that hazard software asks for.
+# `between_event` and `within_event`, the two parts of the standard deviation that hazard software asks
+# for.
 
 # %%
 site = pd.DataFrame(

@@ -12,8 +12,8 @@
 # # Simulate, train, predict
 #
 # This notebook makes records, learns a ground-motion model from them, and predicts an earthquake. The
-# records are simulated, so the true median is known and can be drawn beside the prediction. It runs in less
-# than a minute.
+# records are simulated, so the true median is known and can be drawn beside the prediction. It runs in
+# less than a minute.
 #
 # The settings are far too small for a model to be used: 150 earthquakes, an ensemble of two U-Nets, two
 # passes over the data. The preset `standard` takes an hour or so; nothing else changes.
@@ -28,8 +28,8 @@ import tfgmm
 # %% [markdown]
 # ## Records
 #
-# `kik` is a sparse network, `meso` a dense one in the middle. A dataset holds events, stations, records and
-# site layers.
+# `kik` is a sparse network, `meso` a dense one in the middle. A dataset holds events, stations, records
+# and site layers.
 
 # %%
 data = tfgmm.simulate(events=150, kik_stations=40, meso_stations=60, meso_events=5, seed=1)
@@ -59,9 +59,10 @@ data.save("data/simulated", overwrite=True)
 # ## Training
 #
 # The sites of the reference network, the first one, are divided into chunks. Each network of the ensemble
-# trains without the records of its chunk, so that every site is predicted once by a network that has never
-# seen it. Two chunks and two epochs are enough to see how it works. The networks add to a backbone of
-# published models; taking one model saves some seconds. If the call is interrupted, the same call goes on.
+# trains without the records of its chunk, so that every site is predicted once by a network that has
+# never seen it. Two chunks and two epochs are enough to see how it works. The networks add to a backbone
+# of published models; taking one model saves some seconds. If the call is interrupted, the same call goes
+# on.
 
 # %%
 run = tfgmm.train(
@@ -79,11 +80,11 @@ run
 # %% [markdown]
 # ## How good is it?
 #
-# The four-way table: sites and events that trained or that were held out, in all four combinations. RMSE is
-# that of ln PGA. In the block *validation / validation* neither site nor event is known, as for a future
-# earthquake between the stations. So few records decide little: simple regressions may be ahead here. On all
-# simulated records they are not ([results](../results/simulated-kik-meso.md)). `baselines=False` leaves out
-# the models that take minutes to fit.
+# The four-way table: sites and events that trained or that were held out, in all four combinations. RMSE
+# is that of ln PGA. In the block *validation / validation* neither site nor event is known, as for a
+# future earthquake between the stations. So few records decide little: simple regressions may be ahead
+# here. On all simulated records they are not ([results](../results/simulated-kik-meso.md)).
+# `baselines=False` leaves out the models that take minutes to fit.
 
 # %%
 evaluation = run.evaluate(baselines=False)

@@ -42,9 +42,9 @@ run
 # ## Estimate
 #
 # `arms=[]` takes the networks of the run alone and trains nothing. Two estimators follow: `one_ensemble`
-# averages the predictions of many earthquakes, less their median by magnitude, distance and depth; `layers`
-# asks how predictions change with the depth to bedrock and Vs30 alone. All earthquakes are averaged here,
-# not only those held out, since there are so few.
+# averages the predictions of many earthquakes, less their median by magnitude, distance and depth;
+# `layers` asks how predictions change with the depth to bedrock and Vs30 alone. All earthquakes are
+# averaged here, not only those held out, since there are so few.
 
 # %%
 amplification = run.site_amplification(arms=[], events=["role:all"], min_records=3, overwrite=True)
@@ -53,8 +53,8 @@ amplification.summary.T
 # %% [markdown]
 # ## Maps
 #
-# Maps, figures and tables are in the folder `site_amplification` of the run. A pixel is *taught* if enough
-# records are near it; the *footprint* is the land between the stations.
+# Maps, figures and tables are in the folder `site_amplification` of the run. A pixel is *taught* if
+# enough records are near it; the *footprint* is the land between the stations.
 
 # %%
 with xr.open_dataset(amplification.folder / "site_amplification.nc") as opened:
@@ -101,8 +101,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## What the records alone tell
 #
-# The field of the run holds a site term for each station, with its standard deviation. No map can show the
-# part of it that is the station's own.
+# The field of the run holds a site term for each station, with its standard deviation. No map can show
+# the part of it that is the station's own.
 
 # %%
 sites = run.field("PGA").sites()
@@ -111,7 +111,8 @@ sites.sort_values("site_term").iloc[[0, 1, -2, -1]]
 # %% [markdown]
 # ## Where next
 #
-# - Which estimator when, and what is in the standard error: [site amplification](../site_amplification.md).
+# - Which estimator when, and what is in the standard error: [site
+#   amplification](../site_amplification.md).
 # - On the command line: `tfgmm site-amp runs/ground --no-site none --events role:all`.
 # - Amplification against period needs a run of several measures: `tfgmm train --im all`, then `tfgmm
 #   site-amp --at LON,LAT,NAME`.
