@@ -26,10 +26,10 @@ import tfgmm
 # ## A flatfile
 #
 # The amplitudes are simulated. The names of the columns, the unit (gal) and the mark of missing values
-# (-999) are those of an invented institute. Of 60 stations a few have no Vs30.
+# (-999) are those of an invented institute. Of 50 stations a few have no Vs30.
 
 # %%
-source = tfgmm.simulate(events=150, kik_stations=60, meso_stations=10, meso_events=2, seed=2)
+source = tfgmm.simulate(events=120, kik_stations=50, meso_stations=10, meso_events=2, seed=2)
 rows = source.records.merge(source.events, on="event_id").merge(
     source.stations, on="station_id", suffixes=("_event", "_station")
 )

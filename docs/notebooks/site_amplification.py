@@ -46,8 +46,10 @@ run
 # `layers` asks how predictions change with the depth to bedrock and Vs30 alone. All earthquakes are
 # averaged here, not only those held out, since there are so few.
 
-# %%
+# %% tags=["remove-output"]
 amplification = run.site_amplification(arms=[], events=["role:all"], min_records=3, overwrite=True)
+
+# %%
 amplification.summary.T
 
 # %% [markdown]
