@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -261,7 +262,11 @@ def test_a_run_is_evaluated_and_reported(tmp_path, tiny, small, monkeypatch):
     monkeypatch.setattr(bootstrap.paired, "__defaults__", (0.9, 40, 0))
     paths = [make_run(tmp_path / name, tiny, small, predictions(seed=0)) for name in ("one", "two")]
     first, second = map(tfgmm.open_run, paths)
+    shown_in = mpl.get_backend()
+    mpl.use("svg")  # as a notebook has one of its own
     evaluation = first.evaluate(baselines=False)
+    assert mpl.get_backend() == "svg"
+    mpl.use(shown_in)
     assert len(evaluation.section("four_way").shown) and (first.path / "tables" / "four_way.csv").is_file()
     beside, *_ = tfgmm.compare([evaluation, second.evaluate(baselines=False)])
     assert {"one: RMSE", "two: RMSE"} <= {*beside.shown}

@@ -28,8 +28,12 @@ class Dataset(stored.Dataset):
 
     Attributes
     ----------
-    events, stations, records : pandas.DataFrame
-        One row per event, station or record; ``docs/data.md`` states columns and units.
+    events : pandas.DataFrame
+        One row per event; ``docs/data.md`` states columns and units.
+    stations : pandas.DataFrame
+        One row per station.
+    records : pandas.DataFrame
+        One row per record.
     provenance : dict
         Sources, options of the readers, and numbers of kept and dropped records: the content of
         ``dataset.json``.

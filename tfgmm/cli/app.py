@@ -1,5 +1,6 @@
 """The command ``tfgmm``: it reads options and prints results; public functions of ``tfgmm`` do the work."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = options.expanded(sys.argv[1:] if arguments is None else arguments)
     show_log()
+    os.environ.setdefault("MPLBACKEND", "agg")  # figures become files, never windows
     try:
         app(arguments)
     except TfgmmError as error:

@@ -185,7 +185,6 @@ def write(path: Path, station: str | None = None, cell_deg: float = CELL_DEG) ->
     DataError
         A file of the run is damaged, or the file system refuses to write.
     """
-    mpl.use("Agg")
     run = RunFolder.open(path)
     note = ", ".join(run.experiment.networks) + " (simulated records)" * run.simulated
     effects_by_im = {}

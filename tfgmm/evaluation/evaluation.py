@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 
 from tfgmm.core import drawing, files
@@ -116,7 +115,6 @@ def evaluate(
     DataError
         The predictions are damaged, or the file system refuses to write.
     """
-    mpl.use("Agg")
     run = RunFolder.open(run)
     scored = scored_run.gather(run, with_baselines, report)
     written = []

@@ -444,7 +444,6 @@ def write(
     DataError
         The file system refuses to write.
     """
-    mpl.use("Agg")
     study, measures = studies[0], measured[0]
     maps = _add_bedrock(study, xr.concat([measure.maps for measure in measures.values()], "im"))
     stations = pd.concat([measure.stations for measure in measures.values()], ignore_index=True)
