@@ -257,7 +257,7 @@ def simulate(
     down = lowest + (highest - lowest) * down
     # The place in coordinates along strike, down dip and across the plane, from the hypocentre, km. Single
     # precision is good to a part in a million here, and twice as fast.
-    single, r_epi_km = np.float32, np.float32(r_epi_km)[:, np.newaxis]
+    single, r_epi_km = np.float32, r_epi_km.astype("float32")[:, np.newaxis]
     strike = r_epi_km * single(np.cos(azimuth))
     slope = r_epi_km * single(np.sin(azimuth) * np.cos(dip)) - single(depth_km * np.sin(dip))
     normal = r_epi_km * single(np.sin(azimuth) * np.sin(dip)) + single(depth_km * np.cos(dip))
