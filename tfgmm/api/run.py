@@ -10,9 +10,10 @@ import pandas as pd
 from tfgmm.api import reports
 from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
-from tfgmm.core import imt, outputs
+from tfgmm.core import files, imt, outputs
 from tfgmm.core.errors import UsageError
 from tfgmm.data import dataset as stored
+from tfgmm.runs import configuration, summary
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.run import RunFolder
 
@@ -156,6 +157,53 @@ class Run(os.PathLike):
             The file ``stations.parquet`` of the run is missing or damaged.
         """
         return self.folder.stations(ids)
+
+    def summary(self) -> pd.DataFrame:
+        """Return what the run is and what it can do: measures, members, field, ranges, next commands.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``what`` and ``value``, texts.
+
+        Raises
+        ------
+        DataError
+            A file of the run is damaged.
+
+        Examples
+        --------
+        >>> run.summary()  # doctest: +SKIP
+        """
+        return summary.table(self.folder)
+
+    def write_config(self, out: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the settings of the run as a TOML file for ``tfgmm train --config``, and return its path.
+
+        Parameters
+        ----------
+        out : path
+            File ``.toml``.
+        overwrite : bool
+            If True, replace the file if it exists.
+
+        Raises
+        ------
+        UsageError
+            The ending is another one, or the file exists.
+        DataError
+            The file system refuses to write.
+
+        Examples
+        --------
+        >>> run.write_config("experiment.toml")  # doctest: +SKIP
+        """
+        path = Path(out)
+        outputs.ending_of(path, (".toml",), "settings of a run")
+        files.refuse_existing(path, overwrite)
+        with files.whole_file(path) as temporary:
+            temporary.write_text(configuration.text(self.folder), "utf-8")
+        return path
 
     def check(self) -> pd.DataFrame:
         """Verify the files of the run, and return the state of each file.

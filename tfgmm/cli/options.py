@@ -21,6 +21,7 @@ OverwriteOthers = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace files of the same names even if tfgmm did not make them."),
 ]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 DataFolder = Annotated[Path, typer.Argument(help="Dataset folder.")]
 Im = Annotated[

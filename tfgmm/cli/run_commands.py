@@ -17,6 +17,7 @@ from tfgmm.cli.console import (
     stage_progress,
     train_missing,
 )
+from tfgmm.cli.train_options import launch_options, train_options
 from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, UsageError, counted
 
@@ -29,180 +30,10 @@ app = typer.Typer()
 
 # ---- train -------------------------------------------------------------------------------------------
 
-Networks = Annotated[str, typer.Option(help="Networks whose records form the training set, as kik,meso.")]
-Data = Annotated[str | None, typer.Option(help="Dataset folder (default: embedded simulated records).")]
-Reference = Annotated[
-    str | None,
-    typer.Option(help="Network whose sites are held out in chunks and scored (default: the first)."),
-]
-Preset = Annotated[str, typer.Option(help="quick (minutes), standard, or paper (for GPUs).")]
-RunOut = Annotated[Path | None, typer.Option(help="Run folder (default: runs/NETWORKS-PRESET).")]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        help="Validation events: time:FROM,TO (TO excluded), random-events:SHARE, or magnitude:M (M and "
-        "above, of all times) (default: time:2015-01-01,2018-01-01)."
-    ),
-]
-Chunks = Annotated[
-    int | None, typer.Option(help="Number of chunks of reference sites; each chunk is held out once.")
-]
-Inits = Annotated[int | None, typer.Option(help="Number of initialisations per chunk.")]
-Chunk = Annotated[
-    list[int] | None, typer.Option(help="Train only this chunk now (counted from 0); repeatable.")
-]
-Drop = Annotated[
-    str | None,
-    typer.Option(help="Input channels, or groups of channels (source, path, site), to leave out."),
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        help="Median to which the network adds. auto: published models, weighted and re-centred on the "
-        "records (default of quick and standard); a model's NAME, as BSSA14; ergodic: a regression; none."
-    ),
-]
-BackboneRegion = Annotated[
-    str | None,
-    typer.Option(
-        help="Region of the published models: auto (where the map is), japan, california, global, ..."
-    ),
-]
-Target = Annotated[str | None, typer.Option(hidden=True)]
-Weighting = Annotated[
-    str | None, typer.Option(help="record: every record has the same weight; event: every event has.")
-]
-ShiftPixels = Annotated[
-    int | None, typer.Option(help="Largest random shift of the grid in training, pixels.")
-]
-Stopping = Annotated[
-    str | None,
-    typer.Option(
-        help="Records that decide when training ends. sites, or blocks (of consecutive events; default of "
-        "standard): a separate set; paper: the validation events."
-    ),
-]
-Field = Annotated[
-    str | None,
-    typer.Option(
-        help="yes: a Gaussian process of events, sites, sources and paths about the backbone (default of "
-        "quick and standard); no."
-    ),
-]
-RandomEffects = Annotated[str | None, typer.Option(hidden=True)]
-Epochs = Annotated[int | None, typer.Option(help="Largest number of passes over the training events.")]
-BatchSize = Annotated[int | None, typer.Option(help="Number of events per training step.")]
-LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate of the schedule.")]
-Patience = Annotated[
-    int | None,
-    typer.Option(
-        help="Epochs without a better stopping loss before training ends; the best weights are kept "
-        "(default of standard: all epochs, the last one's weights)."
-    ),
-]
-Im = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Intensity measure, PGA, PGV or SA(T), T in s, repeatable; all or spectrum: every one of the "
-        "data. One network predicts them all (default: PGA)."
-    ),
-]
-Base = Annotated[int | None, typer.Option(help="Number of filters of the first level of the U-Net.")]
-Depth = Annotated[int | None, typer.Option(help="Number of levels of the U-Net.")]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="float32, bfloat16 or float16 (default: the fastest on the processor or GPU)."),
-]
-Crs = Annotated[str | None, typer.Option(help="Metric map projection (default: EPSG:6677, Kanto).")]
-Center = Annotated[str | None, typer.Option(help="Centre of the map, LON,LAT (default: 139.95,35.75).")]
-PixelKm = Annotated[float | None, typer.Option(help="Side of a pixel, km.")]
-InputSize = Annotated[int | None, typer.Option(help="Number of pixels along a side of the input maps.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers.")]
-
-Executor = Annotated[
-    str | None,
-    typer.Option(
-        help="Where members are trained: local (processes on this machine), dask, slurm (default: local; "
-        "with one worker this process itself)."
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Members trained at a time (default: one per GPU of --gpus, or per 4 cores)."),
-]
-Threads = Annotated[int | None, typer.Option(help="Threads of each worker (default: cores / workers).")]
-Gpus = Annotated[
-    str | None,
-    typer.Option(help="GPUs that local workers share out, as 0,1; with slurm the number per job, as 1."),
-]
-MemoryGb = Annotated[float | None, typer.Option(help="Largest memory of each worker, GB.")]
-Retries = Annotated[int, typer.Option(help="Times that a killed member is tried again.")]
-Address = Annotated[
-    str | None,
-    typer.Option(help="Dask scheduler, tcp://HOST:PORT (default: a cluster of this machine)."),
-]
-Partition = Annotated[str | None, typer.Option(help="Partition of Slurm.")]
-Minutes = Annotated[int, typer.Option(help="Time limit of a job of Slurm, after which it goes on anew.")]
-Begin = Annotated[
-    bool, typer.Option("--begin", help="Make the run folder and end; tfgmm stage trains its members.")
-]
-
-
-def _launch_options(
-    executor: Executor = None,
-    workers: Workers = None,
-    threads: Threads = None,
-    gpus: Gpus = None,
-    memory_gb: MemoryGb = None,
-    retries: Retries = 2,
-    address: Address = None,
-    partition: Partition = None,
-    minutes: Minutes = 240,
-    begin: Begin = False,
-) -> None:
-    """Declare the options of the command ``train`` that say where, as parameters for `options.taking`."""
-
-
-def _train_options(
-    networks: Networks,
-    data: Data = None,
-    reference: Reference = None,
-    preset: Preset = "standard",
-    im: Im = None,
-    out: RunOut = None,
-    split: Split = None,
-    chunks: Chunks = None,
-    inits: Inits = None,
-    chunk: Chunk = None,
-    drop: Drop = None,
-    backbone: Backbone = None,
-    backbone_region: BackboneRegion = None,
-    target: Target = None,
-    weighting: Weighting = None,
-    shift_pixels: ShiftPixels = None,
-    stopping: Stopping = None,
-    field: Field = None,
-    random_effects: RandomEffects = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    patience: Patience = None,
-    base: Base = None,
-    depth: Depth = None,
-    precision: Precision = None,
-    crs: Crs = None,
-    center: Center = None,
-    pixel_km: PixelKm = None,
-    input_size: InputSize = None,
-    seed: Seed = None,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Declare the options of the command ``train``, as parameters for `options.taking`."""
-
 
 @app.command(rich_help_panel=options.TRAIN)
-@options.taking(_train_options, _launch_options)
-def train(*, networks, im, out, chunk, drop, center, overwrite, begin, **settings) -> None:
+@options.taking(train_options, launch_options)
+def train(*, config, networks, im, out, chunk, drop, center, overwrite, begin, **settings) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
     from tfgmm.network.executors import Launch
 
@@ -410,6 +241,24 @@ def effects(
         formats = {"value": ".3g", "standard_error": ".2g"}
         show_table(f"{im}: {cells}; {counted(len(mapped.sites), 'site')}", mapped.summary, formats)
     console.print(f"Tables: {run / 'tables'}   Figures: {run / 'figures'}")
+
+
+@app.command(rich_help_panel=options.LOOK)
+def show(
+    run: options.Run,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file to write with the settings of the run, for tfgmm train --config."),
+    ] = None,
+    overwrite: options.OverwriteFile = False,
+) -> None:
+    """Say what a run is and what it can do; write its settings so that they can be given back."""
+    opened = tfgmm.open_run(run)
+    say_simulated(opened.simulated)
+    show_table(f"Run {opened.path}", opened.summary())
+    if config:
+        opened.write_config(config, overwrite=overwrite)
+        console.print(f"Settings: {config}   Again: tfgmm train --config {config} --out NEW")
 
 
 @app.command(rich_help_panel=options.LOOK)

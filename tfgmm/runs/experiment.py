@@ -70,6 +70,20 @@ class Split(FrozenSettings):
             return f"{100 * self.fraction:g} % of all, at random"
         return f"magnitude {self.min_magnitude:g} and above, of all times: none trains"
 
+    @property
+    def text(self) -> str:
+        """Return the text that states the split, which `parse` reads.
+
+        >>> Split(kind="magnitude").text
+        'magnitude:6.0'
+        """
+        values = {
+            "time": f"{self.start},{self.end}",
+            "random-events": self.fraction,
+            "magnitude": self.min_magnitude,
+        }
+        return f"{self.kind}:{values[self.kind]}"
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the split that a text states, as ``time:2015-01-01,2018-01-01`` or ``magnitude:6.0``.
@@ -146,7 +160,7 @@ class Training(FrozenSettings):
         Largest number of passes over the training events.
     max_steps : int or None
         Largest number of optimiser steps, rounded to whole epochs. More passes over many events do not
-        improve the network, but memorise the training sites.
+        improve the network, but memorise the training sites. Here and below, 0 is None.
     batch_size : int
         Events in one optimiser step.
     learning_rate : float
@@ -186,6 +200,12 @@ class Training(FrozenSettings):
     shift_pixels: int = pydantic.Field(3, ge=0)
     turns: bool = False
     max_events: int | None = pydantic.Field(None, ge=10)
+
+    @pydantic.field_validator("max_steps", "patience", "max_events", mode="before")
+    @classmethod
+    def _unlimited(cls, number: int | None) -> int | None:
+        """Return None, no limit, for 0."""
+        return None if number == 0 else number
 
     def epochs_of(self, steps: int) -> int:
         """Return the largest number of epochs of the training of a member.
