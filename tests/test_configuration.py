@@ -1,5 +1,7 @@
 """Settings of a run as a file: written by a run, read by ``tfgmm train``."""
 
+import shutil
+
 import pytest
 
 import tfgmm
@@ -153,3 +155,11 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     shown = tfgmm.open_run(tmp_path / "run").summary().set_index("what")["value"]
     assert shown["members"] == "0 of 2 trained; missing chunk 0 init 0, chunk 1 init 0"
     assert "tfgmm train --config FILE" in shown["next"]
+
+
+def test_a_run_that_has_lost_a_member_says_so(field_run, tmp_path):
+    shutil.copytree(field_run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "members" / "all" / "chunk-1_init-0")
+    shown = tfgmm.open_run(tmp_path / "run").summary().set_index("what")["value"]
+    assert shown["members"] == "1 of 2 trained; missing chunk 1 init 0"
+    assert "chunk-1_init-0 is missing or not whole" in shown["learned from (PGA)"]

@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": ("run --no-baselines", "run/tables/four_way.csv"),
     "report": ("run --no-baselines --out page.html --markdown page", "page/README.md"),
     "effects": ("field --cell 0.5", "field/tables/effects_sources_PGA.csv"),
+    "show": ("run --config settings.toml", "settings.toml"),
     "refit": ("field --data data", "The networks are as they were"),
     "upgrade": ("old", "old/predictions.parquet"),
     "check": ("run", "predictions.parquet"),

@@ -4,7 +4,7 @@ import itertools
 
 import pandas as pd
 
-from tfgmm.core.errors import counted, listed
+from tfgmm.core.errors import TfgmmError, counted, listed
 from tfgmm.runs.run import RunFolder
 
 
@@ -22,11 +22,6 @@ def summary(run: RunFolder) -> dict[str, str]:
         Texts by heading: ``records``, ``measures``, ``networks``, ``members``, ``backbone``, ``field``,
         ``sigma``; per intensity measure with a trained member ``learned from``; and ``next``, the commands
         that the run is ready for.
-
-    Raises
-    ------
-    DataError
-        A file of the run is damaged.
     """
     experiment, data = run.experiment, run.data
     places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
@@ -86,8 +81,11 @@ def _sigma(run: RunFolder) -> str:
 
 
 def _learned_from(run: RunFolder, im: str) -> str:
-    """Return the number of training records of an intensity measure, and their ranges."""
-    records, ranges = run.training_records(im), run.ranges(im)
+    """Return the number of training records of an intensity measure, and their ranges, or what is lost."""
+    try:
+        records, ranges = run.training_records(im), run.ranges(im)
+    except TfgmmError as error:
+        return str(error)
     (low, high), (shallow, deep), (near, far) = ranges.magnitude, ranges.depth_km, ranges.r_hyp_km
     return (
         f"{counted(len(records), 'record')} of {counted(records['event_id'].nunique(), 'event')} at "
