@@ -130,31 +130,41 @@ def prepare(run: RunFolder, dataset: Dataset, experiment: Experiment, fold: Fold
     with held(folder):
         if not is_prepared(folder, fingerprint):
             with files.whole_folder(folder, overwrite=True) as temporary:
-                records = {im: _fit(dataset, experiment, im, fold, temporary) for im in experiment.ims}
+                medians = {im: _fit(dataset, experiment, im, fold, temporary) for im in experiment.ims}
                 if experiment.field:
-                    times = dataset.events.set_index("event_id")["origin_time"]
-                    _write_unseen(records, times, temporary)
+                    _write_unseen(dataset, experiment, fold, medians, temporary)
                 hashes = {path.name: files.sha256(path) for path in temporary.iterdir()}
                 files.write_json(temporary / PREPARED, {"run": fingerprint, "files": hashes})
     return folder
 
 
-def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: Path) -> pd.DataFrame:
-    """Fit and write the backbone of an intensity measure, and return the records of the chunk with it."""
+def _fit(dataset: Dataset, experiment: Experiment, im: str, fold: Fold, folder: Path) -> Backbone | None:
+    """Fit and write the backbone of an intensity measure, and return it as it is in its file."""
     backbone = backbones.fit(dataset, experiment, im, fold)
     if backbone is not None:
         path = folder / backbone_name(im, experiment.ims)
         backbone.save(path)
         # Members read it from the file, whose numbers may be rounded.
         backbone = Backbone.load(path)
-    return batches.with_backbone(fold.roles(batches.flat_table(dataset, experiment, im)), im, backbone)
+    return backbone
 
 
-def _write_unseen(records: Mapping[str, pd.DataFrame], origin_time: pd.Series, folder: Path) -> None:
-    """Write what the field tells of records that it has not seen, by intensity measure."""
+def _write_unseen(
+    dataset: Dataset,
+    experiment: Experiment,
+    fold: Fold,
+    medians: Mapping[str, Backbone | None],
+    folder: Path,
+) -> None:
+    """Write what the field of residuals from medians tells of records that it has not seen, by measure."""
+    times = dataset.events.set_index("event_id")["origin_time"]
+    records = {
+        im: batches.with_backbone(fold.roles(batches.flat_table(dataset, experiment, im)), im, median)
+        for im, median in medians.items()
+    }
     training = {im: rows[is_training(rows)] for im, rows in records.items()}
     for im, covariance in fields.covariances(training).items():
-        unseen = fields.unseen(records[im], covariance, origin_time)
+        unseen = fields.unseen(records[im], covariance, times)
         # Records without a role have no row, so that the rows have numbers with gaps.
         files.write_parquet(unseen.reset_index(names=_ROW), folder / _unseen_name(im))
 

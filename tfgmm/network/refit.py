@@ -172,10 +172,10 @@ def condition(run: RunFolder, dataset: Dataset, report: Report = lambda what, sh
             backbone = backbones.fit(located, experiment, im)
             names.append(conditioned_file("backbone", im))
             backbone.save(temporary / Path(names[-1]).name)
-            table = batches.flat_table(located, experiment, im)
-            records[im] = batches.with_backbone(table, im, backbone)
-        covariances = fields.covariances(records) if experiment.field else {}
-        for number, (im, covariance) in enumerate(covariances.items()):
+            if experiment.field:
+                table = batches.flat_table(located, experiment, im)
+                records[im] = batches.with_backbone(table, im, backbone)
+        for number, (im, covariance) in enumerate(fields.covariances(records).items()):
             report("field", 0.5 + number / (2 * len(ims)))
             names.append(conditioned_file("field", im))
             fields.condition(records[im], covariance).save(temporary / Path(names[-1]).name)

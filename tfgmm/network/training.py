@@ -385,7 +385,8 @@ class Training:
         for (im, arm), rows in located.groupby(["im", "arm"], observed=True, sort=False):
             by_chunk = {
                 int(chunk): fields.condition(_training_records(of_chunk), covariances[arm, chunk][im])
-                for chunk, of_chunk in (rows.groupby("chunk", observed=True) if covariances else ())
+                for chunk, of_chunk in rows.groupby("chunk", observed=True)
+                if covariances
             }
             shrinkage, combined = combination.combine(rows.reset_index(drop=True), by_chunk)
             tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY]))

@@ -160,7 +160,8 @@ class Training(FrozenSettings):
         Largest number of passes over the training events.
     max_steps : int or None
         Largest number of optimiser steps, rounded to whole epochs. More passes over many events do not
-        improve the network, but memorise the training sites. Here and below, 0 is None.
+        improve the network, but memorise the training sites. 0 means no
+        limit, for `patience` and `max_events` too.
     batch_size : int
         Events in one optimiser step.
     learning_rate : float

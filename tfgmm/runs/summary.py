@@ -19,9 +19,9 @@ def summary(run: RunFolder) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Texts by heading: ``records``, ``measures``, ``networks``, ``members``, ``backbone``, ``field``,
-        ``sigma``; per intensity measure with a trained member ``learned from``; and ``next``, the commands
-        that the run is ready for.
+        Texts by heading: ``records``, ``measures``, ``networks``, ``validation events``, ``members``,
+        ``backbone``, ``field``, ``sigma``; per intensity measure with a trained member ``learned from``;
+        and ``next``, the commands that the run is ready for.
     """
     experiment, data = run.experiment, run.data
     places = list(itertools.product(range(experiment.chunks), range(experiment.inits)))
@@ -44,17 +44,6 @@ def summary(run: RunFolder) -> dict[str, str]:
     return content | {"next": _next(run, bool(missing))}
 
 
-def is_finished(run: RunFolder) -> bool:
-    """Return True if the predictions of the run's members are written, which all verbs need.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-    """
-    return run.predictions.is_file()
-
-
 def table(run: RunFolder) -> pd.DataFrame:
     """Return the summary of a run as a table, one row per heading.
 
@@ -73,8 +62,6 @@ def table(run: RunFolder) -> pd.DataFrame:
 
 def _sigma(run: RunFolder) -> str:
     """Return in words whether the standard deviation of the run is calibrated."""
-    if run.experiment.field:
-        return "of field, network and ensemble; needs no calibration"
     if run.calibration(run.experiment.ims[0]) is None:
         return "not calibrated"
     return "calibrated at held-out sites"
@@ -96,7 +83,7 @@ def _learned_from(run: RunFolder, im: str) -> str:
 
 def _next(run: RunFolder, unfinished: bool) -> str:
     """Return the commands that a run is ready for."""
-    if unfinished or not is_finished(run):
+    if unfinished or not run.predictions.is_file():
         return f"tfgmm show {run.path} --config FILE, then tfgmm train --config FILE --out {run.path}"
     verbs = ["predict", "export", "site-amp"] + ["effects"] * run.experiment.field
     first = "report" if (run.path / "tables" / "four_way.csv").is_file() else "evaluate"

@@ -100,11 +100,12 @@ def fit_measures(records: Mapping[str, Records]) -> dict[str, Covariance]:
     in_order = sorted(records, key=lambda im: PERIOD_OF_PGV if im == "PGV" else imt.period(im))
     fits = {im: _Fit.to(records[im]) for im in in_order}
     own = {im: _best_ranges([fit_of_one]) for im, fit_of_one in fits.items()}
+    least = {im: fit_of_one.misfit(own[im]) for im, fit_of_one in fits.items()}
     ranges, group = dict(own), in_order[:1]
     for before, im in itertools.pairwise(in_order):
         joined = [*group, im]
         shared = _best_ranges([fits[one] for one in joined], ranges[before], own[im])
-        rises = [fits[one].misfit(shared) - fits[one].misfit(own[one]) for one in joined]
+        rises = [fits[one].misfit(shared) - least[one] for one in joined]
         if max(rises) <= LARGEST_RISE:
             ranges |= dict.fromkeys(joined, shared)
             group = joined
