@@ -10,7 +10,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.stats import field_solver
 from tfgmm.stats.field import Field, condition
 from tfgmm.stats.field_event import given_own_records, new_event
-from tfgmm.stats.field_folds import out_of_fold
+from tfgmm.stats.field_folds import blocks_of, out_of_fold
 from tfgmm.stats.field_parts import path_variance, source_term
 from tfgmm.stats.field_records import Cells, Records
 
@@ -305,6 +305,20 @@ def test_a_residual_does_not_enter_its_own_out_of_fold_mean(records, folded):
     changed = dataclasses.replace(records, residual=residual)
     again = out_of_fold(PLANTED, changed, np.arange(len(records.source_km)), event_blocks=3, site_folds=2)
     assert again.mean[5] == folded.mean[5]
+
+
+def test_with_one_fold_of_sites_other_events_at_the_site_are_known(records):
+    times = np.arange(len(records.source_km))
+    folded = out_of_fold(PLANTED, records, times, event_blocks=3, site_folds=1)
+    held = folded.block == 1
+    mean, _ = dense(PLANTED, records.chosen(~held), records.cells()[held])
+    np.testing.assert_allclose(folded.mean[held], mean, atol=0.005)
+
+
+def test_blocks_are_of_consecutive_events_and_have_no_gaps():
+    time = np.array([40.0, 10.0, 30.0, 20.0])
+    assert blocks_of(time, 2).tolist() == [1, 0, 1, 0]
+    assert blocks_of(time, 2, [5.0, 10.0, 29.0, 30.0, 99.0]).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_more_blocks_than_events_are_refused(records):

@@ -168,26 +168,59 @@ def test_share_goes_from_the_backbone_to_the_network():
     np.testing.assert_allclose(tensor, [0.2, 0.1, 0], atol=1e-7)
 
 
-def held_out(n0: float, variance_u: float, tau: float, n=None, seed: int = 0, events: int = 300):
-    """Records that deviate from the backbone by w u, and by what the shrinkage says is unknown."""
+def test_share_is_a_part_of_the_full_share():
+    n = np.array([0.0, 10.0, 1e9])
+    np.testing.assert_allclose(Shrinkage(10.0, full_share=0.4).share(n), [0.3, 0.35, 0.4])
+
+
+def held_out(
+    n0: float, variance_u: float, tau: float, n=None, seed: int = 0, events: int = 300, full_share=1.0
+):
+@pytest.mark.parametrize(
+    ("n0", "variance_u", "tau"), [(3.0, 0.3, 0.0), (10.0, 0.1, 0.3), (60.0, 0.5, 0.3)]
+)
     rng = np.random.default_rng(seed)
     event = np.repeat(np.arange(events), 10)
     n = np.exp(rng.uniform(-3, 7, len(event))) if n is None else np.full(len(event), n)
     u, stddev = rng.normal(0, 0.5, len(event)), rng.uniform(0.4, 0.7, len(event))
-    unknown = np.sqrt(Shrinkage(n0, variance_u).added_variance(n)) * rng.normal(size=len(event))
-    noise = tau * rng.normal(size=events)[event] + stddev * rng.normal(size=len(event))
-    residual = Shrinkage(n0).share(n) * u + unknown + noise
+    shared, own = rng.normal(size=events)[event], rng.normal(size=len(event))
+    variance = stddev**2 + Shrinkage(n0, variance_u).added_variance(n) + tau**2
+    noise = np.sqrt(variance) * (np.sqrt(support.RHO) * shared + np.sqrt(1 - support.RHO) * own)
+    residual = Shrinkage(n0, full_share=full_share).share(n) * u + noise
     return pd.DataFrame(
-        {"event_id": event, "backbone_residual": residual, "u": u, "stddev": stddev, "n": n}
+        {"chunk": 0, "event_id": event, "backbone_residual": residual, "u": u, "stddev": stddev, "n": n}
     )
 
 
 @pytest.mark.parametrize(("n0", "variance_u", "tau"), [(3.0, 0.3, 0.0), (10.0, 0.1, 0.3), (60.0, 0.5, 0.3)])
 def test_planted_share_is_found_again(n0, variance_u, tau):
-    fitted = support.fit_share(held_out(n0, variance_u, tau))
+    fitted = support.fit_share(held_out(n0, variance_u, tau, events=1200))
     assert fitted.n0 == pytest.approx(n0, rel=0.5)
     assert fitted.variance_u == pytest.approx(variance_u, rel=0.35)
     assert fitted.tau == pytest.approx(tau, abs=0.1)
+
+
+@pytest.mark.parametrize("full_share", [0.0, 0.3, 0.8])
+def test_planted_full_share_is_found_again(full_share):
+    fitted = support.fit_share(held_out(10.0, 0.1, 0.3, full_share=full_share))
+    assert fitted.full_share == pytest.approx(full_share, abs=0.06)
+
+
+def test_few_events_leave_the_share_near_one():
+    """The same estimate of a few events weighs less than that of many."""
+    shares = [support.fit_share(held_out(10.0, 0.1, 0.3, events=k, full_share=0.2)) for k in (12, 300)]
+    assert shares[0].full_share > shares[1].full_share + 0.05
+
+
+def test_copies_of_an_event_are_no_events_of_their_own():
+    table = held_out(10.0, 0.1, 0.3, events=20, full_share=0.2)
+    copies = pd.concat([table.assign(chunk=chunk) for chunk in range(5)])
+    once, five = support.fit_share(table), support.fit_share(copies)
+    assert five.full_share == pytest.approx(once.full_share, abs=0.1)
+
+
+def test_networks_that_say_nothing_have_the_default_share():
+    assert support.fit_share(held_out(10.0, 0.1, 0.3).assign(u=0.0)).full_share == 1
 
 
 def test_too_narrow_predictions_do_not_pass_for_a_bad_network():
@@ -205,7 +238,7 @@ def test_where_records_do_not_tell_the_defaults_hold():
     useless = held_out(100.0, 0.1, 0.0)
     rng = np.random.default_rng(3)
     useless["backbone_residual"] = useless["stddev"] * rng.normal(size=len(useless))
-    assert support.fit_share(useless).n0 > 100
+    assert support.fit_share(useless).full_share < 0.1
 
 
 @pytest.mark.parametrize("bad", [{"u": np.nan}, {"stddev": 0.0}, {"n": -1.0}])

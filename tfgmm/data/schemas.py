@@ -20,6 +20,8 @@ SOURCE_XY, SITE_XY = ["event_x_km", "event_y_km"], ["x_km", "y_km"]
 
 #: Columns of the event, site, path (source term included) and within-event terms of a record, ln units.
 TERMS = ["event_term", "site_term", "path_term", "within_term"]
+#: Mean (ln units) and variance (squared ln units) of a field that has not seen the record.
+UNSEEN = ["field_mean", "field_variance"]
 #: Columns of the standard deviations of what is unknown, ln units: of the whole field; of its event, site
 #: and path terms; of the within-event term together with the noise of a record. Their squares add to the
 #: aleatory variance for events without records; for other events only the field's and the site's are known.

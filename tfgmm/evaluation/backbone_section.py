@@ -89,8 +89,9 @@ def _text(fitted: dict[str, list[Backbone]], shrinkages: dict[str, Shrinkage | N
     for im, shrinkage in shrinkages.items():
         if shrinkage is not None:
             text += (
-                f"{im}: half of what the networks add counts at a support of {shrinkage.n0:.1f} records; "
-                f"prior standard deviation of it {np.sqrt(shrinkage.variance_u):.2f}. "
+                f"{im}: {shrinkage.share(0.0):.0%} (without support) to {shrinkage.full_share:.0%} of what "
+                f"the networks say is added, half of the rise at {shrinkage.n0:.1f} records; prior "
+                f"standard deviation of it {np.sqrt(shrinkage.variance_u):.2f}. "
             )
     return text + "Assumed: " + "; ".join(first.assumptions) + "."
 

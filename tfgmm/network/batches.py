@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfgmm.core.errors import DataError, listed
 from tfgmm.data import layers
 from tfgmm.data.dataset import Dataset
-from tfgmm.data.schemas import RECORD, RUPTURE_DISTANCE, SITE_XY, SOURCE_XY, training_records
+from tfgmm.data.schemas import RECORD, RUPTURE_DISTANCE, SITE_XY, SOURCE_XY, UNSEEN, training_records
 from tfgmm.network.channels import Rasteriser, event_vectors, select
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import Fold, nearest_km, stations_in_use, stopping_records
@@ -20,7 +20,7 @@ from tfgmm.stats.backbone import Backbone
 
 #: Columns of `flat_table` that backbone, field and likelihood alone use, and no table of predictions has.
 NOT_PREDICTED = ["row", "col", "vs30", "r_rup_km", "tectonic_class", *SOURCE_XY, *SITE_XY]
-NOT_PREDICTED += ["field_mean", "field_variance"]
+NOT_PREDICTED += UNSEEN
 
 
 def processor_precision() -> str:

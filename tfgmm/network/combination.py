@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfgmm.data.schemas import STOPPING, TERMS, VALIDATION, training_records
+from tfgmm.data.schemas import RECORD, STOPPING, UNSEEN, VALIDATION, training_records
 from tfgmm.network import fields
 from tfgmm.stats.field import Field
 from tfgmm.stats.support import Shrinkage, Support, fit_share
@@ -12,14 +12,14 @@ from tfgmm.stats.support import Shrinkage, Support, fit_share
 def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage | None, pd.DataFrame]:
     """Return the shrinkage of the networks of one arm, and their predictions with support and field.
 
-    With a backbone, the part of the network is shrunken where the support is small. How far is fitted to
-    stopping events, which did not train.
+    With a backbone, the part of the network is shrunken, the more where the support is small. How far is
+    fitted to stopping events, which did not train.
 
     Parameters
     ----------
     table : pandas.DataFrame, [n, ...]
         Predictions of the members of one intensity measure and arm (a set of input channels), with the
-        positions of events and stations, km.
+        positions of events and stations, km, and with field the columns `UNSEEN`.
     by_chunk : dict of int to Field
         Field of each chunk, given its training records; empty without field.
 
@@ -46,19 +46,24 @@ def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage 
 
 
 def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
-    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events."""
+    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events.
+
+    What is shrunken is the mean over the members of a chunk, as it is in predictions. The field has not
+    seen the time of the events, as it will not have seen that of the next one
+    (`tfgmm.network.fields.unseen`).
+    """
     stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
     held = table[stopping & (table["backbone"] != 0)]
     # Without field there are no such columns.
-    of_field = held.reindex(columns=[*TERMS, "field_stddev"], fill_value=0.0)
+    field_mean, field_variance = held.reindex(columns=UNSEEN, fill_value=0.0).to_numpy(float).T
     residuals = {
-        "backbone_residual": held["ln_im"] - held["backbone"] - of_field[TERMS].sum(axis=1),
+        "backbone_residual": held["ln_im"] - held["backbone"] - field_mean,
         "u": held["mean"] - held["backbone"],
-        "stddev": np.hypot(held["stddev"], of_field["field_stddev"]),
+        "stddev": np.sqrt(held["stddev"] ** 2 + field_variance),
         "n": held["support"],
-        "event_id": held["event_id"],
     }
-    return fit_share(pd.DataFrame(residuals))
+    of_members = held[["chunk", *RECORD]].astype(str).assign(**residuals)
+    return fit_share(of_members.groupby(["chunk", *RECORD], as_index=False).mean())
 
 
 def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:

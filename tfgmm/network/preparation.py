@@ -65,11 +65,34 @@ class Preparation:
             A file is missing or damaged.
         """
         medians = {im: folder / backbone_name(im, experiment.ims) for im in experiment.ims}
-        unseen = {im: folder / _unseen_name(im) for im in experiment.ims} if experiment.field else {}
+        unseen = {im: read_unseen(folder, im) for im in experiment.ims} if experiment.field else {}
         return cls(
             {} if experiment.backbone == "none" else {im: Backbone.load(p) for im, p in medians.items()},
-            {im: files.read_parquet(path).set_index(_ROW) for im, path in unseen.items()},
+            unseen,
         )
+
+
+def read_unseen(folder: Path, im: str) -> pd.DataFrame:
+    """Read what the field tells of records that it has not seen, from the folder of a prepared chunk.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that `prepare` has written.
+    im : str
+        Intensity measure.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `tfgmm.network.fields.unseen`; the index is that of `tfgmm.network.batches.flat_table`.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
+    """
+    return files.read_parquet(folder / _unseen_name(im)).set_index(_ROW)
 
 
 def is_prepared(folder: Path, fingerprint: str) -> bool:

@@ -21,8 +21,10 @@ from tfgmm.core.lease import DURATION_S, Lease, held
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.schemas import (
     MEMBER,
+    RECORD,
     SITE_XY,
     SOURCE_XY,
+    UNSEEN,
     training_records,
 )
 from tfgmm.network import backbones, batches, combination, fields, preparation, refit
@@ -388,8 +390,9 @@ class Training:
                 for chunk, of_chunk in rows.groupby("chunk", observed=True)
                 if covariances
             }
-            shrinkage, combined = combination.combine(rows.reset_index(drop=True), by_chunk)
-            tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY]))
+            of_members = self._with_unseen(rows, str(im), str(arm)) if by_chunk else rows
+            shrinkage, combined = combination.combine(of_members.reset_index(drop=True), by_chunk)
+            tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY, *UNSEEN], errors="ignore"))
             if arm == arm_of_run:
                 names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
                 shrinkages |= {str(im): dataclasses.asdict(shrinkage)} if shrinkage else {}
@@ -416,6 +419,17 @@ class Training:
             [table[table["im"] == im] for im in experiment.ims for table in tables if len(table)],
             ignore_index=True,
         )
+
+    def _with_unseen(self, rows: pd.DataFrame, im: str, arm: str) -> pd.DataFrame:
+        """Return predictions with what the field tells of stopping records without those of their time."""
+        records = batches.flat_table(self.dataset, self.run.experiment, im)[RECORD].astype(str)
+        parts = []
+        for chunk in rows["chunk"].unique():
+            if arm == self.experiment.arm:
+                self.prepare(int(chunk))
+            unseen = preparation.read_unseen(self.run.chunk(int(chunk), arm), im)
+            parts.append(records.join(unseen, how="inner").assign(chunk=chunk))
+        return rows.merge(pd.concat(parts), on=["chunk", *RECORD], how="left")
 
     def _with_positions(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return predictions with the positions of their events and stations, km."""

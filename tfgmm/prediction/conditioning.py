@@ -337,16 +337,16 @@ def backbone_moments(
 def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp=np) -> tuple:
     r"""Return moments of an ensemble whose networks are shrunken towards the backbone, by support.
 
-    .. math:: \mu' = \mu - (1 - w) \bar u, \quad
+    .. math:: \mu' = \mu - (w_1 - w) \bar u, \quad
         \sigma_{epi}'^2 = \sigma_{epi}^2 + \frac{n_0}{n + n_0} \max(\sigma_u^2 - \sigma_{epi}^2, 0)
 
-    with the share w of the networks (`tfgmm.stats.support.Shrinkage.share`). The variance does not fall
-    while the support n falls.
+    with the share w of the networks (`tfgmm.stats.support.Shrinkage.share`), which is :math:`w_1` at full
+    support. The variance does not fall while the support n falls.
 
     Parameters
     ----------
     of_ensemble : tuple of array or tensor
-        Mean, aleatory and epistemic variance, as returned by `tfgmm.stats.mixture.moments`.
+        Mean, aleatory and epistemic variance of b + w_1 u, as returned by `tfgmm.stats.mixture.moments`.
     network_mean : array or tensor
         Mean over the members of the means of the networks, u, ln units.
     support : array or tensor
@@ -361,7 +361,7 @@ def shrunken(of_ensemble: tuple, network_mean, support, shrinkage: Shrinkage, xp
     mean, aleatory, epistemic : array or tensor
     """
     mean, aleatory, epistemic = of_ensemble
-    withheld = (1.0 - shrinkage.share(support)) * network_mean
+    withheld = (shrinkage.full_share - shrinkage.share(support)) * network_mean
     more = xp.maximum(shrinkage.variance_u - epistemic, 0.0)
     return mean - withheld, aleatory, epistemic + shrinkage.unsupported(support) * more
 
@@ -459,7 +459,7 @@ def combined(
     support : array or tensor, optional
         Effective number of training records like the predictions.
     shrinkage : Shrinkage, optional
-        How far networks are shrunken towards the backbone where the support is small; not by default.
+        How far networks are shrunken towards the backbone; not by default.
     xp : module
         `numpy`, or ``tf.math`` for tensors.
     **parts
@@ -471,7 +471,8 @@ def combined(
         As returned by `distribution`; and ``support``, if it is given.
     """
     on_backbone = [member for member in members if member.backbone is not None]
-    means = [m.network if m.backbone is None else m.network + m.backbone[0] for m in members]
+    share = 1.0 if shrinkage is None else shrinkage.full_share
+    means = [m.network if m.backbone is None else share * m.network + m.backbone[0] for m in members]
     of_ensemble = moments(means, [member.stddev**2 for member in members])
     if support is not None and shrinkage is not None:
         network_mean = sum(member.network for member in on_backbone) / len(members)

@@ -365,8 +365,9 @@ def average_members(
 ) -> dict[str, list[np.ndarray]]:
     """Return averages over events of what the network of each member adds to the median of ln IM.
 
-    That is the whole mean of ln IM for networks without backbone. The support of the networks by training
-    records is not looked at. One member is in memory at a time, and predicts all measures at once.
+    That is the whole mean of ln IM for networks without backbone; with one, the networks have their share
+    at full support, whatever the support of the events. One member is in memory at a time, and predicts
+    all measures at once.
 
     Parameters
     ----------
@@ -422,7 +423,10 @@ def _predict_maps(
         Ensemble(run, im, outputs, number).batches(average.events, calibrated=False)
         for number, im in enumerate(ims)
     ]
+    shrinkages = [run.shrinkage(im) for im in ims]
+    shares = [1.0 if shrinkage is None else shrinkage.full_share for shrinkage in shrinkages]
     for batches in zip(*each, strict=True):
-        yield np.stack([batch["mean"].to_numpy() for batch in batches], axis=1)
+        maps = [share * batch["mean"].to_numpy() for share, batch in zip(shares, batches, strict=True)]
+        yield np.stack(maps, axis=1)
         for _ in range(batches[0].sizes["event"]):
             progress()

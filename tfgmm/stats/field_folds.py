@@ -1,4 +1,4 @@
-"""Mean and variance of the field at the records themselves, from fits without them."""
+"""Mean and variance of the field at records, from fits without them or without records of their time."""
 
 import dataclasses
 import itertools
@@ -8,7 +8,7 @@ import numpy as np
 from tfgmm.core.errors import DataError, counted
 from tfgmm.stats.field import condition
 from tfgmm.stats.field_covariance import Covariance
-from tfgmm.stats.field_records import Records
+from tfgmm.stats.field_records import Cells, Records
 from tfgmm.stats.field_solver import Basis
 
 
@@ -19,8 +19,8 @@ class OutOfFold:
     Attributes
     ----------
     mean, variance : ndarray, [n]
-        From the fit without the record's block of events and without its fold of sites; ln units and
-        squared ln units.
+        From the fit without the record's block of events and, if there are several, without its fold of
+        sites; ln units and squared ln units.
     block, fold : ndarray of int, [n]
         Block of events and fold of sites of each record.
     """
@@ -29,6 +29,33 @@ class OutOfFold:
     variance: np.ndarray
     block: np.ndarray
     fold: np.ndarray
+
+
+def blocks_of(event_time, blocks: int, times=None) -> np.ndarray:
+    """Return the block of consecutive events to which each event, or each given time, belongs.
+
+    Parameters
+    ----------
+    event_time : array_like, [events]
+        Origin times of the events, of which each block has as many.
+    blocks : int
+        Number of blocks.
+    times : array_like, [n], optional
+        Times of other events; those before the first event belong to the first block, and those between two
+        blocks to the earlier one. By default the events themselves.
+
+    Returns
+    -------
+    ndarray of int, [events] or [n]
+        Number of the block, from 0.
+    """
+    event_time = np.asarray(event_time)
+    order = np.argsort(event_time, kind="stable")
+    block_in_order = np.arange(len(order)) * blocks // len(order)
+    if times is None:
+        return block_in_order[np.argsort(order, kind="stable")]
+    before = np.searchsorted(event_time[order], np.asarray(times), side="right")
+    return block_in_order[np.maximum(before - 1, 0)]
 
 
 def out_of_fold(
@@ -54,14 +81,15 @@ def out_of_fold(
     event_time : array_like, [events]
         Origin time of each event of the records, in their order: blocks are of consecutive events.
     event_blocks, site_folds : int
-        Numbers of blocks of events and of folds of sites, two or more each.
+        Numbers of blocks of events, two or more, and of folds of sites. One fold: the records of other
+        events at the site are known.
     seed : int
         Seed of the choice of the folds and of the functions.
 
     Returns
     -------
     OutOfFold
-        Means and variances for a new event at a new site.
+        Means and variances for a new event, at a new site if there are folds of sites.
 
     Raises
     ------
@@ -69,20 +97,67 @@ def out_of_fold(
         There are fewer events than blocks or fewer sites than folds.
     """
     events, sites = len(records.source_km), len(records.site_ids)
-    if min(event_blocks, site_folds) < 2 or events < event_blocks or sites < site_folds:
+    if event_blocks < 2 or site_folds < 1 or events < event_blocks or sites < site_folds:
         raise DataError(
             f"field: {counted(events, 'event')} and {counted(sites, 'site')} cannot be split in "
-            f"{event_blocks} blocks and {site_folds} folds: bring more records, or choose at least two and "
-            "fewer of both"
+            f"{event_blocks} blocks and {site_folds} folds: bring more records, or choose at least two "
+            "blocks and fewer of both"
         )
-    rank_of_event = np.argsort(np.argsort(np.asarray(event_time), kind="stable"), kind="stable")
     rank_of_site = np.random.default_rng(seed).permutation(sites)
-    block = (rank_of_event * event_blocks // events)[records.event]
+    block = blocks_of(event_time, event_blocks)[records.event]
     fold = (rank_of_site % site_folds)[records.site[records.station]]
     basis, cells = Basis.choose(covariance, records, seed), records.cells()
     mean, variance = np.zeros(len(records)), np.zeros(len(records))
     for number, held_fold in itertools.product(range(event_blocks), range(site_folds)):
-        fitted = condition(covariance, records.chosen((block != number) & (fold != held_fold)), basis)
+        in_fold = (fold == held_fold) & (site_folds > 1)
+        fitted = condition(covariance, records.chosen((block != number) & ~in_fold), basis)
         out = (block == number) & (fold == held_fold)
         mean[out], variance[out] = fitted.mean(cells[out]), fitted.variance(cells[out])
     return OutOfFold(mean, variance, block, fold)
+
+
+def out_of_block(
+    covariance: Covariance, records: Records, event_time, cells: Cells, times, *, event_blocks: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the field at cells from records of other blocks of time.
+
+    Records of the same time tell more of an event than there will be of the next one: of its sequence and
+    of its source.
+
+    Parameters
+    ----------
+    covariance : Covariance
+        Covariance of the field.
+    records : Records
+        Records.
+    event_time : array_like, [events]
+        Origin time of each event of the records, in their order: blocks are of consecutive events.
+    cells : Cells, [n]
+        Events and places that are asked for.
+    times : array_like, [n]
+        Origin times of their events.
+    event_blocks : int
+        Number of blocks of events.
+
+    Returns
+    -------
+    mean, variance : ndarray, [n]
+        Ln units and squared ln units.
+
+    Raises
+    ------
+    DataError
+        There are fewer events than blocks.
+    """
+    if len(records.source_km) < event_blocks:
+        raise DataError(
+            f"field: {counted(len(records.source_km), 'event')} cannot be split in {event_blocks} blocks"
+        )
+    block = blocks_of(event_time, event_blocks)[records.event]
+    block_of_cell = blocks_of(event_time, event_blocks, times)
+    mean, variance = np.zeros(len(block_of_cell)), np.zeros(len(block_of_cell))
+    for number in np.unique(block_of_cell):
+        fitted = condition(covariance, records.chosen(block != number))
+        out = block_of_cell == number
+        mean[out], variance[out] = fitted.mean(cells[out]), fitted.variance(cells[out])
+    return mean, variance

@@ -28,10 +28,10 @@ LN_R = np.linspace(0.0, np.log(1000.0), 140)
 #: have 0.2 to 0.4: tau 0.35 to 0.45, phi 0.55 to 0.7.
 RHO = 0.3
 
-#: Share w_0 of the network's mean that is added to the backbone without any support. The inputs of the
-#: network are clipped to the training range: beyond, it adds what it knows of source regions and sites. Of
-#: 0, 0.25, 0.5, 0.75 and 1, 0.75 had the least error on development data (docs/results/beyond-the-data.md).
-LEAST_SHARE = 0.75
+#: Part w_0 of the share that is left without any support. The inputs of the network are clipped to the
+#: training range: beyond, it adds what it knows of source regions and sites. Of 0, 0.25, 0.5, 0.75 and 1,
+#: 0.75 had the least error on development data (docs/results/beyond-the-data.md).
+LEAST_PART = 0.75
 
 #: Number of events whose pairs with all training events are in memory at once.
 _EVENTS_AT_ONCE = 500
@@ -232,6 +232,9 @@ FEWEST_EVENTS, FEWEST_RECORDS = 10, 30.0
 #: Standard deviations of ln n0 and of the logarithm of the prior variance of u about their default, of the
 #: prior that decides where the likelihood is flat: factors of 7 and 2.7.
 _LOG_STDDEVS = 2.0, 1.0
+#: Prior standard deviation of the full share about 1: the best share of few stopping events is 0.3 to 0.5
+#: off that of other events (docs/results/ideas.md).
+FULL_SHARE_STDDEV = 0.25
 #: Lowest and highest prior variance of u, and highest tau^2, squared ln units.
 _VARIANCE_BOUNDS, _LARGEST_TAU_SQUARE = (1e-3, 4.0), 4.0
 #: Values of n0 at which the profile of the likelihood is computed before the search.
@@ -240,7 +243,7 @@ _N0_PROFILE = np.geomspace(*N0_BOUNDS, 12)
 
 @dataclasses.dataclass(frozen=True)
 class Shrinkage:
-    """Shrinkage of the network's mean u towards the backbone, by support.
+    """Shrinkage of the network's mean u towards backbone and field.
 
     Attributes
     ----------
@@ -252,19 +255,25 @@ class Shrinkage:
         Standard deviation by which the records scatter more than predicted whatever their support, ln
         units: the event term if the predicted standard deviation is without it. It is fitted so that it
         does not pass for a variance of u.
+    full_share : float
+        Share of u that is added at full support, 0 to 1. It is small where networks of few sites or events
+        tell what the field tells too, or nothing.
     """
 
     n0: float = DEFAULT_N0
     variance_u: float = DEFAULT_VARIANCE_U
     tau: float = 0.0
+    full_share: float = 1.0
 
     def share(self, n):
         r"""Return the share of the network's mean u that is added to the backbone.
 
-        .. math:: w = w_0 + (1 - w_0) \frac{n}{n + n_0}
+        .. math:: w = w_1 \left( w_0 + (1 - w_0) \frac{n}{n + n_0} \right)
 
-        >>> Shrinkage(n0=10.0).share(10.0), Shrinkage(n0=10.0).share(0.0)
-        (0.875, 0.75)
+        with the share :math:`w_1` at full support and :math:`w_0` = `LEAST_PART`.
+
+        >>> Shrinkage(n0=10.0).share(10.0), Shrinkage(n0=10.0, full_share=0.5).share(0.0)
+        (0.875, 0.375)
 
         Parameters
         ----------
@@ -274,9 +283,9 @@ class Shrinkage:
         Returns
         -------
         array or tensor, [...]
-            `LEAST_SHARE` without support, to 1.
+            `LEAST_PART` of the full share without support, to the full share.
         """
-        return LEAST_SHARE + (1.0 - LEAST_SHARE) * (1.0 - self.unsupported(n))
+        return self.full_share * (1.0 - (1.0 - LEAST_PART) * self.unsupported(n))
 
     def unsupported(self, n):
         r"""Return the share of the prior variance of u that the training records leave open.
@@ -318,13 +327,18 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
 
     .. math:: y_{es} - b_{es} \sim
         N(w u_{es}, \; s_{es}^2 + \frac{n_0}{n_{es} + n_0} \sigma_u^2 + \tau^2), \quad
-        w = w_0 + (1 - w_0) \frac{n_{es}}{n_{es} + n_0}
+        w = w_1 \left( w_0 + (1 - w_0) \frac{n_{es}}{n_{es} + n_0} \right)
 
-    The composite likelihood of single records is maximised over :math:`n_0` (within `N0_BOUNDS`),
-    :math:`\sigma_u^2` and :math:`\tau^2`: a profile over :math:`n_0`, then a search from its best point.
-    The records of an event weigh together as much as their effective number, see `effective_number`.
-    Log-normal priors about the defaults (10 with a factor of 7, 0.1 with a factor of 2.7) weigh as much as
-    one record: they decide only where the records do not, as where all have the same support.
+    Records of one event have the correlation :math:`\rho`, as they share the event term; those of different
+    events have none. The likelihood is maximised over :math:`n_0` (within `N0_BOUNDS`),
+    :math:`\sigma_u^2`, :math:`\tau^2` and :math:`w_1` (0 to 1): a profile over :math:`n_0`, then a search
+    from its best point. Log-normal priors about the defaults (10 with a factor of 7, 0.1 with a factor of
+    2.7) weigh as much as one record: they decide only where the records do not, as where all have the same
+    support.
+
+    Then :math:`w_1` is weighed against the prior 1 +- `FULL_SHARE_STDDEV`, with the variance of its
+    generalised least squares estimate, between events (sandwich): residuals of an event are alike in more
+    than its event term.
 
     Records of blocks of magnitude and distance that were left out of the training tell more than records of
     other events of the same kind, whose support is high.
@@ -332,10 +346,11 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     Parameters
     ----------
     residuals : pandas.DataFrame, [n, ...]
-        A row per record: ``backbone_residual``, observed ln IM minus backbone; ``u``, the network's mean;
-        ``stddev``, the network's standard deviation; all in ln units; ``n``, the support; ``event_id``.
+        A row per record: ``backbone_residual``, observed ln IM minus all but the network; ``u``, the
+        network's mean; ``stddev``, the standard deviation of the prediction; all in ln units; ``n``, the
+        support; ``event_id``; ``chunk``, which ensemble predicts.
     rho : float
-        Share of the between-event variance in the variance of ln IM.
+        Correlation of the residuals of an event: share of the between-event variance in the variance.
 
     Returns
     -------
@@ -350,40 +365,61 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
 
     References
     ----------
-    Varin, Reid & Firth (2011), An overview of composite likelihood methods, Statistica Sinica 21, section
-    2.
+    Abrahamson & Youngs (1992), A stable algorithm for regression analyses using the random effects model,
+    Bulletin of the Seismological Society of America 82(1), equation 7. Liang & Zeger (1986), Longitudinal
+    data analysis using generalized linear models, Biometrika 73(1), equation 8.
     """
     columns = residuals[["backbone_residual", "u", "stddev", "n"]].to_numpy(float).T
     residual, u, stddev, n = columns
     if not (np.isfinite(columns).all() and (stddev > 0).all() and (n >= 0).all()):
         raise DataError("the share of the network needs finite residuals, stddev above 0 and n from 0")
-    event, _ = pd.factorize(residuals["event_id"].astype(str))
+    event_ids = residuals["event_id"].astype(str)
+    # An event as one ensemble predicts it.
+    event, _ = pd.factorize(residuals["chunk"].astype(str) + " " + event_ids)
     count = np.bincount(event)
-    weight = (effective_number(count, rho) / np.maximum(count, 1))[event]
-    if len(count) < FEWEST_EVENTS or weight.sum() < FEWEST_RECORDS:
+    number = effective_number(count, rho)
+    if event_ids.nunique() < FEWEST_EVENTS or number.sum() < FEWEST_RECORDS:
         return Shrinkage()
-    default = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
 
-    def loss(variances: np.ndarray, ln_n0: float) -> float:
-        """Return the negative logarithm of composite likelihood and priors, without constants."""
-        ln_variance_u, tau_square = variances
-        shrinkage = Shrinkage(np.exp(ln_n0), np.exp(ln_variance_u))
+    def products(first_z: np.ndarray, second_z: np.ndarray) -> np.ndarray:
+        """Return products of standardised values with the inverse correlation matrix, by event."""
+        first_mean, second_mean = (np.bincount(event, z) / count for z in (first_z, second_z))
+        deviations = (first_z - first_mean[event]) * (second_z - second_mean[event])
+        return number * first_mean * second_mean + np.bincount(event, deviations) / (1 - rho)
+
+    defaults = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
+
+    def loss(others: np.ndarray, ln_n0: float) -> float:
+        """Return the negative logarithm of likelihood and priors, without constants."""
+        ln_variance_u, full_share, tau_square = others
+        shrinkage = Shrinkage(np.exp(ln_n0), np.exp(ln_variance_u), full_share=full_share)
         variance = stddev**2 + shrinkage.added_variance(n) + tau_square
-        misfit = weight @ (np.log(variance) + (residual - shrinkage.share(n) * u) ** 2 / variance)
-        prior = ((np.array([ln_n0, ln_variance_u]) - default) / _LOG_STDDEVS) ** 2
+        z = (residual - shrinkage.share(n) * u) / np.sqrt(variance)
+        misfit = np.log(variance).sum() + products(z, z).sum()
+        prior = ((np.array([ln_n0, ln_variance_u]) - defaults) / _LOG_STDDEVS) ** 2
         return float(misfit + prior.sum()) / 2
 
     def loss_of_all(parameters: np.ndarray) -> float:
-        """Return the same for ln n0, ln of the prior variance of u, and tau^2 in one array."""
+        """Return the same with ln n0 as the first of all parameters."""
         return loss(parameters[1:], parameters[0])
 
-    bounds = [*np.log([N0_BOUNDS, _VARIANCE_BOUNDS]), (0.0, _LARGEST_TAU_SQUARE)]
-    best, rest = (np.inf, *default, 0.0), np.array([default[1], 0.05])
+    bounds = [*np.log([N0_BOUNDS, _VARIANCE_BOUNDS]), (0.0, 1.0), (0.0, _LARGEST_TAU_SQUARE)]
+    best, others = (np.inf, *defaults, 1.0, 0.0), np.array([defaults[1], 1.0, 0.05])
     for ln_n0 in np.log(_N0_PROFILE):
         # From the best values of the neighbour.
-        search = minimize(loss, rest, args=(ln_n0,), bounds=bounds[1:])
-        rest = search.x
-        best = min(best, (search.fun, ln_n0, *rest))
-    search = minimize(loss_of_all, best[1:], bounds=bounds)
-    ln_n0, ln_variance_u, tau_square = search.x.tolist()
-    return Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
+        search = minimize(loss, others, args=(ln_n0,), bounds=bounds[1:])
+        others = search.x
+        best = min(best, (search.fun, ln_n0, *others))
+    ln_n0, ln_variance_u, _, tau_square = minimize(loss_of_all, best[1:], bounds=bounds).x.tolist()
+    fitted = Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
+    scale = np.sqrt(stddev**2 + fitted.added_variance(n) + fitted.tau**2)
+    u_z = fitted.share(n) * u / scale
+    of_event = pd.DataFrame({"uu": products(u_z, u_z), "ur": products(u_z, residual / scale)})
+    of_event = of_event.groupby(event_ids.to_numpy()[~pd.Series(event).duplicated()]).sum()
+    information = of_event["uu"].sum()
+    if information == 0:  # the networks say nothing
+        return fitted
+    share = of_event["ur"].sum() / information
+    variance = ((of_event["ur"] - share * of_event["uu"]) ** 2).sum() / information**2
+    weight = FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
+    return dataclasses.replace(fitted, full_share=float(np.clip(1 + weight * (share - 1), 0.0, 1.0)))
