@@ -176,9 +176,7 @@ def test_share_is_a_part_of_the_full_share():
 def held_out(
     n0: float, variance_u: float, tau: float, n=None, seed: int = 0, events: int = 300, full_share=1.0
 ):
-@pytest.mark.parametrize(
-    ("n0", "variance_u", "tau"), [(3.0, 0.3, 0.0), (10.0, 0.1, 0.3), (60.0, 0.5, 0.3)]
-)
+    """Records that deviate from the backbone by w u and by what is unknown; alike within an event."""
     rng = np.random.default_rng(seed)
     event = np.repeat(np.arange(events), 10)
     n = np.exp(rng.uniform(-3, 7, len(event))) if n is None else np.full(len(event), n)
