@@ -61,13 +61,13 @@ def fetch_jma(
     >>> *files, stations = tfgmm.fetch_jma("2010,2012-2014", "jma")  # doctest: +SKIP
     >>> data = tfgmm.read_jma(files, stations)  # doctest: +SKIP
     """
-    from tfgmm.readers.common import fetch
+    from tfgmm.readers.common import fetch, sources
 
     outputs.refuse_file_name(Path(folder), "what is downloaded")
     return fetch.fetch_jma(
         fetch.parse_years(years) if isinstance(years, str) else years,
         Path(folder),
-        base=base or fetch.JMA,
+        base=base or sources.JMA,
         progress=lambda name, done, total: report(name, done / total if total else 0.0),
     )
 
