@@ -167,7 +167,7 @@ def test_files_are_read_within_limits_and_added_up(tmp_path):
     both = tfgmm.read_jma([second], stations).append_to(tmp_path / "data", same=(10, 50, 1))
     assert type(both) is tfgmm.Dataset and len(both.events) == 2
     assert tfgmm.open_dataset(tmp_path / "data").digest() == both.digest()
-    with pytest.raises(TypeError, match="max_distance"):
+    with pytest.raises(UsageError, match="no max_distance"):
         tfgmm.read_jma(first, stations, max_distance=100)
 
 

@@ -8,12 +8,14 @@ import xarray as xr
 
 from tfgmm.api.dataset import PathLike
 from tfgmm.core import files, outputs
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.data.tally import Tally
 from tfgmm.prediction import scenarios
 from tfgmm.readers.common import sheet
 
 
+@checked
 def scenario(magnitude: float, longitude: float, latitude: float, depth_km: float) -> pd.DataFrame:
     """Return the table of one earthquake for which ground motion is to be predicted.
 
@@ -46,6 +48,7 @@ def scenario(magnitude: float, longitude: float, latitude: float, depth_km: floa
     return scenarios.single(magnitude, longitude, latitude, depth_km)
 
 
+@checked
 def read_events(
     path: PathLike, *, any_type: bool = False, decimal_comma: bool = False
 ) -> tuple[pd.DataFrame, Tally]:
@@ -87,6 +90,7 @@ def read_events(
         return scenarios.from_catalogue(Path(path), any_type)
 
 
+@checked
 def read_sites(path: PathLike, *, decimal_comma: bool = False) -> tuple[pd.DataFrame, Tally]:
     """Read the sites of a table for predictions, and count the rows that repeat a site.
 
@@ -119,6 +123,7 @@ def read_sites(path: PathLike, *, decimal_comma: bool = False) -> tuple[pd.DataF
         return scenarios.read_sites(Path(path))
 
 
+@checked
 def query(
     url: str,
     events: pd.DataFrame,
@@ -249,6 +254,7 @@ def _write_answer(answer: xr.Dataset, path: Path, ending: str) -> None:
         client.table(answer).to_parquet(path, index=False)
 
 
+@checked
 def serve(
     models: PathLike | Iterable[PathLike],
     *,
@@ -286,13 +292,16 @@ def serve(
     from tfgmm.serving.models import Models
     from tfgmm.serving.server import Server
 
-    folders = [models] if isinstance(models, PathLike) else models
+    folders = [models] if isinstance(models, PathLike) else list(models)
+    if not folders:
+        raise UsageError("serve: give at least one folder of an exported model, as saved_models/NAME")
     offered = Models([Path(folder) for folder in folders], report=say)
     server = Server(offered, host=host, rest_port=rest_port, grpc_port=grpc_port)
     say("A small server with the interface of TensorFlow Serving, which it is not.")
     server.serve(lambda: say("\n".join([*server.addresses, "Ctrl-C stops it."])))
 
 
+@checked
 def docker_command(
     model: PathLike, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500
 ) -> str:

@@ -1,5 +1,6 @@
 """Flatfiles and waveforms -> a dataset; site layers; download of the flatfiles of the JMA."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
@@ -18,10 +19,13 @@ from tfgmm.api.dataset import (
     paths_of,
 )
 from tfgmm.core import lease, outputs
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded, sheet
 
 
+@checked
 def fetch_jma(
     years: str | Sequence[int],
     folder: PathLike,
@@ -72,6 +76,7 @@ def fetch_jma(
     )
 
 
+@checked
 def read_jma(
     files: Files,
     stations: PathLike,
@@ -131,6 +136,7 @@ def read_jma(
         )
 
 
+@checked
 def read_kiknet_flatfile(
     attributes: PathLike,
     *,
@@ -209,6 +215,7 @@ def read_kiknet_flatfile(
         )
 
 
+@checked
 def read_gmprocess(
     files: Files,
     *,
@@ -266,6 +273,7 @@ def read_gmprocess(
         )
 
 
+@checked
 def read_table(
     files: Files,
     *,
@@ -341,6 +349,7 @@ def _texts(pairs: Mapping[str, object] | Sequence[str]) -> list[str]:
     return [f"{name}={value}" for name, value in pairs.items()] if isinstance(pairs, Mapping) else [*pairs]
 
 
+@checked
 def read_nied(
     files: Files,
     *,
@@ -413,6 +422,7 @@ def read_nied(
         )
 
 
+@checked
 def read_waveforms(
     files: Files,
     catalogue: PathLike,
@@ -489,6 +499,7 @@ def read_waveforms(
         )
 
 
+@checked
 def read_layer(
     path: PathLike,
     name: str,
@@ -561,6 +572,7 @@ def read_layer(
         )
 
 
+@checked
 def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset:
     """Read a site layer, add it to a dataset on disk, and return the dataset with the layer.
 
@@ -591,6 +603,9 @@ def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset
     --------
     >>> tfgmm.add_layer("data/kanto", "vs30.tif", "vs30")  # doctest: +SKIP
     """
+    known = [*inspect.signature(read_layer).parameters][2:]
+    if not {*options} <= {*known}:
+        raise UsageError(f"add_layer: there is no {listed({*options} - {*known})}: choose {listed(known)}")
     folder = Path(folder)
     Dataset.open(folder)  # a damaged dataset is refused before the layer is read
     layer = read_layer(path, name, **options)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from tfgmm.api import reports
 from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import files, imt, outputs
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.data import dataset as stored
 from tfgmm.runs import configuration, summary
@@ -39,6 +40,7 @@ SAVED_MODEL, GMPE_TABLE = "saved-model", "gmpe-table"
 # Packages that load TensorFlow are imported where they are called.
 
 
+@checked
 class Run(os.PathLike):
     """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
 
@@ -398,7 +400,7 @@ class Run(os.PathLike):
         self,
         *,
         ims: Sequence[str] | None = None,
-        arms: Sequence[str] = ("published", "isotropic"),
+        arms: Sequence[Literal["published", "isotropic"]] = ("published", "isotropic"),
         events: Sequence[str] = (),
         places: pd.DataFrame | None = None,
         against: PathLike | None = None,
@@ -467,7 +469,7 @@ class Run(os.PathLike):
 
         if out is not None:
             outputs.refuse_file_name(Path(out), "site amplification")
-        options = Options(
+        options = Options.of(
             arms=tuple(arms), events=Selection.parse(events), within_km=within_km, min_records=min_records
         )
         return map_site_amplification(
@@ -559,7 +561,7 @@ class Run(os.PathLike):
         *,
         im: str | Sequence[str] | None = None,
         sites: pd.DataFrame | None = None,
-        stations: Sequence[str] | str | None = None,
+        stations: Sequence[str] | Literal["all"] | None = None,
         exceed: Sequence[float] = (),
         percentiles: Sequence[float] = (),
         interpolation: str = "nearest",
@@ -789,6 +791,7 @@ class Run(os.PathLike):
         return prepared.write(progress)
 
 
+@checked
 def open_run(path: PathLike | None = None) -> Run:
     """Return the run in a run folder; without a path, the run in ``runs`` whose training began last.
 

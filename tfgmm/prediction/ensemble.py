@@ -15,6 +15,7 @@ import xarray as xr
 from threadpoolctl import ThreadpoolController
 
 from tfgmm.core import imt
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.network import member
 from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
@@ -114,6 +115,7 @@ class Outputs:
         return self._graphs[size]
 
 
+@checked
 class Predictor(abc.ABC):
     """Predictor of ground motion: the verbs for all earthquakes at once, on batches of a few.
 

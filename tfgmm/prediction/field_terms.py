@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, counted, listed
 from tfgmm.core.grid import Grid
 from tfgmm.core.sphere import distance_km
@@ -30,6 +31,7 @@ _CELL = ["longitude", "latitude"]
 _UNKNOWN = ["stddev", "explained"]
 
 
+@checked
 @dataclasses.dataclass(frozen=True, repr=False)
 class FieldTerms:
     """Terms of sources, sites and paths given the records of a run, with what is left unknown of them.
@@ -379,8 +381,11 @@ class FieldTerms:
         Raises
         ------
         UsageError
-            There is not one hypocentre, or a coordinate is missing, out of range or too far from the map.
+            There is not one hypocentre, `size` is below 1, `seed` below 0, or a coordinate is missing, out
+            of range or too far from the map.
         """
+        if size < 1 or seed < 0:
+            raise UsageError(f"{size} samples with seed {seed}: give at least 1, and a seed from 0")
         hypocentre = self._checked(hypocentre, "hypocentre", [*_CELL, "depth_km"])
         if len(hypocentre) != 1:
             raise UsageError(f"{len(hypocentre)} hypocentres: give one, samples are of one earthquake")

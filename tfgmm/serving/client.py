@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from tfgmm.core import imt
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.prediction import scenarios
 from tfgmm.prediction.quantities import EVENT_COLUMNS, median_name
@@ -75,6 +76,7 @@ class Address:
         return f"{self.scheme}://{self.place}/v1/models/{self.model}{version}"
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Patience:
     """Time that a client waits for a response, and number of retries.
@@ -92,6 +94,10 @@ class Patience:
     timeout_s: float = 60.0
     retries: int = 4
     backoff_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.backoff_s <= 0 or not 0 <= self.retries <= 4:
+            raise UsageError(f"{self}: give times above 0 s, and 0 to 4 retries")
 
 
 #: Default time limit and number of retries of a client.
@@ -368,6 +374,7 @@ _SUPPORT = "support"
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
 
+@checked
 class Client:
     """Client of an exported model on a model server, which is TensorFlow Serving or ``tfgmm serve``.
 
@@ -465,6 +472,8 @@ class Client:
             As for `at_sites`.
         """
         events, ids = scenarios.check_events(events), np.array([list(stations)], object)
+        if not ids.size:
+            raise UsageError("there are no stations to predict for: give at least one id")
         step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // ids.size))
         parts = []
         for part in _parts(events, step, progress):

@@ -197,7 +197,15 @@ def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> st
     -------
     str
         The command, quoted for a shell.
+
+    Raises
+    ------
+    UsageError
+        A port is none.
     """
+    for port in (rest_port, grpc_port):
+        if not 0 < port < 65536:
+            raise UsageError(f"{port} is no port: choose a number from 1 to 65535")
     source = model.resolve()
     ports = (f"{host}:{rest_port}:{REST_PORT}", f"{host}:{grpc_port}:{GRPC_PORT}")
     return shlex.join(

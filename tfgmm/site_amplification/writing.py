@@ -358,7 +358,10 @@ def map_site_amplification(
 
 
 def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
-    """Raise `UsageError` if a place lies outside the map of the run."""
+    """Raise `UsageError` if a place lacks a value or lies outside the map of the run."""
+    missing = [name for name in ("name", "longitude", "latitude") if name not in places]
+    if missing:
+        raise UsageError(f"the places have no column {', '.join(missing)}: give name, longitude, latitude")
     if len(places):
         _, _, inside = run.experiment.grid.locate(places["longitude"], places["latitude"])
         outside = places["name"][~np.asarray(inside, bool)]

@@ -1,4 +1,4 @@
-"""Name where records and site layers come from; nothing is imported, because each command's help needs this."""
+"""Where records and site layers come from; nothing is imported, because every help text loads this."""
 
 #: Annual intensity and acceleration files of the Japan Meteorological Agency.
 JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
