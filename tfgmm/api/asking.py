@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.api.dataset import PathLike
-from tfgmm.core import files, outputs
+from tfgmm.core import extras, files, outputs
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.data.tally import Tally
@@ -281,7 +281,8 @@ def serve(
     Raises
     ------
     UsageError
-        A folder holds no version of a model, or a port is taken.
+        A folder holds no version of a model, a port is taken, or the packages of the extra ``[serve]`` are
+        not installed.
     DataError
         No version of a model can be loaded.
 
@@ -289,8 +290,9 @@ def serve(
     --------
     >>> tfgmm.serve("saved_models/kanto")  # doctest: +SKIP
     """
-    from tfgmm.serving.models import Models
-    from tfgmm.serving.server import Server
+    with extras.needed("serve", "tfgmm serve"):
+        from tfgmm.serving.models import Models
+        from tfgmm.serving.server import Server
 
     folders = [models] if isinstance(models, PathLike) else list(models)
     if not folders:
@@ -325,6 +327,6 @@ def docker_command(
     --------
     >>> print(tfgmm.docker_command("saved_models/kanto"))  # doctest: +SKIP
     """
-    from tfgmm.serving import server
+    from tfgmm.serving import docker
 
-    return server.docker_command(Path(model), host, rest_port, grpc_port)
+    return docker.docker_command(Path(model), host, rest_port, grpc_port)

@@ -18,7 +18,7 @@ from tfgmm.api.dataset import (
     path_of,
     paths_of,
 )
-from tfgmm.core import lease, outputs
+from tfgmm.core import extras, lease, outputs
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, listed
 from tfgmm.data import layers
@@ -394,7 +394,8 @@ def read_nied(
     Raises
     ------
     UsageError
-        A file does not exist, an option is unknown, or no station lies in the region.
+        A file does not exist, an option is unknown, no station lies in the region, or ObsPy is not
+        installed (extra ``[waveforms]``).
     DataError
         No pair of horizontal components can be read, or no record fits the options.
 
@@ -402,7 +403,8 @@ def read_nied(
     --------
     >>> data = tfgmm.read_nied("2011.tar", ims=["PGA", "SA(1.0)"])  # doctest: +SKIP
     """
-    from tfgmm.readers.waveforms import intensity_measures, nied
+    with extras.needed("waveforms", "tfgmm import nied-ascii"):
+        from tfgmm.readers.waveforms import intensity_measures, nied
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass_hz, lowpass_hz=lowpass_hz
@@ -472,7 +474,8 @@ def read_waveforms(
     Raises
     ------
     UsageError
-        A file does not exist, an option does not fit, or no station lies in the region.
+        A file does not exist, an option does not fit, no station lies in the region, or ObsPy is not
+        installed (extra ``[waveforms]``).
     DataError
         A file is damaged, or no record fits the options.
 
@@ -480,7 +483,8 @@ def read_waveforms(
     --------
     >>> data = tfgmm.read_waveforms("day.mseed", "events.csv", stations="stations.csv")  # doctest: +SKIP
     """
-    from tfgmm.readers.waveforms import mesonet
+    with extras.needed("waveforms", "tfgmm import mesonet"):
+        from tfgmm.readers.waveforms import mesonet
 
     settings = mesonet.WaveformSettings(
         network=network, ims=tuple(ims), component=component, correction=correction, velocity=velocity

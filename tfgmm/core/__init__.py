@@ -4,6 +4,7 @@ arguments  check the types of the arguments of public functions
 coast      coastlines, points on land, and the footprint (land inside the hull of the stations)
 drawing    coastlines, maps, stations and epicentres drawn on axes; figures saved as files
 errors     errors that a user can correct, and their messages on one line
+extras     packages that only some features need, and the error that says how to install them
 files      files written completely or not at all, removal of leftovers, hashes and checksums
 grid       map projection, pixels, input window and output window of the network
 imt        names of intensity measures (PGA, PGV, SA(T)): units, order, periods; standard gravity
