@@ -190,6 +190,35 @@ def query(
     return answer
 
 
+@checked
+def table(predictions: xr.Dataset) -> pd.DataFrame:
+    """Return predictions at sites as a table with one row per event, intensity measure and site.
+
+    Parameters
+    ----------
+    predictions : xarray.Dataset
+        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``event_id``, epicentre, ``depth_km``, ``magnitude``; ``site_id`` and, if known, ``longitude,
+        latitude``; of several intensity measures ``im``; and the predicted quantities.
+
+    Raises
+    ------
+    UsageError
+        The predictions are maps.
+
+    Examples
+    --------
+    >>> tfgmm.table(run.ensemble().at_sites(events, sites))  # doctest: +SKIP
+    """
+    from tfgmm.serving import client
+
+    return client.table(predictions)
+
+
 def refuse_both(sites: object, stations: Sequence[str] | str | None) -> bool:
     """Return True if sites or stations are given, False if neither is given, which means maps.
 

@@ -435,6 +435,11 @@ class Choices(TypedDict, total=False):
         If True, also unpack files that have more than 2 GB, or 200 times their packed size, when unpacked.
     decimal_comma : bool
         If True, the comma is the decimal sign in text tables.
+
+    Examples
+    --------
+    >>> choices = tfgmm.Choices(min_magnitude=5, region=(139, 35, 141, 37))  # doctest: +SKIP
+    >>> data = tfgmm.read_jma("i2010.zip", "code_p.dat", **choices)  # doctest: +SKIP
     """
 
     region: Region | None

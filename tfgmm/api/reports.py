@@ -11,14 +11,15 @@ from tfgmm.api.dataset import PathLike
 from tfgmm.core import outputs
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 
 if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
     from tfgmm.evaluation.sections import Section
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Shown):
     """Paths of a written report, and the evaluations that the report shows.
 
     Attributes
@@ -29,11 +30,21 @@ class Report:
         Folder of the same report as Markdown and figures.
     evaluations : list of Evaluation
         Evaluations of the runs, one per run.
+
+    Examples
+    --------
+    >>> tfgmm.report(["runs/kik", "runs/kik-meso"], "both.html")  # doctest: +SKIP
+    <Report: page both.html; Markdown none; runs kik, kik-meso>
     """
 
     page: Path
     markdown: Path | None
     evaluations: "list[Evaluation]"
+
+    def _facts(self) -> dict[str, object]:
+        """Return the written files and the runs in them."""
+        runs = [one.run.path.name for one in self.evaluations]
+        return {"page": self.page, "Markdown": self.markdown or "none", "runs": listed(runs)}
 
 
 @checked

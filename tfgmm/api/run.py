@@ -1,5 +1,6 @@
 """A run on disk: settings, evaluation, site amplification, predictions, export."""
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import files, imt, outputs
 from tfgmm.core.arguments import checked
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.data import dataset as stored
 from tfgmm.runs import configuration, summary
 from tfgmm.runs.experiment import Experiment
@@ -41,7 +43,7 @@ SAVED_MODEL, GMPE_TABLE = "saved-model", "gmpe-table"
 
 
 @checked
-class Run(os.PathLike):
+class Run(Shown, os.PathLike):
     """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
 
     A run is an ensemble of trained networks per intensity measure, in one folder.
@@ -104,6 +106,22 @@ class Run(os.PathLike):
         """Return one line that states path, intensity measures, networks and preset of the run."""
         networks = ", ".join(self.experiment.networks)
         return f"<tfgmm.Run {self.path}: {', '.join(self.ims)} from {networks}, {self.experiment.preset}>"
+
+    def _facts(self) -> dict[str, object]:
+        """Return path, intensity measures, networks, members and kind of the records."""
+        experiment = self.experiment
+        members = [*itertools.product(range(experiment.chunks), range(experiment.inits))]
+        trained = sum(self.folder.member(*place).is_trained for place in members)
+        return {
+            "path": self.path,
+            "measures": listed(self.ims),
+            "networks": listed(experiment.networks),
+            "preset": experiment.preset,
+            "members": f"{trained} of {len(members)} trained",
+            "backbone": experiment.backbone,
+            "field": "yes" if experiment.field else "no",
+            "records": self.folder.data["name"] + ", simulated" * self.simulated,
+        }
 
     @property
     def path(self) -> Path:

@@ -11,5 +11,6 @@ imt        names of intensity measures (PGA, PGV, SA(T)): units, order, periods;
 lease      lock files, so that only one process at a time trains a member (one network of the ensemble)
 outputs    checks of the names of output files and folders, before a result is written
 rupture    surface of a rupture, and distances of places to it, km
+shown      one line and a small table that say what an object is
 sphere     longitudes wrapped to -180 to 180 degrees, and distances on a spherical Earth, km
 """

@@ -16,7 +16,8 @@ from threadpoolctl import ThreadpoolController
 
 from tfgmm.core import imt
 from tfgmm.core.arguments import checked
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.network import member
 from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
 from tfgmm.network.member import Networks
@@ -116,7 +117,7 @@ class Outputs:
 
 
 @checked
-class Predictor(abc.ABC):
+class Predictor(Shown):
     """Predictor of ground motion: the verbs for all earthquakes at once, on batches of a few.
 
     Attributes
@@ -126,6 +127,20 @@ class Predictor(abc.ABC):
     """
 
     run: RunFolder
+
+    def _facts(self) -> dict[str, object]:
+        """Return the intensity measures, the number of members and the path of the run."""
+        return {"measures": listed(self.ims), "members": len(self.members), "run": self.run.path}
+
+    @property
+    @abc.abstractmethod
+    def ims(self) -> tuple[str, ...]:
+        """Return the names of the predicted intensity measures."""
+
+    @property
+    @abc.abstractmethod
+    def members(self) -> dict[tuple[int, int], Networks]:
+        """Return the trained networks by station chunk and initialisation."""
 
     @abc.abstractmethod
     def batches(

@@ -11,6 +11,7 @@ import xarray as xr
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, counted, listed
 from tfgmm.core.grid import Grid
+from tfgmm.core.shown import Shown
 from tfgmm.core.sphere import distance_km
 from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.runs.run import RunFolder
@@ -33,7 +34,7 @@ _UNKNOWN = ["stddev", "explained"]
 
 @checked
 @dataclasses.dataclass(frozen=True, repr=False)
-class FieldTerms:
+class FieldTerms(Shown):
     """Terms of sources, sites and paths given the records of a run, with what is left unknown of them.
 
     The terms are parts of the field, the Gaussian process of the residuals from the backbone
@@ -71,13 +72,19 @@ class FieldTerms:
 
     def __repr__(self) -> str:
         """Return one line with the intensity measure and the numbers of records, events and stations."""
+        return f"<FieldTerms of {self.im}: {self._facts()['records']}>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return the intensity measure, the records, and the standard deviations of the terms."""
         records = self.field.records
         events, stations = records.shape
-        counts = (
-            f"{counted(len(records), 'record')} of {counted(events, 'event')} at "
-            f"{counted(stations, 'station')}"
-        )
-        return f"<FieldTerms of {self.im}: {counts}>"
+        return {
+            "measure": self.im,
+            "records": f"{counted(len(records), 'record')} of {counted(events, 'event')} at "
+            f"{counted(stations, 'station')}",
+            "standard deviations (ln)": ", ".join(f"{k} {v:.2f}" for k, v in self.stddevs.items()),
+            "ranges (km)": ", ".join(f"{name} {value:.3g}" for name, value in self.ranges_km.items()),
+        }
 
     @classmethod
     def of(cls, run: RunFolder, im: str) -> Self:

@@ -17,6 +17,7 @@ from urllib3.util import Retry
 from tfgmm.core import imt
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.prediction import scenarios
 from tfgmm.prediction.quantities import EVENT_COLUMNS, median_name
 
@@ -375,7 +376,7 @@ _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
 
 @checked
-class Client:
+class Client(Shown):
     """Client of an exported model on a model server, which is TensorFlow Serving or ``tfgmm serve``.
 
     Predictions for many events or sites are split into several small requests.
@@ -398,6 +399,11 @@ class Client:
         self.address = Address.parse(url)
         self._transport = connect(self.address, patience)
         self._signatures: dict[str, list[str]] | None = None
+
+    def _facts(self) -> dict[str, object]:
+        """Return the address and the version of the model, without asking the server."""
+        version = self.address.version
+        return {"model": str(self.address), "version": "newest" if version is None else version}
 
     def at_sites(
         self, events: pd.DataFrame, sites: pd.DataFrame, progress: Callable[[int], None] = lambda done: None
@@ -576,19 +582,26 @@ class Client:
 
 
 def table(predictions: xr.Dataset) -> pd.DataFrame:
-    """Return predictions as a table with one row per event and site.
+    """Return predictions at sites as a table with one row per event, intensity measure and site.
 
     Parameters
     ----------
     predictions : xarray.Dataset
-        Predictions as returned by `Client.at_sites` or `Client.at_stations`.
+        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
 
     Returns
     -------
     pandas.DataFrame
         Columns for event (``event_id``, coordinates, ``depth_km``, ``magnitude``) and site (``site_id``
         and, if known, ``longitude, latitude``), followed by the predicted quantities.
+
+    Raises
+    ------
+    UsageError
+        The predictions are maps.
     """
+    if "site" not in predictions.dims:
+        raise UsageError("maps are no table: ask for predictions at sites or at stations, or keep xarray")
     site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
     axes = [axis for axis in ("event", "im", "site") if axis in predictions.dims]
     rows = predictions.to_dataframe(axes).reset_index("im" if "im" in axes else []).reset_index(drop=True)

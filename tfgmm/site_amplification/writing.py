@@ -17,7 +17,8 @@ import xarray as xr
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from tfgmm.core import drawing, files, imt, outputs
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.data import layers
 from tfgmm.evaluation.figures import DIVERGING
 from tfgmm.evaluation.scored_run import Report, count_steps
@@ -260,8 +261,8 @@ _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SiteAmplification:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SiteAmplification(Shown):
     """Site amplification of a run, as returned and written by `map_site_amplification`.
 
     Attributes
@@ -280,6 +281,10 @@ class SiteAmplification:
     summary: pd.DataFrame
     measures: dict[str, Measure]
     events: str
+
+    def _facts(self) -> dict[str, object]:
+        """Return the intensity measures, the events and the folder of the results."""
+        return {"measures": listed(self.measures), "averaged over": self.events, "folder": self.folder}
 
 
 def map_site_amplification(
