@@ -25,7 +25,6 @@ from tfgmm.core.errors import UsageError
 from tfgmm.data import layers
 from tfgmm.evaluation import residual_sections, sections
 from tfgmm.network import training
-from tfgmm.prediction.ensemble import Ensemble
 from tfgmm.stats import bootstrap
 
 #: Networks of seconds.
@@ -100,15 +99,6 @@ def test_every_verb_is_explained(public):
     for name, member in vars(public).items():
         if not name.startswith("_") and (callable(member) or isinstance(member, property | classmethod)):
             assert inspect.getdoc(getattr(public, name)), name
-
-
-def test_ensembles_and_servers_have_the_same_verbs():
-    for verb in ("maps", "at_sites", "at_stations"):
-        first, second = (
-            list(inspect.signature(getattr(one, verb)).parameters.values())
-            for one in (Ensemble, tfgmm.Client)
-        )
-        assert first[1].name == second[1].name == "events"
 
 
 # ---- datasets ----------------------------------------------------------------------------------------

@@ -379,7 +379,11 @@ _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 class Client(Shown):
     """Client of an exported model on a model server, which is TensorFlow Serving or ``tfgmm serve``.
 
-    Predictions for many events or sites are split into several small requests.
+    Predictions for many events or sites are split into several small requests. The verbs are those of
+    `Ensemble`, with the same arguments and names of results, except for what a server does not know:
+    ruptures and Vs30 (``known``), ``interpolation``, ``calibrated``, and ``r_hyp_km`` and
+    ``outside_magnitude, outside_depth, outside_distance`` of the results. ``support`` says where the
+    training records end.
 
     Parameters
     ----------
@@ -406,7 +410,11 @@ class Client(Shown):
         return {"model": str(self.address), "version": "newest" if version is None else version}
 
     def at_sites(
-        self, events: pd.DataFrame, sites: pd.DataFrame, progress: Callable[[int], None] = lambda done: None
+        self,
+        events: pd.DataFrame,
+        sites: pd.DataFrame,
+        *,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
         """Request and return the predicted distribution of ln IM for every event at every site.
 
@@ -449,6 +457,7 @@ class Client(Shown):
         self,
         events: pd.DataFrame,
         stations: Sequence[str],
+        *,
         progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
         """Request and return the predicted distribution of ln IM for every event at every station.
@@ -469,6 +478,7 @@ class Client(Shown):
         xarray.Dataset
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic, between_event, within_event`` (ln
             units), [event, site]. The coordinate ``site_id`` holds the ids of the stations.
+            ``outside_map`` [site] is False.
 
         Raises
         ------
@@ -486,9 +496,12 @@ class Client(Shown):
             stations_input = {"station_id": np.repeat(ids, len(part), axis=0)}
             parts.append(self.predict("at_stations", _event_inputs(part) | stations_input))
         coordinates = {"site_id": ("site", ids[0])}
-        return self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
+        predictions = self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
+        return predictions.assign(outside_map=("site", np.zeros(ids.size, bool)))
 
-    def maps(self, events: pd.DataFrame, progress: Callable[[int], None] = lambda done: None) -> xr.Dataset:
+    def maps(
+        self, events: pd.DataFrame, *, progress: Callable[[int], None] = lambda done: None
+    ) -> xr.Dataset:
         """Request and return maps of the predicted distribution of ln IM for events; row 0 is in the north.
 
         The coordinates of the pixels are not in the response, but in the description of the model.
@@ -504,7 +517,7 @@ class Client(Shown):
         -------
         xarray.Dataset
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, row, col]; with
-            a field also ``between_event`` and ``within_event``.
+            a field also ``between_event`` and ``within_event``. ``outside_map`` [row, col] is False.
 
         Raises
         ------
@@ -516,7 +529,9 @@ class Client(Shown):
             self.predict("serving_default", _event_inputs(part))
             for part in _parts(events, _MAPS_AT_ONCE, progress)
         ]
-        return self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
+        predictions = self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
+        inside = np.zeros((predictions.sizes["row"], predictions.sizes["col"]), bool)
+        return predictions.assign(outside_map=(("row", "col"), inside))
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Send one request to a signature of the model, and return the outputs by name.
