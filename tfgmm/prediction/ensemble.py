@@ -411,7 +411,7 @@ class Ensemble(Predictor):
         sites = self._without_unused(known, sites)
         if sites is not None and "vs30_m_s" in sites:
             names["vs30_m_s"] = ("site", sites["vs30_m_s"].to_numpy())
-        facts = self._facts(places, sites, at_stations, calibrated, known)
+        facts = self._facts_at(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // (facts.window.size**2 * self._outputs.measures))
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
@@ -440,7 +440,7 @@ class Ensemble(Predictor):
             return sites.drop(columns="vs30_m_s")
         return sites
 
-    def _facts(
+    def _facts_at(
         self,
         places: Places,
         sites: pd.DataFrame | None,
