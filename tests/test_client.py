@@ -74,7 +74,7 @@ def test_stations_are_texts(url):
 
 def test_maps(url):
     told = []
-    found = Client(url).maps(EVENTS, told.append)
+    found = Client(url).maps(EVENTS, progress=told.append)
     assert found["stddev"].dims == ("event", "row", "col") and found["stddev"].shape == (7, 8, 8)
     np.testing.assert_allclose(found["mean"][:, 3, 4], EVENTS["magnitude"] - 0.3, rtol=1e-6)
     assert told == [4, 7]

@@ -16,9 +16,10 @@ import requests
 from helpers import served_model
 from helpers.served_model import ONE, SOON, until
 from tfgmm.core.errors import UsageError
+from tfgmm.serving.docker import docker_command
 from tfgmm.serving.limits import Limits
 from tfgmm.serving.models import Models
-from tfgmm.serving.server import Server, docker_command, running
+from tfgmm.serving.server import Server, running
 
 
 @pytest.fixture(scope="module")

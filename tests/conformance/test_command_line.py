@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,24 @@ def test_every_command_has_help_by_both_names(capfd, words):
     code, short, _ = run(capfd, *words.split(), "-h")
     assert code == 0 and "Usage:" in short and "--help" in short
     assert run(capfd, *words.split(), "--help") == (0, short, "")
+
+
+#: What takes long to import, and no help needs.
+HEAVY = ("numpy", "pandas", "xarray", "scipy", "matplotlib", "requests", "tensorflow")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["fetch", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        "from tfgmm.cli.app import main\n"
+        "try:\n"
+        f"    main({arguments})\n"
+        "finally:\n"
+        f"    print(sorted({{*{HEAVY}}} & {{*sys.modules}}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n") and done.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.api.dataset import PathLike
-from tfgmm.core import files, outputs
+from tfgmm.core import extras, files, outputs
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.data.tally import Tally
 from tfgmm.prediction import scenarios
 from tfgmm.readers.common import sheet
 
 
+@checked
 def scenario(magnitude: float, longitude: float, latitude: float, depth_km: float) -> pd.DataFrame:
     """Return the table of one earthquake for which ground motion is to be predicted.
 
@@ -46,6 +48,7 @@ def scenario(magnitude: float, longitude: float, latitude: float, depth_km: floa
     return scenarios.single(magnitude, longitude, latitude, depth_km)
 
 
+@checked
 def read_events(
     path: PathLike, *, any_type: bool = False, decimal_comma: bool = False
 ) -> tuple[pd.DataFrame, Tally]:
@@ -87,6 +90,7 @@ def read_events(
         return scenarios.from_catalogue(Path(path), any_type)
 
 
+@checked
 def read_sites(path: PathLike, *, decimal_comma: bool = False) -> tuple[pd.DataFrame, Tally]:
     """Read the sites of a table for predictions, and count the rows that repeat a site.
 
@@ -119,6 +123,7 @@ def read_sites(path: PathLike, *, decimal_comma: bool = False) -> tuple[pd.DataF
         return scenarios.read_sites(Path(path))
 
 
+@checked
 def query(
     url: str,
     events: pd.DataFrame,
@@ -185,6 +190,35 @@ def query(
     return answer
 
 
+@checked
+def table(predictions: xr.Dataset) -> pd.DataFrame:
+    """Return predictions at sites as a table with one row per event, intensity measure and site.
+
+    Parameters
+    ----------
+    predictions : xarray.Dataset
+        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``event_id``, epicentre, ``depth_km``, ``magnitude``; ``site_id`` and, if known, ``longitude,
+        latitude``; of several intensity measures ``im``; and the predicted quantities.
+
+    Raises
+    ------
+    UsageError
+        The predictions are maps.
+
+    Examples
+    --------
+    >>> tfgmm.table(run.ensemble().at_sites(events, sites))  # doctest: +SKIP
+    """
+    from tfgmm.serving import client
+
+    return client.table(predictions)
+
+
 def refuse_both(sites: object, stations: Sequence[str] | str | None) -> bool:
     """Return True if sites or stations are given, False if neither is given, which means maps.
 
@@ -249,6 +283,7 @@ def _write_answer(answer: xr.Dataset, path: Path, ending: str) -> None:
         client.table(answer).to_parquet(path, index=False)
 
 
+@checked
 def serve(
     models: PathLike | Iterable[PathLike],
     *,
@@ -275,7 +310,8 @@ def serve(
     Raises
     ------
     UsageError
-        A folder holds no version of a model, or a port is taken.
+        A folder holds no version of a model, a port is taken, or the packages of the extra ``[serve]`` are
+        not installed.
     DataError
         No version of a model can be loaded.
 
@@ -283,16 +319,20 @@ def serve(
     --------
     >>> tfgmm.serve("saved_models/kanto")  # doctest: +SKIP
     """
-    from tfgmm.serving.models import Models
-    from tfgmm.serving.server import Server
+    with extras.needed("serve", "tfgmm serve"):
+        from tfgmm.serving.models import Models
+        from tfgmm.serving.server import Server
 
-    folders = [models] if isinstance(models, PathLike) else models
+    folders = [models] if isinstance(models, PathLike) else list(models)
+    if not folders:
+        raise UsageError("serve: give at least one folder of an exported model, as saved_models/NAME")
     offered = Models([Path(folder) for folder in folders], report=say)
     server = Server(offered, host=host, rest_port=rest_port, grpc_port=grpc_port)
     say("A small server with the interface of TensorFlow Serving, which it is not.")
     server.serve(lambda: say("\n".join([*server.addresses, "Ctrl-C stops it."])))
 
 
+@checked
 def docker_command(
     model: PathLike, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500
 ) -> str:
@@ -316,6 +356,6 @@ def docker_command(
     --------
     >>> print(tfgmm.docker_command("saved_models/kanto"))  # doctest: +SKIP
     """
-    from tfgmm.serving import server
+    from tfgmm.serving import docker
 
-    return server.docker_command(Path(model), host, rest_port, grpc_port)
+    return docker.docker_command(Path(model), host, rest_port, grpc_port)

@@ -11,6 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.core import files, lease, outputs
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError
 from tfgmm.data import dataset as stored
 from tfgmm.data.tally import Tally
 from tfgmm.readers.common import bounded, selection, sheet
@@ -20,6 +22,7 @@ from tfgmm.simulation.truth import Truth
 PathLike = str | os.PathLike
 
 
+@checked
 @dataclasses.dataclass(frozen=True, repr=False)
 class Dataset(stored.Dataset):
     """Events, stations, records and site layers of a region, with their provenance.
@@ -169,6 +172,8 @@ class Dataset(stored.Dataset):
         from tfgmm.readers.common import matching
 
         tolerance = matching.Tolerance(*same)
+        if not Path(folder).is_dir():
+            type(self).open(folder)  # raises the error that says so, before a lease is taken
         with lease.held(Path(folder) / "dataset"):  # another import into the same dataset waits
             whole = matching.combine(type(self).open(folder), self, tolerance)
             return type(self).of(whole.write(Path(folder), overwrite=True))
@@ -263,12 +268,22 @@ class Dataset(stored.Dataset):
         Dataset
             A new dataset with the layer.
 
+        Raises
+        ------
+        UsageError
+            The array has not the name or the dimensions of a site layer.
+
         Examples
         --------
         >>> data = data.add_layer(tfgmm.read_layer("vs30.tif", "vs30"))  # doctest: +SKIP
         """
         from tfgmm.data import layers
 
+        if layer.name not in layers.LAYERS or {*layer.dims} != {"latitude", "longitude"}:
+            raise UsageError(
+                f"{layer.name} on {', '.join(map(str, layer.dims))} is no site layer: tfgmm.read_layer "
+                f"makes one, {' or '.join(layers.LAYERS)} on latitude and longitude"
+            )
         return layers.attach(self, layer)
 
 
@@ -310,6 +325,7 @@ def refuse_table(path: Path, overwrite: bool) -> None:
     files.refuse_existing(path, overwrite)
 
 
+@checked
 def open_dataset(folder: PathLike) -> Dataset:
     """Read a dataset folder, check the dataset, and return it, as `Dataset.open` does.
 
@@ -335,6 +351,7 @@ def open_dataset(folder: PathLike) -> Dataset:
     return Dataset.open(folder)
 
 
+@checked
 def simulate(
     *,
     events: int | None = None,
@@ -418,6 +435,11 @@ class Choices(TypedDict, total=False):
         If True, also unpack files that have more than 2 GB, or 200 times their packed size, when unpacked.
     decimal_comma : bool
         If True, the comma is the decimal sign in text tables.
+
+    Examples
+    --------
+    >>> choices = tfgmm.Choices(min_magnitude=5, region=(139, 35, 141, 37))  # doctest: +SKIP
+    >>> data = tfgmm.read_jma("i2010.zip", "code_p.dat", **choices)  # doctest: +SKIP
     """
 
     region: Region | None
@@ -462,8 +484,16 @@ def paths_of(files: Files) -> list[Path]:
     -------
     list of Path
         The paths, in the given order.
+
+    Raises
+    ------
+    UsageError
+        There is no file.
     """
-    return [Path(files)] if isinstance(files, PathLike) else [Path(file) for file in files]
+    paths = [Path(files)] if isinstance(files, PathLike) else [Path(file) for file in files]
+    if not paths:
+        raise UsageError("there is no file to read: give at least one")
+    return paths
 
 
 def path_of(file: PathLike | None) -> Path | None:

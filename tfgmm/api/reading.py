@@ -1,5 +1,6 @@
 """Flatfiles and waveforms -> a dataset; site layers; download of the flatfiles of the JMA."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
@@ -17,11 +18,14 @@ from tfgmm.api.dataset import (
     path_of,
     paths_of,
 )
-from tfgmm.core import lease, outputs
+from tfgmm.core import extras, lease, outputs
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
 from tfgmm.data import layers
 from tfgmm.readers.common import bounded, sheet
 
 
+@checked
 def fetch_jma(
     years: str | Sequence[int],
     folder: PathLike,
@@ -61,17 +65,18 @@ def fetch_jma(
     >>> *files, stations = tfgmm.fetch_jma("2010,2012-2014", "jma")  # doctest: +SKIP
     >>> data = tfgmm.read_jma(files, stations)  # doctest: +SKIP
     """
-    from tfgmm.readers.common import fetch
+    from tfgmm.readers.common import fetch, sources
 
     outputs.refuse_file_name(Path(folder), "what is downloaded")
     return fetch.fetch_jma(
         fetch.parse_years(years) if isinstance(years, str) else years,
         Path(folder),
-        base=base or fetch.JMA,
+        base=base or sources.JMA,
         progress=lambda name, done, total: report(name, done / total if total else 0.0),
     )
 
 
+@checked
 def read_jma(
     files: Files,
     stations: PathLike,
@@ -131,6 +136,7 @@ def read_jma(
         )
 
 
+@checked
 def read_kiknet_flatfile(
     attributes: PathLike,
     *,
@@ -209,6 +215,7 @@ def read_kiknet_flatfile(
         )
 
 
+@checked
 def read_gmprocess(
     files: Files,
     *,
@@ -266,6 +273,7 @@ def read_gmprocess(
         )
 
 
+@checked
 def read_table(
     files: Files,
     *,
@@ -341,6 +349,7 @@ def _texts(pairs: Mapping[str, object] | Sequence[str]) -> list[str]:
     return [f"{name}={value}" for name, value in pairs.items()] if isinstance(pairs, Mapping) else [*pairs]
 
 
+@checked
 def read_nied(
     files: Files,
     *,
@@ -385,7 +394,8 @@ def read_nied(
     Raises
     ------
     UsageError
-        A file does not exist, an option is unknown, or no station lies in the region.
+        A file does not exist, an option is unknown, no station lies in the region, or ObsPy is not
+        installed (extra ``[waveforms]``).
     DataError
         No pair of horizontal components can be read, or no record fits the options.
 
@@ -393,7 +403,8 @@ def read_nied(
     --------
     >>> data = tfgmm.read_nied("2011.tar", ims=["PGA", "SA(1.0)"])  # doctest: +SKIP
     """
-    from tfgmm.readers.waveforms import intensity_measures, nied
+    with extras.needed("waveforms", "tfgmm import nied-ascii"):
+        from tfgmm.readers.waveforms import intensity_measures, nied
 
     processing = intensity_measures.Processing(
         baseline=baseline, highpass_hz=highpass_hz, lowpass_hz=lowpass_hz
@@ -413,6 +424,7 @@ def read_nied(
         )
 
 
+@checked
 def read_waveforms(
     files: Files,
     catalogue: PathLike,
@@ -462,7 +474,8 @@ def read_waveforms(
     Raises
     ------
     UsageError
-        A file does not exist, an option does not fit, or no station lies in the region.
+        A file does not exist, an option does not fit, no station lies in the region, or ObsPy is not
+        installed (extra ``[waveforms]``).
     DataError
         A file is damaged, or no record fits the options.
 
@@ -470,7 +483,8 @@ def read_waveforms(
     --------
     >>> data = tfgmm.read_waveforms("day.mseed", "events.csv", stations="stations.csv")  # doctest: +SKIP
     """
-    from tfgmm.readers.waveforms import mesonet
+    with extras.needed("waveforms", "tfgmm import mesonet"):
+        from tfgmm.readers.waveforms import mesonet
 
     settings = mesonet.WaveformSettings(
         network=network, ims=tuple(ims), component=component, correction=correction, velocity=velocity
@@ -489,6 +503,7 @@ def read_waveforms(
         )
 
 
+@checked
 def read_layer(
     path: PathLike,
     name: str,
@@ -561,6 +576,7 @@ def read_layer(
         )
 
 
+@checked
 def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset:
     """Read a site layer, add it to a dataset on disk, and return the dataset with the layer.
 
@@ -591,6 +607,9 @@ def add_layer(folder: PathLike, path: PathLike, name: str, **options) -> Dataset
     --------
     >>> tfgmm.add_layer("data/kanto", "vs30.tif", "vs30")  # doctest: +SKIP
     """
+    known = [*inspect.signature(read_layer).parameters][2:]
+    if not {*options} <= {*known}:
+        raise UsageError(f"add_layer: there is no {listed({*options} - {*known})}: choose {listed(known)}")
     folder = Path(folder)
     Dataset.open(folder)  # a damaged dataset is refused before the layer is read
     layer = read_layer(path, name, **options)

@@ -9,14 +9,17 @@ import pandas as pd
 
 from tfgmm.api.dataset import PathLike
 from tfgmm.core import outputs
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 
 if TYPE_CHECKING:
     from tfgmm.evaluation.evaluation import Evaluation
     from tfgmm.evaluation.sections import Section
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Shown):
     """Paths of a written report, and the evaluations that the report shows.
 
     Attributes
@@ -27,13 +30,24 @@ class Report:
         Folder of the same report as Markdown and figures.
     evaluations : list of Evaluation
         Evaluations of the runs, one per run.
+
+    Examples
+    --------
+    >>> tfgmm.report(["runs/kik", "runs/kik-meso"], "both.html")  # doctest: +SKIP
+    <Report: page both.html; Markdown none; runs kik, kik-meso>
     """
 
     page: Path
     markdown: Path | None
     evaluations: "list[Evaluation]"
 
+    def _facts(self) -> dict[str, object]:
+        """Return the written files and the runs in them."""
+        runs = [one.run.path.name for one in self.evaluations]
+        return {"page": self.page, "Markdown": self.markdown or "none", "runs": listed(runs)}
 
+
+@checked
 def compare(evaluations: "Sequence[Evaluation]") -> "list[Section]":
     """Compare the scores of runs; return sections with tables and figures.
 
@@ -51,7 +65,8 @@ def compare(evaluations: "Sequence[Evaluation]") -> "list[Section]":
     Raises
     ------
     UsageError
-        The runs do not score the same records.
+        There are fewer than two evaluations, two runs have folders of one name, or the runs do not score
+        the same records.
 
     Examples
     --------
@@ -59,10 +74,18 @@ def compare(evaluations: "Sequence[Evaluation]") -> "list[Section]":
     >>> beside.shown  # doctest: +SKIP
     """
     from tfgmm.evaluation import report as reports
+    from tfgmm.evaluation.evaluation import Evaluation
 
+    evaluations = list(evaluations)
+    if len(evaluations) < 2 or not all(isinstance(one, Evaluation) for one in evaluations):
+        raise UsageError("compare: give a list of two or more evaluations, as run.evaluate() returns each")
+    names = [one.run.path.name for one in evaluations]
+    if len({*names}) < len(names):
+        raise UsageError(f"compare: runs are told apart by the names of their folders, not {listed(names)}")
     return reports.compare(evaluations)
 
 
+@checked
 def report(
     runs: Sequence[PathLike],
     page: PathLike | None = None,
@@ -109,6 +132,8 @@ def report(
     from tfgmm.evaluation import report as reports
 
     paths = [Path(run) for run in runs]
+    if not paths:
+        raise UsageError("report: give at least one run")
     page = paths[0] / "report.html" if page is None else Path(page)
     markdown = None if markdown is None else Path(markdown)
     outputs.ending_of(page, (".html", ".htm"), "reports")
@@ -124,6 +149,7 @@ def report(
     return Report(page, markdown, evaluations)
 
 
+@checked
 def check(folder: PathLike) -> pd.DataFrame:
     """Verify the files of a run or a dataset against their hashes, and return the state of each file.
 

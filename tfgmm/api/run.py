@@ -1,9 +1,10 @@
 """A run on disk: settings, evaluation, site amplification, predictions, export."""
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pandas as pd
 
@@ -11,7 +12,9 @@ from tfgmm.api import reports
 from tfgmm.api.asking import refuse_both
 from tfgmm.api.dataset import Dataset, PathLike
 from tfgmm.core import files, imt, outputs
-from tfgmm.core.errors import UsageError
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.data import dataset as stored
 from tfgmm.runs import configuration, summary
 from tfgmm.runs.experiment import Experiment
@@ -39,7 +42,8 @@ SAVED_MODEL, GMPE_TABLE = "saved-model", "gmpe-table"
 # Packages that load TensorFlow are imported where they are called.
 
 
-class Run(os.PathLike):
+@checked
+class Run(Shown, os.PathLike):
     """A run on disk: settings, scores, predictions and export; usable as the path of its folder.
 
     A run is an ensemble of trained networks per intensity measure, in one folder.
@@ -102,6 +106,22 @@ class Run(os.PathLike):
         """Return one line that states path, intensity measures, networks and preset of the run."""
         networks = ", ".join(self.experiment.networks)
         return f"<tfgmm.Run {self.path}: {', '.join(self.ims)} from {networks}, {self.experiment.preset}>"
+
+    def _facts(self) -> dict[str, object]:
+        """Return path, intensity measures, networks, members and kind of the records."""
+        experiment = self.experiment
+        members = [*itertools.product(range(experiment.chunks), range(experiment.inits))]
+        trained = sum(self.folder.member(*place).is_trained for place in members)
+        return {
+            "path": self.path,
+            "measures": listed(self.ims),
+            "networks": listed(experiment.networks),
+            "preset": experiment.preset,
+            "members": f"{trained} of {len(members)} trained",
+            "backbone": experiment.backbone,
+            "field": "yes" if experiment.field else "no",
+            "records": self.folder.data["name"] + ", simulated" * self.simulated,
+        }
 
     @property
     def path(self) -> Path:
@@ -398,7 +418,7 @@ class Run(os.PathLike):
         self,
         *,
         ims: Sequence[str] | None = None,
-        arms: Sequence[str] = ("published", "isotropic"),
+        arms: Sequence[Literal["published", "isotropic"]] = ("published", "isotropic"),
         events: Sequence[str] = (),
         places: pd.DataFrame | None = None,
         against: PathLike | None = None,
@@ -467,7 +487,7 @@ class Run(os.PathLike):
 
         if out is not None:
             outputs.refuse_file_name(Path(out), "site amplification")
-        options = Options(
+        options = Options.of(
             arms=tuple(arms), events=Selection.parse(events), within_km=within_km, min_records=min_records
         )
         return map_site_amplification(
@@ -559,7 +579,7 @@ class Run(os.PathLike):
         *,
         im: str | Sequence[str] | None = None,
         sites: pd.DataFrame | None = None,
-        stations: Sequence[str] | str | None = None,
+        stations: Sequence[str] | Literal["all"] | None = None,
         exceed: Sequence[float] = (),
         percentiles: Sequence[float] = (),
         interpolation: str = "nearest",
@@ -789,6 +809,7 @@ class Run(os.PathLike):
         return prepared.write(progress)
 
 
+@checked
 def open_run(path: PathLike | None = None) -> Run:
     """Return the run in a run folder; without a path, the run in ``runs`` whose training began last.
 

@@ -1,5 +1,6 @@
 """Make the settings of a run, and train it."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tfgmm.api.dataset import PathLike
 from tfgmm.api.run import ReportStage, Run
 from tfgmm.core import imt, outputs
-from tfgmm.core.errors import UsageError
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
 from tfgmm.core.sphere import wrapped
 from tfgmm.data.dataset import Dataset
 from tfgmm.runs import experiment as experiments
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _PARTS = ("grid", "network", "training")
 
 
+@checked
 def experiment(
     networks: str | Iterable[str],
     *,
@@ -135,6 +138,7 @@ def _in_parts(settings: dict) -> dict:
     return sorted_settings
 
 
+@checked
 def begin_training(
     experiment: Experiment,
     out: PathLike | None = None,
@@ -201,6 +205,7 @@ def default_folder(experiment: Experiment) -> Path:
     return Path("runs") / f"{'-'.join(experiment.networks)}-{experiment.preset}"
 
 
+@checked
 def train(
     data: Dataset | PathLike | None,
     networks: str | Iterable[str],
@@ -266,6 +271,12 @@ def train(
     else:
         from tfgmm.network import executors
 
+        known = [field.name for field in dataclasses.fields(executors.Launch)]
+        if not {*launch} <= {*known}:
+            raise UsageError(
+                f"train: launch has no {listed({*launch} - {*known})}: choose among {listed(known)}"
+            )
+
         def show(members: "list[executors.Progress]", done: int) -> None:
             for member in members:
                 report(member.name, member.share)
@@ -274,6 +285,7 @@ def train(
     return Run(begun.run)
 
 
+@checked
 def upgrade(
     run: PathLike, *, data: PathLike | None = None, report: ReportStage = lambda what, share: None
 ) -> Run:

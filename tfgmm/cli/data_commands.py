@@ -11,7 +11,7 @@ from tfgmm.cli import options
 from tfgmm.cli.console import console, progress, say_dropped, show_dataset, stage_progress
 from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, UsageError
-from tfgmm.readers.common.fetch import ACCOUNTS, JMA
+from tfgmm.readers.common.sources import ACCOUNTS, JMA
 
 app = typer.Typer()
 imports = typer.Typer(help="Read records or site layers into a dataset folder.", no_args_is_help=True)

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from tfgmm import __version__
 from tfgmm.core import files, imt
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.core.sphere import EARTH_RADIUS_KM, unit_vectors
 from tfgmm.data import schemas
 
@@ -27,7 +28,7 @@ _ADVICE = "make the dataset again"
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(Shown):
     """Events, stations and records of a region, with site layers and provenance.
 
     The required columns of the tables and the ranges of their values are in `schemas` and ``docs/data.md``.
@@ -59,17 +60,31 @@ class Dataset:
 
     def __repr__(self) -> str:
         """Return one line with name, size, intensity measures, networks, years and site layers."""
-        parts = [f"{len(getattr(self, table)):,} {table}" for table in TABLES]
-        parts[-1] += f" of {listed(self.ims)}" if self.ims else ""
+        facts = dict(self._facts())
+        name = f" {facts.pop('name')!r}" if "name" in facts else ""
+        bare = ("years", "simulated", *TABLES)
+        parts = [
+            (value if key in bare else f"{key} {value}") + f" {key}" * (key in TABLES)
+            for key, value in facts.items()
+            if key != "measures"
+        ]
+        parts[len(TABLES) - 1] += f" of {facts['measures']}" if self.ims else ""
+        return f"<Dataset{name}: {'; '.join(parts)}>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return name, size, intensity measures, networks, years and site layers, as far as they are."""
+        facts = {"name": str(self.provenance["name"])} if self.provenance.get("name") else {}
+        facts |= {table: f"{len(getattr(self, table)):,}" for table in TABLES}
+        if self.ims:
+            facts["measures"] = listed(self.ims)
         if "network" in self.stations:
-            parts.append(f"networks {listed(self.networks)}")
+            facts["networks"] = listed(self.networks)
         if "origin_time" in self.events and len(self.events):
             years = pd.to_datetime(self.events["origin_time"], utc=True).dt.year
-            parts.append(f"{years.min():.0f} to {years.max():.0f}")
+            facts["years"] = f"{years.min():.0f} to {years.max():.0f}"
         if self.layers is not None:
-            parts.append(f"site layers {listed([str(name) for name in self.layers])}")
-        name = f" {self.provenance['name']!r}" if self.provenance.get("name") else ""
-        return f"<Dataset{name}: {'; '.join(parts)}{'; simulated' if self.simulated else ''}>"
+            facts["site layers"] = listed([str(name) for name in self.layers])
+        return facts | ({"simulated": "simulated"} if self.simulated else {})
 
     @property
     def simulated(self) -> bool:

@@ -2,9 +2,12 @@
 
 import dataclasses
 
+from tfgmm.core.errors import counted
+from tfgmm.core.shown import Shown
 
-@dataclasses.dataclass
-class Tally:
+
+@dataclasses.dataclass(repr=False)
+class Tally(Shown):
     """Counts of the rows that a reader has read and dropped, with the reasons.
 
     Attributes
@@ -15,6 +18,12 @@ class Tally:
 
     read: dict[str, int] = dataclasses.field(default_factory=dict)
     _dropped: dict[tuple[str, str], tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
+
+    def _facts(self) -> dict[str, str]:
+        """Return the numbers of rows read, and of rows left out with each reason."""
+        read = [counted(number, what) for what, number in self.read.items()]
+        dropped = [f"{counted(row['count'], row['what'])} ({row['reason']})" for row in self.dropped()]
+        return {"read": ", ".join(read) or "nothing", "left out": ", ".join(dropped) or "nothing"}
 
     def count(self, what: str, number: int) -> None:
         """Add a number to the count of rows read of one kind.

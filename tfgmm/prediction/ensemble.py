@@ -15,7 +15,9 @@ import xarray as xr
 from threadpoolctl import ThreadpoolController
 
 from tfgmm.core import imt
-from tfgmm.core.errors import UsageError
+from tfgmm.core.arguments import checked
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.network import member
 from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
 from tfgmm.network.member import Networks
@@ -35,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 #: Number of input pixels, over all events and measures of a batch, for which the networks predict at once.
 _PIXELS_AT_ONCE = 300_000
+#: Called with the number of events that are done.
+Progress = Callable[[int], None]
 #: Nothing is known beyond the tables of events and sites.
 UNKNOWN = Known()
 
@@ -114,7 +118,8 @@ class Outputs:
         return self._graphs[size]
 
 
-class Predictor(abc.ABC):
+@checked
+class Predictor(Shown):
     """Predictor of ground motion: the verbs for all earthquakes at once, on batches of a few.
 
     Attributes
@@ -125,6 +130,20 @@ class Predictor(abc.ABC):
 
     run: RunFolder
 
+    def _facts(self) -> dict[str, object]:
+        """Return the intensity measures, the number of members and the path of the run."""
+        return {"measures": listed(self.ims), "members": len(self.members), "run": self.run.path}
+
+    @property
+    @abc.abstractmethod
+    def ims(self) -> tuple[str, ...]:
+        """Return the names of the predicted intensity measures."""
+
+    @property
+    @abc.abstractmethod
+    def members(self) -> dict[tuple[int, int], Networks]:
+        """Return the trained networks by station chunk and initialisation."""
+
     @abc.abstractmethod
     def batches(
         self, events: pd.DataFrame, sites: pd.DataFrame | None = None, **options: Any
@@ -132,7 +151,12 @@ class Predictor(abc.ABC):
         """Return predictions for a few events at a time, as `Ensemble.batches` does."""
 
     def maps(
-        self, events: pd.DataFrame, *, calibrated: bool | None = None, known: Known = UNKNOWN
+        self,
+        events: pd.DataFrame,
+        *,
+        progress: Progress = lambda done: None,
+        calibrated: bool | None = None,
+        known: Known = UNKNOWN,
     ) -> xr.Dataset:
         """Predict maps of ln IM for events, all events in memory at once.
 
@@ -141,6 +165,8 @@ class Predictor(abc.ABC):
         events : pandas.DataFrame
             ``longitude, latitude`` (degrees), ``depth_km``, ``magnitude`` (Mw), and optionally
             ``event_id``.
+        progress : callable
+            Called with the number of events that are done.
         calibrated : bool, optional
             Whether sigma is calibrated; by default, if the run has a calibration. The calibration depends
             on the distance of the pixel's centre to the nearest training station.
@@ -150,8 +176,9 @@ class Predictor(abc.ABC):
         Returns
         -------
         xarray.Dataset
-            ``mean, stddev, aleatory, epistemic`` [event, row, col] in ln units. The last three
-            are standard deviations: total, aleatory and epistemic. With a field there are also
+            ``median_g`` (g; of PGV ``median_cm_s``) and ``mean, stddev, aleatory, epistemic`` (ln units),
+            [event, row, col], or [event, im, row, col] for several intensity measures. The last three are
+            standard deviations: total, aleatory and epistemic. With a field there are also
             ``between_event`` and ``within_event``, another way to split ``stddev``; the latter includes
             what the records leave open of site and path terms. ``r_hyp_km`` [event, row, col] is the
             hypocentral distance, and ``support`` [event, row, col] the effective number of training records
@@ -170,13 +197,15 @@ class Predictor(abc.ABC):
         DataError
             A value is missing or out of range, or an epicentre is too far away to be projected on the map.
         """
-        return together(self.batches(scenarios.check_events(events), calibrated=calibrated, known=known))
+        events = scenarios.check_events(events)
+        return _answer(self.batches(events, calibrated=calibrated, known=known), progress)
 
     def at_sites(
         self,
         events: pd.DataFrame,
         sites: pd.DataFrame,
         *,
+        progress: Progress = lambda done: None,
         interpolation: Interpolation = "nearest",
         calibrated: bool | None = None,
         known: Known = UNKNOWN,
@@ -190,6 +219,8 @@ class Predictor(abc.ABC):
         sites : pandas.DataFrame
             ``longitude, latitude`` (degrees), and optionally ``site_id`` or ``station_id``, and
             ``vs30_m_s`` (m/s), which counts in place of the site layer where it is given.
+        progress : callable
+            As for `maps`.
         interpolation : {"nearest", "bilinear"}
             ``nearest``: the values of the site's pixel, as in training; ``bilinear``: each member's mean
             and standard deviation are interpolated between four pixels before the members are combined.
@@ -212,15 +243,15 @@ class Predictor(abc.ABC):
             As for `maps`; or the interpolation is unknown.
         """
         events = scenarios.check_events(events)
-        return together(
-            self.batches(events, sites, interpolation=interpolation, calibrated=calibrated, known=known)
-        )
+        options = {"interpolation": interpolation, "calibrated": calibrated, "known": known}
+        return _answer(self.batches(events, sites, **options), progress)
 
     def at_stations(
         self,
         events: pd.DataFrame,
         stations: Sequence[str] | None = None,
         *,
+        progress: Progress = lambda done: None,
         calibrated: bool | None = None,
         known: Known = UNKNOWN,
     ) -> xr.Dataset:
@@ -232,7 +263,7 @@ class Predictor(abc.ABC):
             As for `maps`.
         stations : sequence of str, optional
             Ids of the stations; all stations of the run by default.
-        calibrated, known
+        progress, calibrated, known
             As for `at_sites`.
 
         Returns
@@ -248,7 +279,8 @@ class Predictor(abc.ABC):
             As for `at_sites`.
         """
         events, sites = scenarios.check_events(events), self.run.stations(stations)
-        return together(self.batches(events, sites, at_stations=True, calibrated=calibrated, known=known))
+        options = {"at_stations": True, "calibrated": calibrated, "known": known}
+        return _answer(self.batches(events, sites, **options), progress)
 
 
 class Ensemble(Predictor):
@@ -379,7 +411,7 @@ class Ensemble(Predictor):
         sites = self._without_unused(known, sites)
         if sites is not None and "vs30_m_s" in sites:
             names["vs30_m_s"] = ("site", sites["vs30_m_s"].to_numpy())
-        facts = self._facts(places, sites, at_stations, calibrated, known)
+        facts = self._facts_at(places, sites, at_stations, calibrated, known)
         step = max(1, _PIXELS_AT_ONCE // (facts.window.size**2 * self._outputs.measures))
         parts = (events.iloc[start : start + step] for start in range(0, len(events), step))
         return (self._predict(part, facts).assign_coords(names) for part in parts)
@@ -408,7 +440,7 @@ class Ensemble(Predictor):
             return sites.drop(columns="vs30_m_s")
         return sites
 
-    def _facts(
+    def _facts_at(
         self,
         places: Places,
         sites: pd.DataFrame | None,
@@ -559,6 +591,19 @@ def _normals(members: Sequence[Networks], maps: tf.Tensor) -> list[tuple[tf.Tens
     """Return mean and standard deviation of ln IM, [event, row, col, K] each, from every member."""
     normals = [networks(maps) for networks in members]
     return [(normal.loc, normal.scale) for normal in normals]
+
+
+def _answer(batches: Iterator[xr.Dataset], progress: Progress) -> xr.Dataset:
+    """Return batches of events as one dataset, with the median; report the number of events done."""
+
+    def reported() -> Iterator[xr.Dataset]:
+        done = 0
+        for batch in batches:
+            yield batch
+            done += batch.sizes["event"]
+            progress(done)
+
+    return quantities.Quantities().of(together(reported()))
 
 
 def together(batches: Iterator[xr.Dataset]) -> xr.Dataset:

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, counted, listed
 from tfgmm.core.grid import Grid
+from tfgmm.core.shown import Shown
 from tfgmm.core.sphere import distance_km
 from tfgmm.data.schemas import EVENT_RANGES
 from tfgmm.runs.run import RunFolder
@@ -30,8 +32,9 @@ _CELL = ["longitude", "latitude"]
 _UNKNOWN = ["stddev", "explained"]
 
 
+@checked
 @dataclasses.dataclass(frozen=True, repr=False)
-class FieldTerms:
+class FieldTerms(Shown):
     """Terms of sources, sites and paths given the records of a run, with what is left unknown of them.
 
     The terms are parts of the field, the Gaussian process of the residuals from the backbone
@@ -69,13 +72,19 @@ class FieldTerms:
 
     def __repr__(self) -> str:
         """Return one line with the intensity measure and the numbers of records, events and stations."""
+        return f"<FieldTerms of {self.im}: {self._facts()['records']}>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return the intensity measure, the records, and the standard deviations of the terms."""
         records = self.field.records
         events, stations = records.shape
-        counts = (
-            f"{counted(len(records), 'record')} of {counted(events, 'event')} at "
-            f"{counted(stations, 'station')}"
-        )
-        return f"<FieldTerms of {self.im}: {counts}>"
+        return {
+            "measure": self.im,
+            "records": f"{counted(len(records), 'record')} of {counted(events, 'event')} at "
+            f"{counted(stations, 'station')}",
+            "standard deviations (ln)": ", ".join(f"{k} {v:.2f}" for k, v in self.stddevs.items()),
+            "ranges (km)": ", ".join(f"{name} {value:.3g}" for name, value in self.ranges_km.items()),
+        }
 
     @classmethod
     def of(cls, run: RunFolder, im: str) -> Self:
@@ -379,8 +388,11 @@ class FieldTerms:
         Raises
         ------
         UsageError
-            There is not one hypocentre, or a coordinate is missing, out of range or too far from the map.
+            There is not one hypocentre, `size` is below 1, `seed` below 0, or a coordinate is missing, out
+            of range or too far from the map.
         """
+        if size < 1 or seed < 0:
+            raise UsageError(f"{size} samples with seed {seed}: give at least 1, and a seed from 0")
         hypocentre = self._checked(hypocentre, "hypocentre", [*_CELL, "depth_km"])
         if len(hypocentre) != 1:
             raise UsageError(f"{len(hypocentre)} hypocentres: give one, samples are of one earthquake")

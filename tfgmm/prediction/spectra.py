@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from tfgmm.core import imt
+from tfgmm.core.errors import UsageError
 from tfgmm.prediction import ensemble, quantities
 from tfgmm.prediction.ensemble import Ensemble, Predictor
 from tfgmm.prediction.quantities import STDDEVS
@@ -38,6 +39,8 @@ def measures(ims: Sequence[str], wanted: Sequence[str]) -> dict[str, Pair]:
     UsageError
         A measure is neither one of the run nor an SA(T) between the periods of the run.
     """
+    if not len(wanted):
+        raise UsageError(f"there is no intensity measure to predict: choose among {', '.join(ims)}")
     return {name: imt.between(ims, name) for name in imt.expanded(wanted, ims)}
 
 

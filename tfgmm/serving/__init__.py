@@ -3,6 +3,7 @@
 A model is an ensemble exported as a TensorFlow SavedModel. A signature is a named function of a SavedModel.
 
 client        request predictions from a model server, over REST or gRPC
+docker        the command that runs TensorFlow Serving itself
 export        an ensemble -> one SavedModel in a new version folder
 gmpe_table    the backbone of a run -> one table for OpenQuake
 graph         an ensemble as TensorFlow functions that need no Python, with the map projection

@@ -15,7 +15,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from tfgmm.core import imt
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import DataError, UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.prediction import scenarios
 from tfgmm.prediction.quantities import EVENT_COLUMNS, median_name
 
@@ -75,6 +77,7 @@ class Address:
         return f"{self.scheme}://{self.place}/v1/models/{self.model}{version}"
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Patience:
     """Time that a client waits for a response, and number of retries.
@@ -92,6 +95,10 @@ class Patience:
     timeout_s: float = 60.0
     retries: int = 4
     backoff_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.backoff_s <= 0 or not 0 <= self.retries <= 4:
+            raise UsageError(f"{self}: give times above 0 s, and 0 to 4 retries")
 
 
 #: Default time limit and number of retries of a client.
@@ -368,10 +375,15 @@ _SUPPORT = "support"
 _MAPS_AT_ONCE, _EVENTS_AT_ONCE, _VALUES_AT_ONCE = 4, 16, 20_000
 
 
-class Client:
+@checked
+class Client(Shown):
     """Client of an exported model on a model server, which is TensorFlow Serving or ``tfgmm serve``.
 
-    Predictions for many events or sites are split into several small requests.
+    Predictions for many events or sites are split into several small requests. The verbs are those of
+    `Ensemble`, with the same arguments and names of results, except for what a server does not know:
+    ruptures and Vs30 (``known``), ``interpolation``, ``calibrated``, and ``r_hyp_km`` and
+    ``outside_magnitude, outside_depth, outside_distance`` of the results. ``support`` says where the
+    training records end.
 
     Parameters
     ----------
@@ -392,8 +404,17 @@ class Client:
         self._transport = connect(self.address, patience)
         self._signatures: dict[str, list[str]] | None = None
 
+    def _facts(self) -> dict[str, object]:
+        """Return the address and the version of the model, without asking the server."""
+        version = self.address.version
+        return {"model": str(self.address), "version": "newest" if version is None else version}
+
     def at_sites(
-        self, events: pd.DataFrame, sites: pd.DataFrame, progress: Callable[[int], None] = lambda done: None
+        self,
+        events: pd.DataFrame,
+        sites: pd.DataFrame,
+        *,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
         """Request and return the predicted distribution of ln IM for every event at every site.
 
@@ -436,6 +457,7 @@ class Client:
         self,
         events: pd.DataFrame,
         stations: Sequence[str],
+        *,
         progress: Callable[[int], None] = lambda done: None,
     ) -> xr.Dataset:
         """Request and return the predicted distribution of ln IM for every event at every station.
@@ -456,6 +478,7 @@ class Client:
         xarray.Dataset
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic, between_event, within_event`` (ln
             units), [event, site]. The coordinate ``site_id`` holds the ids of the stations.
+            ``outside_map`` [site] is False.
 
         Raises
         ------
@@ -465,15 +488,20 @@ class Client:
             As for `at_sites`.
         """
         events, ids = scenarios.check_events(events), np.array([list(stations)], object)
+        if not ids.size:
+            raise UsageError("there are no stations to predict for: give at least one id")
         step = max(1, min(_EVENTS_AT_ONCE, _VALUES_AT_ONCE // ids.size))
         parts = []
         for part in _parts(events, step, progress):
             stations_input = {"station_id": np.repeat(ids, len(part), axis=0)}
             parts.append(self.predict("at_stations", _event_inputs(part) | stations_input))
         coordinates = {"site_id": ("site", ids[0])}
-        return self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
+        predictions = self._dataset(events, _concatenated(parts), ("event", "site"), coordinates)
+        return predictions.assign(outside_map=("site", np.zeros(ids.size, bool)))
 
-    def maps(self, events: pd.DataFrame, progress: Callable[[int], None] = lambda done: None) -> xr.Dataset:
+    def maps(
+        self, events: pd.DataFrame, *, progress: Callable[[int], None] = lambda done: None
+    ) -> xr.Dataset:
         """Request and return maps of the predicted distribution of ln IM for events; row 0 is in the north.
 
         The coordinates of the pixels are not in the response, but in the description of the model.
@@ -489,7 +517,7 @@ class Client:
         -------
         xarray.Dataset
             ``median_g`` (g) and ``mean, stddev, aleatory, epistemic`` (ln units), [event, row, col]; with
-            a field also ``between_event`` and ``within_event``.
+            a field also ``between_event`` and ``within_event``. ``outside_map`` [row, col] is False.
 
         Raises
         ------
@@ -501,7 +529,9 @@ class Client:
             self.predict("serving_default", _event_inputs(part))
             for part in _parts(events, _MAPS_AT_ONCE, progress)
         ]
-        return self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
+        predictions = self._dataset(events, _concatenated(parts), ("event", "row", "col"), {})
+        inside = np.zeros((predictions.sizes["row"], predictions.sizes["col"]), bool)
+        return predictions.assign(outside_map=(("row", "col"), inside))
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Send one request to a signature of the model, and return the outputs by name.
@@ -567,19 +597,26 @@ class Client:
 
 
 def table(predictions: xr.Dataset) -> pd.DataFrame:
-    """Return predictions as a table with one row per event and site.
+    """Return predictions at sites as a table with one row per event, intensity measure and site.
 
     Parameters
     ----------
     predictions : xarray.Dataset
-        Predictions as returned by `Client.at_sites` or `Client.at_stations`.
+        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
 
     Returns
     -------
     pandas.DataFrame
         Columns for event (``event_id``, coordinates, ``depth_km``, ``magnitude``) and site (``site_id``
         and, if known, ``longitude, latitude``), followed by the predicted quantities.
+
+    Raises
+    ------
+    UsageError
+        The predictions are maps.
     """
+    if "site" not in predictions.dims:
+        raise UsageError("maps are no table: ask for predictions at sites or at stations, or keep xarray")
     site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
     axes = [axis for axis in ("event", "im", "site") if axis in predictions.dims]
     rows = predictions.to_dataframe(axes).reset_index("im" if "im" in axes else []).reset_index(drop=True)

@@ -2,24 +2,22 @@
 
 import asyncio
 import contextlib
-import shlex
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc
 import uvicorn
 
 from tfgmm.core.errors import UsageError
 from tfgmm.serving import grpc_service, rest
+from tfgmm.serving.docker import GRPC_PORT, REST_PORT
 from tfgmm.serving.http import punctual
 from tfgmm.serving.limits import LIMITS, Limits, Workers
 from tfgmm.serving.models import Models
 
 #: Ports of TensorFlow Serving for REST and gRPC.
-REST_PORT, GRPC_PORT = 8501, 8500
 
 
 class Server:
@@ -179,34 +177,6 @@ def running(server: Server) -> Iterator[Server]:
     finally:
         server.stop()
         thread.join()
-
-
-def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> str:
-    """Return the docker command that runs TensorFlow Serving itself for an exported model.
-
-    Parameters
-    ----------
-    model : Path
-        Folder of the model, which holds the version folders.
-    host : str
-        Address to listen on.
-    rest_port, grpc_port : int
-        Ports of the REST and the gRPC interface.
-
-    Returns
-    -------
-    str
-        The command, quoted for a shell.
-    """
-    source = model.resolve()
-    ports = (f"{host}:{rest_port}:{REST_PORT}", f"{host}:{grpc_port}:{GRPC_PORT}")
-    return shlex.join(
-        [
-            *("docker", "run", "--rm", "-p", ports[0], "-p", ports[1]),
-            *("--mount", f"type=bind,source={source},target=/models/{source.name},readonly"),
-            *("-e", f"MODEL_NAME={source.name}", "tensorflow/serving"),
-        ]
-    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

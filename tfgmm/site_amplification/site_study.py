@@ -171,6 +171,20 @@ class Options(FrozenSettings):
     cuts_km: tuple[float, ...] = (50.0, 100.0, 150.0)
     layer_events: int = pydantic.Field(20, ge=2)
 
+    @classmethod
+    def of(cls, **settings) -> Self:
+        """Return options, or raise `UsageError` that says which of them is out of range.
+
+        Parameters
+        ----------
+        **settings
+            Attributes by name.
+        """
+        try:
+            return cls(**settings)
+        except pydantic.ValidationError as error:
+            raise UsageError(f"site amplification: {reason(error)}") from error
+
 
 class Study:
     """A finished run, opened to estimate the site amplification that its networks have learned.

@@ -17,7 +17,8 @@ import xarray as xr
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from tfgmm.core import drawing, files, imt, outputs
-from tfgmm.core.errors import UsageError
+from tfgmm.core.errors import UsageError, listed
+from tfgmm.core.shown import Shown
 from tfgmm.data import layers
 from tfgmm.evaluation.figures import DIVERGING
 from tfgmm.evaluation.scored_run import Report, count_steps
@@ -260,8 +261,8 @@ _BANDS = ("amplification", "standard_error", "half_difference")
 _BANDS_OF_DIFFERENCE = ("difference", "standard_error", "significant")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SiteAmplification:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SiteAmplification(Shown):
     """Site amplification of a run, as returned and written by `map_site_amplification`.
 
     Attributes
@@ -280,6 +281,10 @@ class SiteAmplification:
     summary: pd.DataFrame
     measures: dict[str, Measure]
     events: str
+
+    def _facts(self) -> dict[str, object]:
+        """Return the intensity measures, the events and the folder of the results."""
+        return {"measures": listed(self.measures), "averaged over": self.events, "folder": self.folder}
 
 
 def map_site_amplification(
@@ -358,7 +363,10 @@ def map_site_amplification(
 
 
 def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
-    """Raise `UsageError` if a place lies outside the map of the run."""
+    """Raise `UsageError` if a place lacks a value or lies outside the map of the run."""
+    missing = [name for name in ("name", "longitude", "latitude") if name not in places]
+    if missing:
+        raise UsageError(f"the places have no column {', '.join(missing)}: give name, longitude, latitude")
     if len(places):
         _, _, inside = run.experiment.grid.locate(places["longitude"], places["latitude"])
         outside = places["name"][~np.asarray(inside, bool)]

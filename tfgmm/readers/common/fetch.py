@@ -13,9 +13,8 @@ import requests
 from tfgmm.core import files
 from tfgmm.core.errors import DataError, UsageError, listed
 from tfgmm.readers.common import bounded
+from tfgmm.readers.common.sources import JMA
 
-#: Annual intensity and acceleration files of the Japan Meteorological Agency.
-JMA = "https://www.data.jma.go.jp/eqev/data/bulletin/data/shindo/"
 JMA_STATIONS = "code_p.zip"
 RECORD = "fetched.json"
 #: Longest time to connect, and longest time without a received byte, s.
@@ -24,24 +23,6 @@ ATTEMPTS = 5
 #: Longest pause between two attempts, s.
 MAX_PAUSE = 60.0
 CHUNK = 64 * 1024
-
-#: Description of the sources that `tfgmm fetch` cannot fetch, for the help text and the documentation.
-ACCOUNTS = """\
-Sources that ask you to sign in:
-
-K-NET, KiK-net (NIED): register at https://hinetwww11.bosai.go.jp/nied/registration/ (free), then
-https://www.kyoshin.bosai.go.jp/ > Download > Data Download: choose events, take K-NET ASCII. Then
-tfgmm import nied-ascii.
-
-MeSO-net (NIED): the same account, at https://www.hinet.bosai.go.jp/ > Data: choose the network
-MeSO-net and a time window, take WIN32 files and the channel table. Then tfgmm import mesonet.
-
-KiK-net flatfile (Bahrampouri et al., 2021): https://doi.org/10.17603/ds2-e0ts-c070 (DesignSafe,
-PRJ-2547): take attributes.csv and the HDF5 file of spectra. Then tfgmm import kiknet-flatfile.
-
-Site layers of Japan (J-SHIS, NIED): https://www.j-shis.bosai.go.jp/ > Download: deep structure
-D-V4-STRUCT_DEEP-LYRD.zip, surface Z-V4-JAPAN-AMP-VS400_M250.zip; agree to the terms. Then
-tfgmm import bedrock and tfgmm import vs30."""
 
 #: Function called with the name of a file, the number of bytes received so far, and the total number of
 #: bytes (None if the server does not say).

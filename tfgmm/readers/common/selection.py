@@ -43,7 +43,7 @@ class Limits:
     Raises
     ------
     UsageError
-        The region is no box on the Earth.
+        The region is no box on the Earth, or another limit is out of range.
     """
 
     region: tuple[float, float, float, float] | None = None
@@ -57,6 +57,12 @@ class Limits:
             raise UsageError(
                 f"the region {_write_box(self.region)} is none: write WEST,SOUTH,EAST,NORTH in degrees, "
                 "south below north; west beyond east means across the date line"
+            )
+        # Written so that NaN is refused too.
+        if not (self.max_distance_km > 0 and self.min_magnitude > -10 and self.min_records >= 0):
+            raise UsageError(
+                f"smallest magnitude {self.min_magnitude:g}, largest distance {self.max_distance_km:g} km, "
+                f"at least {self.min_records} records: give a magnitude, a distance, a number from 0"
             )
 
     def inside(self, places: pd.DataFrame) -> pd.Series:
