@@ -144,7 +144,7 @@ def degrees(longitude: float, latitude: float) -> str:
     -------
     str
     """
-    east, north = "EW"[longitude < 0], "NS"[latitude < 0]
+    east, north = "EW"[int(longitude < 0)], "NS"[int(latitude < 0)]
     return f"{abs(longitude):.2f}°{east} {abs(latitude):.2f}°{north}"
 
 
