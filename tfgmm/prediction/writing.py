@@ -18,7 +18,6 @@ import pyproj
 import rasterio
 import xarray as xr
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, MultipleLocator
 from scipy.io import netcdf_file
 
 from tfgmm.core import drawing, files, imt, outputs
@@ -76,18 +75,11 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     image = drawing.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
     if isinstance(image.norm, LogNorm):
-        image.colorbar.locator, image.colorbar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
-        image.colorbar.minorticks_off()
+        drawing.plain_ticks(image.colorbar)
     hatched = _without_support(maps).to_numpy()
     if hatched.any():
         ax.contourf(longitude, latitude, hatched, levels=(0.5, 1), colors="none", hatches=["//"])
-    # Without the corners that a grid, turned against the meridians, leaves white.
-    ax.set(
-        xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
-        ylim=(latitude[-1].max(), latitude[0].min()),
-    )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MultipleLocator(0.5))
+    drawing.crop(ax, longitude, latitude)
 
 
 def _without_support(maps: xr.Dataset) -> xr.DataArray:
