@@ -161,7 +161,7 @@ class Predictor(abc.ABC):
             coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude,
             event_latitude, depth_km, magnitude`` and ``known_rupture`` [event]. With a backbone of
             published models there are also ``tectonic_class``, the class that it takes or the weights of
-            several, and ``known_class``, false where the depth decides; with a known rupture ``r_rup_km``
+            several, and ``known_class``, true where that one was given; with a known rupture ``r_rup_km``
             [event, row, col], the distance to it, NaN where the rupture is unknown. The attributes say what
             else is known (`Known.attributes`), and on which records backbone and field are conditioned
             (`Condition.attributes`).
@@ -426,7 +426,8 @@ class Ensemble(Predictor):
             return {"known_rupture": ("event", has_rupture)}
         given = events.get("tectonic_class")
         weights = tectonics.shared(tectonics.class_weights(events["depth_km"], given), self._classes)
-        is_given = np.zeros(len(events), bool) if given is None else given.notna().to_numpy()
+        # A class that the backbone does not have is not the one that it takes.
+        is_given = np.zeros(len(events), bool) if given is None else given.isin(self._classes).to_numpy()
         values = {
             "known_rupture": has_rupture,
             "tectonic_class": tectonics.in_words(weights, self._classes),

@@ -137,7 +137,7 @@ _COORDINATES = {
     "known_rupture": {"units": "1", "long_name": "1 where the surface of the rupture is known"},
     "known_class": {
         "units": "1",
-        "long_name": "1 where the tectonic class is known, 0 where depth decides",
+        "long_name": "1 where the tectonic class that the backbone takes was given",
     },
     "tectonic_class": {"long_name": "tectonic class that the backbone takes, or the weights of several"},
 }
