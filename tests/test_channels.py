@@ -93,3 +93,15 @@ def test_filled_share_is_reported(layers):
     narrow = layers.sel(longitude=slice(138.9, 141))
     rasteriser = channels.Rasteriser(GRID, ("z_bedrock",), narrow)
     assert 0.1 < rasteriser.filled["z_bedrock"] < 0.9
+
+
+def test_the_graph_of_a_rasteriser_is_traced_once_and_many_graphs_warn_of_nothing(layers, caplog):
+    """The site amplification asks for the maps of many layers, again for each member."""
+    vectors = channels.event_vectors(EVENT, GRID)
+    for _ in range(7):
+        rasteriser = channels.Rasteriser(GRID, channels.select(layers), layers)
+        for _ in range(2):
+            found = rasteriser.of_events(vectors)
+        assert rasteriser.of_events.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(found[0, ..., 0], maps(rasteriser)[rasteriser.names[0]])
+    assert "retracing" not in caplog.text

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import html
 import re
 import shutil
 
@@ -261,9 +262,14 @@ def test_page_needs_nothing_beside_it(evaluated, tmp_path):
     result, _ = evaluated
     report.html([result], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    targets = re.findall(r"href=\"#(.+?)\"", page)
+    assert targets and set(targets) == set(re.findall(r" id=\"(.+?)\"", page))
     assert page.count("data:image/png;base64,") == sum(s.draw is not None for s in result.sections)
-    assert "Simulated records" in page and f"{scores.ENSEMBLE}</td>" in page
+    assert "Simulated records" in page and f'<td class="below">{scores.ENSEMBLE}</td>' in page
+    assert f'<td class="above">{HELD_OUT}</td>' in page
+    for finding in result.findings("PGA"):
+        assert page.index(html.escape(finding.short)) < page.index("Contents")
 
 
 @pytest.mark.slow
@@ -273,6 +279,7 @@ def test_folder_of_markdown_holds_what_it_names(evaluated, tmp_path):
         report.markdown([result], tmp_path / "docs", "tfgmm report runs/x")
     page = (tmp_path / "docs" / "README.md").read_text()
     assert "`tfgmm report runs/x`" in page and "**simulated**" in page
+    assert all(f"**{finding.short}**" in page for finding in result.findings("PGA"))
     for picture in re.findall(r"\]\((.+?\.png)\)", page):
         assert (tmp_path / "docs" / picture).is_file()
 

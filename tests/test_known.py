@@ -90,6 +90,34 @@ def test_a_rupture_belongs_to_its_earthquake_alone(loaded):
     assert with_rupture["mean"][1, 0] == unknown["mean"][1, 0]
 
 
+def test_class_and_rupture_stand_beside_the_prediction(loaded, without_backbone, tmp_path):
+    """What is given, what the depth decides, and the distance to a rupture that is known."""
+    two = pd.concat([LARGE, LARGE.assign(event_id="other", depth_km=40.0)], ignore_index=True)
+    given = two.assign(tectonic_class=[None, "crustal"])
+    known = Known(scenarios.ruptures(LARGE.assign(**PLANE)))
+    found = loaded.at_sites(given, NORTH, known=known)
+    assert found["tectonic_class"].to_numpy().tolist() == ["crustal", "crustal"]
+    assert found["known_class"].to_numpy().tolist() == [False, True]
+    assert found["known_rupture"].to_numpy().tolist() == [True, False]
+    assert found["r_rup_km"][0, 0] < 0.5 * found["r_hyp_km"][0, 0] and np.isnan(found["r_rup_km"][1, 0])
+    by_depth = loaded.at_sites(two, NORTH)
+    assert not by_depth["known_class"].any() and "r_rup_km" not in by_depth
+    strange = loaded.at_sites(two.assign(tectonic_class="intraslab"), NORTH)  # BSSA14 is crustal alone
+    assert strange["tectonic_class"].to_numpy()[0] == "crustal" and not strange["known_class"].any()
+    assert "tectonic_class" not in without_backbone.at_sites(two, NORTH).coords
+    row = writing.table(Quantities().of(found)).iloc[1]
+    assert (row["tectonic_class"], row["known_class"], row["known_rupture"]) == ("crustal", True, False)
+    path = tmp_path / "two.nc"
+    maps = Quantities().of(loaded.maps(given, known=known))
+    writing.write_netcdf(
+        iter([maps.isel(event=[0]), maps.isel(event=[1])]), path, loaded.experiment.grid, 8
+    )
+    with xr.open_dataset(path) as written:
+        assert written["tectonic_class"].to_numpy().tolist() == ["crustal", "crustal"]
+        assert written["known_class"].to_numpy().tolist() == [0, 1]
+        assert written["r_rup_km"].attrs["units"] == "km"
+
+
 def test_a_hypocentre_is_no_rupture(tmp_path, caplog):
     path = write_rupture(tmp_path / "rupture.json", None)
     assert scenarios.ruptures(LARGE, path) == {}

@@ -170,6 +170,19 @@ def test_two_places_of_one_id_in_python():
     assert len(scenarios.check_sites(sites.assign(latitude=35.0))) == 2
 
 
+@pytest.mark.parametrize("mark", ["-999", "-9999.0", "NaN", "n/a"])
+def test_a_vs30_that_marks_nothing_is_refused_and_a_blank_is_the_site_layer(tmp_path, mark):
+    path = tmp_path / "sites.csv"
+    path.write_text(f"lon,lat,vs30\n139,35,\n139,36,{mark}\n")
+    with pytest.raises(
+        DataError, match=rf"row 3, column vs30: '{mark}', expected 30 to 5000 m/s, or a blank"
+    ):
+        scenarios.read_sites(path)
+    path.write_text("lon,lat,vs30\n139,35,\n139,36,300\n")
+    sites, _ = scenarios.read_sites(path)
+    assert sites["vs30_m_s"].isna().tolist() == [True, False]
+
+
 def test_two_vs30_of_one_id(tmp_path):
     (tmp_path / "sites.csv").write_text("id,lon,lat,vs30\na,139,35,300\nb,139,36,300\na,139,35,760\n")
     with pytest.raises(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 import tfgmm
 from tfgmm.cli import options
@@ -19,7 +21,7 @@ from tfgmm.cli.console import (
 )
 from tfgmm.cli.train_options import launch_options, train_options
 from tfgmm.core import outputs
-from tfgmm.core.errors import DataError, UsageError, counted
+from tfgmm.core.errors import DataError, UsageError, counted, listed
 
 if TYPE_CHECKING:
     from tfgmm.core.grid import Grid
@@ -178,26 +180,46 @@ def evaluate(runs: Runs, baselines: Baselines = True) -> None:
 
 
 def _show_evaluations(evaluations: "list[Evaluation]") -> None:
-    """Print the four-way table (known and held-out sites and events) of each run; compare runs."""
+    """Print the four-way table (known and held-out sites and events) of each run; compare runs.
+
+    What was learned is said in words at the end of each run.
+    """
     from tfgmm.evaluation.sections import NARROW_NOTE, has_narrow
 
     for evaluation in evaluations:
         run = evaluation.run
         say_simulated(run.simulated)
-        show_table(
-            f"{run.path}: residuals of ln IM, observed minus predicted",
-            evaluation.section("four_way").shown,
-        )
+        four_way = evaluation.section("four_way").shown
+        if run.simulated:  # the published values are of measured records
+            four_way = four_way.drop(columns="published", errors="ignore")
+        show_table(f"{run.path}: residuals of ln IM, observed minus predicted", four_way)
         if run.experiment.split.kind == "magnitude":
             beyond = evaluation.section("beyond_data")
             show_table(beyond.title, beyond.shown)
         if run.data["truncation"]:
             console.print(f"Note: {run.data['truncation']}")
+        _say_findings(evaluation)
         console.print(f"Tables: {run.path / 'tables'}   Figures: {run.path / 'figures'}")
     for section in tfgmm.compare(evaluations) if len(evaluations) > 1 else []:
         show_table(section.title, section.shown)
         if has_narrow(section.shown):
             console.print(NARROW_NOTE)
+
+
+def _say_findings(evaluation: "Evaluation") -> None:
+    """Print in words what was learned about the first intensity measure of a run."""
+    from tfgmm.evaluation.findings import BRACKETS
+
+    im, *others = evaluation.run.experiment.ims
+    simulated = ", from simulated records" * evaluation.run.simulated
+    console.print(f"What was learned of {im}{simulated}", style="bold")
+    for finding in evaluation.findings(im):
+        console.print(Text(f"{finding.what}: ", style="bold").append(finding.short, style="not bold"))
+        if finding.text:
+            console.print(Padding(finding.text, (0, 0, 0, 4)), highlight=False)
+    console.print(BRACKETS, highlight=False)
+    if others:
+        console.print(f"The same of {listed(others, 5)}: tfgmm report {evaluation.run.path}")
 
 
 @app.command("report", rich_help_panel=options.LOOK)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.colorbar import Colorbar
-from matplotlib.ticker import LogLocator, MultipleLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
 from tfgmm.core import coast, files
 
@@ -144,7 +144,7 @@ def degrees(longitude: float, latitude: float) -> str:
     -------
     str
     """
-    east, north = "EW"[longitude < 0], "NS"[latitude < 0]
+    east, north = "EW"[int(longitude < 0)], "NS"[int(latitude < 0)]
     return f"{abs(longitude):.2f}°{east} {abs(latitude):.2f}°{north}"
 
 
@@ -161,7 +161,7 @@ def plain_ticks(bar: Colorbar) -> None:
 
 
 def crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
-    """Set the limits of a map to the largest box without white corners, and ticks every half degree.
+    """Set the limits of a map to the largest box without white corners, with ticks that do not touch.
 
     The grid of a metric projection is rotated against the meridians; outside the box, at the corners of the
     map, it has no values.
@@ -178,7 +178,7 @@ def crop(ax: plt.Axes, longitude: np.ndarray, latitude: np.ndarray) -> None:
         ylim=(latitude[-1].max(), latitude[0].min()),
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MultipleLocator(0.5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def save(

@@ -9,6 +9,7 @@ effects            source, site and path effects that records tell, beside obser
 evaluation         evaluation of a finished run: tables and figures
 figures            figures of distributions, calibration, residuals, terms and simulated earthquakes
 scores             groups of scored records; scores of medians and of distributions; the four-way table
+findings           what a run has learned, in words: beside what, where, how sure, sigma, use
 magnitude_types    section on types of magnitudes: bias and RMSE for converted and other magnitudes
 network_gain       section on added networks: what they gain by distance to their nearest station
 report             evaluations as one HTML page, or a folder of Markdown

@@ -6,9 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core import drawing, files
+from tfgmm.data import layers
+from tfgmm.data.schemas import training_records
 from tfgmm.evaluation import (
     backbone_section,
     beyond_data,
+    findings,
     magnitude_types,
     residual_sections,
     scored_run,
@@ -17,6 +20,7 @@ from tfgmm.evaluation import (
 )
 from tfgmm.evaluation.scored_run import ScoredRun
 from tfgmm.evaluation.sections import Section
+from tfgmm.runs import summary
 from tfgmm.runs.run import RunFolder
 
 
@@ -84,6 +88,47 @@ class Evaluation:
             f"{experiment.chunks * experiment.inits} members",
         }
         return facts | ({"note": data["truncation"]} if data["truncation"] else {})
+
+    def findings(self, im: str) -> list[findings.Finding]:
+        """Return what the run has learned about one intensity measure, in words.
+
+        Parameters
+        ----------
+        im : str
+            Intensity measure of the run.
+
+        Returns
+        -------
+        list of Finding
+            How good the ensemble is at known and held-out sites and events, beside other models; what the
+            networks add; if sigma is right; where the run may be used.
+
+        Raises
+        ------
+        StopIteration
+            The evaluation has no sections on scores.
+        """
+        return findings.of_measure(
+            im, self.section("differences").table, self.section("scores").table, _scope(self.scored, im)
+        )
+
+
+def _scope(scored: ScoredRun, im: str) -> findings.Scope:
+    """Return what the training records of all chunks cover, each record counted once."""
+    experiment, of_im = scored.run.experiment, scored.ensemble[scored.ensemble["im"] == im]
+    records = training_records(of_im).drop_duplicates(["event_id", "station_id"])
+    longitude = layers.beside(records["longitude"], records["longitude"].iloc[0])
+    corners = (longitude.min(), records["latitude"].min()), (longitude.max(), records["latitude"].max())
+    beyond = "the networks are on their own there"
+    if experiment.backbone != "none":
+        beyond = f"there the backbone ({experiment.backbone}) carries a prediction"
+    return findings.Scope(
+        learned_from=summary.learned_from(records),
+        region=" to ".join(drawing.degrees(*corner) for corner in corners),
+        new_events=experiment.split.description,
+        simulated=scored.run.simulated,
+        beyond=f"Outside these ranges nothing is checked: {beyond}.",
+    )
 
 
 def evaluate(

@@ -118,6 +118,12 @@ def pit_histogram(ax: plt.Axes, table: pd.DataFrame):
     return band
 
 
+def legend_beside(ax: plt.Axes, **style) -> None:
+    """Draw the legend to the right of a panel, where it hides nothing; `style` is for `Axes.legend`."""
+    look = {"frameon": False, "fontsize": 7, "loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    ax.legend(**look | style)
+
+
 def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     """Draw the share of records inside central prediction intervals against the nominal probability.
 
@@ -142,12 +148,14 @@ def coverage(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
     artists = []
     for number, (name, rows) in enumerate(table.assign(nominal=nominal).groupby(by, sort=False)):
         value, low, high = (100 * rows[column].to_numpy() for column in ("value", "low", "high"))
+        again = number >= len(COLOURS)  # a colour that is taken
         style = {"color": COLOURS[number % len(COLOURS)], "marker": "os^vDPX"[number % 7]}
-        style |= {"markersize": 4, "linewidth": 0.9, "capsize": 2}
+        style |= {"markersize": 4, "linewidth": 0.9, "capsize": 2, "linestyle": "-:"[again]}
+        style |= {"markerfacecolor": "white"} if again else {}
         sides = np.nan_to_num([value - low, high - value])
         artists.append(ax.errorbar(rows["nominal"], value, yerr=sides, label=name, **style))
     ax.set(xlim=(40, 100), ylim=(25, 100), xlabel="Nominal coverage (%)", ylabel="Records inside (%)")
-    ax.legend(frameon=False, fontsize=7)
+    legend_beside(ax)
     return artists
 
 
@@ -543,13 +551,16 @@ def decomposition(ax: plt.Axes, table: pd.DataFrame, by: str = "model"):
                 width,
                 yerr=sides,
                 color=COLOURS[number % len(COLOURS)],
-                error_kw={"elinewidth": 0.8, "capsize": 2},
+                hatch="/////" if number >= len(COLOURS) else None,  # a colour that is taken
+                edgecolor="white",
+                linewidth=0,
+                error_kw={"elinewidth": 0.8, "capsize": 1.5},
                 label=name,
             )
         )
     ax.set_xticks(place, list(PART_LABELS.values()))
     ax.set_ylabel("Standard deviation (ln units)")
-    ax.legend(frameon=False, fontsize=7)
+    legend_beside(ax)
     return artists
 
 

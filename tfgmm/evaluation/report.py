@@ -3,6 +3,7 @@
 import base64
 import datetime
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from tfgmm.core import drawing, files, outputs
 from tfgmm.evaluation import comparison, network_gain, scores
 from tfgmm.evaluation.evaluation import Evaluation, markdown_table
+from tfgmm.evaluation.findings import BRACKETS
 from tfgmm.evaluation.sections import NARROW_MARK, Section
 from tfgmm.stats import bootstrap
 
@@ -25,6 +27,10 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 
+#: Length from which a text of a table may break, characters.
+_LONG = 60
+#: Marks of indented texts and of the headings above them: characters for private use.
+_BELOW, _ABOVE = "\ue000", "\ue001"
 #: Texts of the two templates by which an earlier report is recognised.
 _PAGE_MARK = "<p>Made by tfgmm on "
 _FOLDER_MARK = " by `tfgmm report "
@@ -172,6 +178,8 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
     page = template.render(
         runs=evaluations,
         comparison=compare(evaluations) if len(evaluations) > 1 else [],
+        shown=_shown,
+        brackets=BRACKETS,
         table=_html_table,
         picture=_embed_figure,
         drawn=_embed_drawn,
@@ -181,10 +189,30 @@ def html(evaluations: Sequence[Evaluation], path: Path, overwrite: bool = False)
         temporary.write_text(page)
 
 
+def _shown(evaluation: Evaluation) -> list[Section]:
+    """Return the sections that a report shows: those that are more than a CSV file."""
+    return [
+        section
+        for section in evaluation.sections
+        if section.shown is not None or section.draw is not None or section.table is None
+    ]
+
+
 def _html_table(table: pd.DataFrame) -> Markup:
-    """Return a table as HTML with all texts escaped; indented texts get the CSS class ``below``."""
+    """Return a table as HTML with all texts escaped.
+
+    Indented texts get the CSS class ``below``, the headings above them ``above``, and long texts, which may
+    break, ``words``.
+    """
+    first = table.iloc[:, 0].astype(str)
+    indented = first.str.startswith("  ")
+    if indented.any():  # pandas strips blanks
+        marked = (_ABOVE + first).mask(indented, _BELOW + first.str.strip())
+        table = table.assign(**{table.columns[0]: marked})
     markup = table.to_html(index=False, border=0, escape=True, justify="left")
-    return Markup(markup.replace("<td>  ", '<td class="below">'))
+    for mark, name in ((_BELOW, "below"), (_ABOVE, "above")):
+        markup = markup.replace(f"<td>{mark}", f'<td class="{name}">')
+    return Markup(re.sub(rf"<td>(?=[^<]{{{_LONG}}})", '<td class="words">', markup))
 
 
 def _embed_figure(evaluation: Evaluation, section: Section) -> str:
@@ -249,6 +277,8 @@ def markdown(
         page = template.render(
             runs=evaluations,
             comparison=compared,
+            shown=_shown,
+            brackets=BRACKETS,
             table=markdown_table,
             command=command,
             date=datetime.datetime.now(datetime.UTC).date(),

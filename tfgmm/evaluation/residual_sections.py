@@ -108,7 +108,7 @@ def decomposition(scored: ScoredRun, decompositions: dict[tuple[str, str, str], 
     def draw() -> plt.Figure:
         ims = list(held_out["im"].unique())
         with mpl.rc_context(drawing.STYLE):
-            figure, axes = plt.subplots(len(ims), 1, figsize=(6.2, 3.2 * len(ims)), squeeze=False)
+            figure, axes = plt.subplots(len(ims), 1, figsize=(7.6, 3.2 * len(ims)), squeeze=False)
             for ax, im in zip(axes.flat, ims, strict=True):
                 figures.decomposition(ax, held_out[held_out["im"] == im])
                 ax.set_title(f"{im}, {scored.note}")

@@ -510,16 +510,24 @@ def confidence(scores_table: pd.DataFrame) -> pd.DataFrame:
     names = list(scores_table.columns.difference(_SCORE_COLUMNS, sort=False))
     rows = []
     for group, statistics in scores_table.groupby(names, sort=False, observed=True):
-        row = _judge(statistics.set_index("statistic"))
+        row = judge(statistics.set_index("statistic"))
         rows.append(dict(zip(names, group, strict=True)) | row)
     verdicts = pd.DataFrame(rows, columns=[*names, "verdict", "why"])
     return verdicts[verdicts["verdict"] != ""].reset_index(drop=True)
 
 
-def _judge(statistics: pd.DataFrame) -> dict[str, str]:
-    """Return ``verdict`` and ``why`` of one group; the verdict is empty if none applies.
+def judge(statistics: pd.DataFrame) -> dict[str, str]:
+    """Return in words if the predicted distributions of one group are over- or under-confident.
 
-    `statistics` are the rows of the group in the result of `score`, indexed by ``statistic``.
+    Parameters
+    ----------
+    statistics : pandas.DataFrame
+        The rows of the group in the result of `score`, indexed by ``statistic``.
+
+    Returns
+    -------
+    dict of str to str
+        ``verdict`` and ``why``, as in `confidence`; the verdict is empty if none applies.
     """
     spread, coverage = statistics.loc["z std"], statistics.loc[f"coverage {FLAGGED:.0%}"]
     over = spread["low"] > 1 or coverage["high"] < FLAGGED

@@ -330,7 +330,7 @@ def _make_coverage(scored: ScoredRun, score_table: pd.DataFrame, im: str) -> Sec
 
     def draw() -> plt.Figure:
         with mpl.rc_context(drawing.STYLE):
-            figure, ax = plt.subplots(figsize=(4.6, 3.8))
+            figure, ax = plt.subplots(figsize=(6.4, 3.8))
             figures.coverage(ax, rows)
             figure.suptitle(f"{im}, {scored.note}", fontsize=10)
         return figure
@@ -361,7 +361,7 @@ def _make_pit(scored: ScoredRun, im: str) -> Section:
                 figures.pit_histogram(ax, bins)
                 ax.set_title(model)
                 ax.label_outer()
-            axes.flat[0].legend(frameon=False, fontsize=7)
+            figures.legend_beside(axes.flat[-1])
             figure.suptitle(f"{im}, {scored.note}", fontsize=10)
         return figure
 

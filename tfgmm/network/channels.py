@@ -1,6 +1,7 @@
 """The input channels of a network, as maps: name, unit, group (source | path | site), formula."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -206,6 +207,22 @@ class Rasteriser:
         maps = [tf.broadcast_to(CHANNELS[name].formula(scene), (size, size)) for name in self.names]
         # Stacked in front and turned over: twice as fast as interleaving the channels one by one.
         return tf.ensure_shape(tf.transpose(tf.stack(maps), (1, 2, 0)), (size, size, len(self.names)))
+
+    @functools.cached_property
+    def of_events(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return a graph from event vectors, [event, 6], to input maps, [event, row, col, channel].
+
+        The window is not moved. The graph is traced once, whoever asks for it and however often.
+        """
+        # A partial function of its own: TensorFlow counts the traces of one line of code together, and
+        # warns of retracing where several rasterisers have one graph each.
+        maps = functools.partial(_unmoved, self)
+        return tf.function(maps, [tf.TensorSpec([None, len(EVENT_VECTOR)], tf.float32)])
+
+
+def _unmoved(rasteriser: Rasteriser, vectors: tf.Tensor) -> tf.Tensor:
+    """Return the input maps, [event, row, col, channel], of event vectors, [event, 6]."""
+    return tf.vectorized_map(lambda vector: rasteriser(vector, tf.zeros(2, tf.int32)), vectors)
 
 
 def event_vectors(events, grid: Grid) -> np.ndarray:

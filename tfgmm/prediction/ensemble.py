@@ -19,7 +19,7 @@ from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError, listed
 from tfgmm.core.shown import Shown
 from tfgmm.network import member
-from tfgmm.network.channels import EVENT_VECTOR, Rasteriser, event_vectors
+from tfgmm.network.channels import Rasteriser, event_vectors
 from tfgmm.network.member import Networks
 from tfgmm.prediction import conditioning, quantities, scenarios
 from tfgmm.prediction.conditioning import Condition, Facts, FieldMoments, Known, MemberMoments
@@ -29,6 +29,7 @@ from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats import calibration as calibrations
+from tfgmm.stats import tectonics
 from tfgmm.stats.calibration import Calibration
 from tfgmm.stats.field import Field
 from tfgmm.stats.support import Shrinkage, Support
@@ -57,7 +58,7 @@ class Outputs:
     """
 
     def __init__(self, members: dict[tuple[int, int], Networks], rasteriser: Rasteriser) -> None:
-        self.members, self.rasteriser, self._input_maps = members, rasteriser, _input_maps(rasteriser)
+        self.members, self.rasteriser = members, rasteriser
         self._graphs: dict[int, Callable] = {}
         self._last: tuple[tuple, list] = ((), [])
 
@@ -79,7 +80,7 @@ class Outputs:
         key, (last, outputs) = (vectors.tobytes(), window), self._last
         if last != key:
             rows, cols = (slice(first, first + window.size) for first in (window.row, window.col))
-            maps = self._input_maps(vectors)[:, rows, cols]
+            maps = self.rasteriser.of_events(vectors)[:, rows, cols]
             outputs = self._graph(window.size)(maps)
             self._last = key, outputs
         return outputs
@@ -97,8 +98,7 @@ class Outputs:
         Outputs
         """
         outputs = copy.copy(self)
-        outputs.rasteriser, outputs._input_maps = rasteriser, _input_maps(rasteriser)
-        outputs._last = (), []
+        outputs.rasteriser, outputs._last = rasteriser, ((), [])
         return outputs
 
     @property
@@ -186,7 +186,10 @@ class Predictor(Shown):
             lies outside the training ranges: ``outside_magnitude`` and ``outside_depth`` [event],
             ``outside_distance`` [event, row, col], and ``outside_map`` [row, col], false at all pixels. The
             coordinates are ``longitude, latitude`` [row, col], degrees, and ``event_id, event_longitude,
-            event_latitude, depth_km, magnitude`` and ``known_rupture`` [event]. The attributes say what
+            event_latitude, depth_km, magnitude`` and ``known_rupture`` [event]. With a backbone of
+            published models there are also ``tectonic_class``, the class that it takes or the weights of
+            several, and ``known_class``, true where that one was given; with a known rupture ``r_rup_km``
+            [event, row, col], the distance to it, NaN where the rupture is unknown. The attributes say what
             else is known (`Known.attributes`), and on which records backbone and field are conditioned
             (`Condition.attributes`).
 
@@ -422,8 +425,7 @@ class Ensemble(Predictor):
         Raise `UsageError` if something else is known that the backbone of the run cannot use.
         """
         reason, run = "", f"run {self.run.path}"
-        every = [one.tables for one in self.condition.by_chunk.values()]
-        if all(tables is None or tables.hypocentral for tables in every):
+        if not self._classes:
             reason = f"{run} has no backbone of published models"
             refused = known.vs30_m_s or known.reference_rock or known.ruptures
             advice = "ruptures, Vs30 and reference rock cannot be given. Train with --backbone auto"
@@ -439,6 +441,31 @@ class Ensemble(Predictor):
             _log.warning("%s: vs30_m_s of the sites is not used", reason)
             return sites.drop(columns="vs30_m_s")
         return sites
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """Return the tectonic classes of the backbone; none without a backbone of published models."""
+        every = [one.tables for one in self.condition.by_chunk.values()]
+        return next((one.classes for one in every if one is not None and not one.hypocentral), ())
+
+    def _of_source(self, events: pd.DataFrame, known: Known) -> dict[str, tuple[str, np.ndarray]]:
+        """Return what the backbone takes the earthquakes for, as coordinates: class and rupture.
+
+        A run without published models uses neither, and has ``known_rupture`` alone.
+        """
+        has_rupture = events["event_id"].isin([*known.ruptures]).to_numpy()
+        if not self._classes:
+            return {"known_rupture": ("event", has_rupture)}
+        given = events.get("tectonic_class")
+        weights = tectonics.shared(tectonics.class_weights(events["depth_km"], given), self._classes)
+        # A class that the backbone does not have is not the one that it takes.
+        is_given = np.zeros(len(events), bool) if given is None else given.isin(self._classes).to_numpy()
+        values = {
+            "known_rupture": has_rupture,
+            "tectonic_class": tectonics.in_words(weights, self._classes),
+            "known_class": is_given,
+        }
+        return {name: ("event", value) for name, value in values.items()}
 
     def _facts_at(
         self,
@@ -489,7 +516,9 @@ class Ensemble(Predictor):
         places, epicentres = facts.places, projected(self.experiment.grid, events, "events")
         outputs = self._outputs(event_vectors(events, self.experiment.grid), facts.window)
         r_hyp_km = places.r_hyp_km(*epicentres, events["depth_km"])
-        moments = zip(outputs, *self._conditioned_moments(events, epicentres, r_hyp_km, facts), strict=True)
+        r_rup_km = self._r_rup_by_event(events, facts)
+        conditioned = self._conditioned_moments(events, epicentres, r_hyp_km, r_rup_km, facts)
+        moments = zip(outputs, *conditioned, strict=True)
         members = []
         for output, backbone, field in moments:
             network, stddev = (
@@ -505,8 +534,11 @@ class Ensemble(Predictor):
         )
         outside = self.ranges.outside(events["magnitude"], events["depth_km"], r_hyp_km)
         predictions = quantities.labelled(predicted, events, places, r_hyp_km, outside)
-        has_rupture = events["event_id"].isin([*facts.known.ruptures]).to_numpy()
-        return predictions.assign_coords(known_rupture=("event", has_rupture)).assign_attrs(
+        if facts.known.ruptures:
+            unknown = np.full(places.x_km.shape, np.nan)
+            every = np.stack([r_rup_km.get(number, unknown) for number in range(len(events))])
+            predictions["r_rup_km"] = predictions["r_hyp_km"].copy(data=every)
+        return predictions.assign_coords(self._of_source(events, facts.known)).assign_attrs(
             intensity_measure=self.im,
             unit=imt.unit(self.im),
             crs=self.experiment.grid.crs,
@@ -517,20 +549,24 @@ class Ensemble(Predictor):
             **self.condition.attributes,
         )
 
+    def _r_rup_by_event(self, events: pd.DataFrame, facts: Facts) -> dict[int, np.ndarray]:
+        """Return the distances from the known ruptures to the places, km, [...], by number of the event."""
+        places, ruptures = facts.places, facts.known.ruptures
+        return {
+            number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
+            for number, name in enumerate(events["event_id"])
+            if name in ruptures
+        }
+
     def _conditioned_moments(
         self,
         events: pd.DataFrame,
         epicentres: tuple[np.ndarray, np.ndarray],
         r_hyp_km: np.ndarray,
+        r_rup_km: dict[int, np.ndarray],
         facts: Facts,
     ) -> tuple[list[tuple | None], list[FieldMoments | None]]:
         """Return moments of ln IM of the backbone, and of the field, of each member, [event, ...] each."""
-        places, ruptures = facts.places, facts.known.ruptures
-        r_rup_km = {
-            number: ruptures[name].map_distance_km(self.experiment.grid, places.x_km, places.y_km)
-            for number, name in enumerate(events["event_id"])
-            if name in ruptures
-        }
         source_km = np.stack([*epicentres, events["depth_km"]], axis=-1)
         of_backbone = functools.partial(
             conditioning.backbone_moments,
@@ -576,15 +612,6 @@ class Ensemble(Predictor):
 def _blas() -> ThreadpoolController:
     """Return the libraries of linear algebra; to find them takes longer than a prediction."""
     return ThreadpoolController()
-
-
-def _input_maps(rasteriser: Rasteriser) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a function from event vectors, [event, 6], to input maps, [event, row, col, channel]."""
-
-    def of_events(vectors: tf.Tensor) -> tf.Tensor:
-        return tf.vectorized_map(lambda vector: rasteriser(vector, tf.zeros(2, tf.int32)), vectors)
-
-    return tf.function(of_events, [tf.TensorSpec([None, len(EVENT_VECTOR)], tf.float32)])
 
 
 def _normals(members: Sequence[Networks], maps: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:

@@ -30,6 +30,7 @@ _LABELS = {
     "(aleatory|epistemic)": ("1", "{0} standard deviation of ln {im}"),
     "(between|within)_event": ("1", "{0}-event standard deviation of ln {im}"),
     "r_hyp_km": ("km", "hypocentral distance"),
+    "r_rup_km": ("km", "distance to the known rupture"),
     "support": ("1", "effective number of training records like the prediction"),
     "median_g": ("g", "median of {im}"),
     "median_cm_s": ("cm/s", "median of {im}"),
@@ -193,7 +194,7 @@ def joined(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
         ``r_hyp_km``, has no dimension ``im``.
     """
     ims = [one.attrs["intensity_measure"] for one in predictions]
-    shared = ["r_hyp_km", "outside_map"]
+    shared = [name for name in ("r_hyp_km", "r_rup_km", "outside_map") if name in predictions[0]]
     options = {"coords": "minimal", "compat": "override", "join": "override", "combine_attrs": "override"}
     own = [one.drop_vars(shared) for one in predictions]
     of_measures = xr.concat(own, pd.Index(ims, name="im"), data_vars="all", **options)

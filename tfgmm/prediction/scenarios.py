@@ -280,13 +280,15 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     UsageError
         The file does not exist or lacks a column.
     DataError
-        The file is no table or has no rows, a coordinate is blank, not a number or out of range, or one id
-        has two places or two Vs30.
+        The file is no table or has no rows, a coordinate is blank, not a number or out of range, a Vs30 is
+        a mark such as -999 or NaN or out of range, or one id has two places or two Vs30.
     """
     table = sheet.read(path)
     located = sheet.locate_columns(table, _SITE_COLUMNS)
     listed, tally = sheet.read_columns(table, _SITE_COLUMNS, located).reset_index(drop=True), Tally()
-    if "vs30_m_s" not in located:
+    if "vs30_m_s" in located:
+        _refuse_marks(table, located["vs30_m_s"], listed["vs30_m_s"])
+    else:
         listed = listed.drop(columns="vs30_m_s")
     if "site_id" not in located:
         listed["site_id"] = (listed.index + 1).astype(str)
@@ -296,6 +298,16 @@ def read_sites(path: Path) -> tuple[pd.DataFrame, Tally]:
     repeated = listed.duplicated()
     tally.drop("site", "listed again", listed.loc[repeated, "site_id"])
     return listed[~repeated].reset_index(drop=True), tally
+
+
+def _refuse_marks(table: sheet.Sheet, column: str, numbers: pd.Series) -> None:
+    """Raise `DataError` for a Vs30 such as -999 or NaN, which may be meant as a value; a blank is none."""
+    text = table.text(column, sentinels=False)
+    marked = numbers.isna() & text.notna()
+    lowest, highest = VS30_RANGE
+    table.refuse(
+        text, marked, f"{lowest:g} to {highest:g} m/s, or a blank cell where the site layer counts"
+    )
 
 
 def _check(table: pd.DataFrame, what: str, columns) -> None:

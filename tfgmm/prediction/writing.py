@@ -18,7 +18,6 @@ import pyproj
 import rasterio
 import xarray as xr
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, MultipleLocator
 from scipy.io import netcdf_file
 
 from tfgmm.core import drawing, files, imt, outputs
@@ -76,18 +75,11 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
     longitude, latitude = (maps[axis].to_numpy() for axis in ("longitude", "latitude"))
     image = drawing.ln_im_map(ax, longitude, latitude, maps[name].to_numpy(), label, **style)
     if isinstance(image.norm, LogNorm):
-        image.colorbar.locator, image.colorbar.formatter = LogLocator(subs=(1, 2, 5)), "{x:g}"
-        image.colorbar.minorticks_off()
+        drawing.plain_ticks(image.colorbar)
     hatched = _without_support(maps).to_numpy()
     if hatched.any():
         ax.contourf(longitude, latitude, hatched, levels=(0.5, 1), colors="none", hatches=["//"])
-    # Without the corners that a grid, turned against the meridians, leaves white.
-    ax.set(
-        xlim=(longitude[:, 0].max(), longitude[:, -1].min()),
-        ylim=(latitude[-1].max(), latitude[0].min()),
-    )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MultipleLocator(0.5))
+    drawing.crop(ax, longitude, latitude)
 
 
 def _without_support(maps: xr.Dataset) -> xr.DataArray:
@@ -143,7 +135,14 @@ _COORDINATES = {
     "depth_km": {"units": "km"},
     "magnitude": {"units": "1"},
     "known_rupture": {"units": "1", "long_name": "1 where the surface of the rupture is known"},
+    "known_class": {
+        "units": "1",
+        "long_name": "1 where the tectonic class that the backbone takes was given",
+    },
+    "tectonic_class": {"long_name": "tectonic class that the backbone takes, or the weights of several"},
 }
+#: Coordinates of an event that are true or false, and the length of the longest text of classes, bytes.
+_KNOWN, _CLASS_BYTES = ("known_rupture", "known_class"), 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -484,16 +483,23 @@ def _conform(maps: xr.Dataset, grid: Grid, id_bytes: int) -> xr.Dataset:
         maps[name] = variable.astype(kind).assign_attrs(grid_mapping="crs")
     for name in _OF_EVENT:
         maps[name] = maps[name].astype(">f8")
-    maps["known_rupture"] = maps["known_rupture"].astype(">i4")
-    ids = np.char.encode(maps["event_id"].to_numpy().astype(str), "utf-8")
-    ids = ids.astype(f"S{-(-id_bytes // 4) * 4}")
+    for name in [name for name in _KNOWN if name in maps.coords]:
+        maps[name] = maps[name].astype(">i4")
+    texts = {"event_id": id_bytes} | (
+        {"tectonic_class": _CLASS_BYTES} if "tectonic_class" in maps.coords else {}
+    )
+    for name, length in texts.items():
+        encoded = np.char.encode(maps[name].to_numpy().astype(str), "utf-8")
+        encoded = encoded.astype(f"S{-(-length // 4) * 4}")
+        maps = maps.assign_coords({name: ("event", encoded, {"_Encoding": "utf-8"})})
     x, y = axes_m(grid)
     # A text: scipy 1.17 would write a number without dimension over the second record.
     maps = maps.assign(crs=((), np.bytes_(grid.crs), pyproj.CRS(grid.crs).to_cf())).assign_coords(
-        x=("x", x), y=("y", y), event_id=("event", ids, {"_Encoding": "utf-8"})
+        x=("x", x), y=("y", y)
     )
     for name, attributes in _COORDINATES.items():
-        maps[name].attrs.update(attributes)
+        if name in maps.coords:
+            maps[name].attrs.update(attributes)
     return maps.assign_attrs(Conventions="CF-1.11")
 
 

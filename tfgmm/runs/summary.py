@@ -5,6 +5,7 @@ import itertools
 import pandas as pd
 
 from tfgmm.core.errors import TfgmmError, counted, listed
+from tfgmm.runs.member_folder import Ranges
 from tfgmm.runs.run import RunFolder
 
 
@@ -40,7 +41,7 @@ def summary(run: RunFolder) -> dict[str, str]:
         "sigma": _sigma(run),
     }
     if trained:
-        content |= {f"learned from ({im})": _learned_from(run, im) for im in experiment.ims}
+        content |= {f"learned from ({im})": _told_or_lost(run, im) for im in experiment.ims}
     return content | {"next": _next(run, bool(missing))}
 
 
@@ -67,18 +68,34 @@ def _sigma(run: RunFolder) -> str:
     return "calibrated at held-out sites"
 
 
-def _learned_from(run: RunFolder, im: str) -> str:
-    """Return the number of training records of an intensity measure, and their ranges, or what is lost."""
-    try:
-        records, ranges = run.training_records(im), run.ranges(im)
-    except TfgmmError as error:
-        return str(error)
+def learned_from(records: pd.DataFrame) -> str:
+    """Return the number of training records, and their ranges, in words.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        A row per record: ``event_id, station_id``; ``magnitude``; ``depth_km`` and ``r_hyp_km``, km.
+
+    Returns
+    -------
+    str
+        Numbers of records, events and stations; ranges of magnitude, depth and hypocentral distance, km.
+    """
+    ranges = Ranges.of_records(records)
     (low, high), (shallow, deep), (near, far) = ranges.magnitude, ranges.depth_km, ranges.r_hyp_km
     return (
         f"{counted(len(records), 'record')} of {counted(records['event_id'].nunique(), 'event')} at "
         f"{counted(records['station_id'].nunique(), 'station')}: magnitude {low:.1f} to {high:.1f}, "
         f"depth {shallow:.0f} to {deep:.0f} km, hypocentral distance {near:.0f} to {far:.0f} km"
     )
+
+
+def _told_or_lost(run: RunFolder, im: str) -> str:
+    """Return from what a run has learned an intensity measure, or which file of it is lost."""
+    try:
+        return learned_from(run.training_records(im))
+    except TfgmmError as error:
+        return str(error)
 
 
 def _next(run: RunFolder, unfinished: bool) -> str:

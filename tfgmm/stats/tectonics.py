@@ -67,6 +67,33 @@ def class_weights(depth_km, tectonic_class=None) -> np.ndarray:
     return np.where(known.notna().to_numpy()[:, None], one_hot, weights)
 
 
+def in_words(weights: np.ndarray, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
+    """Return the classes of earthquakes with their weights as texts.
+
+    >>> in_words(np.array([[1.0, 0.0, 0.0], [0.0, 0.25, 0.75]])).tolist()
+    ['crustal', '0.75 intraslab, 0.25 interface']
+
+    Parameters
+    ----------
+    weights : ndarray, [event, class]
+        Result of `class_weights` or `shared`.
+    classes : tuple of str, [class]
+        Names of the columns.
+
+    Returns
+    -------
+    ndarray of str, [event]
+        The class alone where its weight is 1; else those with a weight, the largest first.
+    """
+    texts = []
+    for of_event in weights:
+        ordered = [(weight, name) for weight, name in zip(of_event, classes, strict=True) if weight > 0]
+        ordered.sort(key=lambda pair: -pair[0])
+        weighted = ", ".join(f"{weight:.2f} {name}" for weight, name in ordered)
+        texts.append(ordered[0][1] if len(ordered) == 1 else weighted)
+    return np.array(texts, object)
+
+
 def weights_by_depth(depth_km, classes: tuple[str, ...], xp: ArrayFunctions = NUMPY):
     """Return the weights of some classes for earthquakes of unknown class, for arrays and tensors alike.
 
