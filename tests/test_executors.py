@@ -66,7 +66,7 @@ class Scripted:
 def trained_by(monkeypatch, begun, outcomes) -> tuple[list, Scripted]:
     engine = Scripted(outcomes)
     monkeypatch.setattr(executors, "POLL_S", 0.0)
-    monkeypatch.setattr(Launch, "engine", lambda self, run: engine)
+    monkeypatch.setattr(Launch, "engine", lambda self, folder: engine)
     try:
         return executors.train(again(begun), Launch(retries=1)), engine
     finally:
@@ -224,7 +224,7 @@ def test_slurm_trains_what_is_missing(trained, tmp_path, monkeypatch):
     shutil.copytree(trained.run.path, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "members" / "all" / "chunk-0_init-0")
     copied = training.begin(trained.experiment, tmp_path / "run")
-    local = lambda self, run: executors.Slurm(self, run.path / "slurm", cluster="local")  # noqa: E731
+    local = lambda self, folder: executors.Slurm(self, folder / "slurm", cluster="local")  # noqa: E731
     monkeypatch.setattr(Launch, "engine", local)
     launch = Launch(executor="slurm", workers=1, threads=1, minutes=5)
     assert executors.train(copied, launch) == []
@@ -238,14 +238,14 @@ def test_a_missing_extra_is_named(begun, monkeypatch, executor, package):
     with pytest.raises(
         UsageError, match=rf"--executor {executor} needs .*: pip install tfgmm\[{executor}\]"
     ):
-        Launch(executor=executor).engine(begun.run)
+        Launch(executor=executor).engine(begun.run.path)
 
 
 def test_slurm_without_its_command(begun, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="there is no command sbatch on this machine"):
-        Launch(executor="slurm").engine(begun.run)
+        Launch(executor="slurm").engine(begun.run.path)
 
 
 # ---- options -----------------------------------------------------------------------------------------
