@@ -232,6 +232,41 @@ def test_slurm_trains_what_is_missing(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "slurm").exists()
 
 
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A function that gives the engine of a Slurm whose commands are scripts."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(executors, "QUEUE_S", -1.0)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def engine(**commands) -> executors.Slurm:
+        for name, script in ({"srun": "exit 0", "scancel": "exit 0", "sacct": "exit 1"} | commands).items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        return executors.Slurm(Launch(executor="slurm"), tmp_path / "slurm")
+
+    return engine
+
+
+def test_a_job_that_was_cancelled_is_told_without_accounting(slurm, tmp_path):
+    engine = slurm(sbatch="echo Submitted batch job 12", squeue=f"cat {tmp_path}/queue")
+    (tmp_path / "queue").write_text("12\n")
+    (future,) = engine.submit([stage(tmp_path / "one.log", "finish", str(tmp_path))])
+    assert not future.done() and not future.done()
+    (tmp_path / "queue").write_text("7\n")
+    assert not future.done() and future.done()
+    assert future.result() == Outcome(
+        executors.FAILED, "job 12 left the queue without a result, as if cancelled"
+    )
+    engine.close()
+
+
+def test_what_sbatch_refuses_is_told(slurm, tmp_path):
+    engine = slurm(sbatch="echo no controller >&2; exit 1")
+    with pytest.raises(DataError, match="no controller: the same command goes on"):
+        engine.submit([stage(tmp_path / "one.log", "finish", str(tmp_path))])
+
+
 @pytest.mark.parametrize(("executor", "package"), [("dask", "distributed"), ("slurm", "submitit")])
 def test_a_missing_extra_is_named(begun, monkeypatch, executor, package):
     monkeypatch.setitem(sys.modules, package, None)

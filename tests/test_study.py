@@ -8,7 +8,7 @@ import pytest
 
 import tfgmm
 from conftest import small_dataset
-from tfgmm.cli import study_file
+from tfgmm.cli import study_commands, study_file
 from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.core.lease import Lease
@@ -113,6 +113,13 @@ def study(root, capfd):
         return end.value.code or 0, " ".join("".join(capfd.readouterr()).split())
 
     return run
+
+
+def test_a_study_without_data_is_of_simulated_records(monkeypatch):
+    dataset = small_dataset()
+    monkeypatch.setattr(study_commands.simulated, "embedded", lambda: dataset)
+    open_dataset = study_commands._opening()
+    assert open_dataset(None) is dataset and open_dataset("nowhere") is None
 
 
 def predictions(root: Path, name: str) -> list:

@@ -22,6 +22,7 @@ from tfgmm.cli.console import (
 from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, counted
 from tfgmm.runs.run import DESCRIPTION
+from tfgmm.simulation import simulated
 
 if TYPE_CHECKING:
     from tfgmm.cli.study_file import Study
@@ -112,7 +113,7 @@ def _opening():
     @lru_cache
     def open_dataset(data: str | None):
         try:
-            return tfgmm.open_dataset(data)
+            return simulated.open_dataset(data)
         except UsageError:
             return None  # an existing run goes on with its own copy, or the message comes from there
 
@@ -133,9 +134,11 @@ def _say_plans(read: "Study") -> None:
     from tfgmm.network import study
 
     rows, problems, seconds, open_dataset = [], [], 0.0, _opening()
+    datasets = [open_dataset(experiment.data) for experiment, _ in read.runs.values()]
+    say_simulated(any(dataset is not None and dataset.simulated for dataset in datasets))
     for name, (experiment, chunks) in read.runs.items():
         try:
-            dataset = open_dataset(experiment.data) or tfgmm.open_dataset(experiment.data)
+            dataset = open_dataset(experiment.data) or simulated.open_dataset(experiment.data)
             plan = study.plan(experiment, read.folder / name, dataset, chunks)
         except TfgmmError as error:
             problems.append(error)

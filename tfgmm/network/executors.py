@@ -9,6 +9,7 @@ run folder how far the members are. It does not import TensorFlow, which only th
 import concurrent.futures
 import contextlib
 import dataclasses
+import logging
 import os
 import queue
 import shutil
@@ -35,6 +36,8 @@ EXECUTORS = LOCAL, DASK, SLURM = "local", "dask", "slurm"
 CORES_PER_WORKER = 4
 #: Time between two looks at the futures and at the progress of members, s.
 POLL_S = 0.5
+#: Shortest time between two looks at the queue of Slurm, s.
+QUEUE_S = 15.0
 #: Words by which libraries say in a log that memory is short.
 _SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 
@@ -395,11 +398,29 @@ class Dask:
             self._cluster.close()
 
 
+class _SlurmFuture:
+    """A job of Slurm, done also if it has left the queue without a result."""
+
+    def __init__(self, job, engine: "Slurm") -> None:
+        self.job, self._engine = job, engine
+
+    def done(self) -> bool:
+        """Return True if the job has a result or has ended without one."""
+        return self.job.done() or self._engine.has_lost(self.job.job_id)
+
+    def result(self) -> Outcome:
+        """Return what became of the stage, or raise what submitit tells of the job."""
+        if self.job.done():
+            return self.job.result()
+        return Outcome(FAILED, f"job {self.job.job_id} left the queue without a result, as if cancelled")
+
+
 class Slurm:
     """Job arrays of Slurm, one for the members of each chunk.
 
     Jobs are cancelled when this process ends, and outlive it where it is killed: the same command then
-    leaves their members to them.
+    leaves their members to them. Submitit asks Slurm's accounting what became of a job; a cluster without
+    accounting would never tell of a cancelled one, so the queue is asked as well.
 
     Parameters
     ----------
@@ -422,6 +443,10 @@ class Slurm:
             )
         self._folder = folder
         self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        self._has_queue, self._looked = cluster == SLURM, 0.0
+        self._absent: set[str] = set()
+        self._gone: set[str] = set()
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at each look without accounting
         needs = {
             "name": "tfgmm",
             "timeout_min": launch.minutes,
@@ -435,17 +460,44 @@ class Slurm:
         self._jobs: list = []
 
     def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
-        """Submit stages as one job array, and return the jobs."""
-        with self._executor.batch():
-            jobs = [self._executor.submit(stage) for stage in stages]
-        self._jobs += jobs
-        return jobs
+        """Submit stages as one job array, and return the jobs; `DataError` says what sbatch refuses."""
+        import submitit
+
+        try:
+            with self._executor.batch():
+                jobs = [self._executor.submit(stage) for stage in stages]
+        except submitit.core.utils.FailedJobError as error:
+            raise DataError(f"{' '.join(str(error).split())}: the same command goes on") from error
+        self._jobs += (futures := [_SlurmFuture(job, self) for job in jobs])
+        return futures
+
+    def has_lost(self, job_id: str) -> bool:
+        """Return True if two looks found a job that is not done absent from the queue.
+
+        Parameters
+        ----------
+        job_id : str
+            Id of the job, as ``12`` or ``12_3``.
+
+        Returns
+        -------
+        bool
+        """
+        if self._has_queue and time.monotonic() - self._looked > QUEUE_S:
+            self._looked = time.monotonic()
+            look = ["squeue", "--noheader", "--array", "--me", "--format=%i"]
+            answer = subprocess.run(look, capture_output=True, text=True, check=False)
+            if answer.returncode == 0:
+                absent = {future.job.job_id for future in self._jobs} - set(answer.stdout.split())
+                # A file system shows a result some time after the job has left the queue.
+                self._gone, self._absent = absent & self._absent, absent
+        return job_id in self._gone
 
     def close(self) -> None:
         """Cancel the jobs that are not done, or remove the files of all jobs if all are."""
-        unfinished = [job for job in self._jobs if not job.done()]
-        for job in unfinished:
-            job.cancel(check=False)
+        unfinished = [future for future in self._jobs if not future.done()]
+        for future in unfinished:
+            future.job.cancel(check=False)
         if not unfinished:
             shutil.rmtree(self._folder, ignore_errors=True)
 
