@@ -108,7 +108,9 @@ def disturbed(
 def main(
     rounds: Annotated[int, typer.Option(help="Runs that are disturbed.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
-    keep: Annotated[Path | None, typer.Option(help="Keep the runs and logs in this folder.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the runs and logs here; an undisturbed run is used again.")
+    ] = None,
 ) -> None:
     """Kill processes of trainings on two Dask workers, finish them, and compare."""
     root = keep or Path(tempfile.mkdtemp(prefix="check-executors-"))
@@ -121,17 +123,16 @@ def main(
     def make(name: str, *options: str) -> Run:
         run = Run(root / name, data, "quick")
         run.command += [*SIZE, "--threads", "1", "--executor", *options]
-        shutil.rmtree(run.folder, ignore_errors=True)
         return run
 
     undisturbed = make("undisturbed", "local", "--workers", "1")
-    started = time.monotonic()
     undisturbed.finish()
-    seconds = time.monotonic() - started
     expected = undisturbed.content()
+    seconds = sum(files.read_json(done)["seconds"] for done in undisturbed.folder.rglob("done.json"))
     console.print(f"Undisturbed, one local worker: {seconds:.0f} s, {len(expected)} arrays and tables")
     for number in range(1, rounds + 1):
         run, started = make(f"round-{number}", "dask"), time.monotonic()
+        shutil.rmtree(run.folder, ignore_errors=True)
         with contextlib.ExitStack() as stack:
             if number % 2:
                 above, options = [], ["--workers", "2"]

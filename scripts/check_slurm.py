@@ -70,6 +70,7 @@ threads = 1
 [runs.short]
 [runs.long]
 epochs = {epochs}
+patience = 0
 chunk = 0
 """
 SLURM, LOCAL = 'executor = "slurm"\nminutes = 3\n', 'executor = "local"\nworkers = 2\n'
@@ -170,7 +171,9 @@ def disturbed(root: Path, process: subprocess.Popen) -> tuple[int, dict[str, int
 
 
 def main(
-    epochs: Annotated[int, typer.Option(help="Of the long member; more than 3 minutes of training.")] = 150,
+    epochs: Annotated[
+        int, typer.Option(help="Of the long member, which must train for more than 90 s.")
+    ] = 200,
     keep: Annotated[Path | None, typer.Option(help="Keep the runs and logs in this folder.")] = None,
 ) -> None:
     """Train a study as jobs of a Slurm of one node."""

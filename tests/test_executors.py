@@ -51,7 +51,7 @@ class Scripted:
     """An engine that needs no process: what becomes of each stage is a list by its words."""
 
     def __init__(self, outcomes: dict[str, list]) -> None:
-        self.outcomes, self.submitted = outcomes, []
+        self.outcomes, self.submitted, self.closed = outcomes, [], False
 
     def submit(self, given):
         words = [" ".join((stage.words[0], *stage.words[2:])) for stage in given]
@@ -63,14 +63,14 @@ class Scripted:
         self.closed = True
 
 
-def trained_by(monkeypatch, begun, outcomes) -> tuple[list, Scripted]:
+def trained_by(monkeypatch, begun, outcomes, closed=True) -> tuple[list, Scripted]:
     engine = Scripted(outcomes)
     monkeypatch.setattr(executors, "POLL_S", 0.0)
     monkeypatch.setattr(Launch, "engine", lambda self, folder: engine)
     try:
         return executors.train(again(begun), Launch(retries=1)), engine
     finally:
-        assert engine.closed
+        assert engine.closed is closed
 
 
 def test_members_follow_their_chunk_and_the_end_follows_all(monkeypatch, begun):
@@ -142,6 +142,18 @@ def test_child_processes_and_stages_train_the_same(trained, begun):
     refuse_different(trained, begun)
     assert not [*begun.run.path.rglob("*.log"), *trained.run.path.rglob("*.log")]
     assert not again(begun).missing
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone_and_a_lost_table_is_written_by_a_child(
+    trained, tmp_path, monkeypatch
+):
+    """A child has the threads of the first command, so that the table is the same bit for bit."""
+    assert trained_by(monkeypatch, trained, {}, closed=False)[1].submitted == []
+    shutil.copytree(trained.run.path, tmp_path / "run")
+    (tmp_path / "run" / "predictions.parquet").unlink()
+    copied = training.begin(trained.experiment, tmp_path / "run")
+    assert trained_by(monkeypatch, copied, {})[1].submitted == ["finish"]
 
 
 @pytest.mark.slow

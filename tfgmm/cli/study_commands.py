@@ -1,6 +1,5 @@
 """The command that trains all runs of a study."""
 
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +54,7 @@ def study(
     with study.alone(read.folder):
         trainings = _begun(read)
         say_simulated(any(training.dataset.simulated for training in trainings.values()))
-        open_ = {name: one for name, one in trainings.items() if not study.is_finished(one)}
+        open_ = {name: one for name, one in trainings.items() if not one.is_finished}
         missing = {name: len(one.missing) for name, one in open_.items()}
         console.print(
             f"Study {read.folder}: {counted(len(trainings), 'run')}, {len(open_)} to do, "
@@ -94,7 +93,7 @@ def _begun(read: "Study") -> "dict[str, Training]":
     """Begin all runs; if runs that are there do not fit, raise one error for all, and write nothing."""
     trainings, open_dataset = {}, _opening()
     for present in (True, False):
-        problems: list[TfgmmError] = []
+        problems: dict[str, TfgmmError] = {}
         for name, (experiment, chunks) in read.runs.items():
             if (read.folder / name / DESCRIPTION).is_file() is present and name not in trainings:
                 try:
@@ -102,7 +101,7 @@ def _begun(read: "Study") -> "dict[str, Training]":
                         experiment, read.folder / name, dataset=open_dataset(experiment.data), chunks=chunks
                     )
                 except TfgmmError as error:
-                    problems.append(error)
+                    problems[name] = error
         _raise(problems)
     return {name: trainings[name] for name in read.runs}
 
@@ -120,11 +119,12 @@ def _opening():
     return open_dataset
 
 
-def _raise(problems: Iterable[TfgmmError]) -> None:
-    """Raise one error with the messages of all, if there are any."""
+def _raise(problems: dict[str, TfgmmError]) -> None:
+    """Raise one error with the messages of all by the name of the run, if there are any."""
     if problems:
+        said = "; ".join(f"run {name}: {error}" for name, error in problems.items())
         hint = "in a study, give a changed run another name in the file, or remove its folder"
-        raise UsageError(f"{'; '.join(map(str, problems))} ({hint})")
+        raise type(next(iter(problems.values())))(f"{said} ({hint})")
 
 
 def _say_plans(read: "Study") -> None:
@@ -133,7 +133,7 @@ def _say_plans(read: "Study") -> None:
 
     from tfgmm.network import study
 
-    rows, problems, seconds, open_dataset = [], [], 0.0, _opening()
+    rows, problems, seconds, open_dataset = [], {}, 0.0, _opening()
     datasets = [open_dataset(experiment.data) for experiment, _ in read.runs.values()]
     say_simulated(any(dataset is not None and dataset.simulated for dataset in datasets))
     for name, (experiment, chunks) in read.runs.items():
@@ -141,7 +141,7 @@ def _say_plans(read: "Study") -> None:
             dataset = open_dataset(experiment.data) or simulated.open_dataset(experiment.data)
             plan = study.plan(experiment, read.folder / name, dataset, chunks)
         except TfgmmError as error:
-            problems.append(error)
+            problems[name] = error
             continue
         to_train = plan.members - plan.trained
         seconds += to_train * plan.seconds

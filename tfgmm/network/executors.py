@@ -601,8 +601,8 @@ def train(training: "Training", launch: Launch, show: Show = lambda members, don
     DataError
         Members failed, after the others were trained; the message names the first one's log.
     """
-    if not training.missing:
-        return training.train()
+    if training.is_finished:
+        return []
     left, failed = train_all({"": training}, launch, training.run.path, show)
     if failed:
         shown = "; ".join(failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")

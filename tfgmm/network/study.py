@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tfgmm.core.errors import DataError, TfgmmError, UsageError, one_line
+from tfgmm.core.errors import TfgmmError, UsageError, one_line
 from tfgmm.core.lease import Lease
 from tfgmm.data.dataset import Dataset
 from tfgmm.network import member
@@ -17,7 +17,6 @@ from tfgmm.network.training import Report, Training, in_precision_of_run, second
 from tfgmm.runs import beginning
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
-from tfgmm.runs.predictions import PREDICTIONS
 from tfgmm.runs.run import DESCRIPTION, RunFolder
 
 #: Bytes of the file of a network per weight: itself and two moments of the optimiser.
@@ -50,29 +49,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lease.release()
-
-
-def is_finished(training: Training) -> bool:
-    """Return True if a run has all its members, and predictions of all of them.
-
-    Parameters
-    ----------
-    training : Training
-        The training of the chunks of the run that are wanted.
-
-    Returns
-    -------
-    bool
-    """
-    if training.missing:
-        return False
-    wanted = {(one.chunk, one.init) for one in training.members}
-    try:
-        manifest = training.run.manifest
-        known = [set(manifest.members(im)) for im in training.experiment.ims]
-        return manifest.file(PREDICTIONS).is_file() and all(wanted <= members for members in known)
-    except DataError:
-        return False
 
 
 @dataclasses.dataclass(frozen=True)

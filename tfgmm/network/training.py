@@ -157,6 +157,20 @@ class Training:
         """Return the members that are not trained for all intensity measures or have damaged files."""
         return [m for m in self.members if m in self.damaged or not self._has_all_measures(m)]
 
+    @property
+    def is_finished(self) -> bool:
+        """Return True if the run has all its members and undamaged tables; False for all other arms."""
+        if self.missing or self.experiment.arm != self.run.experiment.arm:
+            return False
+        wanted, manifest = {(one.chunk, one.init) for one in self.members}, self.run.manifest
+        try:
+            files.refuse_changed(self.run.path, manifest.hashes(), "")
+            return PREDICTIONS in manifest.hashes() and all(
+                wanted <= {*manifest.members(im)} for im in self.experiment.ims
+            )
+        except DataError:
+            return False
+
     def _has_all_measures(self, member: Member) -> bool:
         """Return True if a member is trained for all intensity measures."""
         return set(self.experiment.ims) <= set(self.folder(member).ims())
