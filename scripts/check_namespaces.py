@@ -1,9 +1,9 @@
 """Train across two network namespaces that share a folder, as two machines do, and train no member twice.
 
-A Dask scheduler and the command stand in the first namespace, two workers in the second; each has a
-host name of its own, so that leases are those of two machines. At the same time the second namespace
-trains the same run with local processes. No member may be trained twice, and weights and predictions must
-be those of a run of one machine, bit for bit.
+A Dask scheduler and the command stand in the first namespace, two workers in the second; each has a host
+name of its own, so that leases are those of two machines. At the same time a second command trains the same
+run with a local process of the first namespace. No member may be trained twice, and weights and predictions
+must be those of a run of one machine, bit for bit.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def main(
                 (FIRST, [*dask, *scheduler, "--no-dashboard"], "scheduler"),
                 (SECOND, [*dask, *workers, "--memory-limit", "0", "--no-dashboard"], "workers"),
                 (FIRST, [*shared.command, "--executor", "dask", "--address", SCHEDULER], "first"),
-                (SECOND, [*shared.command, *local], "second"),
+                (FIRST, [*shared.command, *local], "second"),
             )
         ]
         ended = watch(shared, processes[2:])
