@@ -18,6 +18,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network import executors, member, stages, training
 from tfgmm.network.executors import Launch, Outcome, Progress, Stage
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +147,14 @@ def test_child_processes_and_stages_train_the_same(trained, begun):
 
 @pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_a_lost_table_is_written_by_a_child(
-    trained, tmp_path, monkeypatch
+    field_run, tmp_path, monkeypatch
 ):
     """A child has the threads of the first command, so that the table is the same bit for bit."""
-    assert trained_by(monkeypatch, trained, {}, closed=False)[1].submitted == []
-    shutil.copytree(trained.run.path, tmp_path / "run")
+    shutil.copytree(field_run, tmp_path / "run")
+    finished = training.reopen(RunFolder.open(tmp_path / "run"))
+    assert trained_by(monkeypatch, finished, {}, closed=False)[1].submitted == []
     (tmp_path / "run" / "predictions.parquet").unlink()
-    copied = training.begin(trained.experiment, tmp_path / "run")
-    assert trained_by(monkeypatch, copied, {})[1].submitted == ["finish"]
+    assert trained_by(monkeypatch, finished, {})[1].submitted == ["finish"]
 
 
 @pytest.mark.slow
