@@ -18,6 +18,7 @@ from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network import executors, member, stages, training
 from tfgmm.network.executors import Launch, Outcome, Progress, Stage
 from tfgmm.runs.experiment import Experiment
+from tfgmm.runs.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ class Scripted:
     """An engine that needs no process: what becomes of each stage is a list by its words."""
 
     def __init__(self, outcomes: dict[str, list]) -> None:
-        self.outcomes, self.submitted = outcomes, []
+        self.outcomes, self.submitted, self.closed = outcomes, [], False
 
     def submit(self, given):
         words = [" ".join((stage.words[0], *stage.words[2:])) for stage in given]
@@ -63,14 +64,14 @@ class Scripted:
         self.closed = True
 
 
-def trained_by(monkeypatch, begun, outcomes) -> tuple[list, Scripted]:
+def trained_by(monkeypatch, begun, outcomes, closed=True) -> tuple[list, Scripted]:
     engine = Scripted(outcomes)
     monkeypatch.setattr(executors, "POLL_S", 0.0)
-    monkeypatch.setattr(Launch, "engine", lambda self, run: engine)
+    monkeypatch.setattr(Launch, "engine", lambda self, folder: engine)
     try:
         return executors.train(again(begun), Launch(retries=1)), engine
     finally:
-        assert engine.closed
+        assert engine.closed is closed
 
 
 def test_members_follow_their_chunk_and_the_end_follows_all(monkeypatch, begun):
@@ -142,6 +143,18 @@ def test_child_processes_and_stages_train_the_same(trained, begun):
     refuse_different(trained, begun)
     assert not [*begun.run.path.rglob("*.log"), *trained.run.path.rglob("*.log")]
     assert not again(begun).missing
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone_and_a_lost_table_is_written_by_a_child(
+    field_run, tmp_path, monkeypatch
+):
+    """A child has the threads of the first command, so that the table is the same bit for bit."""
+    shutil.copytree(field_run, tmp_path / "run")
+    finished = training.reopen(RunFolder.open(tmp_path / "run"))
+    assert trained_by(monkeypatch, finished, {}, closed=False)[1].submitted == []
+    (tmp_path / "run" / "predictions.parquet").unlink()
+    assert trained_by(monkeypatch, finished, {})[1].submitted == ["finish"]
 
 
 @pytest.mark.slow
@@ -224,12 +237,47 @@ def test_slurm_trains_what_is_missing(trained, tmp_path, monkeypatch):
     shutil.copytree(trained.run.path, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "members" / "all" / "chunk-0_init-0")
     copied = training.begin(trained.experiment, tmp_path / "run")
-    local = lambda self, run: executors.Slurm(self, run.path / "slurm", cluster="local")  # noqa: E731
+    local = lambda self, folder: executors.Slurm(self, folder / "slurm", cluster="local")  # noqa: E731
     monkeypatch.setattr(Launch, "engine", local)
     launch = Launch(executor="slurm", workers=1, threads=1, minutes=5)
     assert executors.train(copied, launch) == []
     refuse_different(trained, again(copied))
     assert not (tmp_path / "run" / "slurm").exists()
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A function that gives the engine of a Slurm whose commands are scripts."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(executors, "QUEUE_S", -1.0)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def engine(**commands) -> executors.Slurm:
+        for name, script in ({"srun": "exit 0", "scancel": "exit 0", "sacct": "exit 1"} | commands).items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        return executors.Slurm(Launch(executor="slurm"), tmp_path / "slurm")
+
+    return engine
+
+
+def test_a_job_that_was_cancelled_is_told_without_accounting(slurm, tmp_path):
+    engine = slurm(sbatch="echo Submitted batch job 12", squeue=f"cat {tmp_path}/queue")
+    (tmp_path / "queue").write_text("12\n")
+    (future,) = engine.submit([stage(tmp_path / "one.log", "finish", str(tmp_path))])
+    assert not future.done() and not future.done()
+    (tmp_path / "queue").write_text("7\n")
+    assert not future.done() and future.done()
+    assert future.result() == Outcome(
+        executors.FAILED, "job 12 left the queue without a result, as if cancelled"
+    )
+    engine.close()
+
+
+def test_what_sbatch_refuses_is_told(slurm, tmp_path):
+    engine = slurm(sbatch="echo no controller >&2; exit 1")
+    with pytest.raises(DataError, match="no controller: the same command goes on"):
+        engine.submit([stage(tmp_path / "one.log", "finish", str(tmp_path))])
 
 
 @pytest.mark.parametrize(("executor", "package"), [("dask", "distributed"), ("slurm", "submitit")])
@@ -238,14 +286,14 @@ def test_a_missing_extra_is_named(begun, monkeypatch, executor, package):
     with pytest.raises(
         UsageError, match=rf"--executor {executor} needs .*: pip install tfgmm\[{executor}\]"
     ):
-        Launch(executor=executor).engine(begun.run)
+        Launch(executor=executor).engine(begun.run.path)
 
 
 def test_slurm_without_its_command(begun, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="there is no command sbatch on this machine"):
-        Launch(executor="slurm").engine(begun.run)
+        Launch(executor="slurm").engine(begun.run.path)
 
 
 # ---- options -----------------------------------------------------------------------------------------

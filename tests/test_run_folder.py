@@ -54,10 +54,10 @@ def test_the_same_experiment_goes_on(run, small, tiny):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"seed": 2}, "seed"),
-        ({"networks": ("kik",)}, "networks"),
-        ({"training": TINY["training"] | {"epochs": 3}}, "training"),
-        ({"seed": 2, "drop": ("site",)}, "drop, seed"),
+        ({"seed": 2}, "seed 1, now 2"),
+        ({"networks": ("kik",)}, "networks kik,meso, now kik"),
+        ({"training": TINY["training"] | {"epochs": 3}}, "epochs 2, now 3"),
+        ({"seed": 2, "drop": ("site",)}, "drop none, now site; seed 1, now 2"),
     ],
 )
 def test_another_experiment_is_refused_and_replaced_on_demand(run, small, changes, named):

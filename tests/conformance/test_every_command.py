@@ -27,6 +27,7 @@ TINY += "--backbone BSSA14"
 #: Arguments, and a part of what is printed or a file that is written.
 COMMANDS = {
     "train": (f"--networks kik,meso --data data --out new {TINY}", "new/predictions.parquet"),
+    "study": ("study.toml --dry-run", "Nothing was trained"),  # trained in test_study.py
     "stage prepare": ("run 0", "run/members/all/chunk-0/prepared.json"),
     "stage member": ("run all 0 0", "run/members/all/chunk-0_init-0/model.keras"),
     "stage finish": ("run", "Trained. Next: tfgmm evaluate run"),
@@ -95,6 +96,8 @@ def root(tmp_path_factory) -> Path:
     places = [f"{35 + i / 10},{139 + j / 10},500\n" for i in range(20) for j in range(20)]
     (root / "depth.csv").write_text("lat,lon,z\n" + "".join(places))
     (root / "sites.csv").write_text("longitude,latitude\n139.8,36.0\n")
+    settings = "data = 'data'\nnetworks = 'kik'\ninput-size = 68\ndepth = 2\nbase = 2\npixel-km = 4\n"
+    (root / "study.toml").write_text(f"{settings}[runs.a]\n")
     served_model.write(root / "tiny")
     return root
 

@@ -6,6 +6,8 @@ options              options that several commands have in common
 configuration        options of a command from a file in TOML
 train_options        options of tfgmm train, in panels
 data_commands        tfgmm import | fetch | simulate | describe | export-table
+study_file           the file of a study: runs as tables of options of tfgmm train
+study_commands       tfgmm study
 run_commands         tfgmm train | upgrade | evaluate | report | effects | show | check | site-amp
 prediction_commands  tfgmm predict | export | serve | query
 """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tfgmm.cli import data_commands, options, prediction_commands, run_commands
+from tfgmm.cli import data_commands, options, prediction_commands, run_commands, study_commands
 from tfgmm.cli.console import show_log, show_version
 from tfgmm.core.errors import TfgmmError, one_line
 
@@ -20,6 +20,7 @@ app.add_typer(data_commands.imports, name="import", rich_help_panel=options.GET_
 app.add_typer(data_commands.fetches, name="fetch", rich_help_panel=options.GET_DATA)
 app.add_typer(data_commands.app)
 app.add_typer(run_commands.app)
+app.add_typer(study_commands.app)
 app.add_typer(prediction_commands.app)
 
 

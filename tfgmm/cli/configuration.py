@@ -39,27 +39,80 @@ def read_configuration(context: typer.Context, path: Path | None) -> Path | None
     DataError
         The file is no TOML, or a value is a table.
     """
-    if path is None:
-        return None
+    if path is not None:
+        content = read_toml(path, "--config ")
+        context.default_map = option_values(content, context.command, context.info_name, str(path))
+    return path
+
+
+def read_toml(path: Path, option: str = "") -> dict[str, Any]:
+    """Return the content of a file in TOML.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    option : str
+        Name of the option that names the file, for the message.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    DataError
+        The file is no TOML.
+    """
     if not path.is_file():
-        raise UsageError(f"--config {path}: there is no such file")
+        raise UsageError(f"{option}{path}: there is no such file")
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no TOML file ({error}): write lines as pixel-km = 1.0") from error
-    options = _options(context.command)
-    values = {}
+
+
+def option_values(
+    content: dict[str, Any], command: "Command", command_name: str | None, where: str
+) -> dict[str, Any]:
+    """Return the values of options of a command as its parameters take them.
+
+    Parameters
+    ----------
+    content : dict
+        Values by name of the option, without the dashes in front.
+    command : click.Command
+        The command.
+    command_name : str
+        Its name, for messages.
+    where : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    dict
+        Values by name of the parameter.
+
+    Raises
+    ------
+    UsageError
+        A key is no option of the command.
+    DataError
+        A value is a table.
+    """
+    options, values = _options(command), {}
     for key, value in content.items():
         name = key.replace("_", "-")
         if name not in options:
             near = difflib.get_close_matches(name, options, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"see tfgmm {context.info_name} --help"
-            raise UsageError(f"{path}: {context.info_name} has no option {key}: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"see tfgmm {command_name} --help"
+            raise UsageError(f"{where}: {command_name} has no option {key}: {hint}")
         if isinstance(value, dict):
-            raise DataError(f"{path}: {key} is a table: write its keys without it, one below the other")
+            raise DataError(f"{where}: {key} is a table: write its keys without it, one below the other")
         values[options[name].name] = _as_given(value, options[name])
-    context.default_map = values
-    return path
+    return values
 
 
 def _options(command: "Command") -> "dict[str, Parameter]":

@@ -1,6 +1,5 @@
 """The commands that train, evaluate and inspect runs."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from tfgmm.cli.console import (
     stage_progress,
     train_missing,
 )
-from tfgmm.cli.train_options import launch_options, train_options
+from tfgmm.cli.train_options import experiment_of, launch_of, launch_options, train_options
 from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, UsageError, counted, listed
 
@@ -35,20 +34,9 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=options.TRAIN)
 @options.taking(train_options, launch_options)
-def train(*, config, networks, im, out, chunk, drop, center, overwrite, begin, **settings) -> None:
+def train(*, config, out, chunk, overwrite, begin, **settings) -> None:
     """Train an ensemble: station chunks x initialisations, resumable with the same command."""
-    from tfgmm.network.executors import Launch
-
-    settings["gpus"] = options.names(settings["gpus"]) or ()
-    launch = Launch(**{field.name: settings.pop(field.name) for field in dataclasses.fields(Launch)})
-    options.one_of(settings["field"], ("yes", "no"), "--field")
-    experiment = tfgmm.experiment(
-        options.names(networks),
-        ims=im,
-        drop=options.names(drop),
-        center=options.numbers(center, 2, "--center"),
-        **settings,
-    )
+    launch, experiment = launch_of(settings), experiment_of(**settings)
     if out:
         outputs.refuse_file_name(out, "a run")
     import_tensorflow()  # takes seconds, so the options are checked before

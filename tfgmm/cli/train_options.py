@@ -1,12 +1,19 @@
 """The options of the command ``train``, in the panels of its help."""
 
+import dataclasses
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import tfgmm
+from tfgmm.cli import options
 from tfgmm.cli.configuration import read_configuration
+
+if TYPE_CHECKING:
+    from tfgmm.network.executors import Launch
+    from tfgmm.runs.experiment import Experiment
 
 _run = functools.partial(typer.Option, rich_help_panel="Run")
 _data = functools.partial(typer.Option, rich_help_panel="Data and split")
@@ -211,3 +218,33 @@ def train_options(
     input_size: InputSize = None,
 ) -> None:
     """Declare the options of the command ``train``, as parameters for `options.taking`."""
+
+
+def launch_of(settings: dict[str, Any]) -> "Launch":
+    """Take the options that say where members are trained out of the options of ``train``.
+
+    Parameters
+    ----------
+    settings : dict
+        Options by name; those of `launch_options`, but ``begin``, are removed.
+
+    Returns
+    -------
+    Launch
+    """
+    from tfgmm.network.executors import Launch
+
+    settings["gpus"] = options.names(settings["gpus"]) or ()
+    return Launch(**{field.name: settings.pop(field.name) for field in dataclasses.fields(Launch)})
+
+
+def experiment_of(*, networks, im, drop, center, **settings) -> "Experiment":
+    """Return the settings of a run that the other options of ``train`` state."""
+    options.one_of(settings["field"], ("yes", "no"), "--field")
+    return tfgmm.experiment(
+        options.names(networks),
+        ims=im,
+        drop=options.names(drop),
+        center=options.numbers(center, 2, "--center"),
+        **settings,
+    )

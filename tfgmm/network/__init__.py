@@ -12,6 +12,7 @@ normal     Normal distribution at every pixel, its likelihood at the stations of
 preparation  what the members of a chunk share, fitted once and kept in the run
 refit      backbone and field conditioned on all records, also on newer ones; networks stay
 stages     prepare a chunk, train a member, finish a run: each a function that any process may call
+study      plan and train the runs of a study, in one queue
 training   train the missing members of a run, and write the predictions table
 upgrade    convert a run of version 0.1 to the format of this version
 unet       U-Net: input channels -> parameter map

@@ -9,6 +9,7 @@ run folder how far the members are. It does not import TensorFlow, which only th
 import concurrent.futures
 import contextlib
 import dataclasses
+import logging
 import os
 import queue
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,8 @@ EXECUTORS = LOCAL, DASK, SLURM = "local", "dask", "slurm"
 CORES_PER_WORKER = 4
 #: Time between two looks at the futures and at the progress of members, s.
 POLL_S = 0.5
+#: Shortest time between two looks at the queue of Slurm, s.
+QUEUE_S = 15.0
 #: Words by which libraries say in a log that memory is short.
 _SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 
@@ -277,13 +280,13 @@ class Launch:
         words = (name, str(run.path.resolve()), *map(str, arguments))
         return Stage(words, str(log.resolve()), self.threads_each, self.memory_gb)
 
-    def engine(self, run: "RunFolder") -> "Engine":
+    def engine(self, folder: Path) -> "Engine":
         """Return the engine that runs stages.
 
         Parameters
         ----------
-        run : RunFolder
-            The run, which gets a folder for the files of Slurm's jobs.
+        folder : Path
+            Folder of the run, or of several runs, which gets one for the files of Slurm's jobs.
 
         Returns
         -------
@@ -296,7 +299,7 @@ class Launch:
         """
         if self.executor == DASK:
             return Dask(self)
-        return Slurm(self, run.path / "slurm") if self.executor == SLURM else Local(self)
+        return Slurm(self, folder / "slurm") if self.executor == SLURM else Local(self)
 
 
 class Future(Protocol):
@@ -395,11 +398,29 @@ class Dask:
             self._cluster.close()
 
 
+class _SlurmFuture:
+    """A job of Slurm, done also if it has left the queue without a result."""
+
+    def __init__(self, job, engine: "Slurm") -> None:
+        self.job, self._engine = job, engine
+
+    def done(self) -> bool:
+        """Return True if the job has a result or has ended without one."""
+        return self.job.done() or self._engine.has_lost(self.job.job_id)
+
+    def result(self) -> Outcome:
+        """Return what became of the stage, or raise what submitit tells of the job."""
+        if self.job.done():
+            return self.job.result()
+        return Outcome(FAILED, f"job {self.job.job_id} left the queue without a result, as if cancelled")
+
+
 class Slurm:
     """Job arrays of Slurm, one for the members of each chunk.
 
     Jobs are cancelled when this process ends, and outlive it where it is killed: the same command then
-    leaves their members to them.
+    leaves their members to them. Submitit asks Slurm's accounting what became of a job; a cluster without
+    accounting would never tell of a cancelled one, so the queue is asked as well.
 
     Parameters
     ----------
@@ -422,6 +443,10 @@ class Slurm:
             )
         self._folder = folder
         self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        self._has_queue, self._looked = cluster == SLURM, 0.0
+        self._absent: set[str] = set()
+        self._gone: set[str] = set()
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at each look without accounting
         needs = {
             "name": "tfgmm",
             "timeout_min": launch.minutes,
@@ -435,17 +460,44 @@ class Slurm:
         self._jobs: list = []
 
     def submit(self, stages: Sequence[Stage]) -> Sequence[Future]:
-        """Submit stages as one job array, and return the jobs."""
-        with self._executor.batch():
-            jobs = [self._executor.submit(stage) for stage in stages]
-        self._jobs += jobs
-        return jobs
+        """Submit stages as one job array, and return the jobs; `DataError` says what sbatch refuses."""
+        import submitit
+
+        try:
+            with self._executor.batch():
+                jobs = [self._executor.submit(stage) for stage in stages]
+        except submitit.core.utils.FailedJobError as error:
+            raise DataError(f"{' '.join(str(error).split())}: the same command goes on") from error
+        self._jobs += (futures := [_SlurmFuture(job, self) for job in jobs])
+        return futures
+
+    def has_lost(self, job_id: str) -> bool:
+        """Return True if two looks found a job that is not done absent from the queue.
+
+        Parameters
+        ----------
+        job_id : str
+            Id of the job, as ``12`` or ``12_3``.
+
+        Returns
+        -------
+        bool
+        """
+        if self._has_queue and time.monotonic() - self._looked > QUEUE_S:
+            self._looked = time.monotonic()
+            look = ["squeue", "--noheader", "--array", "--me", "--format=%i"]
+            answer = subprocess.run(look, capture_output=True, text=True, check=False)
+            if answer.returncode == 0:
+                absent = {future.job.job_id for future in self._jobs} - set(answer.stdout.split())
+                # A file system shows a result some time after the job has left the queue.
+                self._gone, self._absent = absent & self._absent, absent
+        return job_id in self._gone
 
     def close(self) -> None:
         """Cancel the jobs that are not done, or remove the files of all jobs if all are."""
-        unfinished = [job for job in self._jobs if not job.done()]
-        for job in unfinished:
-            job.cancel(check=False)
+        unfinished = [future for future in self._jobs if not future.done()]
+        for future in unfinished:
+            future.job.cancel(check=False)
         if not unfinished:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -508,13 +560,21 @@ Show = Callable[[list[Progress], int], None]
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A stage that was submitted: its name for messages, its member if it has one, the members after it."""
+    """A stage that was submitted: its run, what it is, its member if it has one, the members after it."""
 
-    name: str
+    run: str
+    what: str
     stage: Stage
+    training: "Training"
     member: "Member | None" = None
     then: "tuple[Member, ...]" = ()
+    is_last: bool = False
     attempt: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the name for messages, behind the name of the run if the run has one."""
+        return f"{self.run}: {self.what}" if self.run else self.what
 
 
 def train(training: "Training", launch: Launch, show: Show = lambda members, done: None) -> list[str]:
@@ -541,44 +601,89 @@ def train(training: "Training", launch: Launch, show: Show = lambda members, don
     DataError
         Members failed, after the others were trained; the message names the first one's log.
     """
-    missing, run, arm = training.missing, training.run, training.experiment.arm
-    if not missing:
-        return training.train()
-    engine = launch.engine(run)
-    try:
-        log = run.chunk(0, arm).parent
-        first: list[_Job] = []
-        for chunk in dict.fromkeys(member.chunk for member in missing):
-            of_chunk = tuple(member for member in missing if member.chunk == chunk)
-            if training.is_prepared(chunk):
-                first += [_member_job(launch, training, member) for member in of_chunk]
-            else:
-                stage = launch.stage(run, "prepare", arm, chunk, log=log / f"chunk-{chunk}.log")
-                first.append(_Job(f"preparation of chunk {chunk}", stage, then=of_chunk))
-        left = _done(engine, first, launch, training, show)
-        if not left:
-            finish = _Job("the end of the run", launch.stage(run, "finish", log=run.path / "finish.log"))
-            _done(engine, [finish], launch, training, lambda members, done: None)
-    finally:
-        engine.close()
+    if training.is_finished:
+        return []
+    left, failed = train_all({"": training}, launch, training.run.path, show)
+    if failed:
+        shown = "; ".join(failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
+        raise DataError(f"{len(failed)} failed: {shown}; the same command tries again")
     return left
 
 
-def _member_job(launch: Launch, training: "Training", member: "Member") -> _Job:
+def train_all(
+    trainings: "Mapping[str, Training]",
+    launch: Launch,
+    folder: Path,
+    show: Show = lambda members, done: None,
+) -> tuple[list[str], list[str]]:
+    """Train the missing members of runs in child processes, in one queue, and write their predictions.
+
+    Parameters
+    ----------
+    trainings : dict of str to Training
+        Trainings by the name of the run, which stands before the names of members; it may be empty.
+    launch : Launch
+        Where and how.
+    folder : Path
+        Folder for the files of Slurm's jobs.
+    show : callable
+        As for `train`.
+
+    Returns
+    -------
+    left : list of str
+        One text ``member: process`` per member that was left to another process.
+    failed : list of str
+        One text with name, reason and log per stage that failed; all others were done.
+
+    Raises
+    ------
+    UsageError
+        The engine does not exist or does not answer.
+    """
+    jobs = [job for run, training in trainings.items() for job in _first_jobs(launch, training, run)]
+    engine = launch.engine(folder)
+    try:
+        return _done(engine, jobs, launch, show)
+    finally:
+        engine.close()
+
+
+def _first_jobs(launch: Launch, training: "Training", run: str) -> list[_Job]:
+    """Return the jobs of a training that wait for no other job; `run` stands before their names."""
+    missing, arm = training.missing, training.experiment.arm
+    jobs = [] if missing else [_last_job(launch, training, run)]
+    for chunk in dict.fromkeys(member.chunk for member in missing):
+        of_chunk = tuple(member for member in missing if member.chunk == chunk)
+        if training.is_prepared(chunk):
+            jobs += [_member_job(launch, training, member, run) for member in of_chunk]
+        else:
+            log = training.run.chunk(0, arm).with_name(f"chunk-{chunk}.log")
+            stage = launch.stage(training.run, "prepare", arm, chunk, log=log)
+            jobs.append(_Job(run, f"preparation of chunk {chunk}", stage, training, then=of_chunk))
+    return jobs
+
+
+def _member_job(launch: Launch, training: "Training", member: "Member", run: str) -> _Job:
     """Return the job that trains a member."""
-    folder = training.folder(member).path
     arguments = (training.experiment.arm, member.chunk, member.init)
-    stage = launch.stage(training.run, "member", *arguments, log=folder.with_name(f"{folder.name}.log"))
-    return _Job(member.name, stage, member)
+    stage = launch.stage(training.run, "member", *arguments, log=training.log(member))
+    return _Job(run, member.name, stage, training, member)
 
 
-def _done(
-    engine: Engine, jobs: Sequence[_Job], launch: Launch, training: "Training", show: Show
-) -> list[str]:
-    """Wait until jobs, and those that follow from them, have ended; return what was left to others."""
+def _last_job(launch: Launch, training: "Training", run: str) -> _Job:
+    """Return the job that finishes a run."""
+    stage = launch.stage(training.run, "finish", log=training.run.path / "finish.log")
+    return _Job(run, "the end of the run", stage, training, is_last=True)
+
+
+def _done(engine: Engine, jobs: Sequence[_Job], launch: Launch, show: Show) -> tuple[list[str], list[str]]:
+    """Wait until jobs, and those that follow, have ended; return what was left and what failed."""
     left: list[str] = []
     failed: list[str] = []
-    running, waiting, trained = {}, list(jobs), 0
+    unfinished = set()  # runs of which something was left or failed
+    running: dict[_Job, Future] = {}
+    waiting, trained = list(jobs), 0
     while waiting or running:
         if waiting:
             running |= zip(waiting, engine.submit([job.stage for job in waiting]), strict=True)
@@ -588,20 +693,22 @@ def _done(
             outcome = _outcome(running.pop(job))
             if outcome.state == DONE:
                 trained += job.member is not None
-                waiting += [_member_job(launch, training, member) for member in job.then]
-            elif outcome.state == LEFT:
-                left.append(f"{job.name}: {outcome.message}")
+                waiting += [_member_job(launch, job.training, one, job.run) for one in job.then]
             elif outcome.state == FAILED and job.attempt < launch.retries:
                 waiting.append(dataclasses.replace(job, attempt=job.attempt + 1))
             else:
-                failed.append(f"{job.name}: {outcome.message} (log: {job.stage.log})")
-        members = {job.name: training.folder(job.member).path for job in running if job.member}
+                unfinished.add(job.training)
+                if outcome.state == LEFT:
+                    left.append(f"{job.name}: {outcome.message}")
+                else:
+                    failed.append(f"{job.name}: {outcome.message} (log: {job.stage.log})")
+            others = {other.training for other in [*running, *waiting]} | unfinished
+            if not job.is_last and job.training not in others:
+                waiting.append(_last_job(launch, job.training, job.run))
+        members = {job.name: job.training.folder(job.member).path for job in running if job.member}
         begun = [item for item in members.items() if work_folder(item[1]).exists()]
         show([Progress.read(*item) for item in begun], trained)
-    if failed:
-        shown = "; ".join(failed[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
-        raise DataError(f"{len(failed)} failed: {shown}; the same command tries again")
-    return left
+    return left, failed
 
 
 def _outcome(future: Future) -> Outcome:

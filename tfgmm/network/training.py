@@ -139,10 +139,39 @@ class Training:
         """
         return self.run.member(member.chunk, member.init, self.experiment.arm)
 
+    def log(self, member: Member) -> Path:
+        """Return the path of the file of messages of a member's training, beside its folder.
+
+        Parameters
+        ----------
+        member : Member
+            Station chunk and initialisation.
+
+        Returns
+        -------
+        Path
+        """
+        folder = self.folder(member).path
+        return folder.with_name(f"{folder.name}.log")
+
     @property
     def missing(self) -> list[Member]:
         """Return the members that are not trained for all intensity measures or have damaged files."""
         return [m for m in self.members if m in self.damaged or not self._has_all_measures(m)]
+
+    @property
+    def is_finished(self) -> bool:
+        """Return True if the run has all its members and undamaged tables; False for all other arms."""
+        if self.missing or self.experiment.arm != self.run.experiment.arm:
+            return False
+        wanted, manifest = {(one.chunk, one.init) for one in self.members}, self.run.manifest
+        try:
+            files.refuse_changed(self.run.path, manifest.hashes(), "")
+            return PREDICTIONS in manifest.hashes() and all(
+                wanted <= {*manifest.members(im)} for im in self.experiment.ims
+            )
+        except DataError:
+            return False
 
     def _has_all_measures(self, member: Member) -> bool:
         """Return True if a member is trained for all intensity measures."""
@@ -247,23 +276,7 @@ class Training:
         """
         first = self.missing[0]
         self.prepare(first.chunk)  # once for all members of the chunk
-        begun = time.monotonic()
-        material = self.material(first)
-        settings = self.experiment.training
-        model = compiled(material, seed=0)
-        examples = batches.training_batches(
-            material.training, material.moving, settings.batch_size, range(1), 0, turns=settings.turns
-        )
-        batch = next(iter(examples))
-        model.train_on_batch(*batch)
-        started = time.monotonic()
-        for _ in range(trials):
-            model.train_on_batch(*batch)
-        step = (time.monotonic() - started) / trials
-        # A forward pass is a third of a training step; stopping and predicting are built as well.
-        epoch = material.steps + len(material.stopping) / settings.batch_size / 3
-        final = len(material.scored) / settings.batch_size / 3
-        return 2 * (started - begun) + step * (material.epochs * epoch + final)
+        return seconds_of_training(lambda: self.material(first), trials)
 
     def train(self, report: Report = lambda name, share: None) -> list[str]:
         """Train the missing members and write the predictions; return members left to other processes.
@@ -461,6 +474,40 @@ class Training:
         return predictions.read(folder.predictions)
 
 
+def seconds_of_training(make_material: Callable[[], Material], trials: int = 3) -> float:
+    """Measure a few training steps, and return the time that the training of one member takes, s.
+
+    Parameters
+    ----------
+    make_material : callable
+        Function that returns the records and the makers of input maps of the member.
+    trials : int
+        Number of steps that are measured.
+
+    Returns
+    -------
+    float
+        Time of training, without an early stop, and prediction, s.
+    """
+    begun = time.monotonic()
+    material = make_material()
+    settings = material.experiment.training
+    model = compiled(material, seed=0)
+    examples = batches.training_batches(
+        material.training, material.moving, settings.batch_size, range(1), 0, turns=settings.turns
+    )
+    batch = next(iter(examples))
+    model.train_on_batch(*batch)
+    started = time.monotonic()
+    for _ in range(trials):
+        model.train_on_batch(*batch)
+    step = (time.monotonic() - started) / trials
+    # A forward pass is a third of a training step; stopping and predicting are built as well.
+    epoch = material.steps + len(material.stopping) / settings.batch_size / 3
+    final = len(material.scored) / settings.batch_size / 3
+    return 2 * (started - begun) + step * (material.epochs * epoch + final)
+
+
 def _training_records(predictions_of_chunk: pd.DataFrame) -> pd.DataFrame:
     """Return the training records of a chunk, each once, from the predictions of all its members."""
     first = predictions_of_chunk["init"].iloc[0]
@@ -499,10 +546,21 @@ def reopen(run: RunFolder) -> Training:
     return Training(run, dataset, make_folds(dataset, run.experiment))
 
 
-def _in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
+def in_precision_of_run(experiment: Experiment, folder: Path) -> Experiment:
     """Return the experiment with ``auto`` replaced by the number format of the run or this machine.
 
     The format of an existing run has precedence.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Description of a run.
+    folder : Path
+        Folder of the run, which may not exist yet.
+
+    Returns
+    -------
+    Experiment
     """
     if experiment.network.precision == "auto" and (folder / DESCRIPTION).is_file():
         return experiment.computed_in(RunFolder.open(folder).experiment.network.precision)
@@ -553,7 +611,7 @@ def begin(
     DataError
         The data cannot be read or split into roles.
     """
-    experiment = batches.resolved(experiment) if overwrite else _in_precision_of_run(experiment, folder)
+    experiment = batches.resolved(experiment) if overwrite else in_precision_of_run(experiment, folder)
     if dataset is None:
         dataset = _dataset(experiment, folder, overwrite)
     folds = make_folds(dataset, experiment)

@@ -8,6 +8,7 @@ from tfgmm import __version__
 from tfgmm.core import files, lease
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.data.dataset import Dataset
+from tfgmm.runs.configuration import options
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import MANIFEST
 from tfgmm.runs.predictions import PREDICTIONS
@@ -82,7 +83,7 @@ def begin(
         raise UsageError(f"{path} exists and is no run folder: choose another --out")
     with lease.held(path / "run"):
         if is_run and not overwrite:
-            _refuse_other(run, RunFolder.open(path))
+            refuse_other(run, RunFolder.open(path))
         else:
             if is_run:
                 _clear(path)
@@ -140,15 +141,37 @@ def _clear(path: Path) -> None:
             target.unlink(missing_ok=True)
 
 
-def _refuse_other(run: RunFolder, existing: RunFolder) -> None:
-    """Raise `UsageError` if `run` has other settings or data than the existing run in the folder."""
-    wanted, present = (each.experiment.model_dump() for each in (run, existing))
-    # The dataset may have moved: its content counts, not its path.
-    different = [name for name in wanted if wanted[name] != present[name] and name != "data"]
-    if run.data["digest"] != existing.data["digest"]:
-        different.append("content of the data")
+def refuse_other(run: RunFolder, existing: RunFolder) -> None:
+    """Raise an error if a run has other settings or data than the existing run in its folder.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run that is wanted.
+    existing : RunFolder
+        The run that is there.
+
+    Raises
+    ------
+    UsageError
+        They differ; the message has each setting with both values.
+    """
+    wanted, present = (options(each.experiment) for each in (run, existing))
+    for values, one in ((wanted, run), (present, existing)):
+        values.pop("data", None)  # the dataset may have moved: its content counts, not its path
+        values["content of the data"] = one.data["digest"][:12]
+    different = [
+        f"{name} {_shown(present.get(name))}, now {_shown(wanted.get(name))}"
+        for name in wanted | present
+        if wanted.get(name) != present.get(name)
+    ]
     if different:
         raise UsageError(
-            f"{run.path} holds another run (different: {', '.join(different)}): "
+            f"{run.path} holds another run (different: {'; '.join(different)}): "
             "choose another --out, or replace it with --overwrite"
         )
+
+
+def _shown(value: object) -> str:
+    """Return a value of an option as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
