@@ -74,10 +74,13 @@ def read(path: Path) -> Study:
         raise DataError(
             f"{path}: {RUNS} is no table of runs: write [{RUNS}.NAME] above the options of a run"
         )
-    if tables == {"": {}} and not each:
+    if not tables or (tables == {"": {}} and not each):
         raise UsageError(f"{path} names no run: write [{RUNS}.NAME] above the options of each run")
     common, runs = _values(content, f"{path}", _REFUSED), {}
-    folder, launch = Path(common.pop("out", Path("runs") / path.stem)), Launch()
+    out = common.pop("out", str(Path("runs") / path.stem))
+    if not isinstance(out, str):
+        raise UsageError(f"{path}: out is {out!r}, expected the name of a folder")
+    folder, launch = Path(out), Launch()
     for name, values, where in _runs(path, tables, each):
         if name in runs:
             raise UsageError(f"{path}: two runs are called {name}")
@@ -96,6 +99,8 @@ def _runs(path: Path, tables: dict[str, dict], each_of_all: Any) -> Iterator[tup
     for table, content in tables.items():
         own = {key: value for key, value in content.items() if key != EACH}
         each = content.get(EACH, each_of_all)
+        if EACH not in content and isinstance(each, dict):
+            each = {key: values for key, values in each.items() if key not in own}  # its own options win
         if not isinstance(each, dict) or not all(isinstance(one, list) and one for one in each.values()):
             raise DataError(f'{path}: {EACH} has lists of values, as {EACH}.networks = ["kik", "kik,meso"]')
         for chosen in itertools.product(*each.values()):

@@ -63,7 +63,10 @@ def _checked(function: Callable, described: Any) -> Callable:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise UsageError(f"{function.__qualname__}: {error}; it takes {signature}") from error
         for name, value in given.items():
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
                 _check_options(described, value, hints().get(name, Any))
@@ -107,6 +110,8 @@ def matches(value: object, hint: Any) -> bool:
     >>> matches([1, 2.5], tuple[float, float]), matches("K01", Iterable[str]), matches(True, int)
     (True, False, False)
     """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # a number of NumPy, or an array of one number
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind in _UNIONS:
         fits = any(matches(value, part) for part in parts)

@@ -203,9 +203,7 @@ def _of_networks(table: pd.DataFrame) -> Finding:
     """Return what the networks add to backbone and field, place by place."""
     alone = table[table["model"] == scores.FIELD_ALONE]
     if alone.empty:
-        return Finding(
-            NETWORKS, "not told apart", "The run has no field, and so no twin without networks beside it."
-        )
+        return Finding(NETWORKS, "not told apart", "No twin without networks has records here beside them.")
     short, text = [], []
     for verdict, words in _HELP.items():
         rows = alone[alone["verdict"] == verdict]
@@ -214,7 +212,7 @@ def _of_networks(table: pd.DataFrame) -> Finding:
             short.append(f"{words} {where}")
         if len(rows) and verdict == BEHIND:
             text.append(f"The same model without them, {scores.FIELD_ALONE}, has smaller errors {where}.")
-    if not (alone["verdict"] == AHEAD).any():
+    if not alone["verdict"].isin([AHEAD, UNTOLD]).any():
         text.append("These records give no reason for networks.")
     if len(short) == 1 and set(alone["cell"]) == set(PLACES):
         short = [_EVERYWHERE[alone["verdict"].iloc[0]]]
@@ -234,6 +232,8 @@ def _of_sigma(score_table: pd.DataFrame) -> Finding:
         word = _word(statistics, scores.judge(statistics)["verdict"])
         short.setdefault(word, []).append(place)
         text.append(f"{place}: {_spread(statistics)}")
+    if not short:
+        return Finding(SIGMA, "not told: no records", "")
     if len(short) == 1:
         words = f"{next(iter(short))} everywhere"
     else:

@@ -48,9 +48,8 @@ def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage 
 def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
     """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events.
 
-    What is shrunken is the mean over the members of a chunk, as it is in predictions. The field has not
-    seen the time of the events, as it will not have seen that of the next one
-    (`tfgmm.network.fields.unseen`).
+    What is shrunken is the mean over the members of a chunk, as it is in scores. The field has not seen the
+    time of the events, as it will not have seen that of the next one (`tfgmm.network.fields.unseen`).
     """
     stopping = (table["event_role"] == STOPPING) & (table["site_role"] != VALIDATION)
     held = table[stopping & (table["backbone"] != 0)]

@@ -21,9 +21,9 @@ from tfgmm.stats.field_records import Cells, Records
 
 #: Numbers of training sites and events from which networks learn what the field tells of a site without
 #: records of its own. Of fewer they learn the sites by heart, which the field of the sites' records then
-#: tells once more: RMSE of known stations 0.585 in place of 0.568 with 57 sites, 0.574 in place of 0.555
-#: with 70 events. With 670 sites and 509 events it was better, by 0.010 there and by 0.020 at new sites
-#: (docs/results/ideas.md).
+#: tells once more: RMSE of known stations at the best share 0.585 in place of 0.567 with 57 sites, 0.576 in
+#: place of 0.555 with 69 events. With 670 sites and 509 events it was better, by 0.010 there and by 0.020
+#: at new sites (docs/results/ideas.md).
 FEWEST_SITES, FEWEST_EVENTS = 200, 400
 
 

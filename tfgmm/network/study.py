@@ -13,7 +13,13 @@ from tfgmm.core.lease import Lease
 from tfgmm.data.dataset import Dataset
 from tfgmm.network import member
 from tfgmm.network.batches import Material
-from tfgmm.network.training import Report, Training, in_precision_of_run, seconds_of_training
+from tfgmm.network.training import (
+    Report,
+    Training,
+    in_precision_of_run,
+    refuse_unknown_chunks,
+    seconds_of_training,
+)
 from tfgmm.runs import beginning
 from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.folds import make_folds
@@ -101,6 +107,7 @@ def plan(experiment: Experiment, folder: Path, dataset: Dataset, chunks: tuple[i
         The data cannot be split into roles.
     """
     experiment, times = in_precision_of_run(experiment, folder), []
+    refuse_unknown_chunks(experiment, chunks)
     places = [(c, i) for c in chunks or range(experiment.chunks) for i in range(experiment.inits)]
     if (folder / DESCRIPTION).is_file():
         existing = RunFolder.open(folder)
@@ -163,6 +170,11 @@ def train_here(trainings: Mapping[str, Training], report: Report) -> tuple[list[
         return not owner
 
     for run, training in trainings.items():
+        try:
+            missing = training.missing
+        except TfgmmError as error:
+            failed.append(f"{run}: {one_line(error)}")
+            continue
         done = [
             tried(
                 f"{run}: {one.name}",
@@ -171,7 +183,7 @@ def train_here(trainings: Mapping[str, Training], report: Report) -> tuple[list[
                     training.train_member, one, lambda name, share, run=run: report(f"{run}: {name}", share)
                 ),
             )
-            for one in training.missing
+            for one in missing
         ]
         if all(done):
             tried(f"{run}: the end of the run", training.run.path / "finish.log", training.train)

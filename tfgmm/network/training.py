@@ -403,7 +403,13 @@ class Training:
                 for chunk, of_chunk in rows.groupby("chunk", observed=True)
                 if covariances
             }
-            of_members = self._with_unseen(rows, str(im), str(arm)) if by_chunk else rows
+            try:
+                of_members = self._with_unseen(rows, str(im), str(arm)) if by_chunk else rows
+            except DataError as error:
+                if arm == arm_of_run:
+                    raise
+                _log.warning("%s: arm %s is left out", error, arm)
+                continue
             shrinkage, combined = combination.combine(of_members.reset_index(drop=True), by_chunk)
             tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY, *UNSEEN], errors="ignore"))
             if arm == arm_of_run:
@@ -578,6 +584,13 @@ def _dataset(experiment: Experiment, folder: Path, overwrite: bool) -> Dataset:
     return RunFolder.open(folder).dataset()
 
 
+def refuse_unknown_chunks(experiment: Experiment, chunks: tuple[int, ...] | None) -> None:
+    """Raise `UsageError` if a run has no such chunk; None are all chunks."""
+    unknown = set(chunks or ()) - set(range(experiment.chunks))
+    if unknown:
+        raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
+
+
 def begin(
     experiment: Experiment,
     folder: Path,
@@ -617,9 +630,7 @@ def begin(
     folds = make_folds(dataset, experiment)
     Material.of(dataset, experiment, folds[0])  # raises an error before a folder is made
     backbones.check(experiment)
-    unknown = set(chunks or ()) - set(range(experiment.chunks))
-    if unknown:
-        raise UsageError(f"no chunk {min(unknown)}: the run has chunks 0 to {experiment.chunks - 1}")
+    refuse_unknown_chunks(experiment, chunks)
     channels = select(dataset.layers or (), experiment.drop)
     run = beginning.begin(folder, experiment, dataset, overwrite, channels=channels)
     with held(run.path / "run"):

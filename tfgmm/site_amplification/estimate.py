@@ -365,9 +365,9 @@ def average_members(
 ) -> dict[str, list[np.ndarray]]:
     """Return averages over events of what the network of each member adds to the median of ln IM.
 
-    That is the whole mean of ln IM for networks without backbone; with one, the networks have their share
-    at full support, whatever the support of the events. One member is in memory at a time, and predicts
-    all measures at once.
+    That is the whole mean of ln IM for networks without backbone; with one, the networks have the share of
+    the run's own arm at full support, whatever the support of the events. One member is in memory at a
+    time, and predicts all measures at once.
 
     Parameters
     ----------

@@ -153,8 +153,12 @@ def out_of_block(
         raise DataError(
             f"field: {counted(len(records.source_km), 'event')} cannot be split in {event_blocks} blocks"
         )
-    block = blocks_of(event_time, event_blocks)[records.event]
-    block_of_cell = blocks_of(event_time, event_blocks, times)
+    of_events = blocks_of(event_time, event_blocks)
+    block = of_events[records.event]
+    # Events of one time may be in two blocks; an event of the records is in its own.
+    block_of_cell = np.where(
+        cells.event >= 0, of_events[cells.event], blocks_of(event_time, event_blocks, times)
+    )
     mean, variance = np.zeros(len(block_of_cell)), np.zeros(len(block_of_cell))
     for number in np.unique(block_of_cell):
         fitted = condition(covariance, records.chosen(block != number))

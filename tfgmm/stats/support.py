@@ -378,7 +378,10 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     event, _ = pd.factorize(residuals["chunk"].astype(str) + " " + event_ids)
     count = np.bincount(event)
     number = effective_number(count, rho)
-    if event_ids.nunique() < FEWEST_EVENTS or number.sum() < FEWEST_RECORDS:
+    event_of_group = event_ids.to_numpy()[~pd.Series(event).duplicated()]
+    # An event that several ensembles predict is no new evidence.
+    weight = 1 / pd.Series(event_of_group).groupby(event_of_group).transform("size").to_numpy()
+    if event_ids.nunique() < FEWEST_EVENTS or weight @ number < FEWEST_RECORDS:
         return Shrinkage()
 
     def products(first_z: np.ndarray, second_z: np.ndarray) -> np.ndarray:
@@ -395,7 +398,7 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
         shrinkage = Shrinkage(np.exp(ln_n0), np.exp(ln_variance_u), full_share=full_share)
         variance = stddev**2 + shrinkage.added_variance(n) + tau_square
         z = (residual - shrinkage.share(n) * u) / np.sqrt(variance)
-        misfit = np.log(variance).sum() + products(z, z).sum()
+        misfit = weight[event] @ np.log(variance) + weight @ products(z, z)
         prior = ((np.array([ln_n0, ln_variance_u]) - defaults) / _LOG_STDDEVS) ** 2
         return float(misfit + prior.sum()) / 2
 
@@ -415,11 +418,12 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     scale = np.sqrt(stddev**2 + fitted.added_variance(n) + fitted.tau**2)
     u_z = fitted.share(n) * u / scale
     of_event = pd.DataFrame({"uu": products(u_z, u_z), "ur": products(u_z, residual / scale)})
-    of_event = of_event.groupby(event_ids.to_numpy()[~pd.Series(event).duplicated()]).sum()
+    of_event = of_event.groupby(event_of_group).sum()
     information = of_event["uu"].sum()
     if information == 0:  # the networks say nothing
         return fitted
     share = of_event["ur"].sum() / information
     variance = ((of_event["ur"] - share * of_event["uu"]) ** 2).sum() / information**2
-    weight = FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
-    return dataclasses.replace(fitted, full_share=float(np.clip(1 + weight * (share - 1), 0.0, 1.0)))
+    variance *= len(of_event) / (len(of_event) - 1)
+    full_share = 1 + (share - 1) * FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
+    return dataclasses.replace(fitted, full_share=float(np.clip(full_share, 0.0, 1.0)))
