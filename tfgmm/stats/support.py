@@ -336,9 +336,10 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     2.7) weigh as much as one record: they decide only where the records do not, as where all have the same
     support.
 
-    Then :math:`w_1` is weighed against the prior 1 +- `FULL_SHARE_STDDEV`, with the variance of its
-    generalised least squares estimate, between events (sandwich): residuals of an event are alike in more
-    than its event term.
+    Then :math:`w_1` is estimated anew by least squares of single records, each with the weight one over its
+    variance: the share that is best between events need not be that within events, and this one has the
+    smallest errors of records. It is weighed against the prior 1 +- `FULL_SHARE_STDDEV` by its variance
+    between events (sandwich).
 
     Records of blocks of magnitude and distance that were left out of the training tell more than records of
     other events of the same kind, whose support is high.
@@ -383,13 +384,6 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     weight = 1 / pd.Series(event_of_group).groupby(event_of_group).transform("size").to_numpy()
     if event_ids.nunique() < FEWEST_EVENTS or weight @ number < FEWEST_RECORDS:
         return Shrinkage()
-
-    def products(first_z: np.ndarray, second_z: np.ndarray) -> np.ndarray:
-        """Return products of standardised values with the inverse correlation matrix, by event."""
-        first_mean, second_mean = (np.bincount(event, z) / count for z in (first_z, second_z))
-        deviations = (first_z - first_mean[event]) * (second_z - second_mean[event])
-        return number * first_mean * second_mean + np.bincount(event, deviations) / (1 - rho)
-
     defaults = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
 
     def loss(others: np.ndarray, ln_n0: float) -> float:
@@ -398,7 +392,10 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
         shrinkage = Shrinkage(np.exp(ln_n0), np.exp(ln_variance_u), full_share=full_share)
         variance = stddev**2 + shrinkage.added_variance(n) + tau_square
         z = (residual - shrinkage.share(n) * u) / np.sqrt(variance)
-        misfit = weight[event] @ np.log(variance) + weight @ products(z, z)
+        mean_z = np.bincount(event, z) / count
+        # With the inverse of a matrix of rho beside the diagonal of 1: mean, and deviations from it.
+        misfit = weight[event] @ (np.log(variance) + (z - mean_z[event]) ** 2 / (1 - rho))
+        misfit += weight * number @ mean_z**2
         prior = ((np.array([ln_n0, ln_variance_u]) - defaults) / _LOG_STDDEVS) ** 2
         return float(misfit + prior.sum()) / 2
 
@@ -416,9 +413,8 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     ln_n0, ln_variance_u, _, tau_square = minimize(loss_of_all, best[1:], bounds=bounds).x.tolist()
     fitted = Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
     scale = np.sqrt(stddev**2 + fitted.added_variance(n) + fitted.tau**2)
-    u_z = fitted.share(n) * u / scale
-    of_event = pd.DataFrame({"uu": products(u_z, u_z), "ur": products(u_z, residual / scale)})
-    of_event = of_event.groupby(event_of_group).sum()
+    u_z, residual_z = fitted.share(n) * u / scale, residual / scale
+    of_event = pd.DataFrame({"uu": u_z**2, "ur": u_z * residual_z}).groupby(event_ids.to_numpy()).sum()
     information = of_event["uu"].sum()
     if information == 0:  # the networks say nothing
         return fitted
