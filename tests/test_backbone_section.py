@@ -32,7 +32,11 @@ def test_every_model_has_a_row_and_a_reason(evaluated):
     assert (models.loc[models["weight"] == 0, "note"].str.startswith("dropped")).all()
     whole = table[table["model"] == RECENTRED]
     assert (whole[["tau", "phi_ss"]] > 0).all(axis=None) and whole["chunks"].tolist() == [2, 2]
-    for said in ("region california", "Assumed: R is the closest distance", "at a support of"):
+    for said in (
+        "region california",
+        "Assumed: R is the closest distance",
+        "of what the networks say is added",
+    ):
         assert said in section.text
     assert "truncated" not in section.text
     assert not section.shown.isna().any(axis=None)

@@ -129,9 +129,9 @@ def test_a_term_without_variance_is_told_nothing_of(table):
         (lambda terms: terms.paths("S9999"), "no station S9999"),
         (lambda terms: terms.sources(cell_deg=0.0), "choose a size above 0"),
         (lambda terms: terms.paths("S0001", cell_deg=float("nan")), "choose a size above 0"),
-        (lambda terms: terms.paths(["S0001"]), r"station \['S0001'\]: give the id of one station"),
-        (lambda terms: terms.sources(cell_deg="a"), "cell_deg 'a' is no number"),
-        (lambda terms: terms.sources(depth_km="deep"), "depth_km 'deep' is no number"),
+        (lambda terms: terms.paths(["S0001"]), r"station is \['S0001'\], expected str"),
+        (lambda terms: terms.sources(cell_deg="a"), "cell_deg is 'a', expected float"),
+        (lambda terms: terms.sources(depth_km="deep"), "depth_km is 'deep', expected float"),
         (lambda terms: terms.sites(at(139.9, 95.0)), "row 1: latitude 95.0 is no number from -90 to 90"),
         (lambda terms: terms.sites(at(139.9, 35.0).drop(columns="latitude")), "column latitude is missing"),
         (lambda terms: terms.sites(at(155.0, 35.0)), "row 1: 155 E 35 N is 1,.* km from the centre"),
@@ -237,7 +237,7 @@ def test_a_run_with_field_tells_of_its_stations(field_run):
     assert terms.sites()["station_id"].tolist() == run.stations()["station_id"].tolist()
     with pytest.raises(UsageError, match=r"no SA\(9.0\)"):
         run.field("SA(9)")
-    with pytest.raises(UsageError, match="unknown intensity measure 3"):
+    with pytest.raises(UsageError, match="im is 3, expected str"):
         run.field(3)
 
 

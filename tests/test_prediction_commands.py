@@ -1,6 +1,7 @@
 """The commands predict and query with catalogues and sites as users have them."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -99,7 +100,8 @@ def test_query_of_one_scenario_prints_a_table(inputs, run, url):
 
 def test_predict(inputs, run, monkeypatch):
     asked = []
-    opened = SimpleNamespace(path="run", simulated=False, experiment=SimpleNamespace(ims=("PGA",)))
+    experiment = SimpleNamespace(ims=("PGA",))
+    opened = Mock(spec=RunFolder, path="run", simulated=False, experiment=experiment)
     loaded = SimpleNamespace(members=[1, 2], ims=("PGA",))
     monkeypatch.setattr(RunFolder, "open", lambda path: opened)
     conditions = set()

@@ -315,7 +315,7 @@ class Run(Shown, os.PathLike):
         )
 
     def refit(
-        self, data: Dataset | PathLike, *, report: ReportStage = lambda what, share: None
+        self, data: Dataset | stored.Dataset | PathLike, *, report: ReportStage = lambda what, share: None
     ) -> pd.DataFrame:
         """Fit the backbone, and condition the field, on newer records in minutes; networks are not trained.
 

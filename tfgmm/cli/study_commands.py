@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import tfgmm
-from tfgmm.cli import options, study_file
+from tfgmm.cli import options
 from tfgmm.cli.console import (
     console,
     duration,
@@ -20,8 +20,6 @@ from tfgmm.cli.console import (
 )
 from tfgmm.core import outputs
 from tfgmm.core.errors import DataError, TfgmmError, UsageError, counted
-from tfgmm.runs.run import DESCRIPTION
-from tfgmm.simulation import simulated
 
 if TYPE_CHECKING:
     from tfgmm.cli.study_file import Study
@@ -43,6 +41,8 @@ def study(
     ] = False,
 ) -> None:
     """Train all runs of a file in one queue, resumable with the same command."""
+    from tfgmm.cli import study_file  # it and what else is imported in functions takes long to load
+
     read = study_file.read(file)
     outputs.refuse_file_name(read.folder, "a study")
     import_tensorflow()
@@ -91,6 +91,8 @@ def _train(read: "Study", trainings: "dict[str, Training]", missing: int) -> tup
 
 def _begun(read: "Study") -> "dict[str, Training]":
     """Begin all runs; if runs that are there do not fit, raise one error for all, and write nothing."""
+    from tfgmm.runs.run import DESCRIPTION
+
     trainings, open_dataset = {}, _opening()
     for present in (True, False):
         problems: dict[str, TfgmmError] = {}
@@ -108,6 +110,7 @@ def _begun(read: "Study") -> "dict[str, Training]":
 
 def _opening():
     """Return a function that reads each dataset once; None for one that is gone."""
+    from tfgmm.simulation import simulated
 
     @lru_cache
     def open_dataset(data: str | None):
@@ -132,6 +135,7 @@ def _say_plans(read: "Study") -> None:
     import pandas as pd
 
     from tfgmm.network import study
+    from tfgmm.simulation import simulated
 
     rows, problems, seconds, open_dataset = [], {}, 0.0, _opening()
     datasets = [open_dataset(experiment.data) for experiment, _ in read.runs.values()]

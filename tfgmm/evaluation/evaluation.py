@@ -101,16 +101,12 @@ class Evaluation:
         -------
         list of Finding
             How good the ensemble is at known and held-out sites and events, beside other models; what the
-            networks add; if sigma is right; where the run may be used.
-
-        Raises
-        ------
-        StopIteration
-            The evaluation has no sections on scores.
+            networks add; if sigma is right; where the run may be used. Empty without sections on scores.
         """
-        return findings.of_measure(
-            im, self.section("differences").table, self.section("scores").table, _scope(self.scored, im)
-        )
+        tables = {section.name: section.table for section in self.sections}
+        if not {"differences", "scores"} <= {*tables}:
+            return []
+        return findings.of_measure(im, tables["differences"], tables["scores"], _scope(self.scored, im))
 
 
 def _scope(scored: ScoredRun, im: str) -> findings.Scope:

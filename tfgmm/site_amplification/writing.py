@@ -347,7 +347,7 @@ def map_site_amplification(
     ims = tuple(ims or run.experiment.ims)
     folder = out or run.path / "site_amplification"
     refuse_strangers(folder, ims, [second.path.name for second in runs[1:]], overwrite)
-    if places is None:
+    if places is None or places.empty:
         places = pd.DataFrame({"name": [], "longitude": [], "latitude": []})
     _refuse_outside(run, places)
     studies = [Study(opened, options) for opened in runs]

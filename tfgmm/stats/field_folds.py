@@ -157,7 +157,7 @@ def out_of_block(
     block = of_events[records.event]
     # Events of one time may be in two blocks; an event of the records is in its own.
     block_of_cell = np.where(
-        cells.event >= 0, of_events[cells.event], blocks_of(event_time, event_blocks, times)
+        cells.event >= 0, of_events[np.maximum(cells.event, 0)], blocks_of(event_time, event_blocks, times)
     )
     mean, variance = np.zeros(len(block_of_cell)), np.zeros(len(block_of_cell))
     for number in np.unique(block_of_cell):
