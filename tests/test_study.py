@@ -13,6 +13,7 @@ from tfgmm.cli.app import main
 from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.core.lease import Lease
 from tfgmm.network import training
+from tfgmm.simulation import simulated
 
 #: Two runs of two members of seconds each.
 COMMON = """
@@ -117,7 +118,7 @@ def study(root, capfd):
 
 def test_a_study_without_data_is_of_simulated_records(monkeypatch):
     dataset = small_dataset()
-    monkeypatch.setattr(study_commands.simulated, "embedded", lambda: dataset)
+    monkeypatch.setattr(simulated, "embedded", lambda: dataset)
     open_dataset = study_commands._opening()
     assert open_dataset(None) is dataset and open_dataset("nowhere") is None
 
