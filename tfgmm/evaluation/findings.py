@@ -68,7 +68,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """What the records of a run cover, which says where the run may be used.
+    """State what the records of a run cover, and so where the run may be used.
 
     Attributes
     ----------

@@ -59,7 +59,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run of a study has and costs.
+    """State what a run of a study has and costs.
 
     Attributes
     ----------

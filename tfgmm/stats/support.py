@@ -412,14 +412,21 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
         best = min(best, (search.fun, ln_n0, *others))
     ln_n0, ln_variance_u, _, tau_square = minimize(loss_of_all, best[1:], bounds=bounds).x.tolist()
     fitted = Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
-    scale = np.sqrt(stddev**2 + fitted.added_variance(n) + fitted.tau**2)
-    u_z, residual_z = fitted.share(n) * u / scale, residual / scale
-    of_event = pd.DataFrame({"uu": u_z**2, "ur": u_z * residual_z}).groupby(event_ids.to_numpy()).sum()
+    return dataclasses.replace(fitted, full_share=_full_share(fitted, residuals))
+
+
+def _full_share(fitted: Shrinkage, residuals: pd.DataFrame) -> float:
+    """Estimate the share of u at full support by least squares, weighed against its prior."""
+    n = residuals["n"]
+    scale = np.sqrt(residuals["stddev"] ** 2 + fitted.added_variance(n) + fitted.tau**2)
+    u_z, residual_z = fitted.share(n) * residuals["u"] / scale, residuals["backbone_residual"] / scale
+    of_event = pd.DataFrame({"uu": u_z**2, "ur": u_z * residual_z})
+    of_event = of_event.groupby(residuals["event_id"].astype(str)).sum()
     information = of_event["uu"].sum()
     if information == 0:  # the networks say nothing
-        return fitted
+        return 1.0
     share = of_event["ur"].sum() / information
     variance = ((of_event["ur"] - share * of_event["uu"]) ** 2).sum() / information**2
     variance *= len(of_event) / (len(of_event) - 1)
-    full_share = 1 + (share - 1) * FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
-    return dataclasses.replace(fitted, full_share=float(np.clip(full_share, 0.0, 1.0)))
+    shrunken = 1 + (share - 1) * FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
+    return float(np.clip(shrunken, 0.0, 1.0))
