@@ -76,6 +76,11 @@ def test_an_interval_that_ends_at_zero_is_level():
     ].tolist() == [LEVEL]
 
 
+def test_a_difference_that_cannot_be_written_is_none():
+    rows = everywhere(RIVAL, -0.0002, -0.0004, -0.0001)
+    assert set(findings.verdicts(pd.DataFrame(rows))["verdict"]) == {LEVEL}
+
+
 def test_rivals_with_the_same_information_are_named_and_simpler_models_are_not():
     rows = everywhere(RIVAL, -0.04, -0.06, -0.01) + everywhere("regression", -0.3, -0.4, -0.2)
     rows += everywhere(scores.FIELD_ALONE, -0.01, -0.03, 0.02)

@@ -17,6 +17,8 @@ from tfgmm.stats import bootstrap
 from tfgmm.stats.calibration import CALIBRATED
 
 AHEAD, LEVEL, BEHIND, UNTOLD = "ahead of", "level with", "behind", "no interval beside"
+#: A difference, ln units, that is none whatever its interval: half of the last digit that is written.
+LEAST_DIFFERENCE = 5e-4
 #: Places and events by cell (site role / event role), in the order in which a reader asks. Where site and
 #: event both trained nothing is compared: rivals with a field do not score their own training records.
 PLACES = {
@@ -105,8 +107,9 @@ def verdicts(differences: pd.DataFrame) -> pd.DataFrame:
         The rows on the RMSE in the cells of `PLACES`: ``im, cell, model``; ``first``, the RMSE of the
         ensemble; ``value``, ``low`` and ``high``, its difference with the wider of the two intervals (over
         events and sites, and over chunks), ln units, below 0 where the ensemble is better; ``verdict``,
-        `AHEAD`, `LEVEL` (the interval holds 0), `BEHIND` or, without an interval, `UNTOLD`; ``narrow``,
-        True where the interval is from too few events or sites.
+        `AHEAD`, `LEVEL` (the interval holds 0, or the difference is below `LEAST_DIFFERENCE`), `BEHIND`
+        or, without an interval, `UNTOLD`; ``narrow``, True where the interval is from too few events or
+        sites.
     """
     rows = differences[(differences["statistic"] == "RMSE") & differences["cell"].isin(PLACES)]
     by_chunks = (rows["high_chunks"] - rows["low_chunks"] > rows["high"] - rows["low"]).to_numpy()
@@ -114,9 +117,13 @@ def verdicts(differences: pd.DataFrame) -> pd.DataFrame:
         low=np.where(by_chunks, rows["low_chunks"], rows["low"]),
         high=np.where(by_chunks, rows["high_chunks"], rows["high"]),
     )
-    verdict = np.select(
-        [rows["low"].isna(), rows["high"] < 0, rows["low"] > 0], [UNTOLD, AHEAD, BEHIND], LEVEL
-    )
+    conditions = [
+        rows["low"].isna(),
+        rows["value"].abs() < LEAST_DIFFERENCE,
+        rows["high"] < 0,
+        rows["low"] > 0,
+    ]
+    verdict = np.select(conditions, [UNTOLD, LEVEL, AHEAD, BEHIND], LEVEL)
     columns = ["im", "cell", "model", "first", "value", "low", "high", "verdict", "narrow"]
     return rows.assign(verdict=verdict, narrow=bootstrap.is_narrow(rows))[columns].reset_index(drop=True)
 
