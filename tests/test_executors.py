@@ -284,7 +284,7 @@ def test_what_sbatch_refuses_is_told(slurm, tmp_path):
 def test_a_missing_extra_is_named(begun, monkeypatch, executor, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
-        UsageError, match=rf"--executor {executor} needs .*: pip install tfgmm\[{executor}\]"
+        UsageError, match=rf'--executor {executor} needs .*: pip install "tfgmm\[{executor}\]"'
     ):
         Launch(executor=executor).engine(begun.run.path)
 

@@ -12,7 +12,7 @@ from tfgmm.core.extras import EXTRAS, needed
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
 #: Top-level modules of all extras but those for development.
-ABSENT = [*(package for packages in EXTRAS.values() for package in packages), "distributed", "submitit"]
+ABSENT = [*(package for packages in EXTRAS.values() for package in packages)]
 #: Modules that import one of them at once; a command that needs them says so.
 NEED_EXTRAS = {
     *(f"tfgmm.readers.waveforms.{name}" for name in ("mesonet", "nied", "nied_format", "obspy_files")),

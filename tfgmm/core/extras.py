@@ -9,6 +9,8 @@ from tfgmm.core.errors import UsageError
 EXTRAS = {
     "waveforms": {"obspy": "ObsPy"},
     "serve": {"starlette": "Starlette", "uvicorn": "Uvicorn", "h11": "h11"},
+    "dask": {"distributed": "Dask"},
+    "slurm": {"submitit": "submitit"},
 }
 
 

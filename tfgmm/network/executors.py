@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tfgmm.core import files
+from tfgmm.core import extras, files
 from tfgmm.core.errors import DataError, UsageError
 from tfgmm.network.child import MEMORY
 from tfgmm.runs.member_folder import MEMORY_HINT, SHARE, STATE, work_folder
@@ -367,10 +367,8 @@ class Dask:
     """
 
     def __init__(self, launch: Launch) -> None:
-        try:
+        with extras.needed(DASK, "--executor dask"):
             import distributed
-        except ImportError as error:
-            raise UsageError(_missing(DASK)) from error
         self._cluster = None
         if launch.address is None:
             # Its workers hold no data; the children have limits of their own.
@@ -433,10 +431,8 @@ class Slurm:
     """
 
     def __init__(self, launch: Launch, folder: Path, cluster: str = SLURM) -> None:
-        try:
+        with extras.needed(SLURM, "--executor slurm"):
             import submitit
-        except ImportError as error:
-            raise UsageError(_missing(SLURM)) from error
         if cluster == SLURM and shutil.which("sbatch") is None:
             raise UsageError(
                 "--executor slurm: there is no command sbatch on this machine; log in where it is"
@@ -500,11 +496,6 @@ class Slurm:
             future.job.cancel(check=False)
         if not unfinished:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _missing(extra: str) -> str:
-    """Return the message for a missing package of an extra of tfgmm."""
-    return f"--executor {extra} needs packages that are not installed: pip install tfgmm[{extra}]"
 
 
 # ---- all stages of a training ------------------------------------------------------------------------
