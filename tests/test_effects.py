@@ -106,7 +106,9 @@ def test_few_records_are_no_observation():
 
 def test_the_station_with_most_records_is_chosen():
     more = records(lambda cell, site: (site == 1) | (cell > 0))
-    assert effects.estimate(Given(more), min_records=10).station["station_id"] == "S1"
+    chosen = effects.estimate(Given(more), min_records=10)
+    assert chosen.station["station_id"] == "S1"
+    assert repr(chosen).startswith("<Effects: source cells ") and repr(chosen).endswith(" to station S1>")
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,9 @@ def test_published_values_stand_beside_the_published_networks(finished, no_figur
     published = ["0.432 ± 0.007", "0.496 ± 0.005", "0.871 ± 0.104", "0.854 ± 0.090"]
     assert shown[f"  {scores.ENSEMBLE}"].tolist()[:4] == published
     assert set(shown.drop(f"  {scores.ENSEMBLE}")) == {""}
+    assert repr(result) == f"<Evaluation of {result.run.path}: PGA>"
+    learned = {finding.what: finding.short for finding in result.findings("PGA")}
+    assert learned["sigma"] and all(f">{html.escape(short)}<" in result._repr_html_() for short in learned.values())
 
 
 @pytest.mark.slow
@@ -224,7 +227,7 @@ def test_no_published_value_stands_beside_a_split_by_magnitude(finished, no_figu
     split = Split(kind="magnitude", min_magnitude=6.5)
     result = evaluation.evaluate(finished(table, networks=("kik",), split=split), with_baselines=False)
     assert "published" not in result.section("four_way").shown
-    assert result.facts()["validation events"] == split.description
+    assert result.settings()["validation events"] == split.description
 
 
 @pytest.mark.slow

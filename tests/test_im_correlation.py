@@ -106,6 +106,7 @@ def test_a_part_that_is_not_there_has_the_correlation_of_the_total():
 
 def test_every_matrix_is_positive_definite():
     found = estimate(*_few())
+    assert repr(found).startswith(f"<ImCorrelation: measures {', '.join(found.ims)}; parts total, ")
     for matrix in found.correlation:
         np.linalg.cholesky(matrix)
         np.testing.assert_allclose(np.diag(matrix), 1, rtol=1e-12)

@@ -20,6 +20,7 @@ from scipy.spatial import ConvexHull
 
 from tfgmm.core import drawing, files
 from tfgmm.core.errors import DataError, counted
+from tfgmm.core.shown import Shown
 from tfgmm.evaluation import figures
 from tfgmm.prediction.conditioning import CONDITIONS
 from tfgmm.prediction.field_terms import CELL_DEG, FieldTerms, with_cells
@@ -39,8 +40,8 @@ _NO_RECORDS, _HATCH = "#dddddd", "/////"
 _STYLE = drawing.STYLE | {"hatch.linewidth": 0.4}
 
 
-@dataclasses.dataclass(frozen=True)
-class Effects:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Effects(Shown):
     """Source, site and path effects of one intensity measure, ln units.
 
     Attributes
@@ -64,6 +65,14 @@ class Effects:
     paths: pd.DataFrame
     station: pd.Series
     summary: pd.DataFrame
+
+    def _facts(self) -> dict[str, str]:
+        """Return the numbers of source cells, sites and paths."""
+        return {
+            "source cells": f"{len(self.sources):,}",
+            "sites": f"{len(self.sites):,}",
+            "paths": f"{len(self.paths):,} to station {self.station['station_id']}",
+        }
 
 
 def estimate(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tfgmm.core import drawing, files
+from tfgmm.core.errors import listed
+from tfgmm.core.shown import Shown
 from tfgmm.data import layers
 from tfgmm.data.schemas import training_records
 from tfgmm.evaluation import (
@@ -24,8 +26,8 @@ from tfgmm.runs import summary
 from tfgmm.runs.run import RunFolder
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """A scored run with the sections of its evaluation.
 
     Attributes
@@ -38,6 +40,19 @@ class Evaluation:
 
     scored: ScoredRun
     sections: list[Section]
+
+    def __repr__(self) -> str:
+        """Return one line with the folder of the run."""
+        return f"<Evaluation of {self.run.path}: {listed(self.run.experiment.ims)}>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return what the run has learned about each intensity measure, and the names of the sections."""
+        learned = {
+            f"{im}, {finding.what}": finding.short
+            for im in self.run.experiment.ims
+            for finding in self.findings(im)
+        }
+        return {"run": str(self.run.path)} | learned | {"sections": listed([s.name for s in self.sections])}
 
     @property
     def run(self) -> RunFolder:
@@ -64,7 +79,7 @@ class Evaluation:
         """
         return next(section for section in self.sections if section.name == name)
 
-    def facts(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         """Return the records, networks and settings of the run, for the head of the report.
 
         Returns

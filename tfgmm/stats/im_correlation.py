@@ -9,6 +9,7 @@ import pandas as pd
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError
+from tfgmm.core.shown import Shown
 
 #: Parts of a residual. The last two add up to the within-event part, and this and the second to the total.
 PARTS = ("total", "between_event", "within_event", "site_to_site", "single_station")
@@ -20,8 +21,8 @@ SMALLEST_EIGENVALUE = 1e-4
 PGA_PERIOD_S, LONGEST_S = 0.01, 10.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImCorrelation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ImCorrelation(Shown):
     """Correlation between intensity measures, and standard deviations, of each part of the residuals.
 
     Attributes
@@ -42,6 +43,14 @@ class ImCorrelation:
     records: np.ndarray
     events: np.ndarray
     sites: np.ndarray
+
+    def _facts(self) -> dict[str, str]:
+        """Return the measures, the parts, and how many records tell of the pair with fewest."""
+        return {
+            "measures": ", ".join(self.ims),
+            "parts": ", ".join(PARTS),
+            "records of each pair": f"{self.records.min():,} or more",
+        }
 
     def table(self) -> pd.DataFrame:
         """Return the correlations as a table with a row per part and pair of measures.
