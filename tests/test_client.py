@@ -11,8 +11,9 @@ import pytest
 
 from helpers import served_model
 from tfgmm.core.errors import DataError, UsageError
+from tfgmm.prediction.quantities import table
 from tfgmm.serving import client
-from tfgmm.serving.client import Address, Client, Patience, table
+from tfgmm.serving.client import Address, Client, Patience
 from tfgmm.serving.models import Models
 from tfgmm.serving.server import Server, running
 

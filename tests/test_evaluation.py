@@ -216,7 +216,8 @@ def test_published_values_stand_beside_the_published_networks(finished, no_figur
     assert set(shown.drop(f"  {scores.ENSEMBLE}")) == {""}
     assert repr(result) == f"<Evaluation of {result.run.path}: PGA>"
     learned = {finding.what: finding.short for finding in result.findings("PGA")}
-    assert learned["sigma"] and all(f">{html.escape(short)}<" in result._repr_html_() for short in learned.values())
+    shown = result._repr_html_()
+    assert learned["sigma"] and all(f">{html.escape(short)}<" in shown for short in learned.values())
 
 
 @pytest.mark.slow

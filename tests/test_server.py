@@ -212,7 +212,7 @@ def refuses(place):
 
 
 def test_docker_command(tmp_path):
-    command = docker_command(tmp_path / "my model", "127.0.0.1", 8501, 9000)
+    command = docker_command(tmp_path / "my model", grpc_port=9000)
     assert "-p 127.0.0.1:8501:8501 -p 127.0.0.1:9000:8500" in command
     assert f"'type=bind,source={tmp_path}/my model,target=/models/my model,readonly'" in command
     assert command.endswith("-e 'MODEL_NAME=my model' tensorflow/serving")

@@ -80,7 +80,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tfgmm.api.asking import docker_command, query, read_events, read_sites, scenario, serve, table
+    from tfgmm.api.asking import query, read_events, read_sites, scenario, serve
     from tfgmm.api.dataset import Choices, Dataset, open_dataset, simulate
     from tfgmm.api.reading import (
         add_layer,
@@ -103,9 +103,11 @@ if TYPE_CHECKING:
     from tfgmm.prediction.conditioning import Known
     from tfgmm.prediction.ensemble import Ensemble
     from tfgmm.prediction.field_terms import FieldTerms
+    from tfgmm.prediction.quantities import table
     from tfgmm.prediction.spectra import Spectra
     from tfgmm.runs.experiment import Experiment
     from tfgmm.serving.client import Client, Patience
+    from tfgmm.serving.docker import docker_command
     from tfgmm.site_amplification.writing import SiteAmplification
     from tfgmm.stats.im_correlation import ImCorrelation
 
@@ -161,10 +163,7 @@ __all__ = [
 
 #: Module of each public name, imported when the name is first used: importing tfgmm takes milliseconds.
 _MODULES = {
-    "tfgmm.api.asking": (
-        *("docker_command", "query", "read_events", "read_sites"),
-        *("scenario", "serve", "table"),
-    ),
+    "tfgmm.api.asking": ("query", "read_events", "read_sites", "scenario", "serve"),
     "tfgmm.api.dataset": ("Choices", "Dataset", "open_dataset", "simulate"),
     "tfgmm.api.reading": (
         *("add_layer", "fetch_jma", "read_gmprocess", "read_jma", "read_kiknet_flatfile"),
@@ -180,9 +179,11 @@ _MODULES = {
     "tfgmm.prediction.conditioning": ("Known",),
     "tfgmm.prediction.ensemble": ("Ensemble",),
     "tfgmm.prediction.field_terms": ("FieldTerms",),
+    "tfgmm.prediction.quantities": ("table",),
     "tfgmm.prediction.spectra": ("Spectra",),
     "tfgmm.runs.experiment": ("Experiment",),
     "tfgmm.serving.client": ("Client", "Patience"),
+    "tfgmm.serving.docker": ("docker_command",),
     "tfgmm.site_amplification.writing": ("SiteAmplification",),
     "tfgmm.stats.im_correlation": ("ImCorrelation",),
 }

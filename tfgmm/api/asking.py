@@ -11,7 +11,7 @@ from tfgmm.core import extras, files, outputs
 from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.data.tally import Tally
-from tfgmm.prediction import scenarios
+from tfgmm.prediction import quantities, scenarios
 from tfgmm.readers.common import sheet
 
 
@@ -190,35 +190,6 @@ def query(
     return answer
 
 
-@checked
-def table(predictions: xr.Dataset) -> pd.DataFrame:
-    """Return predictions at sites as a table with one row per event, intensity measure and site.
-
-    Parameters
-    ----------
-    predictions : xarray.Dataset
-        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``event_id``, epicentre, ``depth_km``, ``magnitude``; ``site_id`` and, if known, ``longitude,
-        latitude``; of several intensity measures ``im``; and the predicted quantities.
-
-    Raises
-    ------
-    UsageError
-        The predictions are maps.
-
-    Examples
-    --------
-    >>> tfgmm.table(run.ensemble().at_sites(events, sites))  # doctest: +SKIP
-    """
-    from tfgmm.serving import client
-
-    return client.table(predictions)
-
-
 def refuse_both(sites: object, stations: Sequence[str] | str | None) -> bool:
     """Return True if sites or stations are given, False if neither is given, which means maps.
 
@@ -273,14 +244,12 @@ def refuse_answer(out: Path, at_sites: bool, overwrite: bool) -> Path:
 
 def _write_answer(answer: xr.Dataset, path: Path, ending: str) -> None:
     """Write the predictions of a model server into a file, in the format of the ending (``.csv``, ...)."""
-    from tfgmm.serving import client
-
     if ending == ".nc":
         answer.to_netcdf(path)
     elif ending == ".csv":
-        client.table(answer).to_csv(path, index=False)
+        quantities.table(answer).to_csv(path, index=False)
     else:
-        client.table(answer).to_parquet(path, index=False)
+        quantities.table(answer).to_parquet(path, index=False)
 
 
 @checked
@@ -330,32 +299,3 @@ def serve(
     server = Server(offered, host=host, rest_port=rest_port, grpc_port=grpc_port)
     say("A small server with the interface of TensorFlow Serving, which it is not.")
     server.serve(lambda: say("\n".join([*server.addresses, "Ctrl-C stops it."])))
-
-
-@checked
-def docker_command(
-    model: PathLike, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500
-) -> str:
-    """Return the docker command that runs TensorFlow Serving itself for an exported model.
-
-    Parameters
-    ----------
-    model : path
-        Folder of the model, which holds the version folders.
-    host : str
-        Address to listen on.
-    rest_port, grpc_port : int
-        Ports of the REST and the gRPC interface.
-
-    Returns
-    -------
-    str
-        The command, quoted for a shell.
-
-    Examples
-    --------
-    >>> print(tfgmm.docker_command("saved_models/kanto"))  # doctest: +SKIP
-    """
-    from tfgmm.serving import docker
-
-    return docker.docker_command(Path(model), host, rest_port, grpc_port)

@@ -324,7 +324,5 @@ def query(
     if out:
         console.print(f"Written: {out}")
         return
-    from tfgmm.serving import client
-
-    shown = client.table(answer).drop(columns=_NOT_SHOWN, errors="ignore")
+    shown = tfgmm.table(answer).drop(columns=_NOT_SHOWN, errors="ignore")
     show_table(url, shown, dict.fromkeys(shown.select_dtypes("float32"), ".3g"))

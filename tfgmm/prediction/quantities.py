@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.special import ndtr, ndtri
 
 from tfgmm.core import imt
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 from tfgmm.prediction.places import Places
 
@@ -209,6 +210,39 @@ def joined(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
     of_measures["im"].attrs["long_name"] = "intensity measure (IM)"
     of_measures["unit"].attrs["long_name"] = "unit of the intensity measure"
     return of_measures
+
+
+@checked
+def table(predictions: xr.Dataset) -> pd.DataFrame:
+    """Return predictions at sites as a table with one row per event, intensity measure and site.
+
+    Parameters
+    ----------
+    predictions : xarray.Dataset
+        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns for event (``event_id``, coordinates, ``depth_km``, ``magnitude``) and site (``site_id``
+        and, if known, ``longitude, latitude``), followed by the predicted quantities.
+
+    Raises
+    ------
+    UsageError
+        The predictions are maps.
+
+    Examples
+    --------
+    >>> tfgmm.table(run.ensemble().at_sites(events, sites))  # doctest: +SKIP
+    """
+    if "site" not in predictions.dims:
+        raise UsageError("maps are no table: ask for predictions at sites or at stations, or keep xarray")
+    site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
+    axes = [axis for axis in ("event", "im", "site") if axis in predictions.dims]
+    rows = predictions.to_dataframe(axes).reset_index("im" if "im" in axes else []).reset_index(drop=True)
+    of_measure = ["im"] if "im" in axes else []
+    return rows[[*EVENT_COLUMNS, *site_columns, *of_measure, *predictions.data_vars]]
 
 
 def by_measure(predictions: xr.Dataset) -> list[xr.Dataset]:

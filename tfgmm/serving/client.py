@@ -596,34 +596,6 @@ class Client(Shown):
         return answer.assign_attrs(model=str(self.address))
 
 
-def table(predictions: xr.Dataset) -> pd.DataFrame:
-    """Return predictions at sites as a table with one row per event, intensity measure and site.
-
-    Parameters
-    ----------
-    predictions : xarray.Dataset
-        Predictions as returned by ``at_sites`` or ``at_stations`` of `Client` or `Ensemble`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns for event (``event_id``, coordinates, ``depth_km``, ``magnitude``) and site (``site_id``
-        and, if known, ``longitude, latitude``), followed by the predicted quantities.
-
-    Raises
-    ------
-    UsageError
-        The predictions are maps.
-    """
-    if "site" not in predictions.dims:
-        raise UsageError("maps are no table: ask for predictions at sites or at stations, or keep xarray")
-    site_columns = [name for name in ("site_id", "longitude", "latitude") if name in predictions.coords]
-    axes = [axis for axis in ("event", "im", "site") if axis in predictions.dims]
-    rows = predictions.to_dataframe(axes).reset_index("im" if "im" in axes else []).reset_index(drop=True)
-    of_measure = ["im"] if "im" in axes else []
-    return rows[[*EVENT_COLUMNS, *site_columns, *of_measure, *predictions.data_vars]]
-
-
 def _concatenated(parts: Sequence[dict[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
     """Return the outputs of several requests by name, joined along an axis."""
     return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}

@@ -3,18 +3,22 @@
 import shlex
 from pathlib import Path
 
+from tfgmm.core.arguments import checked
 from tfgmm.core.errors import UsageError
 
 #: Ports of TensorFlow Serving.
 REST_PORT, GRPC_PORT = 8501, 8500
 
 
-def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> str:
+@checked
+def docker_command(
+    model: str | Path, *, host: str = "127.0.0.1", rest_port: int = REST_PORT, grpc_port: int = GRPC_PORT
+) -> str:
     """Return the docker command that runs TensorFlow Serving itself for an exported model.
 
     Parameters
     ----------
-    model : Path
+    model : path
         Folder of the model, which holds the version folders.
     host : str
         Address to listen on.
@@ -30,11 +34,15 @@ def docker_command(model: Path, host: str, rest_port: int, grpc_port: int) -> st
     ------
     UsageError
         A port is none.
+
+    Examples
+    --------
+    >>> print(docker_command("saved_models/kanto"))  # doctest: +SKIP
     """
     for port in (rest_port, grpc_port):
         if not 0 < port < 65536:
             raise UsageError(f"{port} is no port: choose a number from 1 to 65535")
-    source = model.resolve()
+    source = Path(model).resolve()
     ports = (f"{host}:{rest_port}:{REST_PORT}", f"{host}:{grpc_port}:{GRPC_PORT}")
     return shlex.join(
         [
