@@ -15,6 +15,8 @@ from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.evaluation import comparison, scores
 from tfgmm.runs.run import RunFolder
+from tfgmm.simulation import truth
+from tfgmm.stats.im_correlation import PARTS
 
 #: Cells (site role / event role) that are compared, and their names on the page.
 CELLS = {
@@ -24,12 +26,15 @@ CELLS = {
     "validation / validation": "held-out sites, new events",
 }
 STATISTICS = ("RMSE", "NLL")
+#: Parts of the residuals whose correlation is planted.
+PLANTED = ("between_event", "single_station")
 MEGABYTE = 1e6
 EXPLANATION = """\
 *together*: the run whose networks predict all measures; *alone*: the run of networks of that measure only.
 Partial ensembles, pooled over the chunks, on the same records. Differences are together minus alone, so
 below 0 the common networks are better, with paired 90 % intervals (events and sites resampled; the sites of
-a chunk resampled together). Seconds are those of the training of a network, without backbone and field.
+a chunk resampled together). Seconds are
+those of the training of a network, without backbone and field.
 """
 
 
@@ -89,10 +94,33 @@ def cost(run: RunFolder) -> dict:
         "run": run.path.name,
         "measures": f"{count}" if count > 3 else ", ".join(experiment.ims),
         "members": len(members),
-        "s a member": float(np.mean([member.done()["seconds"] for member in members])),
+        "s an epoch": float(np.median([_seconds_of_epoch(member.done()) for member in members])),
         "networks MB": sum(path.stat().st_size for path in networks) / MEGABYTE,
         "run MB": sum(sizes) / MEGABYTE,
     }
+
+
+def _seconds_of_epoch(done: dict) -> float:
+    """Time of an epoch of a trained member, s."""
+    return done["seconds"] / sum(training["epochs"] for training in done["trainings"].values())
+
+
+def correlations(run: RunFolder) -> pd.DataFrame:
+    """Correlations between measures, estimated minus planted, over all pairs; a row per part.
+
+    The site terms have a part that follows the layers, whose correlation is another: it is left out.
+    """
+    fitted = run.im_correlation()
+    order = [truth.IMS.index(im) for im in fitted.ims]
+    planted, pairs = truth.planted_im_correlation()[np.ix_(order, order)], np.triu_indices(len(order), 1)
+    rows = []
+    for part, correlation in zip(PARTS, fitted.correlation, strict=True):
+        if part in PLANTED:
+            errors = (correlation - planted)[pairs]
+            row = {"part": part, "mean": errors.mean(), "rms": np.sqrt(np.mean(errors**2))}
+            rows.append(row | {"largest": np.abs(errors).max()})
+    of_events = f"{fitted.records.min():,} records of {fitted.events.min()} events"
+    return pd.DataFrame(rows).assign(**{"a pair": of_events})
 
 
 def page_of(together: RunFolder, alone: list[RunFolder]) -> tuple[str, pd.DataFrame]:
@@ -114,9 +142,17 @@ def page_of(together: RunFolder, alone: list[RunFolder]) -> tuple[str, pd.DataFr
         head("One network of all measures beside one of each", facts).rstrip("\n"),
         summary(table),
         scores_of(table).to_markdown(index=False, disable_numparse=True),
-        costs.to_markdown(index=False, floatfmt=["", "", "", ".0f", ".2f", ".1f"]),
+        costs.to_markdown(index=False, floatfmt=["", "", "", ".2f", ".2f", ".1f"]),
         EXPLANATION,
     ]
+    if together.simulated:
+        table_of_errors = correlations(together).to_markdown(
+            index=False, floatfmt=["", "+.3f", ".3f", ".3f"]
+        )
+        paragraphs += [
+            "Correlations between measures, estimated minus planted, over all pairs:",
+            table_of_errors,
+        ]
     return "\n\n".join(paragraphs), table
 
 
