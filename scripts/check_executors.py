@@ -93,12 +93,12 @@ def disturbed(
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         process, commands = run.start(), commands + 1
-        moment = time.monotonic() + rng.uniform(1, seconds / 8)
+        moment = time.monotonic() + rng.uniform(1, seconds)
         while process.poll() is None:
             time.sleep(0.05)
             refuse_lost_epochs(run, saved)
             if kinds and time.monotonic() > moment and kill([process, *above], kinds[0], rng):
-                moment = time.monotonic() + rng.uniform(1, seconds / 8)
+                moment = time.monotonic() + rng.uniform(1, seconds)
                 killed.append(f"{kinds.pop(0)} at {sum(saved.values())} saved epochs")
         if process.returncode == 0 and (run.folder / "predictions.parquet").exists():
             return killed, commands
