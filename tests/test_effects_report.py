@@ -152,6 +152,18 @@ def test_a_station_with_few_records_says_why_its_map_is_empty(one):
     assert not effects.draw(one, "PGA", 0.25).axes[3].texts
 
 
+def test_what_is_not_on_the_maps_is_not_explained_below_them(one):
+    away = dataclasses.replace(
+        one,
+        sources=one.sources.assign(explained=0.9),
+        paths=one.paths.assign(explained=0.9),
+        sites=one.sites.assign(longitude=one.sites["longitude"] + 5),
+        station=one.station.replace(one.station["longitude"], 150.0),
+    )
+    words = [text.get_text() for text in effects.draw(away, "PGA", 0.25).legends[0].get_texts()]
+    assert words == ["land and sea without a value", "station S7 (outside the map)"]
+
+
 @pytest.mark.parametrize("explained", [0.0, 0.5])
 def test_sites_stand_on_the_map_of_new_places(one, explained):
     longitude, latitude = np.meshgrid(np.linspace(139.4, 140.3, 5), np.linspace(35.9, 35.3, 4))

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import shapely
 import xarray as xr
 from matplotlib.collections import PatchCollection
 from matplotlib.lines import Line2D
@@ -349,11 +350,16 @@ def draw(effects: Effects, im: str, cell_deg: float, note: str = "", footnote: s
             mark = drawing.epicentre(ax, effects.station, marker="^", s=60, facecolor="#f0e442")
         if effects.paths["observed"].isna().all():
             _say(axes[1, 1], few)
-        mark.set_label(f"station {station}")
+        (west, east), (south, north) = axes[0, 0].get_xlim(), axes[0, 0].get_ylim()
+        view = shapely.box(west, south, east, north)
+        is_inside = view.contains(shapely.Point(*effects.station[_CELL]))
+        mark.set_label(f"station {station}" + " (outside the map)" * (not is_inside))
+        outline = view.intersects(shapely.LinearRing(hull[_CELL]))
+        little = any((table["explained"] < LITTLE_EXPLAINED).any() for table, _ in rows.values())
         keys = [
             Patch(facecolor=_NO_RECORDS, label="land and sea without a value"),
-            Patch(facecolor="white", hatch=_HATCH, label=_LITTLE),
-            Line2D([], [], label="outline of the stations", **network),
+            *[Patch(facecolor="white", hatch=_HATCH, label=_LITTLE)] * little,
+            *[Line2D([], [], label="outline of the stations", **network)] * outline,
             mark,
         ]
         figure.colorbar(artist, ax=axes, label=f"Effect on ln {im}", shrink=0.6, extend=extend)
@@ -409,7 +415,7 @@ def draw_sites(
         if shown.empty:
             _say(axes[1], "no site has records\nof an observed source cell")
         drawing.crop(axes[0], longitude, latitude)
-        figure.get_layout_engine().set(wspace=0.04)
+        figure.get_layout_engine().set(wspace=0.04, h_pad=0.08)
         figure.colorbar(points, ax=axes, label=f"Effect on ln {im}", shrink=0.8, extend=extend)
         keys = [
             Patch(facecolor="white", hatch=_HATCH, label=_LITTLE.replace("the", "the shared")),
