@@ -190,9 +190,13 @@ def held_out(
     )
 
 
+def fit_share(table: pd.DataFrame) -> Shrinkage:
+    return support.fit_shares({"PGA": table})["PGA"]
+
+
 @pytest.mark.parametrize(("n0", "variance_u", "tau"), [(3.0, 0.3, 0.0), (10.0, 0.1, 0.3), (60.0, 0.5, 0.3)])
 def test_planted_share_is_found_again(n0, variance_u, tau):
-    fitted = support.fit_share(held_out(n0, variance_u, tau, events=1200))
+    fitted = fit_share(held_out(n0, variance_u, tau, events=1200))
     assert fitted.n0 == pytest.approx(n0, rel=0.5)
     assert fitted.variance_u == pytest.approx(variance_u, rel=0.35)
     assert fitted.tau == pytest.approx(tau, abs=0.1)
@@ -200,46 +204,58 @@ def test_planted_share_is_found_again(n0, variance_u, tau):
 
 @pytest.mark.parametrize("full_share", [0.0, 0.3, 0.8])
 def test_planted_full_share_is_found_again(full_share):
-    fitted = support.fit_share(held_out(10.0, 0.1, 0.3, full_share=full_share))
+    fitted = fit_share(held_out(10.0, 0.1, 0.3, full_share=full_share))
     assert fitted.full_share == pytest.approx(full_share, abs=0.06)
 
 
 def test_few_events_leave_the_share_near_one():
     """The same estimate of a few events weighs less than that of many."""
-    shares = [support.fit_share(held_out(10.0, 0.1, 0.3, events=k, full_share=0.2)) for k in (12, 300)]
+    shares = [fit_share(held_out(10.0, 0.1, 0.3, events=k, full_share=0.2)) for k in (12, 300)]
     assert shares[0].full_share > shares[1].full_share + 0.05
+
+
+def test_measures_have_one_full_share_and_are_no_more_evidence_than_one():
+    table = held_out(10.0, 0.1, 0.3, events=20, full_share=0.2)
+    alone = fit_share(table)
+    twins = support.fit_shares({"PGA": table, "PGV": table})
+    assert twins["PGA"].full_share == twins["PGV"].full_share == pytest.approx(alone.full_share)
+    other = held_out(10.0, 0.1, 0.3, events=300, full_share=0.9)
+    few = held_out(10.0, 0.1, 0.3, events=5)
+    fitted = support.fit_shares({"PGA": table, "PGV": other, "SA(10.0)": few})
+    assert alone.full_share < fitted["PGA"].full_share == fitted["SA(10.0)"].full_share
+    assert fitted["PGA"].n0 == alone.n0 and fitted["SA(10.0)"].n0 == support.DEFAULT_N0
 
 
 def test_copies_of_an_event_are_no_events_of_their_own():
     table = held_out(10.0, 0.1, 0.3, events=20, full_share=0.2)
     copies = pd.concat([table.assign(chunk=chunk) for chunk in range(5)])
-    once, five = support.fit_share(table), support.fit_share(copies)
+    once, five = fit_share(table), fit_share(copies)
     assert five.full_share == pytest.approx(once.full_share, abs=0.1)
 
 
 def test_networks_that_say_nothing_have_the_default_share():
-    assert support.fit_share(held_out(10.0, 0.1, 0.3).assign(u=0.0)).full_share == 1
+    assert fit_share(held_out(10.0, 0.1, 0.3).assign(u=0.0)).full_share == 1
 
 
 def test_too_narrow_predictions_do_not_pass_for_a_bad_network():
     """What the records scatter more at any support leaves the share alone."""
     table = held_out(3.0, 0.2, 0.0)
-    narrow = support.fit_share(table.assign(stddev=table["stddev"] * 0.8))
-    assert narrow.n0 == pytest.approx(support.fit_share(table).n0, rel=0.35)
+    narrow = fit_share(table.assign(stddev=table["stddev"] * 0.8))
+    assert narrow.n0 == pytest.approx(fit_share(table).n0, rel=0.35)
     assert narrow.tau > 0.2
 
 
 def test_where_records_do_not_tell_the_defaults_hold():
-    assert support.fit_share(held_out(50.0, 0.5, 0.0, events=9)) == Shrinkage()
-    one_kind = support.fit_share(held_out(1.0, 0.1, 0.0, n=5000.0))
+    assert fit_share(held_out(50.0, 0.5, 0.0, events=9)) == Shrinkage()
+    one_kind = fit_share(held_out(1.0, 0.1, 0.0, n=5000.0))
     assert 5 < one_kind.n0 < 20 and 0.05 < one_kind.variance_u < 0.2
     useless = held_out(100.0, 0.1, 0.0)
     rng = np.random.default_rng(3)
     useless["backbone_residual"] = useless["stddev"] * rng.normal(size=len(useless))
-    assert support.fit_share(useless).full_share < 0.1
+    assert fit_share(useless).full_share < 0.1
 
 
 @pytest.mark.parametrize("bad", [{"u": np.nan}, {"stddev": 0.0}, {"n": -1.0}])
 def test_impossible_residuals_are_refused(bad):
     with pytest.raises(DataError, match="share of the network"):
-        support.fit_share(held_out(10.0, 0.1, 0.0, events=12).assign(**bad))
+        fit_share(held_out(10.0, 0.1, 0.0, events=12).assign(**bad))

@@ -1,52 +1,74 @@
 """Networks, backbone and field of each chunk -> the predictions of a run."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from tfgmm.data.schemas import RECORD, STOPPING, UNSEEN, VALIDATION, training_records
 from tfgmm.network import fields
 from tfgmm.stats.field import Field
-from tfgmm.stats.support import Shrinkage, Support, fit_share
+from tfgmm.stats.support import Shrinkage, Support, fit_shares
 
 
-def combine(table: pd.DataFrame, by_chunk: dict[int, Field]) -> tuple[Shrinkage | None, pd.DataFrame]:
-    """Return the shrinkage of the networks of one arm, and their predictions with support and field.
-
-    With a backbone, the part of the network is shrunken, the more where the support is small. How far is
-    fitted to stopping events, which did not train.
+def with_parts(table: pd.DataFrame, by_chunk: Mapping[int, Field]) -> pd.DataFrame:
+    """Append support and terms of the field, as columns, to predictions of networks.
 
     Parameters
     ----------
     table : pandas.DataFrame, [n, ...]
         Predictions of the members of one intensity measure and arm (a set of input channels), with the
-        positions of events and stations, km, and with field the columns `UNSEEN`.
-    by_chunk : dict of int to Field
+        positions of events and stations, km.
+    by_chunk : mapping of int to Field
         Field of each chunk, given its training records; empty without field.
 
     Returns
     -------
-    shrinkage : Shrinkage or None
-        None without backbone.
-    predictions : pandas.DataFrame, [n, ...]
+    pandas.DataFrame, [n, ...]
         The rows with ``support``, the effective number of training records of the chunk like a record, and
-        with shrinkage and field in ``mean`` and ``stddev``.
+        the columns of `tfgmm.network.fields.with_terms`; nothing is added to the predictions yet.
     """
     parts = []
     for chunk, rows in table.groupby("chunk", observed=True, sort=False):
         support = Support.fit(training_records(rows)).at_records(rows)
         supported = rows.assign(support=support)
         parts.append(fields.with_terms(by_chunk[int(chunk)], supported) if by_chunk else supported)
-    located = pd.concat(parts)
+    return pd.concat(parts)
+
+
+def combine(
+    tables: Mapping[str, pd.DataFrame],
+) -> tuple[dict[str, Shrinkage], dict[str, pd.DataFrame]]:
+    """Return the shrinkage of the networks of one arm, and their predictions with backbone and field.
+
+    With a backbone, the part of the network is shrunken, the more where the support is small. How far is
+    fitted to stopping events, which did not train.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame, [n, ...]
+        Results of `with_parts` by intensity measure, with field also with the columns `UNSEEN`.
+
+    Returns
+    -------
+    shrinkages : dict of str to Shrinkage
+        By intensity measure; empty without backbone.
+    predictions : dict of str to pandas.DataFrame, [n, ...]
+        The rows by intensity measure, with shrinkage and field in ``mean`` and ``stddev``.
+    """
     # Networks of version 0.1 hold their regression themselves.
-    if not located["backbone"].any():
-        return None, located.sort_index()
-    shrinkage = _fit_shrinkage(located)
-    located = _shrunken(located, shrinkage)
-    return shrinkage, (fields.add(located) if by_chunk else located).sort_index()
+    if not any(table["backbone"].any() for table in tables.values()):
+        return {}, {im: table.sort_index() for im, table in tables.items()}
+    shrinkages = fit_shares({im: _stopping_residuals(table) for im, table in tables.items()})
+    combined = {im: _shrunken(table, shrinkages[im]) for im, table in tables.items()}
+    has_field = "field_stddev" in next(iter(tables.values()))
+    return shrinkages, {
+        im: (fields.add(table) if has_field else table).sort_index() for im, table in combined.items()
+    }
 
 
-def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
-    """Return the shrinkage of networks towards backbone and field, fitted to records of stopping events.
+def _stopping_residuals(table: pd.DataFrame) -> pd.DataFrame:
+    """Return residuals and network's means of stopping records, as `fit_shares` takes them.
 
     What is shrunken is the mean over the members of a chunk, as it is in scores. The field has not seen the
     time of the events, as it will not have seen that of the next one (`tfgmm.network.fields.unseen`).
@@ -62,7 +84,7 @@ def _fit_shrinkage(table: pd.DataFrame) -> Shrinkage:
         "n": held["support"],
     }
     of_members = held[["chunk", *RECORD]].astype(str).assign(**residuals)
-    return fit_share(of_members.groupby(["chunk", *RECORD], as_index=False).mean())
+    return of_members.groupby(["chunk", *RECORD], as_index=False).mean()
 
 
 def _shrunken(table: pd.DataFrame, shrinkage: Shrinkage) -> pd.DataFrame:

@@ -104,7 +104,10 @@ def unseen(records: pd.DataFrame, covariance: Covariance, origin_time: pd.Series
     trained = is_training(records)
     given = _residuals(records[trained])
     times = origin_time.loc[given.event_ids].to_numpy()
-    is_large = len(given.site_ids) >= FEWEST_SITES and len(given.event_ids) >= FEWEST_EVENTS
+    # A dense network with few records each is no crowd of sites: its records train next to nothing.
+    per_site = np.bincount(given.site[given.station])
+    is_large = per_site.sum() ** 2 / (per_site**2).sum() >= FEWEST_SITES
+    is_large &= len(given.event_ids) >= FEWEST_EVENTS
     site_folds = 3 if is_large else 1
     folds = out_of_fold(covariance, given, times, site_folds=site_folds)
     moments = pd.DataFrame(0.0, records.index, UNSEEN)

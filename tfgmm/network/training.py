@@ -10,7 +10,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -394,29 +394,28 @@ class Training:
         """Write the predictions table as `write_predictions` does, without a look at the description."""
         run, arm_of_run = self.run, self.run.experiment.arm
         predictions_of_members = self._members_predictions()
-        tables, names, shrinkages = [], [PREDICTIONS], {}
+        tables, names, shrinkages = {}, [PREDICTIONS], {}
         located = self._with_positions(predictions_of_members)
         covariances = _covariances(located) if run.experiment.field else {}
-        for (im, arm), rows in located.groupby(["im", "arm"], observed=True, sort=False):
-            by_chunk = {
-                int(chunk): fields.condition(_training_records(of_chunk), covariances[arm, chunk][im])
-                for chunk, of_chunk in rows.groupby("chunk", observed=True)
-                if covariances
-            }
+        for arm, of_arm in located.groupby("arm", observed=True, sort=False):
             try:
-                of_members = self._with_unseen(rows, str(im), str(arm)) if by_chunk else rows
+                parts, of_fields = self._with_parts(of_arm, str(arm), covariances)
             except DataError as error:
                 if arm == arm_of_run:
                     raise
                 _log.warning("%s: arm %s is left out", error, arm)
                 continue
-            shrinkage, combined = combination.combine(of_members.reset_index(drop=True), by_chunk)
-            tables.append(combined.drop(columns=[*SOURCE_XY, *SITE_XY, *UNSEEN], errors="ignore"))
+            of_measures, combined = combination.combine(parts)
+            tables |= {(im, arm): table for im, table in combined.items()}
             if arm == arm_of_run:
-                names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
-                shrinkages |= {str(im): dataclasses.asdict(shrinkage)} if shrinkage else {}
+                names += of_fields
+                shrinkages = {im: dataclasses.asdict(one) for im, one in of_measures.items()}
+        # By intensity measure first: sums over rows depend on their order.
+        in_order = [tables[key] for im in run.experiment.ims for key in tables if key[0] == im]
+        table = pd.concat(in_order, ignore_index=True)
+        unused = [*SOURCE_XY, *SITE_XY, *UNSEEN]
         with files.whole_file(run.predictions) as temporary:
-            predictions.write(pd.concat(tables, ignore_index=True), temporary)
+            predictions.write(table.drop(columns=unused, errors="ignore"), temporary)
         if shrinkages:
             with files.whole_file(run.path / SHRINKAGE) as temporary:
                 files.write_json(temporary, shrinkages)
@@ -425,6 +424,26 @@ class Training:
         by_im = of_run[["im", *MEMBER]].drop_duplicates().groupby("im")
         run.manifest.note(*names, members={im: rows[MEMBER].to_numpy().tolist() for im, rows in by_im})
         refit.restore(run, self.dataset)
+
+    def _with_parts(
+        self, of_arm: pd.DataFrame, arm: str, covariances: Mapping[tuple[str, int], dict[str, Covariance]]
+    ) -> tuple[dict[str, pd.DataFrame], list[str]]:
+        """Return the predictions of an arm with support and terms by measure, and names of written fields.
+
+        The fields of the run's own arm are written; none is kept, for all of them would fill the memory.
+        """
+        parts, names = {}, []
+        for im, rows in of_arm.groupby("im", observed=True, sort=False):
+            by_chunk = {
+                int(chunk): fields.condition(_training_records(of_chunk), covariances[arm, chunk][im])
+                for chunk, of_chunk in rows.groupby("chunk", observed=True)
+                if covariances
+            }
+            of_members = self._with_unseen(rows, str(im), arm) if by_chunk else rows
+            parts[str(im)] = combination.with_parts(of_members.reset_index(drop=True), by_chunk)
+            if arm == self.run.experiment.arm:
+                names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
+        return parts, names
 
     def _members_predictions(self) -> pd.DataFrame:
         """Return the predictions tables of the trained members of all arms in one table."""

@@ -5,6 +5,7 @@ ranges of one variable at a time do not tell that no large earthquake was record
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -322,7 +323,7 @@ class Shrinkage:
         return self.unsupported(n) * self.variance_u
 
 
-def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
+def fit_shares(residuals: Mapping[str, pd.DataFrame], rho: float = RHO) -> dict[str, Shrinkage]:
     r"""Fit the shrinkage of u to records of events that did not train the networks.
 
     .. math:: y_{es} - b_{es} \sim
@@ -336,28 +337,31 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     2.7) weigh as much as one record: they decide only where the records do not, as where all have the same
     support.
 
-    Then :math:`w_1` is estimated anew by least squares of single records, each with the weight one over its
-    variance: the share that is best between events need not be that within events, and this one has the
-    smallest errors of records. It is weighed against the prior 1 +- `FULL_SHARE_STDDEV` by its variance
-    between events (sandwich).
+    That is done for each intensity measure. Then one :math:`w_1` of all measures is estimated anew by least
+    squares of single records, each with the weight one over its variance: the share that is best between
+    events need not be that within events, and this one has the smallest errors of records. It is weighed
+    against the prior 1 +- `FULL_SHARE_STDDEV` by its variance between events (sandwich). The measures of a
+    run share a network, and shares of their own would make spectra rough.
 
     Records of blocks of magnitude and distance that were left out of the training tell more than records of
     other events of the same kind, whose support is high.
 
     Parameters
     ----------
-    residuals : pandas.DataFrame, [n, ...]
-        A row per record: ``backbone_residual``, observed ln IM minus all but the network; ``u``, the
-        network's mean; ``stddev``, the standard deviation of the prediction; all in ln units; ``n``, the
-        support; ``event_id``; ``chunk``, which ensemble predicts.
+    residuals : mapping of str to pandas.DataFrame, [n, ...]
+        By intensity measure, a row per record: ``backbone_residual``, observed ln IM minus all but the
+        network; ``u``, the network's mean; ``stddev``, the standard deviation of the prediction; all in ln
+        units; ``n``, the support; ``event_id``; ``chunk``, which ensemble predicts.
     rho : float
         Correlation of the residuals of an event: share of the between-event variance in the variance.
 
     Returns
     -------
-    Shrinkage
-        The fit; with fewer than `FEWEST_EVENTS` events or an effective number of fewer than
-        `FEWEST_RECORDS` records the defaults, :math:`n_0 = 10` and :math:`\sigma_u^2 = 0.1`.
+    dict of str to Shrinkage
+        The fit by intensity measure, with one ``full_share``. A measure with fewer than `FEWEST_EVENTS`
+        events or an effective number of fewer than `FEWEST_RECORDS` records has the defaults,
+        :math:`n_0 = 10` and :math:`\sigma_u^2 = 0.1`, and does not count for the full share, which is 1
+        where no measure counts.
 
     Raises
     ------
@@ -370,6 +374,15 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     Bulletin of the Seismological Society of America 82(1), equation 7. Liang & Zeger (1986), Longitudinal
     data analysis using generalized linear models, Biometrika 73(1), equation 8.
     """
+    fitted = {im: _fit(of_im, rho) for im, of_im in residuals.items()}
+    full_share = _full_share({im: one for im, one in fitted.items() if one}, residuals)
+    return {
+        im: dataclasses.replace(one or Shrinkage(), full_share=full_share) for im, one in fitted.items()
+    }
+
+
+def _fit(residuals: pd.DataFrame, rho: float) -> Shrinkage | None:
+    """Fit all but the full share for one intensity measure; None where the records are too few."""
     columns = residuals[["backbone_residual", "u", "stddev", "n"]].to_numpy(float).T
     residual, u, stddev, n = columns
     if not (np.isfinite(columns).all() and (stddev > 0).all() and (n >= 0).all()):
@@ -383,7 +396,7 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
     # An event that several ensembles predict is no new evidence.
     weight = 1 / pd.Series(event_of_group).groupby(event_of_group).transform("size").to_numpy()
     if event_ids.nunique() < FEWEST_EVENTS or weight @ number < FEWEST_RECORDS:
-        return Shrinkage()
+        return None
     defaults = np.log([DEFAULT_N0, DEFAULT_VARIANCE_U])
 
     def loss(others: np.ndarray, ln_n0: float) -> float:
@@ -411,22 +424,27 @@ def fit_share(residuals: pd.DataFrame, rho: float = RHO) -> Shrinkage:
         others = search.x
         best = min(best, (search.fun, ln_n0, *others))
     ln_n0, ln_variance_u, _, tau_square = minimize(loss_of_all, best[1:], bounds=bounds).x.tolist()
-    fitted = Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
-    return dataclasses.replace(fitted, full_share=_full_share(fitted, residuals))
+    return Shrinkage(float(np.exp(ln_n0)), float(np.exp(ln_variance_u)), float(np.sqrt(tau_square)))
 
 
-def _full_share(fitted: Shrinkage, residuals: pd.DataFrame) -> float:
+def _full_share(fitted: Mapping[str, Shrinkage], residuals: Mapping[str, pd.DataFrame]) -> float:
     """Estimate the share of u at full support by least squares, weighed against its prior."""
-    n = residuals["n"]
-    scale = np.sqrt(residuals["stddev"] ** 2 + fitted.added_variance(n) + fitted.tau**2)
-    u_z, residual_z = fitted.share(n) * residuals["u"] / scale, residuals["backbone_residual"] / scale
-    of_event = pd.DataFrame({"uu": u_z**2, "ur": u_z * residual_z})
-    of_event = of_event.groupby(residuals["event_id"].astype(str)).sum()
+    of_records = []
+    for im, shrinkage in fitted.items():
+        table = residuals[im]
+        variance = table["stddev"] ** 2 + shrinkage.added_variance(table["n"]) + shrinkage.tau**2
+        u = shrinkage.share(table["n"]) * table["u"]
+        products = {"uu": u**2 / variance, "ur": u * table["backbone_residual"] / variance}
+        of_records.append(pd.DataFrame(products).assign(event_id=table["event_id"].astype(str)))
+    if not of_records:
+        return 1.0
+    # The measures of an event err together: it is one event however many there are.
+    of_event = pd.concat(of_records).groupby("event_id").sum()
     information = of_event["uu"].sum()
     if information == 0:  # the networks say nothing
         return 1.0
     share = of_event["ur"].sum() / information
-    variance = ((of_event["ur"] - share * of_event["uu"]) ** 2).sum() / information**2
-    variance *= len(of_event) / (len(of_event) - 1)
-    shrunken = 1 + (share - 1) * FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance)
-    return float(np.clip(shrunken, 0.0, 1.0))
+    variance_of_share = ((of_event["ur"] - share * of_event["uu"]) ** 2).sum() / information**2
+    variance_of_share *= len(of_event) / (len(of_event) - 1)
+    weight = FULL_SHARE_STDDEV**2 / (FULL_SHARE_STDDEV**2 + variance_of_share)
+    return float(np.clip(1 + (share - 1) * weight, 0.0, 1.0))
