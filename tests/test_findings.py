@@ -121,7 +121,7 @@ def test_networks_that_do_harm_are_told_and_not_recommended():
 def test_networks_that_change_nothing_are_told():
     told = said(everywhere(scores.FIELD_ALONE, 0.001, -0.02, 0.02))[NETWORKS]
     assert told.short == "nowhere make a difference that these records can tell"
-    assert told.text == "These records give no reason for networks."
+    assert told.text == "These records give no reason for networks: backbone and field suffice here."
 
 
 def test_networks_that_help_everywhere_are_told():
@@ -165,4 +165,7 @@ def test_a_run_of_simulated_records_is_not_for_real_ground_motion():
     assert said(rows, scope=simulated)[USE].short.startswith("not for real ground motion")
     real = said(rows)[USE]
     assert real.short == "within the ranges of its records, 137.00°E to 141.00°E"
-    assert real.text == "Learned from 900 records: magnitude 4.0 to 7.0. Beyond. New events: from 2015."
+    assert (
+        real.text
+        == "The networks learned from 900 records: magnitude 4.0 to 7.0. Beyond. New events: from 2015."
+    )

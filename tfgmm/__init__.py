@@ -77,7 +77,11 @@ cli                 the command line: parses and prints
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# TensorFlow reports absent GPUs as errors; who wants to see that sets another level before.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if TYPE_CHECKING:
     from tfgmm.api.asking import query, read_events, read_sites, scenario, serve

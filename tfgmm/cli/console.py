@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,10 +192,11 @@ def stage_progress() -> Iterator:
     callable
         Function of the name of the current step and the share of the step that is done, 0 to 1.
     """
-    bar = _bar()
+    bar, begun = _bar(), []
     task = bar.add_task("", total=1.0, start=False)
 
     def report(what: str, share: float) -> None:
+        _say_once(what, begun)
         bar.start()
         bar.start_task(task)
         bar.update(task, description=what, completed=share)
@@ -224,12 +226,22 @@ def training_progress(total: int, done: int) -> Iterator:
     with _bar() as bar:
         task = bar.add_task("training", total=total, completed=done)
         finished: dict[str, float] = {}
+        begun: list[str] = []
 
         def report(name: str, share: float) -> None:
+            _say_once(name, begun)
             finished[name] = share
             bar.update(task, completed=done + sum(finished.values()), description=name)
 
         yield report
+
+
+def _say_once(what: str, begun: list[str]) -> None:
+    """Print the name of a step when it begins, where no bar is shown: in files and pipes."""
+    if what not in begun:
+        begun.append(what)
+        if not bars.is_terminal:
+            bars.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False, markup=False)
 
 
 class _Notes(logging.Handler):
@@ -268,12 +280,14 @@ def members_progress(total: int, done: int, epochs: int) -> Iterator:
     """
     with _bar() as bar:
         whole, tasks = bar.add_task("all members", total=total, completed=done), {}
+        begun: list[str] = []
 
         def show(members: "list[executors.Progress]", finished: int) -> None:
             names = {member.name for member in members}
             for name in [name for name in tasks if name not in names]:
                 bar.remove_task(tasks.pop(name))
             for member in members:
+                _say_once(member.name, begun)
                 if member.name not in tasks:
                     tasks[member.name] = bar.add_task(member.name, total=1.0)
                 epoch = f", {member.epoch} of {epochs} epochs, loss {member.loss:.3f}" * bool(member.epoch)
@@ -360,7 +374,6 @@ def _bar() -> Progress:
 
 def import_tensorflow() -> None:
     """Import TensorFlow, which takes seconds, and suppress the messages of its libraries."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports absent GPUs as errors
     stderr = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:

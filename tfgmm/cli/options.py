@@ -110,10 +110,12 @@ def place(text: str) -> dict[str, str | float]:
     Raises
     ------
     UsageError
-        The text is not of this form.
+        The text is not of this form, or the latitude is none.
     """
     *coordinates, name = text.split(",") if text.count(",") > 1 else [*text.split(","), text]
     longitude, latitude = numbers(",".join(coordinates), 2, "--at")
+    if abs(latitude) > 90:
+        raise UsageError(f"--at {text}: {latitude:g} is no latitude; write LON,LAT")
     return {"name": name.strip(), "longitude": longitude, "latitude": latitude}
 
 

@@ -44,6 +44,10 @@ def _events(catalogue: Path | None, any_type: bool, comma: bool, *scenario: floa
     from tfgmm.prediction import scenarios
 
     if catalogue is None:
+        names = ("magnitude", "longitude", "latitude", "depth")
+        missing = [f"--{name}" for name, value in zip(names, scenario, strict=True) if value is None]
+        if missing:
+            raise UsageError(f"a scenario needs {' and '.join(missing)} too (or give a --catalogue)")
         return tfgmm.scenario(*scenario)
     if any(value is not None for value in scenario):
         raise UsageError("give either --catalogue or one scenario, not both")
@@ -112,8 +116,8 @@ Raw = Annotated[
 Ims = Annotated[
     list[str] | None,
     typer.Option(
-        help="Intensity measure, repeatable, or all; SA(T) between two periods of the run is interpolated "
-        "(default: the first one of the run)."
+        help="Intensity measure, repeatable, all, or spectrum; SA(T) between two periods of the run is "
+        "interpolated (default: the first one of the run)."
     ),
 ]
 RuptureFile = Annotated[
@@ -172,6 +176,12 @@ def predict(
     default = "spectrum.png" if spectrum else "prediction.csv" if at_sites else "prediction.nc"
     out, im = out or Path(default), ["spectrum"] if spectrum else im
     outputs.prediction_ending(out, at_sites)  # before files are read
+    opened = tfgmm.open_run(run)
+    if spectrum and sum(name.startswith("SA") for name in opened.ims) < 2:
+        raise UsageError(
+            f"--spectrum needs a run of two periods or more, and {opened.path} has "
+            f"{', '.join(opened.ims)}: train one with --im spectrum"
+        )
     events = _events(catalogue, any_type, decimal_comma, magnitude, longitude, latitude, depth)
     choices = {"interpolation": interpolation, "calibrated": False if raw else None, "overwrite": overwrite}
     choices |= {
@@ -183,7 +193,6 @@ def predict(
     choices |= {"rupture": rupture, "vs30": vs30, "reference_rock": reference_rock}
     choices["condition"] = condition
     im = im[0] if im and len(im) == 1 else im
-    opened = tfgmm.open_run(run)
     import_tensorflow()
     with progress("predicting", len(events)) as advance:
         written = opened.predict(events, out, im=im, progress=advance, **choices)

@@ -181,6 +181,7 @@ def _show_evaluations(evaluations: "list[Evaluation]") -> None:
         if run.simulated:  # the published values are of measured records
             four_way = four_way.drop(columns="published", errors="ignore")
         show_table(f"{run.path}: residuals of ln IM, observed minus predicted", four_way)
+        console.print(evaluation.section("four_way").text, highlight=False)
         if run.experiment.split.kind == "magnitude":
             beyond = evaluation.section("beyond_data")
             show_table(beyond.title, beyond.shown)

@@ -70,6 +70,10 @@ def prediction_ending(path: Path, at_sites: bool) -> str:
     """
     if at_sites:
         return ending_of(path, (*TABLES, *FIGURES), "a table of sites, or a figure of their spectra,")
+    if path.suffix.lower() in TABLES:
+        raise UsageError(
+            f"{path} is a table: say where, with sites or stations; maps are {', '.join(MAPS)}"
+        )
     return ending_of(path, MAPS, "maps")
 
 

@@ -220,7 +220,7 @@ def _of_networks(table: pd.DataFrame) -> Finding:
         if len(rows) and verdict == BEHIND:
             text.append(f"The same model without them, {scores.FIELD_ALONE}, has smaller errors {where}.")
     if not alone["verdict"].isin([AHEAD, UNTOLD]).any():
-        text.append("These records give no reason for networks.")
+        text.append("These records give no reason for networks: backbone and field suffice here.")
     if len(short) == 1 and set(alone["cell"]) == set(PLACES):
         short = [_EVERYWHERE[alone["verdict"].iloc[0]]]
     return Finding(NETWORKS, "; ".join(short), " ".join(text))
@@ -280,5 +280,6 @@ def _of_use(table: pd.DataFrame, scope: Scope) -> Finding:
     return Finding(
         USE,
         short,
-        f"Learned from {scope.learned_from}.{region} {scope.beyond} New events: {scope.new_events}.",
+        f"The networks learned from {scope.learned_from}.{region} {scope.beyond} "
+        f"New events: {scope.new_events}.",
     )

@@ -184,9 +184,11 @@ def four_way(scored: ScoredRun) -> Section:
     networks = comparison.networks_of_study(scored.run.experiment)
     beside_study = comparison.side_by_side({"": table}, {"": networks}).drop(columns="run")
     text = (
-        "RMSE of ln IM: mean and standard deviation over the partial ensembles, then pooled. z is the "
-        "residual over the predicted standard deviation. Four cells hold records of network "
-        f"{scored.reference} only, the same for every model."
+        "RMSE of ln IM: mean and standard deviation over the chunks' partial ensembles, then pooled over "
+        "all chunks. z is the residual over the predicted standard deviation. Four cells hold records of "
+        f"network {scored.reference} only, the same for every model, once per chunk. Training sites of "
+        "training events are no test: each model has seen these records, and ensemble and field give them "
+        "back. Added: stations of the other networks."
     )
     if beside_study["published_rmse"].notna().any():
         text += f" Published: {comparison.SOURCE}; other records, so only the pattern compares."

@@ -61,6 +61,8 @@ def single(
         if not lowest <= event[name] <= highest:
             raise UsageError(
                 f"the scenario's {name} is {event[name]}, expected a number from {lowest} to {highest}"
+                + "; longitude and latitude may be swapped"
+                * (name == "latitude" and abs(longitude) <= highest)
             )
     event["longitude"] = float(wrapped(longitude))
     return pd.DataFrame([{"event_id": "scenario"} | event])

@@ -78,7 +78,9 @@ def _map(ax: plt.Axes, maps: xr.Dataset, name: str, label: str, style: dict) -> 
         drawing.plain_ticks(image.colorbar)
     hatched = _without_support(maps).to_numpy()
     if hatched.any():
-        ax.contourf(longitude, latitude, hatched, levels=(0.5, 1), colors="none", hatches=["//"])
+        little = ax.contourf(longitude, latitude, hatched, levels=(0.5, 1), colors="none", hatches=["//"])
+        little.set_edgecolor((0.5, 0.5, 0.5, 0.6))  # the map is to be seen through it
+        little.set_linewidth(0)
     drawing.crop(ax, longitude, latitude)
 
 
