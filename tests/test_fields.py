@@ -90,6 +90,16 @@ def test_of_many_sites_it_knows_other_events_and_sites(records, monkeypatch):
     assert moved[one] < 1e-9 and moved.max() > 0.1
 
 
+def test_sites_of_few_records_do_not_count_as_many_sites(records, monkeypatch):
+    monkeypatch.setattr(fields, "FEWEST_SITES", 10)
+    monkeypatch.setattr(fields, "FEWEST_EVENTS", 10)
+    crowd = records["site_id"].isin(sorted(records["site_id"].unique())[6:])
+    thinned = records[~crowd | ~is_training(records) | ~records.duplicated("site_id")]
+    assert thinned.loc[is_training(thinned), "site_id"].nunique() > 10
+    one = thinned.index[is_training(thinned) & ~crowd.loc[thinned.index]][5]
+    assert moved_by(thinned, thinned["site_id"].eq(thinned.loc[one, "site_id"]))[one] > 0.1
+
+
 def test_what_it_tells_of_stopping_records_is_from_other_times(records, field):
     told = fields.unseen(records, field.covariance, times(records))
     trained, validates = (
