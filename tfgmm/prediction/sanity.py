@@ -41,6 +41,7 @@ class Sanity:
         self._has_backbone = experiment.backbone != "none"
         self._strongest, self._compared, self._strange = 0.0, 0, []
         self._beyond_tables: list[tuple[str, float]] = []
+        self._unlike: dict[str, bool] = {}
 
     def watched(self, predictions: Iterator[xr.Dataset]) -> Iterator[xr.Dataset]:
         """Yield predictions unchanged, and remember what is strange about them.
@@ -56,6 +57,7 @@ class Sanity:
         """
         for batch in predictions:
             self._note_magnitudes(batch)
+            self._note_support(batch)
             for of_measure in by_measure(batch):
                 self._watch(of_measure)
             yield batch
@@ -69,7 +71,14 @@ class Sanity:
                 self._compare(batch.isel(event=number))
 
     def warn(self) -> None:
-        """Log warnings: medians too strong or far off published models, magnitudes beyond the tables."""
+        """Log warnings: no records alike, strange medians, magnitudes beyond the tables."""
+        unlike = [name for name, is_unlike in self._unlike.items() if is_unlike]
+        if unlike:
+            _log.warning(
+                "no training record is like %d of %d events anywhere here (in magnitude, depth, place and "
+                "distance; the first is %s): backbone and field carry their medians",
+                *(len(unlike), len(self._unlike), unlike[0]),
+            )
         if self._strongest > STRONGEST_G:
             _log.warning("the largest median is %.3g g: do not use it unseen", self._strongest)
         if self._beyond_tables:
@@ -106,6 +115,14 @@ class Sanity:
             name = str(prediction["event_id"].item())
             worst = (values[first] for values in (median[places], r_hyp_km, low, high))
             self._strange.append((name, imt.unit(im), *worst))
+
+    def _note_support(self, batch: xr.Dataset) -> None:
+        """Remember the events to which no training record is alike at any place."""
+        if "support" in batch:
+            rest = [dim for dim in batch["support"].dims if dim != "event"]
+            highest = batch["support"].max(rest).to_numpy()
+            for name, value in zip(batch["event_id"].to_numpy(), highest, strict=True):
+                self._unlike[str(name)] = self._unlike.get(str(name), True) and bool(value < 1)
 
     def _note_magnitudes(self, batch: xr.Dataset) -> None:
         """Remember the events whose magnitude the tables of the backbone do not reach."""
