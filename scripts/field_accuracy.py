@@ -145,7 +145,8 @@ def main(
     lines = [head(f"Field on simulated records: {', '.join(run.experiment.networks)}", of_run(run))]
     for im in run.experiment.ims:
         field = run.field(im)
-        of_chunks = [run.field(im, chunk).covariance for chunk in range(run.experiment.chunks)]
+        chunks = sorted({chunk for chunk, _ in run.trained(im)})
+        of_chunks = [run.field(im, chunk).covariance for chunk in chunks]
         on_map = planted.site_map(im, stations["longitude"], stations["latitude"])
         terms = pd.Series(on_map, stations.index) + planted.nuggets[im]
         vs30 = run.stations(field.records.station_ids)["vs30"]

@@ -33,8 +33,8 @@ EXPLANATION = """\
 *together*: the run whose networks predict all measures; *alone*: the run of networks of that measure only.
 Partial ensembles, pooled over the chunks, on the same records. Differences are together minus alone, so
 below 0 the common networks are better, with paired 90 % intervals (events and sites resampled; the sites of
-a chunk resampled together). Seconds are
-those of the training of a network, without backbone and field.
+a chunk resampled together). Seconds
+are those of the training of a network, without backbone and field.
 """
 
 
@@ -129,8 +129,7 @@ def page_of(together: RunFolder, alone: list[RunFolder]) -> tuple[str, pd.DataFr
     costs = pd.DataFrame([cost(run) for run in (together, *alone)])
     experiment = together.experiment
     facts = {
-        "records": together.data["name"]
-        + ", **simulated**" * together.simulated
+        "records": ("simulated records, not measured ones" if together.simulated else together.data["name"])
         + f" (data hash {together.data['digest']})",
         **made(),
         "runs": f"networks {', '.join(experiment.networks)}; preset {experiment.preset}, base "
