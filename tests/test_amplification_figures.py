@@ -123,7 +123,7 @@ def test_spectra_rise_with_period_and_pga_stands_first(spectra):
     np.testing.assert_allclose(tokyo.lines[0].get_ydata(), [0.1, 0.2, 0.0])
     assert (np.diff(tokyo.lines[0].get_xdata()) > 0).all()
     np.testing.assert_allclose(far.lines[0].get_ydata(), [0.15, 0.25, 0.05])
-    assert {text.get_text() for text in first.get_legend().get_texts()} == {"Tokyo", "Far"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"Tokyo", "Far"}
     faces = [
         c.get_facecolor()
         for c in first.collections

@@ -153,7 +153,8 @@ def draw_against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
             ax.set_title(TITLES.get(name, name), fontsize=8)
         axes[0, 0].set_ylabel("ln amplification (footprint mean is 0)")
         _add_factor_axis(axes[0, -1])
-        axes[0, 0].legend(frameon=False, fontsize=7)
+        keys = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*keys, loc="outside lower center", ncols=6, frameon=False, fontsize=7)
         figure.suptitle(note, fontsize=10)
     return figure
 
