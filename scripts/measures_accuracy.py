@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Compare a run of several intensity measures with runs of single ones: scores, time and size on disk."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -145,13 +146,12 @@ def page_of(together: RunFolder, alone: list[RunFolder]) -> tuple[str, pd.DataFr
         EXPLANATION,
     ]
     if together.simulated:
-        table_of_errors = correlations(together).to_markdown(
-            index=False, floatfmt=["", "+.3f", ".3f", ".3f"]
-        )
-        paragraphs += [
-            "Correlations between measures, estimated minus planted, over all pairs:",
-            table_of_errors,
-        ]
+        with contextlib.suppress(UsageError):  # without evaluation, or with few records, there are none
+            errors = correlations(together).to_markdown(index=False, floatfmt=["", "+.3f", ".3f", ".3f"])
+            paragraphs += [
+                "Correlations between measures, estimated minus planted, over all pairs:",
+                errors,
+            ]
     return "\n\n".join(paragraphs), table
 
 

@@ -1,5 +1,7 @@
 """The page on networks of all measures beside networks of one, from made-up predictions."""
 
+import types
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ from tfgmm.core import files
 from tfgmm.core.errors import UsageError
 from tfgmm.runs.member_folder import NETWORK
 from tfgmm.runs.run import RunFolder
+from tfgmm.simulation import truth
 from tfgmm.stats import bootstrap
+from tfgmm.stats.im_correlation import PARTS, ImCorrelation
 
 IMS = ("PGA", "SA(1.0)")
 
@@ -39,9 +43,9 @@ def runs(tmp_path, tiny, small, monkeypatch) -> dict[str, RunFolder]:
             folder = run.member(chunk, 0).path
             folder.mkdir(parents=True)
             (folder / NETWORK).write_bytes(bytes(size))
-            files.write_json(
-                folder / "done.json", {"networks": {NETWORK: list(ims)}, "seconds": 10 + chunk}
-            )
+            trainings = {NETWORK: {"epochs": 2}}
+            done = {"networks": {NETWORK: list(ims)}, "seconds": 10 + chunk, "trainings": trainings}
+            files.write_json(folder / "done.json", done)
         run.manifest.note(members={im: [[0, 0], [1, 0]] for im in ims})
         made[name] = RunFolder.open(path)
     return made
@@ -68,11 +72,25 @@ def test_page_has_scores_of_all_cells_time_and_size(script, runs):
     assert shown["RMSE together"].tolist() == rmse["first"].map("{:.3f}".format).tolist()
     assert shown["RMSE alone"].tolist() == rmse["second"].map("{:.3f}".format).tolist()
     assert "the interval is above 0 in 4 of 8 rows, below 0 in 4." in page
-    assert runs["all"].data["digest"] in page and "**simulated**" in page
+    assert runs["all"].data["digest"] in page and "simulated records, not measured ones" in page
     costs = script.cost(runs["all"])
-    assert costs["s a member"] == 10.5 and costs["networks MB"] == 0.01
+    assert costs["s an epoch"] == 5.25 and costs["networks MB"] == 0.01
     assert costs["run MB"] > costs["networks MB"]
     assert "| PGA, SA(1.0) |" in page
+
+
+def test_correlations_stand_beside_the_planted_ones(script, runs):
+    ims = ("SA(1.0)", "PGA", "PGV")
+    planted = truth.planted_im_correlation()
+    order = [truth.IMS.index(im) for im in ims]
+    found = planted[np.ix_(order, order)] + np.arange(len(PARTS)).reshape(-1, 1, 1) / 10
+    counts = np.full((3, 3), 700)
+    fitted = ImCorrelation(ims, found, np.ones((len(PARTS), 3)), counts, counts // 20, counts // 10)
+    table = script.correlations(types.SimpleNamespace(im_correlation=lambda: fitted)).set_index("part")
+    assert table["a pair"].unique().tolist() == ["700 records of 35 events"]
+    for column in ("mean", "rms", "largest"):
+        assert table[column].to_dict() == pytest.approx({"between_event": 0.1, "single_station": 0.4})
+    assert "Correlations" not in script.page_of(runs["all"], [runs["PGA"]])[0]
 
 
 def test_command_writes_page_and_table(script, runs, tmp_path):

@@ -43,5 +43,5 @@ def test_steps_are_printed_once_where_no_bar_is_shown(capfd):
         for share in (0.0, 0.5, 1.0):
             report("boosting", share)
         report("kriging", 0.0)
-    printed = capfd.readouterr().err
+    printed = capfd.readouterr().out
     assert re.fullmatch(r"\d\d:\d\d:\d\d boosting\n\d\d:\d\d:\d\d kriging\n", printed)

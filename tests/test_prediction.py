@@ -162,7 +162,11 @@ def test_figure(loaded, tmp_path, ending, magic):
 @pytest.mark.parametrize(
     ("name", "sites", "message"),
     [
-        ("maps.csv", None, r"maps can be written as \.nc, \.tif, \.tiff, \.png, \.pdf"),
+        (
+            "maps.csv",
+            None,
+            r"say where, with sites or stations; maps are \.nc, \.tif, \.tiff, \.png, \.pdf",
+        ),
         ("maps", None, "maps can be written as"),
         (
             "sites.nc",

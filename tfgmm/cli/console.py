@@ -241,7 +241,7 @@ def _say_once(what: str, begun: list[str]) -> None:
     if what not in begun:
         begun.append(what)
         if not bars.is_terminal:
-            bars.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False, markup=False)
+            console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False, markup=False)
 
 
 class _Notes(logging.Handler):
