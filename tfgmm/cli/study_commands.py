@@ -140,6 +140,7 @@ def _say_plans(read: "Study") -> None:
     rows, problems, seconds, open_dataset = [], {}, 0.0, _opening()
     datasets = [open_dataset(experiment.data) for experiment, _ in read.runs.values()]
     say_simulated(any(dataset is not None and dataset.simulated for dataset in datasets))
+    console.print("A few training steps of each run are measured first, if none of its members is trained.")
     for name, (experiment, chunks) in read.runs.items():
         try:
             dataset = open_dataset(experiment.data) or simulated.open_dataset(experiment.data)
