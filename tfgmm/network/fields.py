@@ -19,11 +19,11 @@ from tfgmm.stats.field_covariance import Covariance
 from tfgmm.stats.field_folds import out_of_block, out_of_fold
 from tfgmm.stats.field_records import Cells, Records
 
-#: Numbers of training sites and events from which networks learn what the field tells of a site without
-#: records of its own. Of fewer they learn the sites by heart, which the field of the sites' records then
-#: tells once more: RMSE of known stations at the best share 0.585 in place of 0.567 with 57 sites, 0.576 in
-#: place of 0.555 with 69 events. With 670 sites and 509 events it was better, by 0.010 there and by 0.020
-#: at new sites (docs/results/ideas.md).
+#: Numbers of training sites, counted by their records, and of training events from which networks learn
+#: what the field tells of a site without records of its own. Of fewer they learn the sites by heart, which
+#: the field of the sites' records then tells once more: RMSE of known stations at the best share 0.585 in
+#: place of 0.567 with 57 sites, 0.576 in place of 0.555 with 69 events. With 670 sites (499 by records) and
+#: 509 events it was better, by 0.010 there and by 0.020 at new sites (docs/results/ideas.md).
 FEWEST_SITES, FEWEST_EVENTS = 200, 400
 
 
@@ -104,9 +104,9 @@ def unseen(records: pd.DataFrame, covariance: Covariance, origin_time: pd.Series
     trained = is_training(records)
     given = _residuals(records[trained])
     times = origin_time.loc[given.event_ids].to_numpy()
-    # A dense network with few records each is no crowd of sites: its records train next to nothing.
-    per_site = np.bincount(given.site[given.station])
-    is_large = per_site.sum() ** 2 / (per_site**2).sum() >= FEWEST_SITES
+    # Many sites with few records each are no crowd: it is the others that networks learn by heart.
+    records_of_site = np.bincount(given.site[given.station])
+    is_large = records_of_site.sum() ** 2 / (records_of_site**2).sum() >= FEWEST_SITES
     is_large &= len(given.event_ids) >= FEWEST_EVENTS
     site_folds = 3 if is_large else 1
     folds = out_of_fold(covariance, given, times, site_folds=site_folds)
