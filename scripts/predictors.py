@@ -11,6 +11,7 @@ import tensorflow as tf
 from contenders import Steps, described
 
 from tfgmm.data.dataset import Dataset
+from tfgmm.data.schemas import SITE_XY, SOURCE_XY
 from tfgmm.network import member, training
 from tfgmm.network.channels import event_vectors
 from tfgmm.prediction import ensemble
@@ -37,7 +38,7 @@ class Asked:
             for backbone in material.backbones.values():
                 backbone.save(folder.path / backbone_name(im, [im]))
             which = {"im": im, "arm": experiment.arm, "chunk": one.chunk, "init": one.init}
-            table = table.assign(**which, mean=0.0, stddev=1.0)
+            table = table.drop(columns=[*SOURCE_XY, *SITE_XY]).assign(**which, mean=0.0, stddev=1.0)
             table.to_parquet(folder.predictions, index=False)
             done = {"networks": {NETWORK: [im]}}
             (folder.path / "done.json").write_text(json.dumps(done))
@@ -69,7 +70,7 @@ class Asked:
 
     def _keras(self, events: pd.DataFrame) -> np.ndarray:
         """Mean of the members at the sites, by ``predict``."""
-        grid, rasteriser = self.ensemble.experiment.grid, self.ensemble._rasteriser
+        grid, rasteriser = self.ensemble.experiment.grid, self.ensemble._outputs.rasteriser
         unmoved = tf.zeros(2, tf.int32)
         maps = np.stack([rasteriser(one, unmoved) for one in tf.constant(event_vectors(events, grid))])
         row, col, _ = grid.locate(self.sites["longitude"], self.sites["latitude"])
