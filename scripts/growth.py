@@ -90,6 +90,7 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     """Maps of one event by so many untrained members."""
     import predictors
 
+    from tfgmm.prediction.ensemble import Outputs
     from tfgmm.simulation import simulated
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,7 +99,7 @@ def prediction(preset: str, base: int, members: int) -> Cost:
         chosen = dict(list(whole.members.items())[:members])
         before = peak_gb(anew=True)
         some = copy.copy(whole)
-        some.members, some._graphs = chosen, {}
+        some._outputs = Outputs(chosen, whole._outputs.rasteriser)
         predict = predictors.timed(lambda: some.maps(asked.events.head(1)))
         return Cost(float(np.median([predict(1) for _ in range(9)])), peak_gb(), peak_gb() - before)
 

@@ -74,7 +74,8 @@ class Asked:
         unmoved = tf.zeros(2, tf.int32)
         maps = np.stack([rasteriser(one, unmoved) for one in tf.constant(event_vectors(events, grid))])
         row, col, _ = grid.locate(self.sites["longitude"], self.sites["latitude"])
-        found = [model.predict(maps, batch_size=4, verbose=0) for model in self.ensemble.members.values()]
+        models = [networks.models[0] for networks in self.ensemble.members.values()]
+        found = [model.predict(maps, batch_size=4, verbose=0) for model in models]
         return np.mean([one["mean"][:, row, col] for one in found], axis=0)
 
     def _exported(self, events: pd.DataFrame) -> np.ndarray:
