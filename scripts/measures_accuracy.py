@@ -34,8 +34,7 @@ EXPLANATION = """\
 *together*: the run whose networks predict all measures; *alone*: the run of networks of that measure only.
 Partial ensembles, pooled over the chunks, on the same records. Differences are together minus alone, so
 below 0 the common networks are better, with paired 90 % intervals (events and sites resampled; the sites of
-a chunk resampled together). Seconds
-are those of the training of a network, without backbone and field.
+a chunk resampled together). *s an epoch*: training of a network alone, without backbone and field.
 """
 
 

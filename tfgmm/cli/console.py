@@ -147,6 +147,30 @@ def say_dropped(tally: "Tally") -> None:
         console.print(f"{row['count']:,} of {read:,} {row['what']}s left out: {row['reason']} ({names})")
 
 
+class _Bar(Progress):
+    """Progress bar with share, elapsed time and remaining time; it is shown on terminals only."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=bars,
+            disable=not bars.is_terminal,
+            speed_estimate_period=600,
+        )
+
+    def begin(self, name: str) -> None:
+        """Print the name of a step when it is first heard of, where no bar is shown: in files and pipes."""
+        if name not in self._begun and not bars.is_terminal:
+            console.print(f"{time.strftime('%H:%M:%S')} {name}", highlight=False, markup=False)
+        self._begun.add(name)
+
+
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator:
     """Show a progress bar while a block runs; yield the function to call after each step.
@@ -163,7 +187,7 @@ def progress(description: str, total: int) -> Iterator:
     callable
         Function that advances the bar by one step, whatever its arguments.
     """
-    with _bar() as bar:
+    with _Bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
 
@@ -192,11 +216,11 @@ def stage_progress() -> Iterator:
     callable
         Function of the name of the current step and the share of the step that is done, 0 to 1.
     """
-    bar, begun = _bar(), []
+    bar = _Bar()
     task = bar.add_task("", total=1.0, start=False)
 
     def report(what: str, share: float) -> None:
-        _say_once(what, begun)
+        bar.begin(what)
         bar.start()
         bar.start_task(task)
         bar.update(task, description=what, completed=share)
@@ -223,25 +247,16 @@ def training_progress(total: int, done: int) -> Iterator:
     callable
         Function of the name of a member and the share of its training that is done, 0 to 1.
     """
-    with _bar() as bar:
+    with _Bar() as bar:
         task = bar.add_task("training", total=total, completed=done)
         finished: dict[str, float] = {}
-        begun: list[str] = []
 
         def report(name: str, share: float) -> None:
-            _say_once(name, begun)
+            bar.begin(name)
             finished[name] = share
             bar.update(task, completed=done + sum(finished.values()), description=name)
 
         yield report
-
-
-def _say_once(what: str, begun: list[str]) -> None:
-    """Print the name of a step when it begins, where no bar is shown: in files and pipes."""
-    if what not in begun:
-        begun.append(what)
-        if not bars.is_terminal:
-            console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False, markup=False)
 
 
 class _Notes(logging.Handler):
@@ -278,16 +293,15 @@ def members_progress(total: int, done: int, epochs: int) -> Iterator:
         Function of the members in training (`tfgmm.network.executors.Progress`) and the number of those
         that are done since.
     """
-    with _bar() as bar:
+    with _Bar() as bar:
         whole, tasks = bar.add_task("all members", total=total, completed=done), {}
-        begun: list[str] = []
 
         def show(members: "list[executors.Progress]", finished: int) -> None:
             names = {member.name for member in members}
             for name in [name for name in tasks if name not in names]:
                 bar.remove_task(tasks.pop(name))
             for member in members:
-                _say_once(member.name, begun)
+                bar.begin(member.name)
                 if member.name not in tasks:
                     tasks[member.name] = bar.add_task(member.name, total=1.0)
                 epoch = f", {member.epoch} of {epochs} epochs, loss {member.loss:.3f}" * bool(member.epoch)
@@ -355,21 +369,6 @@ def _say_cost(training: "Training") -> None:
             f"{duration(seconds * count)} in all on this machine. "
             "Ctrl-C interrupts; the same command goes on."
         )
-
-
-def _bar() -> Progress:
-    """Return a progress bar with share, elapsed time and remaining time; it is shown on terminals only."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=bars,
-        disable=not bars.is_terminal,
-        speed_estimate_period=600,
-    )
 
 
 def import_tensorflow() -> None:
