@@ -1,6 +1,5 @@
 """Time and peak memory by what grows, each point in a process of its own, for `scripts/benchmark.py`."""
 
-import copy
 import dataclasses
 import multiprocessing
 import re
@@ -90,17 +89,12 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     """Maps of one event by so many untrained members."""
     import predictors
 
-    from tfgmm.prediction.ensemble import Outputs
     from tfgmm.simulation import simulated
 
     with tempfile.TemporaryDirectory() as scratch:
-        asked = predictors.Asked(simulated.embedded(), preset, base, Path(scratch))
-        whole = asked.ensemble
-        chosen = dict(list(whole.members.items())[:members])
+        asked = predictors.Asked(simulated.embedded(), preset, base, Path(scratch), members)
         before = peak_gb(anew=True)
-        some = copy.copy(whole)
-        some._outputs = Outputs(chosen, whole._outputs.rasteriser)
-        predict = predictors.timed(lambda: some.maps(asked.events.head(1)))
+        predict = predictors.timed(lambda: asked.ensemble.maps(asked.events.head(1)))
         return Cost(float(np.median([predict(1) for _ in range(9)])), peak_gb(), peak_gb() - before)
 
 

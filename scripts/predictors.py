@@ -1,5 +1,6 @@
 """An untrained ensemble of full size, and those who predict with it, for `scripts/benchmark.py`."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -24,12 +25,12 @@ SCENARIOS = 32
 
 
 class Asked:
-    """A run of ten members with random weights, in a folder, and what is asked of it."""
+    """A run of up to ten members with random weights, in a folder, and what is asked of it."""
 
-    def __init__(self, dataset: Dataset, preset: str, base: int, scratch: Path) -> None:
+    def __init__(self, dataset: Dataset, preset: str, base: int, scratch: Path, members: int = 10) -> None:
         experiment = described(preset, field=False, network={"base": base})
         begun = training.begin(experiment, scratch / "run")
-        for one in begun.members:
+        for one in begun.members[:members]:
             material = begun.material(one)
             ((im, table),) = material.records.items()
             folder = begun.folder(one)
@@ -49,8 +50,13 @@ class Asked:
         self.sites = pd.DataFrame(
             {"longitude": rng.uniform(139.2, 140.7, SITES), "latitude": rng.uniform(35.1, 36.4, SITES)}
         )
-        version = export.prepare(begun.run.path, scratch / "exported").write()
-        self.exported = tf.saved_model.load(str(version)).signatures["at_sites"]
+        self._scratch = scratch
+
+    @functools.cached_property
+    def exported(self) -> Callable:
+        """The exported graph."""
+        version = export.prepare(self.ensemble.run.path, self._scratch / "exported").write()
+        return tf.saved_model.load(str(version)).signatures["at_sites"]
 
     def contenders(self) -> dict[str, dict[str, Steps]]:
         """What is asked, and who answers."""

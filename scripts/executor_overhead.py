@@ -1,0 +1,128 @@
+#!/usr/bin/env python
+"""Measure what executors cost: the same members in a plain loop of processes, and through each of them."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from check_kills import RECORDS, TFGMM
+from check_slurm import PROGRAMS, slurm
+from result_page import head, made
+
+from tfgmm.cli.console import console, run_script, show_table
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
+from tfgmm.network.executors import cores
+
+LOOP = "plain loop"
+#: Time between two looks at the folders of the members, s.
+LOOK_S = 0.1
+FORMATS = {"start-up s": ".1f", "members s": ".1f", "training s": ".1f", "end s": ".1f", "ratio": ".3f"}
+EXPLANATION = """\
+*start-up*: from the command to the first step of the first member; *members*: from there to the end of the
+last member, with the start of a process for each of the others; *training*: what the members themselves say
+that they trained, added up; *end*: field and predictions of the run, and the end of the engine; *ratio*: of
+*members* to the plain loop, which starts `tfgmm stage member` for one member after the other.
+"""
+
+
+def cases(threads: int) -> list[tuple[str, int, int]]:
+    """Return executor, workers, and threads of each worker of everything that this machine can measure."""
+    found = [(LOOP, 1, threads), ("local", 1, threads), ("dask", 1, threads)]
+    if all(map(shutil.which, PROGRAMS)) and not os.geteuid():
+        found.append(("slurm", 1, threads))
+    else:
+        console.print("slurm is left out: it needs root and the packages of scripts/check-slurm")
+    return [*found, ("local", threads, 1)] if threads > 1 else found
+
+
+def loop(run: Path, members: int, threads: int) -> subprocess.Popen:
+    """Start the plain loop: xargs trains one member after the other."""
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS")}
+    limits |= {f"TF_NUM_{name}_THREADS": str(threads) for name in ("INTRAOP", "INTEROP")}
+    numbers = run.with_suffix(".numbers")
+    numbers.write_text(" ".join(map(str, range(members))))
+    one = [*TFGMM, "stage", "member", str(run), "all", "0"]
+    return started(["xargs", "--arg-file", str(numbers), "-n1", *one], run, os.environ | limits)
+
+
+def started(command: list[str], run: Path, environment: dict | None = None) -> subprocess.Popen:
+    """Start a command; its messages go beside the run folder."""
+    with run.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+def watched(process: subprocess.Popen, run: Path, members: int) -> dict[str, float]:
+    """Wait for a training of so many members; return the seconds of its parts.
+
+    Raises
+    ------
+    DataError
+        The command fails, or members are missing.
+    """
+    begun, first = time.time(), None
+    while process.poll() is None:
+        time.sleep(LOOK_S)
+        if first is None and [*run.glob("members/**/share.txt")]:
+            first = time.time()
+    ended, done = time.time(), [*run.glob("members/**/done.json")]
+    if process.returncode or len(done) != members or first is None:
+        raise DataError(f"{run}: {len(done)} of {members} members trained: see {run.with_suffix('.log')}")
+    last = max(path.stat().st_mtime for path in done)
+    return {
+        "start-up s": first - begun,
+        "members s": last - first,
+        "training s": sum(files.read_json(path)["seconds"] for path in done),
+        "end s": ended - last,
+    }
+
+
+def main(
+    members: Annotated[int, typer.Option(help="Members that each executor trains.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Of each member.")] = 60,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+) -> None:
+    """Train the same members in a plain loop and through each executor; say what each takes."""
+    with tempfile.TemporaryDirectory(prefix="executor-overhead-") as folder:
+        root, threads, rows = Path(folder), cores(), []
+        data, begun = root / "data", root / "begun"
+        train = [*TFGMM, "train", "--networks", "kik,meso", "--data", str(data), "--preset", "quick"]
+        train += ["--inits", str(members), "--chunk", "0", "--epochs", str(epochs), "--patience", "0"]
+        for command in (
+            [*TFGMM, "simulate", str(data), *RECORDS],
+            [*train, "--out", str(begun), "--begin"],
+            [*TFGMM, "stage", "prepare", str(begun), "0"],
+        ):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for name, workers, each in cases(threads):
+            run = root / f"{name.replace(' ', '-')}-{workers}"
+            shutil.copytree(begun, run)
+            command = [*train, "--out", str(run), "--executor", name, "--minutes", "60"]
+            command += ["--workers", str(workers), "--threads", str(each)]
+            with slurm(root) if name == "slurm" else contextlib.nullcontext():
+                process = loop(run, members, each) if name == LOOP else started(command, run)
+                seconds = watched(process, run, members)
+            rows.append({"executor": name, "workers": workers, "threads each": each, **seconds})
+            console.print(f"{name}, {workers} x {each}: {seconds['members s']:.0f} s")
+            shutil.rmtree(run)
+    table = pd.DataFrame(rows)
+    table["ratio"] = table["members s"] / table.loc[table["executor"] == LOOP, "members s"].item()
+    title = f"{members} members of {table['training s'].iloc[0] / members:.0f} s each"
+    show_table(title, table, FORMATS)
+    if out:
+        for column, form in FORMATS.items():
+            table[column] = table[column].map(("{:" + form + "}").format)
+        shown = table.to_markdown(index=False, disable_numparse=True)
+        with files.whole_file(out) as temporary:
+            temporary.write_text(f"{head(title, made())}\n{shown}\n\n{EXPLANATION}")
+
+
+if __name__ == "__main__":
+    run_script(main)
