@@ -94,7 +94,7 @@ def prediction(preset: str, base: int, members: int) -> Cost:
     with tempfile.TemporaryDirectory() as scratch:
         asked = predictors.Asked(simulated.embedded(), preset, base, Path(scratch), members)
         before = peak_gb(anew=True)
-        predict = predictors.timed(lambda: asked.ensemble.maps(asked.events.head(1)))
+        predict = predictors.timed(lambda: asked.ensemble.maps(asked.next_event()))
         return Cost(float(np.median([predict(1) for _ in range(9)])), peak_gb(), peak_gb() - before)
 
 

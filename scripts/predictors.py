@@ -1,6 +1,7 @@
 """An untrained ensemble of full size, and those who predict with it, for `scripts/benchmark.py`."""
 
 import functools
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -50,7 +51,11 @@ class Asked:
         self.sites = pd.DataFrame(
             {"longitude": rng.uniform(139.2, 140.7, SITES), "latitude": rng.uniform(35.1, 36.4, SITES)}
         )
-        self._scratch = scratch
+        self._scratch, self._turns = scratch, itertools.cycle(range(len(self.events)))
+
+    def next_event(self) -> pd.DataFrame:
+        """Another event than the last one, which the ensemble would know."""
+        return self.events.iloc[[next(self._turns)]]
 
     @functools.cached_property
     def exported(self) -> Callable:
@@ -60,17 +65,17 @@ class Asked:
 
     def contenders(self) -> dict[str, dict[str, Steps]]:
         """What is asked, and who answers."""
-        one, all_of_them = self.events.head(1), self.events
+        all_of_them, ensemble = self.events, self.ensemble
         return {
             "one event at the sites": {
-                "Keras, one after the other": timed(lambda: self._keras(one)),
-                "tfgmm": timed(lambda: self.ensemble.at_sites(one, self.sites)),
-                "exported": timed(lambda: self._exported(one)),
+                "Keras, one after the other": timed(lambda: self._keras(self.next_event())),
+                "tfgmm": timed(lambda: ensemble.at_sites(self.next_event(), self.sites)),
+                "exported": timed(lambda: self._exported(self.next_event())),
             },
-            "maps of one event": {"tfgmm": timed(lambda: self.ensemble.maps(one))},
+            "maps of one event": {"tfgmm": timed(lambda: ensemble.maps(self.next_event()))},
             f"{SCENARIOS} events at the sites": {
                 "Keras, one after the other": timed(lambda: self._keras(all_of_them)),
-                "tfgmm": timed(lambda: self.ensemble.at_sites(all_of_them, self.sites)),
+                "tfgmm": timed(lambda: ensemble.at_sites(all_of_them, self.sites)),
             },
         }
 

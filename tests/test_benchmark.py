@@ -88,6 +88,16 @@ def test_a_process_of_its_own_has_its_own_memory(growth):
     assert 0 < alone < growth.peak_gb()
 
 
+def test_those_who_predict_give_the_same_answer(import_script, small, tmp_path):
+    asked = import_script("predictors").Asked(small, "quick", 2, tmp_path, members=2)
+    assert len(asked.ensemble.members) == 2
+    events = asked.events.head(2)
+    expected = asked.ensemble.at_sites(events, asked.sites)["mean"]
+    np.testing.assert_allclose(asked._exported(events), expected, atol=1e-4)
+    assert asked._keras(events).shape == (*expected.shape, 1)
+    assert all(callable(one) for what in asked.contenders().values() for one in what.values())
+
+
 def test_tables_are_written(benchmark, tmp_path):
     table = pd.DataFrame({"preset": ["standard"], "ms": [1.26]})
     benchmark.write([benchmark.Result("step", "A step", table, {"ms": ".1f"})], tmp_path)
