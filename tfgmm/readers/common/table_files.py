@@ -14,11 +14,9 @@ from pathlib import Path
 
 import charset_normalizer
 import numpy as np
-import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-from openpyxl.utils import get_column_letter
 
 from tfgmm.core.errors import DataError, TfgmmError
 from tfgmm.readers.common import bounded
@@ -323,6 +321,8 @@ def read_workbook(path: Path, content: bytes) -> tuple[pa.Table, np.ndarray]:
     DataError
         The content is no complete workbook, no table, or would take too much memory.
     """
+    import openpyxl  # takes a third of a second, and only Excel workbooks need it
+
     size = _unpacked_size(path, content)
     try:
         with warnings.catch_warnings():
@@ -414,6 +414,8 @@ def _refuse_wide_rows(
     """Yield the rows; raise `DataError` for a row wider than the header, or over `most_cells` cells."""
     for count, (number, cells) in enumerate(rows, 1):
         if len(cells) > width:
+            from openpyxl.utils import get_column_letter
+
             raise DataError(
                 f"{path}, row {number}, column {get_column_letter(len(cells))}: {cells[-1]!r} stands "
                 f"beyond the header, which is row {header_row} and ends in column "
