@@ -70,15 +70,15 @@ def scores_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """Sentences on the largest differences over measures and cells."""
-    sentences = []
+    """Sentences on the largest differences over measures and cells, by the wider interval."""
+    sentences, table = [], comparison.with_wider_interval(table)
     for statistic in STATISTICS:
         rows = table[table["statistic"] == statistic]
         worst = rows.loc[rows["value"].idxmax()]
         worse, better = (rows["low"] > 0).sum(), (rows["high"] < 0).sum()
         sentences.append(
             f"{statistic}: at most {worst['value']:+.3f} ({worst['im']}, {CELLS[worst['cell']]}); the "
-            f"interval is above 0 in {worse} of {len(rows)} rows, below 0 in {better}."
+            f"wider interval is above 0 in {worse} of {len(rows)} rows, below 0 in {better}."
         )
     return " ".join(sentences)
 

@@ -71,7 +71,7 @@ def test_page_has_scores_of_all_cells_time_and_size(script, runs):
     rmse = table[table["statistic"] == "RMSE"].reset_index(drop=True)
     assert shown["RMSE together"].tolist() == rmse["first"].map("{:.3f}".format).tolist()
     assert shown["RMSE alone"].tolist() == rmse["second"].map("{:.3f}".format).tolist()
-    assert "the interval is above 0 in 4 of 8 rows, below 0 in 4." in page
+    assert "the wider interval is above 0 in 4 of 8 rows, below 0 in 4." in page
     assert runs["all"].data["digest"] in page and "simulated records, not measured ones" in page
     costs = script.cost(runs["all"])
     assert costs["s an epoch"] == 5.25 and costs["networks MB"] == 0.01

@@ -230,6 +230,27 @@ def between_runs(
     return _subtract_scores(_match_records(*pair, names), groupings, **bootstrapped)
 
 
+def with_wider_interval(differences: pd.DataFrame) -> pd.DataFrame:
+    """Return differences with the wider of their two intervals.
+
+    Parameters
+    ----------
+    differences : pandas.DataFrame
+        Result of `between_runs` or `between_models`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows, whose ``low`` and ``high`` are ``low_chunks`` and ``high_chunks`` where these are farther
+        apart.
+    """
+    low, high = differences["low_chunks"], differences["high_chunks"]
+    by_chunks = high - low > differences["high"] - differences["low"]
+    return differences.assign(
+        low=low.where(by_chunks, differences["low"]), high=high.where(by_chunks, differences["high"])
+    )
+
+
 def between_models(
     scored: pd.DataFrame, model: str, groupings: Mapping[str, scores.Grouping], **bootstrapped
 ) -> pd.DataFrame:

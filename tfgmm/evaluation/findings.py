@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfgmm.core.errors import counted
-from tfgmm.evaluation import scores
+from tfgmm.evaluation import comparison, scores
 from tfgmm.evaluation.rivals import WITH_FIELD
 from tfgmm.evaluation.sections import NARROW_MARK, NARROW_NOTE
 from tfgmm.stats import bootstrap
@@ -112,11 +112,7 @@ def verdicts(differences: pd.DataFrame) -> pd.DataFrame:
         sites.
     """
     rows = differences[(differences["statistic"] == "RMSE") & differences["cell"].isin(PLACES)]
-    by_chunks = (rows["high_chunks"] - rows["low_chunks"] > rows["high"] - rows["low"]).to_numpy()
-    rows = rows.assign(
-        low=np.where(by_chunks, rows["low_chunks"], rows["low"]),
-        high=np.where(by_chunks, rows["high_chunks"], rows["high"]),
-    )
+    rows = comparison.with_wider_interval(rows)
     conditions = [
         rows["low"].isna(),
         rows["value"].abs() < LEAST_DIFFERENCE,
@@ -264,8 +260,12 @@ def _word(statistics: pd.DataFrame, verdict: str) -> str:
 def _spread(statistics: pd.DataFrame) -> str:
     """Return the spread of the standardised residuals and the coverage of the 90 % interval as text."""
     spread, coverage = statistics.loc["z std"], statistics.loc[f"coverage {scores.FLAGGED:.0%}"]
-    interval = "" if np.isnan(spread["low"]) else f" ({spread['low']:.2f} to {spread['high']:.2f})"
-    return f"{spread['value']:.2f}{interval}, {coverage['value']:.0%}"
+    if np.isnan(spread["low"]):
+        return f"{spread['value']:.2f}, {coverage['value']:.0%}"
+    return (
+        f"{spread['value']:.2f} ({spread['low']:.2f} to {spread['high']:.2f}), "
+        f"{coverage['value']:.0%} ({coverage['low']:.0%} to {coverage['high']:.0%})"
+    )
 
 
 def _of_use(table: pd.DataFrame, scope: Scope) -> Finding:
