@@ -31,15 +31,18 @@ STATISTICS = ("RMSE", "NLL")
 PLANTED = ("between_event", "single_station")
 MEGABYTE = 1e6
 EXPLANATION = """\
-*together*: the run whose networks predict all measures; *alone*: the run of networks of that measure only.
-Partial ensembles, pooled over the chunks, on the same records. Differences are together minus alone, so
-below 0 the common networks are better, with paired 90 % intervals (events and sites resampled; the sites of
-a chunk resampled together). *s an epoch*: training of a network alone, without backbone and field.
+Compared are the chunks that both runs have trained. *together*: the run whose networks predict all
+measures; *alone*: the run of networks of that measure only. Partial ensembles, pooled over the chunks, on
+the same records. Differences are together minus alone, so below 0 the common networks are better, with
+paired 90 % intervals (events and sites resampled; the sites of a chunk resampled together). *s an epoch*:
+training of a network alone, without backbone and field.
 """
 
 
 def differences(together: RunFolder, alone: RunFolder) -> pd.DataFrame:
     """Scores of one run of several measures minus those of a run of some of them, on the same records.
+
+    Where the second run has trained some of the chunks only, these are compared.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def differences(together: RunFolder, alone: RunFolder) -> pd.DataFrame:
     if missing:
         raise UsageError(f"run {together.path} has no {', '.join(sorted(missing))}: leave {alone.path} out")
     first, second = (scores.partial_ensembles(run.read_predictions()) for run in (together, alone))
-    first = first[first["im"].isin(alone.experiment.ims)]
+    first = first[first["im"].isin(alone.experiment.ims) & first["chunk"].isin(second["chunk"].unique())]
     names = str(together.path), str(alone.path)
     table = comparison.between_runs(first, second, together.experiment.reference, names)
     return table[table["cell"].isin(CELLS) & table["statistic"].isin(STATISTICS)]
