@@ -1,12 +1,21 @@
 """U-Net of valid convolutions: input channels -> parameter map."""
 
+import keras
 from keras import layers
 
 from tfgmm.runs.experiment import Network
 
 
-def conv(filters: int, size: int, name: str, policy: str, activation: str | None = "relu") -> layers.Layer:
-    """Return a valid convolution with He initialisation, as a Keras layer.
+def conv(
+    filters: int,
+    size: int,
+    name: str,
+    policy: str,
+    *,
+    activation: str | None = "relu",
+    initializer: str | keras.initializers.Initializer = "he_normal",
+) -> layers.Layer:
+    """Return a valid convolution, as a Keras layer.
 
     Parameters
     ----------
@@ -20,13 +29,15 @@ def conv(filters: int, size: int, name: str, policy: str, activation: str | None
         Keras precision policy, for example ``mixed_bfloat16``.
     activation : str or None
         Activation function; None for a linear layer.
+    initializer : str or keras.initializers.Initializer
+        Initial values of the kernel; those of He et al. by default.
 
     Returns
     -------
     keras.layers.Layer
     """
     return layers.Conv2D(
-        filters, size, activation=activation, kernel_initializer="he_normal", dtype=policy, name=name
+        filters, size, activation=activation, kernel_initializer=initializer, dtype=policy, name=name
     )
 
 
@@ -87,4 +98,7 @@ def parameter_map(x, settings: Network, measures: int = 1):
         skip = layers.Cropping2D(crop, dtype=policy, name=f"up{i}_crop")(skips[i])
         x = layers.Concatenate(dtype=policy, name=f"up{i}_skip")([skip, x])
         x = level(x, filters[i], f"up{i}", policy)
-    return conv(2 * measures, 1, "parameters", "float32", activation=None)(x)
+    # Random parameters of as many measures as there are features draw every feature to zero before any is
+    # used: those of K measures begin K times smaller.
+    smaller = keras.initializers.VarianceScaling(2.0 / measures**2, "fan_in", "truncated_normal")
+    return conv(2 * measures, 1, "parameters", "float32", activation=None, initializer=smaller)(x)
