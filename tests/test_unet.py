@@ -45,6 +45,16 @@ def test_receptive_field_is_local():
     assert np.abs(model(x)[0, -1, -1] - model(far)[0, -1, -1]).max() > 0
 
 
+@pytest.mark.parametrize("measures", [1, 8])
+def test_parameters_of_many_measures_begin_smaller(measures):
+    """He et al. (2015) for one measure; that of K measures over K."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((68, 68, 3))
+    model = keras.Model(x, parameter_map(x, Network(depth=2, base=64), measures))
+    kernel = model.get_layer("parameters").kernel.numpy()
+    assert np.isclose(kernel.std(), np.sqrt(2 / 64) / measures, rtol=0.2)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_precision_of_inner_layers(precision):
     model = unet(68, depth=2, base=2, precision=precision)
