@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
+from result_page import markdown
 
 from tfgmm.cli.console import import_tensorflow, run_script, show_table, tracked
 from tfgmm.core.errors import UsageError
@@ -246,10 +247,7 @@ def write(results: list[Result], folder: Path) -> None:
     ]
     for one in results:
         one.table.to_csv(folder / f"{one.name}.csv", index=False, float_format="%.6g")
-        shown = one.table.copy()
-        for name, form in one.formats.items():
-            shown[name] = shown[name].map(lambda value, form=form: format(value, form))
-        lines += ["", f"## {one.title}", "", shown.to_markdown(index=False, disable_numparse=True)]
+        lines += ["", f"## {one.title}", "", markdown(one.table, one.formats)]
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 

@@ -76,6 +76,14 @@ chunk = 0
 SLURM, LOCAL = 'executor = "slurm"\nminutes = 3\n', 'executor = "local"\nworkers = 2\n'
 
 
+def lacking() -> str:
+    """Say what this machine lacks for a Slurm of its own; nothing if it has all."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    return "it needs root" if os.geteuid() else ""
+
+
 def free_port() -> int:
     """Return a port of the loopback interface that nobody listens on."""
     with socket.socket() as one:
@@ -177,9 +185,7 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Keep the runs and logs in this folder.")] = None,
 ) -> None:
     """Train a study as jobs of a Slurm of one node."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing or os.geteuid():
-        reason = f"{', '.join(missing)} not installed" if missing else "it needs root"
+    if reason := lacking():
         console.print(f"Skipped: {reason}")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the daemons end

@@ -13,13 +13,13 @@ from typing import Annotated
 import pandas as pd
 import typer
 from check_kills import RECORDS, TFGMM
-from check_slurm import PROGRAMS, slurm
-from result_page import head, made
+from check_slurm import lacking, slurm
+from result_page import head, made, markdown
 
 from tfgmm.cli.console import console, run_script, show_table
 from tfgmm.core import files
 from tfgmm.core.errors import DataError
-from tfgmm.network.executors import cores
+from tfgmm.network.executors import cores, thread_limits
 
 LOOP = "plain loop"
 #: Time between two looks at the folders of the members, s.
@@ -36,21 +36,20 @@ that they trained, added up; *end*: field and predictions of the run, and the en
 def cases(threads: int) -> list[tuple[str, int, int]]:
     """Return executor, workers, and threads of each worker of everything that this machine can measure."""
     found = [(LOOP, 1, threads), ("local", 1, threads), ("dask", 1, threads)]
-    if all(map(shutil.which, PROGRAMS)) and not os.geteuid():
-        found.append(("slurm", 1, threads))
+    if reason := lacking():
+        console.print(f"slurm is left out: {reason}")
     else:
-        console.print("slurm is left out: it needs root and the packages of scripts/check-slurm")
+        found.append(("slurm", 1, threads))
     return [*found, ("local", threads, 1)] if threads > 1 else found
 
 
 def loop(run: Path, members: int, threads: int) -> subprocess.Popen:
     """Start the plain loop: xargs trains one member after the other."""
-    limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS")}
-    limits |= {f"TF_NUM_{name}_THREADS": str(threads) for name in ("INTRAOP", "INTEROP")}
     numbers = run.with_suffix(".numbers")
     numbers.write_text(" ".join(map(str, range(members))))
     one = [*TFGMM, "stage", "member", str(run), "all", "0"]
-    return started(["xargs", "--arg-file", str(numbers), "-n1", *one], run, os.environ | limits)
+    limited = os.environ | thread_limits(threads)
+    return started(["xargs", "--arg-file", str(numbers), "-n1", *one], run, limited)
 
 
 def started(command: list[str], run: Path, environment: dict | None = None) -> subprocess.Popen:
@@ -117,11 +116,8 @@ def main(
     title = f"{members} members of {table['training s'].iloc[0] / members:.0f} s each"
     show_table(title, table, FORMATS)
     if out:
-        for column, form in FORMATS.items():
-            table[column] = table[column].map(("{:" + form + "}").format)
-        shown = table.to_markdown(index=False, disable_numparse=True)
         with files.whole_file(out) as temporary:
-            temporary.write_text(f"{head(title, made())}\n{shown}\n\n{EXPLANATION}")
+            temporary.write_text(f"{head(title, made())}\n{markdown(table, FORMATS)}\n\n{EXPLANATION}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
+
 from tfgmm.runs.run import RunFolder
 
 
@@ -29,3 +31,11 @@ def of_run(run: RunFolder) -> dict[str, str]:
 def head(title: str, facts: dict[str, str]) -> str:
     """Title and list of facts as Markdown."""
     return f"# {title}\n\n" + "".join(f"- {name}: {text}\n" for name, text in facts.items())
+
+
+def markdown(table: pd.DataFrame, formats: dict[str, str]) -> str:
+    """Table as Markdown; columns that `formats` names are formatted with its specifications."""
+    shown = table.copy()
+    for name in table.columns.intersection([*formats]):
+        shown[name] = shown[name].map(("{:" + formats[name] + "}").format)
+    return shown.to_markdown(index=False, disable_numparse=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import typer
-from result_page import head, made
+from result_page import head, made, markdown
 
 from tfgmm.cli.console import console, run_script, show_table
 from tfgmm.core import files
@@ -180,11 +180,8 @@ def main(
     title = "Time and memory by number of records"
     show_table(title, table, FORMATS)
     if out:
-        for column in table.columns.intersection(FORMATS):
-            table[column] = table[column].map(("{:" + FORMATS[column] + "}").format)
-        shown = table.to_markdown(index=False, disable_numparse=True)
         with files.whole_file(out) as temporary:
-            temporary.write_text(f"{head(title, made())}\n{shown}\n\n{EXPLANATION}")
+            temporary.write_text(f"{head(title, made())}\n{markdown(table, FORMATS)}\n\n{EXPLANATION}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,22 @@ _SHORT = ("bad_alloc", "resourceexhausted", "resource_exhausted", "out of memory
 DONE, LEFT, REFUSED, FAILED = "done", "left", "refused", "failed"
 
 
+def thread_limits(threads: int) -> dict[str, str]:
+    """Return the variables of the environment that limit the threads of a process.
+
+    Parameters
+    ----------
+    threads : int
+        Number of threads.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """State in which a stage has ended, with its reason.
@@ -136,14 +152,7 @@ class Stage:
 
     def _environment(self, gpu: str | None) -> dict[str, str]:
         """Return the environment of the child process, with its limits."""
-        threads = (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "TF_NUM_INTRAOP_THREADS",
-            "TF_NUM_INTEROP_THREADS",
-        )
-        limits = dict.fromkeys(threads, str(self.threads))
-        limits |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        limits = thread_limits(self.threads) | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         limits |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         limits |= {} if self.memory_gb is None else {MEMORY: str(self.memory_gb)}
         return {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ | limits
