@@ -10,7 +10,7 @@ from tfgmm.core.errors import DataError
 from tfgmm.stats import field_solver
 from tfgmm.stats.field import Field, condition
 from tfgmm.stats.field_event import given_own_records, new_event
-from tfgmm.stats.field_folds import blocks_of, out_of_fold
+from tfgmm.stats.field_folds import blocks_of, out_of_block, out_of_fold
 from tfgmm.stats.field_parts import path_variance, source_term
 from tfgmm.stats.field_records import Cells, Records
 
@@ -307,12 +307,14 @@ def test_a_residual_does_not_enter_its_own_out_of_fold_mean(records, folded):
     assert again.mean[5] == folded.mean[5]
 
 
-def test_with_one_fold_of_sites_other_events_at_the_site_are_known(records):
+def test_other_events_at_the_site_are_known_to_a_fit_without_the_block(records):
     times = np.arange(len(records.source_km))
-    folded = out_of_fold(PLANTED, records, times, event_blocks=3, site_folds=1)
-    held = folded.block == 1
-    mean, _ = dense(PLANTED, records.chosen(~held), records.cells()[held])
-    np.testing.assert_allclose(folded.mean[held], mean, atol=0.005)
+    of_records = times[records.event]
+    mean, variance = out_of_block(PLANTED, records, times, records.cells(), of_records, event_blocks=3)
+    held = blocks_of(times, 3)[records.event] == 1
+    expected, expected_variance = dense(PLANTED, records.chosen(~held), records.cells()[held])
+    np.testing.assert_allclose(mean[held], expected, atol=0.005)
+    np.testing.assert_allclose(np.sqrt(variance[held]), np.sqrt(expected_variance), rtol=0.06)
 
 
 def test_blocks_are_of_consecutive_events_and_have_no_gaps():

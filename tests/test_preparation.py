@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tfgmm.core import files
+from tfgmm.core.errors import DataError
 from tfgmm.network import preparation, training
 from tfgmm.network.preparation import Preparation
 from tfgmm.runs.folds import Fold
@@ -56,7 +58,9 @@ def test_each_record_gets_what_the_field_tells_of_it(begun, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["backbone.npz", "unseen_PGA.parquet", "prepared.json"])
+@pytest.mark.parametrize(
+    "name", ["backbone.npz", "unseen_PGA.parquet", "covariances.json", "prepared.json"]
+)
 def test_what_is_damaged_is_fitted_anew_and_equal(begun, fits, name):
     folder = begun.run.chunk(1, "all")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -66,6 +70,26 @@ def test_what_is_damaged_is_fitted_anew_and_equal(begun, fits, name):
     table = Preparation.read(folder, begun.experiment).unseen["PGA"]
     assert (folder / "unseen_PGA.parquet").read_bytes() == before["unseen_PGA.parquet"]
     assert len(table) == len(begun.material(begun.members[1]).records["PGA"])
+
+
+@pytest.mark.slow
+def test_the_field_that_is_added_has_the_covariance_of_the_field_that_was_taught(begun):
+    for chunk in {member.chunk for member in begun.members}:
+        taught = preparation.read_covariances(begun.run.chunk(chunk, "all"))
+        assert begun.run.field("PGA", chunk).covariance == taught["PGA"]
+
+
+@pytest.mark.slow
+def test_a_preparation_without_covariances_is_made_anew(begun, fits):
+    folder = begun.run.chunk(0, "all")
+    stated = files.read_json(folder / "prepared.json")
+    del stated["files"]["covariances.json"]
+    files.write_json(folder / "prepared.json", stated)
+    (folder / "covariances.json").unlink()
+    with pytest.raises(DataError, match=r"covariances\.json is missing"):
+        preparation.read_covariances(folder)
+    begun.prepare(0)
+    assert fits == ["PGA"] and preparation.read_covariances(folder)
 
 
 @pytest.mark.slow

@@ -108,17 +108,17 @@ def unseen(records: pd.DataFrame, covariance: Covariance, origin_time: pd.Series
     records_of_site = np.bincount(given.site[given.station])
     is_large = records_of_site.sum() ** 2 / (records_of_site**2).sum() >= FEWEST_SITES
     is_large &= len(given.event_ids) >= FEWEST_EVENTS
-    site_folds = 3 if is_large else 1
-    folds = out_of_fold(covariance, given, times, site_folds=site_folds)
     moments = pd.DataFrame(0.0, records.index, UNSEEN)
-    # `Records` are sorted by event id, then by station id.
-    in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
-    moments.loc[in_order] = np.c_[folds.mean, folds.variance]
     validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
-    other = records[~trained & ~validates]
-    times_of_other = origin_time.loc[other["event_id"].astype(str)].to_numpy()
-    mean, variance = out_of_block(covariance, given, times, Cells.of(other, given), times_of_other)
-    moments.loc[other.index] = np.c_[mean, variance]
+    rows = records[~validates & ~trained] if is_large else records[~validates]
+    if is_large:
+        folds = out_of_fold(covariance, given, times)
+        # `Records` are sorted by event id, then by station id.
+        in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
+        moments.loc[in_order] = np.c_[folds.mean, folds.variance]
+    times_of_rows = origin_time.loc[rows["event_id"].astype(str)].to_numpy()
+    mean, variance = out_of_block(covariance, given, times, Cells.of(rows, given), times_of_rows)
+    moments.loc[rows.index] = np.c_[mean, variance]
     return moments
 
 

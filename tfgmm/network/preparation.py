@@ -12,6 +12,7 @@ from typing import Self
 import pandas as pd
 
 from tfgmm.core import files
+from tfgmm.core.errors import DataError
 from tfgmm.core.lease import Lease, held
 from tfgmm.data.dataset import Dataset
 from tfgmm.data.schemas import is_training
@@ -21,9 +22,12 @@ from tfgmm.runs.folds import Fold
 from tfgmm.runs.member_folder import backbone_name
 from tfgmm.runs.run import RunFolder
 from tfgmm.stats.backbone import Backbone
+from tfgmm.stats.field_covariance import Covariance
 
 #: File of a prepared chunk that is written last, with the hashes of the others.
 PREPARED = "prepared.json"
+#: File of the covariances of the field, by intensity measure; without field there are none in it.
+COVARIANCES = "covariances.json"
 #: Column of the number of the record in `tfgmm.network.batches.flat_table`.
 _ROW = "row"
 
@@ -95,6 +99,30 @@ def read_unseen(folder: Path, im: str) -> pd.DataFrame:
     return files.read_parquet(folder / _unseen_name(im)).set_index(_ROW)
 
 
+def read_covariances(folder: Path) -> dict[str, Covariance]:
+    """Read the covariance of the field of each intensity measure, from the folder of a prepared chunk.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that `prepare` has written.
+
+    Returns
+    -------
+    dict of str to Covariance
+        By intensity measure; empty without field.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
+    """
+    try:
+        return {im: Covariance(**values) for im, values in files.read_json(folder / COVARIANCES).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / COVARIANCES} is missing or damaged: {error}") from error
+
+
 def is_prepared(folder: Path, fingerprint: str) -> bool:
     """Return True if a folder holds the whole and unchanged preparation of a chunk of a run.
 
@@ -112,7 +140,7 @@ def is_prepared(folder: Path, fingerprint: str) -> bool:
     try:
         stated = files.read_json(folder / PREPARED)
         whole = all(files.is_unchanged(folder / name, hashed) for name, hashed in stated["files"].items())
-        return whole and stated["run"] == fingerprint
+        return whole and stated["run"] == fingerprint and COVARIANCES in stated["files"]
     except (OSError, ValueError, KeyError):
         return False
 
@@ -154,8 +182,11 @@ def prepare(run: RunFolder, dataset: Dataset, experiment: Experiment, fold: Fold
         if not is_prepared(folder, fingerprint):
             with files.whole_folder(folder, overwrite=True) as temporary:
                 medians = {im: _fit(dataset, experiment, im, fold, temporary) for im in experiment.ims}
+                covariances = {}
                 if experiment.field:
-                    _write_unseen(dataset, experiment, fold, medians, temporary)
+                    covariances = _write_unseen(dataset, experiment, fold, medians, temporary)
+                of_measures = {im: dataclasses.asdict(one) for im, one in covariances.items()}
+                files.write_json(temporary / COVARIANCES, of_measures)
                 hashes = {path.name: files.sha256(path) for path in temporary.iterdir()}
                 files.write_json(temporary / PREPARED, {"run": fingerprint, "files": hashes})
     return folder
@@ -178,18 +209,23 @@ def _write_unseen(
     fold: Fold,
     medians: Mapping[str, Backbone | None],
     folder: Path,
-) -> None:
-    """Write what the field of residuals from medians tells of records that it has not seen, by measure."""
+) -> dict[str, Covariance]:
+    """Write what the field of residuals from medians tells of records unseen by it; return its covariances.
+
+    The files are by intensity measure, and so are the covariances.
+    """
     times = dataset.events.set_index("event_id")["origin_time"]
     records = {
         im: batches.with_backbone(fold.roles(batches.flat_table(dataset, experiment, im)), im, median)
         for im, median in medians.items()
     }
     training = {im: rows[is_training(rows)] for im, rows in records.items()}
-    for im, covariance in fields.covariances(training).items():
+    covariances = fields.covariances(training)
+    for im, covariance in covariances.items():
         unseen = fields.unseen(records[im], covariance, times)
         # Records without a role have no row, so that the rows have numbers with gaps.
         files.write_parquet(unseen.reset_index(names=_ROW), folder / _unseen_name(im))
+    return covariances
 
 
 def _unseen_name(im: str) -> str:

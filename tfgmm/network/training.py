@@ -10,7 +10,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -396,10 +396,9 @@ class Training:
         predictions_of_members = self._members_predictions()
         tables, names, shrinkages = {}, [PREDICTIONS], {}
         located = self._with_positions(predictions_of_members)
-        covariances = _covariances(located) if run.experiment.field else {}
         for arm, of_arm in located.groupby("arm", observed=True, sort=False):
             try:
-                parts, of_fields = self._with_parts(of_arm, str(arm), covariances)
+                parts, of_fields = self._with_parts(of_arm, str(arm))
             except DataError as error:
                 if arm == arm_of_run:
                     raise
@@ -425,17 +424,16 @@ class Training:
         run.manifest.note(*names, members={im: rows[MEMBER].to_numpy().tolist() for im, rows in by_im})
         refit.restore(run, self.dataset)
 
-    def _with_parts(
-        self, of_arm: pd.DataFrame, arm: str, covariances: Mapping[tuple[str, int], dict[str, Covariance]]
-    ) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    def _with_parts(self, of_arm: pd.DataFrame, arm: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
         """Return the predictions of an arm with support and terms by measure, and names of written fields.
 
         The fields of the run's own arm are written; none is kept, for all of them would fill the memory.
         """
         parts, names = {}, []
+        covariances = self._covariances(of_arm["chunk"].unique(), arm) if self.run.experiment.field else {}
         for im, rows in of_arm.groupby("im", observed=True, sort=False):
             by_chunk = {
-                int(chunk): fields.condition(_training_records(of_chunk), covariances[arm, chunk][im])
+                int(chunk): fields.condition(_training_records(of_chunk), covariances[chunk][str(im)])
                 for chunk, of_chunk in rows.groupby("chunk", observed=True)
                 if covariances
             }
@@ -444,6 +442,13 @@ class Training:
             if arm == self.run.experiment.arm:
                 names += [self._write_field(field, str(im), chunk) for chunk, field in by_chunk.items()]
         return parts, names
+
+    def _covariances(self, chunks: Iterable[int], arm: str) -> dict[int, dict[str, Covariance]]:
+        """Return the covariances of the field by chunk of an arm, and by measure."""
+        if arm == self.experiment.arm:
+            for chunk in chunks:
+                self.prepare(int(chunk))
+        return {chunk: preparation.read_covariances(self.run.chunk(int(chunk), arm)) for chunk in chunks}
 
     def _members_predictions(self) -> pd.DataFrame:
         """Return the predictions tables of the trained members of all arms in one table."""
@@ -463,8 +468,6 @@ class Training:
         records = batches.flat_table(self.dataset, self.run.experiment, im)[RECORD].astype(str)
         parts = []
         for chunk in rows["chunk"].unique():
-            if arm == self.experiment.arm:
-                self.prepare(int(chunk))
             unseen = preparation.read_unseen(self.run.chunk(int(chunk), arm), im)
             parts.append(records.join(unseen, how="inner").assign(chunk=chunk))
         return rows.merge(pd.concat(parts), on=["chunk", *RECORD], how="left")
@@ -537,16 +540,6 @@ def _training_records(predictions_of_chunk: pd.DataFrame) -> pd.DataFrame:
     """Return the training records of a chunk, each once, from the predictions of all its members."""
     first = predictions_of_chunk["init"].iloc[0]
     return training_records(predictions_of_chunk[predictions_of_chunk["init"] == first])
-
-
-def _covariances(predictions_of_members: pd.DataFrame) -> dict[tuple[str, int], dict[str, Covariance]]:
-    """Return the covariance of the field by (arm, chunk) and intensity measure."""
-    return {
-        of_chunk: fields.covariances(
-            {im: _training_records(of_im) for im, of_im in rows.groupby("im", observed=True, sort=False)}
-        )
-        for of_chunk, rows in predictions_of_members.groupby(["arm", "chunk"], observed=True)
-    }
 
 
 def reopen(run: RunFolder) -> Training:

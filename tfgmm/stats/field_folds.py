@@ -19,8 +19,8 @@ class OutOfFold:
     Attributes
     ----------
     mean, variance : ndarray, [n]
-        From the fit without the record's block of events and, if there are several, without its fold of
-        sites; ln units and squared ln units.
+        From the fit without the record's block of events and without its fold of sites; ln units and
+        squared ln units.
     block, fold : ndarray of int, [n]
         Block of events and fold of sites of each record.
     """
@@ -81,15 +81,14 @@ def out_of_fold(
     event_time : array_like, [events]
         Origin time of each event of the records, in their order: blocks are of consecutive events.
     event_blocks, site_folds : int
-        Numbers of blocks of events, two or more, and of folds of sites. One fold: the records of other
-        events at the site are known.
+        Numbers of blocks of events and of folds of sites, two or more.
     seed : int
         Seed of the choice of the folds and of the functions.
 
     Returns
     -------
     OutOfFold
-        Means and variances for a new event, at a new site if there are folds of sites.
+        Means and variances for a new event at a new site.
 
     Raises
     ------
@@ -97,11 +96,11 @@ def out_of_fold(
         There are fewer events than blocks or fewer sites than folds.
     """
     events, sites = len(records.source_km), len(records.site_ids)
-    if event_blocks < 2 or site_folds < 1 or events < event_blocks or sites < site_folds:
+    if min(event_blocks, site_folds) < 2 or events < event_blocks or sites < site_folds:
         raise DataError(
             f"field: {counted(events, 'event')} and {counted(sites, 'site')} cannot be split in "
-            f"{event_blocks} blocks and {site_folds} folds: bring more records, or choose at least two "
-            "blocks and fewer of both"
+            f"{event_blocks} blocks and {site_folds} folds: bring more records, or choose fewer blocks and "
+            "folds, at least two of each"
         )
     rank_of_site = np.random.default_rng(seed).permutation(sites)
     block = blocks_of(event_time, event_blocks)[records.event]
@@ -109,8 +108,7 @@ def out_of_fold(
     basis, cells = Basis.choose(covariance, records, seed), records.cells()
     mean, variance = np.zeros(len(records)), np.zeros(len(records))
     for number, held_fold in itertools.product(range(event_blocks), range(site_folds)):
-        in_fold = (fold == held_fold) & (site_folds > 1)
-        fitted = condition(covariance, records.chosen((block != number) & ~in_fold), basis)
+        fitted = condition(covariance, records.chosen((block != number) & (fold != held_fold)), basis)
         out = (block == number) & (fold == held_fold)
         mean[out], variance[out] = fitted.mean(cells[out]), fitted.variance(cells[out])
     return OutOfFold(mean, variance, block, fold)
@@ -122,7 +120,7 @@ def out_of_block(
     """Return mean and variance of the field at cells from records of other blocks of time.
 
     Records of the same time tell more of an event than there will be of the next one: of its sequence and
-    of its source.
+    of its source. The covariance, and the functions of the shared terms, are those of `out_of_fold`.
 
     Parameters
     ----------
@@ -159,9 +157,10 @@ def out_of_block(
     block_of_cell = np.where(
         cells.event >= 0, of_events[np.maximum(cells.event, 0)], blocks_of(event_time, event_blocks, times)
     )
+    basis = Basis.choose(covariance, records)
     mean, variance = np.zeros(len(block_of_cell)), np.zeros(len(block_of_cell))
     for number in np.unique(block_of_cell):
-        fitted = condition(covariance, records.chosen(block != number))
+        fitted = condition(covariance, records.chosen(block != number), basis)
         out = block_of_cell == number
         mean[out], variance[out] = fitted.mean(cells[out]), fitted.variance(cells[out])
     return mean, variance
