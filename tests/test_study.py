@@ -15,6 +15,8 @@ from tfgmm.core.lease import Lease
 from tfgmm.network import training
 from tfgmm.simulation import simulated
 
+RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
+
 #: Two runs of two members of seconds each.
 COMMON = """
 networks = "kik"
@@ -64,8 +66,14 @@ def test_each_combination_is_a_run(tmp_path):
 
 
 def test_the_recipe_of_the_documentation():
-    study = study_file.read(Path(__file__).parents[1] / "docs" / "recipes" / "study.toml")
+    study = study_file.read(RECIPES / "study.toml")
     assert len(study.runs) == 8 and "arms-kik-meso-drop-site-PGV" in study.runs
+
+
+def test_the_recipe_of_the_published_study_has_200_networks():
+    study = study_file.read(RECIPES / "published-study.toml")
+    assert sum(one.chunks * one.inits for one, _ in study.runs.values()) == 200
+    assert {one.network.base for one, _ in study.runs.values()} == {64}
 
 
 @pytest.mark.parametrize(

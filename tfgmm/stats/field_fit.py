@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize, nnls
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 from tfgmm.core import imt
 from tfgmm.core.errors import DataError, counted
@@ -343,10 +344,12 @@ def _best_ranges(fits: Sequence[_Fit], *starts: np.ndarray) -> np.ndarray:
         return sum(one.misfit(ln_ranges) for one in fits) + (draw**2).sum()
 
     bounds = np.log(RANGE_BOUNDS_KM).tolist()
-    searches = [
-        minimize(misfit, start, method="Nelder-Mead", bounds=bounds, options={"maxfev": 600})
-        for start in starts or np.log(_STARTS_KM)
-    ]
+    # Systems of a hundred rows, solved thousands of times: threads would mostly wait for each other.
+    with threadpool_limits(1, "blas"):
+        searches = [
+            minimize(misfit, start, method="Nelder-Mead", bounds=bounds, options={"maxfev": 600})
+            for start in starts or np.log(_STARTS_KM)
+        ]
     return min(searches, key=lambda search: search.fun).x
 
 
