@@ -157,15 +157,17 @@ class Field:
         keys = np.c_[cells.event, cells.source_km]
         _, event = np.unique(keys, axis=0, return_inverse=True)
         order = np.argsort(event, kind="stable")
-        for some in np.split(order, np.flatnonzero(np.diff(event[order])) + 1):
-            chosen = cells[some]
-            if not len(some):
-                continue
-            rows = np.flatnonzero(self.records.event == chosen.event[0])
-            if len(rows):
-                variance[some] = self._variance_of_known(chosen, rows)
-            else:
-                variance[some] = self._variance_of_new(chosen)
+        # As in `condition`: one small matrix for each event.
+        with threadpool_limits(1, "blas"):
+            for some in np.split(order, np.flatnonzero(np.diff(event[order])) + 1):
+                chosen = cells[some]
+                if not len(some):
+                    continue
+                rows = np.flatnonzero(self.records.event == chosen.event[0])
+                if len(rows):
+                    variance[some] = self._variance_of_known(chosen, rows)
+                else:
+                    variance[some] = self._variance_of_new(chosen)
         return variance
 
     def _variance_of_new(self, cells: Cells) -> np.ndarray:
