@@ -117,26 +117,39 @@ def spectra() -> pd.DataFrame:
 
 def test_spectra_rise_with_period_and_pga_stands_first(spectra):
     figure = writing.draw_against_period(spectra, "a note")
-    first = figure.axes[0]
-    assert [label.get_text() for label in first.get_xticklabels()] == ["PGA", "0.3", "1"]
-    tokyo, far = first.containers
-    np.testing.assert_allclose(tokyo.lines[0].get_ydata(), [0.1, 0.2, 0.0])
-    assert (np.diff(tokyo.lines[0].get_xdata()) > 0).all()
-    np.testing.assert_allclose(far.lines[0].get_ydata(), [0.15, 0.25, 0.05])
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"Tokyo", "Far"}
-    faces = [
-        c.get_facecolor()
-        for c in first.collections
-        if isinstance(c, PathCollection) and len(c.get_offsets())
-    ]
-    assert [tuple(face[0]) == (1, 1, 1, 1) for face in faces] == [False, True]  # hollow: not taught
-    assert [ax.get_title() for ax in figure.axes[:2]] == [site_maps.TITLES[n] for n in NAMES]
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    assert [label.get_text() for label in panels["Tokyo"].get_xticklabels()] == ["PGA", "0.3", "1"]
+    for place, expected in (("Tokyo", [0.1, 0.2, 0.0]), ("Far", [0.15, 0.25, 0.05])):
+        for curve in panels[place].containers:
+            np.testing.assert_allclose(curve.lines[0].get_ydata(), expected)
+            assert (np.diff(curve.lines[0].get_xdata()) > 0).all()
+    titles = {site_maps.TITLES[name] for name in NAMES}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == titles
+    faces = {
+        place: {
+            tuple(collection.get_facecolor()[0]) == (1, 1, 1, 1)
+            for collection in ax.collections
+            if isinstance(collection, PathCollection) and len(collection.get_offsets())
+        }
+        for place, ax in panels.items()
+    }
+    assert faces == {"Tokyo": {False}, "Far": {True}}  # hollow: not taught
+
+
+def test_pga_stands_left_of_the_shortest_period_and_crowded_ticks_have_no_label(spectra):
+    ims = ["PGV", "PGA", "SA(0.01)", "SA(0.02)", "SA(0.03)", "SA(0.1)"]
+    row = spectra.iloc[:1]
+    table = pd.concat([row.assign(im=im) for im in ims[::-1]], ignore_index=True)
+    (panel,) = (ax for ax in writing.draw_against_period(table).axes if ax.get_title())
+    labels = [label.get_text() for label in panel.get_xticklabels()]
+    assert labels == ["PGV", "PGA", "0.01", "0.02", "0.1"]
+    assert (np.diff(panel.get_xticks()) > 0).all() and panel.get_xticks(minor=True) == [0.03]
 
 
 def test_factors_stand_where_their_logarithms_are(spectra):
     figure = writing.draw_against_period(spectra)
     figure.canvas.draw()
-    (right,) = figure.axes[1].child_axes
+    (right,) = figure.axes[-1].child_axes
     ticks = {
         label.get_text(): place
         for label, place in zip(right.get_yticklabels(), right.get_yticks(), strict=True)

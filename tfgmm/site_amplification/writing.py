@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter
 
 from tfgmm.core import drawing, files, imt, outputs
 from tfgmm.core.errors import UsageError, listed
@@ -31,8 +31,10 @@ from tfgmm.site_amplification.site_study import TITLE, Options, Study, refuse_un
 
 #: Depths to bedrock that are drawn, m.
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)
-#: Period at which PGA is drawn on a logarithmic axis of periods, s.
+#: Largest period at which PGA is drawn on a logarithmic axis of periods, s.
 PGA_PERIOD_S = 0.03
+#: Largest number of panels in a row, and smallest ratio of two periods whose ticks are both labelled.
+PANELS_IN_A_ROW, LEAST_STEP = 3, 1.9
 
 _UNKNOWN = "#d9d9d9"
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -123,10 +125,10 @@ def draw_difference(maps: xr.Dataset, stations: pd.DataFrame, im: str, note: str
 
 
 def draw_against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Draw amplification against period at places, with 90 % intervals and a panel per estimator.
+    """Draw amplification against period with 90 % intervals, a panel per place and a line per estimator.
 
-    Symbols are hollow where too few training records are near the place (not taught). PGA is drawn at the
-    left end of the axis.
+    Symbols are hollow where too few training records are near the place (not taught). PGA is drawn left of
+    the shortest period, and PGV, which is no part of the spectrum, left of PGA.
 
     Parameters
     ----------
@@ -139,64 +141,73 @@ def draw_against_period(table: pd.DataFrame, note: str = "") -> plt.Figure:
     -------
     matplotlib.figure.Figure
     """
-    table = table.assign(period=table["im"].map(_position))
-    table = table.sort_values("period", kind="stable")
-    groups = list(table.groupby("estimator", sort=False))
+    table = table.assign(period=table["im"].map(_positions(table["im"].unique())))
+    places = list(table.groupby("place", sort=False))
+    columns = min(len(places), PANELS_IN_A_ROW)
+    rows = -(-len(places) // columns)
     with mpl.rc_context(drawing.STYLE):
-        figure, axes = plt.subplots(
-            1, len(groups), figsize=(1.2 + 2.9 * len(groups), 3.4), sharey=True, squeeze=False
-        )
-        for ax, (name, of_estimator) in zip(axes[0], groups, strict=True):
-            for number, (place, rows) in enumerate(of_estimator.groupby("place", sort=False)):
-                _draw_spectrum(ax, rows, number, str(place))
+        size = 1.2 + 2.9 * columns, 1.0 + 2.4 * rows
+        figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+        for ax, (place, of_place) in zip(axes.flat, places, strict=False):
+            for number, (name, spectrum) in enumerate(of_place.groupby("estimator", sort=False)):
+                in_order = spectrum.sort_values("period")
+                _draw_spectrum(ax, in_order, number, TITLES.get(str(name), str(name)))
             _label_periods(ax, table)
-            ax.set_title(TITLES.get(name, name), fontsize=8)
-        axes[0, 0].set_ylabel("ln amplification (footprint mean is 0)")
-        _add_factor_axis(axes[0, -1])
+            ax.set_title(place, fontsize=8)
+        for ax in axes.flat[len(places) :]:
+            ax.remove()
+        for ax in axes[:, 0]:
+            ax.set_ylabel("ln amplification\n(footprint mean is 0)")
+        for ax in axes[: len(places) // columns, -1]:  # of full rows
+            _add_factor_axis(ax)
         keys = axes[0, 0].get_legend_handles_labels()
-        figure.legend(*keys, loc="outside lower center", ncols=6, frameon=False, fontsize=7)
+        figure.legend(*keys, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
         figure.suptitle(note, fontsize=10)
     return figure
 
 
-def _position(im: str) -> float:
-    """Return the place of an intensity measure on the axis of periods, s; PGV stands left of PGA."""
-    if im == "PGV":
-        return PGA_PERIOD_S / 2
-    return imt.period(im) or PGA_PERIOD_S
+def _positions(ims: Sequence[str]) -> dict[str, float]:
+    """Return the place of each intensity measure on the axis of periods, s."""
+    periods = {im: imt.period(im) for im in ims if im.startswith("SA")}
+    pga = min(PGA_PERIOD_S, min(periods.values(), default=PGA_PERIOD_S) / 2)
+    return periods | {"PGA": pga, "PGV": pga / 2}
 
 
 def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) -> None:
-    """Draw amplification and intervals at one place; `number` sets the colour and the symbol.
-
-    PGV, which is no part of the spectrum, is not joined to it.
-    """
-    # Shifted a little per place: intervals at one period would cover each other.
+    """Draw amplification and intervals by one estimator; `number` sets the colour and the symbol."""
+    # Shifted a little per estimator: intervals at one period would cover each other.
     period = rows["period"].to_numpy() * 1.06**number
     value = rows["amplification"].to_numpy()
     sides = np.array([value - rows["low"], rows["high"] - value])
     colour, marker = _LINES[number % len(_LINES)], "os^vDPX"[number % 7]
     is_pgv = rows["im"].eq("PGV").to_numpy()
-    style = {"color": colour, "linewidth": 0.9, "capsize": 2}
+    style = {"color": colour, "linewidth": 0.9}
     for part, text in ((~is_pgv, label), (is_pgv, None)):
         if part.any():
             ax.errorbar(period[part], value[part], yerr=sides[:, part], label=text, **style)
     known = rows["taught"].to_numpy().astype(bool)
     for chosen, face in ((known, colour), (~known, "white")):
-        style = {"marker": marker, "s": 20, "facecolor": face, "edgecolor": colour, "zorder": 3}
+        style = {"marker": marker, "s": 12, "facecolor": face, "edgecolor": colour, "zorder": 3}
         ax.scatter(period[chosen], value[chosen], **style)
 
 
 def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
-    """Make the horizontal axis logarithmic in period, s, with a tick at each intensity measure."""
-    measures = table.drop_duplicates("im")
-    crowded = len(measures) > 8
-    labels = [f"{imt.period(im):g}" if im.startswith("SA") else im for im in measures["im"]]
+    """Make the horizontal axis logarithmic in period, s, with a tick at each intensity measure.
+
+    Ticks that are nearer to the last label than by a factor of `LEAST_STEP` have none.
+    """
+    measures = table.drop_duplicates("im").sort_values("period")
+    ticks, labels = [], []
+    for im, period in zip(measures["im"], measures["period"], strict=True):
+        if not ticks or period >= LEAST_STEP * ticks[-1]:
+            ticks.append(period)
+            labels.append(f"{imt.period(im):g}" if im.startswith("SA") else im)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(list(measures["period"])))
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_major_formatter(FixedFormatter(labels))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="x", labelrotation=90 if crowded else 0, labelsize=7)
+    ax.xaxis.set_minor_locator(FixedLocator(list(measures["period"])))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", labelrotation=90 if len(ticks) > 8 else 0, labelsize=7)
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set_xlabel("Period (s)")
 
