@@ -8,6 +8,7 @@ nothing temporary left, and no saved epoch trained twice.
 """
 
 import contextlib
+import glob
 import json
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def kill(roots: list[subprocess.Popen], kind: str, rng: np.random.Generator) -> 
 
 def refuse_lost_epochs(run: Run, saved: dict[str, int]) -> None:
     """Note how many epochs each member has saved; raise `DataError` if a member has fewer than before."""
-    for path in run.folder.rglob("state.json"):
+    for path in map(Path, glob.glob(f"{run.folder}/**/state.json", recursive=True, include_hidden=True)):
         with contextlib.suppress(OSError, ValueError):  # it is being written, or the member has ended
             epochs = len(files.read_json(path)["history"])
             if epochs < saved.setdefault(path.parent.name, 0):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Train and evaluate runs of more and more simulated records: time and memory of each stage."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -121,11 +122,9 @@ def measured(words: list[str]) -> tuple[float, float]:
         nonlocal largest
         while not ended.wait(0.2):
             now = 0
-            for one in [process, *process.children(recursive=True)]:
-                try:
+            with contextlib.suppress(psutil.NoSuchProcess):  # one has ended in between
+                for one in [process, *process.children(recursive=True)]:
                     now += one.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
             largest = max(largest, now)
 
     begun = time.perf_counter()

@@ -137,12 +137,12 @@ def test_spectra_rise_with_period_and_pga_stands_first(spectra):
 
 
 def test_pga_stands_left_of_the_shortest_period_and_crowded_ticks_have_no_label(spectra):
-    ims = ["PGV", "PGA", "SA(0.01)", "SA(0.02)", "SA(0.03)", "SA(0.1)"]
+    ims = ["PGV", "PGA", *(f"SA({period})" for period in (0.01, 0.02, 0.03, 0.1, 0.2, 0.4, 0.8))]
     row = spectra.iloc[:1]
     table = pd.concat([row.assign(im=im) for im in ims[::-1]], ignore_index=True)
     (panel,) = (ax for ax in writing.draw_against_period(table).axes if ax.get_title())
     labels = [label.get_text() for label in panel.get_xticklabels()]
-    assert labels == ["PGV", "PGA", "0.01", "0.02", "0.1"]
+    assert labels == ["PGV", "PGA", "0.01", "0.02", "0.1", "0.2", "0.4", "0.8"]
     assert (np.diff(panel.get_xticks()) > 0).all() and panel.get_xticks(minor=True) == [0.03]
 
 

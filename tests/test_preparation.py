@@ -93,6 +93,19 @@ def test_a_preparation_without_covariances_is_made_anew(begun, fits):
 
 
 @pytest.mark.slow
+def test_another_arm_prepares_what_an_older_preparation_of_the_run_lacks(begun):
+    before = begun.run.read_predictions()
+    for chunk in {member.chunk for member in begun.members}:
+        folder = begun.run.chunk(chunk, "all")
+        stated = files.read_json(folder / "prepared.json")
+        del stated["files"]["covariances.json"]
+        files.write_json(folder / "prepared.json", stated)
+        (folder / "covariances.json").unlink()
+    begun.arm(begun.experiment.without_site()).write_predictions()
+    pd.testing.assert_frame_equal(begun.run.read_predictions(), before)
+
+
+@pytest.mark.slow
 def test_a_fit_that_ends_in_the_middle_leaves_nothing(begun, monkeypatch):
     folder = begun.run.chunk(0, "all")
     shutil.rmtree(folder)

@@ -451,6 +451,8 @@ def test_one_call_refuses_what_it_cannot_do(run, tmp_path):
     far = pd.DataFrame({"name": ["Far"], "longitude": [130.0], "latitude": [35.0]})
     with pytest.raises(UsageError, match="place Far lies outside the map of the run"):
         in_one_call(places=far)
+    with pytest.raises(UsageError, match="two places are called Far: give each a name of its own"):
+        in_one_call(places=pd.concat([far, far]))
     with pytest.raises(UsageError, match="other processes train members of .*dense: try again then"):
         in_one_call(train=lambda training, what: False)
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,8 @@
 """Prepare a station chunk of an arm: fit once, and keep in the run, what all members of the chunk share.
 
 A chunk is a group of stations whose sites are held out; an arm is a set of input channels. The members of a
-chunk and an arm share the backbones, and what the field tells of records that it has not seen.
+chunk and an arm share the backbones, the covariances of the field, and what the field tells of records that
+it has not seen.
 """
 
 import dataclasses
@@ -120,7 +121,10 @@ def read_covariances(folder: Path) -> dict[str, Covariance]:
     try:
         return {im: Covariance(**values) for im, values in files.read_json(folder / COVARIANCES).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder / COVARIANCES} is missing or damaged: {error}") from error
+        raise DataError(
+            f"{folder / COVARIANCES} is missing or damaged ({error}): remove the folder {folder} and give "
+            "tfgmm train again, which makes it anew"
+        ) from error
 
 
 def is_prepared(folder: Path, fingerprint: str) -> bool:

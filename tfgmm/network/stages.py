@@ -13,7 +13,6 @@ from tfgmm.core.errors import UsageError
 from tfgmm.core.lease import held
 from tfgmm.network import training
 from tfgmm.network.training import Member, Training
-from tfgmm.runs.experiment import Experiment
 from tfgmm.runs.member_folder import SHARE, work_folder
 from tfgmm.runs.run import RunFolder
 
@@ -84,7 +83,7 @@ def member(run: Path, arm: str, chunk: int, init: int) -> str | None:
 
 
 def finish(run: Path) -> None:
-    """Fit the field of each chunk and write the table of predictions of all trained members.
+    """Condition the field of each chunk, and write the table of predictions of all trained members.
 
     Parameters
     ----------
@@ -112,15 +111,4 @@ def _training(run: Path, arm: str | None = None, chunk: int | None = None) -> Tr
     if chunk is not None and chunk not in chunks:
         raise UsageError(f"no chunk {chunk}: the run has chunks 0 to {chunks[-1]}")
     begun.chunks = tuple(chunks) if chunk is None else (chunk,)
-    return begun if arm is None else begun.arm(_arm(begun.experiment, arm))
-
-
-def _arm(experiment: Experiment, name: str) -> Experiment:
-    """Return the description of an arm of a run by its name; raise `UsageError` for an unknown name."""
-    arms = {experiment.arm: experiment}
-    with contextlib.suppress(UsageError):  # a run without site channels has no further arms
-        further = [experiment.without_site(isotropic) for isotropic in (False, True)]
-        arms |= {one.arm: one for one in further}
-    if name not in arms:
-        raise UsageError(f"no arm {name}: choose {' or '.join(arms)}")
-    return arms[name]
+    return begun if arm is None else begun.arm(begun.experiment.of_arm(arm))

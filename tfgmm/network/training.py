@@ -399,7 +399,7 @@ class Training:
         for arm, of_arm in located.groupby("arm", observed=True, sort=False):
             try:
                 parts, of_fields = self._with_parts(of_arm, str(arm))
-            except DataError as error:
+            except (DataError, UsageError) as error:
                 if arm == arm_of_run:
                     raise
                 _log.warning("%s: arm %s is left out", error, arm)
@@ -444,10 +444,13 @@ class Training:
         return parts, names
 
     def _covariances(self, chunks: Iterable[int], arm: str) -> dict[int, dict[str, Covariance]]:
-        """Return the covariances of the field by chunk of an arm, and by measure."""
-        if arm == self.experiment.arm:
-            for chunk in chunks:
-                self.prepare(int(chunk))
+        """Return the covariances of the field by chunk of an arm, and by measure.
+
+        Chunks whose preparation is lost, or was made before it kept them, are prepared anew.
+        """
+        of_arm = self if arm == self.experiment.arm else self.arm(self.run.experiment.of_arm(arm))
+        for chunk in chunks:
+            of_arm.prepare(int(chunk))
         return {chunk: preparation.read_covariances(self.run.chunk(int(chunk), arm)) for chunk in chunks}
 
     def _members_predictions(self) -> pd.DataFrame:

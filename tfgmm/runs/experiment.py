@@ -382,6 +382,32 @@ class Experiment(FrozenSettings):
         training = self.training.model_copy(update={"turns": isotropic})
         return self.model_copy(update={"drop": (*self.drop, "site"), "training": training})
 
+    def of_arm(self, name: str) -> Self:
+        """Return the experiment of an arm of the run by its name.
+
+        Parameters
+        ----------
+        name : str
+            This experiment's own `arm`, or one of `without_site`.
+
+        Returns
+        -------
+        Experiment
+            This experiment, or the changed one.
+
+        Raises
+        ------
+        UsageError
+            The run has no such arm.
+        """
+        arms = {self.arm: self}
+        if "site" not in self.drop:
+            further = [self.without_site(isotropic) for isotropic in (False, True)]
+            arms |= {one.arm: one for one in further}
+        if name not in arms:
+            raise UsageError(f"no arm {name}: choose {' or '.join(arms)}")
+        return arms[name]
+
     def computed_in(self, precision: str) -> Self:
         """Return the experiment with another number format of the networks.
 

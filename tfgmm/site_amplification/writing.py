@@ -33,8 +33,9 @@ from tfgmm.site_amplification.site_study import TITLE, Options, Study, refuse_un
 CONTOURS_M = (500, 1000, 2000, 3000, 4000)
 #: Largest period at which PGA is drawn on a logarithmic axis of periods, s.
 PGA_PERIOD_S = 0.03
-#: Largest number of panels in a row, and smallest ratio of two periods whose ticks are both labelled.
-PANELS_IN_A_ROW, LEAST_STEP = 3, 1.9
+#: Largest number of panels in a row; of measures that all have a label; and, of more measures, the
+#: smallest ratio of two periods that both have one.
+PANELS_IN_A_ROW, MOST_LABELS, LEAST_STEP = 3, 8, 1.9
 
 _UNKNOWN = "#d9d9d9"
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -182,9 +183,10 @@ def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) ->
     colour, marker = _LINES[number % len(_LINES)], "os^vDPX"[number % 7]
     is_pgv = rows["im"].eq("PGV").to_numpy()
     style = {"color": colour, "linewidth": 0.9}
-    for part, text in ((~is_pgv, label), (is_pgv, None)):
+    for part in (~is_pgv, is_pgv):
         if part.any():
-            ax.errorbar(period[part], value[part], yerr=sides[:, part], label=text, **style)
+            ax.errorbar(period[part], value[part], yerr=sides[:, part], label=label, **style)
+            label = ""  # in the legend once
     known = rows["taught"].to_numpy().astype(bool)
     for chosen, face in ((known, colour), (~known, "white")):
         style = {"marker": marker, "s": 12, "facecolor": face, "edgecolor": colour, "zorder": 3}
@@ -194,12 +196,14 @@ def _draw_spectrum(ax: plt.Axes, rows: pd.DataFrame, number: int, label: str) ->
 def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
     """Make the horizontal axis logarithmic in period, s, with a tick at each intensity measure.
 
-    Ticks that are nearer to the last label than by a factor of `LEAST_STEP` have none.
+    Of more than `MOST_LABELS` measures, those nearer to the last label than by `LEAST_STEP` times have
+    a tick without a label.
     """
     measures = table.drop_duplicates("im").sort_values("period")
+    least_step = LEAST_STEP if len(measures) > MOST_LABELS else 1.0
     ticks, labels = [], []
     for im, period in zip(measures["im"], measures["period"], strict=True):
-        if not ticks or period >= LEAST_STEP * ticks[-1]:
+        if not ticks or period >= least_step * ticks[-1]:
             ticks.append(period)
             labels.append(f"{imt.period(im):g}" if im.startswith("SA") else im)
     ax.set_xscale("log")
@@ -207,7 +211,7 @@ def _label_periods(ax: plt.Axes, table: pd.DataFrame) -> None:
     ax.xaxis.set_major_formatter(FixedFormatter(labels))
     ax.xaxis.set_minor_locator(FixedLocator(list(measures["period"])))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.tick_params(axis="x", labelrotation=90 if len(ticks) > 8 else 0, labelsize=7)
+    ax.tick_params(axis="x", labelrotation=90 if len(ticks) > MOST_LABELS else 0, labelsize=7)
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set_xlabel("Period (s)")
 
@@ -361,7 +365,7 @@ def map_site_amplification(
     refuse_strangers(folder, ims, [second.path.name for second in runs[1:]], overwrite)
     if places is None or places.empty:
         places = pd.DataFrame({"name": [], "longitude": [], "latitude": []})
-    _refuse_outside(run, places)
+    _refuse_places(run, places)
     studies = [Study(opened, options) for opened in runs]
     if against:
         refuse_unpaired(*studies)
@@ -374,11 +378,14 @@ def map_site_amplification(
     return SiteAmplification(folder, summary, measured[0], studies[0].about()["events"])
 
 
-def _refuse_outside(run: RunFolder, places: pd.DataFrame) -> None:
-    """Raise `UsageError` if a place lacks a value or lies outside the map of the run."""
+def _refuse_places(run: RunFolder, places: pd.DataFrame) -> None:
+    """Raise `UsageError` if places lack a value, have one name, or lie outside the map of the run."""
     missing = [name for name in ("name", "longitude", "latitude") if name not in places]
     if missing:
         raise UsageError(f"the places have no column {', '.join(missing)}: give name, longitude, latitude")
+    twice = places["name"][places["name"].duplicated()]
+    if len(twice):
+        raise UsageError(f"two places are called {twice.iloc[0]}: give each a name of its own")
     if len(places):
         _, _, inside = run.experiment.grid.locate(places["longitude"], places["latitude"])
         outside = places["name"][~np.asarray(inside, bool)]

@@ -120,7 +120,7 @@ def out_of_block(
     """Return mean and variance of the field at cells from records of other blocks of time.
 
     Records of the same time tell more of an event than there will be of the next one: of its sequence and
-    of its source. The covariance, and the functions of the shared terms, are those of `out_of_fold`.
+    of its source. The covariance, and the functions of the shared terms, are one for all fits.
 
     Parameters
     ----------
@@ -149,7 +149,8 @@ def out_of_block(
     """
     if len(records.source_km) < event_blocks:
         raise DataError(
-            f"field: {counted(len(records.source_km), 'event')} cannot be split in {event_blocks} blocks"
+            f"field: {counted(len(records.source_km), 'event')} cannot be split in "
+            f"{event_blocks} blocks: bring more records, or choose fewer blocks"
         )
     of_events = blocks_of(event_time, event_blocks)
     block = of_events[records.event]
