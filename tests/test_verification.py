@@ -111,16 +111,19 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
     """In files of every kind; predicting refuses the run as well, or predicts the same."""
     events = untrained_run.events(1)
     before = ensemble.load(root / "run").at_stations(events)
-    rng, found = np.random.default_rng(0), 0
+    rng, found, kept = np.random.default_rng(0), 0, 0
     paths = sorted(path for path in (root / "run").rglob("*") if path.is_file())
     for path in paths:
         whole = path.read_bytes()
+        # Preparations of chunks are read again by trainings only, which make anew what is damaged.
+        counts = not (path.parent / "prepared.json").exists()
+        kept += counts
         for flip, number in enumerate(rng.integers(0, 8 * len(whole), 4)):
             content = bytearray(whole)
             content[number // 8] ^= 1 << number % 8
             path.write_bytes(content)
             damaged = (states(root / "run") != WHOLE).any()
-            found += damaged
+            found += damaged and counts
             if damaged and flip > 1:
                 path.write_bytes(whole)
                 continue  # loading takes long, and says the same of the other two
@@ -131,7 +134,7 @@ def test_any_flipped_bit_of_a_run_is_found_or_changes_nothing(root, capsys):
             else:
                 assert damaged or after.equals(before)
             path.write_bytes(whole)
-    assert found > 0.8 * 4 * len(paths)
+    assert found > 0.8 * 4 * kept
     paths[0].write_bytes(b"")
     main_ends(["check", str(root / "run")], 1)
     assert "damaged, the first" in capsys.readouterr().err
