@@ -79,13 +79,18 @@ def test_the_field_that_is_added_has_the_covariance_of_the_field_that_was_taught
         assert begun.run.field("PGA", chunk).covariance == taught["PGA"]
 
 
-@pytest.mark.slow
-def test_a_preparation_without_covariances_is_made_anew(begun, fits):
-    folder = begun.run.chunk(0, "all")
+def remove_covariances(folder) -> None:
+    """Leave a prepared chunk as it was before it kept the covariances of the field."""
     stated = files.read_json(folder / "prepared.json")
     del stated["files"]["covariances.json"]
     files.write_json(folder / "prepared.json", stated)
     (folder / "covariances.json").unlink()
+
+
+@pytest.mark.slow
+def test_a_preparation_without_covariances_is_made_anew(begun, fits):
+    folder = begun.run.chunk(0, "all")
+    remove_covariances(folder)
     with pytest.raises(DataError, match=r"covariances\.json is missing"):
         preparation.read_covariances(folder)
     begun.prepare(0)
@@ -96,11 +101,7 @@ def test_a_preparation_without_covariances_is_made_anew(begun, fits):
 def test_another_arm_prepares_what_an_older_preparation_of_the_run_lacks(begun):
     before = begun.run.read_predictions()
     for chunk in {member.chunk for member in begun.members}:
-        folder = begun.run.chunk(chunk, "all")
-        stated = files.read_json(folder / "prepared.json")
-        del stated["files"]["covariances.json"]
-        files.write_json(folder / "prepared.json", stated)
-        (folder / "covariances.json").unlink()
+        remove_covariances(begun.run.chunk(chunk, "all"))
     begun.arm(begun.experiment.without_site()).write_predictions()
     pd.testing.assert_frame_equal(begun.run.read_predictions(), before)
 

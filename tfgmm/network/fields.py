@@ -109,13 +109,14 @@ def unseen(records: pd.DataFrame, covariance: Covariance, origin_time: pd.Series
     is_large = records_of_site.sum() ** 2 / (records_of_site**2).sum() >= FEWEST_SITES
     is_large &= len(given.event_ids) >= FEWEST_EVENTS
     moments = pd.DataFrame(0.0, records.index, UNSEEN)
-    validates = records[["event_role", "site_role"]].eq(VALIDATION).any(axis=1)
-    rows = records[~validates & ~trained] if is_large else records[~validates]
+    by_block = records[["event_role", "site_role"]].ne(VALIDATION).all(axis=1)
     if is_large:
+        by_block &= ~trained
         folds = out_of_fold(covariance, given, times)
         # `Records` are sorted by event id, then by station id.
         in_order = records.loc[trained, RECORD].astype(str).sort_values(RECORD).index
         moments.loc[in_order] = np.c_[folds.mean, folds.variance]
+    rows = records[by_block]
     times_of_rows = origin_time.loc[rows["event_id"].astype(str)].to_numpy()
     mean, variance = out_of_block(covariance, given, times, Cells.of(rows, given), times_of_rows)
     moments.loc[rows.index] = np.c_[mean, variance]
