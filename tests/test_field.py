@@ -7,12 +7,13 @@ import pytest
 
 from helpers.field_records import PLANTED, planted_records
 from tfgmm.core.errors import DataError
-from tfgmm.stats import field_solver
+from tfgmm.stats import field, field_solver
 from tfgmm.stats.field import Field, condition
 from tfgmm.stats.field_event import given_own_records, new_event
 from tfgmm.stats.field_folds import blocks_of, out_of_block, out_of_fold
 from tfgmm.stats.field_parts import path_variance, source_term
 from tfgmm.stats.field_records import Cells, Records
+from tfgmm.stats.field_solver import Basis
 
 
 def dense(covariance, records: Records, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +138,27 @@ def test_more_records_do_not_raise_the_variance(records, wanted):
     many = condition(PLANTED, records)
     cells = wanted[1][wanted[1].event < 0]
     assert (np.sqrt(many.variance(cells)) < 1.02 * np.sqrt(few.variance(cells))).all()
+
+
+def test_events_and_stations_without_a_record_change_nothing(records, wanted):
+    some = records.chosen((records.event % 3 > 0) & (records.station % 4 > 0))
+    few = some.present()
+    assert few.shape < some.shape
+    for name in ("event", "station"):
+        ids = [getattr(one, f"{name}_ids")[getattr(one, name)] for one in (few, some)]
+        np.testing.assert_array_equal(*ids)
+    mean, _ = dense(PLANTED, few, Cells.of(wanted[0], few))
+    basis = Basis.choose(PLANTED, records)
+    of_some, of_few = condition(PLANTED, some, basis), condition(PLANTED, few, basis)
+    np.testing.assert_allclose(of_some.mean(wanted[1]), mean, atol=0.004)
+    variance = of_few.variance(Cells.of(wanted[0], few))
+    np.testing.assert_allclose(of_some.variance(wanted[1]), variance, rtol=1e-3)
+
+
+def test_large_matrices_take_all_threads_and_give_the_same(records, fitted, wanted, monkeypatch):
+    monkeypatch.setattr(field, "LARGE", 1)
+    again = condition(PLANTED, records)
+    np.testing.assert_allclose(again.mean(wanted[1]), fitted.mean(wanted[1]), atol=1e-5)
 
 
 def test_the_order_of_the_records_changes_nothing(table, fitted, wanted):

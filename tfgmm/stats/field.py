@@ -30,7 +30,7 @@ from tfgmm.stats import field_fit
 from tfgmm.stats.field_covariance import VARIANCES, Covariance, correlation
 from tfgmm.stats.field_event import draw, factorised, new_event
 from tfgmm.stats.field_records import Cells, Records
-from tfgmm.stats.field_solver import Approximation, Basis, Equations, path_covariance
+from tfgmm.stats.field_solver import LARGE, Approximation, Basis, Equations, path_covariance
 
 #: Number of events whose terms at all places are held in memory at once.
 _EVENTS_AT_ONCE = 200
@@ -172,7 +172,9 @@ class Field:
 
     def _variance_of_new(self, cells: Cells) -> np.ndarray:
         """Return the variance of the field for one event without records, [n]."""
-        return new_event(self.constants, cells.source_km[0], cells.place_km, cells.site)[1]
+        # As float32, the type of the constants: float64 would copy all weights for each event.
+        source_km, place_km = (values.astype("float32") for values in (cells.source_km[0], cells.place_km))
+        return new_event(self.constants, source_km, place_km, cells.site)[1]
 
     def _variance_of_known(self, cells: Cells, rows: np.ndarray) -> np.ndarray:
         """Return the variance of the field for one event with the records `rows`, [n].
@@ -459,8 +461,7 @@ def condition(covariance: Covariance, records: Records, basis: Basis | None = No
         raise DataError("field: there is no record to condition it on: bring at least one")
     basis = Basis.choose(covariance, records, seed) if basis is None else basis
     noise = np.full(len(records), covariance.noise) if records.noise is None else records.noise
-    # Thousands of small matrices: threads gain little, and lose much while other work holds the processor.
-    with threadpool_limits(1, "blas"):
+    with threadpool_limits(None if np.prod(records.shape) >= LARGE else 1, "blas"):
         preconditioner = Approximation(covariance, records, basis, noise, preconditioner=True)
         equations = Equations(covariance, records, noise)
         weights = equations.solve(records.residual[:, np.newaxis], preconditioner)[:, 0]
@@ -480,6 +481,7 @@ def condition(covariance: Covariance, records: Records, basis: Basis | None = No
     )
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def _own_paths(
     covariance: Covariance, records: Records, noise: np.ndarray, approximation: Approximation
 ) -> tuple[np.ndarray, np.ndarray]:

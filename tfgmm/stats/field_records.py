@@ -152,6 +152,29 @@ class Records:
             noise=None if self.noise is None else self.noise[keep],
         )
 
+    def present(self) -> Self:
+        """Return the same records with those events, stations and sites alone that have one.
+
+        Returns
+        -------
+        Records
+            The records in the same order, with indices of their own.
+        """
+        events, event = np.unique(self.event, return_inverse=True)
+        stations, station = np.unique(self.station, return_inverse=True)
+        sites, site = np.unique(self.site[stations], return_inverse=True)
+        return dataclasses.replace(
+            self,
+            source_km=self.source_km[events],
+            station_km=self.station_km[stations],
+            site=site,
+            event_ids=self.event_ids[events],
+            station_ids=self.station_ids[stations],
+            site_ids=self.site_ids[sites],
+            event=event,
+            station=station,
+        )
+
     def cells(self) -> "Cells":
         """Return the events and places of the records."""
         return Cells(

@@ -12,9 +12,10 @@ with the columns of L for site, source and shared path terms, and D block-diagon
 import dataclasses
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, lapack, solve_triangular
+from scipy.linalg import cholesky, lapack, solve_triangular
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
+from threadpoolctl import ThreadpoolController
 
 from tfgmm.core.errors import DataError
 from tfgmm.stats.field_covariance import Covariance, correlation
@@ -26,8 +27,13 @@ SITE_RANK, PATH_RANK, NODES = 192, 256, 64
 _CANDIDATES = 8_000
 #: Relative error of the residuals at which the conjugate gradients end, and largest number of their steps.
 TOLERANCE, MAX_STEPS = 1e-3, 500
+#: Number of events times stations from which products of their matrices take all threads. With fewer, and
+#: for the many small matrices of one event each, threads gain little, and lose much while other work holds
+#: the processor.
+LARGE = 1_000_000
 #: Share of the variance that is added where a covariance matrix is factorised: two places may coincide.
 _JITTER = 1e-5
+_BLAS = ThreadpoolController()
 
 
 def chosen_pivots(variance, columns, rank: int, seed: int) -> np.ndarray:
@@ -294,13 +300,14 @@ class Approximation:
 
     def _common_path(self, covariance: Covariance) -> np.ndarray:
         """Return the variance of the noise that stands for the own path terms of each record, [n]."""
-        records = self.records
+        records = self.records.present()
         h = correlation(cdist(records.source_km, records.source_km), covariance.source_km).astype("float32")
         of_site = np.equal.outer(records.site, np.arange(len(records.site_ids))).astype("float32")
         known = records.matrix(1.0) @ of_site
-        others = (h @ known)[records.event, self._site] - 1.0
+        others = (h @ known)[records.event, records.site[records.station]] - 1.0
         return covariance.path_own + self.own_path[self._site] * np.maximum(others, 0.0)
 
+    @_BLAS.wrap(limits=1, user_api="blas")
     def _inverted_blocks(self, covariance: Covariance, path: np.ndarray, diagonal) -> list[np.ndarray]:
         """Return the inverse of D for each event, [records, records] each.
 
@@ -326,6 +333,7 @@ class Approximation:
         """Return the records of each event."""
         return [slice(*ends) for ends in zip(self._starts[:-1], self._starts[1:], strict=True)]
 
+    @_BLAS.wrap(limits=1, user_api="blas")
     def _over_events(self, values: np.ndarray) -> np.ndarray:
         """Return the inverse of D times values of the records, [n, k]."""
         solved = np.empty_like(values)
@@ -348,7 +356,7 @@ class Approximation:
         scale = np.sqrt(self.own_site)[self.records.site]
         of_site = csr_array((scale, (self.records.site, np.arange(len(scale)))), (sites, len(scale)))
         precision[rank:, rank:] += of_site @ (of_site @ between).T
-        return cho_solve(cho_factor(precision, lower=True), np.eye(len(precision)))
+        return _inverse(precision)
 
     def solve(self, values: np.ndarray) -> np.ndarray:
         r"""Return the inverse of :math:`\tilde C` times values of the records, by the formula of Woodbury.
@@ -379,13 +387,16 @@ def _mean_by(group: np.ndarray, values: np.ndarray, size: int, empty: float = 0.
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Return the inverse of a positive definite matrix of float32, in place."""
+    """Return the inverse of a positive definite matrix of float32 or float64."""
     if not len(matrix):
         return matrix
-    factor, failed = lapack.spotrf(matrix, lower=1, clean=1)
+    single = matrix.dtype == np.float32
+    factorise = lapack.spotrf if single else lapack.dpotrf
+    invert = lapack.spotri if single else lapack.dpotri
+    factor, failed = factorise(matrix, lower=1, clean=1)
     if failed:
-        raise DataError("field: the covariance of one event's records has no inverse: fit it anew")
-    inverse, _ = lapack.spotri(factor, lower=1)
+        raise DataError("field: the covariance of the records has no inverse: fit it anew")
+    inverse, _ = invert(factor, lower=1)
     lower = np.tril(inverse)
     return lower + np.tril(lower, -1).T
 
@@ -401,6 +412,7 @@ class Equations:
 
     def __init__(self, covariance: Covariance, records: Records, noise: np.ndarray):
         """Prepare products with the covariance of records whose noise has the variances `noise`, [n]."""
+        records = records.present()
         self._records, self._noise = records, noise.astype("float32")[:, np.newaxis]
         apart = cdist(records.station_km, records.station_km)
         same_site = records.same_site
