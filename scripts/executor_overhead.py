@@ -24,12 +24,14 @@ from tfgmm.network.executors import cores, thread_limits
 LOOP = "plain loop"
 #: Time between two looks at the folders of the members, s.
 LOOK_S = 0.1
-FORMATS = {"start-up s": ".1f", "members s": ".1f", "training s": ".1f", "end s": ".1f", "ratio": ".3f"}
+FORMATS = {"start-up s": ".1f", "members s": ".1f", "training s": ".1f", "end s": ".1f"}
+FORMATS |= {"extra s a member": ".2f", "ratio": ".3f"}
 EXPLANATION = """\
 *start-up*: from the command to the first step of the first member; *members*: from there to the end of the
 last member, with the start of a process for each of the others; *training*: what the members themselves say
-that they trained, added up; *end*: field and predictions of the run, and the end of the engine; *ratio*: of
-*members* to the plain loop, which starts `tfgmm stage member` for one member after the other.
+that they trained, added up; *end*: field and predictions of the run, and the end of the engine; *extra s a
+member*: *members* minus that of the plain loop, which starts `tfgmm stage member` for one member after the
+other, by the number of members; *ratio*: of *members* to the plain loop.
 """
 
 
@@ -112,7 +114,9 @@ def main(
             console.print(f"{name}, {workers} x {each}: {seconds['members s']:.0f} s")
             shutil.rmtree(run)
     table = pd.DataFrame(rows)
-    table["ratio"] = table["members s"] / table.loc[table["executor"] == LOOP, "members s"].item()
+    of_loop = table.loc[table["executor"] == LOOP, "members s"].item()
+    table["extra s a member"] = (table["members s"] - of_loop) / members
+    table["ratio"] = table["members s"] / of_loop
     title = f"{members} members of {table['training s'].iloc[0] / members:.0f} s each"
     show_table(title, table, FORMATS)
     if out:

@@ -92,7 +92,7 @@ def test_precision_is_left_to_the_device_unless_given():
         ({"networks": ("meso",)}, "reference network kik is not among the networks meso: add it"),
         ({"chunks": 1}, "chunks: .*greater than or equal to 2"),
         ({"training": {"epochs": 0}}, "training.epochs: .*greater than or equal to 1"),
-        ({"training": {"weighting": "log"}}, "training.weighting: .*'record' or 'event'"),
+        ({"training": {"weighting": "log"}}, "training.weighting: .*'record', 'event' or 'correlated'"),
         ({"training": {"epoch": 3}}, "training.epoch: Extra inputs"),
         ({"network": {"precision": "float8"}}, "precision: .*'float32', 'bfloat16' or 'float16'"),
         ({"stopping": "never"}, "stopping: .*'sites', 'blocks' or 'paper'"),

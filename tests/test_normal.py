@@ -1,15 +1,23 @@
 """The Normal layer and its likelihood."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 from tensorflow_probability import distributions as tfd
 
-from tfgmm.network.normal import ErgodicMedian, GroundMotionModel, NormalLayer, at_stations
+from tfgmm.network.normal import (
+    ErgodicMedian,
+    GroundMotionModel,
+    NormalLayer,
+    at_stations,
+    gain_of_correlation,
+)
 from tfgmm.stats import ergodic
 
 SIZE = 6
@@ -88,6 +96,32 @@ def test_what_the_field_leaves_open_adds_to_the_variance(model):
     assert loss(model, maps, y) == pytest.approx(expected, rel=1e-5)
     assert loss(model, maps, y, training=True) == pytest.approx(expected, rel=1e-5)
     assert abs(expected - plain) > 0.01
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.8])
+def test_correlated_records_have_the_likelihood_that_scipy_computes(model, rho):
+    maps, y = batch(np.random.default_rng(9), 9)
+    y["weight"] = np.ones_like(y["weight"])
+    y["weight"][0, 6:, 1] = 0.0  # an event with six records of a measure
+    normal = at_stations(model(maps), tf.constant(y["pixels"]))
+    expected = 0.0
+    for b, k in itertools.product(range(3), range(MEASURES)):
+        there = y["weight"][b, :, k] > 0
+        loc, scale = (values[b, :, k].numpy()[there] for values in (normal.loc, normal.scale))
+        one = np.where(np.eye(there.sum()) > 0, 1.0, rho)
+        _, constant = np.linalg.slogdet(one)
+        expected -= multivariate_normal.logpdf(y["ln_im"][b, there, k], loc, one * np.outer(scale, scale))
+        expected -= constant / 2
+    model.correlation = rho
+    try:
+        assert loss(model, maps, y) == pytest.approx(expected / 3, rel=1e-5)
+    finally:
+        model.correlation = 0.0
+
+
+def test_correlation_leaves_an_event_of_one_record_as_it_is():
+    z, weight = tf.constant([[[1.7], [0.0]]]), tf.constant([[[0.4], [0.0]]])
+    np.testing.assert_allclose(gain_of_correlation(z, weight, 0.3), 0.0, atol=1e-7)
 
 
 def test_two_stations_in_one_pixel_are_two_terms(model):

@@ -70,7 +70,11 @@ BackboneRegion = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(hidden=True)]
 Weighting = Annotated[
-    str | None, _training(help="record: every record has the same weight; event: every event has.")
+    str | None,
+    _training(
+        help="record: every record has the same weight; event: every event has; correlated: every record "
+        "has, and what the records of an event share counts as that of few."
+    ),
 ]
 ShiftPixels = Annotated[int | None, _training(help="Largest random shift of the grid in training, pixels.")]
 Stopping = Annotated[

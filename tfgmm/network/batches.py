@@ -377,10 +377,10 @@ def training_weight(table: pd.DataFrame, weighting: str) -> np.ndarray:
     ----------
     table : pandas.DataFrame
         Training records, with ``event_id`` and ``ln_im``.
-    weighting : {"record", "event"}
-        ``record``: the weight is 1 / (mean number of records per event), so that all records count the
-        same; ``event``: the weight is 1 / (number of records of the event), so that all events count the
-        same.
+    weighting : {"record", "event", "correlated"}
+        ``record``, ``correlated``: the weight is 1 / (mean number of records per event), so that all
+        records count the same; ``event``: the weight is 1 / (number of records of the event), so that all
+        events count the same.
 
     Returns
     -------

@@ -37,6 +37,7 @@ from tfgmm.runs.member_folder import (
     work_folder,
     write_done,
 )
+from tfgmm.stats.support import RHO
 
 _log = logging.getLogger(__name__)
 
@@ -398,6 +399,7 @@ def compiled(material: Material, seed: int, rate: float = 1.0) -> GroundMotionMo
     if material.experiment.network.precision == "float16":
         # Small gradients would be zero.
         adam = keras.optimizers.LossScaleOptimizer(adam)
+    model.correlation = RHO if settings.weighting == "correlated" else 0.0
     # XLA is slower on processors, and a model server refuses graphs compiled with it.
     model.compile(adam, jit_compile=False)
     return model

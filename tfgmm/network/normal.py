@@ -131,12 +131,51 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
     return tfd.Normal(gather(normal.loc), gather(normal.scale))
 
 
+def gain_of_correlation(z: tf.Tensor, weight: tf.Tensor, rho: float) -> tf.Tensor:
+    r"""Return how the log-likelihood changes if the records of an event are correlated.
+
+    .. math:: \frac{1}{2} \sum_s w_s z_s^2 - \frac{1}{2} \left[\frac{\sum_s w_s (z_s - \bar z)^2}{1 - \rho}
+              + \bar w \, \frac{n}{1 + (n - 1) \rho} \, \bar z^2 \right]
+
+    with the means :math:`\bar z` and :math:`\bar w` over the n records of an event. For weights of 1 it is
+    the difference between the log-densities of correlated and of independent Normal variables, without
+    constants: what the records have in common counts as little as that of few records.
+
+    Parameters
+    ----------
+    z : tensor, [event, stations, K]
+        Standardised residuals.
+    weight : tensor, [event, stations, K]
+        Weights of the records; 0 for what is no record.
+    rho : float
+        Correlation of two records of an event, 0 to 1.
+
+    Returns
+    -------
+    tensor, [event, K]
+    """
+    count = tf.reduce_sum(tf.cast(weight > 0, weight.dtype), axis=1)
+    total = tf.reduce_sum(weight, axis=1)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(weight * z, axis=1), total)
+    within = tf.reduce_sum(weight * (z - mean[:, None]) ** 2, axis=1)
+    between = total * mean**2
+    of_correlated = within / (1 - rho) + between / (1 + tf.maximum(count - 1, 0.0) * rho)
+    return (within + between - of_correlated) / 2
+
+
 @keras.saving.register_keras_serializable("tfgmm")
 class GroundMotionModel(keras.Model):
     """A Keras model whose output are Normal distributions of ln IM at every pixel, [batch, row, col, K].
 
     The loss is the negative log-likelihood of the records at the pixels of their stations.
+
+    Attributes
+    ----------
+    correlation : float
+        Correlation of the records of an event in the loss, 0 to 1; it is not saved with the model.
     """
+
+    correlation = 0.0
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         r"""Return the negative log-likelihood of the records, as a mean over the events of the batch.
@@ -150,7 +189,8 @@ class GroundMotionModel(keras.Model):
         that a record lacks, have the weight 0. The residual r is
         ln IM minus the backbone and the mean of the field; v is the variance that the field leaves open.
         Both come from records that the field has not seen, so that s is the noise of a record alone: a
-        composite likelihood of single records. Without field, v is 0.
+        composite likelihood of single records. Without field, v is 0. With a `correlation` the records of
+        an event are correlated (`gain_of_correlation`).
 
         Parameters
         ----------
@@ -176,8 +216,13 @@ class GroundMotionModel(keras.Model):
         likelihood methods, Statistica Sinica 21, section 2.
         """
         normal = at_stations(y_pred, y["pixels"])
-        log_prob = tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + y["variance"])).log_prob(y["ln_im"])
-        return -tf.reduce_sum(y["weight"] * log_prob) / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
+        record = tfd.Normal(normal.loc, tf.sqrt(normal.scale**2 + y["variance"]))
+        log_prob = record.log_prob(y["ln_im"])
+        total = tf.reduce_sum(y["weight"] * log_prob)
+        if self.correlation:
+            z = (y["ln_im"] - record.loc) / record.scale
+            total += tf.reduce_sum(gain_of_correlation(z, y["weight"], self.correlation))
+        return -total / tf.cast(tf.shape(log_prob)[0], log_prob.dtype)
 
     def predict_step(self, data):
         """Return mean and standard deviation of ln IM for one batch of maps; Keras calls it in ``predict``.

@@ -178,7 +178,8 @@ class Training(FrozenSettings):
         Decoupled weight decay; 0 is Adam.
     weighting : str
         ``record``: all records have the same weight in the loss; ``event``: all events have the same
-        weight.
+        weight; ``correlated``: all records have the same weight, and those of one event the correlation
+        `tfgmm.stats.support.RHO`, so that what they have in common counts as that of few records.
     shift_pixels : int
         Largest random shift of the grid, pixels, drawn anew for every event and epoch.
     turns : bool
@@ -197,7 +198,7 @@ class Training(FrozenSettings):
     patience: int | None = pydantic.Field(None, ge=1)
     clipnorm: float = pydantic.Field(1.0, gt=0)
     weight_decay: float = pydantic.Field(0.0, ge=0)
-    weighting: Literal["record", "event"] = "record"
+    weighting: Literal["record", "event", "correlated"] = "record"
     shift_pixels: int = pydantic.Field(3, ge=0)
     turns: bool = False
     max_events: int | None = pydantic.Field(None, ge=10)
