@@ -1,6 +1,7 @@
 """A run with the predictions of its records: by its ensemble, raw and calibrated, and by the baselines."""
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ class ScoredRun:
         """Return the name of the reference network, whose records are scored."""
         return self.run.experiment.reference
 
-    @property
+    @functools.cached_property
     def ensemble(self) -> pd.DataFrame:
         """Return the rows of `models` that hold the partial ensembles without calibration."""
         return self.models[self.models["model"] == scores.ENSEMBLE]
