@@ -157,7 +157,7 @@ class Field:
         keys = np.c_[cells.event, cells.source_km]
         _, event = np.unique(keys, axis=0, return_inverse=True)
         order = np.argsort(event, kind="stable")
-        # A matrix of its own for each event, which is small unless sites are thousands: threads gain little.
+        # A matrix of its own for each event, which is small unless sites are thousands: one thread.
         with threadpool_limits(1, "blas"):
             for some in np.split(order, np.flatnonzero(np.diff(event[order])) + 1):
                 chosen = cells[some]
