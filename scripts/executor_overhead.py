@@ -31,7 +31,8 @@ EXPLANATION = """\
 last member, with the start of a process for each of the others; *training*: what the members themselves say
 that they trained, added up; *end*: field and predictions of the run, and the end of the engine; *extra s a
 member*: *members* minus that of the plain loop, which starts `tfgmm stage member` for one member after the
-other, by the number of members; *ratio*: of *members* to the plain loop.
+other, by the number of members, below 0 where members run side by side; *ratio*: of *members* to the plain
+loop.
 """
 
 

@@ -124,6 +124,14 @@ def test_correlation_leaves_an_event_of_one_record_as_it_is():
     np.testing.assert_allclose(gain_of_correlation(z, weight, 0.3), 0.0, atol=1e-7)
 
 
+def test_correlation_gains_nothing_on_average_whatever_the_weights():
+    rho, weight = 0.3, np.r_[np.ones(9), 9.0]
+    # The gain is quadratic in z: its mean is the sum of those of the columns of the Cholesky factor.
+    columns = np.linalg.cholesky(np.where(np.eye(10) > 0, 1.0, rho)).T
+    z, weights = (tf.constant(values[..., np.newaxis]) for values in (columns, np.tile(weight, (10, 1))))
+    assert tf.reduce_sum(gain_of_correlation(z, weights, rho)).numpy() == pytest.approx(0.0, abs=1e-9)
+
+
 def test_two_stations_in_one_pixel_are_two_terms(model):
     maps, y = batch(np.random.default_rng(2), 2)
     y["pixels"][:, 1] = y["pixels"][:, 0]

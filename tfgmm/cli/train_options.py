@@ -73,7 +73,7 @@ Weighting = Annotated[
     str | None,
     _training(
         help="record: every record has the same weight; event: every event has; correlated: every record "
-        "has, and what the records of an event share counts as that of few."
+        "has, and the records of an event have a correlation of 0.3 in the loss."
     ),
 ]
 ShiftPixels = Annotated[int | None, _training(help="Largest random shift of the grid in training, pixels.")]

@@ -96,7 +96,7 @@ class Evaluation(Shown):
             + f" (data hash {data['digest']})",
             "networks": f"{', '.join(experiment.networks)}; reference {experiment.reference}",
             "validation events": experiment.split.description,
-            "run": f"preset {experiment.preset}, backbone {experiment.backbone}, weighting by "
+            "run": f"preset {experiment.preset}, backbone {experiment.backbone}, loss weighting "
             f"{training.weighting}, grid shifted by up to {training.shift_pixels} pixels, field "
             f"{'yes' if experiment.field else 'no'}, stopping {experiment.stopping}, "
             f"{experiment.network.precision}, seed {experiment.seed}; {self.scored.members} of "

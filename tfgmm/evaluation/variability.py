@@ -288,7 +288,7 @@ def predicted_parts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).rename(columns=named)[columns]
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # thousands of matrices of some hundred rows
+@threadpool_limits.wrap(limits=1, user_api="blas")  # thousands of matrices, one an event
 def shared_in_events(
     table: pd.DataFrame, field_of: Callable[[str, int], Field], reference: str
 ) -> pd.DataFrame:

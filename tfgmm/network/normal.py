@@ -132,14 +132,16 @@ def at_stations(normal: tfd.Normal, pixels: tf.Tensor) -> tfd.Normal:
 
 
 def gain_of_correlation(z: tf.Tensor, weight: tf.Tensor, rho: float) -> tf.Tensor:
-    r"""Return how the log-likelihood changes if the records of an event are correlated.
+    r"""Return how the log-likelihood changes if all records of an event have the same correlation.
 
     .. math:: \frac{1}{2} \sum_s w_s z_s^2 - \frac{1}{2} \left[\frac{\sum_s w_s (z_s - \bar z)^2}{1 - \rho}
-              + \bar w \, \frac{n}{1 + (n - 1) \rho} \, \bar z^2 \right]
+              + \frac{\sum_s w_s}{1 + (n - 1) \rho} \, \bar z^2 \right], \quad
+              n = \frac{(\sum_s w_s)^2}{\sum_s w_s^2}
 
-    with the means :math:`\bar z` and :math:`\bar w` over the n records of an event. For weights of 1 it is
-    the difference between the log-densities of correlated and of independent Normal variables, without
-    constants: what the records have in common counts as little as that of few records.
+    with the weighted mean :math:`\bar z` over the records of an event and their effective number n. The
+    mean of n records tells what n / (1 + (n - 1) rho) independent ones tell. For weights of 1 it is the
+    difference between the log-densities of correlated and of independent Normal variables, without
+    constants; for any weights the expectation of the terms is that of independent records.
 
     Parameters
     ----------
@@ -148,14 +150,15 @@ def gain_of_correlation(z: tf.Tensor, weight: tf.Tensor, rho: float) -> tf.Tenso
     weight : tensor, [event, stations, K]
         Weights of the records; 0 for what is no record.
     rho : float
-        Correlation of two records of an event, 0 to 1.
+        Correlation of two records of an event, the share of the event term in their variance; at least 0,
+        less than 1.
 
     Returns
     -------
     tensor, [event, K]
     """
-    count = tf.reduce_sum(tf.cast(weight > 0, weight.dtype), axis=1)
     total = tf.reduce_sum(weight, axis=1)
+    count = tf.math.divide_no_nan(total**2, tf.reduce_sum(weight**2, axis=1))
     mean = tf.math.divide_no_nan(tf.reduce_sum(weight * z, axis=1), total)
     within = tf.reduce_sum(weight * (z - mean[:, None]) ** 2, axis=1)
     between = total * mean**2
@@ -172,7 +175,7 @@ class GroundMotionModel(keras.Model):
     Attributes
     ----------
     correlation : float
-        Correlation of the records of an event in the loss, 0 to 1; it is not saved with the model.
+        Correlation of the records of an event in the loss, less than 1; it is not saved with the model.
     """
 
     correlation = 0.0
@@ -189,8 +192,8 @@ class GroundMotionModel(keras.Model):
         that a record lacks, have the weight 0. The residual r is
         ln IM minus the backbone and the mean of the field; v is the variance that the field leaves open.
         Both come from records that the field has not seen, so that s is the noise of a record alone: a
-        composite likelihood of single records. Without field, v is 0. With a `correlation` the records of
-        an event are correlated (`gain_of_correlation`).
+        composite likelihood of single records. Without field, v is 0. With a `correlation`, the gain of
+        `gain_of_correlation` is added to the sum over the records of each event and measure.
 
         Parameters
         ----------

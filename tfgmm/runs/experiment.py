@@ -179,7 +179,7 @@ class Training(FrozenSettings):
     weighting : str
         ``record``: all records have the same weight in the loss; ``event``: all events have the same
         weight; ``correlated``: all records have the same weight, and those of one event the correlation
-        `tfgmm.stats.support.RHO`, so that what they have in common counts as that of few records.
+        `tfgmm.stats.support.RHO`, so that an event's mean counts as that of few independent records.
     shift_pixels : int
         Largest random shift of the grid, pixels, drawn anew for every event and epoch.
     turns : bool

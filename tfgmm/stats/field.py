@@ -461,7 +461,7 @@ def condition(covariance: Covariance, records: Records, basis: Basis | None = No
         raise DataError("field: there is no record to condition it on: bring at least one")
     basis = Basis.choose(covariance, records, seed) if basis is None else basis
     noise = np.full(len(records), covariance.noise) if records.noise is None else records.noise
-    with threadpool_limits(None if np.prod(records.shape) >= LARGE else 1, "blas"):
+    with threadpool_limits(None if np.prod(records.present().shape) >= LARGE else 1, "blas"):
         preconditioner = Approximation(covariance, records, basis, noise, preconditioner=True)
         equations = Equations(covariance, records, noise)
         weights = equations.solve(records.residual[:, np.newaxis], preconditioner)[:, 0]

@@ -27,9 +27,9 @@ SITE_RANK, PATH_RANK, NODES = 192, 256, 64
 _CANDIDATES = 8_000
 #: Relative error of the residuals at which the conjugate gradients end, and largest number of their steps.
 TOLERANCE, MAX_STEPS = 1e-3, 500
-#: Number of events times stations from which products of their matrices take all threads. With fewer, and
-#: for the many small matrices of one event each, threads gain little, and lose much while other work holds
-#: the processor.
+#: Number of events with records times that of stations with records from which products of their matrices
+#: take all threads. With fewer, and for the many small matrices of one event each, threads gain little, and
+#: lose much while other work holds the processor.
 LARGE = 1_000_000
 #: Share of the variance that is added where a covariance matrix is factorised: two places may coincide.
 _JITTER = 1e-5
@@ -395,7 +395,10 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     invert = lapack.spotri if single else lapack.dpotri
     factor, failed = factorise(matrix, lower=1, clean=1)
     if failed:
-        raise DataError("field: the covariance of the records has no inverse: fit it anew")
+        raise DataError(
+            "field: a covariance matrix has no inverse; look for wild values among the records "
+            "(tfgmm describe)"
+        )
     inverse, _ = invert(factor, lower=1)
     lower = np.tril(inverse)
     return lower + np.tril(lower, -1).T
